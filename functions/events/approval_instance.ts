@@ -1,0 +1,30 @@
+import { onEvent } from "../../lib/handler.ts";
+
+declare module "../../lib/handler.ts" {
+  interface EventTypes {
+    /** https://open.feishu.cn/document/ukTMukTMukTM/uIDO24iM4YjLygjN/event/common-event/approval-instance-event */
+    approval_instance: {
+      approval_code: string;
+      instance_code: string;
+      status:
+        | "PENDING"
+        | "APPROVED"
+        | "REJECTED"
+        | "CANCELED"
+        | "DELETED"
+        | "REVERTED"
+        | "OVERTIME_CLOSE"
+        | "OVERTIME_RECOVER";
+      /** Milliseconds: a string, but a number when the status is REVERTED. */
+      operate_time: string | number;
+      instance_operate_time?: string;
+      /** The one given when the instance was created through the API; not the identity of the event. */
+      uuid?: string;
+    };
+  }
+}
+
+/** Tells of each step of an approval (schema 1.0). */
+export default onEvent("approval_instance", async ({ status }, { log }) => {
+  log.info("An approval changed", { status });
+});

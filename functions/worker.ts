@@ -1,0 +1,61 @@
+import { randomUUID } from "node:crypto";
+import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
+import { limits } from "../infra/limits.js";
+import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
+import { settle, sqsClient } from "../lib/aws/queue.ts";
+import { systemClock } from "../lib/clock.ts";
+import { wholeNumber, workerConfig } from "../lib/config.ts";
+import { dispatcher } from "../lib/dispatcher.ts";
+import { startLogging } from "../lib/log.ts";
+import { publish } from "../lib/trace.ts";
+import { consume, reportLeak } from "../lib/worker.ts";
+import { events } from "./events.gen.ts";
+
+// SQS in: decode → consume → which records failed.
+
+startLogging(process.env);
+// The runtime would end the process for a promise that some handler dropped, and fail whichever event is next.
+process.removeAllListeners("unhandledRejection").on("unhandledRejection", reportLeak);
+
+const start = configure();
+
+export async function handler(event: SQSEvent, context: Context): Promise<SQSBatchResponse> {
+  if ("error" in start) throw start.error;
+  const { config, client, ledger, dispatch, maxAttempts } = start;
+  const remainingMs = () => context.getRemainingTimeInMillis();
+  const { random } = Math;
+  return settle(event.Records, {
+    client,
+    urls: config,
+    appId: config.appId,
+    random,
+    consume: (envelope, delivery) =>
+      consume(envelope, delivery, {
+        ...{ dispatch, ledger, random, maxAttempts, remainingMs },
+        clock: systemClock,
+        newOwner: randomUUID,
+      }),
+  });
+}
+
+function configure() {
+  try {
+    const config = workerConfig(process.env);
+    return {
+      config,
+      client: sqsClient(),
+      ledger: dynamoLedger(dynamoClient(), config.ledgerTable),
+      dispatch: dispatcher(events),
+      // A local run may shorten it; deployed, the limits file is the only source.
+      maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+    };
+  } catch (error) {
+    publish({
+      stage: "misconfigured",
+      level: "error",
+      facts: { message: error instanceof Error ? error.message : undefined },
+      error,
+    });
+    return { error };
+  }
+}

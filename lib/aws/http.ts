@@ -1,0 +1,190 @@
+import { type Clock, within } from "../clock.ts";
+import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
+import { type Envelope, open } from "../feishu/envelope.ts";
+import { defaultApp, type KeyRing } from "../feishu/keys.ts";
+import type { Answer } from "../receiver.ts";
+import { publish } from "../trace.ts";
+
+/** What API Gateway takes from a function, whichever of its shapes asked. */
+export interface HttpResponse {
+  statusCode: number;
+  headers: Record<string, string>;
+  body: string;
+  isBase64Encoded: boolean;
+  /** Only where the request had them (a load balancer with multi-value headers ignores `headers`). */
+  multiValueHeaders?: Record<string, string[]>;
+}
+
+/** A request out of any of the four event shapes. */
+export interface HttpRequest {
+  readonly method: string;
+  /** Without stage prefix, doubled or trailing slashes. */
+  readonly path: string;
+  /** Names in lower case; a name given twice with different values holds both, joined by a comma, so that no check takes just one. */
+  readonly headers: ReadonlyMap<string, string>;
+  /** Bytes in `body`, counted before it is decoded. */
+  readonly bodyBytes: number;
+  rawBody(): Buffer;
+  /** From the gateway itself; headers can be forged. */
+  readonly sourceIp: string | undefined;
+}
+
+export const bodyLimitBytes = 1_048_576;
+/** Feishu waits for 3 s in all; what the network needs of them is not ours to spend. */
+export const answerWithinMs = 1_800;
+
+const paths = new Set(["/", "/webhook"]);
+const unauthorized = { error: "unauthorized" };
+
+/**
+ * Answers one HTTP request of any shape: reads it, opens it, hands the envelope on and turns whatever
+ * happens into a status. Never throws, and never takes longer than {@link answerWithinMs}.
+ *
+ * @param options.keys Throws {@link ConfigError} while the function is not configured: then every request gets 503.
+ * @param options.receive Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again.
+ */
+export async function answerHttp(
+  event: unknown,
+  options: {
+    clock: Clock;
+    keys: () => KeyRing;
+    receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
+  },
+): Promise<HttpResponse> {
+  const { clock } = options;
+  const startMs = clock.nowMs();
+  const elapsedMs = () => clock.nowMs() - startMs;
+  let request: HttpRequest | undefined;
+  let answer: Answer & { headers?: Record<string, string> };
+  try {
+    request = fromApiGateway(event);
+    const { method, path, headers, bodyBytes } = request;
+    publish({ stage: "received", level: "debug", requestId: requestIdOf(request), facts: { size: bodyBytes } });
+    const keys = options.keys();
+    if (!paths.has(path)) answer = { status: 404, body: { error: "not found" } };
+    else if (method !== "POST")
+      answer = { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
+    else {
+      // Decided before a byte is hashed, decoded or parsed.
+      if (bodyBytes > bodyLimitBytes)
+        throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
+      const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
+      const envelope = open(sealed, { keys, nowMs: startMs });
+      answer = await within(
+        clock,
+        answerWithinMs - elapsedMs(),
+        () => new DeadlineError(`Cannot store the event: ${answerWithinMs} ms have passed. Check the queue`),
+        (signal) => options.receive(envelope, { signal, elapsedMs }),
+      );
+      // A response without a status would reach Feishu as a 200, and the event would be gone.
+      if (!Number.isInteger(answer?.status)) throw new TypeError("Cannot answer: the answer has no status");
+    }
+  } catch (error) {
+    answer = toAnswer(error);
+    const facts = { status: answer.status, size: request?.bodyBytes, sourceIp: request?.sourceIp };
+    const common = { ms: elapsedMs(), requestId: requestIdOf(request), error };
+    if (error instanceof UnauthenticatedError) {
+      publish({
+        stage: "refused",
+        level: "warn",
+        ...common,
+        facts: { ...facts, reason: error.reason, message: error.message },
+      });
+    } else if (error instanceof TooLargeError) {
+      publish({ stage: "refused", level: "warn", ...common, facts: { ...facts, reason: "too-large" } });
+    } else {
+      // A wrong configuration was told once, when the function was loaded.
+      const isTold = error instanceof ConfigError;
+      publish({ stage: "unavailable", level: isTold ? "debug" : "error", ...common, facts });
+    }
+  }
+  publish({
+    stage: "answered",
+    level: "debug",
+    ms: elapsedMs(),
+    requestId: requestIdOf(request),
+    facts: { status: answer.status },
+  });
+  return toHttpResponse(answer, event);
+}
+
+function toAnswer(error: unknown): Answer {
+  if (error instanceof UnauthenticatedError) return { status: 401, body: unauthorized };
+  if (error instanceof TooLargeError) return { status: 413, body: { error: "payload too large" } };
+  return { status: 503, body: { error: "unavailable" } };
+}
+
+/** HTTP API (payload 2.0), REST (1.0), Function URL and load balancer events alike. Total: absent members read as empty. */
+export function fromApiGateway(event: unknown): HttpRequest {
+  const root = members(event);
+  const context = members(root.get("requestContext"));
+  const http = members(context.get("http"));
+  const identity = members(context.get("identity"));
+  const body = root.get("body");
+  const text = typeof body === "string" ? body : "";
+  const isBase64 = root.get("isBase64Encoded") === true;
+  return {
+    method: stringOf(http.get("method")) ?? stringOf(root.get("httpMethod")) ?? "",
+    path: normalPath(
+      stringOf(root.get("rawPath")) ?? stringOf(root.get("path")) ?? "",
+      http.size > 0 ? stringOf(context.get("stage")) : undefined,
+    ),
+    headers: headersOf(root),
+    bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
+    rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
+    sourceIp: stringOf(http.get("sourceIp")) ?? stringOf(identity.get("sourceIp")),
+  };
+}
+
+function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
+  const headers = new Map<string, string>();
+  const multi = members(root.get("multiValueHeaders"));
+  for (const [name, value] of multi.size > 0 ? multi : members(root.get("headers"))) {
+    const values = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === "string");
+    if (values.length === 0) continue;
+    const key = name.toLowerCase();
+    const before = headers.get(key);
+    const joined = values.join(",");
+    headers.set(key, before === undefined || before === joined ? joined : `${before},${joined}`);
+  }
+  return headers;
+}
+
+/** HTTP APIs with a named stage put it in front of `rawPath`; `$default` is not put there. */
+function normalPath(path: string, stage: string | undefined): string {
+  const parts = path.split("/").filter((part) => part !== "");
+  if (stage !== undefined && stage !== "$default" && parts[0] === stage) parts.shift();
+  return `/${parts.join("/")}`;
+}
+
+function base64Bytes(text: string): number {
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  return Math.floor((text.length * 3) / 4) - padding;
+}
+
+function toHttpResponse(answer: Answer & { headers?: Record<string, string> }, event: unknown): HttpResponse {
+  const headers = {
+    "content-type": "application/json; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    ...answer.headers,
+  };
+  const response = { statusCode: answer.status, headers, body: JSON.stringify(answer.body), isBase64Encoded: false };
+  if (members(members(event).get("multiValueHeaders")).size === 0) return response;
+  return {
+    ...response,
+    multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
+  };
+}
+
+function requestIdOf(request: HttpRequest | undefined): string | null {
+  return request?.headers.get("x-tt-logid") ?? request?.headers.get("x-request-id") ?? null;
+}
+
+/** An object's own members as a Map: a name from outside must never find `constructor`. */
+function members(value: unknown): ReadonlyMap<string, unknown> {
+  return new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
+}
+
+function stringOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}

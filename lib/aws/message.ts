@@ -1,0 +1,109 @@
+import { hash as digest } from "node:crypto";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
+import type { SQSRecord } from "aws-lambda";
+import { TooLargeError, UnknownVersionError } from "../errors.ts";
+import { utf8 } from "../feishu/cipher.ts";
+import { classify } from "../feishu/classify.ts";
+import type { EventEnvelope, UnreadableEnvelope } from "../feishu/envelope.ts";
+
+/** Version of the queue message. A reader takes this one; a newer one is failed, so that a rollback loses nothing. */
+export const messageVersion = 1;
+/** SQS takes 1 MiB, attributes included. */
+export const messageLimitBytes = 1_048_576;
+/** Kept free, so that a record of any size can still be moved to the dead-letter queue with its attributes. */
+export const attributeReserveBytes = 4_096;
+const inflatedLimitBytes = 8 * messageLimitBytes;
+
+/** Attributes that the worker puts on a dead record; their presence later tells a redrive from a re-push. */
+export const deadReasonAttribute = "deadReason";
+
+/**
+ * An event as an SQS body: version, transport, request id, and the platform's own text. Everything
+ * else is read from that text again, so a message cannot claim to be what it does not hold.
+ * @throws {TooLargeError} Over the limit even when compressed.
+ */
+export function toBody(envelope: EventEnvelope | UnreadableEnvelope): string {
+  const { kind, transport, requestId } = envelope;
+  const common = { v: messageVersion, kind, transport, requestId: requestId?.slice(0, 128) ?? null };
+  if (kind === "event") return pack(common, envelope.text);
+  const text = utf8(envelope.rawBody);
+  const quarantined = { ...common, reason: envelope.reason };
+  // What is not UTF-8 goes as base64; `encoding` says so.
+  if (text !== undefined && Buffer.byteLength(text) === envelope.rawBody.length) return pack(quarantined, text);
+  return pack({ ...quarantined, encoding: "base64" }, Buffer.from(envelope.rawBody).toString("base64"));
+}
+
+function pack(common: object, text: string): string {
+  const limit = messageLimitBytes - attributeReserveBytes;
+  const plain = toLegalText(JSON.stringify({ ...common, text }));
+  if (plain.length <= limit && Buffer.byteLength(plain) <= limit) return plain;
+  const deflated = toLegalText(JSON.stringify({ ...common, deflated: deflateRawSync(text).toString("base64") }));
+  if (deflated.length <= limit) return deflated;
+  throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
+}
+
+/** SQS refuses U+FFFE and U+FFFF, which JSON leaves as they are; as escapes they mean the same. */
+function toLegalText(json: string): string {
+  return json.replace(/[\ufffe\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16)}`);
+}
+
+export type DecodedRecord = EventEnvelope | { readonly kind: "undecodable"; readonly reason: string };
+
+/**
+ * Reads an SQS record back into the event it carries. A body that is none of ours is `undecodable`:
+ * retrying will not help, so the caller quarantines it.
+ * @throws {UnknownVersionError} Written by a newer release: to be failed, never acknowledged.
+ */
+export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
+  const message = members(record.body);
+  if (message === undefined) return { kind: "undecodable", reason: "json" };
+  const version = message.get("v");
+  if (typeof version === "number" && Number.isInteger(version) && version > messageVersion) {
+    throw new UnknownVersionError(
+      `Cannot read the message: its version is ${version}, this release reads ${messageVersion}. Deploy the newer worker`,
+    );
+  }
+  const text = textOf(message);
+  if (version !== messageVersion || message.get("kind") !== "event" || text === undefined) {
+    return { kind: "undecodable", reason: "shape" };
+  }
+  const classified = classify(text);
+  if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
+  const { token: _, kind, ...notice } = classified;
+  const requestId = message.get("requestId");
+  return {
+    kind,
+    ...notice,
+    requestId: typeof requestId === "string" ? requestId : null,
+    transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
+  };
+}
+
+function textOf(message: ReadonlyMap<string, unknown>): string | undefined {
+  const text = message.get("text");
+  if (typeof text === "string") return text;
+  const deflated = message.get("deflated");
+  if (typeof deflated !== "string") return undefined;
+  try {
+    return inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes }).toString("utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function members(json: string): ReadonlyMap<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null ? new Map(Object.entries(value)) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The tenant as a `MessageGroupId`, which on a standard queue keeps one busy tenant from delaying the
+ * others. SQS takes up to 128 letters, digits and ASCII punctuation; anything else is hashed.
+ */
+export function toGroupId(tenant: string): string {
+  return /^[\x21-\x7e]{1,128}$/.test(tenant) ? tenant : digest("sha256", tenant);
+}

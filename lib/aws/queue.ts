@@ -1,0 +1,220 @@
+import {
+  ChangeMessageVisibilityCommand,
+  type MessageAttributeValue,
+  SendMessageCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
+import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
+import { UnknownVersionError } from "../errors.ts";
+import type { EventEnvelope } from "../feishu/envelope.ts";
+import { clean, describeError } from "../log.ts";
+import type { ReceiverPorts } from "../receiver.ts";
+import { publish } from "../trace.ts";
+import { backoffSeconds, type Death, type Delivery, type Verdict } from "../worker.ts";
+import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
+
+/**
+ * A client that answers within the receiver's budget: two attempts of 0.5 s each. All three timeouts
+ * are needed, since `requestTimeout` alone only logs a warning and lets a stalled call go on.
+ */
+export function sqsClient(): SQSClient {
+  return new SQSClient({
+    maxAttempts: 2,
+    requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
+  });
+}
+
+type Client = Pick<SQSClient, "send">;
+
+/** The receiver's two ports: both resolve when SQS has confirmed the message (the SDK compares its checksum). */
+export function receiverQueues(
+  client: Client,
+  urls: { eventsQueueUrl: string; quarantineQueueUrl: string },
+): ReceiverPorts {
+  return {
+    async send(envelope, signal) {
+      await client.send(
+        new SendMessageCommand({
+          QueueUrl: urls.eventsQueueUrl,
+          MessageBody: toBody(envelope),
+          ...(envelope.tenant === null ? undefined : { MessageGroupId: toGroupId(envelope.tenant) }),
+        }),
+        { abortSignal: signal },
+      );
+    },
+    async quarantine(envelope, signal) {
+      await client.send(
+        new SendMessageCommand({
+          QueueUrl: urls.quarantineQueueUrl,
+          MessageBody: toBody(envelope),
+          MessageAttributes: attributes({ reason: envelope.reason }),
+        }),
+        { abortSignal: signal },
+      );
+    },
+  };
+}
+
+export interface SettleOptions {
+  readonly client: Client;
+  readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
+  /** The app whose events this worker handles; a message that names another is quarantined. */
+  readonly appId: string;
+  readonly random: () => number;
+  readonly consume: (envelope: EventEnvelope, delivery: Delivery) => Promise<Verdict>;
+}
+
+/**
+ * Settles a batch of any size: one verdict a record, and the answer that makes Lambda delete exactly
+ * the records that are done. The answer is built here and nowhere else.
+ *
+ * First deliveries run side by side. A record that has been here before runs last and alone, in random
+ * order: one that kills the process then takes the others with it less often each time.
+ */
+export async function settle(records: readonly SQSRecord[], options: SettleOptions): Promise<SQSBatchResponse> {
+  const failed = new Set<string>();
+  const run = async (record: SQSRecord) => {
+    const verdict = await settleRecord(record, options);
+    if (verdict.kind === "done") return;
+    failed.add(record.messageId);
+    if (verdict.delaySeconds !== undefined) await hide(record, verdict.delaySeconds, options);
+  };
+  await Promise.all(records.filter((record) => attemptOf(record) === 1).map(run));
+  for (const record of shuffled(
+    records.filter((record) => attemptOf(record) > 1),
+    options.random,
+  ))
+    await run(record);
+  return toBatchResponse(records, failed);
+}
+
+/** Total: whatever fails, the record comes back. */
+async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<Verdict> {
+  const attempt = attemptOf(record);
+  let envelope: EventEnvelope | undefined;
+  try {
+    const decoded = fromRecord(record);
+    if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
+    envelope = decoded;
+    // SQS cannot say who wrote a message; an event of another app is none of ours.
+    if (envelope.app !== null && envelope.app !== options.appId) return await quarantine(record, "app", options);
+    const { id, type } = envelope;
+    return await options.consume(envelope, {
+      attempt,
+      redriven: record.messageAttributes?.[deadReasonAttribute] !== undefined,
+      bury: (death) => bury(record, { ...death, id, type }, options),
+    });
+  } catch (error) {
+    const { id, type, app } = envelope ?? {};
+    publish({ stage: "failed", level: "error", id, type, app, facts: { attempt, messageId: record.messageId }, error });
+    // Left to the queue's own timeout and, at last, its redrive policy: this release cannot judge it.
+    if (error instanceof UnknownVersionError) return { kind: "retry" };
+    return { kind: "retry", delaySeconds: backoffSeconds(attempt, options.random) };
+  }
+}
+
+async function quarantine(record: SQSRecord, reason: string, { client, urls }: SettleOptions): Promise<Verdict> {
+  await client.send(
+    new SendMessageCommand({
+      QueueUrl: urls.quarantineQueueUrl,
+      MessageBody: record.body,
+      MessageAttributes: attributes({ reason, attempts: String(attemptOf(record)) }),
+    }),
+  );
+  publish({ stage: "quarantined", level: "error", facts: { reason, messageId: record.messageId } });
+  return { kind: "done" };
+}
+
+async function bury(
+  record: SQSRecord,
+  death: Death & { id: string; type: string },
+  { client, urls }: SettleOptions,
+): Promise<void> {
+  const error = death.error === undefined ? undefined : describeError(death.error);
+  const group = record.attributes?.MessageGroupId;
+  await client.send(
+    new SendMessageCommand({
+      QueueUrl: urls.deadLetterQueueUrl,
+      MessageBody: record.body,
+      ...(group === undefined ? undefined : { MessageGroupId: group }),
+      MessageAttributes: attributes({
+        [deadReasonAttribute]: death.reason,
+        errorClass: error?.errorClass,
+        fingerprint: error?.fingerprint,
+        at: error?.at,
+        attempts: String(attemptOf(record)),
+        firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
+        lastAttemptAt: isoTime(death.nowMs),
+        eventId: clean(death.id),
+        eventType: clean(death.type),
+        redrives: String(redrivesOf(record)),
+      }),
+    }),
+  );
+}
+
+/** How often the record had been dead before: counted along, so that a tool can stop moving it in circles. */
+function redrivesOf(record: SQSRecord): number {
+  const before = record.messageAttributes?.["redrives"]?.stringValue;
+  if (record.messageAttributes?.[deadReasonAttribute] === undefined) return 0;
+  return 1 + (Number(before) || 0);
+}
+
+/** Brings the next attempt forward (or back). When it fails, the queue's own visibility timeout applies. */
+async function hide(record: SQSRecord, delaySeconds: number, { client, urls }: SettleOptions): Promise<void> {
+  try {
+    await client.send(
+      new ChangeMessageVisibilityCommand({
+        QueueUrl: urls.eventsQueueUrl,
+        ReceiptHandle: record.receiptHandle,
+        VisibilityTimeout: delaySeconds,
+      }),
+    );
+  } catch (error) {
+    publish({ stage: "failed", level: "warn", facts: { reason: "visibility", messageId: record.messageId }, error });
+  }
+}
+
+/**
+ * The partial batch response. Lambda deletes a whole batch for `{}`, `null` or a misspelt member, and
+ * retries a whole batch for an id it does not know; so the shape is checked before it leaves.
+ * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+ */
+export function toBatchResponse(records: readonly SQSRecord[], failed: ReadonlySet<string>): SQSBatchResponse {
+  const batchItemFailures: SQSBatchResponse["batchItemFailures"] = [];
+  for (const { messageId } of records) {
+    if (typeof messageId !== "string" || messageId === "") {
+      throw new TypeError("Cannot settle the batch: a record has no message id");
+    }
+    if (failed.has(messageId)) batchItemFailures.push({ itemIdentifier: messageId });
+  }
+  if (batchItemFailures.length < failed.size) {
+    throw new TypeError("Cannot settle the batch: a failed record is not in it");
+  }
+  return { batchItemFailures };
+}
+
+function attemptOf(record: SQSRecord): number {
+  const count = Number(record.attributes?.ApproximateReceiveCount);
+  return Number.isInteger(count) && count > 0 ? count : 1;
+}
+
+function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  return items
+    .map((item) => ({ item, order: random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ item }) => item);
+}
+
+/** String attributes, those without a value left out: SQS refuses an empty one. */
+function attributes(values: Readonly<Record<string, string | undefined>>): Record<string, MessageAttributeValue> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) =>
+      value ? [[name, { DataType: "String", StringValue: value }]] : [],
+    ),
+  );
+}
+
+function isoTime(epochMs: number): string | undefined {
+  return Number.isFinite(epochMs) && epochMs > 0 ? new Date(epochMs).toISOString() : undefined;
+}

@@ -1,0 +1,75 @@
+/** Why a request was refused. The caller outside never sees it: one body answers every refusal. */
+export type RefusalReason =
+  | "signature"
+  | "token"
+  | "timestamp"
+  | "app"
+  | "padding"
+  | "malformed"
+  | "unsigned"
+  | "plaintext"
+  | "unexpected-encryption"
+  | "too-large-unsigned"
+  | "challenge";
+
+/** Base of every error that Larkpost throws on purpose; branch on `code` or on the class. */
+export abstract class LarkpostError extends Error {
+  abstract readonly code: string;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** Not provably from Feishu: 401, and nothing is stored. */
+export class UnauthenticatedError extends LarkpostError {
+  readonly code = "UNAUTHENTICATED";
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+  }
+}
+
+/** A body or a queue message over the limit: 413. */
+export class TooLargeError extends LarkpostError {
+  readonly code = "TOO_LARGE";
+}
+
+/** A setting is missing or contradicts another: 503 for every request; a local start exits. */
+export class ConfigError extends LarkpostError {
+  readonly code = "CONFIG";
+}
+
+/** Our own time ran out: 503, so that Feishu pushes again. */
+export class DeadlineError extends LarkpostError {
+  readonly code = "DEADLINE";
+}
+
+/** A handler did not return in its time: the record is retried. */
+export class HandlerTimeoutError extends LarkpostError {
+  readonly code = "HANDLER_TIMEOUT";
+}
+
+/** A queue message written by a newer release: failed, never acknowledged. */
+export class UnknownVersionError extends LarkpostError {
+  readonly code = "UNKNOWN_VERSION";
+}
+
+/** Thrown by a handler: not now. The record stays hidden for `delaySeconds` (1 to 43,200). */
+export class RetryLaterError extends LarkpostError {
+  readonly code = "RETRY_LATER";
+  readonly delaySeconds: number;
+
+  constructor(message: string, { delaySeconds, ...options }: { delaySeconds: number } & ErrorOptions) {
+    super(message, options);
+    this.delaySeconds = delaySeconds;
+  }
+}
+
+/** Thrown by a handler: never. The record goes to the dead-letter queue now, reason attached. */
+export class NonRetryableError extends LarkpostError {
+  readonly code = "NON_RETRYABLE";
+}

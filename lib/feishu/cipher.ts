@@ -1,0 +1,69 @@
+import { isUtf8 } from "node:buffer";
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, type KeyObject } from "node:crypto";
+
+const blockBytes = 16;
+
+/**
+ * The AES key of an Encrypt Key: SHA-256 of its UTF-8 bytes, unsalted. Made once and kept, since
+ * handing AES the bytes at every call costs several times as much as the decryption of a small event.
+ */
+export function aesKey(encryptKey: string): KeyObject {
+  return createSecretKey(createHash("sha256").update(encryptKey, "utf8").digest());
+}
+
+/** What came out of a decryption: only an `intact` text may be believed. */
+export interface Decrypted {
+  /** Empty when the bytes are not UTF-8. */
+  readonly text: string;
+  readonly intact: boolean;
+}
+
+/**
+ * Decrypts the `encrypt` member of a push: base64(iv ‖ AES-256-CBC(key, iv, PKCS#7(text))).
+ * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/choose-a-subscription-mode/send-notifications-to-developers-server
+ *
+ * Unauthenticated text reaches this (a challenge is not signed), so bad padding and bad text take the
+ * same steps: the padding is judged without branches, the text is decoded either way, and the caller is
+ * expected to parse it before it looks at `intact`.
+ *
+ * @returns The plain text without a byte order mark. Not intact: not strict base64, no whole block, wrong padding, not UTF-8.
+ */
+export function decrypt(encrypted: string, key: KeyObject): Decrypted {
+  const blob = Buffer.from(encrypted, "base64");
+  // Node's decoder skips what it does not know; only the canonical spelling encodes back to itself.
+  if (blob.length < 2 * blockBytes || blob.length % blockBytes !== 0 || blob.toString("base64") !== encrypted) {
+    return { text: "", intact: false };
+  }
+
+  const decipher = createDecipheriv("aes-256-cbc", key, blob.subarray(0, blockBytes)).setAutoPadding(false);
+  const padded = decipher.update(blob.subarray(blockBytes));
+  decipher.final();
+
+  const padding = paddingOf(padded);
+  const text = utf8(padded.subarray(0, padded.length - padding.length));
+  return { text: text ?? "", intact: padding.valid && text !== undefined };
+}
+
+/** Encrypts a text as the platform does; the inverse of {@link decrypt}. `iv` is 16 bytes, fresh for each call. */
+export function encrypt(text: string, key: KeyObject, iv: Uint8Array): string {
+  const cipher = createCipheriv("aes-256-cbc", key, iv);
+  return Buffer.concat([iv, cipher.update(text, "utf8"), cipher.final()]).toString("base64");
+}
+
+/** Strict UTF-8, a leading byte order mark dropped; `undefined` when a byte is out of place. */
+export function utf8(bytes: Uint8Array): string | undefined {
+  if (!isUtf8(bytes)) return undefined;
+  const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8", marked ? 3 : 0);
+}
+
+/** PKCS#7: the last byte says how many bytes to drop, 1 to 16, and all of them say the same. */
+function paddingOf(padded: Uint8Array): { valid: boolean; length: number } {
+  const last = padded.at(-1) ?? 0;
+  let wrong = last === 0 || last > blockBytes ? 1 : 0;
+  for (let i = 1; i <= blockBytes; i++) {
+    const inPadding = (i - last - 1) >>> 31;
+    wrong |= inPadding * ((padded[padded.length - i] ?? 0) ^ last);
+  }
+  return { valid: wrong === 0, length: wrong === 0 ? last : 1 };
+}

@@ -1,0 +1,149 @@
+import { createHash } from "node:crypto";
+import { fill, inspect, maxDepth } from "./json.ts";
+
+export type JsonObject = { readonly [name: string]: unknown };
+
+/** What both an event and a callback say of themselves, in schema 1.0 and 2.0 alike. */
+export interface Notice {
+  readonly schema: "1.0" | "2.0";
+  /** `header.event_id` (2.0) or `uuid` (1.0); `sha256:…` of the event when it has none. The platform's text: any length, any character. */
+  readonly id: string;
+  /** Dispatch key: `header.event_type` (2.0) or `event.type` (1.0). Outside text too. */
+  readonly type: string;
+  readonly app: string | null;
+  readonly tenant: string | null;
+  /** Epoch milliseconds, whichever unit the platform used; `null` when it is not a time. Advisory. */
+  readonly createdAtMs: number | null;
+  /** The envelope without its event: `header` (2.0), or `ts`, `uuid`, `type` (1.0). Unknown members are kept; the token is emptied. */
+  readonly header: JsonObject;
+  readonly event: JsonObject;
+  /** The decrypted JSON as it came, so that 64-bit numbers are whole, with the Verification Token's value emptied. */
+  readonly text: string;
+}
+
+export type Classified =
+  | ({ readonly kind: "event" | "callback"; readonly token: unknown } & Notice)
+  | { readonly kind: "challenge"; readonly token: unknown; readonly challenge: unknown }
+  | { readonly kind: "unreadable"; readonly token: unknown; readonly reason: UnreadableReason };
+
+export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema";
+
+/** Types that ask a question and wait for the answer: https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/event-subscription-guide/callback-subscription/callback-overview */
+export const callbackTypes: ReadonlySet<string> = new Set([
+  "card.action.trigger",
+  "url.preview.get",
+  "profile.view.get",
+]);
+
+/**
+ * Says what a decrypted text is. Total and pure: a text that is no envelope is `unreadable`. The order
+ * matters: a 2.0 event whose inner `type` is `url_verification` is an event, not a challenge.
+ * https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM
+ */
+export function classify(text: string): Classified {
+  const { depth, tokens } = inspect(text);
+  if (depth > maxDepth) return { kind: "unreadable", token: undefined, reason: "depth" };
+
+  const message = parseObject(text);
+  if (message === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
+
+  const schema = message["schema"];
+  if (schema !== undefined) {
+    const header = asObject(message["header"]);
+    const event = asObject(message["event"]);
+    const token = header?.["token"];
+    const type = header?.["event_type"];
+    const isV2 = typeof schema === "string" && schema.startsWith("2.");
+    if (!isV2 || header === undefined || event === undefined || !isName(type)) {
+      return { kind: "unreadable", token: token ?? message["token"], reason: "schema" };
+    }
+    const app = orNull(header["app_id"]);
+    const tenant = orNull(header["tenant_key"]);
+    return {
+      kind: callbackTypes.has(type) ? "callback" : "event",
+      token,
+      schema: "2.0",
+      id: orNull(header["event_id"]) ?? fingerprint(text, [type, app, tenant, header["create_time"]]),
+      type,
+      app,
+      tenant,
+      createdAtMs: toMs(header["create_time"]),
+      header: token === undefined ? header : { ...header, token: "" },
+      event,
+      text: fill(text, tokens, ""),
+    };
+  }
+
+  const token = message["token"];
+  if (message["type"] === "url_verification") {
+    return { kind: "challenge", token, challenge: message["challenge"] };
+  }
+
+  const event = asObject(message["event"]);
+  const type = event?.["type"];
+  if (message["type"] !== "event_callback" || event === undefined || !isName(type)) {
+    return { kind: "unreadable", token, reason: "schema" };
+  }
+  const { event: _, ...header } = message;
+  const app = orNull(event["app_id"]);
+  const tenant = orNull(event["tenant_key"]);
+  return {
+    kind: "event",
+    token,
+    schema: "1.0",
+    // `ts` is the time of sending, so it may differ between two pushes of one event: it is no part of the identity.
+    id: orNull(message["uuid"]) ?? fingerprint(text, [type, app, tenant]),
+    type,
+    app,
+    tenant,
+    createdAtMs: toMs(message["ts"]),
+    header: token === undefined ? header : { ...header, token: "" },
+    event,
+    text: fill(text, tokens, ""),
+  };
+}
+
+export function parseObject(text: string): JsonObject | undefined {
+  try {
+    return asObject(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function asObject(value: unknown): JsonObject | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "";
+}
+
+function orNull(value: unknown): string | null {
+  return isName(value) ? value : null;
+}
+
+/**
+ * Seconds (10 digits, perhaps with a fraction), milliseconds (13) or microseconds (16), told apart by
+ * their length: the platform uses all three.
+ */
+function toMs(value: unknown): number | null {
+  const match =
+    typeof value === "string" || typeof value === "number" ? /^(\d{1,16})(\.\d{1,9})?$/.exec(String(value)) : null;
+  const [, whole = "", fraction = ""] = match ?? [];
+  if (whole === "") return null;
+  const number = Number(whole + fraction);
+  if (whole.length <= 10) return Math.round(number * 1000);
+  if (whole.length === 13) return Math.floor(number);
+  return whole.length === 16 ? Math.floor(number / 1000) : null;
+}
+
+/** An identity for an event that came without one. Numbers enter by their digits: two ids that a double cannot tell apart are two. */
+function fingerprint(text: string, parts: readonly unknown[]): string {
+  const exact = JSON.parse(text, (_name, value, context?: { source?: string }) =>
+    typeof value === "number" ? (context?.source ?? value) : value,
+  ) as JsonObject;
+  return `sha256:${createHash("sha256")
+    .update(JSON.stringify([...parts, exact["event"]]))
+    .digest("hex")}`;
+}

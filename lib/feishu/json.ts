@@ -1,0 +1,107 @@
+/** How deep an envelope may nest. Deeper ones could still be parsed, but not printed again. */
+export const maxDepth = 64;
+
+/** Where a text keeps its Verification Token, and how deep it nests. */
+export interface TextFacts {
+  /** Deepest nesting of objects and arrays; reading stops as soon as it is over {@link maxDepth}. */
+  readonly depth: number;
+  /** `[start, end)` of each string value, quotes included, of a member `token` at the top or in the top's `header`. */
+  readonly tokens: readonly (readonly [start: number, end: number])[];
+}
+
+const quote = 34;
+const backslash = 92;
+
+/**
+ * Reads a JSON text once, without building it. Total: a text that is not JSON gives some answer, and
+ * `JSON.parse` refuses it after. Strings are skipped with `indexOf`, so long ones cost little.
+ */
+export function inspect(text: string): TextFacts {
+  const tokens: [number, number][] = [];
+  let depth = 0;
+  let deepest = 0;
+  /** Names of the members being read at depth 1 and 2; what is deeper is not looked at. */
+  let outer = "";
+  let inner = "";
+  let isKey = false;
+
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case quote: {
+        const end = stringEnd(text, i);
+        if (depth === 1 || depth === 2) {
+          if (isKey) {
+            const name = text.slice(i, Math.min(end, i + 64));
+            if (depth === 1) outer = memberName(name);
+            else inner = memberName(name);
+          } else if (depth === 1 ? outer === "token" : outer === "header" && inner === "token") {
+            tokens.push([i, end]);
+          }
+          isKey = false;
+        }
+        i = end - 1;
+        break;
+      }
+      case 123: // {
+        isKey = true;
+        if (++depth > deepest) deepest = depth;
+        if (depth === 2) inner = "";
+        if (deepest > maxDepth) return { depth: deepest, tokens };
+        break;
+      case 91: // [
+        isKey = false;
+        // An array's strings are nobody's member: forget the name, so that they are not taken for a token.
+        if (++depth > deepest) deepest = depth;
+        if (depth === 2) inner = "";
+        if (deepest > maxDepth) return { depth: deepest, tokens };
+        break;
+      case 125: // }
+      case 93: // ]
+        depth--;
+        isKey = false;
+        break;
+      case 44: // ,
+        // In an array this is wrong, but a "key" there only renames what no lookup reads.
+        isKey = true;
+        break;
+      case 58: // :
+        isKey = false;
+        break;
+    }
+  }
+  return { depth: deepest, tokens };
+}
+
+/** The same text with the given string values replaced; everything else stays to the letter. */
+export function fill(text: string, spans: TextFacts["tokens"], value: string): string {
+  let result = "";
+  let from = 0;
+  for (const [start, end] of spans) {
+    result += text.slice(from, start) + JSON.stringify(value);
+    from = end;
+  }
+  return result + text.slice(from);
+}
+
+/** The index after a string's closing quote; the end of the text when it has none. */
+function stringEnd(text: string, start: number): number {
+  let from = start + 1;
+  for (;;) {
+    const end = text.indexOf('"', from);
+    if (end === -1) return text.length;
+    let escapes = 0;
+    while (text.charCodeAt(end - 1 - escapes) === backslash) escapes++;
+    if (escapes % 2 === 0) return end + 1;
+    from = end + 1;
+  }
+}
+
+function memberName(quoted: string): string {
+  if (!quoted.includes("\\")) return quoted.slice(1, -1);
+  // "\u0074oken" is the same member to every parser.
+  try {
+    return String(JSON.parse(quoted));
+  } catch {
+    return "";
+  }
+}

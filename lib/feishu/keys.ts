@@ -1,0 +1,59 @@
+import { createHash, type KeyObject, timingSafeEqual } from "node:crypto";
+import { aesKey } from "./cipher.ts";
+
+/** A secret with the moment it stops being accepted, in epoch milliseconds; without one it never does. */
+export interface Secret {
+  readonly value: string;
+  readonly notAfter?: number | undefined;
+}
+
+export interface EncryptKey extends Secret {
+  readonly aes: KeyObject;
+}
+
+export interface VerificationToken extends Secret {
+  readonly digest: Buffer;
+}
+
+/** One app's secrets. Without an Encrypt Key the app is read in plain text, and the token is the only proof. */
+export interface AppKeys {
+  readonly appId: string;
+  readonly encryptKeys: readonly EncryptKey[];
+  readonly verificationTokens: readonly VerificationToken[];
+}
+
+/** Keys by the name of the app's route. A Map, since the name comes from outside; never "try all apps' keys". */
+export type KeyRing = ReadonlyMap<string, AppKeys>;
+
+export const defaultApp = "default";
+
+/** Derives what verification needs, once, so that no request pays for it. */
+export function appKeys(input: {
+  appId: string;
+  encryptKeys: readonly Secret[];
+  verificationTokens: readonly Secret[];
+}): AppKeys {
+  return {
+    appId: input.appId,
+    encryptKeys: input.encryptKeys.map((secret) => ({ ...secret, aes: aesKey(secret.value) })),
+    verificationTokens: input.verificationTokens.map((secret) => ({ ...secret, digest: sha256(secret.value) })),
+  };
+}
+
+/** The secrets that are still accepted: several while one is being rotated. */
+export function current<S extends Secret>(secrets: readonly S[], nowMs: number): readonly S[] {
+  return secrets.filter(({ notAfter }) => notAfter === undefined || nowMs < notAfter);
+}
+
+/** Whether `token` is one of ours, in constant time. Only a string can be: no coercion, no prefix. */
+export function isToken(token: unknown, tokens: readonly VerificationToken[]): boolean {
+  if (typeof token !== "string") return false;
+  const digest = sha256(token);
+  let found = false;
+  for (const candidate of tokens) found = timingSafeEqual(digest, candidate.digest) || found;
+  return found;
+}
+
+function sha256(text: string): Buffer {
+  return createHash("sha256").update(text, "utf8").digest();
+}

@@ -1,0 +1,67 @@
+import { createHash } from "node:crypto";
+
+/** What a claim found. */
+export type Claim =
+  | { readonly state: "claimed" }
+  /** A run of this key has completed, or was given up for good. */
+  | { readonly state: "done" | "dead"; readonly digest?: string | undefined }
+  /** Another run holds it, until then at the latest. */
+  | { readonly state: "busy"; readonly leaseEndsAtMs: number }
+  /** {@link deadlyStarts} runs in a row began and left no outcome: the process dies of it. The caller holds the key, to bury it. */
+  | { readonly state: "deadly" };
+
+export interface ClaimRequest {
+  readonly key: string;
+  /** Unlike any other run's: what the owner alone may complete, release or bury. */
+  readonly owner: string;
+  readonly nowMs: number;
+  /** When another run may take over, should this one never report. */
+  readonly leaseEndsAtMs: number;
+  /** A person moved the record back from the dead-letter queue: a `dead` key may run again. A `done` one never does. */
+  readonly redriven: boolean;
+  /** Of the payload: a second one under the same key is told, and still a duplicate. */
+  readonly digest: string;
+}
+
+/**
+ * Remembers which keys have run. Every write names its owner; `false` means that the key is no
+ * longer the owner's. All reject when the store cannot be reached: then nothing may be assumed.
+ */
+export interface Ledger {
+  claim(request: ClaimRequest): Promise<Claim>;
+  complete(key: string, owner: string, nowMs: number): Promise<boolean>;
+  bury(key: string, owner: string, nowMs: number): Promise<boolean>;
+  /** Gives the key back after a failed run; the next may claim it from `claimableAtMs` on. */
+  release(key: string, owner: string, options: { nowMs: number; claimableAtMs: number }): Promise<boolean>;
+}
+
+/** Runs in a row without any outcome before a key counts as deadly. */
+export const deadlyStarts = 5;
+
+/**
+ * The idempotency key of one handler's run: app, identity and handler, hashed, so that two apps, two
+ * handlers, or an id and a handler's own key never meet. The queue's message id is no part of it: a redrive changes that.
+ */
+export function idempotencyKey(parts: {
+  app: string | null;
+  handler: string;
+  id: string;
+  ownKey?: string | undefined;
+}): string {
+  const { app, handler, id, ownKey } = parts;
+  const identity = ownKey === undefined ? ["id", id] : ["key", ownKey];
+  return createHash("sha256")
+    .update(JSON.stringify([app, handler, ...identity]))
+    .digest("base64url");
+}
+
+/** Calls a write up to three times while there is time; the ledger's writes are conditional, so repeating one is safe. */
+export async function persist<T>(write: () => Promise<T>, hasTime: () => boolean): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await write();
+    } catch (error) {
+      if (tries === 3 || !hasTime()) throw error;
+    }
+  }
+}

@@ -1,0 +1,5 @@
+import { ingressRows } from "./ingress.ts";
+import type { Row } from "./row.ts";
+import { workerRows } from "./worker.ts";
+
+export const rows: readonly Row[] = [...ingressRows, ...workerRows];

@@ -1,0 +1,15 @@
+/**
+ * One row of the reliability catalogue whose figure needs many cases: `npm test` runs a seeded sample,
+ * `npm run soak -- --row ID --seed N` the whole figure.
+ */
+export interface Row {
+  /** As in the catalogue: `V8`, `C-14`, … */
+  readonly id: string;
+  /** A behaviour that a user could notice. */
+  readonly title: string;
+  /** Cases in the full figure, and in the sample (at least 200 where the full figure has as many). */
+  readonly full: number;
+  readonly sample: number;
+  /** Throws when the row does not hold. `progress` is told the number of cases done. */
+  run(options: { n: number; seed: number; progress: (done: number) => void }): Promise<void>;
+}

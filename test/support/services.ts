@@ -1,0 +1,90 @@
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  type Message,
+  ReceiveMessageCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
+import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
+import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
+
+const region = "us-east-1";
+const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+
+/** Embedded SQS and DynamoDB with the three queues and the ledger's table, on free ports of 127.0.0.1. */
+export async function startServices(options: { visibilityTimeoutSeconds?: number; maxReceiveCount?: number } = {}) {
+  const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
+  const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
+  const sqs = new SQSClient({ region, credentials, endpoint: sqsServer.endpoint });
+  const dynamo = new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint });
+  const urls = {
+    eventsQueueUrl: queueUrl(sqsServer.endpoint, "events"),
+    quarantineQueueUrl: queueUrl(sqsServer.endpoint, "quarantine"),
+    deadLetterQueueUrl: queueUrl(sqsServer.endpoint, "dead-letters"),
+  };
+  const ledgerTable = "ledger";
+  await sqs.send(new CreateQueueCommand({ QueueName: "quarantine" }));
+  await sqs.send(new CreateQueueCommand({ QueueName: "dead-letters" }));
+  await sqs.send(
+    new CreateQueueCommand({
+      QueueName: "events",
+      Attributes: {
+        VisibilityTimeout: String(visibilityTimeoutSeconds),
+        RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("dead-letters", region), maxReceiveCount }),
+      },
+    }),
+  );
+  await createLedgerTable(dynamo, ledgerTable);
+  return {
+    sqs,
+    dynamo,
+    urls,
+    ledgerTable,
+    endpoints: { sqs: sqsServer.endpoint, dynamo: dynamoServer.endpoint },
+    /** Environment of a function that is to use these services. */
+    env: {
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      AWS_ENDPOINT_URL_SQS: sqsServer.endpoint,
+      AWS_ENDPOINT_URL_DYNAMODB: dynamoServer.endpoint,
+      EVENTS_QUEUE_URL: urls.eventsQueueUrl,
+      QUARANTINE_QUEUE_URL: urls.quarantineQueueUrl,
+      DEAD_LETTER_QUEUE_URL: urls.deadLetterQueueUrl,
+      LEDGER_TABLE: ledgerTable,
+    },
+    /** Messages in a queue, visible, hidden and delayed together. */
+    async count(url: string): Promise<number> {
+      const { Attributes = {} } = await sqs.send(
+        new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
+      );
+      return (
+        Number(Attributes.ApproximateNumberOfMessages ?? 0) +
+        Number(Attributes.ApproximateNumberOfMessagesNotVisible ?? 0) +
+        Number(Attributes.ApproximateNumberOfMessagesDelayed ?? 0)
+      );
+    },
+    /** Takes the visible messages of a queue, with all attributes; they stay hidden for `hiddenSeconds`. */
+    async take(url: string, { max = 10, waitSeconds = 0, hiddenSeconds = 600 } = {}): Promise<Message[]> {
+      const { Messages = [] } = await sqs.send(
+        new ReceiveMessageCommand({
+          QueueUrl: url,
+          MaxNumberOfMessages: max,
+          WaitTimeSeconds: waitSeconds,
+          VisibilityTimeout: hiddenSeconds,
+          MessageAttributeNames: ["All"],
+          MessageSystemAttributeNames: ["All"],
+        }),
+      );
+      return Messages;
+    },
+    async stop(): Promise<void> {
+      sqs.destroy();
+      dynamo.destroy();
+      await Promise.all([sqsServer.stop(), dynamoServer.stop()]);
+    },
+  };
+}
+
+export type Services = Awaited<ReturnType<typeof startServices>>;
