@@ -82,7 +82,7 @@ export async function answerHttp(
   } catch (error) {
     answer = toAnswer(error);
     const facts = { status: answer.status, size: request?.bodyBytes, sourceIp: request?.sourceIp };
-    const common = { ms: elapsedMs(), requestId: requestIdOf(request), error };
+    const common = { ms: elapsedMs(), requestId: requestIdOf(request) };
     if (error instanceof UnauthenticatedError) {
       publish({
         stage: "refused",
@@ -91,11 +91,12 @@ export async function answerHttp(
         facts: { ...facts, reason: error.reason, message: error.message },
       });
     } else if (error instanceof TooLargeError) {
-      publish({ stage: "refused", level: "warn", ...common, facts: { ...facts, reason: "too-large" } });
+      const message = error.message;
+      publish({ stage: "refused", level: "warn", ...common, facts: { ...facts, reason: "too-large", message } });
     } else {
       // A wrong configuration was told once, when the function was loaded.
-      const isTold = error instanceof ConfigError;
-      publish({ stage: "unavailable", level: isTold ? "debug" : "error", ...common, facts });
+      const level = error instanceof ConfigError ? "debug" : "error";
+      publish({ stage: "unavailable", level, ...common, facts, error });
     }
   }
   publish({

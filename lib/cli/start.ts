@@ -1,0 +1,238 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { styleText } from "node:util";
+import chokidar from "chokidar";
+import { Command } from "commander";
+import { limits as defaultLimits } from "../../infra/limits.js";
+import { webhookConfig } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import { startRuntime } from "../local/runtime.ts";
+import { levelOf } from "../log.ts";
+import { doublySubscribed } from "./catalogue.ts";
+import { generate, handlerNames } from "./generate.ts";
+import { projectRoot } from "./project.ts";
+import { humanLine } from "./render.ts";
+
+const secretNames = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
+const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export function startCommand(): Command {
+  return new Command("start")
+    .description("run everything on this machine: webhook, queue, worker and your handlers, without an account")
+    .option("--port <port>", "port of the request address (or PORT; 0 takes a free one)")
+    .option(
+      "--limits <file>",
+      "another limits file (.js or .json) instead of infra/limits.js: its entries replace the defaults",
+    )
+    .option("--state <folder>", "where queues, ledger and local keys are kept", ".larkpost")
+    .option("--json", "print JSON lines, one a stage, instead of text for a person")
+    .addHelpText(
+      "after",
+      `
+Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
+real app (without them, local ones are made), ALLOW_UNENCRYPTED, LOG_LEVEL, PORT.
+
+Example: PORT=8080 npm start`,
+    )
+    .action(run);
+}
+
+async function run(options: { port?: string; limits?: string; state: string; json?: boolean }): Promise<void> {
+  const root = projectRoot();
+  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  const port = portOf(options.port ?? process.env["PORT"]);
+  const limits = await loadLimits(options.limits);
+  const stateFolder = resolve(root, options.state);
+  mkdirSync(stateFolder, { recursive: true });
+  const keys = localKeys(stateFolder);
+  const { warnings } = webhookConfig({
+    ...process.env,
+    ...keys.env,
+    EVENTS_QUEUE_URL: "http://127.0.0.1/events",
+    QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+  });
+
+  await generate({ root });
+  const isJson = options.json === true;
+  const level = rank[levelOf(process.env["LOG_LEVEL"])];
+  const print = (text: string) => process.stdout.write(`${text}\n`);
+  const notice = (message: string) =>
+    isJson
+      ? print(JSON.stringify({ notice: message }))
+      : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
+
+  const runtime = await startRuntime({
+    root,
+    stateFolder,
+    port,
+    limits,
+    env: keys.env,
+    onNotice: notice,
+    onLine(_name, line, detail) {
+      if (rank[line["level"] as keyof typeof rank] < level) return;
+      print(isJson ? JSON.stringify(line) : humanLine(line, detail, new Date()));
+    },
+  });
+  writeFileSync(join(stateFolder, "local.json"), `${JSON.stringify({ url: runtime.url, ...keys.shared }, null, 2)}\n`, {
+    mode: 0o600,
+  });
+
+  const handlers = handlerNames(root);
+  const shownState = relative(process.cwd(), stateFolder) || ".";
+  if (isJson)
+    print(JSON.stringify({ ready: true, url: runtime.url, services: runtime.endpoints, state: stateFolder, handlers }));
+  else print(welcome({ url: runtime.url, state: shownState, handlers, areKeysLocal: keys.areLocal }));
+  for (const warning of warnings) notice(warning);
+  for (const [one, other] of doublySubscribed(handlers)) {
+    notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
+  }
+
+  const watcher = watch(root, async (path) => {
+    if (path.startsWith("infra/")) {
+      notice(`${path} changed: stop and start again to apply it`);
+      return;
+    }
+    await generate({ root });
+    await runtime.reload();
+    const found = handlerNames(root);
+    if (isJson) print(JSON.stringify({ reloaded: path, handlers: found }));
+    else print(styleText("dim", `~ ${path} changed; ${found.length} handlers are live`, { stream: process.stdout }));
+  });
+
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      ask();
+      process.once(signal, () => process.exit(130));
+    });
+  }
+  await asked;
+  if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
+  await watcher.close();
+  await runtime.stop();
+  process.exit(0);
+}
+
+/** Calls `changed` once for the changes that come together, with the first one's path; never two at a time. */
+function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
+  const watcher = chokidar.watch(["functions", "lib", "infra"], {
+    cwd: root,
+    ignoreInitial: true,
+    // Not what only this process runs: it would take a start to apply it.
+    ignored: (path, stats) =>
+      /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
+      (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),
+  });
+  let timer: NodeJS.Timeout | undefined;
+  let first: string | undefined;
+  let working: Promise<void> = Promise.resolve();
+  watcher.on("all", (_event, path) => {
+    if (/\.gen\.ts$/.test(path)) return;
+    first ??= path;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const path = first ?? "";
+      first = undefined;
+      working = working.then(() => changed(path)).catch((error: unknown) => console.error(error));
+    }, 30);
+  });
+  return {
+    async close() {
+      clearTimeout(timer);
+      await watcher.close();
+      await working;
+    },
+  };
+}
+
+interface Keys {
+  readonly env: Record<string, string>;
+  /** What `send` may read from the state folder; keys from the environment are not written down. */
+  readonly shared: { encryptKey?: string; verificationToken?: string; appId?: string };
+  readonly areLocal: boolean;
+}
+
+/** The environment's keys if it has any, else keys for this machine alone, made once and kept. */
+function localKeys(stateFolder: string): Keys {
+  if (secretNames.some((name) => process.env[name] !== undefined) || process.env["ALLOW_UNENCRYPTED"] === "true") {
+    return { env: {}, shared: {}, areLocal: false };
+  }
+  const { encryptKey, verificationToken, appId } = readKeys(join(stateFolder, "local.json")) ?? {
+    encryptKey: randomBytes(24).toString("base64url"),
+    verificationToken: randomBytes(24).toString("base64url"),
+    appId: `cli_${randomBytes(8).toString("hex")}`,
+  };
+  return {
+    env: { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId },
+    shared: { encryptKey, verificationToken, appId },
+    areLocal: true,
+  };
+}
+
+function readKeys(file: string): { encryptKey: string; verificationToken: string; appId: string } | undefined {
+  if (!existsSync(file)) return undefined;
+  try {
+    const { encryptKey, verificationToken, appId } = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+    if (typeof encryptKey !== "string" || typeof verificationToken !== "string" || typeof appId !== "string")
+      return undefined;
+    return { encryptKey, verificationToken, appId };
+  } catch {
+    // Written anew: these keys protect nothing but this machine's own test events.
+    return undefined;
+  }
+}
+
+async function loadLimits(file: string | undefined): Promise<typeof defaultLimits> {
+  if (file === undefined) return defaultLimits;
+  const path = resolve(file);
+  if (!existsSync(path)) throw new ConfigError(`Cannot read the limits: there is no file ${file}`);
+  const loaded: unknown = path.endsWith(".json")
+    ? JSON.parse(readFileSync(path, "utf8"))
+    : ((await import(pathToFileURL(path).href)) as { limits?: unknown }).limits;
+  if (typeof loaded !== "object" || loaded === null) {
+    throw new ConfigError(
+      `Cannot read the limits: ${file} holds none. A .js file exports "limits", a .json file is an object`,
+    );
+  }
+  for (const [name, value] of Object.entries(loaded)) {
+    if (!Object.hasOwn(defaultLimits, name)) {
+      throw new ConfigError(
+        `Cannot read the limits: "${name}" in ${file} is none of ${Object.keys(defaultLimits).join(", ")}`,
+      );
+    }
+    if (!Number.isInteger(value) || value < 0) {
+      throw new ConfigError(`Cannot read the limits: "${name}" in ${file} is not a whole number`);
+    }
+  }
+  return { ...defaultLimits, ...loaded };
+}
+
+function portOf(text: string | undefined): number {
+  if (text === undefined || text === "") return 3000;
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) {
+    throw new ConfigError(`Cannot start: the port "${text}" is not a number from 0 to 65535. Check PORT`);
+  }
+  return port;
+}
+
+function welcome(facts: { url: string; state: string; handlers: readonly string[]; areKeysLocal: boolean }): string {
+  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  const { url, state, handlers, areKeysLocal } = facts;
+  const typed = handlers.filter((name) => name !== "_default");
+  const rest = handlers.includes("_default") ? "_default.ts takes the rest" : "other types are completed as unhandled";
+  return `
+${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
+
+  Request address  ${strong(url)}
+  State            ${state}/ (queues, ledger${areKeysLocal ? ", keys" : ""}; delete it to start empty)
+  Keys             ${areKeysLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  Handlers         ${typed.length === 0 ? "none yet" : typed.join("\n                   ")}
+                   ${rest}
+
+  Send an event    ${strong(`npm run send -- ${typed[0]?.includes(".") === true ? typed[0] : (typed.find((name) => name.includes(".")) ?? "im.message.receive_v1")}`)}
+  Add a handler    ${strong("npm run new -- contact.user.created_v3")}
+`;
+}

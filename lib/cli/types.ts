@@ -1,0 +1,71 @@
+import { styleText } from "node:util";
+import type { Command } from "commander";
+import { hasSample } from "../simulator/samples.ts";
+import { type CatalogueEntry, catalogue, nearest, search } from "./catalogue.ts";
+import { oneLine, quoted, subcommand } from "./command.ts";
+import { handlerNames } from "./generate.ts";
+
+export function typesCommand(): Command {
+  return subcommand("types")
+    .description("search the event and callback types that the platform is known to push")
+    .argument("[words...]", "all of them have to occur in the type, its title, domain, kind or version")
+    .option("--json", "print an array of objects, for scripts")
+    .addHelpText(
+      "after",
+      `
+handler: functions/events/ has a file for it. sample: "npm run send" has a payload written out; for the
+others it sends a generic one. A type that is not listed is received all the same.
+
+Examples:
+  npm run types -- message
+  npm run types -- contact v1.0
+  npm run types -- callback --json`,
+    )
+    .action(run);
+}
+
+function run(words: readonly string[], options: { json?: boolean }): void {
+  const handlers = new Set(handlerNames());
+  const found = search(words).map((entry) => ({
+    ...entry,
+    hasHandler: handlers.has(entry.type),
+    hasSample: hasSample(entry.type),
+  }));
+  if (options.json === true) print(JSON.stringify(found, null, 2));
+  else if (found.length > 0) print(table(found));
+  if (found.length > 0) return;
+  const asked = words.join(" ");
+  console.error(`No type has "${oneLine(asked, 100)}". Nearest: ${quoted(nearest(words.join("."), 5))}`);
+  process.exitCode = 1;
+}
+
+function table(entries: readonly (CatalogueEntry & { hasHandler: boolean; hasSample: boolean })[]): string {
+  const rows = [
+    ["type", "version", "kind", "domain", "title", "handler", "sample"],
+    ...entries.map((entry) => [
+      entry.type,
+      `v${entry.version}`,
+      entry.kind,
+      entry.domain,
+      entry.title,
+      entry.hasHandler ? "yes" : "",
+      entry.hasSample ? "yes" : "",
+    ]),
+  ];
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+  const [head = "", ...body] = lines;
+  const count =
+    entries.length === catalogue.length ? `${entries.length} types` : `${entries.length} of ${catalogue.length} types`;
+  const dim = (text: string) => styleText("dim", text, { stream: process.stdout });
+  return [dim(head), ...body, dim(count)].join("\n");
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,87 @@
+import { isUtf8 } from "node:buffer";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** As the edge of AWS: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send either. */
+const edge = { bodyBytes: 10_485_760, headerBytes: 10_240, receiveMs: 2_000 };
+
+/**
+ * HTTP on loopback → an API Gateway event (payload 2.0) → the function's response. Feishu's 3 s are
+ * the function's to keep; this only passes on.
+ */
+export async function startGateway(options: {
+  port: number;
+  invoke: (event: unknown) => Promise<unknown>;
+}): Promise<{ port: number; stop: () => Promise<void> }> {
+  const server = createServer(
+    {
+      maxHeaderSize: edge.headerBytes,
+      headersTimeout: edge.receiveMs,
+      requestTimeout: edge.receiveMs,
+      connectionsCheckingInterval: 250,
+    },
+    (request, response) => {
+      void answer(request, response, options.invoke).catch(() => response.destroy());
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options.port, "127.0.0.1", resolve);
+  });
+  return { port: (server.address() as AddressInfo).port, stop: () => close(server) };
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  invoke: (event: unknown) => Promise<unknown>,
+): Promise<void> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > edge.bodyBytes) {
+      response.writeHead(413, { connection: "close" }).end();
+      request.destroy();
+      return;
+    }
+    chunks.push(chunk);
+  }
+  const result = await invoke(toEvent(request, Buffer.concat(chunks))).catch(() => undefined);
+  const { statusCode, headers, body } = (result ?? {}) as {
+    statusCode?: unknown;
+    headers?: Record<string, string>;
+    body?: string;
+  };
+  // A function that failed is a 500 at API Gateway: anything but 200 makes Feishu push again.
+  if (typeof statusCode !== "number") response.writeHead(500).end();
+  else response.writeHead(statusCode, headers).end(request.method === "HEAD" ? undefined : body);
+}
+
+function toEvent(request: IncomingMessage, body: Buffer): unknown {
+  const [rawPath = "/", rawQueryString = ""] = (request.url ?? "/").split("?", 2);
+  const isText = isUtf8(body);
+  return {
+    version: "2.0",
+    routeKey: "$default",
+    rawPath,
+    rawQueryString,
+    headers: Object.fromEntries(
+      Object.entries(request.headersDistinct).map(([name, values = []]) => [name, values.join(",")]),
+    ),
+    requestContext: {
+      stage: "$default",
+      http: { method: request.method, path: rawPath, sourceIp: request.socket.remoteAddress, protocol: "HTTP/1.1" },
+      timeEpoch: Date.now(),
+    },
+    body: isText ? body.toString("utf8") : body.toString("base64"),
+    isBase64Encoded: !isText,
+  };
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}

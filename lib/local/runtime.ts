@@ -1,0 +1,178 @@
+import { fork } from "node:child_process";
+import { join } from "node:path";
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import { ConfigError } from "../errors.ts";
+import { createLedgerTable } from "./dynamodb.ts";
+import { startFunctions } from "./functions.ts";
+import { startGateway } from "./gateway.ts";
+import { startPoller } from "./poller.ts";
+import { queueArn, queueUrl } from "./sqs.ts";
+
+export interface RuntimeOptions {
+  readonly root: string;
+  /** Where queues and ledger are kept. */
+  readonly stateFolder: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly limits: typeof defaultLimits;
+  /** The functions' own settings: keys, app id, log level. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
+  readonly onNotice: (notice: string) => void;
+}
+
+const region = "us-east-1";
+const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+const ledgerTable = "ledger";
+/** A webhook function has 10 s in the cloud; it answers after 1.8 s at the latest. */
+const webhookTimeoutMs = 10_000;
+const stopGraceMs = 5_000;
+
+/**
+ * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook function behind HTTP, the worker
+ * function behind a poller. It holds none of the flow's logic; the functions run as deployed.
+ */
+export async function startRuntime(options: RuntimeOptions) {
+  const { root, limits, onNotice, onLine } = options;
+  const services = await startServices(options.stateFolder, onNotice);
+  // In the order they are to be stopped: no more taken in, then what runs may finish, then its deletions.
+  const stops: (() => Promise<void>)[] = [services.stop];
+  const stop = async () => {
+    for (const one of stops.splice(0)) await one();
+  };
+  try {
+    const sqs = new SQSClient({ region, credentials, endpoint: services.endpoints.sqs });
+    const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
+    await createQueues(sqs, limits);
+    await createLedgerTable(dynamo, ledgerTable);
+    dynamo.destroy();
+    const url = (name: string) => queueUrl(services.endpoints.sqs, name);
+
+    const env = {
+      ...process.env,
+      ...options.env,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      AWS_ENDPOINT_URL_SQS: services.endpoints.sqs,
+      AWS_ENDPOINT_URL_DYNAMODB: services.endpoints.dynamo,
+      EVENTS_QUEUE_URL: url("events"),
+      QUARANTINE_QUEUE_URL: url("quarantine"),
+      DEAD_LETTER_QUEUE_URL: url("dead-letters"),
+      LEDGER_TABLE: ledgerTable,
+      MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
+    };
+    const modules = new Map([
+      ["webhook", join(root, "functions/webhook.ts")],
+      ["worker", join(root, "functions/worker.ts")],
+    ]);
+    const functions = startFunctions({ modules, env, onLine, onNotice });
+    stops.unshift(() => functions.stop(stopGraceMs));
+    await functions.ready();
+
+    const gateway = await startGateway({
+      port: options.port,
+      invoke: (event) => functions.invoke("webhook", event, webhookTimeoutMs),
+    });
+    stops.unshift(gateway.stop);
+    const poller = startPoller({
+      client: sqs,
+      queueUrl: url("events"),
+      batchSize: limits.batchSize,
+      concurrency: limits.maxConcurrency,
+      async invoke(event) {
+        // It may have gone down since the messages were asked for.
+        await functions.whenUp("worker");
+        return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
+      },
+      whenUp: () => functions.whenUp("worker"),
+      onProblem: onNotice,
+    });
+    stops.unshift(poller.stop);
+    stops.splice(-1, 0, async () => {
+      await poller.drained();
+      sqs.destroy();
+    });
+    return {
+      url: `http://127.0.0.1:${gateway.port}/webhook`,
+      endpoints: services.endpoints,
+      /** Addresses that the embedded services listen on. */
+      addresses: services.addresses,
+      reload: functions.reload,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
+
+async function startServices(folder: string, onNotice: (notice: string) => void) {
+  const child = fork(join(import.meta.dirname, "services.ts"), [folder], {
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    execArgv: ["--disable-warning=ExperimentalWarning"],
+  });
+  let problem = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    problem = (problem + text).slice(-4_000);
+  });
+  let isReady = false;
+  let isStopping = false;
+  const started = Promise.withResolvers<{
+    ready: { sqs: string; dynamo: string };
+    addresses: (string | undefined)[];
+  }>();
+  child.once("message", (message) => started.resolve(message as never));
+  const exited = new Promise<void>((resolve) => {
+    child.once("exit", (code) => {
+      const advice = `Check that no other runtime uses ${folder}; if none does, delete it to start empty`;
+      started.reject(new ConfigError(`Cannot start the embedded SQS and DynamoDB: ${advice}`, { cause: problem }));
+      if (isReady && !isStopping)
+        onNotice(`the embedded SQS and DynamoDB have ended (exit code ${code}): stop and start again`);
+      resolve();
+    });
+  });
+  const { ready, addresses } = await started.promise;
+  isReady = true;
+  return {
+    endpoints: ready,
+    addresses,
+    async stop() {
+      isStopping = true;
+      if (child.connected) child.send("stop");
+      const timer = setTimeout(() => child.kill("SIGKILL"), stopGraceMs);
+      await exited;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** The three queues with the deployed stack's numbers. They may be there from the last time, with other numbers. */
+async function createQueues(client: SQSClient, limits: typeof defaultLimits): Promise<void> {
+  const kept = { MessageRetentionPeriod: String(limits.deadLetterRetentionSeconds) };
+  await createQueue(client, "dead-letters", kept);
+  await createQueue(client, "quarantine", kept);
+  await createQueue(client, "events", {
+    VisibilityTimeout: String(visibilityTimeoutSeconds(limits)),
+    MessageRetentionPeriod: String(limits.queueRetentionSeconds),
+    RedrivePolicy: JSON.stringify({
+      deadLetterTargetArn: queueArn("dead-letters", region),
+      maxReceiveCount: limits.maxReceiveCount,
+    }),
+  });
+}
+
+async function createQueue(client: SQSClient, name: string, attributes: Record<string, string>): Promise<void> {
+  try {
+    await client.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }));
+  } catch (error) {
+    if (!(error instanceof QueueNameExists)) throw error;
+    const endpoint = await client.config.endpoint?.();
+    const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;
+    await client.send(new SetQueueAttributesCommand({ QueueUrl: queueUrl(base, name), Attributes: attributes }));
+  }
+}

@@ -1,0 +1,47 @@
+import { type Facts, groupChat, mei, seconds, tomas } from "./facts.ts";
+
+/** Members that events of a family have in common, for types without a sample of their own. The first family that fits counts. */
+const families: readonly (readonly [RegExp, (facts: Facts) => object])[] = [
+  [
+    /^im\.chat\./,
+    ({ tenant }) => ({ chat_id: groupChat, operator_id: mei, external: false, operator_tenant_key: tenant }),
+  ],
+  [/^im\.message\./, ({ id }) => ({ message_id: `om_${id("message")}`, chat_id: groupChat })],
+  [
+    /^drive\./,
+    () => ({
+      file_token: "doxcnPalletPlan000000000017",
+      file_type: "docx",
+      operator_id: mei,
+      subscriber_id_list: [tomas],
+    }),
+  ],
+  [/^contact\.user\./, () => ({ object: tomas })],
+  [/^calendar\./, () => ({ calendar_id: "feishu.cn_warehouse-shifts@group.calendar.feishu.cn", user_id_list: [mei] })],
+  [/^task\./, ({ id }) => ({ task_id: id("task"), obj_type: 1 })],
+  [
+    /^vc\.meeting\./,
+    ({ nowMs }) => ({
+      meeting: { topic: "Shift handover", start_time: String(seconds(nowMs)) },
+      operator: { id: mei },
+    }),
+  ],
+  [/^approval\./, ({ id, nowMs }) => ({ instance_code: id("instance").toUpperCase(), operate_time: String(nowMs) })],
+  // Schema 1.0 from here on.
+  [
+    /approval/,
+    ({ id, nowMs }) => ({
+      instance_code: id("instance").toUpperCase(),
+      operate_time: seconds(nowMs),
+      open_id: tomas.open_id,
+    }),
+  ],
+  [/^user_/, () => ({ open_id: tomas.open_id, employee_id: tomas.user_id, union_id: tomas.union_id })],
+  [/^dept_/, () => ({ open_department_id: "od-c83f1e6a27d94b05913e7ad0f46b82c5" })],
+  [/bot$/, () => ({ open_chat_id: groupChat, operator_open_id: mei.open_id })],
+  [/chat|group/, () => ({ chat_id: groupChat, operator: { open_id: mei.open_id, user_id: mei.user_id } })],
+];
+
+export function genericEvent(type: string, facts: Facts): object {
+  return families.find(([family]) => family.test(type))?.[1](facts) ?? {};
+}

@@ -1,0 +1,255 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, type TestContext, test } from "node:test";
+import { env, larkpost, secrets, startReceiver, temporaryRoot } from "./run.ts";
+
+const type = "im.message.receive_v1";
+
+/** A receiver, an empty project folder, and the command bound to both; all gone when the test ends. */
+async function setUp(t: TestContext, options: Parameters<typeof startReceiver>[0] = {}) {
+  const receiver = await startReceiver(options);
+  const { root, remove } = temporaryRoot();
+  t.after(async () => {
+    await receiver.stop();
+    remove();
+  });
+  const send = (...args: string[]) =>
+    larkpost(["send", ...args], { root, env: { ...env, PORT: String(receiver.port) } });
+  return { receiver, root, send };
+}
+
+/** The messages' ids, as the handlers would see them. */
+const messageIds = (events: readonly { event: object }[]) =>
+  events.map(({ event }) => (event as { message: { message_id: string } }).message.message_id);
+
+describe("send", { concurrency: 4 }, () => {
+  test("pushes one event that the receiver verifies, and prints the answer", async (t) => {
+    const { receiver, send } = await setUp(t);
+    const { code, stdout, stderr } = await send(type);
+    const [event] = receiver.events();
+    assert.deepEqual([code, stderr, event?.type], [0, "", type]);
+    assert.match(stdout, new RegExp(`^200 in \\d+ ms  ${type}  id ${event?.id}  \\{\\}\n$`));
+  });
+
+  test("prints the answer of a callback", async (t) => {
+    const toast = '{"toast":{"type":"info","content":"later"}}';
+    const { receiver, send } = await setUp(t, { answer: () => ({ body: toast }) });
+    const { code, stdout } = await send("card.action.trigger", "--set", "event.action.value.order=18");
+    assert.equal(code, 0);
+    assert.ok(stdout.includes(toast));
+    const [callback] = receiver.events();
+    assert.equal(callback?.kind, "callback");
+    assert.equal((callback.event as { action: { value: { order: string } } }).action.value.order, "18");
+  });
+
+  test("what an answer holds cannot move the cursor", async (t) => {
+    const { send } = await setUp(t, { answer: () => ({ body: "a\u001b[2Jb\r\nc\u009bd\u202ee" }) });
+    const { stdout } = await send(type);
+    assert.match(stdout, /a\\u001b\[2Jb\\r c\ufffdd\ufffde\n$/);
+  });
+
+  for (const status of [204, 302, 503]) {
+    test(`exits with 1 when the answer is ${status}`, async (t) => {
+      const { receiver, send } = await setUp(t, { answer: () => ({ status, body: "" }) });
+      const { code, stdout } = await send(type);
+      assert.equal(code, 1);
+      assert.match(stdout, new RegExp(`^${status} in `));
+      assert.equal(receiver.received.length, 1, "nothing is pushed again");
+    });
+  }
+
+  test("--times sends as many events, and sums up", async (t) => {
+    let n = 0;
+    const { receiver, send } = await setUp(t, { answer: () => ({ status: ++n % 5 === 0 ? 503 : 200 }) });
+    const { code, stdout, stderr } = await send(type, "--times", "40");
+    assert.deepEqual([code, stderr], [1, ""]);
+    assert.match(stdout, /^40 sent: 32 × 200, 8 × 503\n {2}answered 503\nack min \d+ ms, median .*, p99 .*, max /);
+    const events = receiver.events();
+    assert.equal(new Set(events.map(({ id }) => id)).size, 40);
+    assert.equal(new Set(messageIds(events)).size, 40);
+  });
+
+  test("--event-id with --times pushes one event again and again, each push signed anew", async (t) => {
+    const { receiver, send } = await setUp(t);
+    assert.equal((await send(type, "--event-id", "x-1", "--times", "5")).code, 0);
+    const events = receiver.events();
+    assert.deepEqual([events.length, new Set(events.map(({ text }) => text)).size], [5, 1]);
+    assert.equal(events[0]?.id, "x-1");
+    assert.equal(new Set(receiver.received.map(({ headers }) => headers["x-lark-signature"])).size, 5);
+    assert.equal((await send(type, "--event-id", "x-1")).code, 0);
+    assert.equal(new Set(messageIds(receiver.events())).size, 1, "in another run it is still the same message");
+  });
+
+  test("--json prints a JSON object a push and a summary, and nothing else", async (t) => {
+    const { send } = await setUp(t);
+    const { code, stdout } = await send("not.in.the_catalogue_v1", "--json", "--times", "3");
+    assert.equal(code, 0);
+    const lines = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.equal(lines.length, 4);
+    for (const line of lines.slice(0, 3)) {
+      assert.deepEqual(
+        { ...line, id: "", ms: 0 },
+        { type: "not.in.the_catalogue_v1", id: "", status: 200, ms: 0, delivered: true, ok: true, body: "{}" },
+      );
+    }
+    const { summary, sent, ok, statuses } = lines[3] ?? {};
+    assert.deepEqual({ summary, sent, ok, statuses }, { summary: true, sent: 3, ok: 3, statuses: { "200": 3 } });
+  });
+
+  test("warns of a type that is not in the catalogue, and sends it all the same", async (t) => {
+    const { receiver, send } = await setUp(t);
+    const { code, stderr } = await send("im.message.recieve_v1");
+    assert.equal(code, 0);
+    assert.match(stderr, /^Warning: "im.message.recieve_v1" is not in the catalogue.*"im.message.receive_v1"/);
+    assert.equal(receiver.events()[0]?.schema, "2.0");
+  });
+
+  test("--challenge succeeds when the challenge comes back, encrypted and unsigned", async (t) => {
+    const { receiver, send } = await setUp(t);
+    const { code, stdout } = await send("--challenge");
+    assert.equal(code, 0);
+    assert.match(stdout, /^200 in .*the challenge came back\n$/);
+    assert.equal(receiver.received[0]?.headers["x-lark-signature"], undefined);
+    assert.match(receiver.received[0]?.rawBody.toString() ?? "", /^\{"encrypt":"/);
+  });
+
+  test("--challenge fails when something else comes back", async (t) => {
+    const { send } = await setUp(t, { answer: () => ({ body: '{"challenge":"another"}' }) });
+    const { code, stdout } = await send("--challenge");
+    assert.equal(code, 1);
+    assert.match(stdout, /the challenge did not come back/);
+  });
+
+  test("--bad-signature succeeds when the receiver refuses with 401", async (t) => {
+    const { send } = await setUp(t);
+    const { code, stdout } = await send(type, "--bad-signature");
+    assert.equal(code, 0);
+    assert.match(stdout, /^401 in .*refused with 401, as it should be\n$/);
+  });
+
+  test("--bad-signature fails when the receiver takes it", async (t) => {
+    const { send } = await setUp(t, { answer: () => ({ status: 200 }) });
+    const { code, stdout } = await send(type, "--bad-signature");
+    assert.equal(code, 1);
+    assert.match(stdout, /answered 200 although the signature is wrong/);
+  });
+
+  test("--set changes the payload, and a text stays a text", async (t) => {
+    const { receiver, send } = await setUp(t);
+    const sets = ['event.message.content={"text":"hi"}', "event.message.chat_type=p2p", "event.extra=[1]"];
+    assert.equal((await send(type, ...sets.flatMap((set) => ["--set", set]))).code, 0);
+    const [first] = receiver.events();
+    const event = first?.event as { message: Record<string, unknown>; extra: unknown };
+    assert.equal(event.message["content"], '{"text":"hi"}');
+    assert.equal(event.message["chat_type"], "p2p");
+    assert.deepEqual(event.extra, [1]);
+  });
+
+  test("--file sends an envelope with its own id and whole numbers, our token in its place", async (t) => {
+    const { receiver, root, send } = await setUp(t);
+    const file = join(root, "payload.json");
+    const header = { event_id: "kept", event_type: type, token: "of another app" };
+    writeFileSync(file, `{"schema":"2.0","header":${JSON.stringify(header)},"event":{"big":7123456789012345678}}`);
+    assert.equal((await send("--file", file)).code, 0);
+    const [event] = receiver.events();
+    assert.equal(event?.id, "kept");
+    assert.match(event.text, /"big":7123456789012345678/);
+  });
+
+  test("--file with an event alone puts it in an envelope of the given type", async (t) => {
+    const { receiver, root, send } = await setUp(t);
+    const file = join(root, "event.json");
+    writeFileSync(file, '{"instance_code":"I-1"}');
+    assert.equal((await send("approval_instance", "--file", file)).code, 0);
+    const [event] = receiver.events();
+    assert.deepEqual([event?.schema, event?.type], ["1.0", "approval_instance"]);
+    assert.equal(event?.event["instance_code"], "I-1");
+    assert.equal(event.event["app_id"], secrets.appId);
+  });
+
+  const misuse: readonly { when: string; args: string[]; says: RegExp }[] = [
+    { when: "no type is given", args: [], says: /^Cannot send: no type was given/ },
+    { when: "an option is unknown", args: [type, "--bogus"], says: /unknown option '--bogus'/ },
+    { when: "there is a word too many", args: [type, "x"], says: /too many arguments/ },
+    { when: "--times is no number", args: [type, "--times", "x"], says: /^Cannot send "x" times/ },
+    { when: "--set has no =", args: [type, "--set", "event"], says: /^Cannot set "event"/ },
+    { when: "--set reaches for a prototype", args: [type, "--set", "event.__proto__.x=1"], says: /"__proto__" is not/ },
+    { when: "--file is not there", args: ["--file", "/nowhere.json"], says: /there is no such file/ },
+    { when: "--url is no URL", args: [type, "--url", "localhost"], says: /^Cannot send to "localhost"/ },
+    { when: "--challenge has a type", args: [type, "--challenge"], says: /^Cannot send a challenge/ },
+    { when: "the type has no envelope", args: ["card.action.trigger_v1"], says: /old card callback/ },
+  ];
+  for (const { when, args, says } of misuse) {
+    test(`exits with 2 and pushes nothing when ${when}`, async (t) => {
+      const { receiver, send } = await setUp(t);
+      const { code, stdout, stderr } = await send(...args);
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.match(stderr, says);
+      assert.equal(receiver.received.length, 0);
+    });
+  }
+
+  test("says plainly that nothing listens", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    const { code, stdout, stderr } = await larkpost(["send", type, "--times", "100"], {
+      root,
+      env: { ...env, PORT: "1" },
+    });
+    assert.equal(code, 1);
+    assert.match(stdout, /^\d+ sent: \d+ × no answer\n/);
+    assert.equal(
+      stderr,
+      'Cannot reach http://127.0.0.1:1/webhook: connection refused. Start the runtime with "npm start" in another terminal\n',
+    );
+  });
+
+  test("takes address and keys from the running local runtime", async (t) => {
+    const receiver = await startReceiver();
+    const { root, remove } = temporaryRoot({ url: receiver.url, ...secrets });
+    t.after(async () => {
+      await receiver.stop();
+      remove();
+    });
+    assert.equal((await larkpost(["send", type], { root })).code, 0);
+    const other = await larkpost(["send", type], { root, env: { ENCRYPT_KEY: "the environment comes first" } });
+    assert.equal(other.code, 1);
+    assert.match(other.stdout, /^401 in .*\nRefused\. Check that ENCRYPT_KEY/);
+    assert.deepEqual(
+      receiver.received.map(({ envelope }) => envelope?.kind),
+      ["event", undefined],
+    );
+  });
+
+  test("sends plain text to a runtime without an Encrypt Key, and has no signature to spoil", async (t) => {
+    const receiver = await startReceiver({ isPlain: true });
+    const { root, remove } = temporaryRoot({ url: receiver.url, ...secrets, encryptKey: null });
+    t.after(async () => {
+      await receiver.stop();
+      remove();
+    });
+    assert.equal((await larkpost(["send", type], { root })).code, 0);
+    assert.equal(receiver.received[0]?.headers["x-lark-signature"], undefined);
+    assert.equal((await larkpost(["send", type, "--bad-signature"], { root })).code, 2);
+    assert.equal(receiver.received.length, 1);
+  });
+
+  for (const [when, local] of [
+    ["there are no keys", undefined],
+    ["the runtime's file is broken", `{"encryptKey":"${secrets.encryptKey}",`],
+  ] as const) {
+    test(`exits with 2 when ${when}, and prints none`, async (t) => {
+      const { root, remove } = temporaryRoot(local);
+      t.after(remove);
+      const { code, stdout, stderr } = await larkpost(["send", type], { root });
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.match(stderr, /npm start/);
+      if (local === undefined) assert.match(stderr, /ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID are not set/);
+      else assert.ok(!stderr.includes(secrets.encryptKey));
+    });
+  }
+});

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { catalogue } from "../../lib/cli/catalogue.ts";
+import { larkpost, temporaryRoot } from "./run.ts";
+
+describe("types", { concurrency: 3 }, () => {
+  test("lists the types that have every word, with a mark for a handler and for a sample", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    mkdirSync(join(root, "functions/events"), { recursive: true });
+    writeFileSync(join(root, "functions/events/im.message.reaction.deleted_v1.ts"), "");
+    const { code, stdout } = await larkpost(["types", "reaction", "im."], { root });
+    assert.equal(code, 0);
+    assert.equal(
+      stdout,
+      [
+        "type                            version  kind   domain  title             handler  sample",
+        "im.message.reaction.created_v1  v2.0     event  im      Reaction added             yes",
+        "im.message.reaction.deleted_v1  v2.0     event  im      Reaction removed  yes",
+        `2 of ${catalogue.length} types`,
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("--json prints an array and nothing else", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    const [all, none] = await Promise.all([
+      larkpost(["types", "--json"], { root }),
+      larkpost(["types", "nothing", "like", "this", "--json"], { root }),
+    ]);
+    assert.equal((JSON.parse(all.stdout) as unknown[]).length, catalogue.length);
+    assert.deepEqual([none.code, JSON.parse(none.stdout)], [1, []]);
+  });
+
+  test("names the nearest types and exits with 1 when nothing is found", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    const { code, stdout, stderr } = await larkpost(["types", "mesage"], { root });
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /^No type has "mesage"\. Nearest: "message", /);
+  });
+});

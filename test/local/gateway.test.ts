@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { startGateway } from "../../lib/local/gateway.ts";
+
+describe("the local gateway", () => {
+  const events: Record<string, unknown>[] = [];
+  let result: unknown;
+  let gateway: Awaited<ReturnType<typeof startGateway>>;
+  const url = (path = "/webhook") => `http://127.0.0.1:${gateway.port}${path}`;
+
+  before(async () => {
+    gateway = await startGateway({
+      port: 0,
+      invoke: async (event) => {
+        events.push(event as Record<string, unknown>);
+        if (result instanceof Error) throw result;
+        return result;
+      },
+    });
+  });
+  after(() => gateway.stop());
+
+  /** Writes raw bytes and reads until the other side closes. */
+  async function raw(text: string): Promise<string> {
+    const socket = connect(gateway.port, "127.0.0.1");
+    let answer = "";
+    socket.setEncoding("utf8").on("data", (chunk: string) => {
+      answer += chunk;
+    });
+    socket.write(text);
+    await once(socket, "close");
+    return answer;
+  }
+
+  test("hands a request on as an HTTP API event and its response back", async () => {
+    result = { statusCode: 200, headers: { "content-type": "application/json; charset=utf-8" }, body: '{"ok":true}' };
+    const response = await fetch(url("/webhook?x=1"), {
+      method: "POST",
+      body: '{"a":"日"}',
+      headers: { "X-Lark-Nonce": "n" },
+    });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("content-type"), "application/json; charset=utf-8");
+    assert.deepEqual(await response.json(), { ok: true });
+    const event = events.at(-1);
+    assert.ok(event);
+    assert.equal(event["version"], "2.0");
+    assert.equal(event["rawPath"], "/webhook");
+    assert.equal(event["body"], '{"a":"日"}');
+    assert.equal(event["isBase64Encoded"], false);
+    assert.equal((event["headers"] as Record<string, string>)["x-lark-nonce"], "n");
+  });
+
+  test("hands bytes that are no text on as base64", async () => {
+    result = { statusCode: 200, body: "{}" };
+    const bytes = Buffer.from([0xff, 0xfe, 0, 1]);
+    await fetch(url(), { method: "POST", body: bytes });
+    assert.equal(events.at(-1)?.["isBase64Encoded"], true);
+    assert.equal(events.at(-1)?.["body"], bytes.toString("base64"));
+  });
+
+  const failures = [
+    { when: "it throws", outcome: new Error("the function failed") },
+    { when: "it returns nothing", outcome: undefined },
+    { when: "its result has no status", outcome: { body: "{}" } },
+  ];
+  for (const { when, outcome } of failures) {
+    test(`answers 500 for the function when ${when}, so that the platform pushes again`, async () => {
+      result = outcome;
+      assert.equal((await fetch(url(), { method: "POST", body: "{}" })).status, 500);
+    });
+  }
+
+  test("C-58: a body that never comes gets 408, and the connection is closed", async () => {
+    const before = events.length;
+    const answer = await raw("POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    assert.match(answer, /^HTTP\/1\.1 408 /);
+    assert.equal(events.length, before);
+  });
+
+  test("E7: headers over 10 KB are refused and reach no function", async () => {
+    const before = events.length;
+    const answer = await raw(`POST /webhook HTTP/1.1\r\nhost: x\r\nx-big: ${"a".repeat(12_288)}\r\n\r\n`);
+    assert.match(answer, /^HTTP\/1\.1 431 /);
+    assert.equal(events.length, before);
+  });
+
+  test("a body over 10 MB is refused before it is read to its end", async () => {
+    const before = events.length;
+    const response = await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_761, 97) }).catch(() => undefined);
+    assert.ok(response === undefined || response.status === 413);
+    assert.equal(events.length, before);
+  });
+});

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { limits } from "../../infra/limits.js";
+import { webhookConfig } from "../../lib/config.ts";
+import { classify } from "../../lib/feishu/classify.ts";
+import { type EventEnvelope, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
+import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";
+import { temporaryProject } from "../support/project.ts";
+import { seeded } from "../support/random.ts";
+import { until } from "../support/until.ts";
+
+const env = {
+  ENCRYPT_KEY: "runtime-test-encrypt-key",
+  VERIFICATION_TOKEN: "runtime-test-verification-token",
+  APP_ID: "cli_00000000000000aa",
+};
+const { keys } = webhookConfig({
+  ...env,
+  EVENTS_QUEUE_URL: "http://127.0.0.1/events",
+  QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+});
+const random = seeded(71);
+
+/** A handler that leaves a line for each run: what a person would call the side effect. */
+const effectHandler = (type: string, mark = "") => `
+import { appendFileSync } from "node:fs";
+import { onAnyEvent } from "../../lib/handler.ts";
+export default { ...onAnyEvent(async (_event, { id, attempt }) => {
+  appendFileSync(new URL("../../effects.txt", import.meta.url), \`${mark}\${id} \${attempt}\\n\`);
+}), type: ${JSON.stringify(type)} };
+`;
+
+function sealed(id: string, type: string): SealedRequest {
+  const text = JSON.stringify({
+    schema: "2.0",
+    header: { event_id: id, event_type: type, token: "", app_id: env.APP_ID, tenant_key: "tenant" },
+    event: { about: id },
+  });
+  const classified = classify(text);
+  assert.equal(classified.kind, "event");
+  const envelope = { ...classified, requestId: null, transport: "webhook" } as unknown as EventEnvelope;
+  return seal(envelope, { keys, app: "default", nowMs: Date.now(), nonce: random.hex(8), iv: random.bytes(16) });
+}
+
+async function post(url: string, { headers, rawBody }: SealedRequest): Promise<number> {
+  const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
+  await response.arrayBuffer();
+  return response.status;
+}
+
+describe("the local runtime", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let runtime: Runtime;
+  const lines: Record<string, unknown>[] = [];
+  const notices: string[] = [];
+  const effects = () => {
+    const file = join(project.root, "effects.txt");
+    return existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
+  };
+  const stagesOf = (id: string) => lines.filter((line) => line["id"] === id).map((line) => line["stage"]);
+
+  before(async () => {
+    project = await temporaryProject({
+      "test.effect_v1": effectHandler("test.effect_v1"),
+      "test.crash_v1": `
+import { onAnyEvent } from "../../lib/handler.ts";
+export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
+`,
+      "test.block_v1": `
+import { onAnyEvent } from "../../lib/handler.ts";
+export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
+`,
+    });
+    runtime = await startRuntime({
+      root: project.root,
+      stateFolder: project.state,
+      port: 0,
+      limits: { ...limits, workerTimeoutSeconds: 7 },
+      env,
+      onLine: (_name, line) => lines.push(line),
+      onNotice: (notice) => notices.push(notice),
+    });
+  });
+  after(async () => {
+    await runtime.stop();
+    project.remove();
+  });
+
+  test("listens on loopback only, the embedded services too", () => {
+    assert.equal(new URL(runtime.url).hostname, "127.0.0.1");
+    assert.deepEqual(new Set(runtime.addresses), new Set(["127.0.0.1"]));
+  });
+
+  test("runs the handler of each of 100 events once", async () => {
+    const ids = Array.from({ length: 100 }, (_, index) => `hundred-${index}`);
+    const statuses = await Promise.all(ids.map((id) => post(runtime.url, sealed(id, "test.effect_v1"))));
+    assert.deepEqual(new Set(statuses), new Set([200]));
+    await until("100 completions", () => ids.every((id) => stagesOf(id).includes("handled")));
+    assert.deepEqual(
+      effects()
+        .filter((line) => line.startsWith("hundred-"))
+        .sort(),
+      ids.map((id) => `${id} 1`).sort(),
+    );
+  });
+
+  test("a repeated push is acked and leaves one run and duplicates", async () => {
+    for (let push = 0; push < 5; push++) assert.equal(await post(runtime.url, sealed("again", "test.effect_v1")), 200);
+    await until("four duplicates", () => stagesOf("again").filter((stage) => stage === "duplicate").length === 4);
+    assert.equal(effects().filter((line) => line.startsWith("again ")).length, 1);
+  });
+
+  test("a forged push is refused with 401, and its handler does not run", async () => {
+    const request = sealed("forged", "test.effect_v1");
+    const forged = { ...request, headers: new Map([...request.headers, ["x-lark-signature", "0".repeat(64)]]) };
+    assert.equal(await post(runtime.url, forged), 401);
+    assert.deepEqual(stagesOf("forged"), []);
+  });
+
+  test("an added handler is live without a restart, and no event sent meanwhile is lost", async () => {
+    const ids: string[] = [];
+    let isLive = false;
+    const sending = (async () => {
+      for (let index = 0; !isLive; index++) {
+        const id = `live-${index}`;
+        ids.push(id);
+        assert.equal(await post(runtime.url, sealed(id, "test.effect_v1")), 200);
+      }
+    })();
+    project.write("test.added_v1", effectHandler("test.added_v1", "added "));
+    const { generate } = await import("../../lib/cli/generate.ts");
+    await generate({ root: project.root });
+    await runtime.reload();
+    assert.equal(await post(runtime.url, sealed("new", "test.added_v1")), 200);
+    await until("the new handler's line", () => effects().includes("added new 1"));
+    isLive = true;
+    await sending;
+    await until("every event completed", () => ids.every((id) => stagesOf(id).includes("handled")));
+  });
+
+  test("a change that cannot be loaded leaves the running code in place and says so", async () => {
+    const worker = join(project.root, "functions/worker.ts");
+    const source = readFileSync(worker, "utf8");
+    appendFileSync(worker, "\nthrow new Error('broken on purpose');\n");
+    await runtime.reload();
+    assert.match(notices.join("\n"), /cannot load the worker function, .*: Error: broken on purpose/);
+    assert.equal(await post(runtime.url, sealed("still", "test.effect_v1")), 200);
+    await until("the event completed", () => stagesOf("still").includes("handled"));
+    writeFileSync(worker, source);
+  });
+
+  test("W3: a handler that ends or blocks the process never delays an acknowledgement", async () => {
+    assert.equal(await post(runtime.url, sealed("crash", "test.crash_v1")), 200);
+    await until("the process has ended", () => notices.some((notice) => notice.includes("exit code 3")));
+    assert.equal(await post(runtime.url, sealed("block", "test.block_v1")), 200);
+    await until("the blocking handler is entered", () => stagesOf("block").includes("started"));
+    for (let index = 0; index < 20; index++) {
+      assert.equal(await post(runtime.url, sealed(`behind-${index}`, "test.effect_v1")), 200);
+    }
+  });
+});

@@ -1,0 +1,184 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
+import { webhookConfig } from "../../lib/config.ts";
+import { classify } from "../../lib/feishu/classify.ts";
+import { type EventEnvelope, seal } from "../../lib/feishu/envelope.ts";
+import { idempotencyKey } from "../../lib/idempotency.ts";
+import { temporaryProject } from "../support/project.ts";
+import { type Random, seeded } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import type { Row } from "./row.ts";
+
+const env = {
+  ENCRYPT_KEY: "durability-test-encrypt-key",
+  VERIFICATION_TOKEN: "durability-test-verification-token",
+  APP_ID: "cli_00000000000000bb",
+};
+const type = "test.durable_v1";
+/** The shortest that leaves a handler any time: a lost record is shown again after six times this. */
+const workerTimeoutSeconds = 7;
+const visibilitySeconds = 6 * workerTimeoutSeconds;
+
+const handler = `
+import { onAnyEvent } from "../../lib/handler.ts";
+export default { ...onAnyEvent(() => new Promise((resolve) => setTimeout(resolve, 5))), type: ${JSON.stringify(type)} };
+`;
+
+interface Ready {
+  readonly url: string;
+  readonly services: { dynamo: string };
+}
+
+/** `npm start` as a user has it: a process with children. */
+class Run {
+  readonly #child: ChildProcess;
+  readonly ready: Promise<Ready>;
+  /** How often each id was completed, as far as it was told before the end. */
+  readonly handled = new Map<string, number>();
+
+  constructor(root: string, state: string, limits: string) {
+    const args = ["lib/cli/main.ts", "start", "--json", "--port", "0", "--state", state, "--limits", limits];
+    const child = spawn(process.execPath, args, {
+      cwd: root,
+      env: { ...process.env, ...env, LARKPOST_ROOT: root, LOG_LEVEL: "info" },
+      stdio: ["ignore", "pipe", "inherit"],
+      // A group of its own, so that all of it can be ended at one instant.
+      detached: true,
+    });
+    this.#child = child;
+    const ready = Promise.withResolvers<Ready>();
+    this.ready = ready.promise;
+    child.once("exit", () => ready.reject(new Error("the runtime ended before it was ready")));
+    createInterface({ input: child.stdout }).on("line", (text) => {
+      const line = JSON.parse(text) as Record<string, unknown>;
+      if (line["ready"] === true) ready.resolve(line as unknown as Ready);
+      const id = line["id"];
+      if (line["stage"] === "handled" && typeof id === "string") this.handled.set(id, (this.handled.get(id) ?? 0) + 1);
+    });
+  }
+
+  /** `kill -9` of the whole group, or a polite end. */
+  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const exited = once(this.#child, "exit");
+    process.kill(signal === "SIGKILL" ? -(this.#child.pid ?? 0) : (this.#child.pid ?? 0), signal);
+    await exited;
+  }
+}
+
+async function push(url: string, id: string, random: Random): Promise<boolean> {
+  const { keys } = webhookConfig({
+    ...env,
+    EVENTS_QUEUE_URL: "http://127.0.0.1/",
+    QUARANTINE_QUEUE_URL: "http://127.0.0.1/",
+  });
+  const header = { event_id: id, event_type: type, token: "", app_id: env.APP_ID };
+  const classified = classify(JSON.stringify({ schema: "2.0", header, event: {} }));
+  const envelope = { ...classified, requestId: null, transport: "webhook" } as unknown as EventEnvelope;
+  const { headers, rawBody } = seal(envelope, {
+    keys,
+    app: "default",
+    nowMs: Date.now(),
+    nonce: random.hex(8),
+    iv: random.bytes(16),
+  });
+  try {
+    const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
+    return response.status === 200;
+  } catch {
+    return false;
+  }
+}
+
+async function isCompleted(client: DynamoDBClient, id: string): Promise<boolean> {
+  const key = idempotencyKey({ app: env.APP_ID, handler: type, id });
+  const { Item } = await client.send(
+    new GetItemCommand({ TableName: "ledger", Key: { pk: { S: `claim#${key}` } }, ConsistentRead: true }),
+  );
+  return Item?.["phase"]?.S === "done";
+}
+
+export const runtimeRows: readonly Row[] = [
+  {
+    id: "Y6",
+    title: "kill -9 of the whole runtime loses no acked event and completes none twice",
+    full: 20_000,
+    sample: 200,
+    async run({ n, seed, progress }) {
+      const random = seeded(seed);
+      const perRun = Math.min(n, 100);
+      const kills = Math.max(1, n / perRun - 1);
+      const project = await temporaryProject({ [type]: handler });
+      const limits = join(project.root, "short-limits.json");
+      writeFileSync(limits, JSON.stringify({ workerTimeoutSeconds }));
+      const handled = new Map<string, number>();
+      const acked = new Set<string>();
+      const waiting = Array.from({ length: n }, (_, index) => `event-${index}`);
+      let run = new Run(project.root, project.state, limits);
+      const add = () => {
+        for (const [id, count] of run.handled) handled.set(id, (handled.get(id) ?? 0) + count);
+      };
+      try {
+        for (let kill = 0; kill < kills; kill++) {
+          const { url } = await run.ready;
+          const target = acked.size + 1 + random.below(perRun);
+          // Eight at a time until the instant drawn, so that the end comes amid requests and runs.
+          const lanes = Array.from({ length: 8 }, async () => {
+            while (acked.size < target) {
+              const id = waiting.shift();
+              if (id === undefined) return;
+              if (await push(url, id, random)) acked.add(id);
+              else waiting.push(id);
+            }
+          });
+          await Promise.race(lanes);
+          await run.end("SIGKILL");
+          await Promise.all(lanes);
+          add();
+          progress(acked.size);
+          run = new Run(project.root, project.state, limits);
+        }
+        const { url, services } = await run.ready;
+        while (waiting.length > 0) {
+          const batch = waiting.splice(0, 16);
+          const answers = await Promise.all(batch.map((id) => push(url, id, random)));
+          assert.deepEqual(
+            new Set(answers),
+            new Set([true]),
+            `seed ${seed}: a push to the running runtime was refused`,
+          );
+          for (const id of batch) acked.add(id);
+          progress(acked.size);
+        }
+        const client = new DynamoDBClient({
+          region: "us-east-1",
+          endpoint: services.dynamo,
+          credentials: { accessKeyId: "local", secretAccessKey: "local" },
+        });
+        const open = new Set(acked);
+        await until(
+          `seed ${seed}: every acked event completed within the visibility timeout and 30 s`,
+          async () => {
+            for (const id of open) {
+              if (!(await isCompleted(client, id))) return false;
+              open.delete(id);
+            }
+            return true;
+          },
+          (visibilitySeconds + 30) * 1000,
+        );
+        client.destroy();
+        add();
+        const twice = [...handled].filter(([, count]) => count > 1).map(([id]) => id);
+        assert.deepEqual(twice, [], `seed ${seed}: completed more than once`);
+      } finally {
+        await run.end("SIGTERM");
+        project.remove();
+      }
+    },
+  },
+];

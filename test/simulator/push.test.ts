@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { after, test } from "node:test";
+import type { SealedRequest } from "../../lib/feishu/envelope.ts";
+import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
+import { push, sealEnvelope, spoilSignature } from "../../lib/simulator/push.ts";
+import { sampleText } from "../../lib/simulator/samples.ts";
+
+const nowMs = 1_760_000_000_000;
+const appId = "cli_0123456789abcdef";
+const ring = (encryptKeys: { value: string }[]) =>
+  new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens: [{ value: "a token" }] })]]);
+const text = sampleText("im.message.receive_v1", { nowMs, appId, newId: () => "0".repeat(32) });
+const sealed = sealEnvelope(text, { keys: ring([{ value: "a key" }]), nowMs, requestId: "r-1" });
+
+const stops: (() => void)[] = [];
+after(() => {
+  for (const stop of stops) stop();
+});
+
+async function listen(answer: RequestListener): Promise<string> {
+  const server = createServer(answer);
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook?a=1`;
+}
+
+test("posts the sealed bytes with the platform's headers in the platform's spelling", async () => {
+  let seen: { method?: string | undefined; url?: string | undefined; names: string[]; body: Buffer } | undefined;
+  const url = await listen(async (request, response) => {
+    const chunks: Buffer[] = await request.toArray();
+    const names = request.rawHeaders.filter((_, index) => index % 2 === 0);
+    seen = { method: request.method, url: request.url, names, body: Buffer.concat(chunks) };
+    assert.equal(request.headers["content-type"], "application/json;charset=utf-8");
+    assert.match(request.headers["user-agent"] ?? "", /./);
+    response.end("{}");
+  });
+  const { ms, ...result } = await push(url, sealed);
+  assert.deepEqual(result, { status: 200, body: "{}", delivered: true });
+  assert.ok(ms >= 0);
+  assert.equal(seen?.method, "POST");
+  assert.equal(seen?.url, "/webhook?a=1");
+  assert.deepEqual(seen?.body, sealed.rawBody);
+  for (const name of ["X-Lark-Request-Timestamp", "X-Lark-Request-Nonce", "X-Lark-Signature", "X-Tt-Logid"]) {
+    assert.ok(seen?.names.includes(name), name);
+  }
+});
+
+for (const status of [201, 202, 204, 301, 302, 307, 400, 401, 404, 413, 429, 500, 503]) {
+  test(`an answer with ${status} is not delivered`, async () => {
+    let requests = 0;
+    const url = await listen((_, response) => {
+      requests++;
+      response.writeHead(status, status < 400 && status >= 300 ? { location: "/elsewhere" } : {}).end();
+    });
+    const { ms: _, problem, ...result } = await push(url, sealed);
+    assert.deepEqual(result, { status, body: "", delivered: false });
+    assert.match(problem ?? "", new RegExp(`^answered ${status}`));
+    assert.equal(requests, 1, "a redirect is not followed");
+  });
+}
+
+const late: readonly { when: string; answer: RequestListener; status: number | null }[] = [
+  { when: "nothing is answered", answer: () => {}, status: null },
+  { when: "the head comes but the body does not end", answer: (_, response) => response.write("{"), status: 200 },
+];
+for (const { when, answer, status } of late) {
+  test(`is not delivered when ${when} before the deadline`, async () => {
+    const result = await push(await listen(answer), sealed, { deadlineMs: 40 });
+    assert.equal(result.delivered, false);
+    assert.equal(result.status, status);
+    assert.equal(result.code, "ETIMEDOUT");
+    assert.equal(result.problem, "no answer within 0.04 s");
+  });
+}
+
+test("a server that hangs up, or is not there, is a failed push and no exception", async () => {
+  const reset = await push(await listen((request) => request.socket.destroy()), sealed);
+  assert.deepEqual([reset.delivered, reset.status, reset.code], [false, null, "ECONNRESET"]);
+  const nobody = await push("http://127.0.0.1:1/webhook", sealed);
+  assert.deepEqual([nobody.delivered, nobody.status, nobody.problem], [false, null, "connection refused"]);
+});
+
+test("an aborted push rejects with the reason", async () => {
+  const reason = new Error("enough");
+  await assert.rejects(push("http://127.0.0.1:1/", sealed, { signal: AbortSignal.abort(reason) }), reason);
+  const controller = new AbortController();
+  const url = await listen(() => controller.abort(reason));
+  await assert.rejects(push(url, sealed, { signal: controller.signal }), reason);
+});
+
+test("a spoilt signature differs in the signature alone; without a key there is none to spoil", () => {
+  const spoilt = spoilSignature(sealed) as SealedRequest;
+  assert.notEqual(spoilt.headers.get("x-lark-signature"), sealed.headers.get("x-lark-signature"));
+  assert.match(spoilt.headers.get("x-lark-signature") ?? "", /^[0-9a-f]{64}$/);
+  assert.equal(spoilt.rawBody, sealed.rawBody);
+  const plain = sealEnvelope(text, { keys: ring([]), nowMs, requestId: "r-1" });
+  assert.equal(spoilSignature(plain), undefined);
+});

@@ -1,0 +1,29 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { generate } from "../../lib/cli/generate.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+/**
+ * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
+ * rest is linked. `handlers` maps a file's name (an event type) to its source.
+ */
+export async function temporaryProject(handlers: Readonly<Record<string, string>>) {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  mkdirSync(join(folder, "functions/events"), { recursive: true });
+  for (const file of ["package.json", "functions/webhook.ts", "functions/worker.ts"]) {
+    cpSync(join(root, file), join(folder, file));
+  }
+  for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
+  const write = (name: string, source: string) => writeFileSync(join(folder, "functions/events", `${name}.ts`), source);
+  for (const [name, source] of Object.entries(handlers)) write(name, source);
+  await generate({ root: folder });
+  return {
+    root: folder,
+    state: join(folder, "state"),
+    /** Writes a handler file, as a developer's editor does. */
+    write,
+    remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
+  };
+}
