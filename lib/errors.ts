@@ -58,7 +58,7 @@ export class UnknownVersionError extends LarkpostError {
   readonly code = "UNKNOWN_VERSION";
 }
 
-/** Thrown by a handler: not now. The record stays hidden for `delaySeconds` (1 to 43,200). */
+/** Thrown by a handler: not now. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
 export class RetryLaterError extends LarkpostError {
   readonly code = "RETRY_LATER";
   readonly delaySeconds: number;

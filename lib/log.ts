@@ -114,10 +114,13 @@ function word(value: unknown): string | undefined {
 }
 
 function framesOf(stack: unknown, message: unknown): string[] {
-  if (typeof stack !== "string") return [];
+  if (typeof stack !== "string" || typeof message !== "string") return [];
+  // The message comes first and may hold lines that look like frames: what follows it is V8's own. A stack
+  // that holds another message than the error does was written before it changed: nothing in it can be told apart.
+  const start = stack.indexOf(message);
+  if (start === -1) return [];
+  const after = start + message.length;
   const frames: string[] = [];
-  // The message comes first and may hold lines that look like frames: what follows it is V8's own.
-  const after = typeof message === "string" ? Math.max(0, stack.indexOf(message)) + message.length : 0;
   for (const line of stack.slice(after, after + 16_384).split("\n")) {
     const match = /^ {4}at (?:[^()]{0,200}\()?(?:file:\/\/)?(\/[^()]{1,400}:\d+:\d+)\)?$/.exec(line);
     const path = match?.[1];

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { hash } from "node:crypto";
+import { setImmediate as turn } from "node:timers/promises";
 import { type Clock, within } from "./clock.ts";
 import type { Dispatch } from "./dispatcher.ts";
 import { HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
@@ -52,7 +53,9 @@ export const leaseMarginMs = 10_000;
 /** A handler is not started with less. */
 const leastHandlerMs = 1_000;
 const maxBackoffSeconds = 900;
-const maxVisibilitySeconds = 43_200;
+const firstBusySeconds = 5;
+/** SQS hides a record for twelve hours in all, from when it was received; a function may have spent fifteen minutes of them. */
+const maxVisibilitySeconds = 43_200 - 900;
 
 /** The run that a piece of code belongs to, so that a promise it dropped can be laid at its door. */
 const runs = new AsyncLocalStorage<{ readonly envelope: EventEnvelope; leak?: { readonly error: unknown } }>();
@@ -79,8 +82,10 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
     return { kind: "done" };
   }
   if (ports.remainingMs() - reserveMs < leastHandlerMs) {
+    // It goes on loading; should that fail, the next attempt will find out.
+    found.catch(() => {});
     tell({ stage: "failed", level: "warn", facts: { reason: "no-time-left", attempt } });
-    return { kind: "retry" };
+    return { kind: "retry", delaySeconds: 1 };
   }
 
   const owner = ports.newOwner();
@@ -106,8 +111,9 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
       return { kind: "done" };
     }
     if (claim.state === "busy") {
-      const waitSeconds = Math.ceil((claim.leaseEndsAtMs - clock.nowMs()) / 1000) + 1;
-      const delaySeconds = Math.min(maxBackoffSeconds, Math.max(1, waitSeconds));
+      // The other run is mostly over in a moment; should its process have died, the lease's end is late enough.
+      const leaseSeconds = Math.ceil((claim.leaseEndsAtMs - clock.nowMs()) / 1000) + 1;
+      const delaySeconds = Math.max(1, Math.min(leaseSeconds, firstBusySeconds * 2 ** Math.min(attempt - 1, 8)));
       tell({ stage: "busy", level: "info", facts: { delaySeconds, attempt } });
       return { kind: "retry", delaySeconds };
     }
@@ -122,9 +128,11 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
       () => new HandlerTimeoutError(`Cannot finish ${handler.name}: its handler ran for ${budgetMs} ms`),
       (signal) => runs.run(run, () => handler.handle(envelope.event, contextOf(envelope, attempt, signal))),
     );
+    // A rejection that nobody heard is told only when the microtasks are through.
+    await turn();
     if (run.leak !== undefined) throw run.leak.error;
   } catch (error) {
-    if (error instanceof LedgerFailure) throw error.cause;
+    if (is(error, LedgerFailure)) throw error.cause;
     thrown = { error };
   }
 
@@ -196,9 +204,17 @@ export function backoffSeconds(attempt: number, random: () => number): number {
 }
 
 function delayOf(error: unknown, attempt: number, random: () => number): number {
-  const asked: unknown = is(error, RetryLaterError) ? error.delaySeconds : undefined;
+  const asked = askedDelay(error);
   if (typeof asked !== "number" || !Number.isFinite(asked)) return backoffSeconds(attempt, random);
   return Math.min(maxVisibilitySeconds, Math.max(1, Math.ceil(asked)));
+}
+
+function askedDelay(error: unknown): unknown {
+  try {
+    return error instanceof RetryLaterError ? error.delaySeconds : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** `instanceof` that survives whatever was thrown (a proxy may throw from it). */

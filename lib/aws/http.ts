@@ -56,6 +56,7 @@ export async function answerHttp(
   const elapsedMs = () => clock.nowMs() - startMs;
   let request: HttpRequest | undefined;
   let answer: Answer & { headers?: Record<string, string> };
+  let response: HttpResponse;
   try {
     request = fromApiGateway(event);
     const { method, path, headers, bodyBytes } = request;
@@ -79,8 +80,10 @@ export async function answerHttp(
       // A response without a status would reach Feishu as a 200, and the event would be gone.
       if (!Number.isInteger(answer?.status)) throw new TypeError("Cannot answer: the answer has no status");
     }
+    response = toHttpResponse(answer, event);
   } catch (error) {
     answer = toAnswer(error);
+    response = toHttpResponse(answer, event);
     const facts = { status: answer.status, size: request?.bodyBytes, sourceIp: request?.sourceIp };
     const common = { ms: elapsedMs(), requestId: requestIdOf(request) };
     if (error instanceof UnauthenticatedError) {
@@ -106,7 +109,7 @@ export async function answerHttp(
     requestId: requestIdOf(request),
     facts: { status: answer.status },
   });
-  return toHttpResponse(answer, event);
+  return response;
 }
 
 function toAnswer(error: unknown): Answer {
@@ -169,7 +172,9 @@ function toHttpResponse(answer: Answer & { headers?: Record<string, string> }, e
     "x-content-type-options": "nosniff",
     ...answer.headers,
   };
-  const response = { statusCode: answer.status, headers, body: JSON.stringify(answer.body), isBase64Encoded: false };
+  const body: string | undefined = JSON.stringify(answer.body);
+  if (body === undefined) throw new TypeError("Cannot answer: the answer has no body");
+  const response = { statusCode: answer.status, headers, body, isBase64Encoded: false };
   if (members(members(event).get("multiValueHeaders")).size === 0) return response;
   return {
     ...response,

@@ -12,6 +12,9 @@ import { type Claim, type ClaimRequest, deadlyStarts, type Ledger } from "../ide
 export const rememberSeconds = 35 * 24 * 3600;
 
 type Phase = "running" | "open" | "done" | "dead";
+const running = { S: "running" satisfies Phase };
+/** The row is the claimant's own. */
+const own = "(claimOwner = :me AND phase = :running)";
 
 interface Row {
   readonly phase: Phase;
@@ -43,10 +46,11 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
   return {
     async claim(request) {
       // The usual case is one write: nobody has seen the key. Meeting our own token is a write that
-      // was stored and whose answer was lost.
+      // was stored and whose answer was lost; but only while it runs, since a try that was given up
+      // may still arrive, after this very run has been concluded.
       const fresh = await put(request, 1, {
-        condition: "attribute_not_exists(pk) OR expiresAtSeconds < :nowSeconds OR claimOwner = :me",
-        values: { ":me": { S: request.owner }, ":nowSeconds": seconds(request.nowMs) },
+        condition: `attribute_not_exists(pk) OR expiresAtSeconds < :nowSeconds OR ${own}`,
+        values: { ":nowSeconds": seconds(request.nowMs) },
       });
       if (fresh === true) return { state: "claimed" };
 
@@ -57,10 +61,8 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
         const { claim, starts } = judge(row, request);
         if (claim.state !== "claimed" && claim.state !== "deadly") return claim;
         const taken = await put(request, starts, {
-          condition:
-            "(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease AND starts = :starts) OR claimOwner = :me",
+          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease AND starts = :starts) OR ${own}`,
           values: {
-            ":me": { S: request.owner },
             ":theirs": { S: row.owner },
             ":phase": { S: row.phase },
             ":lease": { N: String(row.leaseEndsAtMs) },
@@ -90,7 +92,7 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
           TableName: table,
           Item: {
             pk: { S: `claim#${key}` },
-            phase: { S: "running" satisfies Phase },
+            phase: running,
             claimOwner: { S: owner },
             leaseEndsAtMs: { N: String(leaseEndsAtMs) },
             starts: { N: String(starts) },
@@ -98,7 +100,7 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
             expiresAtSeconds: seconds(nowMs, rememberSeconds),
           },
           ConditionExpression: condition,
-          ExpressionAttributeValues: values,
+          ExpressionAttributeValues: { ...values, ":me": { S: owner }, ":running": running },
           ReturnValuesOnConditionCheckFailure: "ALL_OLD",
         }),
       );

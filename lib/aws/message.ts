@@ -35,16 +35,34 @@ export function toBody(envelope: EventEnvelope | UnreadableEnvelope): string {
 
 function pack(common: object, text: string): string {
   const limit = messageLimitBytes - attributeReserveBytes;
-  const plain = toLegalText(JSON.stringify({ ...common, text }));
-  if (plain.length <= limit && Buffer.byteLength(plain) <= limit) return plain;
-  const deflated = toLegalText(JSON.stringify({ ...common, deflated: deflateRawSync(text).toString("base64") }));
+  const plain = JSON.stringify({ ...common, text });
+  // An escape is six bytes for a unit that took two or three. Judged before it is written: a megabyte of emoji is compressed instead.
+  if (plain.length <= limit && Buffer.byteLength(plain) + 4 * unsafeUnits(plain) <= limit) return toSafeText(plain);
+  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(text).toString("base64") }));
   if (deflated.length <= limit) return deflated;
   throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
 }
 
-/** SQS refuses U+FFFE and U+FFFF, which JSON leaves as they are; as escapes they mean the same. */
-function toLegalText(json: string): string {
-  return json.replace(/[\ufffe\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16)}`);
+/**
+ * SQS refuses U+FFFE and U+FFFF, which JSON leaves as they are; as escapes they mean the same. So do the
+ * characters beyond U+FFFF, which SQS takes but the embedded one refuses: an emoji must not end a local run.
+ */
+function toSafeText(json: string): string {
+  return json.replace(/[\ud800-\udfff\ufffe\uffff]+/g, (units) => {
+    let escaped = "";
+    for (let i = 0; i < units.length; i++) escaped += `\\u${units.charCodeAt(i).toString(16)}`;
+    return escaped;
+  });
+}
+
+/** UTF-16 units that {@link toSafeText} escapes. */
+function unsafeUnits(json: string): number {
+  let count = 0;
+  for (let i = 0; i < json.length; i++) {
+    const unit = json.charCodeAt(i);
+    if (unit >= 0xd800 && (unit <= 0xdfff || unit >= 0xfffe)) count++;
+  }
+  return count;
 }
 
 export type DecodedRecord = EventEnvelope | { readonly kind: "undecodable"; readonly reason: string };

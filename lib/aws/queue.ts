@@ -130,7 +130,8 @@ async function bury(
   death: Death & { id: string; type: string },
   { client, urls }: SettleOptions,
 ): Promise<void> {
-  const error = death.error === undefined ? undefined : describeError(death.error);
+  // A handler may have thrown `undefined`: that, too, is said.
+  const error = death.reason === "deadly" ? undefined : describeError(death.error);
   const group = record.attributes?.MessageGroupId;
   await client.send(
     new SendMessageCommand({
@@ -145,12 +146,17 @@ async function bury(
         attempts: String(attemptOf(record)),
         firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
         lastAttemptAt: isoTime(death.nowMs),
-        eventId: clean(death.id),
-        eventType: clean(death.type),
+        eventId: legal(death.id),
+        eventType: legal(death.type),
         redrives: String(redrivesOf(record)),
       }),
     }),
   );
+}
+
+/** Outside text made fit for an attribute: SQS refuses the same characters there as in a body. */
+function legal(text: string): string | undefined {
+  return clean(text)?.replace(/[\ufffe\uffff]/g, "");
 }
 
 /** How often the record had been dead before: counted along, so that a tool can stop moving it in circles. */

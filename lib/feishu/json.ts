@@ -7,6 +7,8 @@ export interface TextFacts {
   readonly depth: number;
   /** `[start, end)` of each string value, quotes included, of a member `token` at the top or in the top's `header`. */
   readonly tokens: readonly (readonly [start: number, end: number])[];
+  /** `[start, end)` of the value of the top's member `event`: of the last one, as for every parser. Empty when there is none. */
+  readonly event: readonly [start: number, end: number];
 }
 
 const quote = 34;
@@ -24,6 +26,12 @@ export function inspect(text: string): TextFacts {
   let outer = "";
   let inner = "";
   let isKey = false;
+  let event: TextFacts["event"] = [0, 0];
+  let eventStart = -1;
+  const endEvent = (end: number) => {
+    if (depth === 1 && eventStart !== -1) event = [eventStart, end];
+    if (depth === 1) eventStart = -1;
+  };
 
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
@@ -46,30 +54,33 @@ export function inspect(text: string): TextFacts {
         isKey = true;
         if (++depth > deepest) deepest = depth;
         if (depth === 2) inner = "";
-        if (deepest > maxDepth) return { depth: deepest, tokens };
+        if (deepest > maxDepth) return { depth: deepest, tokens, event };
         break;
       case 91: // [
         isKey = false;
         // An array's strings are nobody's member: forget the name, so that they are not taken for a token.
         if (++depth > deepest) deepest = depth;
         if (depth === 2) inner = "";
-        if (deepest > maxDepth) return { depth: deepest, tokens };
+        if (deepest > maxDepth) return { depth: deepest, tokens, event };
         break;
       case 125: // }
       case 93: // ]
+        endEvent(i);
         depth--;
         isKey = false;
         break;
       case 44: // ,
         // In an array this is wrong, but a "key" there only renames what no lookup reads.
+        endEvent(i);
         isKey = true;
         break;
       case 58: // :
+        if (depth === 1 && outer === "event") eventStart = i + 1;
         isKey = false;
         break;
     }
   }
-  return { depth: deepest, tokens };
+  return { depth: deepest, tokens, event };
 }
 
 /** The same text with the given string values replaced; everything else stays to the letter. */

@@ -1,0 +1,293 @@
+import assert from "node:assert/strict";
+import { after, beforeEach, describe, test } from "node:test";
+import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
+import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
+import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
+import { aim, denied, firstTry, internal, startFaults } from "../support/faults.ts";
+import { seeded } from "../support/random.ts";
+import { startServices } from "../support/services.ts";
+import { memoryLedger } from "../support/worker.ts";
+
+const services = await startServices();
+Object.assign(process.env, services.env);
+const faults = await startFaults(services.endpoints.dynamo);
+const client = aim(dynamoClient(), faults.endpoint);
+const ledger = dynamoLedger(client, services.ledgerTable);
+beforeEach(() => faults.reset());
+after(async () => {
+  client.destroy();
+  await faults.stop();
+  await services.stop();
+});
+
+const nowMs = 1_760_000_000_000;
+const leaseMs = 70_000;
+let keys = 0;
+const newKey = () => `key-${++keys}`;
+const request = (key: string, owner: string, given: Partial<ClaimRequest> = {}): ClaimRequest => {
+  const atMs = given.nowMs ?? nowMs;
+  return { key, owner, nowMs: atMs, leaseEndsAtMs: atMs + leaseMs, redriven: false, digest: "digest", ...given };
+};
+const rowOf = async (key: string) => {
+  const { dynamo, ledgerTable } = services;
+  return (await dynamo.send(new GetItemCommand({ TableName: ledgerTable, Key: { pk: { S: `claim#${key}` } } }))).Item;
+};
+
+describe("a claim", () => {
+  test("of a key that nobody has seen is one write", async () => {
+    assert.deepEqual(await ledger.claim(request(newKey(), "a")), { state: "claimed" });
+    assert.deepEqual([faults.calls("PutItem"), faults.calls("GetItem")], [1, 0]);
+  });
+
+  test("of a key that is held finds it busy until its lease ends", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    const busy = { state: "busy", leaseEndsAtMs: nowMs + leaseMs };
+    assert.deepEqual(await ledger.claim(request(key, "b")), busy);
+    assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs - 1 })), busy);
+    assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs })), { state: "claimed" });
+  });
+
+  for (const [when, prepare] of Object.entries<(key: string) => Promise<void>>({
+    "nobody has seen": async () => {},
+    "whose lease has ended": async (key: string) => void (await ledger.claim(request(key, "old", { nowMs: 1e12 }))),
+    "that was given back": async (key: string) => {
+      await ledger.claim(request(key, "old"));
+      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs });
+    },
+  })) {
+    test(`S1: by 10 runs at once of a key ${when} is granted to one of them`, async () => {
+      const key = newKey();
+      await prepare(key);
+      const owners = Array.from({ length: 10 }, (_, index) => `owner-${index}`);
+      const claims = await Promise.all(owners.map((owner) => ledger.claim(request(key, owner))));
+      assert.equal(claims.filter(({ state }) => state === "claimed").length, 1);
+      assert.equal(claims.filter(({ state }) => state === "busy").length, 9);
+    });
+  }
+
+  for (const [of, prepare] of Object.entries<(key: string) => Promise<void>>({
+    "a fresh key": async () => {},
+    "a key whose lease has ended": async (key: string) =>
+      void (await ledger.claim(request(key, "old", { nowMs: 1e12 }))),
+  })) {
+    test(`I2: of ${of} whose first answer is lost meets its own row, and is granted`, async () => {
+      const key = newKey();
+      await prepare(key);
+      faults.inject("PutItem", { kind: "lost" }, firstTry);
+      assert.deepEqual(await ledger.claim(request(key, "a")), { state: "claimed" });
+      assert.ok(faults.injected("lost") > 0);
+      assert.equal((await ledger.claim(request(key, "b"))).state, "busy");
+    });
+
+    test(`I2: of ${of} that arrives a second time, after its run is done, does not open the key again`, async () => {
+      const key = newKey();
+      await prepare(key);
+      // As the client under test, but quicker to give up.
+      const hasty = aim(
+        new DynamoDBClient({ maxAttempts: 2, requestHandler: { requestTimeout: 60, throwOnRequestTimeout: true } }),
+        faults.endpoint,
+      );
+      try {
+        const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
+        const late = dynamoLedger(hasty, services.ledgerTable);
+        assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed" });
+        assert.equal(await late.complete(key, "a", nowMs), true);
+        assert.ok(faults.injected("hold") > 0);
+        stop();
+        await faults.release();
+        assert.equal((await ledger.claim(request(key, "b", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
+      } finally {
+        hasty.destroy();
+      }
+    });
+  }
+
+  for (const [what, fault] of Object.entries({ fails: internal, "denies access": denied })) {
+    test(`I1: rejects while the table ${what}, and grants nothing`, async () => {
+      const key = newKey();
+      const stop = faults.inject("*", fault);
+      await assert.rejects(ledger.claim(request(key, "a")));
+      stop();
+      assert.equal(await rowOf(key), undefined);
+    });
+  }
+
+  test("I1: rejects within its time while the table does not answer", async () => {
+    faults.inject("*", { kind: "stall" }, firstTry);
+    faults.inject("*", denied);
+    const startMs = performance.now();
+    await assert.rejects(ledger.claim(request(newKey(), "a")));
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs > 900 && tookMs < 1_600, `${tookMs} ms`);
+  });
+
+  test("W2: is deadly after five runs in a row that left no outcome, and not after four", async () => {
+    const key = newKey();
+    let atMs = nowMs;
+    for (let start = 1; start <= deadlyStarts; start++) {
+      assert.deepEqual(await ledger.claim(request(key, `run-${start}`, { nowMs: atMs })), { state: "claimed" });
+      atMs += leaseMs;
+    }
+    assert.equal(deadlyStarts, 5);
+    assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), { state: "deadly" });
+    assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 1 }))).state, "busy");
+    assert.equal(await ledger.bury(key, "grave", atMs), true);
+    assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 2 }))).state, "dead");
+  });
+
+  test("W2: is not deadly when any of the runs left an outcome", async () => {
+    const key = newKey();
+    let atMs = nowMs;
+    for (let start = 1; start <= 2 * deadlyStarts; start++) {
+      const owner = `run-${start}`;
+      assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed" });
+      atMs += leaseMs;
+      if (start % deadlyStarts === 0) await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs });
+    }
+  });
+
+  for (const { phase, redriven, state } of [
+    { phase: "complete", redriven: false, state: "done" },
+    { phase: "complete", redriven: true, state: "done" },
+    { phase: "bury", redriven: false, state: "dead" },
+    { phase: "bury", redriven: true, state: "claimed" },
+  ] as const) {
+    test(`I12: of a key that is ${phase === "bury" ? "dead" : "done"} is ${state} for ${redriven ? "a redriven" : "a repeated"} record`, async () => {
+      const key = newKey();
+      await ledger.claim(request(key, "a"));
+      await ledger[phase](key, "a", nowMs);
+      const claim = await ledger.claim(request(key, "b", { redriven, digest: "another" }));
+      assert.deepEqual(claim, state === "claimed" ? { state } : { state, digest: "digest" });
+    });
+  }
+
+  test("I12: of a redriven record waits for a run that is under way", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    assert.equal((await ledger.claim(request(key, "b", { redriven: true }))).state, "busy");
+  });
+
+  for (const phase of ["complete", "bury"] as const) {
+    test(`I7: of a row that ${phase === "bury" ? "died" : "was done"} 35 days ago and is still there is granted`, async () => {
+      const key = newKey();
+      await ledger.claim(request(key, "a"));
+      await ledger[phase](key, "a", nowMs);
+      const last = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 });
+      assert.notEqual((await ledger.claim(last)).state, "claimed");
+      const later = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 + 1_000 });
+      assert.deepEqual(await ledger.claim(later), { state: "claimed" });
+      assert.equal((await ledger.claim(request(key, "c", { nowMs: later.nowMs + 1 }))).state, "busy");
+    });
+  }
+});
+
+describe("an outcome", () => {
+  test("I5: of a run that was overtaken is refused, whatever it is, and changes nothing", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
+    const before = await rowOf(key);
+    const laterMs = nowMs + leaseMs + 1;
+    assert.equal(await ledger.complete(key, "a", laterMs), false);
+    assert.equal(await ledger.bury(key, "a", laterMs), false);
+    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs }), false);
+    assert.deepEqual(await rowOf(key), before);
+    assert.equal((await ledger.claim(request(key, "c", { nowMs: laterMs }))).state, "busy", "no third run");
+    assert.equal(await ledger.complete(key, "b", laterMs), true);
+  });
+
+  test("I5: of a run that was overtaken cannot open what the other has completed", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
+    await ledger.complete(key, "b", nowMs + leaseMs);
+    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs }), false);
+    assert.equal((await ledger.claim(request(key, "c", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
+  });
+
+  test("of a key that nobody claimed is refused", async () => {
+    assert.equal(await ledger.complete(newKey(), "a", nowMs), false);
+  });
+
+  for (const fault of [{ kind: "lost" }, internal] as const) {
+    test(`I3: whose first answer is ${fault.kind === "lost" ? "lost" : "an error"} is written`, async () => {
+      const key = newKey();
+      await ledger.claim(request(key, "a"));
+      faults.inject("UpdateItem", fault, firstTry);
+      assert.equal(await ledger.complete(key, "a", nowMs), true);
+      assert.equal((await ledger.claim(request(key, "b", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
+    });
+  }
+
+  test("that cannot be written rejects: it is neither true nor false", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    faults.inject("UpdateItem", internal);
+    await assert.rejects(ledger.complete(key, "a", nowMs));
+  });
+
+  test("of failure keeps the key closed until the time it names", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000 });
+    assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + 4_999 })), {
+      state: "busy",
+      leaseEndsAtMs: nowMs + 5_000,
+    });
+    assert.equal((await ledger.claim(request(key, "b", { nowMs: nowMs + 5_000 }))).state, "claimed");
+  });
+
+  test("I6: is remembered for 35 days from when it was written", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.complete(key, "a", nowMs + 60_000);
+    assert.equal((await rowOf(key))?.["expiresAtSeconds"]?.N, String(nowMs / 1000 + 60 + 35 * 24 * 3600));
+  });
+});
+
+test("the ledger in memory, which rows of many cases use, agrees with this one on random scripts", async () => {
+  for (const seed of Array.from({ length: 25 }, (_, index) => 20_265 + index)) {
+    const random = seeded(seed);
+    const key = newKey();
+    const memory = memoryLedger();
+    let atMs = nowMs;
+    for (let step = 0; step < 12; step++) {
+      atMs += random.pick([0, 1, 500, 10_000, leaseMs, leaseMs, 35 * 86_400_000 + random.below(2_000)]);
+      const owner = random.pick(["a", "b", "c"]);
+      const claimableAtMs = atMs + random.pick([0, 5_000]);
+      const asked = request(key, owner, { nowMs: atMs, redriven: random.chance(0.3), digest: random.hex(4) });
+      const action = random.pick(["claim", "claim", "claim", "claim", "complete", "bury", "release"] as const);
+      const act = (on: Ledger) => {
+        if (action === "claim") return on.claim(asked);
+        return action === "release"
+          ? on.release(key, owner, { nowMs: atMs, claimableAtMs })
+          : on[action](key, owner, atMs);
+      };
+      assert.deepEqual(await act(ledger), await act(memory), `seed ${seed}, step ${step}: ${action} by ${owner}`);
+    }
+  }
+});
+
+test("the ledger's rows hold no payload, and stand under a prefix of their own", async () => {
+  const { Items = [] } = await services.dynamo.send(new ScanCommand({ TableName: services.ledgerTable }));
+  assert.ok(Items.length > 10);
+  for (const item of Items) {
+    assert.match(item["pk"]?.S ?? "", /^claim#/);
+    assert.deepEqual(
+      Object.keys(item).filter(
+        (name) =>
+          !["pk", "phase", "claimOwner", "leaseEndsAtMs", "starts", "digest", "expiresAtSeconds"].includes(name),
+      ),
+      [],
+    );
+  }
+  const key = newKey();
+  await ledger.claim(request(key, "a"));
+  await services.dynamo.send(
+    new DeleteItemCommand({ TableName: services.ledgerTable, Key: { pk: { S: `claim#${key}` } } }),
+  );
+  // I14: a row that is gone, as after a restore, is a key that nobody has seen.
+  assert.equal(await ledger.complete(key, "a", nowMs), false);
+  assert.equal((await ledger.claim(request(key, "b"))).state, "claimed");
+});

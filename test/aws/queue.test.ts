@@ -1,0 +1,423 @@
+import assert from "node:assert/strict";
+import { after, beforeEach, describe, test } from "node:test";
+import { CreateQueueCommand, type SQSClient } from "@aws-sdk/client-sqs";
+import type { SQSRecord } from "aws-lambda";
+import { answerWithinMs } from "../../lib/aws/http.ts";
+import { messageVersion } from "../../lib/aws/message.ts";
+import { receiverQueues, settle, sqsClient, toBatchResponse } from "../../lib/aws/queue.ts";
+import { systemClock, within } from "../../lib/clock.ts";
+import { NonRetryableError } from "../../lib/errors.ts";
+import { queueUrl } from "../../lib/local/sqs.ts";
+import { receive } from "../../lib/receiver.ts";
+import { appId, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
+import { aim, type Call, denied, expired, firstTry, throttled, unavailable } from "../support/faults.ts";
+import { deletedBy, startWorker } from "../support/worker.ts";
+
+const bench = await startWorker({ seed: 20_264, maxReceiveCount: 10 });
+const sent: Call[] = [];
+bench.sqsFaults.watch((call) => sent.push(call));
+beforeEach(() => {
+  sent.length = 0;
+  return bench.reset();
+});
+after(() => bench.stop());
+
+const works = { "test.event": () => {} };
+const fails = { "test.event": () => Promise.reject(new Error("fails")) };
+const ids = (count: number) => Array.from({ length: count }, () => bench.newId());
+const lastSend = () => sent.findLast(({ action }) => action === "SendMessage")?.body ?? assert.fail("nothing was sent");
+
+/** One push, as the webhook function stores it. Rejects where it would answer 503. */
+async function push(text: string, client: Pick<SQSClient, "send"> = bench.client, urls = bench.urls): Promise<number> {
+  const startMs = performance.now();
+  const elapsedMs = () => performance.now() - startMs;
+  const answer = await within(
+    systemClock,
+    answerWithinMs,
+    () => new Error("late"),
+    (signal) => receive(envelopeOf(text), receiverQueues(client, urls), { signal, elapsedMs }),
+  );
+  return answer.status;
+}
+
+describe("Lambda's table of answers, by which these tests delete", () => {
+  const records = ["a", "b", "c"].map((id) => record(eventBody({}), { id }));
+  const all = ["a", "b", "c"];
+  const table: readonly { when: string; answer: unknown; deleted: readonly string[] }[] = [
+    { when: "nothing", answer: undefined, deleted: all },
+    { when: "null", answer: null, deleted: all },
+    { when: "{}", answer: {}, deleted: all },
+    { when: "an empty list", answer: { batchItemFailures: [] }, deleted: all },
+    { when: "a null list", answer: { batchItemFailures: null }, deleted: all },
+    { when: "a misspelt list", answer: { batchItemFailure: [{ itemIdentifier: "a" }] }, deleted: all },
+    { when: "one id", answer: { batchItemFailures: [{ itemIdentifier: "b" }] }, deleted: ["a", "c"] },
+    { when: "a null id", answer: { batchItemFailures: [{ itemIdentifier: null }] }, deleted: [] },
+    { when: "an empty id", answer: { batchItemFailures: [{ itemIdentifier: "" }] }, deleted: [] },
+    { when: "an unknown id", answer: { batchItemFailures: [{ itemIdentifier: "z" }] }, deleted: [] },
+    { when: "a wrong key", answer: { batchItemFailures: [{ foo: "a" }] }, deleted: [] },
+    { when: "a list of texts", answer: { batchItemFailures: ["a"] }, deleted: [] },
+    {
+      when: "a known and an unknown id",
+      answer: { batchItemFailures: [{ itemIdentifier: "a" }, { itemIdentifier: "z" }] },
+      deleted: [],
+    },
+  ];
+  for (const { when, answer, deleted } of table) {
+    test(`M4: ${when} deletes ${deleted.length} of 3`, () => {
+      assert.deepEqual(
+        deletedBy(records, answer).map(({ messageId }) => messageId),
+        deleted,
+      );
+    });
+  }
+});
+
+describe("the answer to a batch", () => {
+  test("M4: names each failed record once a delivery, in the order of the batch, and nothing else", () => {
+    const records = ["a", "b", "c"].map((id) => record("", { id }));
+    assert.deepEqual(toBatchResponse(records, new Set(["c", "a"])), {
+      batchItemFailures: [{ itemIdentifier: "a" }, { itemIdentifier: "c" }],
+    });
+    assert.deepEqual(toBatchResponse(records, new Set()), { batchItemFailures: [] });
+    assert.deepEqual(toBatchResponse([], new Set()), { batchItemFailures: [] });
+  });
+
+  for (const { what, id, failed } of [
+    { what: "a record has an empty id", id: "", failed: [""] },
+    { what: "a record has no id", id: undefined, failed: [] },
+    { what: "a record's id is a number", id: 5, failed: [] },
+    { what: "a failed record is not in it", id: "another", failed: ["failed"] },
+  ]) {
+    test(`M5: is never given when ${what}: the whole batch comes back instead`, () => {
+      const records = [{ ...record(""), messageId: id as string }];
+      assert.throws(() => toBatchResponse(records, new Set(failed)), /^TypeError: Cannot settle the batch/);
+    });
+  }
+
+  const verdicts: Record<string, unknown> = {
+    undefined: undefined,
+    null: null,
+    "{}": {},
+    "a number": 5,
+    "a misspelt kind": { kind: "Done" },
+    "an array": [],
+    "a kind of retry without more": { kind: "retry" },
+    "a delay that is none": { kind: "retry", delaySeconds: Number.NaN },
+    "a negative delay": { kind: "retry", delaySeconds: -1 },
+  };
+  for (const [what, verdict] of Object.entries(verdicts)) {
+    test(`M5: deletes no record whose verdict is ${what}`, async () => {
+      await bench.send(...ids(3).map((id) => eventBody({ id })));
+      const records = await bench.receive();
+      let answer: unknown;
+      let failure: unknown;
+      try {
+        answer = await settle(records, {
+          ...{ client: bench.client, urls: bench.urls, appId, random: bench.random.next },
+          consume: async () => verdict as never,
+        });
+      } catch (error) {
+        failure = error;
+      }
+      assert.deepEqual(failure === undefined ? deletedBy(records, answer) : [], []);
+    });
+  }
+
+  test("M5: deletes nothing when the worker throws, whatever it throws", async () => {
+    const records = ids(3).map((id) => record(eventBody({ id }), { id }));
+    for (const thrown of [undefined, null, "text", new Error("worker"), Object.freeze({})]) {
+      const answer = await settle(records, {
+        ...{ client: bench.client, urls: bench.urls, appId, random: bench.random.next },
+        consume: () => Promise.reject(thrown),
+      });
+      assert.equal(answer.batchItemFailures.length, 3);
+    }
+  });
+
+  test("M5: is the list itself: what a faulty wrapper makes of it is what Lambda deletes by", async () => {
+    await bench.send(...ids(3).map((id) => eventBody({ id })));
+    const records = await bench.receive();
+    const { answer } = await bench.invoke(records, { handlers: fails });
+    assert.deepEqual(Object.keys(answer as object), ["batchItemFailures"]);
+    assert.equal(deletedBy(records, answer).length, 0);
+    assert.equal(deletedBy(records, {}).length, 3, "as Lambda would: the bench can tell");
+  });
+
+  test("M9: settles a batch of ten records of almost 1 MiB each", async () => {
+    const noise = bench.random.bytes(780_000).toString("base64");
+    const all = ids(10);
+    const large = all.map((id) => plantedBody(eventText({ id, event: { noise } })));
+    assert.ok(large.every((body) => body.length > 1_000_000));
+    await bench.send(...large);
+    const [outcome] = await bench.drain({ handlers: works });
+    assert.equal(outcome?.records.length, 10);
+    assert.deepEqual(bench.idsAt("handled").sort(), all.sort());
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  test("W10: names all ten records when all ten fail, and does not throw", async () => {
+    await bench.send(...ids(10).map((id) => eventBody({ id })));
+    const { answer, error, records } = await bench.invoke(await bench.receive(), { handlers: fails });
+    assert.equal(error, undefined);
+    assert.deepEqual(answer, {
+      batchItemFailures: records.map(({ messageId: itemIdentifier }) => ({ itemIdentifier })),
+    });
+  });
+
+  test("names both deliveries of a message that came twice in one batch and failed", async () => {
+    const twice = record(eventBody({ id: bench.newId() }), { id: "twice" });
+    const { deleted } = await bench.invoke([twice, { ...twice, receiptHandle: "other" }], { handlers: fails });
+    assert.equal(deleted.length, 0);
+  });
+});
+
+describe("a record that comes back", () => {
+  test("W9: is not lost when its visibility cannot be changed: the queue's own timeout applies", async () => {
+    const all = ids(10);
+    await bench.send(...all.map((id) => eventBody({ id })));
+    bench.sqsFaults.inject("ChangeMessageVisibility", denied);
+    let failures = 0;
+    const outcomes = await bench.drain({
+      handlers: {
+        "test.event": () => {
+          if (++failures <= 10) throw new Error("the first time");
+        },
+      },
+    });
+    assert.equal(bench.sqsFaults.injected("error"), 10);
+    assert.equal(outcomes[0]?.answer === undefined, false);
+    assert.deepEqual(bench.idsAt("handled").sort(), all.sort());
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  test("W5: of a newer release's version is never acknowledged, and SQS moves it to the dead-letter queue", async () => {
+    const newer = plantedBody(eventText({ id: bench.newId() }), { v: messageVersion + 1 });
+    await bench.send(newer);
+    const outcomes = await bench.drain({ handlers: works });
+    assert.equal(outcomes.length, 10);
+    assert.equal(outcomes.filter(({ deleted }) => deleted.length > 0).length, 0);
+    assert.deepEqual(new Set(sent.map(({ action }) => action)), new Set(), "left to the queue's own timeout");
+    const [message] = await bench.lying();
+    assert.equal(message?.Body, newer);
+    assert.equal(message?.MessageAttributes?.["deadReason"], undefined);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 1, quarantined: 0 });
+  });
+
+  test("W6: and is no event stays in the queue while the quarantine cannot take it", async () => {
+    await bench.send("junk");
+    const stop = bench.sqsFaults.inject("SendMessage", unavailable);
+    const { kept } = await bench.invoke(await bench.receive(), { handlers: works });
+    assert.equal(kept.length, 1);
+    stop();
+    for (const { record: seen } of kept) await bench.show(seen);
+    await bench.drain({ handlers: works });
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 1 });
+  });
+});
+
+describe("a dead record", () => {
+  const dies = { "test.event": () => Promise.reject(new NonRetryableError("never")) };
+  const attributesSent = () =>
+    Object.fromEntries(
+      Object.entries(lastSend()["MessageAttributes"] as Record<string, { StringValue: string }>).map(
+        ([name, { StringValue }]) => [name, StringValue],
+      ),
+    );
+
+  test("H2: carries in its attributes only what SQS takes, whatever the platform named the event", async () => {
+    const id = `\u0000\ufffe\uffff\ud800\u2028\u202e<id>\n😀${bench.newId()}${"x".repeat(5_000)}`;
+    await bench.invoke([record(eventBody({ id }))], { handlers: dies });
+    const { eventId = "" } = attributesSent();
+    assert.doesNotMatch(eventId, /[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/u);
+    assert.match(eventId, /^<id>😀event-/);
+    assert.ok(eventId.length <= 128);
+    for (const value of Object.values(attributesSent())) assert.notEqual(value, "");
+  });
+
+  test("H2: leaves out what it does not know: SQS takes no empty attribute", async () => {
+    const bare = {
+      ...record(eventBody({ id: "\u0001" }), { id: bench.newId() }),
+      attributes: {} as SQSRecord["attributes"],
+    };
+    const { deleted } = await bench.invoke([bare], { handlers: dies });
+    assert.equal(deleted.length, 1);
+    const { eventId, firstAttemptAt, attempts } = attributesSent();
+    assert.deepEqual([eventId, firstAttemptAt, attempts], [undefined, undefined, "1"]);
+  });
+
+  test("stays in its tenant's group", async () => {
+    const grouped = record(eventBody({ id: bench.newId(), tenant: "tenant-1" }));
+    grouped.attributes.MessageGroupId = "tenant-1";
+    await bench.invoke([grouped], { handlers: dies });
+    assert.equal(lastSend()["MessageGroupId"], "tenant-1");
+    assert.equal(lastSend()["QueueUrl"], bench.urls.deadLetterQueueUrl);
+  });
+
+  test("of the largest size that the receiver writes can still be moved", async () => {
+    const id = bench.newId("large");
+    const text = (noise: string) => eventText({ id, event: { noise } });
+    const overhead = Buffer.byteLength(plantedBody(text("")));
+    const body = plantedBody(text("x".repeat(1_048_576 - 4_096 - overhead)));
+    assert.equal(Buffer.byteLength(body), 1_048_576 - 4_096);
+    const { deleted } = await bench.invoke([record(body)], { handlers: dies });
+    assert.equal(deleted.length, 1);
+    assert.equal((await bench.counts()).dead, 1);
+  });
+});
+
+describe("an event that is being stored", () => {
+  test("Q1: is stored at the second try, and one that fails twice is refused", async () => {
+    for (const fault of [unavailable, throttled]) {
+      const stop = bench.sqsFaults.inject("SendMessage", fault, firstTry);
+      assert.equal(await push(eventText({ id: bench.newId() })), 200);
+      stop();
+    }
+    assert.equal((await bench.counts()).queued, 2);
+    bench.sqsFaults.inject("SendMessage", unavailable);
+    await assert.rejects(push(eventText({ id: bench.newId() })));
+    assert.equal((await bench.counts()).queued, 2);
+  });
+
+  test("Q2: is given up when the receiver's own time is over", async () => {
+    bench.sqsFaults.inject("SendMessage", { kind: "stall" });
+    const controller = new AbortController();
+    const storing = receive(envelopeOf(eventText({ id: bench.newId() })), receiverQueues(bench.client, bench.urls), {
+      signal: controller.signal,
+      elapsedMs: () => 0,
+    });
+    const abort = () => (bench.sqsFaults.calls("SendMessage") > 0 ? controller.abort() : setImmediate(abort));
+    abort();
+    await assert.rejects(storing, { name: "AbortError" });
+    assert.equal(bench.sqsFaults.calls("SendMessage"), 1);
+  });
+
+  test("Q3: twice, since the first answer was lost, is handled once", async () => {
+    const id = bench.newId("twice");
+    bench.sqsFaults.inject("SendMessage", { kind: "lost" }, firstTry);
+    assert.equal(await push(eventText({ id })), 200);
+    assert.equal((await bench.counts()).queued, 2);
+    await bench.drain({ handlers: works });
+    assert.deepEqual(bench.idsAt("handled"), [id]);
+    assert.deepEqual(bench.idsAt("duplicate"), [id]);
+  });
+
+  /** Pushes one event as the platform does; the outage is over when `mend` is called, before the last. */
+  async function pushedUntil(id: string, mend: () => Promise<unknown> | unknown, urls = bench.urls) {
+    const answers: (number | string)[] = [];
+    const after = ["15 s", "5 min", "1 h", "6 h"];
+    for (const delay of ["at once", ...after]) {
+      if (delay === "6 h") await mend();
+      const answer = await push(eventText({ id }), bench.client, urls).catch((error: Error) => error.name);
+      answers.push(answer);
+      if (answer === 200) break;
+    }
+    return answers;
+  }
+
+  test("Q4: is refused while access is denied, and stored by the last push when that is mended in time", async () => {
+    const id = bench.newId();
+    const mend = bench.sqsFaults.inject("SendMessage", denied);
+    assert.deepEqual(await pushedUntil(id, mend), [...Array(4).fill("AccessDeniedException"), 200]);
+    await bench.drain({ handlers: works });
+    assert.deepEqual(bench.idsAt("handled"), [id]);
+  });
+
+  test("Q5: is refused while there is no queue, and stored once there is", async () => {
+    const name = `made-late-${bench.newId()}`;
+    const urls = { ...bench.urls, eventsQueueUrl: queueUrl(bench.services.endpoints.sqs, name) };
+    const mend = () => bench.services.sqs.send(new CreateQueueCommand({ QueueName: name }));
+    const answers = await pushedUntil(bench.newId(), mend, urls);
+    assert.deepEqual(answers, [...Array(4).fill("QueueDoesNotExist"), 200]);
+    assert.equal(await bench.services.count(urls.eventsQueueUrl), 1);
+  });
+
+  for (const kind of ["checksum", "empty"] as const) {
+    test(`Q9: is not taken for stored when the answer ${kind === "empty" ? "says nothing" : "has another checksum"}`, async () => {
+      const id = bench.newId();
+      const stop = bench.sqsFaults.inject("SendMessage", { kind });
+      await assert.rejects(push(eventText({ id })), /InvalidChecksumError/);
+      stop();
+      assert.equal(await push(eventText({ id })), 200);
+      await bench.drain({ handlers: works });
+      assert.deepEqual(bench.idsAt("handled"), [id]);
+    });
+  }
+
+  test("Q11: is refused while the credentials are expired, and stored with the renewed ones", async () => {
+    const client = aim(sqsClient(), bench.sqsFaults.endpoint);
+    const key = process.env["AWS_ACCESS_KEY_ID"];
+    try {
+      // As in a function that thawed after they ended: they are read again before each call.
+      process.env["AWS_CREDENTIAL_EXPIRATION"] = "2020-01-01T00:00:00Z";
+      const stop = bench.sqsFaults.inject("SendMessage", expired);
+      await assert.rejects(push(eventText({ id: bench.newId() }), client), { name: "ExpiredTokenException" });
+      process.env["AWS_ACCESS_KEY_ID"] = "renewed";
+      stop();
+      assert.equal(await push(eventText({ id: bench.newId() }), client), 200);
+      assert.equal((await bench.counts()).queued, 1);
+      assert.match(sent.at(-1)?.authorization ?? "", /Credential=renewed\//);
+    } finally {
+      process.env["AWS_ACCESS_KEY_ID"] = key;
+      delete process.env["AWS_CREDENTIAL_EXPIRATION"];
+      client.destroy();
+    }
+  });
+
+  test("Q7: with an emoji, a control character or half a surrogate in its text is stored, and read back the same", async () => {
+    const text = "😀 \u0000 \u007f \ufffe \uffff \ud800 é 中";
+    const seen: unknown[] = [];
+    assert.equal(await push(eventText({ id: bench.newId("odd-text"), event: { text } })), 200);
+    await bench.drain({ handlers: { "test.event": (event) => void seen.push(event["text"]) } });
+    assert.deepEqual(seen, [text]);
+  });
+
+  test("Q8: goes into its tenant's group, and a tenant that SQS would not take into a digest's", async () => {
+    for (const [tenant, group] of [
+      ["tenant-1", /^tenant-1$/],
+      ["has a space", /^[0-9a-f]{64}$/],
+      ["中", /^[0-9a-f]{64}$/],
+      ["x".repeat(129), /^[0-9a-f]{64}$/],
+    ] as const) {
+      await push(eventText({ id: bench.newId(), tenant }));
+      assert.match(String(lastSend()["MessageGroupId"]), group);
+    }
+    await push(eventText({ id: bench.newId() }));
+    assert.equal(lastSend()["MessageGroupId"], undefined);
+  });
+});
+
+describe("the queue's client", () => {
+  test("R13, Q2: gives a call up after 0.5 s and asks twice, whether it stalls before or after it is stored", async () => {
+    const [stalled, muted] = [bench.newId("stalled"), bench.newId("muted")];
+    const names = (id: string) => (call: Call) => String(call.body["MessageBody"]).includes(id);
+    bench.sqsFaults.inject("SendMessage", { kind: "stall" }, names(stalled));
+    bench.sqsFaults.inject("SendMessage", { kind: "mute" }, names(muted));
+    const startMs = performance.now();
+    await Promise.all([stalled, muted].map((id) => assert.rejects(push(eventText({ id })), { name: "TimeoutError" })));
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs > 900 && tookMs < answerWithinMs, `${tookMs} ms`);
+    assert.equal(bench.sqsFaults.calls("SendMessage"), 4);
+  });
+
+  test("R12: sends again on a fresh connection when the one it kept had died meanwhile", async () => {
+    const client = aim(sqsClient(), bench.sqsFaults.endpoint);
+    try {
+      await push(eventText({ id: bench.newId() }), client);
+      bench.sqsFaults.inject("SendMessage", { kind: "cut" }, ({ reused }) => reused);
+      for (let thaw = 0; thaw < 5; thaw++) assert.equal(await push(eventText({ id: bench.newId() }), client), 200);
+    } finally {
+      client.destroy();
+    }
+    assert.equal(bench.sqsFaults.injected("cut"), 5);
+    assert.equal(bench.sqsFaults.calls("SendMessage"), 1 + 2 * 5);
+    assert.equal((await bench.counts()).queued, 6);
+  });
+
+  test("R12: notices a connection that was closed between two calls", async () => {
+    for (let call = 0; call < 5; call++) {
+      assert.equal(await push(eventText({ id: bench.newId() })), 200);
+      bench.sqsFaults.closeIdle();
+    }
+    assert.equal((await bench.counts()).queued, 5);
+  });
+});

@@ -1,0 +1,86 @@
+import type { SQSRecord } from "aws-lambda";
+import { messageVersion, toBody } from "../../lib/aws/message.ts";
+import { type Dispatch, dispatcher } from "../../lib/dispatcher.ts";
+import { classify } from "../../lib/feishu/classify.ts";
+import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
+import type { Context, EventList, KeyContext } from "../../lib/handler.ts";
+
+export const appId = "cli_a1b2c3d4e5f6a7b8";
+
+export interface EventParts {
+  /** `null`: the event comes without one. */
+  readonly id?: string | null;
+  readonly type?: string;
+  readonly app?: string;
+  readonly tenant?: string;
+  readonly event?: object;
+}
+
+/** The decrypted JSON of an event, in schema 2.0. */
+export function eventText({
+  id = "event-1",
+  type = "test.event",
+  app = appId,
+  tenant,
+  event = {},
+}: EventParts): string {
+  const header = {
+    ...(id === null ? undefined : { event_id: id }),
+    ...{ event_type: type, app_id: app, create_time: "1760000000000", token: "" },
+    ...(tenant === undefined ? undefined : { tenant_key: tenant }),
+  };
+  return JSON.stringify({ schema: "2.0", header, event });
+}
+
+export function envelopeOf(text: string): EventEnvelope {
+  const classified = classify(text);
+  if (classified.kind !== "event") throw new TypeError(`not an event: ${classified.kind}`);
+  const { token: _, ...notice } = classified;
+  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook" };
+}
+
+/** The SQS body of an event, as the receiver writes it. */
+export function eventBody(parts: EventParts): string {
+  return toBody(envelopeOf(eventText(parts)));
+}
+
+/** An SQS body around any text: what somebody else may have put into the queue. */
+export function plantedBody(text: string, members: object = {}): string {
+  return JSON.stringify({ v: messageVersion, kind: "event", transport: "webhook", requestId: null, ...members, text });
+}
+
+/** A record that never was in a queue: its receipt handle is good for nothing. */
+export function record(body: string, { attempt = 1, id = "message-1" } = {}): SQSRecord {
+  return {
+    messageId: id,
+    receiptHandle: `receipt of ${id}`,
+    body,
+    attributes: {
+      ApproximateReceiveCount: String(attempt),
+      SentTimestamp: "1760000000000",
+      SenderId: "sender",
+      ApproximateFirstReceiveTimestamp: "1760000000000",
+    },
+    messageAttributes: {},
+    md5OfBody: "",
+    eventSource: "aws:sqs",
+    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events",
+    awsRegion: "us-east-1",
+  };
+}
+
+export type TestHandle = (event: Readonly<Record<string, unknown>>, context: Context) => unknown;
+export type TestKey = (event: Readonly<Record<string, unknown>>, context: KeyContext) => unknown;
+/** Handlers by event type, each alone or with the key it gives its events. */
+export type TestHandlers = Readonly<
+  Record<string, TestHandle | { readonly handle: TestHandle; readonly key: TestKey }>
+>;
+
+/** A dispatcher over handlers that stand in no file. */
+export function handlerList(handlers: TestHandlers): Dispatch {
+  const list = Object.entries(handlers).map(([type, given]) => {
+    const parts = typeof given === "function" ? { handle: given } : given;
+    return [type, async () => ({ default: { type, ...parts } })] as const;
+  });
+  return dispatcher(Object.fromEntries(list) as unknown as EventList);
+}

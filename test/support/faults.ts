@@ -1,0 +1,236 @@
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** What goes wrong with one call. */
+export type Fault =
+  /** Answered with this error, as AWS words it, and not forwarded. */
+  | { readonly kind: "error"; readonly status: number; readonly type: string }
+  /** Forwarded, and the answer is lost: the connection is cut. */
+  | { readonly kind: "lost" }
+  /** Forwarded, and never answered. */
+  | { readonly kind: "mute" }
+  /** Neither forwarded nor answered. */
+  | { readonly kind: "stall" }
+  /** Like `stall`, but forwarded at last, by `release`: a request that arrives long after its caller gave up. */
+  | { readonly kind: "hold" }
+  /** Not forwarded, and the connection is cut: it had died while its owner was frozen. */
+  | { readonly kind: "cut" }
+  /** Forwarded; the answer's checksum is another one. */
+  | { readonly kind: "checksum" }
+  /** Forwarded; the answer is `{}`. */
+  | { readonly kind: "empty" };
+
+export const unavailable: Fault = { kind: "error", status: 503, type: "com.amazonaws.sqs#ServiceUnavailable" };
+export const internal: Fault = {
+  kind: "error",
+  status: 500,
+  type: "com.amazonaws.dynamodb.v20120810#InternalServerError",
+};
+export const throttled: Fault = {
+  kind: "error",
+  status: 400,
+  type: "com.amazon.coral.availability#ThrottlingException",
+};
+export const denied: Fault = { kind: "error", status: 403, type: "com.amazon.coral.service#AccessDeniedException" };
+export const expired: Fault = { kind: "error", status: 403, type: "com.amazon.coral.service#ExpiredTokenException" };
+
+export interface Call {
+  /** `SendMessage`, `PutItem`, … */
+  readonly action: string;
+  /** Which try of the SDK this is, from 1. */
+  readonly attempt: number;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly authorization: string;
+  /** The connection has carried a call before. */
+  readonly reused: boolean;
+}
+
+export interface Faults {
+  readonly endpoint: string;
+  /**
+   * Makes calls of an action (`*`: any) go wrong. `when` picks them: a probability, a script, or all. The
+   * first rule that picks a call decides. Returns the rule's end.
+   */
+  inject(action: string, fault: Fault, when?: (call: Call, nth: number) => boolean): () => void;
+  /** Ends every rule, forgets what is held back, and counts from 0 again. */
+  reset(): void;
+  /** Is told every call as it arrives, until the returned function is called. */
+  watch(listener: (call: Call) => void): () => void;
+  /** No rule is in force and nobody watches: calls might as well go straight to the service. */
+  isIdle(): boolean;
+  /** How often a kind of fault was injected. */
+  injected(kind: Fault["kind"]): number;
+  /** Calls that arrived, retries included. */
+  calls(action: string): number;
+  /** Forwards what was held back, oldest first. */
+  release(): Promise<void>;
+  /** Resolves once nothing is on its way; calls that are never answered do not count. */
+  quiet(): Promise<void>;
+  /** Cuts the connections that are kept open between two calls. */
+  closeIdle(): void;
+  stop(): Promise<void>;
+}
+
+/** Picks a share of the calls, by an injected randomness. */
+export function share(probability: number, random: () => number): () => boolean {
+  return () => random() < probability;
+}
+
+export const firstTry = (call: Call): boolean => call.attempt === 1;
+
+/** An HTTP proxy on 127.0.0.1 between the AWS SDK and an embedded service, which loses, delays and refuses calls as told. */
+export async function startFaults(target: string): Promise<Faults> {
+  const { hostname, port, host } = new URL(target);
+  const agent = new http.Agent({ keepAlive: true });
+  const used = new WeakSet<object>();
+  const rules = new Set<{ action: string; fault: Fault; when: (call: Call, nth: number) => boolean; seen: number }>();
+  const listeners = new Set<(call: Call) => void>();
+  const injections = new Map<string, number>();
+  const arrivals = new Map<string, number>();
+  let held: (() => Promise<unknown>)[] = [];
+  let active = 0;
+  const waiting: (() => void)[] = [];
+
+  const count = (counts: Map<string, number>, name: string) => counts.set(name, (counts.get(name) ?? 0) + 1);
+  const finished = () => {
+    if (--active > 0) return;
+    for (const resolve of waiting.splice(0)) resolve();
+  };
+
+  const server = http.createServer((request, response) => {
+    active++;
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      const body = Buffer.concat(chunks);
+      const call: Call = {
+        action: String(request.headers["x-amz-target"]).replace(/^.*\./, ""),
+        attempt: Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1),
+        body: JSON.parse(body.toString("utf8")),
+        authorization: request.headers.authorization ?? "",
+        reused: used.has(request.socket),
+      };
+      used.add(request.socket);
+      count(arrivals, call.action);
+      for (const listener of listeners) listener(call);
+      serve(request, response, body, pick(call))
+        .catch(() => response.destroy())
+        .finally(finished);
+    });
+  });
+
+  function pick(call: Call): Fault | undefined {
+    for (const rule of rules) {
+      if (rule.action !== "*" && rule.action !== call.action) continue;
+      if (rule.when(call, ++rule.seen)) return rule.fault;
+    }
+    return undefined;
+  }
+
+  async function serve(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    body: Buffer,
+    fault: Fault | undefined,
+  ): Promise<void> {
+    if (fault !== undefined) count(injections, fault.kind);
+    switch (fault?.kind) {
+      case "error": {
+        response.writeHead(fault.status, { "content-type": "application/x-amz-json-1.0" });
+        response.end(JSON.stringify({ __type: fault.type, message: "injected" }));
+        return;
+      }
+      case "stall":
+        return;
+      case "hold":
+        held.push(() => forward(request, body));
+        return;
+      case "cut":
+        request.socket.destroy();
+        return;
+      case "lost":
+        await forward(request, body);
+        request.socket.destroy();
+        return;
+      case "mute":
+        await forward(request, body);
+        return;
+    }
+    const answer = await forward(request, body);
+    const text = fault?.kind === "empty" ? Buffer.from("{}") : answer.body;
+    const sent = fault?.kind === "checksum" ? Buffer.from(String(text).replace(/(MD5\w+":")../, "$1zz")) : text;
+    response.writeHead(answer.status, { ...answer.headers, "content-length": sent.length });
+    response.end(sent);
+  }
+
+  function forward(request: http.IncomingMessage, body: Buffer) {
+    return new Promise<{ status: number; headers: http.IncomingHttpHeaders; body: Buffer }>((resolve, reject) => {
+      const { method = "POST", url = "/", headers } = request;
+      const onward = http.request(
+        { hostname, port, agent, method, path: url, headers: { ...headers, host } },
+        (answer) => {
+          const chunks: Buffer[] = [];
+          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+          answer.on("error", reject);
+          answer.on("end", () => {
+            const { "transfer-encoding": _, connection: __, ...kept } = answer.headers;
+            resolve({ status: answer.statusCode ?? 502, headers: kept, body: Buffer.concat(chunks) });
+          });
+        },
+      );
+      onward.on("error", reject);
+      onward.end(body);
+    });
+  }
+
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    inject(action, fault, when = () => true) {
+      const rule = { action, fault, when, seen: 0 };
+      rules.add(rule);
+      return () => void rules.delete(rule);
+    },
+    reset() {
+      rules.clear();
+      injections.clear();
+      arrivals.clear();
+      held = [];
+    },
+    watch(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    isIdle: () => rules.size === 0 && listeners.size === 0,
+    injected: (kind) => injections.get(kind) ?? 0,
+    calls: (action) => arrivals.get(action) ?? 0,
+    async release() {
+      for (const deliver of held.splice(0)) await deliver();
+    },
+    quiet: () => (active === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
+    closeIdle: () => server.closeIdleConnections(),
+    async stop() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      agent.destroy();
+    },
+  };
+}
+
+/** The part of an SDK client that {@link aim} needs. */
+interface Aimable {
+  readonly middlewareStack: { add(middleware: never, options: { step: "build"; name: string }): void };
+}
+
+/** Sends a client's calls to an endpoint, whatever it was configured for; its timeouts and retries stay its own. */
+export function aim<C extends Aimable>(client: C, endpoint: string | (() => string)): C {
+  type Args = { request: { protocol: string; hostname: string; port: number; headers: Record<string, string> } };
+  const redirect = (next: (args: Args) => unknown) => (args: Args) => {
+    const { request } = args;
+    const { protocol, hostname, port, host } = new URL(typeof endpoint === "string" ? endpoint : endpoint());
+    Object.assign(request, { protocol, hostname, port: Number(port), headers: { ...request.headers, host } });
+    return next(args);
+  };
+  client.middlewareStack.add(redirect as never, { step: "build", name: "aim" });
+  return client;
+}

@@ -1,0 +1,358 @@
+import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import {
+  ChangeMessageVisibilityCommand,
+  DeleteMessageBatchCommand,
+  DeleteMessageCommand,
+  type Message,
+  PurgeQueueCommand,
+  SendMessageBatchCommand,
+  SendMessageCommand,
+  type SQSClient,
+} from "@aws-sdk/client-sqs";
+import type { SQSRecord } from "aws-lambda";
+import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
+import { settle, sqsClient } from "../../lib/aws/queue.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
+import { subscribe } from "../../lib/trace.ts";
+import { consume } from "../../lib/worker.ts";
+import { testClock } from "./clock.ts";
+import { appId, handlerList, type TestHandlers } from "./events.ts";
+import { aim, startFaults } from "./faults.ts";
+import { seeded } from "./random.ts";
+import { startServices } from "./services.ts";
+import { recordTrace } from "./trace.ts";
+
+/** What a handler under test may do to the process it runs in. */
+export interface TestProcess {
+  /** Ends the process as `process.exit` or the lack of memory would: nothing of the invocation happens after it. */
+  readonly die: () => Promise<never>;
+}
+export type HandlersOf = TestHandlers | ((process: TestProcess) => TestHandlers);
+
+export interface InvokeOptions {
+  readonly handlers: HandlersOf;
+  readonly timeoutMs?: number;
+  readonly maxAttempts?: number;
+  readonly app?: string;
+  /** The machine's own clock, where it differs from the bench's. */
+  readonly clock?: Clock;
+  /** Stands between the worker and Lambda, as a faulty wrapper would. */
+  readonly wrap?: (answer: unknown) => unknown;
+}
+
+/** How an invocation ended, and what Lambda made of it. */
+export interface Outcome {
+  readonly records: readonly SQSRecord[];
+  /** As it leaves the function: JSON. `undefined` for a process that died or threw. */
+  readonly answer: unknown;
+  readonly error?: unknown;
+  readonly died: boolean;
+  readonly deleted: readonly SQSRecord[];
+  readonly kept: readonly { readonly record: SQSRecord; readonly waitSeconds: number }[];
+}
+
+/** Of the queue in the model. The embedded one never shows a record again by itself: the bench does, by its own clock. */
+const visibilityTimeoutSeconds = 360;
+const never = new Promise<never>(() => {});
+
+/**
+ * The worker between an embedded SQS and DynamoDB, on a clock that stands still: receives batches,
+ * hands them to `settle` with `consume` wired as in `functions/worker.ts`, and deletes what Lambda would.
+ * The calls of the code under test go through `sqsFaults`, and `dynamoFaults` while it has a rule. With `memory` the ledger is
+ * {@link memoryLedger}, for rows of many cases that are not about the table.
+ */
+export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
+  const { seed = 1, maxReceiveCount = 10, memory = false } = options;
+  const services = await startServices({ visibilityTimeoutSeconds: 43_200, maxReceiveCount });
+  const { sqs, urls, ledgerTable } = services;
+  // The clients under test take region, credentials and endpoint from the environment, as in a function.
+  Object.assign(process.env, services.env);
+  const [sqsFaults, dynamoFaults] = await Promise.all([
+    startFaults(services.endpoints.sqs),
+    startFaults(services.endpoints.dynamo),
+  ]);
+  const client = aim(sqsClient(), sqsFaults.endpoint);
+  const dynamo = aim(dynamoClient(), () => (dynamoFaults.isIdle() ? services.endpoints.dynamo : dynamoFaults.endpoint));
+  const ledger = memory ? memoryLedger() : dynamoLedger(dynamo, ledgerTable);
+  const clock = testClock();
+  const random = seeded(seed);
+  const trace = recordTrace();
+  const asked = new Map<string, number>();
+  let owners = 0;
+  let ids = 0;
+  let waiters = 0;
+  sqsFaults.watch(({ action, body }) => {
+    if (action !== "ChangeMessageVisibility") return;
+    asked.set(String(body["ReceiptHandle"]), Number(body["VisibilityTimeout"]));
+  });
+
+  /** One process of the worker function; once killed, nothing it began goes any further. */
+  function startProcess(given: InvokeOptions) {
+    const { timeoutMs = 60_000, maxAttempts = maxReceiveCount, app = appId, clock: ownClock = clock } = given;
+    const startMs = clock.nowMs();
+    const remainingMs = () => startMs + timeoutMs - clock.nowMs();
+    const death = Promise.withResolvers<void>();
+    let alive = true;
+    const mortal = <T>(call: () => Promise<T>): Promise<T> => {
+      if (!alive) return never;
+      const rest = <V>(settled: () => V) => (alive ? settled() : never);
+      return call().then(
+        (value) => rest(() => value),
+        (error) => rest(() => Promise.reject(error)),
+      );
+    };
+    const mortalClient = { send: (command: never) => mortal(() => client.send(command)) };
+    const mortalDynamo = { send: (command: never) => mortal(() => dynamo.send(command)) };
+    const mortalClock: Clock = {
+      nowMs: ownClock.nowMs,
+      after: (ms, fire) => ownClock.after(ms, () => alive && fire()),
+    };
+    const die = (): Promise<never> => {
+      alive = false;
+      death.resolve();
+      return never;
+    };
+    const dispatch = handlerList(typeof given.handlers === "function" ? given.handlers({ die }) : given.handlers);
+    return {
+      death: death.promise,
+      settle: (records: readonly SQSRecord[]) =>
+        settle(records, {
+          client: mortalClient as unknown as Pick<SQSClient, "send">,
+          urls,
+          appId: app,
+          random: random.next,
+          consume: (envelope, delivery) =>
+            consume(envelope, delivery, {
+              ...{ dispatch, random: random.next, maxAttempts, remainingMs },
+              ledger: memory
+                ? ledger
+                : dynamoLedger(mortalDynamo as unknown as Pick<DynamoDBClient, "send">, ledgerTable),
+              clock: mortalClock,
+              newOwner: () => `owner-${++owners}`,
+            }),
+        }),
+    };
+  }
+
+  /** Invokes the function once, and deletes from the queue what Lambda would. */
+  async function invoke(records: readonly SQSRecord[], given: InvokeOptions): Promise<Outcome> {
+    const { wrap = (answer) => answer } = given;
+    const process = startProcess(given);
+    const running = process.settle(records).then(
+      (answer) => ({ died: false, answer: toJson(wrap(answer)) }),
+      (error: unknown) => ({ died: false, error, answer: undefined }),
+    );
+    const ended = await Promise.race([running, process.death.then(() => ({ died: true, answer: undefined }))]);
+    // What a dead process had already sent still arrives.
+    if (ended.died) await Promise.all([sqsFaults.quiet(), dynamoFaults.quiet()]);
+    const failed = ended.died || "error" in ended;
+    const deleted = failed ? [] : deletedBy(records, ended.answer);
+    const gone = new Set(deleted);
+    await remove(deleted);
+    const kept = records
+      .filter((record) => !gone.has(record))
+      .map((record) => ({ record, waitSeconds: asked.get(record.receiptHandle) ?? visibilityTimeoutSeconds }));
+    return { ...ended, records, deleted, kept };
+  }
+
+  async function receive(max = 10): Promise<SQSRecord[]> {
+    return (await services.take(urls.eventsQueueUrl, { max, hiddenSeconds: 43_200 })).map(toRecord);
+  }
+
+  /** Shows a record again at once. */
+  async function show(record: SQSRecord): Promise<void> {
+    const QueueUrl = urls.eventsQueueUrl;
+    await sqs.send(
+      new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle: record.receiptHandle, VisibilityTimeout: 0 }),
+    );
+  }
+
+  async function remove(records: readonly SQSRecord[]): Promise<void> {
+    for (let from = 0; from < records.length; from += 10) {
+      const Entries = records
+        .slice(from, from + 10)
+        .map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
+      await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: urls.eventsQueueUrl, Entries }));
+    }
+  }
+
+  /** Invokes until the queue is empty, letting the clock run on to whatever comes back next. */
+  async function drain(given: InvokeOptions & { batchSize?: number }): Promise<Outcome[]> {
+    const { batchSize = 10 } = given;
+    const outcomes: Outcome[] = [];
+    let hidden: { record: SQSRecord; visibleAtMs: number }[] = [];
+    for (;;) {
+      const records = await receive(batchSize);
+      if (records.length > 0) {
+        const outcome = await invoke(records, given);
+        outcomes.push(outcome);
+        for (const { record, waitSeconds } of outcome.kept) {
+          hidden.push({ record, visibleAtMs: clock.nowMs() + waitSeconds * 1000 });
+        }
+        continue;
+      }
+      if (hidden.length === 0) return outcomes;
+      const nextMs = Math.min(...hidden.map(({ visibleAtMs }) => visibleAtMs));
+      await clock.advance(Math.max(0, nextMs - clock.nowMs()));
+      const due = hidden.filter(({ visibleAtMs }) => visibleAtMs <= clock.nowMs());
+      hidden = hidden.filter(({ visibleAtMs }) => visibleAtMs > clock.nowMs());
+      for (const { record } of due) await show(record);
+    }
+  }
+
+  /** Puts bodies into the events queue. */
+  async function send(...bodies: readonly string[]): Promise<void> {
+    const QueueUrl = urls.eventsQueueUrl;
+    const large = bodies.filter((body) => body.length > 50_000);
+    const small = bodies.filter((body) => body.length <= 50_000);
+    for (const MessageBody of large) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+    for (let from = 0; from < small.length; from += 10) {
+      const Entries = small.slice(from, from + 10).map((MessageBody, index) => ({ Id: String(index), MessageBody }));
+      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
+      for (const { Code, Message } of Failed) throw new Error(`the queue refused a message: ${Code} ${Message}`);
+    }
+  }
+
+  /** What lies in the dead-letter queue, or in another; it stays there, hidden. */
+  async function lying(url: string = urls.deadLetterQueueUrl): Promise<Message[]> {
+    const messages: Message[] = [];
+    for (;;) {
+      const more = await services.take(url);
+      if (more.length === 0) return messages;
+      messages.push(...more);
+    }
+  }
+
+  /** Moves the dead-letter queue back, each message with its attributes, under a new message id. */
+  async function redrive(): Promise<number> {
+    const messages = await lying();
+    for (const { Body, MessageAttributes, ReceiptHandle } of messages) {
+      await sqs.send(new SendMessageCommand({ QueueUrl: urls.eventsQueueUrl, MessageBody: Body, MessageAttributes }));
+      await sqs.send(new DeleteMessageCommand({ QueueUrl: urls.deadLetterQueueUrl, ReceiptHandle }));
+    }
+    return messages.length;
+  }
+
+  return {
+    ...{ services, urls, client, dynamo, ledger, ledgerTable, clock, random, trace, sqsFaults, dynamoFaults },
+    ...{ startProcess, invoke, receive, show, remove, drain, send, lying, redrive },
+    /** An event id that no other test has. */
+    newId: (name = "event") => `${name}-${++ids}`,
+    /** Stages that an event went through. */
+    stagesOf: (id: string) => trace.entries.filter((entry) => entry.id === id).map(({ stage }) => stage),
+    /** Resolves once `count` events have reached a stage since the last reset. */
+    reached(stage: string, count = 1): Promise<void> {
+      const isThere = () => trace.entries.filter((entry) => entry.stage === stage).length >= count;
+      return new Promise((resolve) => {
+        const look = () => {
+          if (!isThere()) return;
+          stop();
+          resolve();
+        };
+        const stop = subscribe(`reached ${stage} ${++waiters}`, () => queueMicrotask(look));
+        look();
+      });
+    },
+    /** Events that reached a stage, in order, as often as they did. */
+    idsAt: (stage: string) => trace.entries.filter((entry) => entry.stage === stage).map(({ id }) => id ?? ""),
+    counts: async () => ({
+      queued: await services.count(urls.eventsQueueUrl),
+      dead: await services.count(urls.deadLetterQueueUrl),
+      quarantined: await services.count(urls.quarantineQueueUrl),
+    }),
+    /** Empties the queues and ends every fault; the ledger keeps what it knows. */
+    async reset(): Promise<void> {
+      sqsFaults.reset();
+      dynamoFaults.reset();
+      trace.entries.length = 0;
+      for (const QueueUrl of Object.values(urls)) await sqs.send(new PurgeQueueCommand({ QueueUrl }));
+    },
+    async stop(): Promise<void> {
+      trace.stop();
+      client.destroy();
+      dynamo.destroy();
+      await Promise.all([sqsFaults.stop(), dynamoFaults.stop()]);
+      await services.stop();
+    },
+  };
+}
+
+export type Worker = Awaited<ReturnType<typeof startWorker>>;
+
+/**
+ * The records that Lambda deletes for an answer, by its documented table. All of them: nothing, `{}`, a null
+ * or empty list. None: no JSON, a list that is none, a failure whose id is missing, empty or unknown.
+ * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+ */
+export function deletedBy(records: readonly SQSRecord[], answer: unknown): readonly SQSRecord[] {
+  if (answer === undefined || answer === null) return records;
+  if (typeof answer !== "object") return [];
+  const list = (answer as { batchItemFailures?: unknown }).batchItemFailures;
+  if (list === undefined || list === null) return records;
+  if (!Array.isArray(list)) return [];
+  const failed = new Set(list.map((failure: { itemIdentifier?: unknown } | null) => failure?.itemIdentifier));
+  const known = new Set<unknown>(records.map(({ messageId }) => messageId));
+  for (const id of failed) if (!known.has(id) || id === "") return [];
+  return records.filter(({ messageId }) => !failed.has(messageId));
+}
+
+/** The ledger's rules without a table. A test holds it against `dynamoLedger` on random scripts. */
+export function memoryLedger(): Ledger {
+  type Row = ClaimRequest & { phase: "running" | "open" | "done" | "dead"; starts: number; expiresAtSeconds: number };
+  const rows = new Map<string, Row>();
+  const expiry = (nowMs: number) => Math.floor(nowMs / 1000) + rememberSeconds;
+  const conclude = async (key: string, owner: string, nowMs: number, change: Partial<Row>) => {
+    const row = rows.get(key);
+    if (row?.owner !== owner) return false;
+    rows.set(key, { ...row, starts: 0, expiresAtSeconds: expiry(nowMs), ...change });
+    return true;
+  };
+  return {
+    async claim(request) {
+      const { key, owner, nowMs, redriven } = request;
+      const row = rows.get(key);
+      const take = (starts: number) =>
+        void rows.set(key, { ...request, phase: "running", starts, expiresAtSeconds: expiry(nowMs) });
+      const isOwn = row?.phase === "running" && row.owner === owner;
+      const isFree = row === undefined || row.expiresAtSeconds * 1000 < nowMs || (row.phase === "dead" && redriven);
+      if (isFree || isOwn) {
+        take(1);
+        return { state: "claimed" };
+      }
+      if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
+      if (row.leaseEndsAtMs > nowMs) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
+      const isDeadly = row.phase === "running" && row.starts >= deadlyStarts;
+      take(isDeadly ? row.starts : row.starts + 1);
+      return { state: isDeadly ? "deadly" : "claimed" };
+    },
+    complete: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "done", leaseEndsAtMs: nowMs }),
+    bury: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "dead", leaseEndsAtMs: nowMs }),
+    release: (key, owner, { nowMs, claimableAtMs }) =>
+      conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs }),
+  };
+}
+
+/** A message as Lambda hands it to a function. */
+export function toRecord(message: Message): SQSRecord {
+  const { MessageId = "", ReceiptHandle = "", Body = "", Attributes, MessageAttributes = {}, MD5OfBody = "" } = message;
+  const messageAttributes = Object.entries(MessageAttributes).map(
+    ([name, { StringValue = "" }]) => [name, { stringValue: StringValue, dataType: "String" as const }] as const,
+  );
+  return {
+    messageId: MessageId,
+    receiptHandle: ReceiptHandle,
+    body: Body,
+    attributes: Attributes as unknown as SQSRecord["attributes"],
+    messageAttributes: Object.fromEntries(messageAttributes),
+    md5OfBody: MD5OfBody,
+    eventSource: "aws:sqs",
+    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events",
+    awsRegion: "us-east-1",
+  };
+}
+
+function toJson(value: unknown): unknown {
+  const text = JSON.stringify(value);
+  return text === undefined ? undefined : JSON.parse(text);
+}
