@@ -1,0 +1,321 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import fc from "fast-check";
+import {
+  attributeReserveBytes,
+  fromRecord,
+  messageLimitBytes,
+  messageVersion,
+  toBody,
+  toGroupId,
+} from "../../lib/aws/message.ts";
+import { receiverQueues } from "../../lib/aws/queue.ts";
+import { TooLargeError, UnknownVersionError } from "../../lib/errors.ts";
+import { type EventEnvelope, open, type UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
+import { httpApi, startWebhook } from "../support/http-events.ts";
+import { bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
+import { seeded } from "../support/random.ts";
+import { type Services, startServices } from "../support/services.ts";
+
+/** What SQS takes: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF. */
+const legal = /^[\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]*$/u;
+const limit = messageLimitBytes - attributeReserveBytes;
+
+function eventOf(text: string, requestId: string | null = null): EventEnvelope {
+  const keys = ring({ encryptKeys: [] });
+  const headers = requestId === null ? {} : { "x-tt-logid": requestId };
+  const envelope = open(bare(text, { headers }), { keys, nowMs: startMs });
+  assert.equal(envelope.kind, "event");
+  return envelope as EventEnvelope;
+}
+
+function unreadableOf(rawBody: Uint8Array | string): UnreadableEnvelope {
+  return { kind: "unreadable", reason: "json", rawBody: Buffer.from(rawBody), requestId: null, transport: "webhook" };
+}
+
+const messageOf = (body: string) => JSON.parse(body) as Record<string, unknown>;
+
+/** Letters that do not compress below six bits each. */
+function noise(length: number, seed: number): string {
+  return seeded(seed)
+    .bytes(Math.ceil(length * 0.75))
+    .toString("base64")
+    .slice(0, length);
+}
+
+describe("an event as a message", () => {
+  test("holds version, kind, transport, request id and the platform's text, and no token", () => {
+    const envelope = eventOf(v2Text(), "log-1");
+    assert.deepEqual(messageOf(toBody(envelope)), {
+      ...{ v: messageVersion, kind: "event", transport: "webhook", requestId: "log-1" },
+      text: v2Text({ header: { token: "" } }),
+    });
+  });
+
+  test("comes back as it was", () => {
+    const value = fc.jsonValue({ stringUnit: "binary" });
+    const texts = fc.oneof(
+      value.map((event) => v2Text({ event: { event } })),
+      value.map((event) => v1Text({ event: { event } })),
+      value.map((event) => v2Text({ header: { event_id: undefined }, event: { event } })),
+    );
+    fc.assert(
+      fc.property(texts, fc.oneof(fc.constant(null), fc.stringMatching(/^[!-~]{1,128}$/)), (text, requestId) => {
+        const envelope = eventOf(text, requestId);
+        const body = toBody(envelope);
+        assert.match(body, legal);
+        assert.deepEqual(fromRecord({ body }), envelope);
+      }),
+      { seed: 61, numRuns: 300 },
+    );
+  });
+
+  test("P6: keeps every digit", () => {
+    const text = v2Text({ event: { n: 0 } }).replace('"n":0', '"n":12345678901234567890');
+    const decoded = fromRecord({ body: toBody(eventOf(text)) });
+    assert.ok(decoded.kind === "event" && decoded.text.includes("12345678901234567890"));
+  });
+
+  test("Q6: is compressed when it would be too large, and comes back as it was", () => {
+    // From a little below the limit to a little above it.
+    for (const around of [-600, -1, 0, 1, 600]) {
+      const envelope = eventOf(v2Text({ event: { text: "\u4e2d".repeat(Math.floor((limit + around - 400) / 3)) } }));
+      const body = toBody(envelope);
+      assert.ok(Buffer.byteLength(body) <= limit, `${Buffer.byteLength(body)}`);
+      assert.deepEqual(fromRecord({ body }), envelope);
+    }
+    const small = messageOf(toBody(eventOf(v2Text({ event: { text: "x".repeat(limit - 1000) } }))));
+    const large = messageOf(toBody(eventOf(v2Text({ event: { text: "x".repeat(limit) } }))));
+    assert.deepEqual(
+      ["text" in small, "deflated" in small, "text" in large, "deflated" in large],
+      [true, false, false, true],
+    );
+  });
+
+  test("Q6: counts bytes, not characters, and quotes as they are written", () => {
+    for (const unit of ["\u4e2d", "\u{1f44b}", '"', "\\", "\u0001", "\ud800"]) {
+      const envelope = eventOf(v2Text({ event: { text: unit.repeat(100_000) } }));
+      const body = toBody(envelope);
+      assert.ok(Buffer.byteLength(body) <= limit);
+      assert.deepEqual(fromRecord({ body }), envelope);
+    }
+  });
+
+  test("Q6: is too large when even compressed it does not fit, and the sender is told so", async () => {
+    const text = v2Text({ event: { text: noise(limit + 2000, 1) } });
+    assert.throws(() => toBody(eventOf(text)), TooLargeError);
+    const send = async (envelope: EventEnvelope) => void toBody(envelope);
+    const webhook = startWebhook({ keys: ring({ encryptKeys: [] }), ports: { send } });
+    assert.equal((await webhook.deliver(bare(text))).statusCode, 413);
+  });
+
+  test("Q6: of the largest encrypted push fits, even when it does not compress", () => {
+    const longest = Math.floor((messageLimitBytes * 3) / 4) - 1000;
+    const request = push(v2Text({ event: { text: noise(longest, 2) } }));
+    assert.ok(request.rawBody.length > messageLimitBytes - 2000 && request.rawBody.length <= messageLimitBytes);
+    const envelope = open(request, { keys: ring(), nowMs: startMs });
+    assert.ok(envelope.kind === "event" && Buffer.byteLength(toBody(envelope)) <= limit);
+  });
+
+  test("cuts an outside request id, and keeps it legal", () => {
+    const body = toBody({ ...eventOf(v2Text()), requestId: `\uffff\ud800${"x".repeat(1_000_000)}` });
+    assert.match(body, legal);
+    assert.equal(String(messageOf(body)["requestId"]).length, 128);
+  });
+});
+
+describe("a body in quarantine as a message", () => {
+  test("holds the bytes as they came, as text when they are text", () => {
+    const message = messageOf(toBody(unreadableOf('{"\u4f60":"\uffff')));
+    assert.deepEqual(message, {
+      v: 1,
+      kind: "unreadable",
+      transport: "webhook",
+      requestId: null,
+      reason: "json",
+      text: '{"\u4f60":"\uffff',
+    });
+  });
+
+  test("C-55: says so when the bytes are not, and keeps them all the same", () => {
+    for (const bytes of [Buffer.from([0xff, 0, 1]), Buffer.from("\ufeff{}"), Buffer.from([0xed, 0xa0, 0x80])]) {
+      const body = toBody(unreadableOf(bytes));
+      assert.match(body, legal);
+      const { encoding, text } = messageOf(body);
+      assert.equal(encoding, "base64");
+      assert.ok(Buffer.from(String(text), "base64").equals(bytes));
+    }
+  });
+});
+
+describe("a message that is none of ours", () => {
+  const good = messageOf(toBody(eventOf(v2Text())));
+  const planted: [what: string, body: string][] = [
+    ["no JSON", "hello"],
+    ["nothing", ""],
+    ["null", "null"],
+    ["a number", "5"],
+    ["an array", "[]"],
+    ["an empty object", "{}"],
+    ["another kind", JSON.stringify({ ...good, kind: "challenge" })],
+    ["a kind that every object has", JSON.stringify({ ...good, kind: "constructor" })],
+    ["a quarantined body", toBody(unreadableOf("x"))],
+    ["version 0", JSON.stringify({ ...good, v: 0 })],
+    ["a version as a text", JSON.stringify({ ...good, v: "1" })],
+    ["half a version", JSON.stringify({ ...good, v: 1.5 })],
+    ["no version", JSON.stringify({ ...good, v: undefined })],
+    ["no text", JSON.stringify({ ...good, text: undefined })],
+    ["an object for a text", JSON.stringify({ ...good, text: { schema: "2.0" } })],
+    ["a text that is no envelope", JSON.stringify({ ...good, text: "{}" })],
+    ["a challenge", JSON.stringify({ ...good, text: '{"type":"url_verification","challenge":"x"}' })],
+    ["a callback", JSON.stringify({ ...good, text: v2Text({ header: { event_type: "card.action.trigger" } }) })],
+    ["a text that is too deep", JSON.stringify({ ...good, text: "[".repeat(100_000) })],
+    ["garbage for compressed text", JSON.stringify({ ...good, text: undefined, deflated: "AAAA" })],
+    ["a number for compressed text", JSON.stringify({ ...good, text: undefined, deflated: 5 })],
+    ["everything under __proto__", `{"__proto__":${JSON.stringify(good)}}`],
+  ];
+  for (const [what, body] of planted) {
+    test(`C-70, C-71: is not read as an event: ${what}`, () => assert.equal(fromRecord({ body }).kind, "undecodable"));
+  }
+
+  test("C-70: cannot unpack to more than memory holds", async () => {
+    const { deflateRawSync } = await import("node:zlib");
+    const bomb = deflateRawSync(Buffer.alloc(64 * 1_048_576, " ")).toString("base64");
+    assert.ok(bomb.length < 100_000);
+    const body = JSON.stringify({ ...good, text: undefined, deflated: bomb });
+    assert.equal(fromRecord({ body }).kind, "undecodable");
+  });
+
+  test("is kept for the newer release when its version is newer", () => {
+    for (const v of [2, 3, 1000])
+      assert.throws(() => fromRecord({ body: JSON.stringify({ ...good, v }) }), UnknownVersionError);
+  });
+
+  test("claims nothing that its text does not say", () => {
+    const claims = { type: "other", app: "cli_other", id: "other", createdAtMs: 5, schema: "1.0" };
+    const decoded = fromRecord({ body: JSON.stringify({ ...good, ...claims, transport: "pigeon", requestId: 5 }) });
+    assert.deepEqual(decoded, eventOf(v2Text()));
+  });
+});
+
+describe("a tenant as a message group", () => {
+  test("Q8: is legal for any tenant, and its own", () => {
+    const random = seeded(62);
+    const groups = new Map<string, string>();
+    for (let i = 0; i < 1000; i++) {
+      const length = 1 + random.below(200);
+      const tenant = String.fromCharCode(...Array.from({ length }, () => random.below(random.pick([128, 0x10000]))));
+      const group = toGroupId(tenant);
+      assert.match(group, /^[\x21-\x7e]{1,128}$/);
+      groups.set(group, tenant);
+    }
+    assert.ok(groups.size > 990);
+    assert.equal(toGroupId("13ab57cd9e02f468"), "13ab57cd9e02f468");
+    assert.equal(toGroupId("x".repeat(128)), "x".repeat(128));
+    for (const odd of ["", " ", "a b", "x".repeat(129), "\u4e2d", "a\n"])
+      assert.match(toGroupId(odd), /^[0-9a-f]{64}$/);
+  });
+});
+
+describe("over SQS", () => {
+  let services: Services;
+  before(async () => {
+    services = await startServices();
+  });
+  after(() => services.stop());
+
+  const ports = () => receiverQueues(services.sqs, services.urls);
+  /** Sends them all, takes them all, and gives the bodies back in the order of their events' ids. */
+  async function roundTrip(envelopes: readonly EventEnvelope[]): Promise<Map<string, EventEnvelope>> {
+    await Promise.all(envelopes.map((envelope) => ports().send(envelope, new AbortController().signal)));
+    const decoded = new Map<string, EventEnvelope>();
+    while (decoded.size < envelopes.length) {
+      const messages = await services.take(services.urls.eventsQueueUrl, { waitSeconds: 1 });
+      assert.ok(messages.length > 0, "a message is missing");
+      for (const { Body = "" } of messages) {
+        const envelope = fromRecord({ body: Body });
+        assert.ok(envelope.kind === "event");
+        decoded.set(envelope.id, envelope);
+      }
+    }
+    return decoded;
+  }
+
+  test("Q7: every character of the first plane and a thousand beyond comes back as it was", async () => {
+    const units = Array.from({ length: 0x10000 }, (_, unit) => unit);
+    const random = seeded(63);
+    const astral = Array.from({ length: 1000 }, () => 0x10000 + random.below(0x100000));
+    // The last two of each plane are no characters, but legal.
+    for (let plane = 1; plane <= 16; plane++) astral.push(plane * 0x10000 + 0xfffe, plane * 0x10000 + 0xffff);
+    const texts = Array.from({ length: 16 }, (_, part) =>
+      String.fromCharCode(...units.slice(part * 4096, (part + 1) * 4096)),
+    );
+    texts.push(String.fromCodePoint(...astral));
+    // As they are in the platform's text where JSON lets them be, and as escapes.
+    const escaped = (text: string) =>
+      [...Array(text.length).keys()].map((at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("");
+    const envelopes = texts.flatMap((text, part) => [
+      eventOf(v2Text({ header: { event_id: `raw-${part}` }, event: { text } })),
+      eventOf(v2Text({ header: { event_id: `escaped-${part}` }, event: { text: "@" } }).replace("@", escaped(text))),
+    ]);
+    for (const envelope of envelopes) assert.match(toBody(envelope), legal);
+    const decoded = await roundTrip(envelopes);
+    for (const envelope of envelopes) {
+      assert.deepEqual(decoded.get(envelope.id), envelope);
+      const part = Number(envelope.id.split("-")[1]);
+      assert.equal(decoded.get(envelope.id)?.event["text"], texts[part]);
+    }
+  });
+
+  test("Q8: tenants of any kind are taken", async () => {
+    const tenants = [
+      "t",
+      "x".repeat(128),
+      "x".repeat(500),
+      "a b",
+      "\u4e2d\u6587",
+      "\uffff",
+      "a\0b",
+      `!"#$%&'()*+,-./:;<=>?@[\\]^_\`{|}~`,
+    ];
+    const envelopes = tenants.map((tenant_key, at) =>
+      eventOf(v2Text({ header: { event_id: `tenant-${at}`, tenant_key } })),
+    );
+    envelopes.push(eventOf(v2Text({ header: { event_id: "tenant-none", tenant_key: undefined } })));
+    const decoded = await roundTrip(envelopes);
+    for (const envelope of envelopes) assert.equal(decoded.get(envelope.id)?.tenant, envelope.tenant);
+  });
+
+  test("Q6: a body of exactly 1 MiB is stored, one byte more is a 413, and never a 503", async () => {
+    const sized = (bytes: number) => {
+      const request = push(v2Text({ header: { event_id: "exactly" } }));
+      return signedPush(Buffer.concat([request.rawBody, Buffer.alloc(bytes - request.rawBody.length, " ")]));
+    };
+    const webhook = startWebhook({ ports: ports() });
+    assert.equal((await webhook.post(httpApi(sized(messageLimitBytes)))).statusCode, 200);
+    assert.equal((await webhook.post(httpApi(sized(messageLimitBytes + 1)))).statusCode, 413);
+    // Full of what does not compress: the largest event that a push can hold.
+    const full = push(v2Text({ header: { event_id: "full" }, event: { text: noise(785_000, 3) } }));
+    assert.equal((await webhook.post(httpApi(full))).statusCode, 200);
+    const ids = new Set<string>();
+    while (ids.size < 2) {
+      const messages = await services.take(services.urls.eventsQueueUrl, { waitSeconds: 1 });
+      assert.ok(messages.length > 0);
+      for (const { Body = "" } of messages) ids.add((fromRecord({ body: Body }) as EventEnvelope).id);
+    }
+    assert.deepEqual([...ids].sort(), ["exactly", "full"]);
+  });
+
+  test("Q7, P1: quarantined bytes of any kind are taken, with their reason", async () => {
+    const bodies = [
+      Buffer.from("\uffff\ufffe\0"),
+      Buffer.from([0xff, 0xfe, 0]),
+      Buffer.from(""),
+      Buffer.alloc(700_000, 0xff),
+    ];
+    for (const rawBody of bodies) await ports().quarantine(unreadableOf(rawBody), new AbortController().signal);
+    const messages = await services.take(services.urls.quarantineQueueUrl);
+    assert.equal(messages.length, bodies.length);
+    for (const { MessageAttributes } of messages) assert.equal(MessageAttributes?.["reason"]?.StringValue, "json");
+  });
+});

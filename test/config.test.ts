@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { webhookConfig, wholeNumber, workerConfig } from "../lib/config.ts";
+import { ConfigError } from "../lib/errors.ts";
+import { defaultApp } from "../lib/feishu/keys.ts";
+
+const webhook = {
+  ENCRYPT_KEY: "an encrypt key of some length",
+  VERIFICATION_TOKEN: "a verification token of some length",
+  APP_ID: "cli_00000000000000a1",
+  EVENTS_QUEUE_URL: "https://sqs.eu-west-1.amazonaws.com/000000000000/events",
+  QUARANTINE_QUEUE_URL: "https://sqs.eu-west-1.amazonaws.com/000000000000/quarantine",
+};
+const worker = {
+  APP_ID: webhook.APP_ID,
+  EVENTS_QUEUE_URL: webhook.EVENTS_QUEUE_URL,
+  QUARANTINE_QUEUE_URL: webhook.QUARANTINE_QUEUE_URL,
+  DEAD_LETTER_QUEUE_URL: "https://sqs.eu-west-1.amazonaws.com/000000000000/dead-letters",
+  LEDGER_TABLE: "ledger",
+};
+
+/** The sentence that a person finds in the log. */
+function problem(start: () => unknown): string {
+  try {
+    start();
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  assert.fail("it started");
+}
+
+const unusable: [how: string, value: string | undefined][] = [
+  ["missing", undefined],
+  ["empty", ""],
+  ["blank", " \t "],
+  ["ended by a line break", "a value of some length\n"],
+  ["preceded by a space", " a value of some length"],
+  ["the text undefined", "undefined"],
+  ["the text null", "null"],
+  ["the text [object Object]", "[object Object]"],
+  ["a template", "$" + "{ENCRYPT_KEY}"],
+  ["another template", "{{ key }}"],
+  ["a blank to fill in", "<your key here>"],
+  ["a word of advice", "your-encrypt-key"],
+  ["another word of advice", "CHANGE_ME"],
+  ["crosses", "xxxxxxxxxxxxxxxx"],
+  ["stars", "****************"],
+  ["dots", "..."],
+];
+
+describe("the settings of the webhook", () => {
+  test("make the keys of one app, and no warning", () => {
+    const { keys, warnings, eventsQueueUrl, quarantineQueueUrl } = webhookConfig(webhook);
+    const app = keys.get(defaultApp);
+    assert.deepEqual([...keys.keys()], [defaultApp]);
+    assert.equal(app?.appId, webhook.APP_ID);
+    assert.deepEqual(
+      app?.encryptKeys.map(({ value }) => value),
+      [webhook.ENCRYPT_KEY],
+    );
+    assert.deepEqual(
+      app?.verificationTokens.map(({ value }) => value),
+      [webhook.VERIFICATION_TOKEN],
+    );
+    assert.deepEqual([eventsQueueUrl, quarantineQueueUrl], [webhook.EVENTS_QUEUE_URL, webhook.QUARANTINE_QUEUE_URL]);
+    assert.deepEqual(warnings, []);
+  });
+
+  for (const name of Object.keys(webhook)) {
+    for (const [how, value] of unusable) {
+      test(`C-44, C-32, R3: cannot be used while ${name} is ${how}, and the log names it but not its value`, () => {
+        const message = problem(() => webhookConfig({ ...webhook, [name]: value }));
+        assert.match(message, new RegExp(`^Cannot start: ${name} (is|begins) `));
+        if (value !== undefined && value.length > 10) assert.ok(!message.includes(value.trim()));
+      });
+    }
+  }
+
+  for (const name of ["EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL"]) {
+    test(`cannot be used while ${name} is no address`, () => {
+      for (const value of [
+        "events",
+        "arn:aws:sqs:eu-west-1:000000000000:events",
+        "file:///tmp/x",
+        "http://",
+        "//host/x",
+      ]) {
+        assert.match(
+          problem(() => webhookConfig({ ...webhook, [name]: value })),
+          new RegExp(`^Cannot start: ${name} is not an`),
+        );
+      }
+    });
+  }
+
+  test("warn of a secret that is short, without printing it", () => {
+    const { warnings } = webhookConfig({ ...webhook, ENCRYPT_KEY: "short key", VERIFICATION_TOKEN: "short one" });
+    assert.equal(warnings.length, 2);
+    assert.match(warnings[0] ?? "", /^ENCRYPT_KEY is shorter than 16 characters/);
+    assert.match(warnings[1] ?? "", /^VERIFICATION_TOKEN is shorter/);
+    assert.ok(!warnings.join().includes("short key") && !warnings.join().includes("short one"));
+  });
+
+  test("C-45: refuse plain text unless it is allowed", () => {
+    for (const ALLOW_UNENCRYPTED of [undefined, "", "false"]) {
+      assert.match(
+        problem(() => webhookConfig({ ...webhook, ENCRYPT_KEY: undefined, ALLOW_UNENCRYPTED })),
+        /ENCRYPT_KEY is not set/,
+      );
+    }
+    for (const ALLOW_UNENCRYPTED of ["yes", "1", "TRUE", " true", "on"]) {
+      assert.match(
+        problem(() => webhookConfig({ ...webhook, ALLOW_UNENCRYPTED })),
+        /ALLOW_UNENCRYPTED is neither/,
+      );
+    }
+  });
+
+  test("C-46: take plain text when that is allowed, with a warning, and still ask for a token", () => {
+    for (const ENCRYPT_KEY of [undefined, ""]) {
+      const allowed = { ...webhook, ENCRYPT_KEY, ALLOW_UNENCRYPTED: "true" };
+      const { keys, warnings } = webhookConfig(allowed);
+      assert.deepEqual(keys.get(defaultApp)?.encryptKeys, []);
+      assert.match(warnings.join(), /ALLOW_UNENCRYPTED is on/);
+      assert.match(
+        problem(() => webhookConfig({ ...allowed, VERIFICATION_TOKEN: undefined })),
+        /VERIFICATION_TOKEN/,
+      );
+    }
+  });
+
+  test("C-45: do not take a broken key for no key, although plain text is allowed", () => {
+    for (const ENCRYPT_KEY of [" ", "undefined", "key\n"]) {
+      assert.match(
+        problem(() => webhookConfig({ ...webhook, ENCRYPT_KEY, ALLOW_UNENCRYPTED: "true" })),
+        /ENCRYPT_KEY/,
+      );
+    }
+  });
+
+  test("C-45: with a key, allowing plain text changes nothing", () => {
+    const [without, with_] = [webhookConfig(webhook), webhookConfig({ ...webhook, ALLOW_UNENCRYPTED: "true" })];
+    const values = ({ keys }: typeof without) => keys.get(defaultApp)?.encryptKeys.map(({ value }) => value);
+    assert.deepEqual(values(with_), values(without));
+    assert.deepEqual(with_.warnings, without.warnings);
+  });
+
+  test("take a key as it is, inner spaces and other alphabets included", () => {
+    for (const ENCRYPT_KEY of [
+      "test key",
+      "\u94a5\u5319 of sixteen characters",
+      "-".repeat(8).concat("x"),
+      "example of a key",
+    ]) {
+      assert.equal(webhookConfig({ ...webhook, ENCRYPT_KEY }).keys.get(defaultApp)?.encryptKeys[0]?.value, ENCRYPT_KEY);
+    }
+  });
+});
+
+describe("the settings of the worker", () => {
+  test("name its queues, its table and its app", () => {
+    assert.deepEqual(workerConfig(worker), {
+      appId: worker.APP_ID,
+      eventsQueueUrl: worker.EVENTS_QUEUE_URL,
+      quarantineQueueUrl: worker.QUARANTINE_QUEUE_URL,
+      deadLetterQueueUrl: worker.DEAD_LETTER_QUEUE_URL,
+      ledgerTable: worker.LEDGER_TABLE,
+    });
+  });
+
+  for (const name of Object.keys(worker)) {
+    test(`R3: cannot be used while ${name} is missing, blank or a placeholder`, () => {
+      for (const [, value] of unusable)
+        assert.match(
+          problem(() => workerConfig({ ...worker, [name]: value })),
+          new RegExp(name),
+        );
+    });
+  }
+});
+
+test("C-75: nothing starts while certificates are not checked", () => {
+  const unchecked = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
+  assert.match(
+    problem(() => webhookConfig({ ...webhook, ...unchecked })),
+    /NODE_TLS_REJECT_UNAUTHORIZED is 0/,
+  );
+  assert.match(
+    problem(() => workerConfig({ ...worker, ...unchecked })),
+    /NODE_TLS_REJECT_UNAUTHORIZED is 0/,
+  );
+  assert.ok(webhookConfig({ ...webhook, NODE_TLS_REJECT_UNAUTHORIZED: "1" }));
+});
+
+test("a number is whole, above 0 and written plainly, or it is not taken", () => {
+  assert.equal(wholeNumber({}, "N"), undefined);
+  assert.equal(wholeNumber({ N: "" }, "N"), undefined);
+  assert.equal(wholeNumber({ N: "12" }, "N"), 12);
+  for (const N of ["0", "-1", "1.5", "1e3", "0x10", " 1", "1 ", "012", "1234567890", "x"]) {
+    assert.match(
+      problem(() => wholeNumber({ N }, "N")),
+      /N is not a whole number/,
+      N,
+    );
+  }
+});
