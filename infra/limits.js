@@ -3,18 +3,65 @@
  * to one of them (the visibility timeout, for one) is computed from it and is no entry here.
  */
 export const limits = {
+  /** Seconds a webhook invocation may take. It answers after 1.8 s at the latest; the rest lets a function that crashed load again within its next invocation. */
+  webhookTimeoutSeconds: 10,
+  /** MB. CPU comes with memory: with less, a cold start outlasts the second that Feishu gives a challenge. */
+  webhookMemoryMb: 512,
+
   /** Seconds a worker invocation may take. Handlers get 5 s less. */
   workerTimeoutSeconds: 60,
+  /** MB, for your handlers and what they load. */
+  workerMemoryMb: 512,
   /** Records in one worker invocation. One: a handler that kills the process takes no other event with it. */
   batchSize: 1,
+  /** Seconds that Lambda may wait to fill a batch. None: a batch of one is full at once. */
   batchWindowSeconds: 0,
   /** Deliveries of a record before it is dead: waits of 10, 20, … 900 s cover an outage of about 51 minutes. */
   maxReceiveCount: 10,
-  /** Worker invocations at the same time. */
+  /** Worker invocations at the same time (2 to 1,000): what Feishu's API, which limits calls per second, can take from your handlers. */
   maxConcurrency: 10,
+
   /** Seconds a message is kept: the dead-letter queue must outlast the queue that feeds it. */
   queueRetentionSeconds: 7 * 86_400,
   deadLetterRetentionSeconds: 14 * 86_400,
+
+  /** Requests a second, and at once, that each route of the HTTP API lets in: about five times a busy app's peak. Feishu repeats what gets a 429. */
+  routeRatePerSecond: 200,
+  routeBurst: 400,
+
+  /** Days that log lines are kept: longer than a dead letter, so that its story can still be read. A value that CloudWatch Logs knows. */
+  logRetentionDays: 30,
+};
+
+/**
+ * What is off until you set it: null leaves the choice to AWS.
+ * @type {Record<"webhookReservedConcurrency" | "workerReservedConcurrency" | "ledgerWarmWritesPerSecond", number | null>}
+ */
+export const optional = {
+  /** Invocations kept free for the webhook: rate × p99, 200/s × 0.3 s = 60. A small account cannot: AWS wants 100 left unreserved (10 in a new account). */
+  webhookReservedConcurrency: null,
+  /** Invocations kept free for the worker, at least `maxConcurrency`: with fewer, messages die without having run once. */
+  workerReservedConcurrency: null,
+  /** Writes a second the ledger takes from its first minute; a fresh table starts at 4,000 and grows. Each event is 2 writes. AWS bills the rise once. */
+  ledgerWarmWritesPerSecond: null,
+};
+
+/** When an alarm goes off. */
+export const alarmThresholds = {
+  /** Answers with 5xx within a minute, for a look at; and within five minutes, for getting up. Feishu repeats such pushes for hours. */
+  unavailablePerMinute: 1,
+  unavailablePerFiveMinutes: 5,
+  /** 99th percentile of the webhook's own time, three minutes in a row: a third of Feishu's patience. */
+  webhookP99Ms: 1_000,
+  /** Refused requests (4xx) in one minute: somebody is trying, or a route is throttled. */
+  refusedPerMinute: 20,
+  /** Requests in five minutes, all of them refused: a key is wrong. Repaired within 6 hours, nothing is lost. */
+  allRefusedCount: 5,
+  /** Seconds the oldest event has been waiting: the worker is slow; it does not work at all. */
+  oldestEventSeconds: 300,
+  oldestEventUrgentSeconds: 900,
+  /** Share of the worker's timeout that one invocation took. */
+  workerDurationPercent: 80,
 };
 
 /**
@@ -23,4 +70,12 @@ export const limits = {
  */
 export function visibilityTimeoutSeconds(given = limits) {
   return 6 * given.workerTimeoutSeconds + given.batchWindowSeconds;
+}
+
+/**
+ * When one invocation of the worker took suspiciously long.
+ * @param {Pick<typeof limits, "workerTimeoutSeconds">} given
+ */
+export function workerDurationAlarmMs(given = limits) {
+  return given.workerTimeoutSeconds * 10 * alarmThresholds.workerDurationPercent;
 }

@@ -1,0 +1,219 @@
+import { forDeployment, nameOf } from "./deployment.js";
+import { limits as defaultLimits, alarmThresholds as thresholds, workerDurationAlarmMs } from "./limits.js";
+
+/** @typedef {import("./deployment.js").Deployment} Deployment */
+
+/** @typedef {{ namespace: string, name: string, dimensions: Record<string, unknown> }} Metric */
+
+/**
+ * Where something has to be done. "Page" is for getting up, "Ticket" for the next working day. All take
+ * missing data as good: an app without traffic has none.
+ * @param {Deployment} deployment
+ * @param {typeof defaultLimits} limits
+ */
+export function alarmResources(deployment, limits = defaultLimits) {
+  const front = frontMetrics[deployment.front === "functionUrl" ? "functionUrl" : "httpApi"];
+  const webhook = (/** @type {string} */ name) => lambdaMetric("WebhookLambdaFunction", name);
+  const worker = (/** @type {string} */ name) => lambdaMetric("WorkerLambdaFunction", name);
+  const waiting = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
+  // The count of visible messages, not of sent ones: what SQS itself moves to a dead-letter queue is never "sent".
+  const visible = (/** @type {string} */ queue) => queueMetric(queue, "ApproximateNumberOfMessagesVisible");
+
+  const alarms = {
+    DeadLetters: {
+      says: "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 14 days.",
+      ...when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
+    },
+    Quarantined: {
+      says: "Page: Feishu sent something we could not read. It is kept for 14 days.",
+      ...when(visible("QuarantineQueue"), "Maximum", ">=", 1),
+    },
+    EventsWait: {
+      says: "Ticket: events wait for the worker. Check its throttles, its errors and maxConcurrency.",
+      ...when(waiting, "Maximum", ">", thresholds.oldestEventSeconds),
+    },
+    EventsStuck: {
+      says: "Page: events are not being worked on. Check that the worker's event source mapping is enabled.",
+      ...when(waiting, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
+    },
+    Unavailable: {
+      says: "Ticket: a push was answered with 5xx; Feishu pushes it again. The log's stage `unavailable` says why.",
+      ...when(front.failed, "Sum", ">=", thresholds.unavailablePerMinute),
+    },
+    UnavailableOften: {
+      says: "Page: pushes are answered with 5xx. Repaired within 6 hours, nothing is lost.",
+      ...when(front.failed, "Sum", ">=", thresholds.unavailablePerFiveMinutes, { seconds: 300 }),
+    },
+    WebhookErrors: {
+      says: "Page: the webhook function crashed or ran out of time. Check the last deployment.",
+      ...when(webhook("Errors"), "Sum", ">=", 1),
+    },
+    WebhookSlow: {
+      says: "Page: the webhook is slow. Feishu waits for 3 seconds in all.",
+      ...when(webhook("Duration"), "p99", ">", thresholds.webhookP99Ms, { periods: 3 }),
+    },
+    WebhookThrottled: {
+      says: "Page: Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
+      ...when(webhook("Throttles"), "Sum", ">=", 1),
+    },
+    WorkerThrottled: {
+      says: "Page: Lambda had no concurrency left for the worker. Each time costs an event one of its attempts.",
+      ...when(worker("Throttles"), "Sum", ">=", 1),
+    },
+    WorkerErrors: {
+      says: "Ticket: the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
+      ...when(worker("Errors"), "Sum", ">=", 1),
+    },
+    WorkerSlow: {
+      says: "Ticket: a handler came close to its deadline. Make it faster, or raise workerTimeoutSeconds.",
+      ...when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits)),
+    },
+    Refused: {
+      says: "Ticket: many requests are refused or throttled. The log's stage `refused` says why.",
+      ...when(front.refused, "Sum", ">", thresholds.refusedPerMinute),
+    },
+    AllRefused: {
+      says: "Page: every request is refused. Check that the keys are the developer console's; repaired within 6 hours, nothing is lost.",
+      ...whenTrue(`IF(all >= ${thresholds.allRefusedCount} AND refused >= all, 1, 0)`, {
+        metrics: { refused: front.refused, all: front.all },
+        seconds: 300,
+      }),
+    },
+    LedgerFails: {
+      says: "Ticket: the ledger is throttled or failing, and events wait. See ledgerWarmWritesPerSecond.",
+      ...whenTrue("FILL(writes, 0) + FILL(reads, 0) + FILL(puts, 0) + FILL(updates, 0) + FILL(gets, 0)", {
+        metrics: {
+          writes: tableMetric("WriteThrottleEvents"),
+          reads: tableMetric("ReadThrottleEvents"),
+          puts: tableMetric("SystemErrors", "PutItem"),
+          updates: tableMetric("SystemErrors", "UpdateItem"),
+          gets: tableMetric("SystemErrors", "GetItem"),
+        },
+        seconds: 60,
+      }),
+    },
+  };
+  return Object.fromEntries(
+    Object.entries(alarms).map(([id, { says, ...definition }]) => [
+      `${id}Alarm`,
+      {
+        Type: "AWS::CloudWatch::Alarm",
+        Properties: {
+          AlarmName: nameOf(deployment, kebab(id)),
+          AlarmDescription: says,
+          TreatMissingData: "notBreaching",
+          ...definition,
+          ...(deployment.alarmTopicArn === "" ? {} : { AlarmActions: [deployment.alarmTopicArn] }),
+        },
+      },
+    ]),
+  );
+}
+
+export const alarms = forDeployment((deployment) => ({ Resources: alarmResources(deployment) }));
+
+/** What each front counts, under its own names. Both count what the function itself answers. */
+const frontMetrics = {
+  httpApi: { failed: apiMetric("5xx"), refused: apiMetric("4xx"), all: apiMetric("Count") },
+  functionUrl: {
+    failed: lambdaMetric("WebhookLambdaFunction", "Url5xxCount"),
+    refused: lambdaMetric("WebhookLambdaFunction", "Url4xxCount"),
+    all: lambdaMetric("WebhookLambdaFunction", "UrlRequestCount"),
+  },
+};
+
+/**
+ * One metric, compared with a threshold.
+ * @param {Metric} metric
+ * @param {string} statistic
+ * @param {">" | ">="} comparison
+ * @param {number} threshold
+ * @param {{ seconds?: number, periods?: number }} options `periods` in a row.
+ */
+function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
+  return {
+    Namespace: metric.namespace,
+    MetricName: metric.name,
+    Dimensions: dimensionsOf(metric),
+    ...(statistic.startsWith("p") ? { ExtendedStatistic: statistic } : { Statistic: statistic }),
+    Period: seconds,
+    EvaluationPeriods: periods,
+    ComparisonOperator: comparison === ">" ? "GreaterThanThreshold" : "GreaterThanOrEqualToThreshold",
+    Threshold: threshold,
+  };
+}
+
+/**
+ * An expression over several metrics' sums that reaches 1.
+ * @param {string} expression
+ * @param {{ metrics: Record<string, Metric>, seconds: number }} options
+ */
+function whenTrue(expression, { metrics, seconds }) {
+  return {
+    Metrics: [
+      ...Object.entries(metrics).map(([id, metric]) => ({
+        Id: id,
+        ReturnData: false,
+        MetricStat: {
+          Metric: { Namespace: metric.namespace, MetricName: metric.name, Dimensions: dimensionsOf(metric) },
+          Period: seconds,
+          Stat: "Sum",
+        },
+      })),
+      { Id: "result", Expression: expression, ReturnData: true },
+    ],
+    EvaluationPeriods: 1,
+    ComparisonOperator: "GreaterThanOrEqualToThreshold",
+    Threshold: 1,
+  };
+}
+
+/** @param {Metric} metric */
+function dimensionsOf({ dimensions }) {
+  return Object.entries(dimensions).map(([Name, Value]) => ({ Name, Value }));
+}
+
+/**
+ * @param {string} queueId
+ * @param {string} name
+ * @returns {Metric}
+ */
+function queueMetric(queueId, name) {
+  return { namespace: "AWS/SQS", name, dimensions: { QueueName: { "Fn::GetAtt": [queueId, "QueueName"] } } };
+}
+
+/**
+ * @param {string} functionId
+ * @param {string} name
+ * @returns {Metric}
+ */
+function lambdaMetric(functionId, name) {
+  return { namespace: "AWS/Lambda", name, dimensions: { FunctionName: { Ref: functionId } } };
+}
+
+/**
+ * @param {string} name
+ * @returns {Metric}
+ */
+function apiMetric(name) {
+  return { namespace: "AWS/ApiGateway", name, dimensions: { ApiId: { Ref: "HttpApi" } } };
+}
+
+/**
+ * @param {string} name
+ * @param {string} [operation]
+ * @returns {Metric}
+ */
+function tableMetric(name, operation) {
+  const table = { TableName: { Ref: "LedgerTable" } };
+  return {
+    namespace: "AWS/DynamoDB",
+    name,
+    dimensions: operation === undefined ? table : { ...table, Operation: operation },
+  };
+}
+
+/** @param {string} name */
+function kebab(name) {
+  return name.replaceAll(/(?<!^)[A-Z]/g, (letter) => `-${letter}`).toLowerCase();
+}

@@ -1,0 +1,78 @@
+import { accepted, forDeployment, refusal } from "./deployment.js";
+import { limits as defaultLimits, optional as defaultOptional } from "./limits.js";
+
+/**
+ * What osls has no setting for, added to the resources that it makes of serverless.yml.
+ * @param {import("./deployment.js").Deployment} deployment
+ * @param {typeof defaultLimits} limits
+ */
+export function extensionsOf({ front, customerKeyArn }, limits = defaultLimits) {
+  const isHttpApi = front === "httpApi";
+  if (!isHttpApi && front !== "functionUrl") {
+    throw refusal(`Cannot deploy: front is "${front}", neither "httpApi" nor "functionUrl". Check --param front`);
+  }
+  const reasons = {
+    CKV_AWS_115: "reserved concurrency is optional (infra/limits.js): a small account cannot give any away",
+    W92: "reserved concurrency is optional (infra/limits.js): a small account cannot give any away",
+    CKV_AWS_116: "never invoked asynchronously: it has no such failures",
+    CKV_AWS_117: "reaches no private resource; a VPC would add its start and a NAT gateway",
+    W89: "reaches no private resource; a VPC would add its start and a NAT gateway",
+    CKV_AWS_173: "no secret is in the environment",
+  };
+  const logGroups = ["WebhookLogGroup", "WorkerLogGroup", ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
+  return {
+    WebhookLambdaFunction: { Metadata: accepted(reasons) },
+    WorkerLambdaFunction: { Metadata: accepted(reasons) },
+    ...Object.fromEntries(
+      logGroups.map((id) => [
+        id,
+        customerKeyArn === ""
+          ? { Metadata: accepted({ CKV_AWS_158: "encrypted by CloudWatch Logs", W84: "encrypted by CloudWatch Logs" }) }
+          : { Properties: { KmsKeyId: customerKeyArn } },
+      ]),
+    ),
+    ...(isHttpApi
+      ? {
+          HttpApiStage: {
+            Properties: {
+              DefaultRouteSettings: {
+                DetailedMetricsEnabled: false,
+                ThrottlingRateLimit: limits.routeRatePerSecond,
+                ThrottlingBurstLimit: limits.routeBurst,
+              },
+            },
+          },
+        }
+      : {
+          WebhookLambdaFunctionUrl: {
+            Metadata: accepted({ CKV_AWS_258: "Feishu cannot sign for IAM; the function checks Feishu's signature" }),
+          },
+          WebhookLambdaPermissionFnUrl: publicUrl,
+          WebhookLambdaPermissionFn: publicUrl,
+        }),
+  };
+}
+
+const publicUrl = {
+  Metadata: accepted({ F13: "a Function URL is public, and this permission holds for calls through it only" }),
+};
+
+export const functions = forDeployment((deployment) => ({ extensions: extensionsOf(deployment) }));
+
+/**
+ * The worker's reserved concurrency. An invocation that is throttled costs its record an attempt, so
+ * fewer than the queue's mapping may start would send healthy events to the dead-letter queue.
+ * @param {Pick<typeof defaultLimits, "maxConcurrency">} limits
+ * @param {Pick<typeof defaultOptional, "workerReservedConcurrency">} optional
+ */
+export function reservedForWorker({ maxConcurrency } = defaultLimits, optional = defaultOptional) {
+  const reserved = optional.workerReservedConcurrency;
+  if (reserved !== null && reserved < maxConcurrency) {
+    throw refusal(
+      `Cannot deploy: workerReservedConcurrency is ${reserved}, below maxConcurrency (${maxConcurrency}). Check infra/limits.js`,
+    );
+  }
+  return reserved;
+}
+
+export const workerReservedConcurrency = forDeployment(() => reservedForWorker());

@@ -1,0 +1,79 @@
+import { forDeployment } from "./deployment.js";
+
+/** @typedef {import("./deployment.js").Deployment} Deployment */
+
+/**
+ * One role per function, with what it does and nothing else. Roles carry no name, so that the same
+ * stage can stand in two regions.
+ * @param {Deployment} deployment
+ */
+export function permissionResources(deployment) {
+  return {
+    // Takes nothing out of a queue, and knows no table.
+    WebhookRole: role([
+      allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+      allow(["ssm:GetParameter"], [secretsArn(deployment)]),
+      ...customerKey(deployment),
+      ownLogs("WebhookLogGroup"),
+    ]),
+    // Cannot send to the queue it reads: Lambda cuts off such a loop after 16 rounds. It delays a
+    // record through its visibility instead. It reads no key: what it gets is verified already.
+    WorkerRole: role([
+      allow(
+        ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+        [arn("EventsQueue")],
+      ),
+      allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
+      allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
+      ...customerKey(deployment),
+      ownLogs("WorkerLogGroup"),
+    ]),
+  };
+}
+
+export const permissions = forDeployment((deployment) => ({ Resources: permissionResources(deployment) }));
+
+/** @param {ReturnType<typeof allow>[]} statements */
+function role(statements) {
+  return {
+    Type: "AWS::IAM::Role",
+    Properties: {
+      AssumeRolePolicyDocument: {
+        Version: "2012-10-17",
+        Statement: [{ Effect: "Allow", Principal: { Service: ["lambda.amazonaws.com"] }, Action: ["sts:AssumeRole"] }],
+      },
+      Policies: [{ PolicyName: "own", PolicyDocument: { Version: "2012-10-17", Statement: statements } }],
+    },
+  };
+}
+
+/**
+ * @param {string[]} actions
+ * @param {unknown[]} resources
+ */
+function allow(actions, resources) {
+  return { Effect: "Allow", Action: actions, Resource: resources };
+}
+
+/** @param {string} logicalId */
+function arn(logicalId) {
+  return { "Fn::GetAtt": [logicalId, "Arn"] };
+}
+
+/** @param {Deployment} deployment */
+function secretsArn({ secretsParameter }) {
+  return { "Fn::Sub": `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter${secretsParameter}` };
+}
+
+/**
+ * Reading the secrets and the queues, and sending to them, when a key of your own encrypts both.
+ * @param {Deployment} deployment
+ */
+function customerKey({ customerKeyArn }) {
+  return customerKeyArn === "" ? [] : [allow(["kms:Decrypt", "kms:GenerateDataKey"], [customerKeyArn])];
+}
+
+/** @param {string} logGroupId */
+function ownLogs(logGroupId) {
+  return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn(logGroupId)]);
+}

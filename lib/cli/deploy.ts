@@ -1,0 +1,70 @@
+import { stripVTControlCharacters, styleText } from "node:util";
+import type { Command } from "commander";
+import { build } from "./build.ts";
+import { subcommand } from "./command.ts";
+import { osls } from "./package.ts";
+import { projectRoot } from "./project.ts";
+
+export function deployCommand(): Command {
+  return subcommand("deploy")
+    .description("bundle the functions, deploy them with all they need, and print the request address")
+    .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
+    .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
+    .allowUnknownOption()
+    .addHelpText(
+      "after",
+      `
+Needs AWS credentials, found as the AWS SDK finds them, and the app's id: APP_ID in the environment, or
+--param appId=cli_…. The app's keys are no part of a deployment: npm run secrets stores them.
+
+Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
+    )
+    .action(run);
+}
+
+async function run(passedOn: readonly string[], { stage }: { stage: string }): Promise<void> {
+  const root = projectRoot();
+  await build({ root });
+  const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
+  if (code !== 0) {
+    process.exitCode = code;
+    return;
+  }
+  const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];
+  const { output } = await osls(info, { root, isQuiet: true });
+  const address = requestAddress(output);
+  if (address === undefined) {
+    console.error(`Deployed. Cannot read the request address: run "npx osls ${info.join(" ")}" and check its outputs`);
+    process.exitCode = 1;
+    return;
+  }
+  console.log(nextSteps(address, stage));
+}
+
+/** The stack's output of that name, out of what `osls info --verbose` prints. */
+function requestAddress(output: string): string | undefined {
+  return /^\s*RequestAddress: (https:\/\/\S+)$/m.exec(stripVTControlCharacters(output))?.[1];
+}
+
+const sharedNames = ["--region", "-r", "--aws-profile", "--param", "--config", "-c"];
+
+/** Those of the options that say which stack it is, whatever the command. */
+function sharedOptions(args: readonly string[]): string[] {
+  return args.filter((arg, index) => {
+    const isValue = !arg.startsWith("-") && sharedNames.includes(args[index - 1] ?? "");
+    return isValue || sharedNames.includes(arg.split("=", 1)[0] ?? "");
+  });
+}
+
+function nextSteps(address: string, stage: string): string {
+  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  return `
+  Request address  ${strong(address)}
+
+In the Feishu developer console, open your app, then Events & Callbacks:
+  1. Encryption Strategy: copy Encrypt Key and Verification Token into
+     ${strong(`npm run secrets -- set --stage ${stage}`)}
+  2. Event configuration > Request URL: paste the request address and save. Feishu checks it at once.
+  3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
+`;
+}

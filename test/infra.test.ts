@@ -1,0 +1,745 @@
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import { reservedForWorker } from "../infra/functions.js";
+import { alarmThresholds, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
+import { answerWithinMs } from "../lib/aws/http.ts";
+import { rememberSeconds } from "../lib/aws/ledger.ts";
+import { sqsClient } from "../lib/aws/queue.ts";
+import { bounds } from "../lib/feishu/envelope.ts";
+import { leaseMarginMs, reserveMs } from "../lib/worker.ts";
+import { acceptedOn, rules, statementsOf } from "./infra/rules.ts";
+import { loadSpecification } from "./infra/specification.ts";
+import { type Compiled, compile, leaves, type Resource, type Template } from "./infra/stack.ts";
+
+const canaries = {
+  ENCRYPT_KEY: "canary-of-the-encrypt-key",
+  VERIFICATION_TOKEN: "canary-of-the-verification-token",
+  AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-access-key",
+};
+const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
+const alarmTopicArn = "arn:aws:sns:ap-southeast-1:111122223333:pager";
+const stateful = ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"];
+
+/** Every entry of the limits file, changed. */
+const changes = {
+  webhookTimeoutSeconds: 11,
+  webhookMemoryMb: 640,
+  workerTimeoutSeconds: 90,
+  workerMemoryMb: 768,
+  batchSize: 5,
+  batchWindowSeconds: 3,
+  maxReceiveCount: 7,
+  maxConcurrency: 20,
+  queueRetentionSeconds: 700_000,
+  deadLetterRetentionSeconds: 1_000_000,
+  routeRatePerSecond: 300,
+  routeBurst: 600,
+  logRetentionDays: 60,
+};
+const optionalChanges = {
+  webhookReservedConcurrency: 61,
+  workerReservedConcurrency: 25,
+  ledgerWarmWritesPerSecond: 8_000,
+};
+
+let specification: Awaited<ReturnType<typeof loadSpecification>>;
+/** As deployed by default; with a Function URL; another stage with all that is optional; with other limits. */
+let api: Compiled;
+let url: Compiled;
+let dev: Compiled;
+let changed: Compiled;
+
+before(async () => {
+  // The first one alone: it leaves what osls compiles for itself to the others.
+  api = await compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } });
+  [specification, url, dev, changed] = await Promise.all([
+    loadSpecification(),
+    compile("prod", { params: { front: "functionUrl" }, env: canaries }),
+    compile("dev", { params: { customerKeyArn, alarmTopicArn } }),
+    compile("prod", { params: { appId: "cli_0123456789abcdef" }, edit: withOtherNumbers }),
+  ]);
+});
+
+const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
+  for (const compiled of [api, url, dev, changed]) check(compiled.template, compiled);
+};
+const resource = (id: string, { template } = api): Resource => {
+  const found = template.Resources[id];
+  assert.ok(found, `there is no ${id}`);
+  return found;
+};
+const properties = (id: string, compiled = api) => resource(id, compiled).Properties;
+const ofType = ({ Resources }: Template, type: string) =>
+  Object.entries(Resources).filter(([, { Type }]) => Type === type);
+const arn = (id: string) => ({ "Fn::GetAtt": [id, "Arn"] });
+const variablesOf = (id: string, compiled = api) => properties(id, compiled)["Environment"].Variables;
+
+describe("the template", () => {
+  test("holds only what AWS specifies: types, properties, required members, references", () => {
+    everywhere((template) => assert.deepEqual(specification.problems(template), []));
+  });
+
+  test("would be refused with an unknown type, an unknown, missing or mistyped property, or a dangling reference", () => {
+    const broken = structuredClone(api.template) as { Resources: Record<string, { Type: string; Properties: object }> };
+    const set = (id: string, change: object) => Object.assign(broken.Resources[id]?.Properties ?? {}, change);
+    set("EventsQueue", { VisibiltyTimeout: 1 });
+    set("LedgerTable", { KeySchema: undefined, BillingMode: 5, TimeToLiveSpecification: { Enabled: true } });
+    Reflect.deleteProperty(broken.Resources["LedgerTable"]?.Properties ?? {}, "KeySchema");
+    set("WebhookLogGroup", { RetentionInDays: 31 });
+    set("HttpApiStage", { ApiId: { Ref: "Nowhere" } });
+    Object.assign(broken.Resources["WorkerRole"] ?? {}, { Type: "AWS::IAM::Roll" });
+    const problems = specification.problems(broken as unknown as Template).join("\n");
+    for (const expected of [
+      /EventsQueue: there is no property VisibiltyTimeout/,
+      /LedgerTable: KeySchema is required/,
+      /LedgerTable\.BillingMode: is no string/,
+      /RetentionInDays: 31 is none of/,
+      /HttpApiStage.*there is no Nowhere/,
+      /WorkerRole: there is no type AWS::IAM::Roll/,
+    ]) {
+      assert.match(problems, expected);
+    }
+  });
+
+  test("is for Lambda's Node and Graviton, each function with its own bundle, role and log", () => {
+    for (const name of ["webhook", "worker"]) {
+      const id = `${name[0]?.toUpperCase()}${name.slice(1)}`;
+      const { Runtime, Architectures, Handler, Role, LoggingConfig } = properties(`${id}LambdaFunction`);
+      assert.deepEqual(
+        { Runtime, Architectures, Handler, Role },
+        {
+          Runtime: "nodejs24.x",
+          Architectures: ["arm64"],
+          Handler: `dist/${name}/index.handler`,
+          Role: arn(`${id}Role`),
+        },
+      );
+      assert.equal(LoggingConfig.LogFormat, "JSON");
+      assert.equal(properties(`${id}LogGroup`)["LogGroupName"], `/aws/lambda/larkpost-prod-${name}`);
+    }
+  });
+
+  test("gives each function the settings it reads, and no other", () => {
+    const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
+    const common = { ...queues, APP_ID: "cli_0123456789abcdef", LOG_LEVEL: "info" };
+    assert.deepEqual(variablesOf("WebhookLambdaFunction"), { ...common, SECRETS_PARAMETER: "/larkpost/prod/app" });
+    assert.deepEqual(variablesOf("WorkerLambdaFunction"), {
+      ...common,
+      DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
+      LEDGER_TABLE: { Ref: "LedgerTable" },
+      MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
+    });
+    // Packaging does without the app's id; deploying does not.
+    assert.equal(variablesOf("WorkerLambdaFunction", dev)["APP_ID"], "");
+  });
+
+  test("C-67: holds no secret, though the keys are in the environment that it is made in", () => {
+    for (const compiled of [api, url]) {
+      for (const [name, canary] of Object.entries(canaries)) {
+        assert.ok(!compiled.text.includes(canary), name);
+        assert.ok(!JSON.stringify(compiled.template).includes(name), name);
+      }
+    }
+  });
+
+  test("says where to paste the request address, for either front", () => {
+    const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
+    assert.deepEqual(api.template.Outputs["RequestAddress"]?.Value, {
+      "Fn::Join": ["", ["https://", { "Fn::Join": [".", host] }, "/webhook"]],
+    });
+    assert.deepEqual(url.template.Outputs["RequestAddress"]?.Value, {
+      "Fn::Join": ["", [{ "Fn::GetAtt": ["WebhookLambdaFunctionUrl", "FunctionUrl"] }, "webhook"]],
+    });
+  });
+});
+
+describe("the front", () => {
+  test("E1: the HTTP API lets both paths in by every method, throttled, to payload format 2.0", () => {
+    const routes = ofType(api.template, "AWS::ApiGatewayV2::Route").map(([, { Properties }]) => Properties["RouteKey"]);
+    assert.deepEqual(routes.sort(), ["ANY /", "ANY /webhook"]);
+    assert.deepEqual(properties("HttpApiStage")["DefaultRouteSettings"], {
+      DetailedMetricsEnabled: false,
+      ThrottlingRateLimit: limits.routeRatePerSecond,
+      ThrottlingBurstLimit: limits.routeBurst,
+    });
+    assert.equal(properties("HttpApiIntegrationWebhook")["PayloadFormatVersion"], "2.0");
+  });
+
+  test("C-62: the access log is one line of JSON without headers, query or body", () => {
+    const format: string = properties("HttpApiStage")["AccessLogSettings"].Format;
+    const logged = Object.values(JSON.parse(format) as Record<string, string>);
+    assert.ok(!format.includes("\n"));
+    assert.deepEqual(
+      logged.map((text) => text.replace("$context.", "")),
+      [
+        ...["requestId", "requestTime", "identity.sourceIp", "routeKey", "status"],
+        ...["responseLatency", "integrationStatus", "integrationLatency"],
+      ],
+    );
+  });
+
+  test("E3: a Function URL comes with exactly two permissions, each conditioned, and nobody else is let in", () => {
+    const permissions = ofType(url.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
+    const FunctionName = arn("WebhookLambdaFunction");
+    assert.deepEqual(permissions, [
+      { FunctionName, Action: "lambda:InvokeFunctionUrl", Principal: "*", FunctionUrlAuthType: "NONE" },
+      { FunctionName, Action: "lambda:InvokeFunction", Principal: "*", InvokedViaFunctionUrl: true },
+    ]);
+    assert.deepEqual(properties("WebhookLambdaFunctionUrl", url), {
+      AuthType: "NONE",
+      TargetFunctionArn: FunctionName,
+    });
+    assert.deepEqual(
+      Object.values(url.template.Resources).filter(({ Type }) => Type.includes("ApiGateway")),
+      [],
+    );
+  });
+
+  test("E3: behind the HTTP API only this API may call the webhook function", () => {
+    const permissions = ofType(api.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
+    const account = [":execute-api:", { Ref: "AWS::Region" }, ":", { Ref: "AWS::AccountId" }, ":", { Ref: "HttpApi" }];
+    assert.deepEqual(permissions, [
+      {
+        FunctionName: arn("WebhookLambdaFunction"),
+        Action: "lambda:InvokeFunction",
+        Principal: "apigateway.amazonaws.com",
+        SourceArn: { "Fn::Join": ["", ["arn:", { Ref: "AWS::Partition" }, ...account, "/*"]] },
+      },
+    ]);
+  });
+
+  test("E13: the address is public and reached over IPv4", () => {
+    for (const [, { Properties }] of ofType(api.template, "AWS::ApiGatewayV2::Api")) {
+      assert.equal(Properties["ProtocolType"], "HTTP");
+      assert.ok([undefined, "ipv4", "dualstack"].includes(Properties["IpAddressType"]));
+      assert.ok(!Properties["DisableExecuteApiEndpoint"]);
+    }
+    everywhere(({ Resources }) => {
+      for (const { Properties } of Object.values(Resources)) assert.equal(Properties["VpcConfig"], undefined);
+    });
+  });
+});
+
+describe("the relations between numbers", () => {
+  const relations: readonly [name: string, holds: (given: typeof limits) => boolean][] = [
+    [
+      "M3: visibility = 6 × timeout + window",
+      (given) => visibilityTimeoutSeconds(given) === 6 * given.workerTimeoutSeconds + given.batchWindowSeconds,
+    ],
+    ["M3: visibility ≤ 12 h, which is what SQS takes", (given) => visibilityTimeoutSeconds(given) <= 43_200],
+    [
+      "lease < visibility",
+      (given) => given.workerTimeoutSeconds + leaseMarginMs / 1000 < visibilityTimeoutSeconds(given),
+    ],
+    [
+      "a handler's deadline < the worker's timeout",
+      (given) => reserveMs > 0 && given.workerTimeoutSeconds * 1000 > 2 * reserveMs,
+    ],
+    [
+      "S3, D1: dead-letter retention > source retention",
+      (given) => given.deadLetterRetentionSeconds > given.queueRetentionSeconds,
+    ],
+    [
+      "I6: the ledger remembers ≥ 7 h 6 min + source + dead letters + source + 2 d",
+      (given) =>
+        rememberSeconds >=
+        7 * 3600 + 360 + 2 * given.queueRetentionSeconds + given.deadLetterRetentionSeconds + 2 * 86_400,
+    ],
+    ["V4: freshness window < what the ledger remembers", () => bounds.eventAgeMs / 1000 < rememberSeconds],
+    ["S4: maximum concurrency × batch ≤ 12,000 in flight", (given) => given.maxConcurrency * given.batchSize <= 12_000],
+    [
+      "M8: maximum concurrency is one that SQS takes",
+      (given) => given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000,
+    ],
+    ["at least 5 deliveries", (given) => given.maxReceiveCount >= 5],
+    ["a batch over 10 has a window", (given) => given.batchSize <= 10 || given.batchWindowSeconds > 0],
+    ["R4: the webhook's timeout leaves room to load again", (given) => given.webhookTimeoutSeconds >= 10],
+    ["the webhook's timeout < the API's 30 s", (given) => given.webhookTimeoutSeconds < 30],
+    ["the answer is out before Feishu's 3 s", () => answerWithinMs <= 1_800],
+    [
+      "log retention > dead-letter retention",
+      (given) => given.logRetentionDays * 86_400 > given.deadLetterRetentionSeconds,
+    ],
+  ];
+  for (const [name, holds] of relations) {
+    test(`D.2 ${name}`, () => {
+      assert.ok(holds(limits));
+      assert.ok(holds({ ...limits, ...changes }));
+    });
+  }
+
+  test("D.2 Q1: the attempts to queue an event fit into 1.6 s, that into the answer's 1.8 s, that into 3 s", async () => {
+    const { config } = sqsClient();
+    const handler = config.requestHandler as unknown as {
+      configProvider: Promise<{ connectionTimeout: number; requestTimeout: number }>;
+    };
+    const { connectionTimeout, requestTimeout } = await handler.configProvider;
+    assert.ok((await config.maxAttempts()) * (connectionTimeout + requestTimeout) <= 1_600);
+    assert.ok(1_600 < answerWithinMs && answerWithinMs < 3_000);
+  });
+
+  test("D.2 M2: reserved concurrency of the worker ≥ Σ maximum concurrency, or nothing is deployed", async () => {
+    const { maxConcurrency } = limits;
+    assert.doesNotThrow(() => reservedForWorker());
+    assert.equal(reservedForWorker(limits, { workerReservedConcurrency: maxConcurrency }), maxConcurrency);
+    const reserving = (count: number) => (source: string) =>
+      source.replace(/(workerReservedConcurrency: )[^,]+,/, `$1${count},`);
+    await assert.rejects(
+      compile("prod", { edit: reserving(maxConcurrency - 1) }),
+      /Cannot deploy: workerReservedConcurrency is \d+, below maxConcurrency/,
+    );
+    everywhere(({ Resources }) => {
+      const reserved = Resources["WorkerLambdaFunction"]?.Properties["ReservedConcurrentExecutions"] ?? Infinity;
+      const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
+      const sum = mappings.reduce((total, { Properties }) => total + Properties["ScalingConfig"].MaximumConcurrency, 0);
+      assert.ok(reserved >= sum);
+    });
+  });
+
+  test("a changed number changes everything that follows from it, and nothing else", () => {
+    const one = leaves(api.template.Resources);
+    const other = leaves(changed.template.Resources);
+    const differences = new Map(
+      [...new Set([...one.keys(), ...other.keys()])]
+        .filter((path) => one.get(path) !== other.get(path) && !path.endsWith(".S3Key"))
+        .map((path) => [path.replace(".Properties.", " "), other.get(path)]),
+    );
+    assert.deepEqual(Object.fromEntries([...differences].sort()), {
+      "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
+      "EventsQueue MessageRetentionPeriod": 700_000,
+      "EventsQueue RedrivePolicy.maxReceiveCount": 7,
+      "EventsQueue VisibilityTimeout": 543,
+      "HttpApiLogGroup RetentionInDays": 60,
+      "HttpApiStage DefaultRouteSettings.ThrottlingBurstLimit": 600,
+      "HttpApiStage DefaultRouteSettings.ThrottlingRateLimit": 300,
+      "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
+      "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
+      "QuarantineQueue MessageRetentionPeriod": 1_000_000,
+      "WebhookLambdaFunction MemorySize": 640,
+      "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
+      "WebhookLambdaFunction Timeout": 11,
+      "WebhookLogGroup RetentionInDays": 60,
+      "WorkerEventSourceMappingSQSEventsQueue BatchSize": 5,
+      "WorkerEventSourceMappingSQSEventsQueue MaximumBatchingWindowInSeconds": 3,
+      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 20,
+      "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "7",
+      "WorkerLambdaFunction MemorySize": 768,
+      "WorkerLambdaFunction ReservedConcurrentExecutions": 25,
+      "WorkerLambdaFunction Timeout": 90,
+      "WorkerLogGroup RetentionInDays": 60,
+      "WorkerSlowAlarm Threshold": 72_000,
+    });
+  });
+
+  test("the local runtime takes every entry of `limits`: whole numbers all", () => {
+    for (const [name, value] of Object.entries(limits)) assert.ok(Number.isInteger(value) && value >= 0, name);
+    assert.deepEqual(Object.keys(changes), Object.keys(limits));
+    assert.deepEqual(Object.keys(optionalChanges), Object.keys(optional));
+  });
+});
+
+describe("queues", () => {
+  test("M3, M4, M6: every mapping reports single failures and is in proportion to its queue and function", () => {
+    everywhere(({ Resources }) => {
+      const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
+      assert.equal(mappings.length, 1);
+      for (const { Properties } of mappings) {
+        const queue = Resources[Properties["EventSourceArn"]["Fn::GetAtt"][0]]?.Properties ?? {};
+        const timeout = Resources[Properties["FunctionName"]["Fn::GetAtt"][0]]?.Properties["Timeout"];
+        assert.deepEqual(Properties["FunctionResponseTypes"], ["ReportBatchItemFailures"]);
+        assert.equal(queue["VisibilityTimeout"], 6 * timeout + Properties["MaximumBatchingWindowInSeconds"]);
+        assert.equal(Properties["Enabled"], true);
+      }
+    });
+  });
+
+  test("M10: no mapping has a filter, which would delete what does not match", () => {
+    everywhere((template) => assert.ok(!JSON.stringify(template).includes("FilterCriteria")));
+  });
+
+  test("S3, D1: a dead letter outlasts the queue it came from", () => {
+    everywhere(({ Resources }) => {
+      const days = (id: string) => Resources[id]?.Properties["MessageRetentionPeriod"] / 86_400;
+      assert.ok(days("DeadLetterQueue") > days("EventsQueue"));
+      assert.ok(days("QuarantineQueue") > days("EventsQueue"));
+    });
+    assert.equal(properties("EventsQueue")["MessageRetentionPeriod"], limits.queueRetentionSeconds);
+    assert.equal(properties("DeadLetterQueue")["MessageRetentionPeriod"], limits.deadLetterRetentionSeconds);
+  });
+
+  test("D4: the dead-letter queue is the events queue's alone", () => {
+    assert.deepEqual(properties("EventsQueue")["RedrivePolicy"], {
+      deadLetterTargetArn: arn("DeadLetterQueue"),
+      maxReceiveCount: limits.maxReceiveCount,
+    });
+    assert.deepEqual(properties("DeadLetterQueue")["RedriveAllowPolicy"], {
+      redrivePermission: "byQueue",
+      sourceQueueArns: [
+        {
+          "Fn::Sub": `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${properties("EventsQueue")["QueueName"]}`,
+        },
+      ],
+    });
+    const feeding = ofType(api.template, "AWS::SQS::Queue").filter(([, { Properties }]) => Properties["RedrivePolicy"]);
+    assert.deepEqual(
+      feeding.map(([id]) => id),
+      ["EventsQueue"],
+    );
+  });
+
+  test("C-70: every queue refuses unencrypted transport, and no policy lets anybody in", () => {
+    everywhere((template) => {
+      const policies = ofType(template, "AWS::SQS::QueuePolicy").map(([, { Properties }]) => Properties);
+      const queues = ofType(template, "AWS::SQS::Queue").map(([id]) => id);
+      assert.deepEqual(
+        policies.flatMap(({ Queues }) => Queues.map(({ Ref }: { Ref: string }) => Ref)).sort(),
+        queues.sort(),
+      );
+      for (const { Queues, PolicyDocument } of policies) {
+        assert.deepEqual(PolicyDocument.Statement, [
+          {
+            Sid: "EncryptedTransportOnly",
+            Effect: "Deny",
+            Principal: "*",
+            Action: "sqs:*",
+            Resource: arn(Queues[0].Ref),
+            Condition: { Bool: { "aws:SecureTransport": "false" } },
+          },
+        ]);
+      }
+    });
+  });
+
+  test("queues are encrypted: by SQS, or with the key that was given", () => {
+    for (const [, { Properties }] of ofType(api.template, "AWS::SQS::Queue")) {
+      assert.equal(Properties["SqsManagedSseEnabled"], true);
+    }
+    for (const [, { Properties }] of ofType(dev.template, "AWS::SQS::Queue")) {
+      assert.equal(Properties["KmsMasterKeyId"], customerKeyArn);
+      assert.equal(Properties["SqsManagedSseEnabled"], undefined);
+    }
+  });
+});
+
+describe("stages and what they keep", () => {
+  const nameProperties: Readonly<Record<string, string | null>> = {
+    "AWS::ApiGatewayV2::Api": "Name",
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SQS::Queue": "QueueName",
+    // AWS makes up these names, or they belong to a resource above.
+    "AWS::ApiGatewayV2::Integration": null,
+    "AWS::ApiGatewayV2::Route": null,
+    "AWS::ApiGatewayV2::Stage": null,
+    "AWS::IAM::Role": null,
+    "AWS::Lambda::EventSourceMapping": null,
+    "AWS::Lambda::Permission": null,
+    "AWS::Lambda::Url": null,
+    "AWS::S3::Bucket": null,
+    "AWS::S3::BucketPolicy": null,
+    "AWS::SQS::QueuePolicy": null,
+  };
+  const physicalNames = ({ Resources, Outputs }: Template): string[] => [
+    ...Object.values(Resources).flatMap(({ Type, Properties }) => {
+      const property = nameProperties[Type];
+      assert.notEqual(property, undefined, `${Type}: which property is its name?`);
+      return property === null ? [] : [String(Properties[property ?? ""])];
+    }),
+    ...Object.values(Outputs).flatMap(({ Export }) => (Export === undefined ? [] : [Export.Name])),
+  ];
+
+  test("S5: two stages share no name, and nothing is global", () => {
+    const prod = [...physicalNames(api.template), ...physicalNames(url.template)];
+    assert.ok(prod.length > 40);
+    for (const name of prod) assert.match(name, /(^|[/-])larkpost-prod(-|$)/);
+    for (const name of physicalNames(dev.template)) assert.match(name, /(^|[/-])larkpost-dev(-|$)/);
+    everywhere((template) => {
+      for (const type of ["AWS::IAM::Role", "AWS::S3::Bucket"]) {
+        for (const [, { Properties }] of ofType(template, type)) {
+          assert.equal(Properties["RoleName"] ?? Properties["BucketName"], undefined);
+        }
+      }
+    });
+  });
+
+  test("S8, Y2: what holds events or the ledger is kept, under logical ids that never change", () => {
+    everywhere((template) => {
+      const kept = Object.entries(template.Resources).filter(([, { DeletionPolicy }]) => DeletionPolicy === "Retain");
+      assert.deepEqual(kept.map(([id]) => id).sort(), [...stateful].sort());
+      for (const [, { UpdateReplacePolicy }] of kept) assert.equal(UpdateReplacePolicy, "Retain");
+      const holding = Object.entries(template.Resources).filter(([, { Type }]) => /::(Queue|Table)$/.test(Type));
+      assert.deepEqual(holding.map(([id]) => id).sort(), [...stateful].sort());
+    });
+  });
+
+  test("S8, Y2: no number of the limits file replaces a queue or the table", () => {
+    for (const id of stateful) {
+      const { Type, Properties } = resource(id, changed);
+      const before = properties(id);
+      const moved = Object.keys({ ...before, ...Properties }).filter(
+        (name) => JSON.stringify(before[name]) !== JSON.stringify(Properties[name]),
+      );
+      assert.ok(moved.length > 0, id);
+      assert.deepEqual(
+        moved.filter((name) => specification.isReplacedBy(Type, name)),
+        [],
+      );
+      assert.ok(Object.keys(Properties).some((name) => /Name$/.test(name) && specification.isReplacedBy(Type, name)));
+    }
+  });
+
+  test("Y2: an update that would replace or drop one of them is refused", () => {
+    const denied = (api.provider["stackPolicy"] as { Effect: string; Action: string[]; Resource: string[] }[]).filter(
+      ({ Effect }) => Effect === "Deny",
+    );
+    assert.deepEqual(
+      denied.map(({ Action, Resource }) => ({ Action, Resource })),
+      [{ Action: ["Update:Replace", "Update:Delete"], Resource: stateful.map((id) => `LogicalResourceId/${id}`) }],
+    );
+  });
+
+  test("Y4: stage prod cannot be removed, and its table not even by hand", () => {
+    assert.deepEqual(api.provider["deletionProtection"], { stages: ["prod"] });
+    assert.equal(properties("LedgerTable")["DeletionProtectionEnabled"], true);
+  });
+
+  test("I6, I14: the ledger expires by its attribute, can be restored, and is billed by use", () => {
+    const { TableName: _, ...rest } = properties("LedgerTable");
+    assert.deepEqual(rest, {
+      BillingMode: "PAY_PER_REQUEST",
+      AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
+      KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
+      TimeToLiveSpecification: { AttributeName: "expiresAtSeconds", Enabled: true },
+      PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+      SSESpecification: { SSEEnabled: true },
+      DeletionProtectionEnabled: true,
+    });
+  });
+});
+
+describe("permissions", () => {
+  const allow = (Action: string[], Resource: unknown[]) => ({ Effect: "Allow", Action, Resource });
+  const consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+  const parameter = (stage: string) => ({
+    "Fn::Sub": `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/${stage}/app`,
+  });
+  const logs = (id: string) => allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn(id)]);
+  const key = allow(["kms:Decrypt", "kms:GenerateDataKey"], [customerKeyArn]);
+  const webhook = (stage: string, ...more: object[]) => [
+    allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ...more,
+    logs("WebhookLogGroup"),
+  ];
+  const worker = (...more: object[]) => [
+    allow(consume, [arn("EventsQueue")]),
+    allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
+    allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
+    ...more,
+    logs("WorkerLogGroup"),
+  ];
+
+  test("D.3: each function has its own role, and each role exactly what its function does", () => {
+    for (const compiled of [api, url, changed]) {
+      assert.deepEqual(statementsOf(resource("WebhookRole", compiled)), webhook("prod"));
+      assert.deepEqual(statementsOf(resource("WorkerRole", compiled)), worker());
+    }
+    everywhere((template) => {
+      const roles = ofType(template, "AWS::IAM::Role");
+      assert.deepEqual(roles.map(([id]) => id).sort(), ["WebhookRole", "WorkerRole"]);
+      for (const [, { Properties }] of roles) {
+        assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies"]);
+        assert.deepEqual(Properties["AssumeRolePolicyDocument"].Statement, [
+          { Effect: "Allow", Principal: { Service: ["lambda.amazonaws.com"] }, Action: ["sts:AssumeRole"] },
+        ]);
+      }
+    });
+  });
+
+  test("D.3: a key of one's own adds its use to both roles, and nothing else", () => {
+    assert.deepEqual(statementsOf(resource("WebhookRole", dev)), webhook("dev", key));
+    assert.deepEqual(statementsOf(resource("WorkerRole", dev)), worker(key));
+  });
+
+  test("K6: the webhook reads its own stage's parameter, the one that its environment names", () => {
+    for (const [stage, compiled] of [
+      ["prod", api],
+      ["dev", dev],
+    ] as const) {
+      const reads = statementsOf(resource("WebhookRole", compiled)).filter(({ Action }) =>
+        Action.includes("ssm:GetParameter"),
+      );
+      assert.deepEqual(
+        reads.map(({ Resource }) => Resource),
+        [[parameter(stage)]],
+      );
+      assert.equal(variablesOf("WebhookLambdaFunction", compiled)["SECRETS_PARAMETER"], `/larkpost/${stage}/app`);
+    }
+  });
+
+  const refusals: readonly [role: string, action: string, id: string][] = [
+    ["WebhookRole", "sqs:ReceiveMessage", "EventsQueue"],
+    ["WebhookRole", "sqs:DeleteMessage", "EventsQueue"],
+    ["WebhookRole", "sqs:SendMessage", "DeadLetterQueue"],
+    ["WebhookRole", "dynamodb:PutItem", "LedgerTable"],
+    ["WebhookRole", "dynamodb:GetItem", "LedgerTable"],
+    ["WorkerRole", "sqs:SendMessage", "EventsQueue"],
+    ["WorkerRole", "sqs:ReceiveMessage", "DeadLetterQueue"],
+    ["WorkerRole", "dynamodb:DeleteItem", "LedgerTable"],
+    ["WorkerRole", "dynamodb:Scan", "LedgerTable"],
+  ];
+  test("C-82, M7: neither role may do what the other's function does, nor the worker feed its own queue", () => {
+    everywhere((_, compiled) => {
+      const may = (role: string, action: string, id: string) =>
+        statementsOf(resource(role, compiled)).some(
+          ({ Action, Resource }) =>
+            [Action].flat().includes(action) && JSON.stringify(Resource).includes(JSON.stringify(arn(id))),
+        );
+      assert.ok(may("WorkerRole", "sqs:SendMessage", "DeadLetterQueue"));
+      for (const [role, action, id] of refusals) assert.equal(may(role, action, id), false, `${role} ${action} ${id}`);
+      assert.ok(!JSON.stringify(resource("WorkerRole", compiled)).includes("ssm:"));
+    });
+  });
+});
+
+describe("alarms", () => {
+  const alarmOn = (id: string, compiled = api) => properties(`${id}Alarm`, compiled);
+  const metricOf = (id: string, compiled = api) => {
+    const { Namespace, MetricName, Dimensions, Statistic, ExtendedStatistic, Period, ComparisonOperator, Threshold } =
+      alarmOn(id, compiled);
+    const [{ Value }] = Dimensions;
+    const comparison = ComparisonOperator === "GreaterThanThreshold" ? ">" : ">=";
+    return `${Namespace} ${MetricName} of ${Object.values(Value).flat()[0]}: ${Statistic ?? ExtendedStatistic} over ${Period} s ${comparison} ${Threshold}`;
+  };
+
+  test("D2, D3: a dead letter or quarantined message rings within a minute, by the visible count", () => {
+    for (const [id, queue] of [
+      ["DeadLetters", "DeadLetterQueue"],
+      ["Quarantined", "QuarantineQueue"],
+    ] as const) {
+      assert.equal(metricOf(id), `AWS/SQS ApproximateNumberOfMessagesVisible of ${queue}: Maximum over 60 s >= 1`);
+      assert.equal(alarmOn(id)["EvaluationPeriods"], 1);
+      assert.equal(alarmOn(id)["TreatMissingData"], "notBreaching");
+    }
+    everywhere((template) => assert.ok(!JSON.stringify(template).includes("NumberOfMessagesSent")));
+  });
+
+  test("D.4: each signal has its alarm, at its threshold", () => {
+    const at = alarmThresholds;
+    const slowMs = (limits.workerTimeoutSeconds * 1000 * at.workerDurationPercent) / 100;
+    const expected = {
+      EventsWait: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventSeconds}`,
+      EventsStuck: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventUrgentSeconds}`,
+      Unavailable: `AWS/ApiGateway 5xx of HttpApi: Sum over 60 s >= ${at.unavailablePerMinute}`,
+      UnavailableOften: `AWS/ApiGateway 5xx of HttpApi: Sum over 300 s >= ${at.unavailablePerFiveMinutes}`,
+      WebhookErrors: "AWS/Lambda Errors of WebhookLambdaFunction: Sum over 60 s >= 1",
+      WebhookSlow: `AWS/Lambda Duration of WebhookLambdaFunction: p99 over 60 s > ${at.webhookP99Ms}`,
+      WebhookThrottled: "AWS/Lambda Throttles of WebhookLambdaFunction: Sum over 60 s >= 1",
+      WorkerThrottled: "AWS/Lambda Throttles of WorkerLambdaFunction: Sum over 60 s >= 1",
+      WorkerErrors: "AWS/Lambda Errors of WorkerLambdaFunction: Sum over 60 s >= 1",
+      WorkerSlow: `AWS/Lambda Duration of WorkerLambdaFunction: Maximum over 60 s > ${slowMs}`,
+      Refused: `AWS/ApiGateway 4xx of HttpApi: Sum over 60 s > ${at.refusedPerMinute}`,
+    };
+    for (const [id, metric] of Object.entries(expected)) assert.equal(metricOf(id), metric);
+    assert.equal(alarmOn("WebhookSlow")["EvaluationPeriods"], 3);
+  });
+
+  test("D.4: with a Function URL the same alarms read its own counts", () => {
+    assert.match(metricOf("Unavailable", url), /^AWS\/Lambda Url5xxCount of WebhookLambdaFunction: Sum over 60 s >= /);
+    assert.match(metricOf("Refused", url), /^AWS\/Lambda Url4xxCount of WebhookLambdaFunction: Sum over 60 s > /);
+    assert.deepEqual(
+      ofType(url.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
+      ofType(api.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
+    );
+  });
+
+  test("D.4: a few requests in five minutes, all refused, ring; so does any failure of the ledger", () => {
+    for (const [compiled, names] of [
+      [api, ["4xx", "Count"]],
+      [url, ["Url4xxCount", "UrlRequestCount"]],
+    ] as const) {
+      const { Metrics, Threshold } = alarmOn("AllRefused", compiled);
+      const read = Metrics.filter((one: { MetricStat?: unknown }) => one.MetricStat);
+      assert.deepEqual(
+        read.map(
+          ({ MetricStat: { Metric, Period } }: { MetricStat: { Metric: { MetricName: string }; Period: number } }) => [
+            Metric.MetricName,
+            Period,
+          ],
+        ),
+        names.map((name) => [name, 300]),
+      );
+      assert.equal(Metrics.at(-1).Expression, `IF(all >= ${alarmThresholds.allRefusedCount} AND refused >= all, 1, 0)`);
+      assert.equal(Threshold, 1);
+    }
+    assert.deepEqual(
+      alarmOn("LedgerFails")
+        ["Metrics"].flatMap(
+          (one: { MetricStat?: { Metric: { MetricName: string } } }) => one.MetricStat?.Metric.MetricName ?? [],
+        )
+        .sort(),
+      ["ReadThrottleEvents", "SystemErrors", "SystemErrors", "SystemErrors", "WriteThrottleEvents"],
+    );
+  });
+
+  test("S3: every queue has an alarm", () => {
+    everywhere((template) => {
+      const watched = JSON.stringify(ofType(template, "AWS::CloudWatch::Alarm"));
+      for (const [id] of ofType(template, "AWS::SQS::Queue")) assert.ok(watched.includes(`["${id}","QueueName"]`), id);
+    });
+  });
+
+  test("every alarm tells the topic that was given, says how urgent it is and what to do", () => {
+    for (const [, { Properties }] of ofType(dev.template, "AWS::CloudWatch::Alarm")) {
+      assert.deepEqual(Properties["AlarmActions"], [alarmTopicArn]);
+      assert.match(Properties["AlarmDescription"], /^(Page|Ticket): .{20,}\.$/);
+    }
+    for (const [, { Properties }] of ofType(api.template, "AWS::CloudWatch::Alarm")) {
+      assert.equal(Properties["AlarmActions"], undefined);
+    }
+  });
+});
+
+describe("static rules", () => {
+  for (const { ids, title, type, holds } of rules) {
+    test(`D.6 ${ids.join(", ")}: ${title}, or it says why not`, () => {
+      let checked = 0;
+      everywhere((template) => {
+        for (const [id, one] of ofType(template, type)) {
+          checked++;
+          const reasons = acceptedOn(one);
+          if (!holds(one, template)) for (const rule of ids) assert.ok(reasons.get(rule), `${id}: ${rule}`);
+        }
+      });
+      assert.ok(checked > 0);
+    });
+  }
+
+  test("D.6: only known findings are accepted, each with a reason", () => {
+    const accepted = new Set<string>();
+    everywhere(({ Resources }) => {
+      for (const one of Object.values(Resources)) {
+        for (const [rule, reason] of acceptedOn(one)) {
+          accepted.add(rule);
+          assert.ok(reason.length > 20, rule);
+        }
+      }
+    });
+    assert.deepEqual([...accepted].sort(), [
+      ...["CKV_AWS_115", "CKV_AWS_116", "CKV_AWS_117", "CKV_AWS_119", "CKV_AWS_158", "CKV_AWS_173", "CKV_AWS_258"],
+      ...["CKV_AWS_27", "F13", "W48", "W84", "W89", "W92"],
+    ]);
+  });
+});
+
+function withOtherNumbers(source: string): string {
+  let text = source;
+  for (const [name, value] of Object.entries({ ...changes, ...optionalChanges })) {
+    const before = text;
+    text = text.replace(new RegExp(`^( {2}${name}: )[^,]+,$`, "m"), `$1${value},`);
+    assert.notEqual(text, before, name);
+  }
+  return text;
+}

@@ -1,0 +1,104 @@
+import { spawn } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const root = resolve(import.meta.dirname, "../..");
+
+/** For osls in tests: neither credentials nor a region of this machine; what it compiles for itself is kept for the next run. */
+export const oslsEnv = {
+  PATH: process.env["PATH"] ?? "",
+  SLS_SCHEMA_CACHE_BASE_DIR: join(tmpdir(), "larkpost-osls-cache"),
+  NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
+};
+
+export interface Resource {
+  readonly Type: string;
+  // biome-ignore lint/suspicious/noExplicitAny: a template is as deep as it likes; the specification is checked against it
+  readonly Properties: Record<string, any>;
+  readonly Metadata?: {
+    readonly checkov?: { readonly skip: { id: string; comment: string }[] };
+    readonly cfn_nag?: { readonly rules_to_suppress: { id: string; reason: string }[] };
+  };
+  readonly [attribute: string]: unknown;
+}
+
+export interface Template {
+  readonly Resources: Readonly<Record<string, Resource>>;
+  readonly Outputs: Readonly<Record<string, { Value: unknown; Export?: { Name: string } }>>;
+}
+
+export interface Compiled {
+  readonly template: Template;
+  /** The settings that osls acts on beside the template. */
+  readonly provider: Readonly<Record<string, unknown>>;
+  /** All that osls wrote, as one text. */
+  readonly text: string;
+}
+
+/**
+ * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
+ * of one line, without account or network.
+ *
+ * @param options.edit Changes infra/limits.js before.
+ */
+export async function compile(
+  stage: string,
+  options: {
+    params?: Readonly<Record<string, string>>;
+    env?: Readonly<Record<string, string>>;
+    edit?: (limits: string) => string;
+  } = {},
+): Promise<Compiled> {
+  const { params = {}, env = {}, edit } = options;
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-stack-"));
+  try {
+    for (const name of ["serverless.yml", "package.json", "infra"])
+      cpSync(join(root, name), join(folder, name), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
+    for (const name of ["webhook", "worker"]) {
+      mkdirSync(join(folder, "dist", name), { recursive: true });
+      writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
+    }
+    if (edit !== undefined) {
+      const file = join(folder, "infra/limits.js");
+      writeFileSync(file, edit(readFileSync(file, "utf8")));
+    }
+    const args = Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
+    await run(["package", "--stage", stage, "--package", "out", ...args], folder, env);
+    const out = join(folder, "out");
+    const read = (name: string) => readFileSync(join(out, name), "utf8");
+    const state = JSON.parse(read("serverless-state.json")) as { service: { provider: Record<string, unknown> } };
+    return {
+      template: JSON.parse(read("cloudformation-template-update-stack.json")) as Template,
+      provider: state.service.provider,
+      text: readdirSync(out).map(read).join("\n"),
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function run(args: readonly string[], cwd: string, env: Readonly<Record<string, string>>): Promise<void> {
+  const child = spawn(process.execPath, [join(root, "node_modules/osls/bin/serverless.js"), ...args], {
+    cwd,
+    env: { ...oslsEnv, HOME: cwd, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
+  child.once("error", reject);
+  child.once("close", done);
+  if ((await promise) !== 0) throw new Error(`osls ${args.join(" ")} failed:\n${output}`);
+}
+
+/** Every leaf of a value by its path, `Resources.EventsQueue.Properties.VisibilityTimeout` → 360. */
+export function leaves(value: unknown, path: readonly string[] = []): Map<string, unknown> {
+  if (typeof value !== "object" || value === null) return new Map([[path.join("."), value]]);
+  return new Map(Object.entries(value).flatMap(([name, member]) => [...leaves(member, [...path, name])]));
+}
