@@ -1,10 +1,13 @@
 import { ConfigError } from "./errors.ts";
-import { appKeys, defaultApp, type KeyRing } from "./feishu/keys.ts";
+import { appKeys, defaultApp, type KeyRing, type Secret } from "./feishu/keys.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 export interface WebhookConfig {
+  /** The environment's keys; none when they are stored elsewhere. */
   readonly keys: KeyRing;
+  /** Where the keys are kept instead, and the app they must be for. */
+  readonly stored?: { readonly parameter: string; readonly appId: string | undefined };
   readonly eventsQueueUrl: string;
   readonly quarantineQueueUrl: string;
   /** Things that work but should be looked at; settings are named, values never. */
@@ -20,6 +23,7 @@ export interface WorkerConfig {
 }
 
 const shortSecret = 16;
+const appIdAdvice = "Copy it from the developer console (cli_…)";
 /** What stands in a template until someone pastes the real thing. */
 const placeholder =
   /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
@@ -31,6 +35,16 @@ const placeholder =
 export function webhookConfig(env: Env): WebhookConfig {
   refuseUncheckedTls(env);
   const warnings: string[] = [];
+  const isStored = env["SECRETS_PARAMETER"] !== undefined;
+  return {
+    ...(isStored ? { keys: new Map(), stored: storedKeys(env) } : { keys: environmentKeys(env, warnings) }),
+    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
+    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
+    warnings,
+  };
+}
+
+function environmentKeys(env: Env, warnings: string[]): KeyRing {
   const allowUnencrypted = flag(env, "ALLOW_UNENCRYPTED");
   const unset = env["ENCRYPT_KEY"] === undefined || env["ENCRYPT_KEY"] === "";
   const isPlain = unset && allowUnencrypted;
@@ -41,13 +55,76 @@ export function webhookConfig(env: Env): WebhookConfig {
   }
   const encryptKeys = isPlain ? [] : [{ value: secret(env, "ENCRYPT_KEY", warnings) }];
   const verificationTokens = [{ value: secret(env, "VERIFICATION_TOKEN", warnings) }];
-  const appId = setting(env, "APP_ID", "Copy it from the developer console (cli_…)");
+  const appId = setting(env, "APP_ID", appIdAdvice);
+  return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens })]]);
+}
+
+function storedKeys(env: Env): { parameter: string; appId: string | undefined } {
+  for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN"]) {
+    if (env[name] === undefined) continue;
+    throw new ConfigError(
+      `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
+    );
+  }
   return {
-    keys: new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens })]]),
-    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
-    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
+    parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
+    appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
+  };
+}
+
+/** One app's secrets as they are kept: JSON in an SSM SecureString. */
+export interface AppSecrets {
+  readonly appId: string;
+  readonly appSecret?: string | undefined;
+  /** At least one. `notAfter` (epoch milliseconds) is when a replaced one stops being accepted. */
+  readonly encryptKeys: readonly Secret[];
+  readonly verificationTokens: readonly Secret[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Reads stored secrets, by the same rules as the environment's.
+ * @throws {ConfigError} Not that JSON, or one of them is missing, blank, padded with white space or a placeholder; the message has no value.
+ */
+export function parseSecrets(json: string): AppSecrets {
+  let stored: { readonly [name: string]: unknown };
+  try {
+    stored = Object(JSON.parse(json));
+  } catch {
+    throw new ConfigError('Cannot read the stored secrets: they are not JSON. Run "npm run secrets -- set"');
+  }
+  const warnings: string[] = [];
+  const list = (name: string, label: string): Secret[] => {
+    const values: unknown = stored[name];
+    if (!Array.isArray(values) || values.length === 0) {
+      throw new ConfigError(`Cannot start: ${name} in the stored secrets is empty. Run "npm run secrets -- set"`);
+    }
+    return values.map((one: unknown) => {
+      const { value, notAfter } = Object(one) as { value?: unknown; notAfter?: unknown };
+      const checked = secret({ [label]: typeof value === "string" ? value : undefined }, label, warnings);
+      return notAfter === undefined || notAfter === null
+        ? { value: checked }
+        : { value: checked, notAfter: endOf(notAfter, label) };
+    });
+  };
+  const text = (name: string) => (typeof stored[name] === "string" ? stored[name] : undefined);
+  const appSecret = text("appSecret");
+  return {
+    appId: setting({ APP_ID: text("appId") }, "APP_ID", appIdAdvice),
+    ...(appSecret === undefined ? undefined : { appSecret }),
+    encryptKeys: list("encryptKeys", "ENCRYPT_KEY"),
+    verificationTokens: list("verificationTokens", "VERIFICATION_TOKEN"),
     warnings,
   };
+}
+
+/** Epoch milliseconds or an ISO 8601 time. A time that cannot be read must not mean "for ever". */
+function endOf(notAfter: unknown, name: string): number {
+  const ms = typeof notAfter === "string" ? Date.parse(notAfter) : notAfter;
+  if (typeof ms === "number" && Number.isFinite(ms)) return ms;
+  throw new ConfigError(
+    `Cannot start: the end ("notAfter") of a stored ${name} is no time. Give it as 2026-01-31T12:00:00Z`,
+  );
 }
 
 /**
@@ -57,7 +134,7 @@ export function webhookConfig(env: Env): WebhookConfig {
 export function workerConfig(env: Env): WorkerConfig {
   refuseUncheckedTls(env);
   return {
-    appId: setting(env, "APP_ID", "Copy it from the developer console (cli_…)"),
+    appId: setting(env, "APP_ID", appIdAdvice),
     eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
     quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
     deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL"),

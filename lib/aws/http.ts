@@ -1,6 +1,6 @@
 import { type Clock, within } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
-import { type Envelope, open } from "../feishu/envelope.ts";
+import { type Envelope, open, type SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
 import type { Answer } from "../receiver.ts";
 import { publish } from "../trace.ts";
@@ -35,19 +35,23 @@ export const answerWithinMs = 1_800;
 
 const paths = new Set(["/", "/webhook"]);
 const unauthorized = { error: "unauthorized" };
+/** Refusals that a key or a token changed meanwhile would explain. */
+const changeableBy: ReadonlySet<string> = new Set(["signature", "token", "unsigned"]);
 
 /**
  * Answers one HTTP request of any shape: reads it, opens it, hands the envelope on and turns whatever
  * happens into a status. Never throws, and never takes longer than {@link answerWithinMs}.
  *
  * @param options.keys Throws {@link ConfigError} while the function is not configured: then every request gets 503.
+ * @param options.renewedKeys Keys read anew because a request did not match; `undefined` when that is not to be asked yet.
  * @param options.receive Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again.
  */
 export async function answerHttp(
   event: unknown,
   options: {
     clock: Clock;
-    keys: () => KeyRing;
+    keys: () => KeyRing | Promise<KeyRing>;
+    renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined;
     receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
   },
 ): Promise<HttpResponse> {
@@ -62,6 +66,8 @@ export async function answerHttp(
     const { method, path, headers, bodyBytes } = request;
     publish({ stage: "received", level: "debug", requestId: requestIdOf(request), facts: { size: bodyBytes } });
     const keys = options.keys();
+    // Told by the await below; a request that never gets there must not leave it dropped.
+    if (keys instanceof Promise) keys.catch(() => {});
     if (!paths.has(path)) answer = { status: 404, body: { error: "not found" } };
     else if (method !== "POST")
       answer = { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
@@ -70,12 +76,14 @@ export async function answerHttp(
       if (bodyBytes > bodyLimitBytes)
         throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
       const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
-      const envelope = open(sealed, { keys, nowMs: startMs });
       answer = await within(
         clock,
         answerWithinMs - elapsedMs(),
         () => new DeadlineError(`Cannot store the event: ${answerWithinMs} ms have passed. Check the queue`),
-        (signal) => options.receive(envelope, { signal, elapsedMs }),
+        async (signal) => {
+          const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys: options.renewedKeys });
+          return options.receive(envelope, { signal, elapsedMs });
+        },
       );
       // A response without a status would reach Feishu as a 200, and the event would be gone.
       if (!Number.isInteger(answer?.status)) throw new TypeError("Cannot answer: the answer has no status");
@@ -110,6 +118,22 @@ export async function answerHttp(
     facts: { status: answer.status },
   });
   return response;
+}
+
+/** Opens with the keys at hand. When they do not match, they may have been changed: then once more, with newer ones. */
+async function openWith(
+  sealed: SealedRequest,
+  keys: KeyRing,
+  { nowMs, renewedKeys }: { nowMs: number; renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined },
+): Promise<Envelope> {
+  try {
+    return open(sealed, { keys, nowMs });
+  } catch (error) {
+    const mayBeNewKey = error instanceof UnauthenticatedError && changeableBy.has(error.reason);
+    const renewed = mayBeNewKey ? await renewedKeys?.() : undefined;
+    if (renewed === undefined) throw error;
+    return open(sealed, { keys: renewed, nowMs });
+  }
 }
 
 function toAnswer(error: unknown): Answer {

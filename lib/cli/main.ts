@@ -12,6 +12,9 @@ const commands = new Map<string, () => Promise<Command>>([
   ["new", async () => (await import("./new.ts")).newCommand()],
   ["types", async () => (await import("./types.ts")).typesCommand()],
   ["generate", async () => (await import("./generate.ts")).generateCommand()],
+  ["package", async () => (await import("./package.ts")).packageCommand()],
+  ["deploy", async () => (await import("./deploy.ts")).deployCommand()],
+  ["secrets", async () => (await import("./secrets.ts")).secretsCommand()],
   ["build", async () => (await import("./build.ts")).buildCommand()],
 ]);
 

@@ -26,8 +26,6 @@ export interface RuntimeOptions {
 const region = "us-east-1";
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 const ledgerTable = "ledger";
-/** A webhook function has 10 s in the cloud; it answers after 1.8 s at the latest. */
-const webhookTimeoutMs = 10_000;
 const stopGraceMs = 5_000;
 
 /**
@@ -74,7 +72,7 @@ export async function startRuntime(options: RuntimeOptions) {
 
     const gateway = await startGateway({
       port: options.port,
-      invoke: (event) => functions.invoke("webhook", event, webhookTimeoutMs),
+      invoke: (event) => functions.invoke("webhook", event, limits.webhookTimeoutSeconds * 1000),
     });
     stops.unshift(gateway.stop);
     const poller = startPoller({

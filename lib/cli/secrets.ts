@@ -1,0 +1,138 @@
+import type { Command } from "commander";
+import { findSecrets, ssmClient, writeSecrets } from "../aws/secrets.ts";
+import { type AppSecrets, parseSecrets } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import type { Secret } from "../feishu/keys.ts";
+import { subcommand, UsageError, withUsage } from "./command.ts";
+
+const hourMs = 3_600_000;
+
+/** Name of a stage's parameter; the template gives the function the same. */
+export function parameterName(stage: string): string {
+  return `/larkpost/${stage}/app`;
+}
+
+export function secretsCommand(): Command {
+  const command = subcommand("secrets").description("write or look at a stage's keys in SSM (one SecureString)");
+  command
+    .command("set")
+    .description("store the keys of the environment; keys that they replace stay valid for a while")
+    .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--overlap-hours <hours>", "how long a replaced key is still accepted", "8")
+    .option("--kms-key <id>", "customer key to encrypt with (default: the account's own for SSM)")
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `
+Reads APP_ID, APP_SECRET (optional), ENCRYPT_KEY and VERIFICATION_TOKEN from the environment or from .env, never from
+arguments: those stay in the shell's history. AWS credentials and region as everywhere.
+
+Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
+
+Example: npm run secrets -- set --stage prod`,
+    )
+    .action((options: SetOptions) => withUsage(command, () => set(options)));
+  command
+    .command("show")
+    .description("print what is stored, without the values")
+    .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--redacted", "without the values; there is no other way to print them", true)
+    .option("--json", "print one JSON object")
+    .action(({ stage, json }: { stage: string; json?: boolean }) =>
+      withUsage(command, () => show(stage, json === true)),
+    );
+  return command;
+}
+
+interface SetOptions {
+  readonly stage: string;
+  readonly overlapHours: string;
+  readonly kmsKey?: string;
+  readonly json?: boolean;
+}
+
+async function set(options: SetOptions): Promise<void> {
+  if (!/^\d{1,4}$/.test(options.overlapHours)) {
+    throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
+  }
+  try {
+    process.loadEnvFile();
+  } catch {
+    // There need not be a file .env.
+  }
+  const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
+  const wanted = parseSecrets(
+    JSON.stringify({
+      appId,
+      appSecret,
+      encryptKeys: [{ value: encryptKey }],
+      verificationTokens: [{ value: token }],
+    }),
+  );
+  const client = ssmClient();
+  const name = parameterName(options.stage);
+  const before = await findSecrets(client, name);
+  const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
+  const next: AppSecrets = {
+    ...wanted,
+    appSecret: wanted.appSecret ?? before?.appSecret,
+    encryptKeys: rotated(wanted.encryptKeys, before?.encryptKeys ?? [], notAfter),
+    verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
+  };
+  await writeSecrets(client, name, next, options.kmsKey);
+  print(name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
+  for (const warning of next.warnings) console.error(`Warning: ${warning}`);
+}
+
+async function show(stage: string, json: boolean): Promise<void> {
+  const name = parameterName(stage);
+  const found = await findSecrets(ssmClient(), name);
+  if (found === undefined) {
+    throw new ConfigError(
+      `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
+    );
+  }
+  print(name, found, json, "Found");
+}
+
+/** The new secret first; each other one that is still accepted ends with the overlap, or earlier if it did before. */
+function rotated(wanted: readonly Secret[], before: readonly Secret[], notAfter: number): Secret[] {
+  const values = new Set(wanted.map(({ value }) => value));
+  const kept = before
+    .filter((secret) => !values.has(secret.value) && (secret.notAfter ?? notAfter) > Date.now())
+    .map(({ value, notAfter: until }) => ({ value, notAfter: Math.min(until ?? notAfter, notAfter) }));
+  return [...wanted, ...kept];
+}
+
+/** Lengths and ends: enough to see which keys there are, nothing to guess them by. */
+function print(name: string, secrets: AppSecrets, json: boolean, verb: string): void {
+  const redact = (list: readonly Secret[]) =>
+    list.map(({ value, notAfter }) => ({
+      characters: value.length,
+      notAfter: notAfter === undefined ? null : new Date(notAfter).toISOString(),
+    }));
+  const shown = {
+    parameter: name,
+    appId: secrets.appId,
+    hasAppSecret: secrets.appSecret !== undefined,
+    encryptKeys: redact(secrets.encryptKeys),
+    verificationTokens: redact(secrets.verificationTokens),
+  };
+  if (json) {
+    console.log(JSON.stringify(shown));
+    return;
+  }
+  const line = (label: string, list: ReturnType<typeof redact>) =>
+    list.map(
+      ({ characters, notAfter }) =>
+        `  ${label.padEnd(18)} ${characters} characters, ${notAfter === null ? "current" : `accepted until ${notAfter}`}`,
+    );
+  console.log(
+    [
+      `${verb} ${name}`,
+      `  App                ${shown.appId}${shown.hasAppSecret ? ", with its secret" : ""}`,
+      ...line("Encrypt Key", shown.encryptKeys),
+      ...line("Verification Token", shown.verificationTokens),
+    ].join("\n"),
+  );
+}
