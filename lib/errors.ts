@@ -15,15 +15,13 @@ export type RefusalReason =
 /** Base of every error that Larkpost throws on purpose; branch on `code` or on the class. */
 export abstract class LarkpostError extends Error {
   abstract readonly code: string;
-
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = new.target.name;
-  }
+  /** Spelt out in each class: a bundler shortens what a class is called, and the log would say so. */
+  abstract override readonly name: string;
 }
 
 /** Not provably from Feishu: 401, and nothing is stored. */
 export class UnauthenticatedError extends LarkpostError {
+  override readonly name = "UnauthenticatedError";
   readonly code = "UNAUTHENTICATED";
   readonly reason: RefusalReason;
 
@@ -35,31 +33,37 @@ export class UnauthenticatedError extends LarkpostError {
 
 /** A body or a queue message over the limit: 413. */
 export class TooLargeError extends LarkpostError {
+  override readonly name = "TooLargeError";
   readonly code = "TOO_LARGE";
 }
 
 /** A setting is missing or contradicts another: 503 for every request; a local start exits. */
 export class ConfigError extends LarkpostError {
+  override readonly name = "ConfigError";
   readonly code = "CONFIG";
 }
 
 /** Our own time ran out: 503, so that Feishu pushes again. */
 export class DeadlineError extends LarkpostError {
+  override readonly name = "DeadlineError";
   readonly code = "DEADLINE";
 }
 
 /** A handler did not return in its time: the record is retried. */
 export class HandlerTimeoutError extends LarkpostError {
+  override readonly name = "HandlerTimeoutError";
   readonly code = "HANDLER_TIMEOUT";
 }
 
 /** A queue message written by a newer release: failed, never acknowledged. */
 export class UnknownVersionError extends LarkpostError {
+  override readonly name = "UnknownVersionError";
   readonly code = "UNKNOWN_VERSION";
 }
 
 /** Thrown by a handler: not now. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
 export class RetryLaterError extends LarkpostError {
+  override readonly name = "RetryLaterError";
   readonly code = "RETRY_LATER";
   readonly delaySeconds: number;
 
@@ -71,5 +75,6 @@ export class RetryLaterError extends LarkpostError {
 
 /** Thrown by a handler: never. The record goes to the dead-letter queue now, reason attached. */
 export class NonRetryableError extends LarkpostError {
+  override readonly name = "NonRetryableError";
   readonly code = "NON_RETRYABLE";
 }

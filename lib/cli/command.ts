@@ -3,6 +3,7 @@ import { LarkpostError } from "../errors.ts";
 
 /** The command was asked for something it cannot do, or lacks a setting: exit code 2, nothing was done. */
 export class UsageError extends LarkpostError {
+  override readonly name = "UsageError";
   readonly code = "USAGE";
 }
 
