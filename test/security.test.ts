@@ -488,6 +488,14 @@ describe("without an Encrypt Key, when that is allowed,", () => {
     await plain().refuses(bare(challengeText({ token: "another" })));
   });
 
+  test("C-46, P8: a token before what is too deep to read proves its origin, and another does not", async () => {
+    const deep = (token: string) =>
+      v2Text({ header: { token }, event: { a: 0 } }).replace('"a":0', `"a":${"[".repeat(100)}`);
+    await plain().quarantines(bare(deep(verificationToken)), "depth");
+    await plain().refuses(bare(deep("another")));
+    await plain().refuses(bare("[".repeat(100)));
+  });
+
   test("C-46: signature headers prove nothing", async () => {
     await plain().refuses(signedPush(v2Text({ header: { token: "another" } })));
     await plain().refuses(push(v2Text()));

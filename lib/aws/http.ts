@@ -61,6 +61,7 @@ export async function answerHttp(
   let request: HttpRequest | undefined;
   let answer: Answer & { headers?: Record<string, string> };
   let response: HttpResponse;
+  let isAuthentic = false;
   try {
     request = fromApiGateway(event);
     const { method, path, headers, bodyBytes } = request;
@@ -82,6 +83,7 @@ export async function answerHttp(
         () => new DeadlineError(`Cannot store the event: ${answerWithinMs} ms have passed. Check the queue`),
         async (signal) => {
           const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys: options.renewedKeys });
+          isAuthentic = true;
           return options.receive(envelope, { signal, elapsedMs });
         },
       );
@@ -101,10 +103,11 @@ export async function answerHttp(
         ...common,
         facts: { ...facts, reason: error.reason, message: error.message },
       });
-    } else if (error instanceof TooLargeError) {
+    } else if (error instanceof TooLargeError && !isAuthentic) {
       const message = error.message;
       publish({ stage: "refused", level: "warn", ...common, facts: { ...facts, reason: "too-large", message } });
     } else {
+      // Also an authentic event that no queue can hold (413): it will be lost, and must not be sampled away.
       // A wrong configuration was told once, when the function was loaded.
       const level = error instanceof ConfigError ? "debug" : "error";
       publish({ stage: "unavailable", level, ...common, facts, error });
@@ -207,7 +210,7 @@ function toHttpResponse(answer: Answer & { headers?: Record<string, string> }, e
 }
 
 function requestIdOf(request: HttpRequest | undefined): string | null {
-  return request?.headers.get("x-tt-logid") ?? request?.headers.get("x-request-id") ?? null;
+  return request?.headers.get("x-tt-logid") || request?.headers.get("x-request-id") || null;
 }
 
 /** An object's own members as a Map: a name from outside must never find `constructor`. */

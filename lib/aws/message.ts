@@ -30,15 +30,17 @@ export function toBody(envelope: EventEnvelope | UnreadableEnvelope): string {
   const quarantined = { ...common, reason: envelope.reason };
   // What is not UTF-8 goes as base64; `encoding` says so.
   if (text !== undefined && Buffer.byteLength(text) === envelope.rawBody.length) return pack(quarantined, text);
-  return pack({ ...quarantined, encoding: "base64" }, Buffer.from(envelope.rawBody).toString("base64"));
+  const base64 = Buffer.from(envelope.rawBody).toString("base64");
+  return pack({ ...quarantined, encoding: "base64" }, base64, envelope.rawBody);
 }
 
-function pack(common: object, text: string): string {
+/** The text as it is; where that is too much, `bytes` (which it stands for) compressed. */
+function pack(common: object, text: string, bytes: string | Uint8Array = text): string {
   const limit = messageLimitBytes - attributeReserveBytes;
   const plain = JSON.stringify({ ...common, text });
   // An escape is six bytes for a unit that took two or three. Judged before it is written: a megabyte of emoji is compressed instead.
   if (plain.length <= limit && Buffer.byteLength(plain) + 4 * unsafeUnits(plain) <= limit) return toSafeText(plain);
-  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(text).toString("base64") }));
+  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(bytes).toString("base64") }));
   if (deflated.length <= limit) return deflated;
   throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
 }

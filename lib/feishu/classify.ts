@@ -42,7 +42,8 @@ export const callbackTypes: ReadonlySet<string> = new Set([
  */
 export function classify(text: string): Classified {
   const { depth, tokens, event: span } = inspect(text);
-  if (depth > maxDepth) return { kind: "unreadable", token: undefined, reason: "depth" };
+  // Too deep to be read; a token that stood before it is still proof of origin where nothing is signed.
+  if (depth > maxDepth) return { kind: "unreadable", token: textAt(text, tokens.at(-1)), reason: "depth" };
 
   const message = parseObject(text);
   if (message === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
@@ -101,6 +102,14 @@ export function classify(text: string): Classified {
     event,
     text: fill(text, tokens, ""),
   };
+}
+
+function textAt(text: string, span: readonly [number, number] | undefined): unknown {
+  try {
+    return span === undefined ? undefined : JSON.parse(text.slice(...span));
+  } catch {
+    return undefined;
+  }
 }
 
 export function parseObject(text: string): JsonObject | undefined {

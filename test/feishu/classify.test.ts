@@ -160,6 +160,7 @@ describe("classify", () => {
     const { id } = notice(without({ a: 1 }));
     assert.match(id, /^sha256:[0-9a-f]{64}$/);
     assert.equal(notice(without({ a: 1 })).id, id, "the same push has the same id");
+    assert.equal(notice(notice(without({ a: 1 })).text).id, id, "and so has what the queue carries");
     assert.equal(notice(without({ a: 1 }, { token: "rotated" })).id, id, "a token says nothing of the event");
     assert.notEqual(notice(without({ a: 2 })).id, id, "another event");
     assert.notEqual(notice(without({ a: 1 }, { event_type: "other" })).id, id, "another type");
