@@ -37,15 +37,17 @@ function connected(): Promise<ReceiverPorts> {
 }
 
 async function connect(config: WebhookConfig): Promise<ReceiverPorts> {
-  const { receiverQueues, sqsClient } = await import("../lib/aws/queue.ts");
-  return receiverQueues(sqsClient(), config);
+  const { receiverQueues, rehearse, sqsClient } = await import("../lib/aws/queue.ts");
+  const client = sqsClient();
+  await rehearse(client, config.eventsQueueUrl);
+  return receiverQueues(client, config);
 }
 
 interface KeySource {
   readonly config: WebhookConfig;
   readonly current: () => KeyRing | Promise<KeyRing>;
   readonly renewed?: () => Promise<KeyRing | undefined>;
-  /** Resolves when the store has answered for the first time, or failed to. */
+  /** Resolves when the store has answered for the first time, or failed to, and so have the requests that waited for it. */
   readonly asked: Promise<unknown>;
 }
 
@@ -61,7 +63,11 @@ function keySource(): KeySource | { readonly error: unknown } {
     );
     return {
       config,
-      asked: store.then((one) => one.current()).catch(() => {}),
+      asked: store
+        .then((one) => one.current())
+        .catch(() => {})
+        // A challenge that waited is opened and answered in this same turn of the event loop.
+        .then(() => new Promise((resolve) => setImmediate(resolve))),
       current: async () => (await store).current(),
       renewed: async () => (await store).renewed(),
     };

@@ -30,14 +30,13 @@ export interface Decrypted {
  */
 export function decrypt(encrypted: string, key: KeyObject): Decrypted {
   const blob = Buffer.from(encrypted, "base64");
-  // Node's decoder skips what it does not know; only the canonical spelling encodes back to itself.
-  if (blob.length < 2 * blockBytes || blob.length % blockBytes !== 0 || blob.toString("base64") !== encrypted) {
+  if (blob.length < 2 * blockBytes || blob.length % blockBytes !== 0 || !isCanonical(encrypted, blob)) {
     return { text: "", intact: false };
   }
 
   const decipher = createDecipheriv("aes-256-cbc", key, blob.subarray(0, blockBytes)).setAutoPadding(false);
+  // Without `final`: with whole blocks and no padding of its own it has nothing to add.
   const padded = decipher.update(blob.subarray(blockBytes));
-  decipher.final();
 
   const padding = paddingOf(padded);
   const text = utf8(padded.subarray(0, padded.length - padding.length));
@@ -55,6 +54,23 @@ export function utf8(bytes: Uint8Array): string | undefined {
   if (!isUtf8(bytes)) return undefined;
   const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8", marked ? 3 : 0);
+}
+
+/**
+ * Whether a text is the one base64 spelling of the bytes it decoded to. Encoding them again would tell, at the
+ * price of a copy. Node's decoder skips what it does not know, so the length tells of any strange character;
+ * it also takes base64url's, and the lower byte of wide ones; and the last quantum may hide stray bits.
+ */
+function isCanonical(text: string, bytes: Buffer): boolean {
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  return (
+    text.length % 4 === 0 &&
+    bytes.length === (text.length / 4) * 3 - padding &&
+    bytes.toString("base64", bytes.length - (3 - padding)) === text.slice(-4) &&
+    !text.includes("-") &&
+    !text.includes("_") &&
+    Buffer.byteLength(text) === text.length
+  );
 }
 
 /** PKCS#7: the last byte says how many bytes to drop, 1 to 16, and all of them say the same. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { fill, inspect, maxDepth } from "./json.ts";
+import { depthOf, fill, inspect, maxDepth, type TextFacts } from "./json.ts";
 
 export type JsonObject = { readonly [name: string]: unknown };
 
@@ -41,11 +41,10 @@ export const callbackTypes: ReadonlySet<string> = new Set([
  * https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM
  */
 export function classify(text: string): Classified {
-  const { depth, tokens, event: span } = inspect(text);
+  const { facts, message } = readEventLast(text) ?? readAny(text);
+  const { depth, tokens, event: span } = facts;
   // Too deep to be read; a token that stood before it is still proof of origin where nothing is signed.
   if (depth > maxDepth) return { kind: "unreadable", token: textAt(text, tokens.at(-1)), reason: "depth" };
-
-  const message = parseObject(text);
   if (message === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
 
   const schema = message["schema"];
@@ -102,6 +101,37 @@ export function classify(text: string): Classified {
     event,
     text: fill(text, tokens, ""),
   };
+}
+
+interface Read {
+  readonly facts: TextFacts;
+  /** `undefined`: no JSON object, or too deep to be one. */
+  readonly message: JsonObject | undefined;
+}
+
+/** Any text: scanned to its end, then parsed, unless it is too deep. */
+function readAny(text: string): Read {
+  const facts = inspect(text);
+  return { facts, message: facts.depth > maxDepth ? undefined : parseObject(text) };
+}
+
+/**
+ * The platform's own order, `event` last: only what stands before it is scanned. The rest, up to the last
+ * brace, is parsed alone; were it more than one value, that would fail. `undefined` for any other text.
+ */
+function readEventLast(text: string): Read | undefined {
+  const head = inspect(text, { headOnly: true });
+  const [start, end] = head.event;
+  if (start === 0 || end < start || !/^[ \t\n\r]*$/.test(text.slice(end + 1))) return undefined;
+  const outer = parseObject(`${text.slice(0, start)}null}`);
+  if (outer === undefined) return undefined;
+  try {
+    const event: unknown = JSON.parse(text.slice(start, end));
+    const depth = Math.max(head.depth, 1 + depthOf(event, maxDepth));
+    return { facts: { ...head, depth }, message: Object.assign(outer, { event }) };
+  } catch {
+    return undefined;
+  }
 }
 
 function textAt(text: string, span: readonly [number, number] | undefined): unknown {

@@ -18,7 +18,7 @@ const backslash = 92;
  * Reads a JSON text once, without building it. Total: a text that is not JSON gives some answer, and
  * `JSON.parse` refuses it after. Strings are skipped with `indexOf`, so long ones cost little.
  */
-export function inspect(text: string): TextFacts {
+export function inspect(text: string, { headOnly = false } = {}): TextFacts {
   const tokens: [number, number][] = [];
   let depth = 0;
   let deepest = 0;
@@ -75,7 +75,10 @@ export function inspect(text: string): TextFacts {
         isKey = true;
         break;
       case 58: // :
-        if (depth === 1 && outer === "event") eventStart = i + 1;
+        if (depth === 1 && outer === "event") {
+          eventStart = i + 1;
+          if (headOnly) return { depth: deepest, tokens, event: [eventStart, text.lastIndexOf("}")] };
+        }
         isKey = false;
         break;
     }
@@ -115,4 +118,26 @@ function memberName(quoted: string): string {
   } catch {
     return "";
   }
+}
+
+/** How deep a parsed value nests; counting stops at `limit`. */
+export function depthOf(value: unknown, limit: number): number {
+  if (typeof value !== "object" || value === null) return 0;
+  if (limit <= 1) return 1;
+  let deepest = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      if (typeof item !== "object") continue;
+      const depth = depthOf(item, limit - 1);
+      if (depth > deepest) deepest = depth;
+    }
+  } else {
+    for (const name in value) {
+      const item = (value as Record<string, unknown>)[name];
+      if (typeof item !== "object") continue;
+      const depth = depthOf(item, limit - 1);
+      if (depth > deepest) deepest = depth;
+    }
+  }
+  return deepest + 1;
 }

@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, timingSafeEqual } from "node:crypto";
+import { hash, type KeyObject, timingSafeEqual } from "node:crypto";
 import { aesKey } from "./cipher.ts";
 
 /** A secret with the moment it stops being accepted, in epoch milliseconds; without one it never does. */
@@ -55,5 +55,5 @@ export function isToken(token: unknown, tokens: readonly VerificationToken[]): b
 }
 
 function sha256(text: string): Buffer {
-  return createHash("sha256").update(text, "utf8").digest();
+  return hash("sha256", text, "buffer");
 }

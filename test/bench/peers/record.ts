@@ -1,0 +1,40 @@
+import { randomUUID } from "node:crypto";
+import { dynamoClient, dynamoLedger } from "../../../lib/aws/ledger.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { dispatcher } from "../../../lib/dispatcher.ts";
+import type { EventList } from "../../../lib/handler.ts";
+import type { Ledger } from "../../../lib/idempotency.ts";
+import { consume } from "../../../lib/worker.ts";
+import { envelopeOf } from "../../support/events.ts";
+import { eventType, messageText } from "../requests.ts";
+
+// Our worker from the envelope on: dispatch, claim, a handler that does nothing, complete.
+
+const base = envelopeOf(messageText(1024));
+const dispatch = dispatcher({
+  [eventType]: async () => ({ default: { type: eventType, handle: () => {} } }),
+} as unknown as EventList);
+
+const noLedger: Ledger = {
+  claim: async () => ({ state: "claimed" }),
+  complete: async () => true,
+  bury: async () => true,
+  release: async () => true,
+};
+
+export const handler = worker(dynamoLedger(dynamoClient(), process.env["LEDGER_TABLE"] ?? ""));
+export const withoutLedger = worker(noLedger);
+
+function worker(ledger: Ledger) {
+  return async () => {
+    const verdict = await consume(
+      { ...base, id: randomUUID() },
+      { attempt: 1, redriven: false, bury: async () => {} },
+      {
+        ...{ dispatch, ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },
+        remainingMs: () => 60_000,
+      },
+    );
+    return { statusCode: verdict.kind === "done" ? 200 : 500 };
+  };
+}
