@@ -118,10 +118,15 @@ export function parseSecrets(json: string): AppSecrets {
   };
 }
 
+/** What `Date.parse` takes beyond this it guesses: "for ever 9999" is the year 9999 to it. A time of day needs its zone. */
+const isoTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
+
 /** Epoch milliseconds or an ISO 8601 time. A time that cannot be read must not mean "for ever". */
 function endOf(notAfter: unknown, name: string): number {
-  const ms = typeof notAfter === "string" ? Date.parse(notAfter) : notAfter;
-  if (typeof ms === "number" && Number.isFinite(ms)) return ms;
+  const isText = typeof notAfter === "string" && isoTime.test(notAfter);
+  const ms = isText ? Date.parse(notAfter) : notAfter;
+  // Past the range of dates it cannot be a time in milliseconds, and nobody could print it.
+  if (typeof ms === "number" && !Number.isNaN(new Date(ms).getTime())) return ms;
   throw new ConfigError(
     `Cannot start: the end ("notAfter") of a stored ${name} is no time. Give it as 2026-01-31T12:00:00Z`,
   );

@@ -4,10 +4,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
+import { toBody } from "../lib/aws/message.ts";
 import { build } from "../lib/cli/build.ts";
 import { webhookConfig } from "../lib/config.ts";
 import { classify } from "../lib/feishu/classify.ts";
-import { type Envelope, seal } from "../lib/feishu/envelope.ts";
+import { type Envelope, type EventEnvelope, seal } from "../lib/feishu/envelope.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { seeded } from "./support/random.ts";
 import { startServices } from "./support/services.ts";
@@ -208,10 +209,16 @@ const empty = worked.outcomes.filter(
 ).length;
 report("worker: completes every record", empty === batches.length && empty === 51, `${empty} of ${batches.length}`);
 
-const broken = { Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: JSON.stringify({ v: 99 }) })] };
+// The example handler reads a member that this event lacks.
+const body = toBody(eventEnvelope("broken", "im.message.receive_v1", {}) as EventEnvelope);
+const broken = { Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: body })] };
 const { outcomes: failed, isAlive } = await run(file("worker"), [broken, broken]);
 const named = failed.filter(({ body }) => body.includes('"itemIdentifier":"m"')).length;
-report("worker: a record that fails is named, and the process goes on", named === 2 && isAlive, `${named} of 2`);
+report(
+  "worker: a handler that throws fails its record only, and the process goes on",
+  named === 2 && isAlive,
+  `${named} of 2`,
+);
 
 await services.stop();
 process.exit(failures.length === 0 ? 0 : 1);

@@ -84,6 +84,8 @@ export async function answerHttp(
         async (signal) => {
           const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys: options.renewedKeys });
           isAuthentic = true;
+          // Keys that came too late: the answer is out, and nothing may be stored behind it.
+          signal.throwIfAborted();
           return options.receive(envelope, { signal, elapsedMs });
         },
       );

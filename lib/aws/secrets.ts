@@ -10,8 +10,9 @@ export const cacheMs = 300_000;
 /** A mismatch may mean that the keys were just changed, or an attack: it may ask the store this often. */
 export const renewalPauseMs = 30_000;
 
-/** A client that gives up within the receiver's budget. */
-export function ssmClient(): SSMClient {
+/** A client that gives up within the receiver's budget; a person at a shell, perhaps far from the region, waits longer. */
+export function ssmClient({ isPatient = false }: { isPatient?: boolean } = {}): SSMClient {
+  if (isPatient) return new SSMClient({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 } });
   return new SSMClient({
     maxAttempts: 2,
     requestHandler: { connectionTimeout: 250, requestTimeout: 600, throwOnRequestTimeout: true, socketTimeout: 600 },
@@ -86,7 +87,8 @@ export function storedKeys(
         cached = { ring, readAtMs: startMs };
         return ring;
       })
-      .catch((error: unknown) => {
+      .catch((thrown: unknown) => {
+        const error = thrown instanceof ParameterNotFound ? missing(parameter, thrown) : thrown;
         // A request that fails for it is not told as ours to mend; the parameter is.
         if (error instanceof ConfigError) {
           publish({ stage: "misconfigured", level: "error", facts: { message: error.message } });
@@ -109,4 +111,11 @@ export function storedKeys(
       return clock.nowMs() - askedAtMs < renewalPauseMs ? undefined : read();
     },
   };
+}
+
+function missing(parameter: string, cause: unknown): ConfigError {
+  return new ConfigError(
+    `Cannot read the stored secrets: there is no parameter ${parameter}. Run "npm run secrets -- set"`,
+    { cause },
+  );
 }

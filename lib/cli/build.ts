@@ -27,6 +27,8 @@ export async function build(options: { root?: string; outFolder?: string } = {})
         format: "esm",
         splitting: true,
         bundle: true,
+        // As modules, packages give up what is not used; their CommonJS is taken whole.
+        mainFields: ["module", "main"],
         minify: true,
         sourcemap: "linked",
         sourcesContent: false,

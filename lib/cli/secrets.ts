@@ -1,11 +1,17 @@
 import type { Command } from "commander";
 import { findSecrets, ssmClient, writeSecrets } from "../aws/secrets.ts";
 import { type AppSecrets, parseSecrets } from "../config.ts";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, LarkpostError } from "../errors.ts";
 import type { Secret } from "../feishu/keys.ts";
-import { subcommand, UsageError, withUsage } from "./command.ts";
+import { oneLine, subcommand, UsageError, withUsage } from "./command.ts";
 
 const hourMs = 3_600_000;
+
+/** SSM could not be asked, or refused. */
+class UnreachableError extends LarkpostError {
+  override readonly name = "UnreachableError";
+  readonly code = "UNREACHABLE";
+}
 
 /** Name of a stage's parameter; the template gives the function the same. */
 export function parameterName(stage: string): string {
@@ -69,24 +75,60 @@ async function set(options: SetOptions): Promise<void> {
       verificationTokens: [{ value: token }],
     }),
   );
-  const client = ssmClient();
+  const client = ssmClient({ isPatient: true });
   const name = parameterName(options.stage);
-  const before = await findSecrets(client, name);
+  const before = await replaceable(client, name, wanted.appId);
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
   const next: AppSecrets = {
     ...wanted,
-    appSecret: wanted.appSecret ?? before?.appSecret,
+    // A line of .env that was left empty is no app secret.
+    appSecret: wanted.appSecret || before?.appSecret,
     encryptKeys: rotated(wanted.encryptKeys, before?.encryptKeys ?? [], notAfter),
     verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
   };
-  await writeSecrets(client, name, next, options.kmsKey);
+  await asked(name, writeSecrets(client, name, next, options.kmsKey));
   print(name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
   for (const warning of next.warnings) console.error(`Warning: ${warning}`);
 }
 
+/** What is stored now. Keys in it stay valid for a while, so it must be readable, and of the same app. */
+async function replaceable(
+  client: Parameters<typeof findSecrets>[0],
+  name: string,
+  appId: string,
+): Promise<AppSecrets | undefined> {
+  let found: AppSecrets | undefined;
+  try {
+    found = await asked(name, findSecrets(client, name));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(
+      `Cannot store the keys: what ${name} holds cannot be read, so no key in it could be kept. Mend it, or delete that parameter and run this again`,
+      { cause: error },
+    );
+  }
+  if (found === undefined || found.appId === appId) return found;
+  throw new ConfigError(
+    `Cannot store the keys: ${name} holds those of "${oneLine(found.appId)}". Check --stage and APP_ID, or delete that parameter and run this again`,
+  );
+}
+
+/** SSM's answer, or one line about why there is none. AWS's own text may hold anything, the name of the fault does not. */
+async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
+    throw new UnreachableError(
+      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
+      { cause: error },
+    );
+  }
+}
+
 async function show(stage: string, json: boolean): Promise<void> {
   const name = parameterName(stage);
-  const found = await findSecrets(ssmClient(), name);
+  const found = await asked(name, findSecrets(ssmClient({ isPatient: true }), name));
   if (found === undefined) {
     throw new ConfigError(
       `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,

@@ -1,0 +1,159 @@
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** What the store does with a call. */
+export type Condition =
+  | "up"
+  /** Answers as ever, from far away: after longer than the webhook waits. */
+  | "slow"
+  /** Answers that it failed, as AWS words it. */
+  | "failing"
+  /** Cuts the connection. */
+  | "cut"
+  /** Says that this caller may not. */
+  | "denied"
+  /** Takes the call and never answers. */
+  | "stalled"
+  /** Begins its answer and never ends it. */
+  | "stalled-halfway";
+
+export interface Parameter {
+  readonly type: string;
+  readonly value: string;
+  readonly version: number;
+  readonly keyId: string | undefined;
+}
+
+/** One call as it arrived. */
+export interface StoreCall {
+  readonly action: string;
+  readonly input: Readonly<Record<string, unknown>>;
+  /** Which try of the SDK this is, from 1. */
+  readonly attempt: number;
+}
+
+/**
+ * SSM's parameter store on 127.0.0.1, in memory: `GetParameter` and `PutParameter` on AWS's wire protocol.
+ * https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+ */
+export async function startStore() {
+  const parameters = new Map<string, Parameter>();
+  const calls: StoreCall[] = [];
+  let condition: Condition = "up";
+
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      const [service, action = ""] = String(request.headers["x-amz-target"]).split(".");
+      const isOurs =
+        request.method === "POST" &&
+        service === "AmazonSSM" &&
+        request.headers["content-type"] === "application/x-amz-json-1.1" &&
+        request.headers.authorization?.includes("/ssm/aws4_request") === true;
+      if (!isOurs) {
+        send(response, fault(400, "UnknownOperationException"));
+        return;
+      }
+      const input = JSON.parse(Buffer.concat(chunks).toString("utf8")) as StoreCall["input"];
+      const attempt = Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1);
+      calls.push({ action, input, attempt });
+      switch (condition) {
+        case "up":
+          send(response, serve(action, input));
+          break;
+        case "slow":
+          setTimeout(() => send(response, serve(action, input)), 700);
+          break;
+        case "failing":
+          send(response, fault(500, "InternalServerError"));
+          break;
+        case "cut":
+          request.socket.destroy();
+          break;
+        case "denied":
+          send(response, fault(400, "AccessDeniedException", `not authorized to perform: ssm:${action}`));
+          break;
+        case "stalled-halfway":
+          response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
+          response.write('{"Parameter":');
+          break;
+        case "stalled":
+      }
+    });
+  });
+
+  function serve(action: string, input: StoreCall["input"]): Reply {
+    const name = String(input["Name"]);
+    const found = parameters.get(name);
+    if (action === "GetParameter") {
+      if (found === undefined) return fault(400, "ParameterNotFound");
+      const { type, value, version } = found;
+      const isReadable = type !== "SecureString" || input["WithDecryption"] === true;
+      const Value = isReadable ? value : "AQICAHh0aGUgY2lwaGVydGV4dA==";
+      const Parameter = { Name: name, Type: type, Value, Version: version, DataType: "text" };
+      return { status: 200, body: { Parameter } };
+    }
+    if (action === "PutParameter") {
+      const { Value: value, Type: type = found?.type, KeyId: keyId } = input;
+      if (found !== undefined && input["Overwrite"] !== true) return fault(400, "ParameterAlreadyExists");
+      if (typeof value !== "string" || value === "" || value.length > 4096 || typeof type !== "string") {
+        return fault(400, "ValidationException", "1 validation error detected");
+      }
+      const version = (found?.version ?? 0) + 1;
+      parameters.set(name, { type, value, version, keyId: typeof keyId === "string" ? keyId : undefined });
+      return { status: 200, body: { Version: version, Tier: "Standard" } };
+    }
+    return fault(400, "UnknownOperationException");
+  }
+
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    endpoint,
+    /** Environment of a process that is to use this store. */
+    env: {
+      AWS_REGION: "us-east-1",
+      AWS_ACCESS_KEY_ID: "local",
+      AWS_SECRET_ACCESS_KEY: "local",
+      AWS_ENDPOINT_URL_SSM: endpoint,
+    },
+    parameters,
+    /** Calls that arrived, whatever came of them, the SDK's own second tries included. */
+    calls,
+    /** How often something was asked, second tries not counted. */
+    asked: () => calls.filter(({ attempt }) => attempt === 1).length,
+    /** Puts a SecureString, past the wire; `undefined` takes it away. */
+    put(name: string, value: string | undefined): void {
+      if (value === undefined) parameters.delete(name);
+      else {
+        const version = (parameters.get(name)?.version ?? 0) + 1;
+        parameters.set(name, { type: "SecureString", value, version, keyId: undefined });
+      }
+    },
+    /** From the next call on. What has stalled stays so: its caller must give up. */
+    become(next: Condition): void {
+      condition = next;
+    },
+    async stop(): Promise<void> {
+      server.closeAllConnections();
+      await new Promise((stopped) => server.close(stopped));
+    },
+  };
+}
+
+export type Store = Awaited<ReturnType<typeof startStore>>;
+
+interface Reply {
+  readonly status: number;
+  readonly body: object;
+}
+
+function fault(status: number, type: string, message = "injected"): Reply {
+  return { status, body: { __type: type, message } };
+}
+
+function send(response: ServerResponse, { status, body }: Reply): void {
+  response.writeHead(status, { "content-type": "application/x-amz-json-1.1" });
+  response.end(JSON.stringify(body));
+}
