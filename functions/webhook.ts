@@ -1,4 +1,5 @@
 import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
+import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
 import { type WebhookConfig, webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
@@ -10,67 +11,37 @@ import { publish } from "../lib/trace.ts";
 // HTTP in, for events: open → receive → answer. No user code runs here.
 
 startLogging(process.env);
-const keys = keySource();
-// Loaded and built while the function starts, so that the first event does not pay for it. After the keys,
-// though: a challenge needs those, has one second, and never waits for this.
-const queues = "error" in keys ? undefined : heardLater(keys.asked.then(() => connect(keys.config)));
+// All that needs no network is done while the function loads: Lambda gives that a whole CPU, and the first
+// event a fraction of one. A challenge, which comes once, bears it as well.
+const start = await prepare();
 
 export async function handler(event: unknown, _context?: unknown): Promise<HttpResponse> {
   return answerHttp(event, {
     clock: systemClock,
-    keys: () => {
-      if ("error" in keys) throw keys.error;
-      return keys.current();
-    },
-    renewedKeys: "error" in keys ? undefined : keys.renewed,
-    receive: (envelope, context) => receive(envelope, ports, context),
+    keys: () => prepared().current(),
+    renewedKeys: "error" in start ? undefined : start.renewed,
+    receive: (envelope, context) => receive(envelope, prepared().ports, context),
   });
 }
 
-const ports: ReceiverPorts = {
-  send: async (envelope, signal) => (await connected()).send(envelope, signal),
-  quarantine: async (envelope, signal) => (await connected()).quarantine(envelope, signal),
-};
-
-function connected(): Promise<ReceiverPorts> {
-  return queues ?? Promise.reject(new Error("Cannot reach the queue: the function is not configured"));
-}
-
-async function connect(config: WebhookConfig): Promise<ReceiverPorts> {
-  const { receiverQueues, rehearse, sqsClient } = await import("../lib/aws/queue.ts");
-  const client = sqsClient();
-  await rehearse(client, config.eventsQueueUrl);
-  return receiverQueues(client, config);
-}
-
-interface KeySource {
-  readonly config: WebhookConfig;
+interface Prepared {
+  readonly ports: ReceiverPorts;
   readonly current: () => KeyRing | Promise<KeyRing>;
-  readonly renewed?: () => Promise<KeyRing | undefined>;
-  /** Resolves when the store has answered for the first time, or failed to, and so have the requests that waited for it. */
-  readonly asked: Promise<unknown>;
+  readonly renewed: (() => Promise<KeyRing | undefined>) | undefined;
 }
 
-/** The environment's keys, or the stored ones, asked for at once: the first request finds the answer under way. */
-function keySource(): KeySource | { readonly error: unknown } {
+function prepared(): Prepared {
+  if ("error" in start) throw start.error;
+  return start;
+}
+
+async function prepare(): Promise<Prepared | { readonly error: unknown }> {
   try {
     const config = webhookConfig(process.env);
     for (const message of config.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
-    const { keys: own, stored } = config;
-    if (stored === undefined) return { config, current: () => own, asked: Promise.resolve() };
-    const store = heardLater(
-      import("../lib/aws/secrets.ts").then(({ ssmClient, storedKeys }) => storedKeys(ssmClient(), stored, systemClock)),
-    );
-    return {
-      config,
-      asked: store
-        .then((one) => one.current())
-        .catch(() => {})
-        // A challenge that waited is opened and answered in this same turn of the event loop.
-        .then(() => new Promise((resolve) => setImmediate(resolve))),
-      current: async () => (await store).current(),
-      renewed: async () => (await store).renewed(),
-    };
+    const client = sqsClient();
+    const [keys] = await Promise.all([keySource(config), rehearse(client, config.eventsQueueUrl)]);
+    return { ports: receiverQueues(client, config), ...keys };
   } catch (error) {
     const message = error instanceof ConfigError ? error.message : undefined;
     publish({ stage: "misconfigured", level: "error", facts: { message }, error });
@@ -78,8 +49,12 @@ function keySource(): KeySource | { readonly error: unknown } {
   }
 }
 
-/** Whoever awaits it hears of its failure; until then it is no dropped promise. */
-function heardLater<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
+/** The environment's keys, or the stored ones, asked for at once: the first request finds the answer under way. */
+async function keySource({ keys, stored }: WebhookConfig): Promise<Pick<Prepared, "current" | "renewed">> {
+  if (stored === undefined) return { current: () => keys, renewed: undefined };
+  const { ssmClient, storedKeys } = await import("../lib/aws/secrets.ts");
+  const store = storedKeys(ssmClient(), stored, systemClock);
+  // Heard by the request that needs it; a failure is not this function's to report twice.
+  store.current().catch(() => {});
+  return store;
 }

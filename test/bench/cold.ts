@@ -23,8 +23,8 @@ export async function cold(surroundings: Surroundings, built: Webhooks, options:
     const file = surroundings.eventFile(name, event);
     const contenders: Contenders = {
       floor: () => surroundings.bareRun(built.bare, file),
-      ours: () => surroundings.coldRun(built.ours, file, "at once"),
-      peer: () => surroundings.coldRun(built.peer, file, "at once"),
+      ours: () => surroundings.coldRun(built.ours, file),
+      peer: () => surroundings.coldRun(built.peer, file),
     };
     // Once uncounted: the files are then in the machine's cache for everyone.
     await interleave(contenders, { ...options, rounds: 1 }, `cold ${name}, warming up`);
@@ -42,12 +42,12 @@ export async function cold(surroundings: Surroundings, built: Webhooks, options:
   return rows;
 }
 
-/** The first event of a process that has loaded and come to rest, as Lambda's init phase lets it. */
+/** The first event, given as soon as the module is evaluated: what loading left to do is the event's to bear. */
 export async function first(surroundings: Surroundings, built: Webhooks, options: SectionOptions): Promise<Row[]> {
   const file = surroundings.eventFile("event", gatewayEvents(Date.now()).event);
   const contenders: Contenders = {
-    ours: () => surroundings.coldRun(built.ours, file, "settled"),
-    peer: () => surroundings.coldRun(built.peer, file, "settled"),
+    ours: () => surroundings.coldRun(built.ours, file),
+    peer: () => surroundings.coldRun(built.peer, file),
   };
   await interleave(contenders, { ...options, rounds: 1 }, "first event, warming up");
   const samples = await interleave(contenders, options, "first event");

@@ -7,7 +7,7 @@ import { table } from "./table.ts";
 
 const sections = {
   cold: "Cold start (floor: cryptography and one TLS request, no SDK; peer: official SDK and client-sqs)",
-  first: "CPU of the first event once loading is over (peer: official SDK and client-sqs)",
+  first: "CPU of the first event, given as soon as the module is loaded (peer: official SDK and client-sqs)",
   open: "Verify, decrypt, parse: CPU (floor: each step once, nothing checked; peer: official SDK)",
   warm: "Warm request until SQS has the event (floor: no SDK, no AWS signature; peer: official SDK and client-sqs)",
   record: "Worker record (floor: ours without a ledger; peer: Powertools idempotency)",

@@ -60,8 +60,7 @@ export async function startSurroundings() {
       return file;
     },
     /** Starts a fresh process that answers one event with `module`'s handler. */
-    coldRun: (module: string, eventFile: string, mode: "at once" | "settled") =>
-      timed([runner, module, eventFile, mode], env),
+    coldRun: (module: string, eventFile: string) => timed([runner, module, eventFile], env),
     /** Starts a fresh process that is nothing but this script. */
     bareRun: (script: string, eventFile: string) => timed([script, eventFile], env),
     /** A process that has loaded a handler and calls it `count` times when asked to; figures are for one call. */
