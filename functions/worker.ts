@@ -19,10 +19,13 @@ process.removeAllListeners("unhandledRejection").on("unhandledRejection", report
 
 const start = configure();
 
-export async function handler(event: SQSEvent, context: Context): Promise<SQSBatchResponse> {
+export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
   const { config, client, ledger, dispatch, maxAttempts } = start;
-  const remainingMs = () => context.getRemainingTimeInMillis();
+  const startMs = systemClock.nowMs();
+  // Lambda always says; a test that does not has the whole time.
+  const remainingMs = () =>
+    context?.getRemainingTimeInMillis?.() ?? limits.workerTimeoutSeconds * 1000 - (systemClock.nowMs() - startMs);
   const { random } = Math;
   return settle(event.Records, {
     client,
@@ -46,7 +49,7 @@ function configure() {
       client: sqsClient(),
       ledger: dynamoLedger(dynamoClient(), config.ledgerTable),
       dispatch: dispatcher(events),
-      // A local run may shorten it; deployed, the limits file is the only source.
+      // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
       maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     };
   } catch (error) {

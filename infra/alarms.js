@@ -19,13 +19,15 @@ export function alarmResources(deployment, limits = defaultLimits) {
   // The count of visible messages, not of sent ones: what SQS itself moves to a dead-letter queue is never "sent".
   const visible = (/** @type {string} */ queue) => queueMetric(queue, "ApproximateNumberOfMessagesVisible");
 
+  const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
+
   const alarms = {
     DeadLetters: {
-      says: "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 14 days.",
+      says: `Page: an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days.`,
       ...when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
     },
     Quarantined: {
-      says: "Page: Feishu sent something we could not read. It is kept for 14 days.",
+      says: `Page: Feishu sent something we could not read. It is kept for ${keptDays} days.`,
       ...when(visible("QuarantineQueue"), "Maximum", ">=", 1),
     },
     EventsWait: {

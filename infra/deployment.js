@@ -1,3 +1,5 @@
+import { contradictions } from "./limits.js";
+
 /**
  * What one deployment differs in from another: the stage and the `params` of serverless.yml.
  * @typedef {object} Deployment
@@ -18,6 +20,8 @@
  */
 export function forDeployment(build) {
   return async (/** @type {Variables} */ { resolveVariable }) => {
+    const [wrong] = contradictions();
+    if (wrong !== undefined) throw refusal(`Cannot deploy: ${wrong}. Check infra/limits.js`);
     const text = async (/** @type {string} */ name) => String(await resolveVariable(name));
     return build({
       service: await text("self:service"),

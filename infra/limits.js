@@ -79,3 +79,39 @@ export function visibilityTimeoutSeconds(given = limits) {
 export function workerDurationAlarmMs(given = limits) {
   return given.workerTimeoutSeconds * 10 * alarmThresholds.workerDurationPercent;
 }
+
+/**
+ * What is wrong with a set of numbers: each relation that does not hold, in words. A deployment with any is refused.
+ * @param {typeof limits} given
+ * @returns {string[]}
+ */
+export function contradictions(given = limits) {
+  const days = (/** @type {number} */ seconds) => seconds / 86_400;
+  /** @type {[holds: boolean, found: string][]} */
+  const relations = [
+    [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
+    [visibilityTimeoutSeconds(given) <= 43_200, "workerTimeoutSeconds makes a visibility timeout over 12 hours"],
+    [
+      given.webhookTimeoutSeconds >= 10,
+      "webhookTimeoutSeconds is below 10: a function that crashed could not load again in it",
+    ],
+    [given.webhookTimeoutSeconds < 30, "webhookTimeoutSeconds is over what the HTTP API waits, 29 s"],
+    [
+      given.deadLetterRetentionSeconds > given.queueRetentionSeconds,
+      "deadLetterRetentionSeconds is not above queueRetentionSeconds: a dead event keeps its age and would be gone at once",
+    ],
+    [
+      days(2 * given.queueRetentionSeconds + given.deadLetterRetentionSeconds) + 2.3 <= 35,
+      "queueRetentionSeconds and deadLetterRetentionSeconds outlast the 35 days that the ledger remembers",
+    ],
+    [
+      given.logRetentionDays > days(given.deadLetterRetentionSeconds),
+      "logRetentionDays is not above the dead letters'",
+    ],
+    [given.maxReceiveCount >= 5, "maxReceiveCount is below 5: throttled deliveries count as well"],
+    [given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000, "maxConcurrency is not within 2 and 1,000"],
+    [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],
+    [given.batchSize <= 10 || given.batchWindowSeconds > 0, "batchSize is over 10, which needs a batchWindowSeconds"],
+  ];
+  return relations.filter(([holds]) => !holds).map(([, found]) => found);
+}

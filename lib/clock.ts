@@ -26,7 +26,10 @@ export async function within<T>(
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const { promise: deadline, reject } = Promise.withResolvers<never>();
+  let reject: (error: Error) => void = () => {};
+  const deadline = new Promise<never>((_resolve, refuse) => {
+    reject = refuse;
+  });
   const cancel = clock.after(Math.max(0, ms), () => {
     const error = expired();
     // Rejected before the abort is heard, so that the outcome is the deadline and not an echo of it.

@@ -26,7 +26,7 @@ const shortSecret = 16;
 const appIdAdvice = "Copy it from the developer console (cli_…)";
 /** What stands in a template until someone pastes the real thing. */
 const placeholder =
-  /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
+  /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
 
 /**
  * The webhook function's settings.

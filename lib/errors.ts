@@ -4,7 +4,6 @@ export type RefusalReason =
   | "token"
   | "timestamp"
   | "app"
-  | "padding"
   | "malformed"
   | "unsigned"
   | "plaintext"

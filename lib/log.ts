@@ -41,7 +41,7 @@ export function jsonLines(options: { level: Level; write: (line: string) => unkn
 
 /** The printable form of an entry: cleaned, capped, and without any text that a payload could have reached. */
 export function toLine(entry: TraceEntry): Record<string, unknown> {
-  return {
+  const core = {
     level: entry.level,
     stage: entry.stage,
     id: clean(entry.id),
@@ -49,15 +49,17 @@ export function toLine(entry: TraceEntry): Record<string, unknown> {
     app: clean(entry.app),
     ms: entry.ms === undefined ? undefined : Math.round(entry.ms),
     requestId: clean(entry.requestId),
-    ...(entry.facts === undefined
-      ? undefined
-      : Object.fromEntries(
-          Object.entries(entry.facts).map(([name, value]) => [
-            name,
-            typeof value === "string" ? clean(value, 512) : value,
-          ]),
-        )),
+  };
+  const facts = Object.entries(entry.facts ?? {}).map(([name, value]) => [
+    name,
+    typeof value === "string" ? clean(value, 512) : value,
+  ]);
+  // The core last again: a handler's own field called `id` or `stage` must not pass for ours.
+  return {
+    ...core,
+    ...Object.fromEntries(facts),
     ...(entry.error === undefined ? undefined : describeError(entry.error)),
+    ...core,
   };
 }
 

@@ -1,7 +1,4 @@
-/**
- * What can be observed on an event's way. `received`, `refused`, `queued`, `quarantined`,
- * `misdirected` (a callback at the events' address) and `answered` happen in the request; the rest in the worker.
- */
+/** What can be observed on an event's way: in the request up to `answered`, then in the worker (where `quarantined` may come, too). */
 export type Stage =
   | "misconfigured"
   | "received"

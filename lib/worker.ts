@@ -53,7 +53,7 @@ export const leaseMarginMs = 10_000;
 /** A handler is not started with less. */
 const leastHandlerMs = 1_000;
 const maxBackoffSeconds = 900;
-const firstBusySeconds = 5;
+const firstBusySeconds = 1;
 /** SQS hides a record for twelve hours in all, from when it was received; a function may have spent fifteen minutes of them. */
 const maxVisibilitySeconds = 43_200 - 900;
 
@@ -85,7 +85,7 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
     // It goes on loading; should that fail, the next attempt will find out.
     found.catch(() => {});
     tell({ stage: "failed", level: "warn", facts: { reason: "no-time-left", attempt } });
-    return { kind: "retry", delaySeconds: 1 };
+    return { kind: "retry", delaySeconds: backoffSeconds(attempt, ports.random) };
   }
 
   const owner = ports.newOwner();
@@ -239,7 +239,7 @@ class LedgerFailure extends Error {
 function contextOf(envelope: EventEnvelope, attempt: number, signal: AbortSignal): Context {
   const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
   const log = (level: Level) => (message: string, fields?: LogFields) =>
-    publish({ stage: "log", level, id, type, app, requestId, facts: { message, ...fields } });
+    publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
   return {
     ...{ id, type, app, tenant, schema, header, createdAtMs, requestId, transport, attempt, signal, raw },
     log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },

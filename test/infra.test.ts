@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { reservedForWorker } from "../infra/functions.js";
-import { alarmThresholds, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
+import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { answerWithinMs } from "../lib/aws/http.ts";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
 import { sqsClient } from "../lib/aws/queue.ts";
@@ -261,6 +261,31 @@ describe("the relations between numbers", () => {
       (given) => given.logRetentionDays * 86_400 > given.deadLetterRetentionSeconds,
     ],
   ];
+  const broken: readonly Partial<typeof limits>[] = [
+    { workerTimeoutSeconds: 5 },
+    { workerTimeoutSeconds: 7_300 },
+    { webhookTimeoutSeconds: 3 },
+    { webhookTimeoutSeconds: 30 },
+    { queueRetentionSeconds: 14 * 86_400 },
+    { queueRetentionSeconds: 10 * 86_400 },
+    { logRetentionDays: 14 },
+    { maxReceiveCount: 3 },
+    { maxConcurrency: 1 },
+    { maxConcurrency: 1_000, batchSize: 13, batchWindowSeconds: 1 },
+    { batchSize: 11 },
+  ];
+  for (const change of broken) {
+    test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {
+      assert.deepEqual(contradictions({ ...limits }), []);
+      assert.ok(contradictions({ ...limits, ...change }).length > 0);
+    });
+  }
+
+  test("D.2: a deployment is refused, and told which number is wrong", async () => {
+    const short = (source: string) => source.replace(/(workerTimeoutSeconds: )60/, "$15");
+    await assert.rejects(compile("prod", { edit: short }), /Cannot deploy: workerTimeoutSeconds is below 10/);
+  });
+
   for (const [name, holds] of relations) {
     test(`D.2 ${name}`, () => {
       assert.ok(holds(limits));
@@ -306,6 +331,8 @@ describe("the relations between numbers", () => {
     );
     assert.deepEqual(Object.fromEntries([...differences].sort()), {
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
+      "DeadLettersAlarm AlarmDescription":
+        "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days.",
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 7,
       "EventsQueue VisibilityTimeout": 543,
@@ -315,6 +342,7 @@ describe("the relations between numbers", () => {
       "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
+      "QuarantinedAlarm AlarmDescription": "Page: Feishu sent something we could not read. It is kept for 11 days.",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
       "WebhookLambdaFunction Timeout": 11,

@@ -72,19 +72,19 @@ export type DecodedRecord = EventEnvelope | { readonly kind: "undecodable"; read
 /**
  * Reads an SQS record back into the event it carries. A body that is none of ours is `undecodable`:
  * retrying will not help, so the caller quarantines it.
- * @throws {UnknownVersionError} Written by a newer release: to be failed, never acknowledged.
+ * @throws {UnknownVersionError} Of any version but ours, so perhaps of a newer release: to be failed, never acknowledged.
  */
 export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   const message = members(record.body);
   if (message === undefined) return { kind: "undecodable", reason: "json" };
   const version = message.get("v");
-  if (typeof version === "number" && Number.isInteger(version) && version > messageVersion) {
+  if (version !== undefined && version !== messageVersion) {
     throw new UnknownVersionError(
-      `Cannot read the message: its version is ${version}, this release reads ${messageVersion}. Deploy the newer worker`,
+      `Cannot read the message: its version is ${JSON.stringify(version)}, this release reads ${messageVersion}. Deploy the newer worker`,
     );
   }
   const text = textOf(message);
-  if (version !== messageVersion || message.get("kind") !== "event" || text === undefined) {
+  if (version === undefined || message.get("kind") !== "event" || text === undefined) {
     return { kind: "undecodable", reason: "shape" };
   }
   const classified = classify(text);

@@ -125,7 +125,8 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
     envelope = decoded;
     // SQS cannot say who wrote a message; an event of another app is none of ours.
-    if (envelope.app !== null && envelope.app !== options.appId) return await quarantine(record, "app", options);
+    if (envelope.app !== null && envelope.app !== options.appId)
+      return await quarantine(record, "app", options, envelope);
     const { id, type } = envelope;
     return await options.consume(envelope, {
       attempt,
@@ -141,7 +142,12 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
   }
 }
 
-async function quarantine(record: SQSRecord, reason: string, { client, urls }: SettleOptions): Promise<Verdict> {
+async function quarantine(
+  record: SQSRecord,
+  reason: string,
+  { client, urls }: SettleOptions,
+  { id, type, app }: Partial<EventEnvelope> = {},
+): Promise<Verdict> {
   await client.send(
     new SendMessageCommand({
       QueueUrl: urls.quarantineQueueUrl,
@@ -149,7 +155,7 @@ async function quarantine(record: SQSRecord, reason: string, { client, urls }: S
       MessageAttributes: attributes({ reason, attempts: String(attemptOf(record)) }),
     }),
   );
-  publish({ stage: "quarantined", level: "error", facts: { reason, messageId: record.messageId } });
+  publish({ stage: "quarantined", level: "error", id, type, app, facts: { reason, messageId: record.messageId } });
   return { kind: "done" };
 }
 

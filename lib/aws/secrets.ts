@@ -11,8 +11,13 @@ export const cacheMs = 300_000;
 export const renewalPauseMs = 30_000;
 
 /** A client that gives up within the receiver's budget; a person at a shell, perhaps far from the region, waits longer. */
-export function ssmClient({ isPatient = false }: { isPatient?: boolean } = {}): SSMClient {
-  if (isPatient) return new SSMClient({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 } });
+export function ssmClient({ isPatient = false, region }: { isPatient?: boolean; region?: string } = {}): SSMClient {
+  if (isPatient) {
+    return new SSMClient({
+      requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 },
+      ...(region === undefined ? undefined : { region }),
+    });
+  }
   return new SSMClient({
     maxAttempts: 2,
     requestHandler: { connectionTimeout: 250, requestTimeout: 600, throwOnRequestTimeout: true, socketTimeout: 600 },
@@ -57,7 +62,7 @@ export async function writeSecrets(
 export interface StoredKeys {
   /** The cached keys, or freshly read ones. Rejects while the store cannot be asked: the answer is then a 503, never a 401. */
   current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. */
+  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
   renewed(): Promise<KeyRing | undefined>;
 }
 
@@ -70,6 +75,7 @@ export function storedKeys(
   let cached: { readonly ring: KeyRing; readonly readAtMs: number } | undefined;
   let reading: Promise<KeyRing> | undefined;
   let askedAtMs = Number.NEGATIVE_INFINITY;
+  let lastFailure: unknown;
 
   const read = (): Promise<KeyRing> => {
     if (reading !== undefined) return reading;
@@ -85,6 +91,7 @@ export function storedKeys(
         for (const message of secrets.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
         const ring = new Map([[defaultApp, appKeys(secrets)]]);
         cached = { ring, readAtMs: startMs };
+        lastFailure = undefined;
         return ring;
       })
       .catch((thrown: unknown) => {
@@ -93,6 +100,7 @@ export function storedKeys(
         if (error instanceof ConfigError) {
           publish({ stage: "misconfigured", level: "error", facts: { message: error.message } });
         }
+        lastFailure = error;
         throw error;
       })
       .finally(() => {
@@ -108,7 +116,10 @@ export function storedKeys(
     },
     async renewed() {
       if (reading !== undefined) return reading;
-      return clock.nowMs() - askedAtMs < renewalPauseMs ? undefined : read();
+      if (clock.nowMs() - askedAtMs >= renewalPauseMs) return read();
+      // The store could not say: the key may have been changed, and a 401 would be a guess.
+      if (lastFailure !== undefined) throw lastFailure;
+      return undefined;
     },
   };
 }

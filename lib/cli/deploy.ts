@@ -1,5 +1,6 @@
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { Command } from "commander";
+import { ConfigError } from "../errors.ts";
 import { build } from "./build.ts";
 import { subcommand } from "./command.ts";
 import { osls } from "./package.ts";
@@ -23,6 +24,11 @@ Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
 }
 
 async function run(passedOn: readonly string[], { stage }: { stage: string }): Promise<void> {
+  if (passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
+    throw new ConfigError(
+      "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
+    );
+  }
   const root = projectRoot();
   await build({ root });
   const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
@@ -38,7 +44,7 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
     process.exitCode = 1;
     return;
   }
-  console.log(nextSteps(address, stage));
+  console.log(nextSteps(address, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
 }
 
 /** The stack's output of that name, out of what `osls info --verbose` prints. */
@@ -56,14 +62,21 @@ function sharedOptions(args: readonly string[]): string[] {
   });
 }
 
-function nextSteps(address: string, stage: string): string {
+/** What `npm run secrets` must be told as well, to reach the same stack. */
+function regionOptions(args: readonly string[]): string[] {
+  const at = args.findIndex((arg) => /^(--region|-r)(=|$)/.test(arg));
+  const region = at === -1 ? undefined : (args[at]?.split("=", 2)[1] ?? args[at + 1]);
+  return region === undefined ? [] : ["--region", region];
+}
+
+function nextSteps(address: string, where: string): string {
   const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
   return `
   Request address  ${strong(address)}
 
 In the Feishu developer console, open your app, then Events & Callbacks:
   1. Encryption Strategy: copy Encrypt Key and Verification Token into
-     ${strong(`npm run secrets -- set --stage ${stage}`)}
+     ${strong(`npm run secrets -- set ${where}`)}
   2. Event configuration > Request URL: paste the request address and save. Feishu checks it at once.
   3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
 `;

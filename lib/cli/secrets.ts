@@ -1,9 +1,12 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { findSecrets, ssmClient, writeSecrets } from "../aws/secrets.ts";
 import { type AppSecrets, parseSecrets } from "../config.ts";
 import { ConfigError, LarkpostError } from "../errors.ts";
 import type { Secret } from "../feishu/keys.ts";
 import { oneLine, subcommand, UsageError, withUsage } from "./command.ts";
+import { projectRoot } from "./project.ts";
 
 const hourMs = 3_600_000;
 
@@ -13,9 +16,18 @@ class UnreachableError extends LarkpostError {
   readonly code = "UNREACHABLE";
 }
 
-/** Name of a stage's parameter; the template gives the function the same. */
+/** Name of a stage's parameter; the template gives the function the same: `/<service>/<stage>/app`. */
 export function parameterName(stage: string): string {
-  return `/larkpost/${stage}/app`;
+  const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
+  const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
+  if (service === undefined)
+    throw new ConfigError('Cannot name the parameter: serverless.yml has no line "service: name"');
+  return `/${service}/${stage}/app`;
+}
+
+/** The region that the stack goes to: the same chain as in serverless.yml, so that the function finds the keys there. */
+function regionOf(asked: string | undefined): string {
+  return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
 }
 
 export function secretsCommand(): Command {
@@ -24,14 +36,22 @@ export function secretsCommand(): Command {
     .command("set")
     .description("store the keys of the environment; keys that they replace stay valid for a while")
     .requiredOption("--stage <stage>", "stage of the deployment")
-    .option("--overlap-hours <hours>", "how long a replaced key is still accepted", "8")
-    .option("--kms-key <id>", "customer key to encrypt with (default: the account's own for SSM)")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option(
+      "--overlap-hours <hours>",
+      "how long a replaced key is still accepted; running functions look every 5 minutes",
+      "8",
+    )
+    .option(
+      "--kms-key <id>",
+      "customer key to encrypt with, each time; the deployment's customerKeyArn (default: AWS's own key)",
+    )
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-Reads APP_ID, APP_SECRET (optional), ENCRYPT_KEY and VERIFICATION_TOKEN from the environment or from .env, never from
-arguments: those stay in the shell's history. AWS credentials and region as everywhere.
+Reads APP_ID, APP_SECRET (optional), ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from
+.env; never from arguments: those stay in the shell's history. AWS credentials and region as everywhere.
 
 Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
 
@@ -42,16 +62,22 @@ Example: npm run secrets -- set --stage prod`,
     .command("show")
     .description("print what is stored, without the values")
     .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
     .option("--redacted", "without the values; there is no other way to print them", true)
     .option("--json", "print one JSON object")
-    .action(({ stage, json }: { stage: string; json?: boolean }) =>
-      withUsage(command, () => show(stage, json === true)),
-    );
+    .action((options: ShowOptions) => withUsage(command, () => show(options)));
   return command;
+}
+
+interface ShowOptions {
+  readonly stage: string;
+  readonly region?: string;
+  readonly json?: boolean;
 }
 
 interface SetOptions {
   readonly stage: string;
+  readonly region?: string;
   readonly overlapHours: string;
   readonly kmsKey?: string;
   readonly json?: boolean;
@@ -75,7 +101,7 @@ async function set(options: SetOptions): Promise<void> {
       verificationTokens: [{ value: token }],
     }),
   );
-  const client = ssmClient({ isPatient: true });
+  const client = ssmClient({ isPatient: true, region: regionOf(options.region) });
   const name = parameterName(options.stage);
   const before = await replaceable(client, name, wanted.appId);
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
@@ -126,9 +152,9 @@ async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
   }
 }
 
-async function show(stage: string, json: boolean): Promise<void> {
+async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
   const name = parameterName(stage);
-  const found = await asked(name, findSecrets(ssmClient({ isPatient: true }), name));
+  const found = await asked(name, findSecrets(ssmClient({ isPatient: true, region: regionOf(region) }), name));
   if (found === undefined) {
     throw new ConfigError(
       `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,

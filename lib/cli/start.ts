@@ -16,6 +16,7 @@ import { projectRoot } from "./project.ts";
 import { humanLine } from "./render.ts";
 
 const secretNames = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
+const leastWorkerTimeoutSeconds = 7;
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function startCommand(): Command {
@@ -45,7 +46,8 @@ async function run(options: { port?: string; limits?: string; state: string; jso
   const port = portOf(options.port ?? process.env["PORT"]);
   const limits = await loadLimits(options.limits);
   const stateFolder = resolve(root, options.state);
-  mkdirSync(stateFolder, { recursive: true });
+  // Queued payloads are in it.
+  mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const keys = localKeys(stateFolder);
   const { warnings } = webhookConfig({
     ...process.env,
@@ -206,7 +208,13 @@ async function loadLimits(file: string | undefined): Promise<typeof defaultLimit
       throw new ConfigError(`Cannot read the limits: "${name}" in ${file} is not a whole number`);
     }
   }
-  return { ...defaultLimits, ...loaded };
+  const limits = { ...defaultLimits, ...loaded };
+  if (limits.workerTimeoutSeconds < leastWorkerTimeoutSeconds) {
+    throw new ConfigError(
+      `Cannot read the limits: workerTimeoutSeconds in ${file} is below ${leastWorkerTimeoutSeconds}. 5 are kept for a handler's outcome, 1 it gets at least`,
+    );
+  }
+  return limits;
 }
 
 function portOf(text: string | undefined): number {

@@ -71,9 +71,14 @@ export function startFunctions(options: FunctionsOptions) {
 
   /** Starts a fresh process and, once it is ready, sends new work there. One that cannot load leaves the old in place. */
   async function replace(name: string): Promise<void> {
-    const before = current.get(name);
     try {
       const next = await launch(name);
+      if (isStopping) {
+        next.child.kill("SIGKILL");
+        return;
+      }
+      // Only now: another replacement may have come between, and its process must not be left behind.
+      const before = current.get(name);
       current.set(name, Promise.resolve(next));
       down.get(name)?.resolve();
       down.delete(name);

@@ -22,6 +22,8 @@ export interface PollerOptions {
 /** Short, since an aborted long poll still takes the next message: polls are left to finish. */
 const waitSeconds = 1;
 const pauseMs = 500;
+/** Deliveries from which a record runs alone. */
+const suspectFrom = 3;
 
 /** The event source mapping: receives, invokes the worker, deletes what its answer allows. */
 export function startPoller(options: PollerOptions): { stop: () => Promise<void>; drained: () => Promise<void> } {
@@ -51,7 +53,15 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
           }),
         );
         for (let from = 0; from < Messages.length; from += batchSize) {
-          const batch = runBatch(Messages.slice(from, from + batchSize), options).finally(() => running.delete(batch));
+          const messages = Messages.slice(from, from + batchSize);
+          // Here all invocations share a process, which on Lambda each has for itself. What keeps coming back may
+          // be what ends it, and then takes nothing else with it.
+          if (messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) >= suspectFrom)) {
+            await Promise.all(running);
+            await runBatch(messages, options);
+            continue;
+          }
+          const batch = runBatch(messages, options).finally(() => running.delete(batch));
           running.add(batch);
         }
       } catch (error) {

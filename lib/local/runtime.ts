@@ -51,6 +51,11 @@ export async function startRuntime(options: RuntimeOptions) {
     const env = {
       ...process.env,
       ...options.env,
+      // A developer's own account: its credentials would be preferred, and sign what goes to the embedded services.
+      AWS_PROFILE: undefined,
+      AWS_DEFAULT_PROFILE: undefined,
+      AWS_SESSION_TOKEN: undefined,
+      AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: undefined,
       AWS_REGION: region,
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
