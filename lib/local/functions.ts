@@ -27,6 +27,7 @@ export function startFunctions(options: FunctionsOptions) {
   /** Functions without a process, and who waits for one: a crash whose code no longer loads. */
   const down = new Map<string, PromiseWithResolvers<void>>();
   const leaving = new Set<Instance>();
+  const crashedAtMs = new Map<string, number>();
   let nextId = 1;
   let isStopping = false;
 
@@ -59,6 +60,7 @@ export function startFunctions(options: FunctionsOptions) {
       leaving.delete(instance);
       if (instance.isLeaving || isStopping) return;
       onNotice(`${reason.message}; starting it again`);
+      crashedAtMs.set(name, Date.now());
       down.set(name, Promise.withResolvers());
       void replace(name);
     });
@@ -109,6 +111,11 @@ export function startFunctions(options: FunctionsOptions) {
     /** Resolves when the function has a process: at once, unless it crashed and its code no longer loads. */
     async whenUp(name: string): Promise<void> {
       await down.get(name)?.promise;
+    },
+
+    /** Whether the function's process has ended on its own in the last `withinMs`. */
+    hasCrashed(name: string, withinMs: number): boolean {
+      return Date.now() - (crashedAtMs.get(name) ?? Number.NEGATIVE_INFINITY) < withinMs;
     },
 
     /** Rejects when the function throws, its process ends, or `timeoutMs` pass; then the process is ended, as Lambda does. */

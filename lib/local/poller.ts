@@ -16,14 +16,14 @@ export interface PollerOptions {
   readonly invoke: (event: { Records: SQSRecord[] }) => Promise<unknown>;
   /** Resolves when the worker can be invoked: a message is not taken, and its attempt not counted, before. */
   readonly whenUp: () => Promise<void>;
+  /** Whether the worker's process has ended on its own not long ago. */
+  readonly hasCrashed: () => boolean;
   readonly onProblem: (problem: string) => void;
 }
 
 /** Short, since an aborted long poll still takes the next message: polls are left to finish. */
 const waitSeconds = 1;
 const pauseMs = 500;
-/** Deliveries from which a record runs alone. */
-const suspectFrom = 3;
 
 /** The event source mapping: receives, invokes the worker, deletes what its answer allows. */
 export function startPoller(options: PollerOptions): { stop: () => Promise<void>; drained: () => Promise<void> } {
@@ -54,9 +54,10 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
         );
         for (let from = 0; from < Messages.length; from += batchSize) {
           const messages = Messages.slice(from, from + batchSize);
-          // Here all invocations share a process, which on Lambda each has for itself. What keeps coming back may
-          // be what ends it, and then takes nothing else with it.
-          if (messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) >= suspectFrom)) {
+          // Here all invocations share a process, which on Lambda each has for itself. Where it has ended of late, what
+          // comes back may be what ended it: it runs alone, and takes nothing else with it.
+          const isAgain = messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) > 1);
+          if (isAgain && options.hasCrashed()) {
             await Promise.all(running);
             await runBatch(messages, options);
             continue;

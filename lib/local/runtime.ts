@@ -91,6 +91,8 @@ export async function startRuntime(options: RuntimeOptions) {
         return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
       },
       whenUp: () => functions.whenUp("worker"),
+      // Until each record that was running then has been shown again, and some.
+      hasCrashed: () => functions.hasCrashed("worker", 3_000 * visibilityTimeoutSeconds(limits)),
       onProblem: onNotice,
     });
     stops.unshift(poller.stop);
