@@ -1,9 +1,9 @@
 import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
+import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
-import { type WebhookConfig, webhookConfig } from "../lib/config.ts";
+import { webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
-import type { KeyRing } from "../lib/feishu/keys.ts";
 import { startLogging } from "../lib/log.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
 import { publish } from "../lib/trace.ts";
@@ -24,10 +24,8 @@ export async function handler(event: unknown, _context?: unknown): Promise<HttpR
   });
 }
 
-interface Prepared {
+interface Prepared extends KeySource {
   readonly ports: ReceiverPorts;
-  readonly current: () => KeyRing | Promise<KeyRing>;
-  readonly renewed: (() => Promise<KeyRing | undefined>) | undefined;
 }
 
 function prepared(): Prepared {
@@ -40,21 +38,11 @@ async function prepare(): Promise<Prepared | { readonly error: unknown }> {
     const config = webhookConfig(process.env);
     for (const message of config.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
     const client = sqsClient();
-    const [keys] = await Promise.all([keySource(config), rehearse(client, config.eventsQueueUrl)]);
+    const [keys] = await Promise.all([secretSource(config).keys(), rehearse(client, config.eventsQueueUrl)]);
     return { ports: receiverQueues(client, config), ...keys };
   } catch (error) {
     const message = error instanceof ConfigError ? error.message : undefined;
     publish({ stage: "misconfigured", level: "error", facts: { message }, error });
     return { error };
   }
-}
-
-/** The environment's keys, or the stored ones, asked for at once: the first request finds the answer under way. */
-async function keySource({ keys, stored }: WebhookConfig): Promise<Pick<Prepared, "current" | "renewed">> {
-  if (stored === undefined) return { current: () => keys, renewed: undefined };
-  const { ssmClient, storedKeys } = await import("../lib/aws/secrets.ts");
-  const store = storedKeys(ssmClient(), stored, systemClock);
-  // Heard by the request that needs it; a failure is not this function's to report twice.
-  store.current().catch(() => {});
-  return store;
 }

@@ -1,14 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
+import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../lib/aws/queue.ts";
+import { appSigner } from "../lib/card-value.ts";
 import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
-import { dispatcher } from "../lib/dispatcher.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
 import { startLogging } from "../lib/log.ts";
+import { reportLeak } from "../lib/run.ts";
 import { publish } from "../lib/trace.ts";
-import { consume, reportLeak } from "../lib/worker.ts";
+import { consume } from "../lib/worker.ts";
+import { callbacks } from "./callbacks.gen.ts";
 import { events } from "./events.gen.ts";
 
 // SQS in: decode → consume → which records failed.
@@ -21,7 +25,7 @@ const start = configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
-  const { config, client, ledger, dispatch, maxAttempts } = start;
+  const { config, client, ports } = start;
   const startMs = systemClock.nowMs();
   // Lambda always says; a test that does not has the whole time.
   const remainingMs = () =>
@@ -34,7 +38,8 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
     random,
     consume: (envelope, delivery) =>
       consume(envelope, delivery, {
-        ...{ dispatch, ledger, random, maxAttempts, remainingMs },
+        ...ports,
+        ...{ random, remainingMs },
         clock: systemClock,
         newOwner: randomUUID,
       }),
@@ -47,10 +52,14 @@ function configure() {
     return {
       config,
       client: sqsClient(),
-      ledger: dynamoLedger(dynamoClient(), config.ledgerTable),
-      dispatch: dispatcher(events),
-      // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
-      maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+      ports: {
+        ledger: dynamoLedger(dynamoClient(), config.ledgerTable),
+        dispatch: dispatcher(events),
+        dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
+        services: { sign: appSigner(secretSource(config).appSecret).sign },
+        // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
+        maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+      },
     };
   } catch (error) {
     publish({

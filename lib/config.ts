@@ -3,19 +3,36 @@ import { appKeys, defaultApp, type KeyRing, type Secret } from "./feishu/keys.ts
 
 type Env = Readonly<Record<string, string | undefined>>;
 
+/** Where the keys are kept instead of in the environment, and the app they must be for. */
+export interface StoredSecrets {
+  readonly parameter: string;
+  readonly appId: string | undefined;
+  /** Whether old card callbacks are taken. */
+  readonly oldCards: boolean;
+}
+
 export interface WebhookConfig {
   /** The environment's keys; none when they are stored elsewhere. */
   readonly keys: KeyRing;
-  /** Where the keys are kept instead, and the app they must be for. */
-  readonly stored?: { readonly parameter: string; readonly appId: string | undefined };
+  readonly stored?: StoredSecrets;
   readonly eventsQueueUrl: string;
   readonly quarantineQueueUrl: string;
   /** Things that work but should be looked at; settings are named, values never. */
   readonly warnings: readonly string[];
 }
 
+export interface CallbackConfig extends WebhookConfig {
+  readonly appSecret: string | undefined;
+  readonly ledgerTable: string;
+  /** Milliseconds until a fallback goes out instead of the handler's answer. */
+  readonly deadlineMs: number;
+}
+
 export interface WorkerConfig {
   readonly appId: string;
+  /** From the environment; where secrets are stored, it is with them. */
+  readonly appSecret: string | undefined;
+  readonly stored?: StoredSecrets;
   readonly eventsQueueUrl: string;
   readonly quarantineQueueUrl: string;
   readonly deadLetterQueueUrl: string;
@@ -33,18 +50,45 @@ const placeholder =
  * @throws {ConfigError} One is missing, blank, padded with white space or a placeholder, or the setup would let anyone pose as Feishu.
  */
 export function webhookConfig(env: Env): WebhookConfig {
+  return ingressConfig(env, false);
+}
+
+/** The platform waits for 3 seconds; behind the deadline, 200 ms are for what is written and for the way. */
+const longestDeadlineMs = 2_500;
+const usualDeadlineMs = 2_300;
+
+/**
+ * The callback function's settings.
+ * @throws {ConfigError} As {@link webhookConfig}, or there is no table, or a deadline that the platform would not wait for.
+ */
+export function callbackConfig(env: Env): CallbackConfig {
+  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? usualDeadlineMs;
+  if (deadlineMs < 100 || deadlineMs > longestDeadlineMs) {
+    throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
+  }
+  return {
+    ...ingressConfig(env, flag(env, "LEGACY_CARD_CALLBACK")),
+    appSecret: appSecret(env),
+    ledgerTable: ledgerTable(env),
+    deadlineMs,
+  };
+}
+
+function ingressConfig(env: Env, oldCards: boolean): WebhookConfig {
   refuseUncheckedTls(env);
   const warnings: string[] = [];
   const isStored = env["SECRETS_PARAMETER"] !== undefined;
   return {
-    ...(isStored ? { keys: new Map(), stored: storedKeys(env) } : { keys: environmentKeys(env, warnings) }),
+    ...(isStored
+      ? { keys: new Map(), stored: { ...storedKeys(env), oldCards } }
+      : { keys: environmentKeys(env, oldCards, warnings) }),
     eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
     quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
     warnings,
   };
 }
 
-function environmentKeys(env: Env, warnings: string[]): KeyRing {
+function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRing {
   const allowUnencrypted = flag(env, "ALLOW_UNENCRYPTED");
   const unset = env["ENCRYPT_KEY"] === undefined || env["ENCRYPT_KEY"] === "";
   const isPlain = unset && allowUnencrypted;
@@ -56,7 +100,7 @@ function environmentKeys(env: Env, warnings: string[]): KeyRing {
   const encryptKeys = isPlain ? [] : [{ value: secret(env, "ENCRYPT_KEY", warnings) }];
   const verificationTokens = [{ value: secret(env, "VERIFICATION_TOKEN", warnings) }];
   const appId = setting(env, "APP_ID", appIdAdvice);
-  return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens })]]);
+  return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens, oldCards })]]);
 }
 
 function storedKeys(env: Env): { parameter: string; appId: string | undefined } {
@@ -132,18 +176,34 @@ function endOf(notAfter: unknown, name: string): number {
   );
 }
 
+/** What a handler is told that signs something, or calls the Open API, without it. */
+export const noAppSecret =
+  'Cannot act as the app: APP_SECRET is not set. Copy it from the developer console, or run "npm run secrets -- set"';
+
+/** The app's secret, where there is one in the environment; it may be elsewhere, or not be needed. */
+function appSecret(env: Env): string | undefined {
+  const isUnset = env["APP_SECRET"] === undefined || env["APP_SECRET"] === "";
+  return isUnset ? undefined : setting(env, "APP_SECRET", "Copy it from the developer console");
+}
+
+function ledgerTable(env: Env): string {
+  return setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table");
+}
+
 /**
- * The worker function's settings; it holds no key.
+ * The worker function's settings; it opens no request, and needs no key for that.
  * @throws {ConfigError} One is missing, blank or no URL.
  */
 export function workerConfig(env: Env): WorkerConfig {
   refuseUncheckedTls(env);
   return {
     appId: setting(env, "APP_ID", appIdAdvice),
+    appSecret: appSecret(env),
+    ...(env["SECRETS_PARAMETER"] === undefined ? undefined : { stored: { ...storedKeys(env), oldCards: false } }),
     eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
     quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
     deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL"),
-    ledgerTable: setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table"),
+    ledgerTable: ledgerTable(env),
   };
 }
 

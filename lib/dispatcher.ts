@@ -1,4 +1,5 @@
-import type { Context, EventList, KeyContext } from "./handler.ts";
+import { NonRetryableError } from "./errors.ts";
+import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "./handler.ts";
 
 /** A handler after its static type has done its work: payloads from outside are only known at run time. */
 export interface LoadedHandler {
@@ -8,8 +9,17 @@ export interface LoadedHandler {
   readonly key?: ((event: unknown, context: KeyContext) => unknown) | undefined;
 }
 
+export interface LoadedCallback {
+  readonly name: string;
+  readonly handle: (callback: unknown, context: CallbackContext) => unknown;
+  readonly once: "always" | "best-effort" | "never";
+  readonly signedValues: boolean;
+  readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
+}
+
 /** Finds the handler of a type; `undefined` when there is none. Rejects when its file cannot be loaded. */
 export type Dispatch = (type: string) => Promise<LoadedHandler> | undefined;
+export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undefined;
 
 /** Turns the generated list into a lookup. A Map, since types come from outside and `constructor` is no handler. */
 export function dispatcher(list: EventList): Dispatch {
@@ -22,12 +32,56 @@ export function dispatcher(list: EventList): Dispatch {
   };
 }
 
+/** The same for callbacks. */
+export function callbackDispatcher(list: CallbackList): DispatchCallback {
+  const loaders = new Map<string, () => Promise<{ default: unknown }>>(Object.entries(list));
+  return (name) => {
+    const load = loaders.get(name);
+    return load === undefined ? undefined : load().then((module) => loadedCallback(name, module.default));
+  };
+}
+
+/**
+ * Finds what is to run for a job: the `deferred` of its callback's file. There is always one, if only one that
+ * fails for good: somebody was promised that work, so without a file it is kept in the dead-letter queue.
+ */
+export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
+  return async (type) => {
+    const name = `callbacks/${type}`;
+    const deferred = (await dispatch(type))?.deferred;
+    const missing = () => {
+      throw new NonRetryableError(`Cannot run what was put off: functions/${name}.ts has no deferred`);
+    };
+    return { name, handle: deferred ?? missing };
+  };
+}
+
 function loaded(name: string, exported: unknown): LoadedHandler {
   const { type, handle, key } = (exported ?? {}) as { type?: unknown; handle?: unknown; key?: unknown };
-  if (type !== name || typeof handle !== "function") {
-    throw new TypeError(
-      `Cannot load functions/events/${name}.ts: its default export is not onEvent("${name}", …). Check the file's name and type`,
-    );
-  }
+  if (type !== name || typeof handle !== "function") throw misfit("events", `onEvent("${name}", …)`, name);
   return { name, handle: handle as LoadedHandler["handle"], key: key as LoadedHandler["key"] };
+}
+
+function loadedCallback(name: string, exported: unknown): LoadedCallback {
+  const { type, handle, once, signedValues, deferred } = (exported ?? {}) as {
+    type?: unknown;
+    handle?: unknown;
+  } & CallbackOptions<never>;
+  if (type !== name || typeof handle !== "function") throw misfit("callbacks", `onCallback("${name}", …)`, name);
+  return {
+    name,
+    handle: handle as LoadedCallback["handle"],
+    once: once ?? (readsOnly.has(name) ? "never" : "always"),
+    signedValues: signedValues === true,
+    deferred: deferred as LoadedCallback["deferred"],
+  };
+}
+
+/** Callbacks that ask and change nothing: to run one twice costs less than to remember it. */
+const readsOnly: ReadonlySet<string> = new Set(["url.preview.get", "profile.view.get"]);
+
+function misfit(folder: string, wanted: string, name: string): TypeError {
+  return new TypeError(
+    `Cannot load functions/${folder}/${name}.ts: its default export is not ${wanted}. Check the file's name and type`,
+  );
 }

@@ -77,3 +77,25 @@ export class NonRetryableError extends LarkpostError {
   override readonly name = "NonRetryableError";
   readonly code = "NON_RETRYABLE";
 }
+
+/** A callback's answer that the platform would refuse: a fallback goes out instead. */
+export class InvalidAnswerError extends LarkpostError {
+  override readonly name = "InvalidAnswerError";
+  readonly code = "INVALID_ANSWER";
+  /** The member at fault, like `toast.type`. */
+  readonly field: string;
+
+  constructor(message: string, { field, ...options }: { field: string } & ErrorOptions) {
+    super(message, options);
+    this.field = field;
+  }
+}
+
+/** `instanceof` that survives whatever was thrown (a proxy may throw from it). */
+export function isError<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): error is T {
+  try {
+    return error instanceof kind;
+  } catch {
+    return false;
+  }
+}

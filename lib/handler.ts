@@ -1,4 +1,16 @@
 import type { EventHandles } from "@larksuiteoapi/node-sdk";
+import type {
+  CardAction,
+  CardAnswer,
+  OldCardAction,
+  OldCardAnswer,
+  RawCard,
+  TemplateCard,
+  UrlPreview,
+  UrlPreviewAnswer,
+} from "./feishu/callback-types.ts";
+
+export { signValue } from "./card-value.ts";
 
 /**
  * Payloads that the official SDK does not type, declared beside their handler:
@@ -45,8 +57,14 @@ export interface HandlerLog {
 }
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
+/** What a handler can call; the function that runs it says how. */
+export interface Services {
+  /** Authenticates a text under a key that is derived from the app's secret: what {@link signValue} is made with. */
+  sign(text: string): Promise<string>;
+}
+
 /** What a handler knows besides the event itself. */
-export interface Context {
+export interface Context extends Services {
   /** Identity of the event, the same on every push: pass it on as the idempotency key of what you call. */
   readonly id: string;
   readonly type: string;
@@ -68,6 +86,23 @@ export interface Context {
   readonly log: HandlerLog;
   /** The event's JSON as the platform sent it: 64-bit numbers are whole here. */
   readonly raw: string;
+}
+
+/** What a callback's handler knows and can do besides. */
+export interface CallbackContext extends Context {
+  /** Whether the card's value was signed by this app ({@link signValue}); such a value is given as it was before. */
+  readonly isSigned: boolean;
+  /**
+   * Puts work off until the answer is out: the file's `deferred` gets the payload in the worker, a few seconds
+   * later, with retries. Resolves once that is stored. At most once a callback.
+   */
+  defer(payload: unknown): Promise<void>;
+}
+
+/** What deferred work knows: its id is stable, and another one than the callback's. */
+export interface DeferredContext<T extends CallbackType = CallbackType> extends Context {
+  /** What the callback asked. */
+  readonly callback: CallbackOf<T>;
 }
 
 export type KeyContext = Pick<Context, "id" | "type" | "app" | "tenant">;
@@ -114,3 +149,66 @@ export function onAnyEvent(
 export type EventList = { readonly [T in EventType]?: () => Promise<{ default: EventHandler<T> }> } & {
   readonly _default?: () => Promise<{ default: AnyEventHandler }>;
 };
+
+/** Callbacks by type: what they ask, and what may be answered. Merged into for types of your own, as {@link EventTypes} is. */
+export interface CallbackTypes {
+  "card.action.trigger": { asks: CardAction; takes: CardAnswer };
+  "url.preview.get": { asks: UrlPreview; takes: UrlPreviewAnswer };
+  /** The old card callback; LEGACY_CARD_CALLBACK lets it in. */
+  "card.action.trigger_v1": { asks: OldCardAction; takes: OldCardAnswer };
+  /** Its shapes are not published. */
+  "profile.view.get": { asks: Readonly<Record<string, unknown>>; takes: Readonly<Record<string, unknown>> };
+}
+
+export type CallbackType = keyof CallbackTypes;
+export type CallbackOf<T extends CallbackType> = CallbackTypes[T]["asks"];
+export type AnswerTo<T extends CallbackType> = CallbackTypes[T]["takes"];
+
+export interface CallbackOptions<T extends CallbackType> {
+  /**
+   * Whether a callback that comes twice may run twice. `always`: never, and without the table that remembers it
+   * the user gets a message instead (the default for cards). `best-effort`: it runs although the table cannot be
+   * asked. `never`: nothing is remembered (the default for previews and profiles, which change nothing).
+   */
+  readonly once?: "always" | "best-effort" | "never";
+  /** Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. */
+  readonly signedValues?: boolean;
+  /** Runs in the worker what `defer` put off: returning means done, throwing means retry, as for an event. */
+  deferred?(payload: unknown, context: DeferredContext<T>): unknown;
+}
+
+export interface CallbackHandler<T extends CallbackType = CallbackType> extends CallbackOptions<T> {
+  readonly type: T;
+  readonly handle: (
+    callback: CallbackOf<T>,
+    context: CallbackContext,
+  ) => AnswerTo<T> | null | undefined | Promise<AnswerTo<T> | null | undefined>;
+}
+
+/**
+ * Declares who answers a callback type; the default export of the file that is named after it. The user waits:
+ * what is not returned within 2.3 seconds is replaced by a message, and slow work is put off with `defer`.
+ */
+export function onCallback<T extends CallbackType>(
+  type: T,
+  handle: CallbackHandler<T>["handle"],
+  options: CallbackOptions<T> = {},
+): CallbackHandler<T> {
+  return { ...options, type, handle };
+}
+
+/** An answer's `card`: a card's JSON. */
+export function rawCard(data: RawCard["data"]): RawCard {
+  return { type: "raw", data };
+}
+
+/** An answer's `card`: a template of the card builder, with its variables. */
+export function templateCard(
+  template_id: string,
+  template_variable: TemplateCard["data"]["template_variable"] = {},
+): TemplateCard {
+  return { type: "template", data: { template_id, template_variable } };
+}
+
+/** The generated list of callbacks, as {@link EventList} is of events. */
+export type CallbackList = { readonly [T in CallbackType]?: () => Promise<{ default: CallbackHandler<T> }> };

@@ -35,6 +35,23 @@ export interface Ledger {
   release(key: string, owner: string, options: { nowMs: number; claimableAtMs: number }): Promise<boolean>;
 }
 
+/** What stands under a callback's key. */
+export type Taken =
+  | { readonly state: "claimed" }
+  /** It ran already, and this is what was answered (JSON). */
+  | { readonly state: "answered"; readonly answer: string }
+  /** It is running, or its process died: it is not known what will be, or would have been, answered. */
+  | { readonly state: "running" };
+
+/**
+ * Remembers what was answered to a callback. A key that was claimed is never free again: the platform does not
+ * ask twice, and the next click has another key. Both reject when the store cannot be reached.
+ */
+export interface AnswerStore {
+  claim(request: { key: string; owner: string; nowMs: number }, signal: AbortSignal): Promise<Taken>;
+  record(request: { key: string; owner: string; nowMs: number; answer: string }, signal: AbortSignal): Promise<void>;
+}
+
 /** Runs in a row without any outcome before a key counts as deadly. */
 export const deadlyStarts = 5;
 

@@ -1,4 +1,4 @@
-import type { Envelope, EventEnvelope, UnreadableEnvelope } from "./feishu/envelope.ts";
+import type { CallbackEnvelope, Envelope, EventEnvelope, UnreadableEnvelope } from "./feishu/envelope.ts";
 import { publish } from "./trace.ts";
 
 /** What goes back to the platform. Always a status: a response without one would become a 200. */
@@ -7,15 +7,17 @@ export interface Answer {
   readonly body: object;
 }
 
-/** Where envelopes are stored. Both resolve only once the message is durable, and give up when `signal` is aborted. */
 export interface ReceiverPorts {
+  /** Where envelopes are stored. Both resolve only once the message is durable, and give up when `signal` is aborted. */
   send(envelope: EventEnvelope, signal: AbortSignal): Promise<void>;
   quarantine(envelope: UnreadableEnvelope, signal: AbortSignal): Promise<void>;
+  /** Answers callbacks, where they are answered. */
+  callback?(envelope: CallbackEnvelope, context: { elapsedMs: () => number }): Promise<Answer>;
 }
 
 /**
  * Envelope → Answer. Nothing is answered 200 before it is stored, and every authentic event is
- * stored, whatever its type: whether someone handles it is the worker's business.
+ * stored, whatever its type: whether someone handles it is the worker's business. A callback is never stored as one.
  *
  * @throws Whatever a port throws; the caller answers 503, and the platform pushes again.
  */
@@ -38,6 +40,7 @@ export async function receive(
     }
 
     case "callback": {
+      if (ports.callback !== undefined) return ports.callback(envelope, { elapsedMs });
       const { id, type, app } = envelope;
       publish({ stage: "misdirected", level: "warn", id, type, app, ms: elapsedMs(), requestId });
       return { status: 200, body: { toast: misdirected } };

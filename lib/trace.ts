@@ -14,6 +14,8 @@ export type Stage =
   | "busy"
   | "unhandled"
   | "handled"
+  | "deferred"
+  | "late"
   | "failed"
   | "dead"
   | "leaked"

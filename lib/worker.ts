@@ -1,13 +1,12 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { hash } from "node:crypto";
-import { setImmediate as turn } from "node:timers/promises";
-import { type Clock, within } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import type { Dispatch } from "./dispatcher.ts";
-import { HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
-import type { EventEnvelope } from "./feishu/envelope.ts";
-import type { Context, LogFields } from "./handler.ts";
+import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "./errors.ts";
+import type { EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
+import type { Services } from "./handler.ts";
 import { idempotencyKey, type Ledger, persist } from "./idempotency.ts";
-import { type Level, publish, type TraceEntry } from "./trace.ts";
+import { contextOf, runWithin } from "./run.ts";
+import { publish, type TraceEntry } from "./trace.ts";
 
 /** What becomes of a record. */
 export type Verdict =
@@ -34,6 +33,9 @@ export interface Delivery {
 
 export interface WorkerPorts {
   readonly dispatch: Dispatch;
+  /** Finds what runs a job; always something. */
+  readonly dispatchJob: Dispatch;
+  readonly services: Services;
   readonly ledger: Ledger;
   readonly clock: Clock;
   /** In [0, 1). */
@@ -57,9 +59,6 @@ const firstBusySeconds = 1;
 /** SQS hides a record for twelve hours in all, from when it was received; a function may have spent fifteen minutes of them. */
 const maxVisibilitySeconds = 43_200 - 900;
 
-/** The run that a piece of code belongs to, so that a promise it dropped can be laid at its door. */
-const runs = new AsyncLocalStorage<{ readonly envelope: EventEnvelope; leak?: { readonly error: unknown } }>();
-
 /**
  * Envelope → done, at most once per idempotency key: claims, runs the handler against the time that
  * is left, and records the outcome under the claim's owner token.
@@ -67,7 +66,11 @@ const runs = new AsyncLocalStorage<{ readonly envelope: EventEnvelope; leak?: { 
  * Never rejects for what a handler does. Rejects when the ledger cannot be reached: before the handler
  * was entered, or after it when its success could not be written; either way the record must come back.
  */
-export async function consume(envelope: EventEnvelope, delivery: Delivery, ports: WorkerPorts): Promise<Verdict> {
+export async function consume(
+  envelope: EventEnvelope | JobEnvelope,
+  delivery: Delivery,
+  ports: WorkerPorts,
+): Promise<Verdict> {
   const { id, type, app, requestId } = envelope;
   const { clock, ledger } = ports;
   const { attempt } = delivery;
@@ -76,7 +79,8 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
     publish({ id, type, app, ms: clock.nowMs() - startMs, requestId, ...entry });
   const hasTime = () => ports.remainingMs() > leastHandlerMs;
 
-  const found = ports.dispatch(type);
+  const input = envelope.kind === "job" ? envelope.payload : envelope.event;
+  const found = envelope.kind === "job" ? ports.dispatchJob(type) : ports.dispatch(type);
   if (found === undefined) {
     tell({ stage: "unhandled", level: "info" });
     return { kind: "done" };
@@ -94,9 +98,9 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
   let thrown: { readonly error: unknown } | undefined;
   try {
     const handler = await found;
-    const ownKey = handler.key?.(envelope.event, { id, type, app, tenant: envelope.tenant });
+    const ownKey = handler.key?.(input, { id, type, app, tenant: envelope.tenant });
     key = idempotencyKey({ app, handler: handler.name, id, ownKey: isKey(ownKey) ? ownKey : undefined });
-    const digest = hash("sha256", JSON.stringify(envelope.event), "base64url");
+    const digest = hash("sha256", JSON.stringify(input) ?? "", "base64url");
     const redriven = delivery.redriven;
     const claim = await ledger
       .claim({ key, owner, nowMs: clock.nowMs(), leaseEndsAtMs, redriven, digest })
@@ -121,18 +125,14 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
 
     tell({ stage: "started", level: "info", facts: { attempt } });
     const budgetMs = ports.remainingMs() - reserveMs;
-    const run: { envelope: EventEnvelope; leak?: { readonly error: unknown } } = { envelope };
-    await within(
-      clock,
-      budgetMs,
-      () => new HandlerTimeoutError(`Cannot finish ${handler.name}: its handler ran for ${budgetMs} ms`),
-      (signal) => runs.run(run, () => handler.handle(envelope.event, contextOf(envelope, attempt, signal))),
-    );
-    // A rejection that nobody heard is told only when the microtasks are through.
-    await turn();
-    if (run.leak !== undefined) throw run.leak.error;
+    const expired = () => new HandlerTimeoutError(`Cannot finish ${handler.name}: its handler ran for ${budgetMs} ms`);
+    await runWithin(envelope, { clock, ms: budgetMs, expired }, (signal) => {
+      const context = contextOf(envelope, { attempt, signal, services: ports.services });
+      const callback = envelope.kind === "job" ? { callback: envelope.event } : undefined;
+      return handler.handle(input, { ...context, ...callback });
+    });
   } catch (error) {
-    if (is(error, LedgerFailure)) throw error.cause;
+    if (isError(error, LedgerFailure)) throw error.cause;
     thrown = { error };
   }
 
@@ -148,11 +148,11 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
   return { kind: "retry", delaySeconds: backoffSeconds(attempt, ports.random) };
 
   async function fail(error: unknown): Promise<Verdict> {
-    if (is(error, NonRetryableError)) return die("nonRetryable", error);
+    if (isError(error, NonRetryableError)) return die("nonRetryable", error);
     if (attempt >= ports.maxAttempts) return die("attemptsExhausted", error);
     // After a timeout the handler may still be at work: the key stays closed until the lease ends.
     const nowMs = clock.nowMs();
-    const claimableAtMs = is(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
+    const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
     const delaySeconds = Math.max(delayOf(error, attempt, ports.random), Math.ceil((claimableAtMs - nowMs) / 1000));
     tell({ stage: "failed", level: "warn", facts: { attempt, delaySeconds }, error });
     await note((held) => ledger.release(held, owner, { nowMs, claimableAtMs }));
@@ -186,17 +186,6 @@ export async function consume(envelope: EventEnvelope, delivery: Delivery, ports
   }
 }
 
-/**
- * Reports a promise that was rejected with nobody listening. The run it belongs to fails, if it is still
- * under way; the process, and with it other events, goes on.
- */
-export function reportLeak(error: unknown): void {
-  const run = runs.getStore();
-  if (run !== undefined) run.leak ??= { error };
-  const { id, type, app } = run?.envelope ?? {};
-  publish({ stage: "leaked", level: "error", id, type, app, error });
-}
-
 /** 10·2^(n−1) seconds after attempt n, ± 20 %, at most 900: a transient fault is tried again soon, an outage of an hour is survived. */
 export function backoffSeconds(attempt: number, random: () => number): number {
   const seconds = 10 * 2 ** Math.min(attempt - 1, 10) * (0.8 + 0.4 * random());
@@ -217,15 +206,6 @@ function askedDelay(error: unknown): unknown {
   }
 }
 
-/** `instanceof` that survives whatever was thrown (a proxy may throw from it). */
-function is<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): error is T {
-  try {
-    return error instanceof kind;
-  } catch {
-    return false;
-  }
-}
-
 function isKey(key: unknown): key is string {
   return typeof key === "string" && key !== "";
 }
@@ -234,14 +214,4 @@ class LedgerFailure extends Error {
   constructor(cause: unknown) {
     super("Cannot claim the event", { cause });
   }
-}
-
-function contextOf(envelope: EventEnvelope, attempt: number, signal: AbortSignal): Context {
-  const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
-  const log = (level: Level) => (message: string, fields?: LogFields) =>
-    publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
-  return {
-    ...{ id, type, app, tenant, schema, header, createdAtMs, requestId, transport, attempt, signal, raw },
-    log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
-  };
 }

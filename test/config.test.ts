@@ -162,6 +162,7 @@ describe("the settings of the worker", () => {
   test("name its queues, its table and its app", () => {
     assert.deepEqual(workerConfig(worker), {
       appId: worker.APP_ID,
+      appSecret: undefined,
       eventsQueueUrl: worker.EVENTS_QUEUE_URL,
       quarantineQueueUrl: worker.QUARANTINE_QUEUE_URL,
       deadLetterQueueUrl: worker.DEAD_LETTER_QUEUE_URL,

@@ -25,7 +25,7 @@ for (const folder of ["functions", "lib", "infra"]) {
 
 /** The room of a file, most special first. */
 function roomOf(file: string): string {
-  if (file.startsWith("functions/events/")) return "functions/events";
+  if (/^functions\/(events|callbacks)\//.test(file)) return "functions/events";
   const [top = "", second = "", third] = file.split("/");
   return third === undefined ? (second === "" ? top : `${top}/*`) : `${top}/${second}`;
 }
@@ -34,7 +34,9 @@ function roomOf(file: string): string {
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
   "functions/events": (file) => ["lib/handler.ts", "lib/errors.ts"].includes(file),
   "functions/*": (file) =>
-    /^(lib\/[^/]+\.ts|lib\/(aws|feishu)\/.*|infra\/limits\.js|functions\/events(\.gen\.ts|\/.*))$/.test(file),
+    /^(lib\/[^/]+\.ts|lib\/(aws|feishu)\/.*|infra\/limits\.js|functions\/(events|callbacks)(\.gen\.ts|\/.*))$/.test(
+      file,
+    ),
   "lib/*": (file) => /^lib\/([^/]+\.ts|feishu\/.*)$/.test(file),
   "lib/feishu": (file) => file.startsWith("lib/feishu/") || file === "lib/errors.ts",
   // The shapes that its two ends have: the receiver's and the worker's ports, and what is told on the way.

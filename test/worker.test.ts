@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
-import { backoffSeconds, reportLeak } from "../lib/worker.ts";
-import { eventBody, eventText, plantedBody, record } from "./support/events.ts";
+import { reportLeak } from "../lib/run.ts";
+import { backoffSeconds } from "../lib/worker.ts";
+import { eventBody, eventText, noCallbacks, plantedBody, record } from "./support/events.ts";
 import { startWorker } from "./support/worker.ts";
 
 const bench = await startWorker({ seed: 20_262 });
@@ -153,6 +154,7 @@ describe("a batch", () => {
         envelopeOf(eventText({ id: bench.newId() })),
         { attempt: 1, redriven: false, bury: () => Promise.resolve() },
         {
+          ...noCallbacks,
           dispatch: () => Promise.reject(new Error("Cannot find module")),
           ledger: bench.ledger,
           clock: bench.clock,

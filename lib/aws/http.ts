@@ -33,15 +33,16 @@ export const bodyLimitBytes = 1_048_576;
 /** Feishu waits for 3 s in all; what the network needs of them is not ours to spend. */
 export const answerWithinMs = 1_800;
 
-const paths = new Set(["/", "/webhook"]);
 const unauthorized = { error: "unauthorized" };
 /** Refusals that a key or a token changed meanwhile would explain. */
 const changeableBy: ReadonlySet<string> = new Set(["signature", "token", "unsigned"]);
 
 /**
  * Answers one HTTP request of any shape: reads it, opens it, hands the envelope on and turns whatever
- * happens into a status. Never throws, and never takes longer than {@link answerWithinMs}.
+ * happens into a status. Never throws, and never takes longer than `withinMs`.
  *
+ * @param options.path Where the function answers, besides `/`: `/webhook` unless given.
+ * @param options.withinMs {@link answerWithinMs}, unless an answer may take longer to make.
  * @param options.keys Throws {@link ConfigError} while the function is not configured: then every request gets 503.
  * @param options.renewedKeys Keys read anew because a request did not match; `undefined` when that is not to be asked yet.
  * @param options.receive Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again.
@@ -50,12 +51,14 @@ export async function answerHttp(
   event: unknown,
   options: {
     clock: Clock;
+    path?: string;
+    withinMs?: number;
     keys: () => KeyRing | Promise<KeyRing>;
     renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined;
     receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
   },
 ): Promise<HttpResponse> {
-  const { clock } = options;
+  const { clock, path: ownPath = "/webhook", withinMs = answerWithinMs } = options;
   const startMs = clock.nowMs();
   const elapsedMs = () => clock.nowMs() - startMs;
   let request: HttpRequest | undefined;
@@ -69,7 +72,7 @@ export async function answerHttp(
     const keys = options.keys();
     // Told by the await below; a request that never gets there must not leave it dropped.
     if (keys instanceof Promise) keys.catch(() => {});
-    if (!paths.has(path)) answer = { status: 404, body: { error: "not found" } };
+    if (path !== "/" && path !== ownPath) answer = { status: 404, body: { error: "not found" } };
     else if (method !== "POST")
       answer = { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
     else {
@@ -79,8 +82,8 @@ export async function answerHttp(
       const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
       answer = await within(
         clock,
-        answerWithinMs - elapsedMs(),
-        () => new DeadlineError(`Cannot store the event: ${answerWithinMs} ms have passed. Check the queue`),
+        withinMs - elapsedMs(),
+        () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`),
         async (signal) => {
           const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys: options.renewedKeys });
           isAuthentic = true;

@@ -3,8 +3,8 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { SQSRecord } from "aws-lambda";
 import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
-import { classify } from "../feishu/classify.ts";
-import type { EventEnvelope, UnreadableEnvelope } from "../feishu/envelope.ts";
+import { classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
+import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
 
 /** Version of the queue message. A reader takes this one; a newer one is failed, so that a rollback loses nothing. */
 export const messageVersion = 1;
@@ -19,13 +19,18 @@ export const deadReasonAttribute = "deadReason";
 
 /**
  * An event as an SQS body: version, transport, request id, and the platform's own text. Everything
- * else is read from that text again, so a message cannot claim to be what it does not hold.
+ * else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
+ * callback's text, and the payload.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
-export function toBody(envelope: EventEnvelope | UnreadableEnvelope): string {
+export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
   const { kind, transport, requestId } = envelope;
   const common = { v: messageVersion, kind, transport, requestId: requestId?.slice(0, 128) ?? null };
   if (kind === "event") return pack(common, envelope.text);
+  if (kind === "job") {
+    const { type, payload, text } = envelope;
+    return pack({ ...common, type, payload }, text);
+  }
   const text = utf8(envelope.rawBody);
   const quarantined = { ...common, reason: envelope.reason };
   // What is not UTF-8 goes as base64; `encoding` says so.
@@ -67,10 +72,10 @@ function unsafeUnits(json: string): number {
   return count;
 }
 
-export type DecodedRecord = EventEnvelope | { readonly kind: "undecodable"; readonly reason: string };
+export type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "undecodable"; readonly reason: string };
 
 /**
- * Reads an SQS record back into the event it carries. A body that is none of ours is `undecodable`:
+ * Reads an SQS record back into the event, or the job, that it carries. A body that is none of ours is `undecodable`:
  * retrying will not help, so the caller quarantines it.
  * @throws {UnknownVersionError} Of any version but ours, so perhaps of a newer release: to be failed, never acknowledged.
  */
@@ -84,19 +89,27 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     );
   }
   const text = textOf(message);
-  if (version === undefined || message.get("kind") !== "event" || text === undefined) {
+  const kind = message.get("kind");
+  if (version === undefined || (kind !== "event" && kind !== "job") || text === undefined) {
     return { kind: "undecodable", reason: "shape" };
+  }
+  const requestId = message.get("requestId");
+  const carried = {
+    requestId: typeof requestId === "string" ? requestId : null,
+    transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
+  } as const;
+  if (kind === "job") {
+    const enveloped = classify(text);
+    const isOld = enveloped.kind === "unreadable" && message.get("type") === oldCardType;
+    const callback = isOld ? classifyOldCard(text, {}) : enveloped;
+    if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
+    const { token: _, ...notice } = callback;
+    return { ...notice, ...carried, kind, id: jobId(notice.id), payload: message.get("payload") };
   }
   const classified = classify(text);
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
-  const { token: _, kind, ...notice } = classified;
-  const requestId = message.get("requestId");
-  return {
-    kind,
-    ...notice,
-    requestId: typeof requestId === "string" ? requestId : null,
-    transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
-  };
+  const { token: _, kind: __, ...notice } = classified;
+  return { kind, ...notice, ...carried };
 }
 
 function textOf(message: ReadonlyMap<string, unknown>): string | undefined {

@@ -9,7 +9,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import { UnknownVersionError } from "../errors.ts";
-import type { EventEnvelope } from "../feishu/envelope.ts";
+import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { clean, describeError } from "../log.ts";
 import type { ReceiverPorts } from "../receiver.ts";
 import { publish } from "../trace.ts";
@@ -83,13 +83,31 @@ export function receiverQueues(
   };
 }
 
+/** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
+const deferSeconds = 3;
+
+/** Stores what a callback put off; resolves when SQS has confirmed it. */
+export function deferTo(client: Client, eventsQueueUrl: string) {
+  return async (job: JobEnvelope, signal: AbortSignal): Promise<void> => {
+    await client.send(
+      new SendMessageCommand({
+        QueueUrl: eventsQueueUrl,
+        MessageBody: toBody(job),
+        DelaySeconds: deferSeconds,
+        ...(job.tenant === null ? undefined : { MessageGroupId: toGroupId(job.tenant) }),
+      }),
+      { abortSignal: signal },
+    );
+  };
+}
+
 export interface SettleOptions {
   readonly client: Client;
   readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
   /** The app whose events this worker handles; a message that names another is quarantined. */
   readonly appId: string;
   readonly random: () => number;
-  readonly consume: (envelope: EventEnvelope, delivery: Delivery) => Promise<Verdict>;
+  readonly consume: (envelope: EventEnvelope | JobEnvelope, delivery: Delivery) => Promise<Verdict>;
 }
 
 /**
@@ -119,7 +137,7 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
 /** Total: whatever fails, the record comes back. */
 async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<Verdict> {
   const attempt = attemptOf(record);
-  let envelope: EventEnvelope | undefined;
+  let envelope: EventEnvelope | JobEnvelope | undefined;
   try {
     const decoded = fromRecord(record);
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
@@ -146,7 +164,7 @@ async function quarantine(
   record: SQSRecord,
   reason: string,
   { client, urls }: SettleOptions,
-  { id, type, app }: Partial<EventEnvelope> = {},
+  { id, type, app }: Partial<EventEnvelope | JobEnvelope> = {},
 ): Promise<Verdict> {
   await client.send(
     new SendMessageCommand({

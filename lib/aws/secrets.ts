@@ -1,6 +1,6 @@
 import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import type { Clock } from "../clock.ts";
-import { type AppSecrets, parseSecrets } from "../config.ts";
+import { type AppSecrets, noAppSecret, parseSecrets } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { publish } from "../trace.ts";
@@ -64,15 +64,17 @@ export interface StoredKeys {
   current(): Promise<KeyRing>;
   /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
   renewed(): Promise<KeyRing | undefined>;
+  /** The app's secret, as cached. @throws {ConfigError} None is stored. */
+  appSecret(): Promise<string>;
 }
 
 /** An app's keys from SSM, cached; however many requests wait, the store is asked once at a time. */
 export function storedKeys(
   client: Pick<SSMClient, "send">,
-  { parameter, appId }: { parameter: string; appId?: string | undefined },
+  { parameter, appId, oldCards }: { parameter: string; appId?: string | undefined; oldCards?: boolean },
   clock: Clock,
 ): StoredKeys {
-  let cached: { readonly ring: KeyRing; readonly readAtMs: number } | undefined;
+  let cached: { readonly ring: KeyRing; readonly appSecret: string | undefined; readonly readAtMs: number } | undefined;
   let reading: Promise<KeyRing> | undefined;
   let askedAtMs = Number.NEGATIVE_INFINITY;
   let lastFailure: unknown;
@@ -89,8 +91,8 @@ export function storedKeys(
           );
         }
         for (const message of secrets.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
-        const ring = new Map([[defaultApp, appKeys(secrets)]]);
-        cached = { ring, readAtMs: startMs };
+        const ring = new Map([[defaultApp, appKeys({ ...secrets, oldCards })]]);
+        cached = { ring, appSecret: secrets.appSecret, readAtMs: startMs };
         lastFailure = undefined;
         return ring;
       })
@@ -109,10 +111,14 @@ export function storedKeys(
     return reading;
   };
 
+  const current = async () =>
+    cached !== undefined && clock.nowMs() - cached.readAtMs < cacheMs ? cached.ring : read();
   return {
-    async current() {
-      if (cached !== undefined && clock.nowMs() - cached.readAtMs < cacheMs) return cached.ring;
-      return read();
+    current,
+    async appSecret() {
+      await current();
+      if (cached?.appSecret === undefined) throw new ConfigError(noAppSecret);
+      return cached.appSecret;
     },
     async renewed() {
       if (reading !== undefined) return reading;

@@ -28,11 +28,14 @@ export type Classified =
 
 export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema";
 
+/** The console's name for the old card callback, which has no envelope and so names no type itself. */
+export const oldCardType = "card.action.trigger_v1";
 /** Types that ask a question and wait for the answer: https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/event-subscription-guide/callback-subscription/callback-overview */
 export const callbackTypes: ReadonlySet<string> = new Set([
   "card.action.trigger",
   "url.preview.get",
   "profile.view.get",
+  oldCardType,
 ]);
 
 /**
@@ -100,6 +103,31 @@ export function classify(text: string): Classified {
     header: token === undefined ? header : { ...header, token: "" },
     event,
     text: fill(text, tokens, ""),
+  };
+}
+
+/**
+ * What the body of an old card callback says. Its `token` is the card-update credential, unlike from click to
+ * click, and serves as identity; the Verification Token is not in it.
+ */
+export function classifyOldCard(text: string, header: JsonObject): Exclude<Classified, { kind: "challenge" }> {
+  const { depth } = inspect(text);
+  if (depth > maxDepth) return { kind: "unreadable", token: undefined, reason: "depth" };
+  const event = parseObject(text);
+  if (event === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
+  if (asObject(event["action"]) === undefined) return { kind: "unreadable", token: undefined, reason: "schema" };
+  return {
+    kind: "callback",
+    token: undefined,
+    schema: "1.0",
+    id: orNull(event["token"]) ?? fingerprint(text, [oldCardType]),
+    type: oldCardType,
+    app: null,
+    tenant: orNull(event["tenant_key"]),
+    createdAtMs: null,
+    header,
+    event,
+    text,
   };
 }
 

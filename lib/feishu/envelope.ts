@@ -1,10 +1,18 @@
 import type { KeyObject } from "node:crypto";
 import { UnauthenticatedError } from "../errors.ts";
 import { decrypt, encrypt, utf8 } from "./cipher.ts";
-import { type Classified, classify, type Notice, parseObject, type UnreadableReason } from "./classify.ts";
+import {
+  type Classified,
+  classify,
+  classifyOldCard,
+  type JsonObject,
+  type Notice,
+  parseObject,
+  type UnreadableReason,
+} from "./classify.ts";
 import { fill, inspect } from "./json.ts";
 import { type AppKeys, current, type EncryptKey, isToken, type KeyRing } from "./keys.ts";
-import { matches, sign } from "./signature.ts";
+import { matches, sign, signOldCard } from "./signature.ts";
 
 /** What the wire gave. Header names are lower-case; `rawBody` is exactly as received: a re-encoded body cannot be verified. */
 export interface SealedRequest {
@@ -27,6 +35,14 @@ export type UnreadableEnvelope = {
   readonly reason: UnreadableReason;
   readonly rawBody: Uint8Array;
 } & Carried;
+
+/** What a callback's handler put off: the callback, and the payload that it gave along. Its id is one of its own. */
+export type JobEnvelope = { readonly kind: "job"; readonly payload: unknown } & Notice & Carried;
+
+/** A callback defers at most once, so that its own identity makes the job's. */
+export function jobId(callbackId: string): string {
+  return `${callbackId}#deferred`;
+}
 
 /** What Feishu said, whichever schema (1.0, 2.0) and transport it came by. */
 export type Envelope =
@@ -60,12 +76,17 @@ export function open(request: SealedRequest, options: { keys: KeyRing; nowMs: nu
   const app = options.keys.get(request.app);
   if (app === undefined) throw refused("app", "no keys are configured for this route");
 
-  const encryptKeys = current(app.encryptKeys, nowMs);
-  if (app.encryptKeys.length === 0) return openPlain(request, app, nowMs);
-
   const timestamp = request.headers.get("x-lark-request-timestamp");
   const nonce = request.headers.get("x-lark-request-nonce");
   const signature = request.headers.get("x-lark-signature");
+  // Told by the signature, never by the body: whatever a body holds, one of the two digests covers it.
+  if (app.oldCards === true && signature?.length === oldSignatureLength) {
+    return openOldCard(request, { timestamp, nonce, signature }, app, nowMs);
+  }
+
+  const encryptKeys = current(app.encryptKeys, nowMs);
+  if (app.encryptKeys.length === 0) return openPlain(request, app, nowMs);
+
   // Any of the three missing, or empty, is "unsigned": `undefined` must never enter a digest.
   if (!timestamp || !nonce || !signature) return openUnsigned(request, app, encryptKeys, nowMs);
 
@@ -136,14 +157,63 @@ function ciphertextIn(rawBody: Uint8Array): string | undefined {
 
 const usualHead = '{"encrypt":"';
 const usualTail = '"}';
+/** Hex digits of SHA-1. */
+const oldSignatureLength = 40;
+
+/** The old card callback: never encrypted, without an envelope, and signed with the Verification Token. */
+function openOldCard(
+  request: SealedRequest,
+  proof: { timestamp: string | undefined; nonce: string | undefined; signature: string },
+  app: AppKeys,
+  nowMs: number,
+): Envelope {
+  const { timestamp, nonce, signature } = proof;
+  if (!timestamp || !nonce) throw refused("unsigned", "a signature header of the card callback is missing");
+  const signedAtMs = parseTimestamp(timestamp);
+  const { rawBody } = request;
+  let isOurs = false;
+  for (const { value } of current(app.verificationTokens, nowMs)) {
+    isOurs = matches(signature, signOldCard({ timestamp, nonce, verificationToken: value, rawBody })) || isOurs;
+  }
+  if (!isOurs) {
+    throw refused("signature", "the card callback's signature does not match. Check VERIFICATION_TOKEN");
+  }
+  if (signedAtMs < nowMs - bounds.callbackAgeMs || signedAtMs > nowMs + bounds.futureMs) {
+    throw refused("timestamp", "the callback was signed more than 5 minutes ago, or in the future. Check the clock");
+  }
+  const unreadable = (reason: UnreadableReason): Envelope => ({
+    kind: "unreadable",
+    reason,
+    rawBody,
+    ...carried(request),
+  });
+  const text = utf8(rawBody);
+  if (text === undefined) return unreadable("utf8");
+  const refreshToken = request.headers.get("x-refresh-token");
+  const header: JsonObject = refreshToken === undefined ? {} : { refresh_token: refreshToken };
+  const card = classifyOldCard(text, header);
+  if (card.kind !== "unreadable") return toEnvelope(card, request, app);
+  const challenge = ownChallenge(text, app, nowMs);
+  return challenge === undefined ? unreadable(card.reason) : toEnvelope(challenge, request, app);
+}
+
+/** A challenge in plain text that carries our token: what the old card callback's page of the console sends. */
+function ownChallenge(text: string, app: AppKeys, nowMs: number) {
+  const message = classify(text);
+  const isOurs = isToken(message.token ?? "", current(app.verificationTokens, nowMs));
+  return isOurs && message.kind === "challenge" ? message : undefined;
+}
 
 /** No signature: it may go on only to be a challenge, encrypted with our key and carrying our token. */
 function openUnsigned(request: SealedRequest, app: AppKeys, keys: readonly EncryptKey[], nowMs: number): Envelope {
   if (request.rawBody.length > bounds.unsignedBytes) {
     throw refused("too-large-unsigned", `an unsigned body may hold ${bounds.unsignedBytes} bytes`);
   }
-  const ciphertext = parseObject(utf8(request.rawBody) ?? "")?.["encrypt"];
+  const outer = utf8(request.rawBody) ?? "";
+  const ciphertext = parseObject(outer)?.["encrypt"];
   if (typeof ciphertext !== "string") {
+    const challenge = app.oldCards === true ? ownChallenge(outer, app, nowMs) : undefined;
+    if (challenge !== undefined) return toEnvelope(challenge, request, app);
     throw refused("unsigned", "the signature headers are missing, and the body is no encrypted challenge");
   }
   // One answer and the same steps for bad padding, bad JSON and a bad token, so that this is no padding oracle.
@@ -245,6 +315,8 @@ export function seal(envelope: Envelope, options: SealOptions): SealedRequest {
       rawBody: sealText(text, app?.encryptKeys[0]?.aes, options.iv),
     };
   }
+  if (envelope.kind === "callback" && envelope.schema === "1.0")
+    return signedOldCard(envelope.text, token, headers, options);
   const text = fill(envelope.text, inspect(envelope.text).tokens, token);
   return signed(sealText(text, app?.encryptKeys[0]?.aes, options.iv), headers, options);
 }
@@ -267,4 +339,25 @@ function signed(rawBody: Uint8Array, headers: [string, string][], options: SealO
           ["x-lark-signature", sign({ timestamp, nonce, encryptKey: encryptKey.value, rawBody })],
         ];
   return { app: options.app, headers: new Map([...headers, ...proof]), rawBody };
+}
+
+function signedOldCard(
+  text: string,
+  verificationToken: string,
+  headers: [string, string][],
+  { app, nowMs, nonce }: SealOptions,
+): SealedRequest {
+  const rawBody = Buffer.from(text, "utf8");
+  const timestamp = String(Math.floor(nowMs / 1000));
+  const signature = signOldCard({ timestamp, nonce, verificationToken, rawBody });
+  return {
+    app,
+    headers: new Map([
+      ...headers,
+      ["x-lark-request-timestamp", timestamp],
+      ["x-lark-request-nonce", nonce],
+      ["x-lark-signature", signature],
+    ]),
+    rawBody,
+  };
 }

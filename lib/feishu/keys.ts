@@ -20,6 +20,8 @@ export interface AppKeys {
   readonly appId: string;
   readonly encryptKeys: readonly EncryptKey[];
   readonly verificationTokens: readonly VerificationToken[];
+  /** Whether the old card callback is taken: signed with SHA-1, in plain text. Absent: it is refused. */
+  readonly oldCards?: boolean | undefined;
 }
 
 /** Keys by the name of the app's route. A Map, since the name comes from outside; never "try all apps' keys". */
@@ -32,9 +34,11 @@ export function appKeys(input: {
   appId: string;
   encryptKeys: readonly Secret[];
   verificationTokens: readonly Secret[];
+  oldCards?: boolean | undefined;
 }): AppKeys {
   return {
     appId: input.appId,
+    oldCards: input.oldCards,
     encryptKeys: input.encryptKeys.map((secret) => ({ ...secret, aes: aesKey(secret.value) })),
     verificationTokens: input.verificationTokens.map((secret) => ({ ...secret, digest: sha256(secret.value) })),
   };

@@ -16,13 +16,30 @@ export function sign(input: { timestamp: string; nonce: string; encryptKey: stri
 }
 
 /**
+ * The signature of the old card callback: SHA-1, with the Verification Token in the Encrypt Key's place.
+ * https://open.feishu.cn/document/ukTMukTMukTM/uYzM3QjL2MzN04iNzcDN/configuring-card-callbacks/card-callback-structure
+ */
+export function signOldCard(input: {
+  timestamp: string;
+  nonce: string;
+  verificationToken: string;
+  rawBody: Uint8Array;
+}): string {
+  const { timestamp, nonce, verificationToken, rawBody } = input;
+  return createHash("sha1")
+    .update(timestamp + nonce + verificationToken)
+    .update(rawBody)
+    .digest("hex");
+}
+
+/**
  * Whether a signature header is `expected`, in constant time. Total: any text of any length is
  * answered. Upper-case hex is taken as well; the platform sends lower case.
  *
- * @param expected 64 lower-case hex digits from {@link sign}.
+ * @param expected Lower-case hex digits from {@link sign} (64) or {@link signOldCard} (40).
  */
 export function matches(signature: string, expected: string): boolean {
-  // The pattern fixes the length in bytes too: timingSafeEqual throws on unequal lengths.
-  if (!/^[0-9a-fA-F]{64}$/.test(signature)) return false;
+  // Only ASCII of the same length: timingSafeEqual throws on unequal lengths.
+  if (signature.length !== expected.length || !/^[0-9a-fA-F]+$/.test(signature)) return false;
   return timingSafeEqual(Buffer.from(signature.toLowerCase(), "latin1"), Buffer.from(expected, "latin1"));
 }

@@ -11,6 +11,7 @@ import {
   eventBody,
   eventText,
   handlerList,
+  noCallbacks,
   plantedBody,
   record,
   type TestHandlers,
@@ -384,6 +385,7 @@ export const workerRows: readonly Row[] = [
                 envelope,
                 { attempt: 1, redriven: false, bury: () => Promise.reject(new Error("not dead")) },
                 {
+                  ...noCallbacks,
                   dispatch: handlerList({
                     "test.event": () => {
                       resolve(true);

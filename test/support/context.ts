@@ -47,6 +47,7 @@ export function contextFor<T extends EventType>(
     signal: new AbortController().signal,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
+    sign: async (text) => `signed:${text}`,
   };
   return { event: message.event as EventOf<T>, context, logged };
 }

@@ -84,3 +84,9 @@ export function handlerList(handlers: TestHandlers): Dispatch {
   });
   return dispatcher(Object.fromEntries(list) as unknown as EventList);
 }
+
+/** Ports of a worker that no callback defers to. */
+export const noCallbacks = {
+  dispatchJob: () => Promise.reject(new Error("no job was expected")),
+  services: { sign: () => Promise.reject(new Error("nothing was expected to be signed")) },
+};

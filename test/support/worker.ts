@@ -17,7 +17,7 @@ import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempote
 import { subscribe } from "../../lib/trace.ts";
 import { consume } from "../../lib/worker.ts";
 import { testClock } from "./clock.ts";
-import { appId, handlerList, type TestHandlers } from "./events.ts";
+import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
 import { aim, startFaults } from "./faults.ts";
 import { seeded } from "./random.ts";
 import { startServices } from "./services.ts";
@@ -124,6 +124,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
           random: random.next,
           consume: (envelope, delivery) =>
             consume(envelope, delivery, {
+              ...noCallbacks,
               ...{ dispatch, random: random.next, maxAttempts, remainingMs },
               ledger: memory
                 ? ledger

@@ -31,7 +31,8 @@ function worker(ledger: Ledger) {
       { ...base, id: randomUUID() },
       { attempt: 1, redriven: false, bury: async () => {} },
       {
-        ...{ dispatch, ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },
+        ...{ dispatch, dispatchJob: dispatch, services: { sign: async () => "" } },
+        ...{ ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },
         remainingMs: () => 60_000,
       },
     );

@@ -1,0 +1,86 @@
+import { randomUUID } from "node:crypto";
+import { dynamoAnswers } from "../lib/aws/answers.ts";
+import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
+import { type KeySource, secretSource } from "../lib/aws/keys.ts";
+import { dynamoClient } from "../lib/aws/ledger.ts";
+import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
+import { answerCallback } from "../lib/callback.ts";
+import { appSigner } from "../lib/card-value.ts";
+import { systemClock } from "../lib/clock.ts";
+import { callbackConfig } from "../lib/config.ts";
+import { callbackDispatcher } from "../lib/dispatcher.ts";
+import { ConfigError } from "../lib/errors.ts";
+import { startLogging } from "../lib/log.ts";
+import { type ReceiverPorts, receive } from "../lib/receiver.ts";
+import { reportLeak } from "../lib/run.ts";
+import { publish } from "../lib/trace.ts";
+import { callbacks } from "./callbacks.gen.ts";
+
+// HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.
+
+startLogging(process.env);
+// The runtime would end the process for a promise that some handler dropped, and with it the next user's answer.
+process.removeAllListeners("unhandledRejection").on("unhandledRejection", reportLeak);
+
+const start = await prepare();
+
+/** What the answer may take behind the handler's deadline. */
+const graceMs = 200;
+
+export async function handler(event: unknown, _context?: unknown): Promise<HttpResponse> {
+  return answerHttp(event, {
+    clock: systemClock,
+    path: "/callback",
+    ...("error" in start ? {} : { withinMs: start.deadlineMs + graceMs }),
+    keys: () => prepared().current(),
+    renewedKeys: "error" in start ? undefined : start.renewed,
+    receive: (envelope, context) => receive(envelope, prepared().ports, context),
+  });
+}
+
+interface Prepared extends KeySource {
+  readonly ports: ReceiverPorts;
+  readonly deadlineMs: number;
+}
+
+function prepared(): Prepared {
+  if ("error" in start) throw start.error;
+  return start;
+}
+
+async function prepare(): Promise<Prepared | { readonly error: unknown }> {
+  try {
+    const config = callbackConfig(process.env);
+    for (const message of config.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
+    const secrets = secretSource(config);
+    const client = sqsClient();
+    const { deadlineMs, eventsQueueUrl } = config;
+    const ports = {
+      dispatch: callbackDispatcher(callbacks),
+      answers: dynamoAnswers(dynamoClient(), config.ledgerTable),
+      defer: deferTo(client, eventsQueueUrl),
+      signer: appSigner(secrets.appSecret),
+      clock: systemClock,
+      newOwner: randomUUID,
+      deadlineMs,
+    };
+    const [keys] = await Promise.all([
+      secrets.keys(),
+      rehearse(client, eventsQueueUrl),
+      // Its file loads with a whole CPU now, and a fraction of one when somebody clicks. A failure is told then.
+      ...Object.values(callbacks).map((load) => load().catch(() => {})),
+    ]);
+    return {
+      ...keys,
+      deadlineMs,
+      ports: {
+        ...receiverQueues(client, config),
+        callback: (envelope, context) => answerCallback(envelope, ports, context),
+      },
+    };
+  } catch (error) {
+    const message = error instanceof ConfigError ? error.message : undefined;
+    publish({ stage: "misconfigured", level: "error", facts: { message }, error });
+    return { error };
+  }
+}

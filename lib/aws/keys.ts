@@ -1,0 +1,42 @@
+import { systemClock } from "../clock.ts";
+import { noAppSecret, type StoredSecrets } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import type { KeyRing } from "../feishu/keys.ts";
+import type { StoredKeys } from "./secrets.ts";
+
+/** What requests are opened with. */
+export interface KeySource {
+  readonly current: () => KeyRing | Promise<KeyRing>;
+  /** Keys read anew because a request did not match; `undefined` where they cannot change. */
+  readonly renewed: (() => Promise<KeyRing | undefined>) | undefined;
+}
+
+/**
+ * An app's secrets, from the environment or from the store: one cache, whoever asks. The store's client is
+ * loaded when it is first needed.
+ */
+export function secretSource(config: { keys?: KeyRing; appSecret?: string | undefined; stored?: StoredSecrets }) {
+  const { keys = new Map(), appSecret, stored } = config;
+  let opened: Promise<StoredKeys> | undefined;
+  const open = (where: StoredSecrets) => {
+    opened ??= import("./secrets.ts").then(({ ssmClient, storedKeys }) => storedKeys(ssmClient(), where, systemClock));
+    return opened;
+  };
+  return {
+    /** The keys; stored ones are asked for at once, so that the first request finds the answer under way. */
+    async keys(): Promise<KeySource> {
+      if (stored === undefined) return { current: () => keys, renewed: undefined };
+      const store = await open(stored);
+      // Heard by the request that needs it; a failure is not this function's to report twice.
+      store.current().catch(() => {});
+      return store;
+    },
+
+    /** @throws {ConfigError} There is none. */
+    async appSecret(): Promise<string> {
+      if (stored !== undefined) return (await open(stored)).appSecret();
+      if (appSecret === undefined) throw new ConfigError(noAppSecret);
+      return appSecret;
+    },
+  };
+}

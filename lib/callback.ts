@@ -1,0 +1,261 @@
+import { readValue, type Signer } from "./card-value.ts";
+import { type Clock, within } from "./clock.ts";
+import type { DispatchCallback, LoadedCallback } from "./dispatcher.ts";
+import { HandlerTimeoutError, InvalidAnswerError, isError } from "./errors.ts";
+import { checkAnswer } from "./feishu/answers.ts";
+import { type JsonObject, oldCardType } from "./feishu/classify.ts";
+import { type CallbackEnvelope, type JobEnvelope, jobId } from "./feishu/envelope.ts";
+import type { CallbackContext } from "./handler.ts";
+import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
+import type { Answer } from "./receiver.ts";
+import { contextOf, runWithin } from "./run.ts";
+import { publish, type TraceEntry } from "./trace.ts";
+
+export interface CallbackPorts {
+  readonly dispatch: DispatchCallback;
+  readonly answers: AnswerStore;
+  /** Stores a job; resolves once it is durable. */
+  readonly defer: (job: JobEnvelope, signal: AbortSignal) => Promise<void>;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  /** A token unlike any other. */
+  readonly newOwner: () => string;
+  /** Milliseconds from the request's beginning until a fallback goes out instead of the handler's answer. */
+  readonly deadlineMs: number;
+}
+
+/** What the last write may take behind the deadline. */
+export const recordWithinMs = 150;
+/** A store that has not answered by then counts as down: the handler needs the rest of the time. */
+const claimWithinMs = 900;
+/** A handler is not started with less. */
+const leastHandlerMs = 50;
+const firstLookMs = 50;
+
+/**
+ * Callback → Answer, once per callback: claims, runs the handler against the deadline, checks what it returned
+ * and remembers it. Never rejects, and always answers 200: whatever else is answered is, to the user who
+ * clicked, an error of the client's, and the platform does not ask again.
+ */
+export async function answerCallback(
+  envelope: CallbackEnvelope,
+  ports: CallbackPorts,
+  { elapsedMs }: { elapsedMs: () => number },
+): Promise<Answer> {
+  const { id, type, app, requestId } = envelope;
+  const { clock, answers } = ports;
+  const tell = (entry: Pick<TraceEntry, "stage" | "level" | "facts" | "error">) =>
+    publish({ id, type, app, ms: elapsedMs(), requestId, ...entry });
+  const leftMs = () => ports.deadlineMs - elapsedMs();
+  const owner = ports.newOwner();
+  /** Set once the key is ours: what is answered from then on is remembered. */
+  let key: string | undefined;
+
+  const missing = missingMember(envelope);
+  if (missing !== undefined) {
+    tell({ stage: "failed", level: "error", facts: { reason: "incomplete", field: missing } });
+    return { status: 200, body: fallback(type, "failed") };
+  }
+  const found = ports.dispatch(type);
+  if (found === undefined) {
+    tell({ stage: "unhandled", level: "warn" });
+    return { status: 200, body: fallback(type, "unhandled") };
+  }
+
+  let answer: JsonObject;
+  try {
+    answer = await runWithin(
+      envelope,
+      {
+        clock,
+        ms: leftMs(),
+        expired: () =>
+          new HandlerTimeoutError(`Cannot answer ${type} with its handler: ${ports.deadlineMs} ms are over`),
+      },
+      async (signal) => {
+        const handler = await found;
+        const card = await readCard(envelope, handler, ports.signer);
+        const before = await take(handler, signal);
+        if (before !== undefined) return before;
+        if (leftMs() < leastHandlerMs)
+          throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
+        signal.throwIfAborted();
+        tell({ stage: "started", level: "info" });
+        const deferral = deferrals(handler, signal);
+        const context: CallbackContext = {
+          ...contextOf(envelope, { attempt: 1, signal, services: { sign: ports.signer.sign } }),
+          isSigned: card.isSigned,
+          defer: deferral.defer,
+        };
+        const returned = await handler.handle(card.event, context);
+        signal.throwIfAborted();
+        // Also what the handler did not wait for: it is stored before the answer is out, or there is none.
+        await deferral.settled();
+        signal.throwIfAborted();
+        const checked = checkAnswer(type, returned);
+        if ("fault" in checked) {
+          const { field, found } = checked.fault;
+          throw new InvalidAnswerError(`Cannot answer ${type}: ${field} ${found}`, { field });
+        }
+        tell({ stage: "handled", level: "info" });
+        return checked.answer;
+      },
+    );
+  } catch (error) {
+    const isLate = leftMs() <= 0 || isError(error, HandlerTimeoutError);
+    const facts = isError(error, InvalidAnswerError) ? { field: error.field, message: error.message } : reasonOf(error);
+    tell({ stage: isLate ? "late" : "failed", level: "error", facts, error });
+    answer = fallback(type, isLate ? "late" : "failed");
+  }
+  await remember(answer);
+  return { status: 200, body: answer };
+
+  /** Claims the callback; if it came before, what was answered then, waiting for it while there is time. */
+  async function take(handler: LoadedCallback, signal: AbortSignal): Promise<JsonObject | undefined> {
+    if (handler.once === "never") return undefined;
+    const wanted = idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
+    let lookAgainMs = firstLookMs;
+    for (;;) {
+      let taken: Awaited<ReturnType<AnswerStore["claim"]>>;
+      try {
+        taken = await within(
+          clock,
+          Math.min(claimWithinMs, leftMs()),
+          () => new StoreFailure(),
+          (stop) => answers.claim({ key: wanted, owner, nowMs: clock.nowMs() }, AbortSignal.any([stop, signal])),
+        );
+      } catch (error) {
+        signal.throwIfAborted();
+        if (handler.once === "always") throw new StoreFailure({ cause: error });
+        tell({ stage: "failed", level: "warn", facts: { reason: "store" }, error });
+        return undefined;
+      }
+      if (taken.state === "claimed") {
+        key = wanted;
+        return undefined;
+      }
+      if (taken.state === "answered") {
+        tell({ stage: "duplicate", level: "info" });
+        return JSON.parse(taken.answer) as JsonObject;
+      }
+      // The other run answers, or runs into the same deadline.
+      await pause(clock, lookAgainMs, signal);
+      lookAgainMs *= 2;
+    }
+  }
+
+  async function remember(body: JsonObject): Promise<void> {
+    if (key === undefined) return;
+    const request = { key, owner, nowMs: clock.nowMs(), answer: JSON.stringify(body) };
+    try {
+      const graceMs = Math.min(claimWithinMs, leftMs() + recordWithinMs);
+      await within(
+        clock,
+        graceMs,
+        () => new StoreFailure(),
+        (signal) => answers.record(request, signal),
+      );
+    } catch (error) {
+      // The user gets the answer all the same; a second push of this callback waits for it in vain.
+      tell({ stage: "failed", level: "error", facts: { reason: "store" }, error });
+    }
+  }
+
+  function deferrals(handler: LoadedCallback, signal: AbortSignal) {
+    let sending: Promise<void> | undefined;
+    return {
+      settled: () => sending,
+      defer(payload: unknown): Promise<void> {
+        const mistake = signal.aborted
+          ? "the answer is out already"
+          : sending !== undefined
+            ? "something was put off already"
+            : handler.deferred === undefined
+              ? `functions/callbacks/${handler.name}.ts has no deferred`
+              : undefined;
+        if (mistake !== undefined) return Promise.reject(new TypeError(`Cannot defer: ${mistake}`));
+        const { kind: _, ...callback } = envelope;
+        const job: JobEnvelope = { ...callback, kind: "job", id: jobId(id), payload };
+        sending = ports.defer(job, signal).then(() => tell({ stage: "deferred", level: "info" }));
+        // Heard by `settled`; a handler that does not wait for it must not leave it dropped.
+        sending.catch(() => {});
+        return sending;
+      },
+    };
+  }
+}
+
+/** A card's action without its credential, or without the person who acted, is none: nothing may be done in nobody's name. */
+function missingMember({ type, event }: CallbackEnvelope): string | undefined {
+  if (type === oldCardType)
+    return isBlank(event["token"]) ? "token" : isBlank(event["open_id"]) ? "open_id" : undefined;
+  if (type !== "card.action.trigger") return undefined;
+  if (isBlank(event["token"])) return "event.token";
+  const { open_id, union_id, user_id } = Object(event["operator"]);
+  return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
+}
+
+function isBlank(value: unknown): boolean {
+  return typeof value !== "string" || value.trim() === "";
+}
+
+/** The event as the handler gets it: a signed value is unpacked. @throws {UntrustedValueError} It is forged, or not signed where it must be. */
+async function readCard(
+  { event, tenant }: CallbackEnvelope,
+  handler: LoadedCallback,
+  signer: Signer,
+): Promise<{ event: JsonObject; isSigned: boolean }> {
+  const action = event["action"];
+  if (typeof action !== "object" || action === null) return { event, isSigned: false };
+  const read = await readValue((action as JsonObject)["value"], { signer, tenant });
+  if (read.state === "signed") return { event: { ...event, action: { ...action, value: read.value } }, isSigned: true };
+  if (read.state === "forged" || handler.signedValues) throw new UntrustedValueError(read.state);
+  return { event, isSigned: false };
+}
+
+class UntrustedValueError extends Error {
+  readonly state: string;
+  constructor(state: string) {
+    super(`Cannot trust the card's value: it is ${state}`);
+    this.state = state;
+  }
+}
+
+class StoreFailure extends Error {
+  constructor(options?: ErrorOptions) {
+    super("Cannot tell whether the callback came before", options);
+  }
+}
+
+function reasonOf(error: unknown): { reason: string } | undefined {
+  if (isError(error, UntrustedValueError)) return { reason: `value-${error.state}` };
+  return isError(error, StoreFailure) ? { reason: "store" } : undefined;
+}
+
+type Failure = "late" | "failed" | "unhandled";
+
+/** What goes out instead of a handler's answer: words for the person who clicked, or, for a preview, none. */
+export function fallback(type: string, failure: Failure): JsonObject {
+  if (type !== "card.action.trigger" && type !== oldCardType) return {};
+  const [en_us, zh_cn] = words[failure];
+  // The client picks its language; the platform does not tell us which.
+  return { toast: { type: "error", content: en_us, i18n: { en_us, zh_cn } } };
+}
+
+const words: Readonly<Record<Failure, readonly [string, string]>> = {
+  late: ["This is taking too long. Please try again later", "处理超时，请稍后重试"],
+  failed: ["Something went wrong. Please try again later", "操作失败，请稍后重试"],
+  unhandled: ["This app does not handle this action yet", "此应用尚未处理该操作"],
+};
+
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const cancel = clock.after(ms, resolve);
+  const stop = () => {
+    cancel();
+    reject(signal.reason);
+  };
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop, { once: true });
+  return promise.finally(() => signal.removeEventListener("abort", stop));
+}

@@ -1,0 +1,137 @@
+import { type JsonObject, parseObject } from "./classify.ts";
+
+/** Larger ones the platform refuses: https://open.feishu.cn/document/ukTMukTMukTM/uMDMxEjLzATMx4yMwETM */
+export const answerLimitBytes = 100 * 1024;
+
+/** What is wrong with an answer, and in which of its members. */
+export interface Fault {
+  readonly field: string;
+  readonly found: string;
+}
+
+const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
+/** Members of a card itself: a card that is not inside `card` is ignored or refused. */
+const cardMembers = ["schema", "config", "header", "body", "elements", "i18n_elements", "card_link"];
+
+/**
+ * Checks what a callback's handler returned by the platform's rules, so that the user who clicked sees a message
+ * instead of the client's error 200672 or 200673. Total.
+ * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication
+ *
+ * @returns The answer as it goes out (nothing returned is `{}`), or the first fault.
+ */
+export function checkAnswer(type: string, returned: unknown): { answer: JsonObject } | { fault: Fault } {
+  if (returned === undefined || returned === null) return { answer: {} };
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(returned);
+  } catch {
+    return { fault: { field: "answer", found: "cannot be written as JSON" } };
+  }
+  // Only what JSON keeps of it is judged: that is what the platform sees.
+  const answer = text === undefined ? undefined : parseObject(text);
+  if (answer === undefined) return { fault: { field: "answer", found: "is not an object" } };
+  if (Buffer.byteLength(text ?? "") > answerLimitBytes) {
+    return { fault: { field: "answer", found: `is larger than ${answerLimitBytes} bytes` } };
+  }
+  const fault = rules.get(type)?.(answer);
+  return fault === undefined ? { answer } : { fault };
+}
+
+const rules: ReadonlyMap<string, (answer: JsonObject) => Fault | undefined> = new Map([
+  ["card.action.trigger", (answer: JsonObject) => bareCard(answer) ?? toast(answer) ?? card(answer)],
+  ["url.preview.get", (answer: JsonObject) => bareCard(answer) ?? inline(answer) ?? card(answer)],
+  ["card.action.trigger_v1", (answer: JsonObject) => oldCard(answer) ?? toast(answer)],
+]);
+
+function bareCard(answer: JsonObject): Fault | undefined {
+  const member = cardMembers.find((name) => name in answer);
+  return member === undefined
+    ? undefined
+    : { field: member, found: 'belongs into "card": { "type": "raw", "data": … }' };
+}
+
+function toast({ toast }: JsonObject): Fault | undefined {
+  if (toast === undefined) return undefined;
+  if (!isObject(toast)) return notAn("object", "toast");
+  const { type, content, i18n } = toast;
+  if (type !== undefined && !toastTypes.has(type)) {
+    return { field: "toast.type", found: `is none of ${[...toastTypes].join(", ")}` };
+  }
+  return text(content, "toast.content") ?? texts(i18n, "toast.i18n");
+}
+
+function card({ card }: JsonObject): Fault | undefined {
+  if (card === undefined) return undefined;
+  if (!isObject(card)) return notAn("object", "card");
+  const { type, data } = card;
+  if (type !== "raw" && type !== "template") return { field: "card.type", found: "is neither raw nor template" };
+  if (!isObject(data)) return notAn("object", "card.data");
+  return type === "template" ? template(data, "card.data") : rawCard(data, "card.data");
+}
+
+function template(
+  { template_id, template_version_name, template_variable }: JsonObject,
+  at: string,
+): Fault | undefined {
+  if (typeof template_id !== "string" || template_id === "") {
+    return { field: `${at}.template_id`, found: "is missing" };
+  }
+  if (template_variable !== undefined && !isObject(template_variable)) {
+    return notAn("object", `${at}.template_variable`);
+  }
+  return text(template_version_name, `${at}.template_version_name`);
+}
+
+/** Version 2.0 says so and keeps its elements in `body`; what is said of one version must not stand in the other. */
+function rawCard(data: JsonObject, at: string): Fault | undefined {
+  const { schema, body, elements } = data;
+  if (schema !== undefined && schema !== "2.0" && schema !== "1.0") {
+    return { field: `${at}.schema`, found: "is neither 1.0 nor 2.0" };
+  }
+  if (schema === "2.0") {
+    if (elements !== undefined) return { field: `${at}.elements`, found: "stands in body.elements in version 2.0" };
+    return body === undefined || isObject(body) ? undefined : notAn("object", `${at}.body`);
+  }
+  if (body !== undefined) return { field: `${at}.body`, found: 'needs "schema": "2.0"' };
+  return elements === undefined || Array.isArray(elements) ? undefined : notAn("array", `${at}.elements`);
+}
+
+function inline({ inline }: JsonObject): Fault | undefined {
+  if (inline === undefined) return undefined;
+  if (!isObject(inline)) return notAn("object", "inline");
+  const { title, i18n_title, image_key, url } = inline;
+  return (
+    text(title, "inline.title") ??
+    texts(i18n_title, "inline.i18n_title") ??
+    text(image_key, "inline.image_key") ??
+    texts(url, "inline.url")
+  );
+}
+
+function oldCard(answer: JsonObject): Fault | undefined {
+  const { type, data, schema } = answer;
+  if (type === "template") return isObject(data) ? template(data, "data") : notAn("object", "data");
+  if (schema === "2.0") return { field: "schema", found: "is 2.0, but the old callback shows cards of version 1.0" };
+  return rawCard(answer, "card");
+}
+
+function text(value: unknown, field: string): Fault | undefined {
+  return value === undefined || typeof value === "string" ? undefined : { field, found: "is not a text" };
+}
+
+/** An object of texts. */
+function texts(value: unknown, field: string): Fault | undefined {
+  if (value === undefined) return undefined;
+  if (!isObject(value)) return notAn("object", field);
+  const wrong = Object.entries(value).find(([, member]) => typeof member !== "string");
+  return wrong === undefined ? undefined : { field: `${field}.${wrong[0]}`, found: "is not a text" };
+}
+
+function notAn(kind: string, field: string): Fault {
+  return { field, found: `is not an ${kind}` };
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

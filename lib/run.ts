@@ -1,0 +1,57 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { setImmediate as turn } from "node:timers/promises";
+import { type Clock, within } from "./clock.ts";
+import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
+import type { Context, LogFields, Services } from "./handler.ts";
+import { type Level, publish } from "./trace.ts";
+
+/** What a handler runs for. */
+export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
+
+interface Run {
+  readonly envelope: Handled;
+  leak?: { readonly error: unknown };
+}
+
+/** The run that a piece of code belongs to, so that a promise it dropped can be laid at its door. */
+const runs = new AsyncLocalStorage<Run>();
+
+/** Runs a handler's code for at most `ms` milliseconds. Rejects with what it throws, now or in a promise that it dropped. */
+export async function runWithin<T>(
+  envelope: Handled,
+  { clock, ms, expired }: { clock: Clock; ms: number; expired: () => Error },
+  work: (signal: AbortSignal) => T | Promise<T>,
+): Promise<T> {
+  const run: Run = { envelope };
+  const result = await within(clock, ms, expired, (signal) => runs.run(run, () => work(signal)));
+  // A rejection that nobody heard is told only when the microtasks are through.
+  await turn();
+  if (run.leak !== undefined) throw run.leak.error;
+  return result;
+}
+
+/**
+ * Reports a promise that was rejected with nobody listening. The run it belongs to fails, if it is still
+ * under way; the process, and with it other events, goes on.
+ */
+export function reportLeak(error: unknown): void {
+  const run = runs.getStore();
+  if (run !== undefined) run.leak ??= { error };
+  const { id, type, app } = run?.envelope ?? {};
+  publish({ stage: "leaked", level: "error", id, type, app, error });
+}
+
+/** What a handler knows of what it handles. */
+export function contextOf(
+  envelope: Handled,
+  { attempt, signal, services }: { attempt: number; signal: AbortSignal; services: Services },
+): Context {
+  const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
+  const log = (level: Level) => (message: string, fields?: LogFields) =>
+    publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
+  return {
+    ...services,
+    ...{ id, type, app, tenant, schema, header, createdAtMs, requestId, transport, attempt, signal, raw },
+    log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
+  };
+}
