@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { callbackTypes } from "../feishu/classify.ts";
 import { approvals } from "./samples/approvals.ts";
 import { callbacks } from "./samples/callbacks.ts";
-import { type Facts, mei, tomas } from "./samples/facts.ts";
+import { defaultTenant, type Facts, mei, tomas } from "./samples/facts.ts";
 import { genericEvent } from "./samples/generic.ts";
 import { messages } from "./samples/messages.ts";
 import { people } from "./samples/people.ts";
@@ -36,8 +36,6 @@ export interface SampleOptions {
 
 /** An envelope as the platform would push it; the token is empty, since only `seal` knows it. */
 export type SampleEnvelope = Record<string, unknown> & { event: Record<string, unknown> };
-
-const defaultTenant = "2d94f07b61c8e35a";
 
 /**
  * A whole envelope of any type: its written sample, or a generic one.

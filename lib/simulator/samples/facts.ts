@@ -31,6 +31,7 @@ export const bot = {
   user_id: "",
 } satisfies UserId;
 
+export const defaultTenant = "2d94f07b61c8e35a";
 export const groupChat = "oc_9f27c4e81b6d40a5b3e8d0721c5f9a64";
 export const groupNames = { zh_cn: "仓库值班", en_us: "Warehouse shifts", ja_jp: "倉庫シフト" };
 export const department = "od-5e0a7d93c1f84b26ad7e3c90b8f12645";
