@@ -1,0 +1,97 @@
+/** What the platform answers: `code` 0 and data, or another code and a sentence. */
+export interface Answer {
+  readonly status: number;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Codes with the HTTP status they come with and what they say.
+ * https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN, and the pages of the APIs themselves.
+ * Where no page names the status: 400, as for every message code; 200 for the codes of tokens.
+ */
+const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = new Map([
+  // Tokens.
+  [10003, [200, "invalid parameter"]],
+  [10005, [200, "app id unauthorized"]],
+  [10012, [200, "get app access token fail"]],
+  [10013, [200, "get tenant access token fail"]],
+  [10014, [200, "app unauthorized"]],
+  [10015, [200, "wrong app secret"]],
+  [10016, [200, "app resend fail"]],
+  // The gateway.
+  [10500, [500, "internal server error"]],
+  [99991201, [404, "resource not find"]],
+  [99991301, [405, "request method doesn't match"]],
+  [99991400, [429, "request trigger frequency limit"]],
+  [99991661, [400, "Need a token"]],
+  [99991662, [400, "app not in use"]],
+  [99991663, [400, "Invalid access token for authorization. Please make a request with token attached"]],
+  [99991664, [400, "invalid app token"]],
+  [99991668, [400, "Invalid access token for authorization. Please make a request with token attached."]],
+  [99991671, [400, "Invalid token: must start with t-/u-"]],
+  [9499, [400, "bad request"]],
+  // Messages.
+  [230001, [400, "Your request contains an invalid request parameter"]],
+  [230002, [400, "The bot can not be outside the group"]],
+  [230011, [400, "The message is recalled"]],
+  [230019, [400, "The thread does NOT exist"]],
+  [230025, [400, "The length of the message content reaches its limit"]],
+  [230026, [400, "No permission to recall this message"]],
+  [230027, [400, "Lack of necessary permissions"]],
+  [230031, [400, "Message can only be modified within 14 days after sending"]],
+  [230034, [400, "The receive_id is invalid"]],
+  [230049, [400, "The message is being sent"]],
+  [230054, [400, "This operation is not supported for this message type"]],
+  [230061, [400, "The message type does not support forwarding"]],
+  [230065, [400, "The message to be forwarded has been recalled"]],
+  [230071, [400, "The operator is not the sender of the message"]],
+  [230072, [400, "The message has reached the number of times it can be edited"]],
+  [230099, [400, "Failed to create card content"]],
+  [230110, [400, "Action unavailable as the message has been deleted"]],
+  // Delayed card update.
+  [10002, [400, "invalid card parameter"]],
+  [11311, [400, "invalid card"]],
+  [100000, [400, "card content exceeds the limit"]],
+  [100030, [400, "the parameters are not JSON"]],
+  [200000, [400, "the card is recalled"]],
+  [200310, [400, "the card belongs to another app"]],
+  [200320, [400, "open_ids are invalid"]],
+  [300020, [400, "the token is malformed"]],
+  [300030, [400, "the token has expired"]],
+  [300040, [400, "the token is used up"]],
+  [300090, [400, "open_ids are required for a card that is not shared"]],
+  // Contacts.
+  [40001, [400, "invalid parameter"]],
+  [41012, [400, "user id invalid error"]],
+]);
+
+/** Ends an operation with one of the platform's codes; thrown before anything has changed. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly code: number;
+
+  /** @param ext What exactly is wrong, for whoever reads the answer; never a secret. */
+  constructor(code: number, ext?: string) {
+    super(ext);
+    this.code = code;
+  }
+}
+
+export function success(data: object = {}): Answer {
+  return { status: 200, body: { code: 0, msg: "success", data } };
+}
+
+/** An answer with a code; a code that is not in the list above is an HTTP 400 unless told otherwise. */
+export function refused(
+  code: number,
+  { ext, status, msg, headers }: { ext?: string; status?: number; msg?: string; headers?: Answer["headers"] } = {},
+): Answer {
+  const [knownStatus, knownMsg] = refusals.get(code) ?? [400, "refused"];
+  const sentence = ext === undefined || ext === "" ? (msg ?? knownMsg) : `${msg ?? knownMsg}, ext=${ext}`;
+  return {
+    status: status ?? knownStatus,
+    body: { code, msg: sentence, data: {} },
+    ...(headers === undefined ? {} : { headers }),
+  };
+}

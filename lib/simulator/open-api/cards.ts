@@ -1,0 +1,120 @@
+import { groupChat } from "../samples/facts.ts";
+import { type Answer, Refusal, success } from "./answer.ts";
+import { cardLimitBytes, cardProblem, isShared } from "./content.ts";
+import type { Message, Messages } from "./messages.ts";
+import { type Call, isObject, type Route } from "./route.ts";
+import { isId } from "./world.ts";
+
+/** The credential that a card callback carries, `event.token`. */
+export interface CardToken {
+  /** `c-…` */
+  readonly token: string;
+  /** The card that was clicked. */
+  readonly messageId: string;
+  /** When the callback was made; now, unless said otherwise. */
+  readonly atMs?: number;
+}
+
+interface Credential {
+  readonly messageId: string;
+  readonly atMs: number;
+  isAnswered: boolean;
+  uses: number;
+}
+
+const lifeMs = 30 * 60_000;
+const usesAllowed = 2;
+
+/**
+ * Delayed card update: with the token of a callback, within 30 min of it and twice at most, and never
+ * before the callback was answered. A token that was never registered is taken for one of an answered
+ * callback that was made just now, unless strict: the callback may have been pushed from elsewhere.
+ * https://open.feishu.cn/document/ukTMukTMukTM/uMDO1YjLzgTN24yM4UjN
+ */
+export function createCards(options: {
+  readonly nowMs: () => number;
+  readonly newId: () => string;
+  readonly isStrict: boolean;
+  readonly messages: Messages;
+}) {
+  const { nowMs, newId, isStrict, messages } = options;
+  const credentials = new Map<string, Credential>();
+
+  function register({ token, messageId, atMs = nowMs() }: CardToken): Credential {
+    const credential = { messageId, atMs, isAnswered: false, uses: 0 };
+    credentials.set(token, credential);
+    return credential;
+  }
+
+  function assume(token: string, { caller }: Call): Credential {
+    const { messageId } = messages.add(
+      {
+        messageId: `om_${newId()}`,
+        chatId: groupChat,
+        sender: { kind: "app", id: caller.appId },
+        tenant: caller.tenant,
+        msgType: "interactive",
+        content: JSON.stringify({ schema: "2.0", body: { elements: [] } }),
+      },
+      true,
+    );
+    const credential = register({ token, messageId });
+    credential.isAnswered = true;
+    return credential;
+  }
+
+  function update(call: Call): Answer {
+    const { token, card } = call.body as { token?: unknown; card?: unknown };
+    if (typeof token !== "string" || !/^c-[\w-]{1,200}$/.test(token)) throw new Refusal(300020);
+    const checked = checkCard(card);
+    const known = credentials.get(token);
+    if (known === undefined && isStrict) throw new Refusal(300030);
+    const credential = known ?? assume(token, call);
+    if (call.nowMs - credential.atMs >= lifeMs) throw new Refusal(300030);
+    // No code is published for this one; on the platform the card may also jump back.
+    if (!credential.isAnswered) throw new Refusal(10002, "the callback was not answered yet");
+    if (credential.uses >= usesAllowed) throw new Refusal(300040);
+
+    const message: Message = messages.named(credential.messageId);
+    if (message.isRecalled) throw new Refusal(200000);
+    const isOwn = message.isAssumed || (message.sender.kind === "app" && message.sender.id === call.caller.appId);
+    if (!isOwn) throw new Refusal(200310);
+    credential.uses++;
+    messages.change(message, "updated", { msgType: "interactive", content: checked });
+    return success();
+  }
+
+  const routes: Route[] = [
+    {
+      method: "POST",
+      path: "/open-apis/interactive/v1/card/update",
+      access: "tenant",
+      malformed: 100030,
+      operation: update,
+    },
+  ];
+  return {
+    routes,
+    register: (token: CardToken): void => void register(token),
+    /** The callback was answered with 200: from now on its token works. */
+    answered(token: string): void {
+      const credential = credentials.get(token);
+      if (credential !== undefined) credential.isAnswered = true;
+    },
+  };
+}
+
+/** The card's text, without the list of those who are to see it. */
+function checkCard(card: unknown): string {
+  if (!isObject(card)) throw new Refusal(10002, "card is required");
+  const { open_ids: viewers, ...rest } = card as Record<string, unknown>;
+  const content = JSON.stringify(rest);
+  if (Buffer.byteLength(content) > cardLimitBytes) throw new Refusal(100000);
+  const problem = cardProblem(rest);
+  if (problem !== undefined) throw new Refusal(11311, problem);
+  if (!isShared(rest)) {
+    if (!Array.isArray(viewers) || viewers.length === 0) throw new Refusal(300090);
+    if (!viewers.every((id) => typeof id === "string" && isId("open_id", id))) throw new Refusal(200320);
+  }
+  return content;
+}

@@ -1,0 +1,178 @@
+import { type Answer, Refusal, success } from "./answer.ts";
+import { checkContent, isShared } from "./content.ts";
+import type { Message, Messages } from "./messages.ts";
+import { type Call, object, type Route, required } from "./route.ts";
+import { createSentOnce } from "./sent-once.ts";
+import type { World } from "./world.ts";
+
+const dayMs = 86_400_000;
+const cardLifeMs = 14 * dayMs;
+const editLimit = 20;
+const notForwarded: ReadonlySet<string> = new Set(["system", "audio"]);
+const malformed = 230001;
+
+/**
+ * Messages: send, reply, forward, edit, update a card, recall, read.
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create
+ * (and `…/reply`, `…/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
+ */
+export function messageRoutes({ messages, world }: { messages: Messages; world: World }): Route[] {
+  const sent = createSentOnce();
+
+  function needBot(chatId: string, { caller }: Call): void {
+    if (!world.chat(chatId)?.bots.has(caller.appId)) throw new Refusal(230002);
+  }
+
+  /** The message that the path names, in a chat that the bot is in. */
+  function named(call: Call): Message {
+    const message = messages.named(call.params.get("message_id") ?? "");
+    needBot(message.chatId, call);
+    return message;
+  }
+
+  /** An assumed message is whosever it must be: nobody knows better. */
+  function isOwn(message: Message, { caller }: Call): boolean {
+    return message.isAssumed || (message.sender.kind === "app" && message.sender.id === caller.appId);
+  }
+
+  function once(call: Call, uuid: unknown, target: string[], send: () => Message): Answer {
+    const { caller, nowMs, answeredAtMs } = call;
+    const scope = [caller.appId, caller.tenant, ...target];
+    const messageId = sent.once({ scope, uuid, nowMs, answeredAtMs }, () => send().messageId);
+    return success(view(messages.named(messageId)));
+  }
+
+  function create(call: Call): Answer {
+    const { caller, query, body } = call;
+    const checked = checkContent(body["msg_type"], body["content"]);
+    const receiveId = required(body, "receive_id", malformed);
+    const chat = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
+    return once(call, body["uuid"], [], () => {
+      needBot(chat.chatId, call);
+      return messages.send({ ...checked, ...by(call), chatId: chat.chatId });
+    });
+  }
+
+  function reply(call: Call): Answer {
+    const { body } = call;
+    const parent = messages.named(call.params.get("message_id") ?? "");
+    const checked = checkContent(body["msg_type"], body["content"]);
+    return once(call, body["uuid"], [], () => {
+      if (parent.isRecalled) throw new Refusal(230011);
+      needBot(parent.chatId, call);
+      const threadId = parent.threadId ?? (body["reply_in_thread"] === true ? `omt_${parent.messageId.slice(3)}` : "");
+      return messages.send({
+        ...checked,
+        ...by(call),
+        chatId: parent.chatId,
+        rootId: parent.rootId ?? parent.messageId,
+        parentId: parent.messageId,
+        ...(threadId === "" ? {} : { threadId }),
+      });
+    });
+  }
+
+  function forward(call: Call): Answer {
+    const { caller, query, body } = call;
+    const source = named(call);
+    const idType = query.get("receive_id_type") ?? "";
+    const receiveId = required(body, "receive_id", malformed);
+    const isThread = idType === "thread_id";
+    const chatId = isThread ? messages.chatOfThread(receiveId) : world.receiver(caller.appId, idType, receiveId).chatId;
+    if (chatId === undefined) throw new Refusal(230019);
+    // Here the uuid stands in the query, and counts for one target only.
+    return once(call, query.get("uuid") ?? undefined, ["forward", chatId], () => {
+      if (source.isRecalled) throw new Refusal(230065);
+      if (notForwarded.has(source.msgType)) throw new Refusal(230061);
+      needBot(chatId, call);
+      const { msgType, content, messageId: upperMessageId } = source;
+      const thread = isThread ? { threadId: receiveId } : {};
+      return messages.send({ msgType, content, ...by(call), chatId, upperMessageId, ...thread });
+    });
+  }
+
+  function edit(call: Call): Answer {
+    const { body } = call;
+    const message = named(call);
+    if (message.isRecalled) throw new Refusal(230011);
+    if (!isOwn(message, call)) throw new Refusal(230071);
+    if (!isEditable(message.msgType)) throw new Refusal(230054);
+    const checked = checkContent(body["msg_type"], body["content"]);
+    if (!isEditable(checked.msgType)) throw new Refusal(230001, "msg_type must be text or post");
+    if (message.history.filter(({ what }) => what === "updated").length >= editLimit) throw new Refusal(230072);
+    return success(view(messages.change(message, "updated", checked)));
+  }
+
+  function updateCard(call: Call): Answer {
+    const message = named(call);
+    if (message.isRecalled) throw new Refusal(230011);
+    if (!isOwn(message, call)) throw new Refusal(230027, "the card was sent by another");
+    if (message.msgType !== "interactive" && !message.isAssumed) throw new Refusal(230001, "not a card");
+    if (call.nowMs - message.createdAtMs > cardLifeMs) throw new Refusal(230031);
+    const checked = checkContent("interactive", call.body["content"]);
+    const isBefore = message.msgType !== "interactive" || isShared(object(message.content) ?? {});
+    if (!isBefore || !isShared(object(checked.content) ?? {})) {
+      throw new Refusal(230001, "config.update_multi must be true, before and after");
+    }
+    messages.change(message, "updated", checked);
+    return success();
+  }
+
+  function recall(call: Call): Answer {
+    const message = named(call);
+    if (message.isRecalled) throw new Refusal(230110);
+    if (!isOwn(message, call)) throw new Refusal(230026);
+    messages.change(message, "recalled");
+    return success();
+  }
+
+  const at = (method: string, path: string, operation: (call: Call) => Answer): Route => ({
+    method,
+    path: `/open-apis/im/v1/messages${path}`,
+    access: "tenant",
+    malformed,
+    operation,
+  });
+  return [
+    at("POST", "", create),
+    at("POST", "/:message_id/reply", reply),
+    at("POST", "/:message_id/forward", forward),
+    at("PUT", "/:message_id", edit),
+    at("PATCH", "/:message_id", updateCard),
+    at("DELETE", "/:message_id", recall),
+    at("GET", "/:message_id", (call) => success({ items: [view(named(call))] })),
+  ];
+}
+
+function by({ caller }: Call): Pick<Message, "sender" | "tenant"> {
+  return { sender: { kind: "app", id: caller.appId }, tenant: caller.tenant };
+}
+
+function isEditable(msgType: string): boolean {
+  return msgType === "text" || msgType === "post";
+}
+
+/** A message as the API shows it; times are epoch milliseconds in strings. */
+function view(message: Message): object {
+  const { sender, isRecalled, history } = message;
+  return {
+    message_id: message.messageId,
+    root_id: message.rootId,
+    parent_id: message.parentId,
+    thread_id: message.threadId,
+    upper_message_id: message.upperMessageId,
+    msg_type: message.msgType,
+    create_time: String(message.createdAtMs),
+    update_time: String(history.at(-1)?.atMs),
+    deleted: isRecalled,
+    updated: history.some(({ what }) => what === "updated"),
+    chat_id: message.chatId,
+    sender: {
+      id: sender.id,
+      id_type: sender.kind === "app" ? "app_id" : "open_id",
+      sender_type: sender.kind,
+      tenant_key: message.tenant,
+    },
+    body: { content: isRecalled ? "This message was recalled" : message.content },
+  };
+}

@@ -1,0 +1,98 @@
+import { depthOf, maxDepth } from "../../feishu/json.ts";
+import { type Answer, Refusal } from "./answer.ts";
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** In whose name a call is made: what its token stands for. */
+export interface Caller {
+  readonly appId: string;
+  readonly tenant: string;
+}
+
+export interface OpenCall {
+  /** What stands in the path at each `:name`. */
+  readonly params: ReadonlyMap<string, string>;
+  readonly query: URLSearchParams;
+  readonly body: Fields;
+  readonly nowMs: number;
+  /** When its answer goes out: now, unless a rule holds it back. */
+  readonly answeredAtMs: number;
+}
+
+export interface Call extends OpenCall {
+  readonly caller: Caller;
+}
+
+interface Place {
+  readonly method: string;
+  /** Segments that begin with a colon stand for any text. */
+  readonly path: string;
+  /** The code for a body that is no JSON object. */
+  readonly malformed: number;
+}
+
+/** An operation with its place; an open one needs no token. */
+export type Route =
+  | (Place & { readonly access: "open"; readonly operation: (call: OpenCall) => Answer })
+  | (Place & { readonly access: "tenant"; readonly operation: (call: Call) => Answer });
+
+/** What `path` has at the places that `template` names; `undefined` when it does not fit. */
+export function match(template: string, path: string): ReadonlyMap<string, string> | undefined {
+  const expected = template.split("/");
+  const segments = path.split("/");
+  if (expected.length !== segments.length) return undefined;
+  const params = new Map<string, string>();
+  for (const [index, name] of expected.entries()) {
+    const segment = segments[index] ?? "";
+    if (!name.startsWith(":")) {
+      if (name !== segment) return undefined;
+      continue;
+    }
+    const value = decoded(segment);
+    if (value === undefined || value === "") return undefined;
+    params.set(name.slice(1), value);
+  }
+  return params;
+}
+
+/** @throws {Refusal} 404 without such a path; 405 when the path has other methods only. */
+export function find(routes: readonly Route[], method: string, path: string) {
+  let isPath = false;
+  for (const route of routes) {
+    const params = match(route.path, path);
+    if (params === undefined) continue;
+    if (route.method === method) return { route, params };
+    isPath = true;
+  }
+  throw new Refusal(isPath ? 99991301 : 99991201);
+}
+
+/** The JSON object that a text is. Deep nesting is refused: what comes in here is printed again elsewhere. */
+export function object(text: unknown): Fields | undefined {
+  if (typeof text !== "string") return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) && depthOf(value, maxDepth + 1) <= maxDepth ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** @throws {Refusal} `code`, when the member is not a text that is not empty. */
+export function required(fields: Fields, name: string, code: number): string {
+  const value = fields[name];
+  if (typeof value !== "string" || value === "") throw new Refusal(code, `${name} is required`);
+  return value;
+}
+
+function decoded(segment: string): string | undefined {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,84 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+export interface ApiRequest {
+  readonly method: string;
+  /** Path and query, as in the request line. */
+  readonly url: string;
+  readonly authorization: string | undefined;
+  /** `undefined` when there was too much of it. */
+  readonly body: string | undefined;
+}
+
+export interface ApiResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** `null`: the connection is closed without an answer. */
+export type Handle = (request: ApiRequest, signal?: AbortSignal) => Promise<ApiResponse | null>;
+
+/** The longest text in the most wasteful spelling: six bytes for each one. */
+const bodyLimitBytes = 1024 * 1024;
+/** What is sent beyond the limit is read and dropped, so that the answer can be read; but not for ever. */
+const patienceBytes = 16 * bodyLimitBytes;
+
+export interface ApiServer {
+  /** What clients take for `https://open.feishu.cn`. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Serves a handler on loopback. Port 0 takes a free one. */
+export async function serve(handle: Handle, port: number): Promise<ApiServer> {
+  const server = createServer((request, response) => {
+    void answer(request, response, handle).catch(() => response.destroy());
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        // Answers that a rule holds back may wait for a time that never comes.
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, handle: Handle): Promise<void> {
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+  const body = await read(request);
+  const { method = "GET", url = "/" } = request;
+  const result = await handle({ method, url, authorization: request.headers.authorization, body }, gone.signal);
+  if (result === null) {
+    response.destroy();
+    return;
+  }
+  response.writeHead(result.status, {
+    ...result.headers,
+    "content-length": Buffer.byteLength(result.body),
+    ...(body === undefined ? { connection: "close" } : {}),
+  });
+  response.end(result.body);
+}
+
+function read(request: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    request.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= bodyLimitBytes) chunks.push(chunk);
+      else chunks.length = 0;
+      if (bytes > patienceBytes) request.destroy(new Error("the body has no end"));
+    });
+    request.on("end", () => resolve(bytes > bodyLimitBytes ? undefined : Buffer.concat(chunks).toString("utf8")));
+    request.on("error", reject);
+  });
+}
