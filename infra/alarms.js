@@ -1,9 +1,16 @@
 import { forDeployment, nameOf } from "./deployment.js";
-import { limits as defaultLimits, alarmThresholds as thresholds, workerDurationAlarmMs } from "./limits.js";
+import {
+  callbackDurationAlarmMs,
+  limits as defaultLimits,
+  alarmThresholds as thresholds,
+  workerDurationAlarmMs,
+} from "./limits.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
 /** @typedef {{ namespace: string, name: string, dimensions: Record<string, unknown> }} Metric */
+
+/** @typedef {Metric | readonly Metric[]} Count Of several, the sum. */
 
 /**
  * Where something has to be done. "Page" is for getting up, "Ticket" for the next working day. All take
@@ -14,6 +21,7 @@ import { limits as defaultLimits, alarmThresholds as thresholds, workerDurationA
 export function alarmResources(deployment, limits = defaultLimits) {
   const front = frontMetrics[deployment.front === "functionUrl" ? "functionUrl" : "httpApi"];
   const webhook = (/** @type {string} */ name) => lambdaMetric("WebhookLambdaFunction", name);
+  const callback = (/** @type {string} */ name) => lambdaMetric("CallbackLambdaFunction", name);
   const worker = (/** @type {string} */ name) => lambdaMetric("WorkerLambdaFunction", name);
   const waiting = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
   // The count of visible messages, not of sent ones: what SQS itself moves to a dead-letter queue is never "sent".
@@ -39,11 +47,11 @@ export function alarmResources(deployment, limits = defaultLimits) {
       ...when(waiting, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
     },
     Unavailable: {
-      says: "Ticket: a push was answered with 5xx; Feishu pushes it again. The log's stage `unavailable` says why.",
+      says: "Ticket: a request was answered with 5xx. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
       ...when(front.failed, "Sum", ">=", thresholds.unavailablePerMinute),
     },
     UnavailableOften: {
-      says: "Page: pushes are answered with 5xx. Repaired within 6 hours, nothing is lost.",
+      says: "Page: requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
       ...when(front.failed, "Sum", ">=", thresholds.unavailablePerFiveMinutes, { seconds: 300 }),
     },
     WebhookErrors: {
@@ -57,6 +65,18 @@ export function alarmResources(deployment, limits = defaultLimits) {
     WebhookThrottled: {
       says: "Page: Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
       ...when(webhook("Throttles"), "Sum", ">=", 1),
+    },
+    CallbackErrors: {
+      says: "Page: the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
+      ...when(callback("Errors"), "Sum", ">=", 1),
+    },
+    CallbackSlow: {
+      says: "Ticket: callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
+      ...when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits)),
+    },
+    CallbackThrottled: {
+      says: "Page: Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
+      ...when(callback("Throttles"), "Sum", ">=", 1),
     },
     WorkerThrottled: {
       says: "Page: Lambda had no concurrency left for the worker. Each time costs an event one of its attempts.",
@@ -75,14 +95,14 @@ export function alarmResources(deployment, limits = defaultLimits) {
       ...when(front.refused, "Sum", ">", thresholds.refusedPerMinute),
     },
     AllRefused: {
-      says: "Page: every request is refused. Check that the keys are the developer console's; repaired within 6 hours, nothing is lost.",
+      says: "Page: every request is refused. Check that the keys are the developer console's; repaired within 6 hours, no event is lost.",
       ...whenTrue(`IF(all >= ${thresholds.allRefusedCount} AND refused >= all, 1, 0)`, {
         metrics: { refused: front.refused, all: front.all },
         seconds: 300,
       }),
     },
     LedgerFails: {
-      says: "Ticket: the ledger is throttled or failing, and events wait. See ledgerWarmWritesPerSecond.",
+      says: "Ticket: the ledger is throttled or failing: events wait, and callbacks fail. See ledgerWarmWritesPerSecond.",
       ...whenTrue("FILL(writes, 0) + FILL(reads, 0) + FILL(puts, 0) + FILL(updates, 0) + FILL(gets, 0)", {
         metrics: {
           writes: tableMetric("WriteThrottleEvents"),
@@ -114,31 +134,39 @@ export function alarmResources(deployment, limits = defaultLimits) {
 
 export const alarms = forDeployment((deployment) => ({ Resources: alarmResources(deployment) }));
 
-/** What each front counts, under its own names. Both count what the function itself answers. */
+/**
+ * What each front counts, under its own names. Both count what the functions themselves answer, events and
+ * callbacks together: they have the same keys and the same store.
+ */
 const frontMetrics = {
   httpApi: { failed: apiMetric("5xx"), refused: apiMetric("4xx"), all: apiMetric("Count") },
   functionUrl: {
-    failed: lambdaMetric("WebhookLambdaFunction", "Url5xxCount"),
-    refused: lambdaMetric("WebhookLambdaFunction", "Url4xxCount"),
-    all: lambdaMetric("WebhookLambdaFunction", "UrlRequestCount"),
+    failed: urlMetrics("Url5xxCount"),
+    refused: urlMetrics("Url4xxCount"),
+    all: urlMetrics("UrlRequestCount"),
   },
 };
 
 /**
- * One metric, compared with a threshold.
- * @param {Metric} metric
+ * One metric, or the sum of several, compared with a threshold.
+ * @param {Count} metric
  * @param {string} statistic
  * @param {">" | ">="} comparison
  * @param {number} threshold
  * @param {{ seconds?: number, periods?: number }} options `periods` in a row.
  */
 function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
+  const read = isSeveral(metric)
+    ? { Metrics: queriesOf("result", metric, { seconds, isResult: true }) }
+    : {
+        Namespace: metric.namespace,
+        MetricName: metric.name,
+        Dimensions: dimensionsOf(metric),
+        ...(statistic.startsWith("p") ? { ExtendedStatistic: statistic } : { Statistic: statistic }),
+        Period: seconds,
+      };
   return {
-    Namespace: metric.namespace,
-    MetricName: metric.name,
-    Dimensions: dimensionsOf(metric),
-    ...(statistic.startsWith("p") ? { ExtendedStatistic: statistic } : { Statistic: statistic }),
-    Period: seconds,
+    ...read,
     EvaluationPeriods: periods,
     ComparisonOperator: comparison === ">" ? "GreaterThanThreshold" : "GreaterThanOrEqualToThreshold",
     Threshold: threshold,
@@ -148,26 +176,46 @@ function when(metric, statistic, comparison, threshold, { seconds = 60, periods 
 /**
  * An expression over several metrics' sums that reaches 1.
  * @param {string} expression
- * @param {{ metrics: Record<string, Metric>, seconds: number }} options
+ * @param {{ metrics: Record<string, Count>, seconds: number }} options
  */
 function whenTrue(expression, { metrics, seconds }) {
   return {
     Metrics: [
-      ...Object.entries(metrics).map(([id, metric]) => ({
-        Id: id,
-        ReturnData: false,
-        MetricStat: {
-          Metric: { Namespace: metric.namespace, MetricName: metric.name, Dimensions: dimensionsOf(metric) },
-          Period: seconds,
-          Stat: "Sum",
-        },
-      })),
+      ...Object.entries(metrics).flatMap(([id, count]) => queriesOf(id, count, { seconds, isResult: false })),
       { Id: "result", Expression: expression, ReturnData: true },
     ],
     EvaluationPeriods: 1,
     ComparisonOperator: "GreaterThanOrEqualToThreshold",
     Threshold: 1,
   };
+}
+
+/**
+ * What CloudWatch must read for a count, under the id that an expression calls it by.
+ * @param {string} id
+ * @param {Count} count
+ * @param {{ seconds: number, isResult: boolean }} options
+ * @returns {object[]}
+ */
+function queriesOf(id, count, { seconds, isResult }) {
+  if (!isSeveral(count)) {
+    const metric = { Namespace: count.namespace, MetricName: count.name, Dimensions: dimensionsOf(count) };
+    return [{ Id: id, ReturnData: isResult, MetricStat: { Metric: metric, Period: seconds, Stat: "Sum" } }];
+  }
+  const ids = count.map((_, index) => `${id}${index}`);
+  return [
+    ...count.flatMap((metric, index) => queriesOf(ids[index] ?? "", metric, { seconds, isResult: false })),
+    // One that had no traffic has no figure, and would make the sum none.
+    { Id: id, Expression: ids.map((one) => `FILL(${one}, 0)`).join(" + "), ReturnData: isResult },
+  ];
+}
+
+/**
+ * @param {Count} count
+ * @returns {count is readonly Metric[]}
+ */
+function isSeveral(count) {
+  return Array.isArray(count);
 }
 
 /** @param {Metric} metric */
@@ -191,6 +239,11 @@ function queueMetric(queueId, name) {
  */
 function lambdaMetric(functionId, name) {
   return { namespace: "AWS/Lambda", name, dimensions: { FunctionName: { Ref: functionId } } };
+}
+
+/** @param {string} name */
+function urlMetrics(name) {
+  return [lambdaMetric("WebhookLambdaFunction", name), lambdaMetric("CallbackLambdaFunction", name)];
 }
 
 /**

@@ -5,7 +5,7 @@ import { contradictions } from "./limits.js";
  * @typedef {object} Deployment
  * @property {string} service
  * @property {string} stage
- * @property {string} front What stands before the webhook function: `httpApi` or `functionUrl`.
+ * @property {string} front What stands before the functions that answer HTTP: `httpApi` or `functionUrl`.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} alarmTopicArn Empty: alarms show in the console only.
@@ -50,6 +50,20 @@ export async function appId({ resolveVariable }) {
     throw refusal(`Cannot deploy: APP_ID is "${id}". Copy it from the developer console (cli_…)`);
   }
   return id;
+}
+
+/**
+ * Whether the old card callback is taken as well. A word that is neither must not pass for one of them.
+ * @param {Variables} variables
+ */
+export async function legacyCardCallback({ resolveVariable }) {
+  const given = String(await resolveVariable("param:legacyCardCallback"));
+  if (given !== "true" && given !== "false") {
+    throw refusal(
+      `Cannot deploy: legacyCardCallback is "${given}", neither "true" nor "false". Check --param legacyCardCallback`,
+    );
+  }
+  return given;
 }
 
 /**

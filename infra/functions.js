@@ -19,10 +19,10 @@ export function extensionsOf({ front, customerKeyArn }, limits = defaultLimits) 
     W89: "reaches no private resource; a VPC would add its start and a NAT gateway",
     CKV_AWS_173: "no secret is in the environment",
   };
-  const logGroups = ["WebhookLogGroup", "WorkerLogGroup", ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
+  const names = [...answering, "Worker"];
+  const logGroups = [...names.map((name) => `${name}LogGroup`), ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
   return {
-    WebhookLambdaFunction: { Metadata: accepted(reasons) },
-    WorkerLambdaFunction: { Metadata: accepted(reasons) },
+    ...Object.fromEntries(names.map((name) => [`${name}LambdaFunction`, { Metadata: accepted(reasons) }])),
     ...Object.fromEntries(
       logGroups.map((id) => [
         id,
@@ -43,15 +43,25 @@ export function extensionsOf({ front, customerKeyArn }, limits = defaultLimits) 
             },
           },
         }
-      : {
-          WebhookLambdaFunctionUrl: {
-            Metadata: accepted({ CKV_AWS_258: "Feishu cannot sign for IAM; the function checks Feishu's signature" }),
-          },
-          WebhookLambdaPermissionFnUrl: publicUrl,
-          WebhookLambdaPermissionFn: publicUrl,
-        }),
+      : Object.fromEntries(
+          answering.flatMap((name) => [
+            [
+              `${name}LambdaFunctionUrl`,
+              {
+                Metadata: accepted({
+                  CKV_AWS_258: "Feishu cannot sign for IAM; the function checks Feishu's signature",
+                }),
+              },
+            ],
+            [`${name}LambdaPermissionFnUrl`, publicUrl],
+            [`${name}LambdaPermissionFn`, publicUrl],
+          ]),
+        )),
   };
 }
+
+/** The functions that answer HTTP. */
+const answering = ["Webhook", "Callback"];
 
 const publicUrl = {
   Metadata: accepted({ F13: "a Function URL is public, and this permission holds for calls through it only" }),
@@ -76,3 +86,20 @@ export function reservedForWorker({ maxConcurrency } = defaultLimits, optional =
 }
 
 export const workerReservedConcurrency = forDeployment(() => reservedForWorker());
+
+/**
+ * The callback's provisioned concurrency. AWS takes it out of what is reserved, and refuses more halfway
+ * through a deployment.
+ * @param {Pick<typeof defaultOptional, "callbackReservedConcurrency" | "callbackProvisionedConcurrency">} optional
+ */
+export function provisionedForCallback(optional = defaultOptional) {
+  const { callbackReservedConcurrency: reserved, callbackProvisionedConcurrency: provisioned } = optional;
+  if (provisioned !== null && reserved !== null && provisioned > reserved) {
+    throw refusal(
+      `Cannot deploy: callbackProvisionedConcurrency is ${provisioned}, above callbackReservedConcurrency (${reserved}). Check infra/limits.js`,
+    );
+  }
+  return provisioned;
+}
+
+export const callbackProvisionedConcurrency = forDeployment(() => provisionedForCallback());

@@ -8,6 +8,13 @@ export const limits = {
   /** MB. CPU comes with memory: with less, a cold start outlasts the second that Feishu gives a challenge. */
   webhookMemoryMb: 512,
 
+  /** Seconds a callback invocation may take. Its answer is out long before; the rest is for loading again, as the webhook's. */
+  callbackTimeoutSeconds: 10,
+  /** MB, for your callback handlers, and for the CPU of a cold start that a person waits for. */
+  callbackMemoryMb: 512,
+  /** Milliseconds from a callback's arrival until its handler is given up. The answer leaves at most 200 ms later, and Feishu waits for 3 s in all. */
+  callbackDeadlineMs: 2_300,
+
   /** Seconds a worker invocation may take. Handlers get 5 s less. */
   workerTimeoutSeconds: 60,
   /** MB, for your handlers and what they load. */
@@ -25,7 +32,7 @@ export const limits = {
   queueRetentionSeconds: 7 * 86_400,
   deadLetterRetentionSeconds: 14 * 86_400,
 
-  /** Requests a second, and at once, that each route of the HTTP API lets in: about five times a busy app's peak. Feishu repeats what gets a 429. */
+  /** Requests a second, and at once, that each route of the HTTP API lets in: about five times a busy app's peak. Feishu repeats an event that gets a 429, but no callback. */
   routeRatePerSecond: 200,
   routeBurst: 400,
 
@@ -35,11 +42,22 @@ export const limits = {
 
 /**
  * What is off until you set it: null leaves the choice to AWS.
- * @type {Record<"webhookReservedConcurrency" | "workerReservedConcurrency" | "ledgerWarmWritesPerSecond", number | null>}
+ * @type {Record<
+ *   | "webhookReservedConcurrency"
+ *   | "callbackReservedConcurrency"
+ *   | "callbackProvisionedConcurrency"
+ *   | "workerReservedConcurrency"
+ *   | "ledgerWarmWritesPerSecond",
+ *   number | null
+ * >}
  */
 export const optional = {
   /** Invocations kept free for the webhook: rate × p99, 200/s × 0.3 s = 60. A small account cannot: AWS wants 100 left unreserved (10 in a new account). */
   webhookReservedConcurrency: null,
+  /** Invocations kept free for callbacks, which nobody repeats: rate × p99, counting your handlers' time. */
+  callbackReservedConcurrency: null,
+  /** Callback instances that are always loaded (no more than are reserved), so that nobody waits for a cold start. Billed by the hour. With `functionUrl`, turning it on or off changes the callback address. */
+  callbackProvisionedConcurrency: null,
   /** Invocations kept free for the worker, at least `maxConcurrency`: with fewer, messages die without having run once. */
   workerReservedConcurrency: null,
   /** Writes a second the ledger takes from its first minute; a fresh table starts at 4,000 and grows. Each event is 2 writes. AWS bills the rise once. */
@@ -60,6 +78,8 @@ export const alarmThresholds = {
   /** Seconds the oldest event has been waiting: the worker is slow; it does not work at all. */
   oldestEventSeconds: 300,
   oldestEventUrgentSeconds: 900,
+  /** Share of a callback's deadline that its answer took. */
+  callbackDurationPercent: 80,
   /** Share of the worker's timeout that one invocation took. */
   workerDurationPercent: 80,
 };
@@ -81,21 +101,40 @@ export function workerDurationAlarmMs(given = limits) {
 }
 
 /**
+ * When callbacks take suspiciously long.
+ * @param {Pick<typeof limits, "callbackDeadlineMs">} given
+ */
+export function callbackDurationAlarmMs(given = limits) {
+  return (given.callbackDeadlineMs * alarmThresholds.callbackDurationPercent) / 100;
+}
+
+/** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */
+const feishuWaitsMs = 3_000;
+const answerMs = 200;
+const networkMs = 300;
+
+/**
  * What is wrong with a set of numbers: each relation that does not hold, in words. A deployment with any is refused.
  * @param {typeof limits} given
  * @returns {string[]}
  */
 export function contradictions(given = limits) {
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
+  const tooShort = "is below 10: a function that crashed could not load again in it";
+  const tooLong = "is over what the HTTP API waits, 29 s";
   /** @type {[holds: boolean, found: string][]} */
   const relations = [
     [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
     [visibilityTimeoutSeconds(given) <= 43_200, "workerTimeoutSeconds makes a visibility timeout over 12 hours"],
+    [given.webhookTimeoutSeconds >= 10, `webhookTimeoutSeconds ${tooShort}`],
+    [given.webhookTimeoutSeconds < 30, `webhookTimeoutSeconds ${tooLong}`],
+    [given.callbackTimeoutSeconds >= 10, `callbackTimeoutSeconds ${tooShort}`],
+    [given.callbackTimeoutSeconds < 30, `callbackTimeoutSeconds ${tooLong}`],
+    [given.callbackDeadlineMs >= 500, "callbackDeadlineMs is below 500: no handler could answer in it"],
     [
-      given.webhookTimeoutSeconds >= 10,
-      "webhookTimeoutSeconds is below 10: a function that crashed could not load again in it",
+      given.callbackDeadlineMs + answerMs + networkMs <= feishuWaitsMs,
+      `callbackDeadlineMs is over ${feishuWaitsMs - answerMs - networkMs}: Feishu would not wait for the answer`,
     ],
-    [given.webhookTimeoutSeconds < 30, "webhookTimeoutSeconds is over what the HTTP API waits, 29 s"],
     [
       given.deadLetterRetentionSeconds > given.queueRetentionSeconds,
       "deadLetterRetentionSeconds is not above queueRetentionSeconds: a dead event keeps its age and would be gone at once",

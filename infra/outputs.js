@@ -5,18 +5,24 @@ import { forDeployment } from "./deployment.js";
  * @param {Pick<import("./deployment.js").Deployment, "front">} deployment
  */
 export function outputsOf({ front }) {
-  const url = { "Fn::GetAtt": ["WebhookLambdaFunctionUrl", "FunctionUrl"] };
   const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
+  const address = (/** @type {string} */ functionUrlId, /** @type {string} */ path) => ({
+    "Fn::Join": [
+      "",
+      front === "functionUrl"
+        ? // A Function URL ends with a slash.
+          [{ "Fn::GetAtt": [functionUrlId, "FunctionUrl"] }, path]
+        : ["https://", { "Fn::Join": [".", host] }, `/${path}`],
+    ],
+  });
   return {
     RequestAddress: {
       Description: "For the developer console: Events & Callbacks > Event configuration > Request URL",
-      Value: {
-        "Fn::Join": [
-          "",
-          // A Function URL ends with a slash.
-          front === "functionUrl" ? [url, "webhook"] : ["https://", { "Fn::Join": [".", host] }, "/webhook"],
-        ],
-      },
+      Value: address("WebhookLambdaFunctionUrl", "webhook"),
+    },
+    CallbackAddress: {
+      Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
+      Value: address("CallbackLambdaFunctionUrl", "callback"),
     },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },

@@ -12,19 +12,30 @@ export function permissionResources(deployment) {
     // Takes nothing out of a queue, and knows no table.
     WebhookRole: role([
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
-      allow(["ssm:GetParameter"], [secretsArn(deployment)]),
+      readSecrets(deployment),
       ...customerKey(deployment),
       ownLogs("WebhookLogGroup"),
     ]),
+    // Takes nothing out of a queue either. Your code runs under it, and a second click must find the first
+    // one's answer in the ledger.
+    CallbackRole: role([
+      allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+      readSecrets(deployment),
+      useLedger,
+      ...customerKey(deployment),
+      ownLogs("CallbackLogGroup"),
+    ]),
     // Cannot send to the queue it reads: Lambda cuts off such a loop after 16 rounds. It delays a
-    // record through its visibility instead. It reads no key: what it gets is verified already.
+    // record through its visibility instead. What it gets is verified already; it reads the app's secret
+    // to call the Open API and to sign the values of cards.
     WorkerRole: role([
       allow(
         ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
         [arn("EventsQueue")],
       ),
       allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
-      allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
+      readSecrets(deployment),
+      useLedger,
       ...customerKey(deployment),
       ownLogs("WorkerLogGroup"),
     ]),
@@ -60,9 +71,12 @@ function arn(logicalId) {
   return { "Fn::GetAtt": [logicalId, "Arn"] };
 }
 
+const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
+
 /** @param {Deployment} deployment */
-function secretsArn({ secretsParameter }) {
-  return { "Fn::Sub": `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter${secretsParameter}` };
+function readSecrets({ secretsParameter }) {
+  const account = `\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}`;
+  return allow(["ssm:GetParameter"], [{ "Fn::Sub": `arn:${account}:parameter${secretsParameter}` }]);
 }
 
 /**

@@ -70,7 +70,7 @@ function queue(deployment, what, properties) {
 }
 
 /**
- * Only denies: who may use the queue is said by the two functions' roles, and nobody else is let in.
+ * Only denies: who may use the queue is said by the functions' roles, and nobody else is let in.
  * @param {string} queueId
  */
 function encryptedTransportOnly(queueId) {

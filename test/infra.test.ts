@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { reservedForWorker } from "../infra/functions.js";
+import { legacyCardCallback } from "../infra/deployment.js";
+import { provisionedForCallback, reservedForWorker } from "../infra/functions.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { answerWithinMs } from "../lib/aws/http.ts";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
@@ -18,12 +19,18 @@ const canaries = {
 };
 const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
 const alarmTopicArn = "arn:aws:sns:ap-southeast-1:111122223333:pager";
+/** As in the logical ids: every function, and those that answer HTTP. */
+const names = ["Webhook", "Callback", "Worker"];
+const answering = ["Webhook", "Callback"];
 const stateful = ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"];
 
 /** Every entry of the limits file, changed. */
 const changes = {
   webhookTimeoutSeconds: 11,
   webhookMemoryMb: 640,
+  callbackTimeoutSeconds: 12,
+  callbackMemoryMb: 704,
+  callbackDeadlineMs: 2_200,
   workerTimeoutSeconds: 90,
   workerMemoryMb: 768,
   batchSize: 5,
@@ -38,6 +45,8 @@ const changes = {
 };
 const optionalChanges = {
   webhookReservedConcurrency: 61,
+  callbackReservedConcurrency: 31,
+  callbackProvisionedConcurrency: 3,
   workerReservedConcurrency: 25,
   ledgerWarmWritesPerSecond: 8_000,
 };
@@ -55,7 +64,7 @@ before(async () => {
   [specification, url, dev, changed] = await Promise.all([
     loadSpecification(),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
-    compile("dev", { params: { customerKeyArn, alarmTopicArn } }),
+    compile("dev", { params: { customerKeyArn, alarmTopicArn, legacyCardCallback: "true" } }),
     compile("prod", { params: { appId: "cli_0123456789abcdef" }, edit: withOtherNumbers }),
   ]);
 });
@@ -102,8 +111,13 @@ describe("the template", () => {
   });
 
   test("is for Lambda's Node and Graviton, each function with its own bundle, role and log", () => {
-    for (const name of ["webhook", "worker"]) {
-      const id = `${name[0]?.toUpperCase()}${name.slice(1)}`;
+    const functions = ofType(api.template, "AWS::Lambda::Function").map(([id]) => id);
+    assert.deepEqual(
+      functions,
+      names.map((name) => `${name}LambdaFunction`),
+    );
+    for (const id of names) {
+      const name = id.toLowerCase();
       const { Runtime, Architectures, Handler, Role, LoggingConfig } = properties(`${id}LambdaFunction`);
       assert.deepEqual(
         { Runtime, Architectures, Handler, Role },
@@ -115,14 +129,24 @@ describe("the template", () => {
         },
       );
       assert.equal(LoggingConfig.LogFormat, "JSON");
-      assert.equal(properties(`${id}LogGroup`)["LogGroupName"], `/aws/lambda/larkpost-prod-${name}`);
+      assert.deepEqual(properties(`${id}LogGroup`), {
+        LogGroupName: `/aws/lambda/larkpost-prod-${name}`,
+        RetentionInDays: limits.logRetentionDays,
+      });
     }
   });
 
   test("gives each function the settings it reads, and no other", () => {
     const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
-    const common = { ...queues, APP_ID: "cli_0123456789abcdef", LOG_LEVEL: "info" };
-    assert.deepEqual(variablesOf("WebhookLambdaFunction"), { ...common, SECRETS_PARAMETER: "/larkpost/prod/app" });
+    const secrets = { APP_ID: "cli_0123456789abcdef", SECRETS_PARAMETER: "/larkpost/prod/app" };
+    const common = { ...queues, ...secrets, LOG_LEVEL: "info" };
+    assert.deepEqual(variablesOf("WebhookLambdaFunction"), common);
+    assert.deepEqual(variablesOf("CallbackLambdaFunction"), {
+      ...common,
+      LEDGER_TABLE: { Ref: "LedgerTable" },
+      CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+      LEGACY_CARD_CALLBACK: "false",
+    });
     assert.deepEqual(variablesOf("WorkerLambdaFunction"), {
       ...common,
       DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
@@ -131,6 +155,15 @@ describe("the template", () => {
     });
     // Packaging does without the app's id; deploying does not.
     assert.equal(variablesOf("WorkerLambdaFunction", dev)["APP_ID"], "");
+  });
+
+  test("C-78: takes the old card callback only when told to, and no other word for it", async () => {
+    assert.equal(variablesOf("CallbackLambdaFunction", url)["LEGACY_CARD_CALLBACK"], "false");
+    assert.equal(variablesOf("CallbackLambdaFunction", dev)["LEGACY_CARD_CALLBACK"], "true");
+    await assert.rejects(
+      legacyCardCallback({ resolveVariable: async () => "yes" }),
+      /Cannot deploy: legacyCardCallback is "yes", neither "true" nor "false"/,
+    );
   });
 
   test("C-67: holds no secret, though the keys are in the environment that it is made in", () => {
@@ -142,27 +175,41 @@ describe("the template", () => {
     }
   });
 
-  test("says where to paste the request address, for either front", () => {
-    const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
-    assert.deepEqual(api.template.Outputs["RequestAddress"]?.Value, {
-      "Fn::Join": ["", ["https://", { "Fn::Join": [".", host] }, "/webhook"]],
+  for (const [output, name, where] of [
+    ["RequestAddress", "Webhook", "Event configuration"],
+    ["CallbackAddress", "Callback", "Callback configuration"],
+  ] as const) {
+    test(`says the ${output} and where to paste it, for either front`, () => {
+      const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
+      const path = name.toLowerCase();
+      assert.deepEqual(api.template.Outputs[output], {
+        Description: `For the developer console: Events & Callbacks > ${where} > Request URL`,
+        Value: { "Fn::Join": ["", ["https://", { "Fn::Join": [".", host] }, `/${path}`]] },
+      });
+      assert.deepEqual(url.template.Outputs[output]?.Value, {
+        "Fn::Join": ["", [{ "Fn::GetAtt": [`${name}LambdaFunctionUrl`, "FunctionUrl"] }, path]],
+      });
     });
-    assert.deepEqual(url.template.Outputs["RequestAddress"]?.Value, {
-      "Fn::Join": ["", [{ "Fn::GetAtt": ["WebhookLambdaFunctionUrl", "FunctionUrl"] }, "webhook"]],
-    });
-  });
+  }
 });
 
 describe("the front", () => {
-  test("E1: the HTTP API lets both paths in by every method, throttled, to payload format 2.0", () => {
+  test("E1: the HTTP API lets its three paths in by every method, throttled, to payload format 2.0", () => {
     const routes = ofType(api.template, "AWS::ApiGatewayV2::Route").map(([, { Properties }]) => Properties["RouteKey"]);
-    assert.deepEqual(routes.sort(), ["ANY /", "ANY /webhook"]);
+    assert.deepEqual(routes.sort(), ["ANY /", "ANY /callback", "ANY /webhook"]);
+    // No route has settings of its own, so the stage's hold for each.
+    assert.equal(properties("HttpApiStage")["RouteSettings"], undefined);
     assert.deepEqual(properties("HttpApiStage")["DefaultRouteSettings"], {
       DetailedMetricsEnabled: false,
       ThrottlingRateLimit: limits.routeRatePerSecond,
       ThrottlingBurstLimit: limits.routeBurst,
     });
-    assert.equal(properties("HttpApiIntegrationWebhook")["PayloadFormatVersion"], "2.0");
+    for (const name of answering) {
+      const { PayloadFormatVersion, IntegrationUri } = properties(`HttpApiIntegration${name}`);
+      assert.deepEqual([PayloadFormatVersion, IntegrationUri], ["2.0", arn(`${name}LambdaFunction`)]);
+    }
+    const target = properties("HttpApiRouteAnyCallback")["Target"];
+    assert.deepEqual(target, { "Fn::Join": ["/", ["integrations", { Ref: "HttpApiIntegrationCallback" }]] });
   });
 
   test("C-62: the access log is one line of JSON without headers, query or body", () => {
@@ -178,34 +225,38 @@ describe("the front", () => {
     );
   });
 
-  test("E3: a Function URL comes with exactly two permissions, each conditioned, and nobody else is let in", () => {
+  test("E3: each Function URL comes with exactly two permissions, each conditioned, and nobody else is let in", () => {
     const permissions = ofType(url.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
-    const FunctionName = arn("WebhookLambdaFunction");
-    assert.deepEqual(permissions, [
-      { FunctionName, Action: "lambda:InvokeFunctionUrl", Principal: "*", FunctionUrlAuthType: "NONE" },
-      { FunctionName, Action: "lambda:InvokeFunction", Principal: "*", InvokedViaFunctionUrl: true },
-    ]);
-    assert.deepEqual(properties("WebhookLambdaFunctionUrl", url), {
-      AuthType: "NONE",
-      TargetFunctionArn: FunctionName,
+    const expected = answering.flatMap((name) => {
+      const FunctionName = arn(`${name}LambdaFunction`);
+      return [
+        { FunctionName, Action: "lambda:InvokeFunctionUrl", Principal: "*", FunctionUrlAuthType: "NONE" },
+        { FunctionName, Action: "lambda:InvokeFunction", Principal: "*", InvokedViaFunctionUrl: true },
+      ];
     });
+    assert.deepEqual(permissions, expected);
+    for (const name of answering) {
+      assert.deepEqual(properties(`${name}LambdaFunctionUrl`, url), {
+        AuthType: "NONE",
+        TargetFunctionArn: arn(`${name}LambdaFunction`),
+      });
+    }
     assert.deepEqual(
       Object.values(url.template.Resources).filter(({ Type }) => Type.includes("ApiGateway")),
       [],
     );
   });
 
-  test("E3: behind the HTTP API only this API may call the webhook function", () => {
+  test("E3: behind the HTTP API only this API may call the functions that answer", () => {
     const permissions = ofType(api.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
     const account = [":execute-api:", { Ref: "AWS::Region" }, ":", { Ref: "AWS::AccountId" }, ":", { Ref: "HttpApi" }];
-    assert.deepEqual(permissions, [
-      {
-        FunctionName: arn("WebhookLambdaFunction"),
-        Action: "lambda:InvokeFunction",
-        Principal: "apigateway.amazonaws.com",
-        SourceArn: { "Fn::Join": ["", ["arn:", { Ref: "AWS::Partition" }, ...account, "/*"]] },
-      },
-    ]);
+    const expected = answering.map((name) => ({
+      FunctionName: arn(`${name}LambdaFunction`),
+      Action: "lambda:InvokeFunction",
+      Principal: "apigateway.amazonaws.com",
+      SourceArn: { "Fn::Join": ["", ["arn:", { Ref: "AWS::Partition" }, ...account, "/*"]] },
+    }));
+    assert.deepEqual(permissions, expected);
   });
 
   test("E13: the address is public and reached over IPv4", () => {
@@ -255,6 +306,16 @@ describe("the relations between numbers", () => {
     ["a batch over 10 has a window", (given) => given.batchSize <= 10 || given.batchWindowSeconds > 0],
     ["R4: the webhook's timeout leaves room to load again", (given) => given.webhookTimeoutSeconds >= 10],
     ["the webhook's timeout < the API's 30 s", (given) => given.webhookTimeoutSeconds < 30],
+    ["R4: the callback's timeout leaves room to load again", (given) => given.callbackTimeoutSeconds >= 10],
+    ["the callback's timeout < the API's 30 s", (given) => given.callbackTimeoutSeconds < 30],
+    [
+      "C1: a callback's deadline + 200 ms for its answer leave the network some of Feishu's 3 s",
+      (given) => given.callbackDeadlineMs >= 500 && given.callbackDeadlineMs + 200 < 2_800,
+    ],
+    [
+      "a callback's deadline and answer fit into the function's timeout",
+      (given) => given.callbackDeadlineMs + 200 < given.callbackTimeoutSeconds * 1_000,
+    ],
     ["the answer is out before Feishu's 3 s", () => answerWithinMs <= 1_800],
     [
       "log retention > dead-letter retention",
@@ -266,6 +327,10 @@ describe("the relations between numbers", () => {
     { workerTimeoutSeconds: 7_300 },
     { webhookTimeoutSeconds: 3 },
     { webhookTimeoutSeconds: 30 },
+    { callbackTimeoutSeconds: 3 },
+    { callbackTimeoutSeconds: 30 },
+    { callbackDeadlineMs: 499 },
+    { callbackDeadlineMs: 2_501 },
     { queueRetentionSeconds: 14 * 86_400 },
     { queueRetentionSeconds: 10 * 86_400 },
     { logRetentionDays: 14 },
@@ -321,21 +386,69 @@ describe("the relations between numbers", () => {
     });
   });
 
+  test("no more callbacks are provisioned than are reserved, or nothing is deployed", () => {
+    const of = (reserved: number | null, provisioned: number | null) => () =>
+      provisionedForCallback({
+        callbackReservedConcurrency: reserved,
+        callbackProvisionedConcurrency: provisioned,
+      });
+    for (const [reserved, provisioned] of [
+      [null, null],
+      [null, 2],
+      [2, null],
+      [2, 2],
+    ] as const) {
+      assert.equal(of(reserved, provisioned)(), provisioned);
+    }
+    assert.throws(
+      of(1, 2),
+      /Cannot deploy: callbackProvisionedConcurrency is 2, above callbackReservedConcurrency \(1\)/,
+    );
+  });
+
   test("a changed number changes everything that follows from it, and nothing else", () => {
     const one = leaves(api.template.Resources);
     const other = leaves(changed.template.Resources);
     const differences = new Map(
       [...new Set([...one.keys(), ...other.keys()])]
-        .filter((path) => one.get(path) !== other.get(path) && !path.endsWith(".S3Key"))
-        .map((path) => [path.replace(".Properties.", " "), other.get(path)]),
+        .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$/.test(path))
+        .map((path) => [withoutHash(path.replace(".Properties.", " ")), withoutHash(other.get(path))]),
     );
+    // What is provisioned is of a published version, and has an alias in front, which all calls go through.
+    const alias = (path: string) => ({
+      [`${path}.Fn::GetAtt.0`]: undefined,
+      [`${path}.Fn::GetAtt.1`]: undefined,
+      [`${path}.Fn::Join.0`]: ":",
+      [`${path}.Fn::Join.1.0.Fn::GetAtt.0`]: "CallbackLambdaFunction",
+      [`${path}.Fn::Join.1.0.Fn::GetAtt.1`]: "Arn",
+      [`${path}.Fn::Join.1.1`]: "provisioned",
+    });
     assert.deepEqual(Object.fromEntries([...differences].sort()), {
+      "CallbackLambdaFunction Environment.Variables.CALLBACK_DEADLINE_MS": "2200",
+      "CallbackLambdaFunction MemorySize": 704,
+      "CallbackLambdaFunction ReservedConcurrentExecutions": 31,
+      "CallbackLambdaFunction Timeout": 12,
+      "CallbackLambdaPermissionHttpApi.DependsOn": "CallbackProvConcLambdaAlias",
+      ...alias("CallbackLambdaPermissionHttpApi FunctionName"),
+      "CallbackLambdaVersion FunctionName.Ref": "CallbackLambdaFunction",
+      "CallbackLambdaVersion.Type": "AWS::Lambda::Version",
+      "CallbackLogGroup RetentionInDays": 60,
+      "CallbackProvConcLambdaAlias FunctionName.Ref": "CallbackLambdaFunction",
+      "CallbackProvConcLambdaAlias FunctionVersion.Fn::GetAtt.0": "CallbackLambdaVersion",
+      "CallbackProvConcLambdaAlias FunctionVersion.Fn::GetAtt.1": "Version",
+      "CallbackProvConcLambdaAlias Name": "provisioned",
+      "CallbackProvConcLambdaAlias ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions": 3,
+      "CallbackProvConcLambdaAlias.DependsOn": "CallbackLambdaFunction",
+      "CallbackProvConcLambdaAlias.Type": "AWS::Lambda::Alias",
+      "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
         "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days.",
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 7,
       "EventsQueue VisibilityTimeout": 543,
+      ...alias("HttpApiIntegrationCallback IntegrationUri"),
+      "HttpApiIntegrationCallback.DependsOn": "CallbackProvConcLambdaAlias",
       "HttpApiLogGroup RetentionInDays": 60,
       "HttpApiStage DefaultRouteSettings.ThrottlingBurstLimit": 600,
       "HttpApiStage DefaultRouteSettings.ThrottlingRateLimit": 300,
@@ -561,10 +674,19 @@ describe("permissions", () => {
     ...more,
     logs("WebhookLogGroup"),
   ];
-  const worker = (...more: object[]) => [
+  const ledger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
+  const callback = (stage: string, ...more: object[]) => [
+    allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ledger,
+    ...more,
+    logs("CallbackLogGroup"),
+  ];
+  const worker = (stage: string, ...more: object[]) => [
     allow(consume, [arn("EventsQueue")]),
     allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
-    allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ledger,
     ...more,
     logs("WorkerLogGroup"),
   ];
@@ -572,11 +694,12 @@ describe("permissions", () => {
   test("D.3: each function has its own role, and each role exactly what its function does", () => {
     for (const compiled of [api, url, changed]) {
       assert.deepEqual(statementsOf(resource("WebhookRole", compiled)), webhook("prod"));
-      assert.deepEqual(statementsOf(resource("WorkerRole", compiled)), worker());
+      assert.deepEqual(statementsOf(resource("CallbackRole", compiled)), callback("prod"));
+      assert.deepEqual(statementsOf(resource("WorkerRole", compiled)), worker("prod"));
     }
     everywhere((template) => {
       const roles = ofType(template, "AWS::IAM::Role");
-      assert.deepEqual(roles.map(([id]) => id).sort(), ["WebhookRole", "WorkerRole"]);
+      assert.deepEqual(roles.map(([id]) => id).sort(), ["CallbackRole", "WebhookRole", "WorkerRole"]);
       for (const [, { Properties }] of roles) {
         assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies"]);
         assert.deepEqual(Properties["AssumeRolePolicyDocument"].Statement, [
@@ -586,24 +709,27 @@ describe("permissions", () => {
     });
   });
 
-  test("D.3: a key of one's own adds its use to both roles, and nothing else", () => {
+  test("D.3: a key of one's own adds its use to every role, and nothing else", () => {
     assert.deepEqual(statementsOf(resource("WebhookRole", dev)), webhook("dev", key));
-    assert.deepEqual(statementsOf(resource("WorkerRole", dev)), worker(key));
+    assert.deepEqual(statementsOf(resource("CallbackRole", dev)), callback("dev", key));
+    assert.deepEqual(statementsOf(resource("WorkerRole", dev)), worker("dev", key));
   });
 
-  test("K6: the webhook reads its own stage's parameter, the one that its environment names", () => {
+  test("K6: each function reads its own stage's parameter, the one that its environment names", () => {
     for (const [stage, compiled] of [
       ["prod", api],
       ["dev", dev],
     ] as const) {
-      const reads = statementsOf(resource("WebhookRole", compiled)).filter(({ Action }) =>
-        Action.includes("ssm:GetParameter"),
-      );
-      assert.deepEqual(
-        reads.map(({ Resource }) => Resource),
-        [[parameter(stage)]],
-      );
-      assert.equal(variablesOf("WebhookLambdaFunction", compiled)["SECRETS_PARAMETER"], `/larkpost/${stage}/app`);
+      for (const name of names) {
+        const reads = statementsOf(resource(`${name}Role`, compiled)).filter(({ Action }) =>
+          [Action].flat().some((action) => action.startsWith("ssm:")),
+        );
+        assert.deepEqual(
+          reads.map(({ Resource }) => Resource),
+          [[parameter(stage)]],
+        );
+        assert.equal(variablesOf(`${name}LambdaFunction`, compiled)["SECRETS_PARAMETER"], `/larkpost/${stage}/app`);
+      }
     }
   });
 
@@ -613,12 +739,17 @@ describe("permissions", () => {
     ["WebhookRole", "sqs:SendMessage", "DeadLetterQueue"],
     ["WebhookRole", "dynamodb:PutItem", "LedgerTable"],
     ["WebhookRole", "dynamodb:GetItem", "LedgerTable"],
+    ["CallbackRole", "sqs:ReceiveMessage", "EventsQueue"],
+    ["CallbackRole", "sqs:DeleteMessage", "EventsQueue"],
+    ["CallbackRole", "sqs:SendMessage", "DeadLetterQueue"],
+    ["CallbackRole", "dynamodb:DeleteItem", "LedgerTable"],
+    ["CallbackRole", "dynamodb:Scan", "LedgerTable"],
     ["WorkerRole", "sqs:SendMessage", "EventsQueue"],
     ["WorkerRole", "sqs:ReceiveMessage", "DeadLetterQueue"],
     ["WorkerRole", "dynamodb:DeleteItem", "LedgerTable"],
     ["WorkerRole", "dynamodb:Scan", "LedgerTable"],
   ];
-  test("C-82, M7: neither role may do what the other's function does, nor the worker feed its own queue", () => {
+  test("C-82, M7: no role may do what only another's function does, nor the worker feed its own queue", () => {
     everywhere((_, compiled) => {
       const may = (role: string, action: string, id: string) =>
         statementsOf(resource(role, compiled)).some(
@@ -627,10 +758,22 @@ describe("permissions", () => {
         );
       assert.ok(may("WorkerRole", "sqs:SendMessage", "DeadLetterQueue"));
       for (const [role, action, id] of refusals) assert.equal(may(role, action, id), false, `${role} ${action} ${id}`);
-      assert.ok(!JSON.stringify(resource("WorkerRole", compiled)).includes("ssm:"));
     });
   });
 });
+
+interface Query {
+  readonly ReturnData: boolean;
+  readonly Expression?: string;
+  readonly MetricStat?: {
+    readonly Metric: { Namespace: string; MetricName: string; Dimensions: [{ Value: { Ref: string } }] };
+    readonly Period: number;
+    readonly Stat: string;
+  };
+}
+
+const countOf = ({ Metric, Period, Stat }: NonNullable<Query["MetricStat"]>) =>
+  `${Metric.Namespace} ${Metric.MetricName} of ${Metric.Dimensions[0].Value.Ref}: ${Stat} over ${Period} s`;
 
 describe("alarms", () => {
   const alarmOn = (id: string, compiled = api) => properties(`${id}Alarm`, compiled);
@@ -657,6 +800,8 @@ describe("alarms", () => {
   test("D.4: each signal has its alarm, at its threshold", () => {
     const at = alarmThresholds;
     const slowMs = (limits.workerTimeoutSeconds * 1000 * at.workerDurationPercent) / 100;
+    const slowCallbackMs = (limits.callbackDeadlineMs * at.callbackDurationPercent) / 100;
+    assert.ok(slowCallbackMs < limits.callbackDeadlineMs);
     const expected = {
       EventsWait: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventSeconds}`,
       EventsStuck: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventUrgentSeconds}`,
@@ -665,6 +810,9 @@ describe("alarms", () => {
       WebhookErrors: "AWS/Lambda Errors of WebhookLambdaFunction: Sum over 60 s >= 1",
       WebhookSlow: `AWS/Lambda Duration of WebhookLambdaFunction: p99 over 60 s > ${at.webhookP99Ms}`,
       WebhookThrottled: "AWS/Lambda Throttles of WebhookLambdaFunction: Sum over 60 s >= 1",
+      CallbackErrors: "AWS/Lambda Errors of CallbackLambdaFunction: Sum over 60 s >= 1",
+      CallbackSlow: `AWS/Lambda Duration of CallbackLambdaFunction: p99 over 60 s > ${slowCallbackMs}`,
+      CallbackThrottled: "AWS/Lambda Throttles of CallbackLambdaFunction: Sum over 60 s >= 1",
       WorkerThrottled: "AWS/Lambda Throttles of WorkerLambdaFunction: Sum over 60 s >= 1",
       WorkerErrors: "AWS/Lambda Errors of WorkerLambdaFunction: Sum over 60 s >= 1",
       WorkerSlow: `AWS/Lambda Duration of WorkerLambdaFunction: Maximum over 60 s > ${slowMs}`,
@@ -674,9 +822,27 @@ describe("alarms", () => {
     assert.equal(alarmOn("WebhookSlow")["EvaluationPeriods"], 3);
   });
 
-  test("D.4: with a Function URL the same alarms read its own counts", () => {
-    assert.match(metricOf("Unavailable", url), /^AWS\/Lambda Url5xxCount of WebhookLambdaFunction: Sum over 60 s >= /);
-    assert.match(metricOf("Refused", url), /^AWS\/Lambda Url4xxCount of WebhookLambdaFunction: Sum over 60 s > /);
+  test("D.4: with Function URLs the same alarms read the counts of both", () => {
+    const read = (id: string) => {
+      const { Metrics, Threshold } = alarmOn(id, url);
+      const counts = Metrics.flatMap((one: Query) => (one.MetricStat === undefined ? [] : [countOf(one.MetricStat)]));
+      const results = Metrics.filter((one: Query) => one.ReturnData);
+      return { counts, expressions: results.map((one: Query) => one.Expression), Threshold };
+    };
+    const both = (name: string, seconds: number) =>
+      answering.map((one) => `AWS/Lambda ${name} of ${one}LambdaFunction: Sum over ${seconds} s`);
+    const expressions = ["FILL(result0, 0) + FILL(result1, 0)"];
+    const at = alarmThresholds;
+    for (const [id, name, seconds, Threshold] of [
+      ["Unavailable", "Url5xxCount", 60, at.unavailablePerMinute],
+      ["UnavailableOften", "Url5xxCount", 300, at.unavailablePerFiveMinutes],
+      ["Refused", "Url4xxCount", 60, at.refusedPerMinute],
+    ] as const) {
+      assert.deepEqual(read(id), { counts: both(name, seconds), expressions, Threshold });
+      for (const kept of ["EvaluationPeriods", "ComparisonOperator", "TreatMissingData"]) {
+        assert.equal(alarmOn(id, url)[kept], alarmOn(id)[kept]);
+      }
+    }
     assert.deepEqual(
       ofType(url.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
       ofType(api.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
@@ -686,7 +852,7 @@ describe("alarms", () => {
   test("D.4: a few requests in five minutes, all refused, ring; so does any failure of the ledger", () => {
     for (const [compiled, names] of [
       [api, ["4xx", "Count"]],
-      [url, ["Url4xxCount", "UrlRequestCount"]],
+      [url, ["Url4xxCount", "Url4xxCount", "UrlRequestCount", "UrlRequestCount"]],
     ] as const) {
       const { Metrics, Threshold } = alarmOn("AllRefused", compiled);
       const read = Metrics.filter((one: { MetricStat?: unknown }) => one.MetricStat);
@@ -699,6 +865,8 @@ describe("alarms", () => {
         ),
         names.map((name) => [name, 300]),
       );
+      const named = Metrics.map(({ Id }: { Id: string }) => Id);
+      assert.ok(named.includes("all") && named.includes("refused"));
       assert.equal(Metrics.at(-1).Expression, `IF(all >= ${alarmThresholds.allRefusedCount} AND refused >= all, 1, 0)`);
       assert.equal(Threshold, 1);
     }
@@ -761,6 +929,11 @@ describe("static rules", () => {
     ]);
   });
 });
+
+/** A version's logical id ends in a hash of what it is a version of. */
+function withoutHash<T>(value: T): T {
+  return (typeof value === "string" ? value.replace(/^(CallbackLambdaVersion)\w+/, "$1") : value) as T;
+}
 
 function withOtherNumbers(source: string): string {
   let text = source;

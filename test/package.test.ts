@@ -36,7 +36,8 @@ async function larkpost(name: "package" | "deploy", args: readonly string[], roo
 
 async function project() {
   const made = await temporaryProject({ "im.message.receive_v1": handler });
-  cpSync(join(projectFolder, "serverless.yml"), join(made.root, "serverless.yml"));
+  for (const file of ["serverless.yml", "functions/callback.ts"])
+    cpSync(join(projectFolder, file), join(made.root, file));
   return made;
 }
 
@@ -52,8 +53,8 @@ function namesIn(zip: Buffer): string[] {
 describe("npm run package", () => {
   let made: Awaited<ReturnType<typeof project>>;
   let printed: { stage: string; folder: string; zips: Zip[] };
-  const contents = (folder: string) =>
-    new Map(["webhook.zip", "worker.zip"].map((name) => [name, readFileSync(join(folder, name))]));
+  const zips = ["callback.zip", "webhook.zip", "worker.zip"];
+  const contents = (folder: string) => new Map(zips.map((name) => [name, readFileSync(join(folder, name))]));
 
   before(async () => {
     made = await project();
@@ -67,7 +68,7 @@ describe("npm run package", () => {
     assert.equal(printed.stage, "prod");
     assert.deepEqual(
       printed.zips.map(({ name }) => name),
-      ["webhook.zip", "worker.zip"],
+      zips,
     );
     for (const { file, bytes, sha256 } of printed.zips) {
       const content = readFileSync(file);
@@ -77,7 +78,8 @@ describe("npm run package", () => {
   });
 
   test("R1: the webhook's zip has at most 200 KB", () => {
-    assert.ok((printed.zips[0]?.bytes ?? Infinity) <= 200 * 1024, `${printed.zips[0]?.bytes} bytes`);
+    const bytes = printed.zips.find(({ name }) => name === "webhook.zip")?.bytes ?? Infinity;
+    assert.ok(bytes <= 200 * 1024, `${bytes} bytes`);
   });
 
   test("a zip holds the function's own bundle, without source maps, and nothing else", () => {
@@ -151,19 +153,22 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
   });
   after(() => made.remove());
 
-  test("prints the request address of the deployed stack, and what to paste where", async () => {
+  test("prints both addresses of the deployed stack, and what to paste where", async () => {
     rmSync(join(made.root, "calls"), { force: true });
-    const address = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com/webhook";
+    const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
+    const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback`;
     const { code, stdout, stderr } = await larkpost(
       "deploy",
       ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
       made.root,
-      { INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n  RequestAddress: ${address}\n  More: y` },
+      { INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
     );
     assert.equal(code, 0, stderr);
     for (const expected of [
-      address,
-      "Request URL",
+      `Request address   ${host}/webhook`,
+      `Callback address  ${host}/callback`,
+      "Event configuration > Request URL: paste the request address",
+      "Callback configuration > Request URL: paste the callback address",
       "Encrypt Key",
       "Verification Token",
       "npm run secrets -- set --stage prod",
@@ -175,6 +180,14 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
       ["deploy", "--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
       ["info", "--verbose", "--stage", "prod", ...shared],
     ]);
+  });
+
+  test("says so when it cannot read the addresses, though it has deployed", async () => {
+    const INFO = "Stack Outputs:\n  RequestAddress: https://x.example/webhook";
+    const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root, { INFO });
+    assert.equal(code, 1);
+    assert.equal(stdout, "");
+    assert.match(stderr, /^Deployed\. Cannot read the addresses: run "npx osls info --verbose --stage prod"/);
   });
 
   test("passes a failure of osls on, and asks for no address", async () => {

@@ -5,7 +5,7 @@ import { type BuildResult, build as bundle } from "esbuild";
 import { generate } from "./generate.ts";
 import { projectRoot } from "./project.ts";
 
-export const functionNames = ["webhook", "worker"] as const;
+export const functionNames = ["webhook", "callback", "worker"] as const;
 
 /**
  * Bundles each function to `dist/<name>/index.mjs` with its chunks beside it: one call a function, so
@@ -52,7 +52,7 @@ export async function build(options: { root?: string; outFolder?: string } = {})
 
 export function buildCommand(): Command {
   return new Command("build")
-    .description("bundle the functions to dist/webhook/index.mjs and dist/worker/index.mjs")
+    .description(`bundle the functions to dist/<name>/index.mjs: ${functionNames.join(", ")}`)
     .action(async () => {
       const built = await build();
       for (const { file, metafile } of built) {

@@ -8,7 +8,7 @@ import { projectRoot } from "./project.ts";
 
 export function deployCommand(): Command {
   return subcommand("deploy")
-    .description("bundle the functions, deploy them with all they need, and print the request address")
+    .description("bundle the functions, deploy them with all they need, and print their addresses")
     .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
     .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
     .allowUnknownOption()
@@ -38,18 +38,19 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
   }
   const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];
   const { output } = await osls(info, { root, isQuiet: true });
-  const address = requestAddress(output);
-  if (address === undefined) {
-    console.error(`Deployed. Cannot read the request address: run "npx osls ${info.join(" ")}" and check its outputs`);
+  const request = addressOf(output, "RequestAddress");
+  const callback = addressOf(output, "CallbackAddress");
+  if (request === undefined || callback === undefined) {
+    console.error(`Deployed. Cannot read the addresses: run "npx osls ${info.join(" ")}" and check its outputs`);
     process.exitCode = 1;
     return;
   }
-  console.log(nextSteps(address, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
+  console.log(nextSteps({ request, callback }, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
 }
 
 /** The stack's output of that name, out of what `osls info --verbose` prints. */
-function requestAddress(output: string): string | undefined {
-  return /^\s*RequestAddress: (https:\/\/\S+)$/m.exec(stripVTControlCharacters(output))?.[1];
+function addressOf(output: string, name: "RequestAddress" | "CallbackAddress"): string | undefined {
+  return new RegExp(`^\\s*${name}: (https://\\S+)$`, "m").exec(stripVTControlCharacters(output))?.[1];
 }
 
 const sharedNames = ["--region", "-r", "--aws-profile", "--param", "--config", "-c"];
@@ -69,15 +70,18 @@ function regionOptions(args: readonly string[]): string[] {
   return region === undefined ? [] : ["--region", region];
 }
 
-function nextSteps(address: string, where: string): string {
+function nextSteps(addresses: { request: string; callback: string }, where: string): string {
   const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
   return `
-  Request address  ${strong(address)}
+  Request address   ${strong(addresses.request)}
+  Callback address  ${strong(addresses.callback)}
 
 In the Feishu developer console, open your app, then Events & Callbacks:
   1. Encryption Strategy: copy Encrypt Key and Verification Token into
      ${strong(`npm run secrets -- set ${where}`)}
   2. Event configuration > Request URL: paste the request address and save. Feishu checks it at once.
   3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
+  4. Callback configuration > Request URL: paste the callback address and save, then Add callbacks: those
+     that functions/callbacks/ has files for.
 `;
 }

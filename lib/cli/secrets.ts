@@ -16,7 +16,7 @@ class UnreachableError extends LarkpostError {
   readonly code = "UNREACHABLE";
 }
 
-/** Name of a stage's parameter; the template gives the function the same: `/<service>/<stage>/app`. */
+/** Name of a stage's parameter; the template gives the functions the same: `/<service>/<stage>/app`. */
 export function parameterName(stage: string): string {
   const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
   const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
@@ -25,7 +25,7 @@ export function parameterName(stage: string): string {
   return `/${service}/${stage}/app`;
 }
 
-/** The region that the stack goes to: the same chain as in serverless.yml, so that the function finds the keys there. */
+/** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */
 function regionOf(asked: string | undefined): string {
   return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
 }
@@ -50,8 +50,9 @@ export function secretsCommand(): Command {
     .addHelpText(
       "after",
       `
-Reads APP_ID, APP_SECRET (optional), ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from
-.env; never from arguments: those stay in the shell's history. AWS credentials and region as everywhere.
+Reads APP_ID, APP_SECRET, ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from .env
+(APP_SECRET may be missing: it is for calling the Open API and for signing the values of cards); never from arguments:
+those stay in the shell's history. AWS credentials and region as everywhere.
 
 Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
 

@@ -14,7 +14,7 @@ export async function buildPeer(folder: string, name: string): Promise<string> {
   const root = join(folder, `${name}-project`);
   mkdirSync(join(root, "functions"), { recursive: true });
   writeFileSync(join(root, "functions/webhook.ts"), `export * from ${JSON.stringify(join(peers, `${name}.ts`))};\n`);
-  writeFileSync(join(root, "functions/worker.ts"), "export {};\n");
+  for (const other of ["callback", "worker"]) writeFileSync(join(root, `functions/${other}.ts`), "export {};\n");
   return fileOf(await build({ root, outFolder: join(folder, name) }));
 }
 

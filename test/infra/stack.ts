@@ -56,7 +56,7 @@ export async function compile(
     for (const name of ["serverless.yml", "package.json", "infra"])
       cpSync(join(root, name), join(folder, name), { recursive: true });
     symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
-    for (const name of ["webhook", "worker"]) {
+    for (const name of ["webhook", "callback", "worker"]) {
       mkdirSync(join(folder, "dist", name), { recursive: true });
       writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
     }
