@@ -5,26 +5,36 @@ import { projectRoot } from "./project.ts";
 
 const lineWidth = 120;
 
+/** Folders of `functions/` that hold handler files, and the type that each one's list has to fit. */
+const listTypes = { events: "EventList", callbacks: "CallbackList" } as const;
+
+export type HandlerKind = keyof typeof listTypes;
+
 /**
- * Writes the list of handler files: literal thunks, so that the compiler checks each file against its
- * name, and each handler is a chunk of its own that loads when its event comes.
+ * Writes the lists of handler files: literal thunks, so that the compiler checks each file against its
+ * name, and each handler is a chunk of its own that loads when it is needed. Two lists, so that no
+ * function carries the other's handlers.
  *
  * @param options.check Writes nothing.
  * @returns The lists that were stale, relative to the root.
  */
 export async function generate(options: { root?: string; check?: boolean } = {}): Promise<{ changed: string[] }> {
   const { root = projectRoot(), check = false } = options;
-  const path = "functions/events.gen.ts";
-  const wanted = eventList(handlerNames(root));
-  const file = join(root, path);
-  if (existsSync(file) && readFileSync(file, "utf8") === wanted) return { changed: [] };
-  if (!check) writeFileSync(file, wanted);
-  return { changed: [path] };
+  const changed: string[] = [];
+  for (const kind of ["events", "callbacks"] as const) {
+    const path = `functions/${kind}.gen.ts`;
+    const wanted = listSource(kind, handlerNames(kind, root));
+    const file = join(root, path);
+    if (existsSync(file) && readFileSync(file, "utf8") === wanted) continue;
+    if (!check) writeFileSync(file, wanted);
+    changed.push(path);
+  }
+  return { changed };
 }
 
-/** Names of the files in `functions/events`, sorted: event types, and perhaps `_default`. */
-export function handlerNames(root: string = projectRoot()): string[] {
-  const folder = join(root, "functions/events");
+/** Names of the files in `functions/events` or `functions/callbacks`, sorted: types, and for events perhaps `_default`. */
+export function handlerNames(kind: HandlerKind, root: string = projectRoot()): string[] {
+  const folder = join(root, "functions", kind);
   if (!existsSync(folder)) return [];
   return readdirSync(folder)
     .filter((name) => /^[^.].*\.ts$/.test(name) && !/\.(test|d)\.ts$/.test(name))
@@ -32,33 +42,37 @@ export function handlerNames(root: string = projectRoot()): string[] {
     .sort();
 }
 
-function eventList(names: readonly string[]): string {
+function listSource(kind: HandlerKind, names: readonly string[]): string {
   const entries = names.map((name) => {
     const key = /^[A-Za-z_$][\w$]*$/.test(name) ? name : JSON.stringify(name);
-    const load = `import(${JSON.stringify(`./events/${name}.ts`)})`;
+    const load = `import(${JSON.stringify(`./${kind}/${name}.ts`)})`;
     const line = `  ${key}: () => ${load},`;
     return line.length <= lineWidth ? line : `  ${key}: () =>\n    ${load},`;
   });
   const body = entries.length === 0 ? "{}" : `{\n${entries.join("\n")}\n}`;
-  return `// Generated from functions/events/ by \`npm run generate\`. Do not edit: add or remove a file there.
-import type { EventList } from "../lib/handler.ts";
+  const type = listTypes[kind];
+  return `// Generated from functions/${kind}/ by \`npm run generate\`. Do not edit: add or remove a file there.
+import type { ${type} } from "../lib/handler.ts";
 
-export const events = ${body} satisfies EventList;
+export const ${kind} = ${body} satisfies ${type};
 `;
 }
 
 export function generateCommand(): Command {
   return new Command("generate")
-    .description("write the list of handler files, functions/events.gen.ts (npm start and npm run new do it as well)")
-    .option("--check", "write nothing; exit with 1 when the list is stale")
+    .description(
+      "write the lists of handler files, functions/events.gen.ts and functions/callbacks.gen.ts (npm start and npm run new do it as well)",
+    )
+    .option("--check", "write nothing; exit with 1 when a list is stale")
     .action(async ({ check = false }: { check?: boolean }) => {
       const { changed } = await generate({ check });
-      if (changed.length === 0) console.log("The generated list is up to date.");
+      if (changed.length === 0) console.log("The generated lists are up to date.");
       else if (!check) console.log(`Wrote ${changed.join(", ")}.`);
       else {
-        console.error(
-          `Stale: ${changed.join(", ")} does not list what functions/events/ holds. Run "npm run generate"`,
-        );
+        for (const path of changed) {
+          const folder = path.replace(/\.gen\.ts$/, "/");
+          console.error(`Stale: ${path} does not list what ${folder} holds. Run "npm run generate"`);
+        }
         process.exitCode = 1;
       }
     });

@@ -43,7 +43,7 @@ async function run(type: string): Promise<void> {
 
   for (const path of written.keys()) print(`Wrote ${strong(path)}`);
   for (const path of changed) print(`Updated ${path}`);
-  for (const [older, newer] of doublySubscribed(handlerNames(root))) {
+  for (const [older, newer] of doublySubscribed(handlerNames("events", root))) {
     console.error(
       `Warning: "${older}" and "${newer}" report the same fact with different ids. Subscribe to one of them only`,
     );

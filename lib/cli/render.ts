@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { oldCardType } from "../feishu/classify.ts";
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -12,6 +13,8 @@ const styles: Readonly<Record<string, Style>> = {
   misdirected: "yellow",
   refused: "red",
   failed: "red",
+  late: "red",
+  deferred: "cyan",
   dead: ["red", "bold"],
   leaked: "red",
   unavailable: "red",
@@ -35,8 +38,18 @@ const quiet = new Set([
   "errorCode",
 ]);
 
-/** A stage as one line for a person: time, stage, type, id, how long, and what else there is to know. */
-export function humanLine(line: Readonly<Record<string, unknown>>, detail: string | undefined, now: Date): string {
+/** Stages of a callback with which its answer is made. */
+const answers = new Set(["handled", "late", "unhandled", "duplicate"]);
+
+/**
+ * A stage as one line for a person: time, stage, type, id, how long, and what else there is to know.
+ * @param options.isCallback The callback function told it: somebody waits, so the answer's time is said as such.
+ */
+export function humanLine(
+  line: Readonly<Record<string, unknown>>,
+  detail: string | undefined,
+  { now, isCallback }: { now: Date; isCallback: boolean },
+): string {
   const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout });
   const stage = String(line["stage"]);
   const facts = Object.entries(line)
@@ -48,7 +61,7 @@ export function humanLine(line: Readonly<Record<string, unknown>>, detail: strin
     stage === "log" ? String(line["message"] ?? "") : undefined,
     text(line["type"]),
     shortId(line["id"]),
-    line["ms"] === undefined ? undefined : `${String(line["ms"])} ms`,
+    line["ms"] === undefined ? undefined : `${isCallback && answers.has(stage) ? "answer after " : ""}${line["ms"]} ms`,
     facts.length > 0 ? paint("dim", facts.join(", ")) : undefined,
     stage === "log" ? undefined : text(line["message"]),
   ];
@@ -71,4 +84,43 @@ function indent(detail: string): string {
     .slice(0, 8)
     .map((line) => `            ${line.trimStart()}`)
     .join("\n");
+}
+
+/** What `npm start` says once everything listens. */
+export function welcome(facts: {
+  url: string;
+  callbackUrl: string;
+  state: string;
+  handlers: readonly string[];
+  callbacks: readonly string[];
+  areKeysLocal: boolean;
+}): string {
+  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  const { url, callbackUrl, state, handlers, callbacks, areKeysLocal } = facts;
+  const typed = handlers.filter((name) => name !== "_default");
+  const rest = handlers.includes("_default")
+    ? "events/_default.ts takes the other events"
+    : `${handlers.length + callbacks.length === 0 ? "none yet; " : "other "}events are completed as unhandled`;
+  const files = [...typed.map((name) => `events/${name}`), ...callbacks.map((name) => `callbacks/${name}`), rest];
+  const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
+  // "npm run send" cannot send the old card callback, which has no envelope.
+  const callback = callbacks.find((name) => name !== oldCardType) ?? "card.action.trigger";
+  return `
+${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
+
+  Request address   ${strong(url)}
+  Callback address  ${strong(callbackUrl)}
+  State             ${state}/ (queues, ledger${areKeysLocal ? ", keys" : ""}; delete it to start empty)
+  Keys              ${areKeysLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  Handlers          ${files.join("\n                    ")}
+
+  Send an event     ${strong(`npm run send -- ${event}`)}
+  Send a callback   ${strong(`npm run send -- ${callback}`)}
+  Add a handler     ${strong("npm run new -- contact.user.created_v3")}
+
+To receive from a real app, lead a public HTTPS address here and paste it into the developer console, under
+Events & Callbacks:
+  Event configuration > Request URL      https://your-host${new URL(url).pathname}
+  Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}
+`;
 }

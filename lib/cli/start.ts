@@ -6,14 +6,14 @@ import { styleText } from "node:util";
 import chokidar from "chokidar";
 import { Command } from "commander";
 import { limits as defaultLimits } from "../../infra/limits.js";
-import { webhookConfig } from "../config.ts";
+import { callbackConfig } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { startRuntime } from "../local/runtime.ts";
 import { levelOf } from "../log.ts";
 import { doublySubscribed } from "./catalogue.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { projectRoot } from "./project.ts";
-import { humanLine } from "./render.ts";
+import { humanLine, welcome } from "./render.ts";
 
 const secretNames = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
 const leastWorkerTimeoutSeconds = 7;
@@ -21,8 +21,10 @@ const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function startCommand(): Command {
   return new Command("start")
-    .description("run everything on this machine: webhook, queue, worker and your handlers, without an account")
-    .option("--port <port>", "port of the request address (or PORT; 0 takes a free one)")
+    .description(
+      "run everything on this machine: webhook, callback, queue, worker and your handlers, without an account",
+    )
+    .option("--port <port>", "port of both addresses (or PORT; 0 takes a free one)")
     .option(
       "--limits <file>",
       "another limits file (.js or .json) instead of infra/limits.js: its entries replace the defaults",
@@ -33,7 +35,7 @@ export function startCommand(): Command {
       "after",
       `
 Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
-real app (without them, local ones are made), ALLOW_UNENCRYPTED, LOG_LEVEL, PORT.
+real app (without them, local ones are made), ALLOW_UNENCRYPTED, LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
 
 Example: PORT=8080 npm start`,
     )
@@ -49,11 +51,14 @@ async function run(options: { port?: string; limits?: string; state: string; jso
   // Queued payloads are in it.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const keys = localKeys(stateFolder);
-  const { warnings } = webhookConfig({
+  // The callback function wants all that the webhook wants, and more.
+  const { warnings } = callbackConfig({
     ...process.env,
     ...keys.env,
     EVENTS_QUEUE_URL: "http://127.0.0.1/events",
     QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+    LEDGER_TABLE: "ledger",
+    CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
   });
 
   await generate({ root });
@@ -72,20 +77,25 @@ async function run(options: { port?: string; limits?: string; state: string; jso
     limits,
     env: keys.env,
     onNotice: notice,
-    onLine(_name, line, detail) {
+    onLine(name, line, detail) {
       if (rank[line["level"] as keyof typeof rank] < level) return;
-      print(isJson ? JSON.stringify(line) : humanLine(line, detail, new Date()));
+      print(
+        isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name === "callback" }),
+      );
     },
   });
-  writeFileSync(join(stateFolder, "local.json"), `${JSON.stringify({ url: runtime.url, ...keys.shared }, null, 2)}\n`, {
+  const { url, callbackUrl } = runtime;
+  writeFileSync(join(stateFolder, "local.json"), `${JSON.stringify({ url, ...keys.shared }, null, 2)}\n`, {
     mode: 0o600,
   });
 
-  const handlers = handlerNames(root);
+  const handlers = handlerNames("events", root);
+  const callbacks = handlerNames("callbacks", root);
   const shownState = relative(process.cwd(), stateFolder) || ".";
-  if (isJson)
-    print(JSON.stringify({ ready: true, url: runtime.url, services: runtime.endpoints, state: stateFolder, handlers }));
-  else print(welcome({ url: runtime.url, state: shownState, handlers, areKeysLocal: keys.areLocal }));
+  if (isJson) {
+    const facts = { url, callbackUrl, services: runtime.endpoints, state: stateFolder, handlers, callbacks };
+    print(JSON.stringify({ ready: true, ...facts }));
+  } else print(welcome({ url, callbackUrl, state: shownState, handlers, callbacks, areKeysLocal: keys.areLocal }));
   for (const warning of warnings) notice(warning);
   for (const [one, other] of doublySubscribed(handlers)) {
     notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
@@ -98,9 +108,10 @@ async function run(options: { port?: string; limits?: string; state: string; jso
     }
     await generate({ root });
     await runtime.reload();
-    const found = handlerNames(root);
-    if (isJson) print(JSON.stringify({ reloaded: path, handlers: found }));
-    else print(styleText("dim", `~ ${path} changed; ${found.length} handlers are live`, { stream: process.stdout }));
+    const found = { handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) };
+    const live = found.handlers.length + found.callbacks.length;
+    if (isJson) print(JSON.stringify({ reloaded: path, ...found }));
+    else print(styleText("dim", `~ ${path} changed; ${live} handlers are live`, { stream: process.stdout }));
   });
 
   const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
@@ -224,23 +235,4 @@ function portOf(text: string | undefined): number {
     throw new ConfigError(`Cannot start: the port "${text}" is not a number from 0 to 65535. Check PORT`);
   }
   return port;
-}
-
-function welcome(facts: { url: string; state: string; handlers: readonly string[]; areKeysLocal: boolean }): string {
-  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
-  const { url, state, handlers, areKeysLocal } = facts;
-  const typed = handlers.filter((name) => name !== "_default");
-  const rest = handlers.includes("_default") ? "_default.ts takes the rest" : "other types are completed as unhandled";
-  return `
-${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
-
-  Request address  ${strong(url)}
-  State            ${state}/ (queues, ledger${areKeysLocal ? ", keys" : ""}; delete it to start empty)
-  Keys             ${areKeysLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
-  Handlers         ${typed.length === 0 ? "none yet" : typed.join("\n                   ")}
-                   ${rest}
-
-  Send an event    ${strong(`npm run send -- ${typed[0]?.includes(".") === true ? typed[0] : (typed.find((name) => name.includes(".")) ?? "im.message.receive_v1")}`)}
-  Add a handler    ${strong("npm run new -- contact.user.created_v3")}
-`;
 }

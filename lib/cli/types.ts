@@ -13,8 +13,9 @@ export function typesCommand(): Command {
     .addHelpText(
       "after",
       `
-handler: functions/events/ has a file for it. sample: "npm run send" has a payload written out; for the
-others it sends a generic one. A type that is not listed is received all the same.
+handler: functions/events/, or for a callback functions/callbacks/, has a file for it. sample: "npm run send"
+has a payload written out; for the others it sends a generic one. An event that is not listed is received all
+the same.
 
 Examples:
   npm run types -- message
@@ -25,10 +26,10 @@ Examples:
 }
 
 function run(words: readonly string[], options: { json?: boolean }): void {
-  const handlers = new Set(handlerNames());
+  const handlers = { event: new Set(handlerNames("events")), callback: new Set(handlerNames("callbacks")) };
   const found = search(words).map((entry) => ({
     ...entry,
-    hasHandler: handlers.has(entry.type),
+    hasHandler: handlers[entry.kind].has(entry.type),
     hasSample: hasSample(entry.type),
   }));
   if (options.json === true) print(JSON.stringify(found, null, 2));

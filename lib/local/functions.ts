@@ -108,9 +108,17 @@ export function startFunctions(options: FunctionsOptions) {
       await Promise.all(current.values());
     },
 
-    /** Resolves when the function has a process: at once, unless it crashed and its code no longer loads. */
-    async whenUp(name: string): Promise<void> {
-      await down.get(name)?.promise;
+    /**
+     * Resolves when the function has a process: at once, unless it has just crashed, or crashed and its code
+     * no longer loads. After `withinMs`, if given, it resolves all the same.
+     */
+    async whenUp(name: string, withinMs?: number): Promise<void> {
+      const waiting = down.get(name);
+      if (waiting === undefined) return;
+      const { promise: over, resolve } = Promise.withResolvers<void>();
+      const timer = withinMs === undefined ? undefined : setTimeout(resolve, withinMs);
+      await Promise.race([waiting.promise, over]);
+      clearTimeout(timer);
     },
 
     /** Whether the function's process has ended on its own in the last `withinMs`. */

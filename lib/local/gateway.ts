@@ -5,14 +5,20 @@ import type { AddressInfo } from "node:net";
 /** As the edge of AWS: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send either. */
 const edge = { bodyBytes: 10_485_760, headerBytes: 10_240, receiveMs: 2_000 };
 
+type Invoke = (event: unknown) => Promise<unknown>;
+
 /**
  * HTTP on loopback → an API Gateway event (payload 2.0) → the function's response. Feishu's 3 s are
  * the function's to keep; this only passes on.
+ *
+ * @param options.routes First part of the path → who takes such requests. `invoke` takes all others.
  */
 export async function startGateway(options: {
   port: number;
-  invoke: (event: unknown) => Promise<unknown>;
+  invoke: Invoke;
+  routes?: ReadonlyMap<string, Invoke>;
 }): Promise<{ port: number; stop: () => Promise<void> }> {
+  const { invoke, routes = new Map<string, Invoke>() } = options;
   const server = createServer(
     {
       maxHeaderSize: edge.headerBytes,
@@ -21,7 +27,8 @@ export async function startGateway(options: {
       connectionsCheckingInterval: 250,
     },
     (request, response) => {
-      void answer(request, response, options.invoke).catch(() => response.destroy());
+      const route = routes.get(firstPart(request.url)) ?? invoke;
+      void answer(request, response, route).catch(() => response.destroy());
     },
   );
   await new Promise<void>((resolve, reject) => {
@@ -31,11 +38,12 @@ export async function startGateway(options: {
   return { port: (server.address() as AddressInfo).port, stop: () => close(server) };
 }
 
-async function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  invoke: (event: unknown) => Promise<unknown>,
-): Promise<void> {
+/** `callback` of `/callback`, `//callback/?x=1` and `/callback/more`: the functions read paths as leniently. */
+function firstPart(url = ""): string {
+  return /^\/+([^/?]*)/.exec(url)?.[1] ?? "";
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, invoke: Invoke): Promise<void> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -53,7 +61,7 @@ async function answer(
     headers?: Record<string, string>;
     body?: string;
   };
-  // A function that failed is a 500 at API Gateway: anything but 200 makes Feishu push again.
+  // A function that failed is a 500 at API Gateway: Feishu pushes an event again, and tells who clicked of a failure.
   if (typeof statusCode !== "number") response.writeHead(500).end();
   else response.writeHead(statusCode, headers).end(request.method === "HEAD" ? undefined : body);
 }

@@ -27,10 +27,12 @@ const region = "us-east-1";
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 const ledgerTable = "ledger";
 const stopGraceMs = 5_000;
+/** Feishu waits no longer for an answer, so a request is not held back longer for a function that is down. */
+const patienceMs = 3_000;
 
 /**
- * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook function behind HTTP, the worker
- * function behind a poller. It holds none of the flow's logic; the functions run as deployed.
+ * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, the
+ * worker function behind a poller. It holds none of the flow's logic; the functions run as deployed.
  */
 export async function startRuntime(options: RuntimeOptions) {
   const { root, limits, onNotice, onLine } = options;
@@ -66,18 +68,24 @@ export async function startRuntime(options: RuntimeOptions) {
       DEAD_LETTER_QUEUE_URL: url("dead-letters"),
       LEDGER_TABLE: ledgerTable,
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
+      CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
     };
-    const modules = new Map([
-      ["webhook", join(root, "functions/webhook.ts")],
-      ["worker", join(root, "functions/worker.ts")],
-    ]);
+    const modules = new Map(
+      ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),
+    );
     const functions = startFunctions({ modules, env, onLine, onNotice });
     stops.unshift(() => functions.stop(stopGraceMs));
     await functions.ready();
 
+    const behindHttp = (name: string, timeoutSeconds: number) => async (event: unknown) => {
+      // After a crash Lambda has the next request wait for a fresh process, too.
+      await functions.whenUp(name, patienceMs);
+      return functions.invoke(name, event, timeoutSeconds * 1000);
+    };
     const gateway = await startGateway({
       port: options.port,
-      invoke: (event) => functions.invoke("webhook", event, limits.webhookTimeoutSeconds * 1000),
+      invoke: behindHttp("webhook", limits.webhookTimeoutSeconds),
+      routes: new Map([["callback", behindHttp("callback", limits.callbackTimeoutSeconds)]]),
     });
     stops.unshift(gateway.stop);
     const poller = startPoller({
@@ -101,7 +109,9 @@ export async function startRuntime(options: RuntimeOptions) {
       sqs.destroy();
     });
     return {
+      /** Where events go; callbacks go to the other one. */
       url: `http://127.0.0.1:${gateway.port}/webhook`,
+      callbackUrl: `http://127.0.0.1:${gateway.port}/callback`,
       endpoints: services.endpoints,
       /** Addresses that the embedded services listen on. */
       addresses: services.addresses,

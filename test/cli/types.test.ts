@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { catalogue } from "../../lib/cli/catalogue.ts";
 import { larkpost, temporaryRoot } from "./run.ts";
@@ -22,6 +22,33 @@ describe("types", { concurrency: 3 }, () => {
         `2 of ${catalogue.length} types`,
         "",
       ].join("\n"),
+    );
+  });
+
+  test("marks a callback's handler by its file under callbacks, and by no other", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    for (const file of ["callbacks/card.action.trigger.ts", "events/url.preview.get.ts", "callbacks/app_ticket.ts"]) {
+      mkdirSync(join(root, "functions", dirname(file)), { recursive: true });
+      writeFileSync(join(root, "functions", file), "");
+    }
+    const [callbacks, ticket] = await Promise.all([
+      larkpost(["types", "callback", "--json"], { root }),
+      larkpost(["types", "app_ticket", "--json"], { root }),
+    ]);
+    const entries = JSON.parse(callbacks.stdout) as { type: string; kind: string; hasHandler: boolean }[];
+    assert.deepEqual(
+      entries.map(({ type, kind, hasHandler }) => [type, kind, hasHandler]),
+      [
+        ["card.action.trigger", "callback", true],
+        ["card.action.trigger_v1", "callback", false],
+        ["url.preview.get", "callback", false],
+        ["profile.view.get", "callback", false],
+      ],
+    );
+    assert.deepEqual(
+      (JSON.parse(ticket.stdout) as { hasHandler: boolean }[]).map(({ hasHandler }) => hasHandler),
+      [false],
     );
   });
 

@@ -6,6 +6,7 @@ import { startGateway } from "../../lib/local/gateway.ts";
 
 describe("the local gateway", () => {
   const events: Record<string, unknown>[] = [];
+  const callbacks: Record<string, unknown>[] = [];
   let result: unknown;
   let gateway: Awaited<ReturnType<typeof startGateway>>;
   const url = (path = "/webhook") => `http://127.0.0.1:${gateway.port}${path}`;
@@ -18,6 +19,15 @@ describe("the local gateway", () => {
         if (result instanceof Error) throw result;
         return result;
       },
+      routes: new Map([
+        [
+          "callback",
+          async (event) => {
+            callbacks.push(event as Record<string, unknown>);
+            return { statusCode: 200, body: "from the callback function" };
+          },
+        ],
+      ]),
     });
   });
   after(() => gateway.stop());
@@ -60,6 +70,34 @@ describe("the local gateway", () => {
     assert.equal(events.at(-1)?.["isBase64Encoded"], true);
     assert.equal(events.at(-1)?.["body"], bytes.toString("base64"));
   });
+
+  for (const path of ["/callback", "/callback/", "//callback//", "/callback?x=/webhook", "/callback/more"]) {
+    test(`hands ${path} to the callback function`, async () => {
+      const before = events.length;
+      const response = await fetch(url(path), { method: "POST", body: "{}" });
+      assert.equal(await response.text(), "from the callback function");
+      assert.equal(callbacks.at(-1)?.["rawPath"], path.split("?")[0]);
+      assert.equal(events.length, before);
+    });
+  }
+
+  for (const path of [
+    "/",
+    "/webhook",
+    "/webhook/callback",
+    "/callbacks",
+    "/Callback",
+    "/x?/callback",
+    "/constructor",
+  ]) {
+    test(`hands ${path} to the webhook function`, async () => {
+      result = { statusCode: 200, body: "{}" };
+      const before = callbacks.length;
+      await fetch(url(path), { method: "POST", body: "{}" });
+      assert.equal(events.at(-1)?.["rawPath"], path.split("?")[0]);
+      assert.equal(callbacks.length, before);
+    });
+  }
 
   const failures = [
     { when: "it throws", outcome: new Error("the function failed") },

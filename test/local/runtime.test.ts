@@ -5,7 +5,7 @@ import { after, before, describe, test } from "node:test";
 import { limits } from "../../infra/limits.js";
 import { webhookConfig } from "../../lib/config.ts";
 import { classify } from "../../lib/feishu/classify.ts";
-import { type EventEnvelope, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
+import { type Envelope, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
 import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
@@ -32,22 +32,38 @@ export default { ...onAnyEvent(async (_event, { id, attempt }) => {
 }), type: ${JSON.stringify(type)} };
 `;
 
-function sealed(id: string, type: string): SealedRequest {
+/** A handler of card actions that does what the button's value says. */
+const cardHandler = (answer: string) => `
+import { onCallback } from "../../lib/handler.ts";
+export default onCallback("card.action.trigger", async ({ action }, { defer }) => {
+  if (action.value.do === "die") process.exit(5);
+  if (action.value.do === "defer") await defer({});
+  return { toast: { type: "success", content: ${JSON.stringify(answer)} + action.value.order } };
+}, { deferred() {} });
+`;
+
+function sealed(id: string, type: string, event: object = { about: id }): SealedRequest {
   const text = JSON.stringify({
     schema: "2.0",
     header: { event_id: id, event_type: type, token: "", app_id: env.APP_ID, tenant_key: "tenant" },
-    event: { about: id },
+    event,
   });
-  const classified = classify(text);
-  assert.equal(classified.kind, "event");
-  const envelope = { ...classified, requestId: null, transport: "webhook" } as unknown as EventEnvelope;
+  const envelope = { ...classify(text), requestId: null, transport: "webhook" } as unknown as Envelope;
   return seal(envelope, { keys, app: "default", nowMs: Date.now(), nonce: random.hex(8), iv: random.bytes(16) });
 }
 
-async function post(url: string, { headers, rawBody }: SealedRequest): Promise<number> {
+function click(id: string, value: object): SealedRequest {
+  const action = { tag: "button", value };
+  return sealed(id, "card.action.trigger", { operator: { open_id: "ou_1" }, token: `c-${id}`, action });
+}
+
+async function post(url: string, request: SealedRequest): Promise<number> {
+  return (await ask(url, request)).status;
+}
+
+async function ask(url: string, { headers, rawBody }: SealedRequest): Promise<{ status: number; body: string }> {
   const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
-  await response.arrayBuffer();
-  return response.status;
+  return { status: response.status, body: await response.text() };
 }
 
 describe("the local runtime", () => {
@@ -62,24 +78,27 @@ describe("the local runtime", () => {
   const stagesOf = (id: string) => lines.filter((line) => line["id"] === id).map((line) => line["stage"]);
 
   before(async () => {
-    project = await temporaryProject({
-      "test.effect_v1": effectHandler("test.effect_v1"),
-      "test.crash_v1": `
+    project = await temporaryProject(
+      {
+        "test.effect_v1": effectHandler("test.effect_v1"),
+        "test.crash_v1": `
 import { onAnyEvent } from "../../lib/handler.ts";
 export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
 `,
-      "test.block_v1": `
+        "test.block_v1": `
 import { onAnyEvent } from "../../lib/handler.ts";
 export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
 `,
-    });
+      },
+      { "card.action.trigger": cardHandler("order ") },
+    );
     runtime = await startRuntime({
       root: project.root,
       stateFolder: project.state,
       port: 0,
       limits: { ...limits, workerTimeoutSeconds: 7 },
       env,
-      onLine: (_name, line) => lines.push(line),
+      onLine: (name, line) => lines.push({ ...line, by: name }),
       onNotice: (notice) => notices.push(notice),
     });
   });
@@ -161,6 +180,66 @@ export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
     await Promise.all([runtime.reload(), runtime.reload()]);
     assert.equal(await post(runtime.url, sealed("after", "test.effect_v1")), 200);
     await until("the event completed", () => stagesOf("after").includes("handled"));
+  });
+
+  test("a click on a card is answered by its handler, within the request, and is not queued", async () => {
+    const { status, body } = await ask(runtime.callbackUrl, click("click", { order: 17 }));
+    assert.deepEqual([status, JSON.parse(body)], [200, { toast: { type: "success", content: "order 17" } }]);
+    await until("the answer is told", () => stagesOf("click").includes("handled"));
+    assert.deepEqual(stagesOf("click"), ["started", "handled"]);
+    assert.deepEqual(new Set(lines.filter(({ id }) => id === "click").map(({ by }) => by)), new Set(["callback"]));
+  });
+
+  test("the same click again, with doubled slashes in its path, gets the same answer from one run", async () => {
+    const request = click("twice", { order: 18 });
+    const first = await ask(runtime.callbackUrl, request);
+    const again = await ask(runtime.callbackUrl.replace("/callback", "//callback/"), request);
+    assert.deepEqual(again, first);
+    await until("the duplicate is told", () => stagesOf("twice").includes("duplicate"));
+    assert.equal(stagesOf("twice").filter((stage) => stage === "started").length, 1);
+  });
+
+  test("what a click's handler puts off is run by the worker", async () => {
+    assert.equal((await ask(runtime.callbackUrl, click("later", { do: "defer", order: 19 }))).status, 200);
+    const done = await until("the deferred work is done", () =>
+      lines.find(({ stage, by, id }) => stage === "handled" && by === "worker" && String(id).startsWith("later")),
+    );
+    assert.equal(done["type"], "card.action.trigger");
+  });
+
+  test("a forged click is refused with 401, and its handler does not run", async () => {
+    const request = click("forged-click", { order: 20 });
+    const forged = { ...request, headers: new Map([...request.headers, ["x-lark-signature", "0".repeat(64)]]) };
+    assert.equal(await post(runtime.callbackUrl, forged), 401);
+    assert.deepEqual(stagesOf("forged-click"), []);
+  });
+
+  test("a click's handler that ends its process fails that click alone: pushes are acked, the next click is answered", async () => {
+    const crash = post(runtime.callbackUrl, click("die", { do: "die" }));
+    const pushes = Array.from({ length: 20 }, (_, index) =>
+      post(runtime.url, sealed(`beside-${index}`, "test.effect_v1")),
+    );
+    assert.equal(await crash, 500);
+    const { status, body } = await ask(runtime.callbackUrl, click("after-death", { order: 21 }));
+    assert.equal(status, 200);
+    assert.match(body, /order 21/);
+    assert.deepEqual(new Set(await Promise.all(pushes)), new Set([200]));
+    assert.ok(notices.some((notice) => /the callback function's process ended \(exit code 5\)/.test(notice)));
+    assert.ok(!notices.some((notice) => /the webhook function's process ended/.test(notice)));
+  });
+
+  test("a changed callback handler is live without a restart, and no click meanwhile fails", async () => {
+    project.write("card.action.trigger", cardHandler("changed "), "callbacks");
+    let isLive = false;
+    const clicking = (async () => {
+      for (let index = 0; !isLive; index++) {
+        assert.equal(await post(runtime.callbackUrl, click(`meanwhile-${index}`, { order: index })), 200);
+      }
+    })();
+    await runtime.reload();
+    assert.match((await ask(runtime.callbackUrl, click("changed", { order: 22 }))).body, /"changed 22"/);
+    isLive = true;
+    await clicking;
   });
 
   test("W3: a handler that ends or blocks the process never delays an acknowledgement", async () => {

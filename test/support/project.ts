@@ -7,17 +7,22 @@ const root = resolve(import.meta.dirname, "../..");
 
 /**
  * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
- * rest is linked. `handlers` maps a file's name (an event type) to its source.
+ * rest is linked. `handlers` maps a file's name (an event type) to its source, `callbacks` a callback type.
  */
-export async function temporaryProject(handlers: Readonly<Record<string, string>>) {
+export async function temporaryProject(
+  handlers: Readonly<Record<string, string>>,
+  callbacks: Readonly<Record<string, string>> = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
-  mkdirSync(join(folder, "functions/events"), { recursive: true });
-  for (const file of ["package.json", "functions/webhook.ts", "functions/worker.ts"]) {
+  for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
+  for (const file of ["package.json", "functions/callback.ts", "functions/webhook.ts", "functions/worker.ts"]) {
     cpSync(join(root, file), join(folder, file));
   }
   for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
-  const write = (name: string, source: string) => writeFileSync(join(folder, "functions/events", `${name}.ts`), source);
+  const write = (name: string, source: string, kind: "events" | "callbacks" = "events") =>
+    writeFileSync(join(folder, "functions", kind, `${name}.ts`), source);
   for (const [name, source] of Object.entries(handlers)) write(name, source);
+  for (const [name, source] of Object.entries(callbacks)) write(name, source, "callbacks");
   await generate({ root: folder });
   return {
     root: folder,

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { type Functions, startFunctions } from "../../lib/local/functions.ts";
+import { until } from "../support/until.ts";
+
+/** Answers with its process and what it was given; dies when it is told to. */
+const source = `
+export const handler = async (event) => {
+  if (event === "die") process.exit(3);
+  return { pid: process.pid, event };
+};
+`;
+
+describe("functions, each in a process of its own", () => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  const file = (name: string) => join(folder, `${name}.ts`);
+  const notices: string[] = [];
+  let functions: Functions;
+  const pidOf = async (name: string) => ((await functions.invoke(name, "hello", 5_000)) as { pid: number }).pid;
+
+  before(async () => {
+    for (const name of ["one", "other"]) writeFileSync(file(name), source);
+    functions = startFunctions({
+      modules: new Map(["one", "other"].map((name) => [name, file(name)])),
+      env: process.env,
+      onLine: () => {},
+      onNotice: (notice) => notices.push(notice),
+    });
+    await functions.ready();
+  });
+  after(async () => {
+    await functions.stop(0);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("one that dies fails what it had, comes back by itself, and leaves the other's process alone", async () => {
+    const before = { one: await pidOf("one"), other: await pidOf("other") };
+    await assert.rejects(functions.invoke("one", "die", 5_000), /the one function's process ended \(exit code 3\)/);
+    assert.equal(await pidOf("other"), before.other);
+    // No request that comes now needs to fail: the next process is on its way.
+    await functions.whenUp("one", 60_000);
+    assert.notEqual(await pidOf("one"), before.one);
+    assert.ok(functions.hasCrashed("one", 60_000));
+    assert.ok(!functions.hasCrashed("other", 60_000));
+  });
+
+  test("one that dies and no longer loads is waited for only as long as asked, and is back when its code is", async () => {
+    writeFileSync(file("one"), "throw new Error('broken on purpose');\n");
+    await assert.rejects(functions.invoke("one", "die", 5_000));
+    await until("the notice", () => notices.some((notice) => /it is down until its code changes/.test(notice)));
+    await functions.whenUp("one", 20);
+    await assert.rejects(functions.invoke("one", "hello", 5_000));
+    assert.equal(typeof (await pidOf("other")), "number");
+
+    const isUp = functions.whenUp("one");
+    writeFileSync(file("one"), source);
+    await functions.reload();
+    await isUp;
+    assert.equal(typeof (await pidOf("one")), "number");
+  });
+});
