@@ -7,7 +7,24 @@ import { temporaryProject } from "../support/project.ts";
 import { larkpost, projectFolder } from "./run.ts";
 
 /** Typed by the SDK, mistyped by it, without a type but with a sample, and without either. */
-const types = ["im.message.receive_v1", "im.chat.updated_v1", "out_approval", "approval_instance", "approval_cc"];
+const eventTypes = ["im.message.receive_v1", "im.chat.updated_v1", "out_approval", "approval_instance", "approval_cc"];
+const callbackTypes = ["card.action.trigger", "card.action.trigger_v1", "url.preview.get", "profile.view.get"];
+
+/** What is printed besides what was written. */
+function nextSteps(type: string): string[] {
+  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
+  const steps = [`Try it: with "npm start" in another terminal, npm run send -- ${type}${setting}`];
+  if (type === "card.action.trigger_v1") {
+    steps[0] = "Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused";
+  }
+  if (callbackTypes.includes(type)) {
+    steps.push(
+      "Let Feishu ask: paste the address that ends in /callback into the developer console, under Events & Callbacks → " +
+        `Callback configuration → Request URL, and add ${type} there`,
+    );
+  }
+  return steps;
+}
 
 /** A project that a new handler can be written to, checked and tested in. */
 async function project() {
@@ -28,46 +45,65 @@ function tool(root: string, file: string, args: readonly string[]): Promise<stri
   });
 }
 
+async function failureOf(running: Promise<unknown>): Promise<string> {
+  return running.then(
+    () => assert.fail("it succeeded"),
+    (error: Error) => error.message,
+  );
+}
+
 describe("new", { concurrency: 3 }, () => {
   test("writes a handler and a test that lint, compile and pass as they are, and lists the handler", async (t) => {
     const { root, remove } = await project();
     t.after(remove);
-    for (const type of types) {
+    for (const type of [...eventTypes, ...callbackTypes]) {
+      const kind = callbackTypes.includes(type) ? "callbacks" : "events";
       const { code, stdout, stderr } = await larkpost(["new", type], { root });
       assert.deepEqual([code, stderr], [0, ""]);
       assert.equal(
         stdout,
         [
-          `Wrote functions/events/${type}.ts`,
-          `Wrote test/events/${type}.test.ts`,
-          "Updated functions/events.gen.ts",
-          `Try it: with "npm start" in another terminal, npm run send -- ${type}`,
+          `Wrote functions/${kind}/${type}.ts`,
+          `Wrote test/${kind}/${type}.test.ts`,
+          `Updated functions/${kind}.gen.ts`,
+          ...nextSteps(type),
           "",
         ].join("\n"),
       );
     }
     symlinkSync(join(projectFolder, "test/support"), join(root, "test/support"), "dir");
-    const list = readFileSync(join(root, "functions/events.gen.ts"), "utf8");
-    for (const type of types) assert.ok(list.includes(`import("./events/${type}.ts")`), type);
+    const lists = ["events", "callbacks"].map((kind) => readFileSync(join(root, `functions/${kind}.gen.ts`), "utf8"));
+    for (const type of eventTypes) assert.ok(lists[0]?.includes(`import("./events/${type}.ts")`), type);
+    for (const type of callbackTypes) assert.ok(lists[1]?.includes(`import("./callbacks/${type}.ts")`), type);
 
     const bin = join(projectFolder, "node_modules/.bin");
-    const tests = readdirSync(join(root, "test/events")).map((name) => join("test/events", name));
+    const tests = ["test/events", "test/callbacks"].flatMap((folder) =>
+      readdirSync(join(root, folder)).map((name) => join(folder, name)),
+    );
+    assert.equal(tests.length, eventTypes.length + callbackTypes.length);
     await Promise.all([
-      tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "functions", "test/events"]),
+      tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "functions", "test/events", "test/callbacks"]),
       tool(root, join(bin, "tsc"), ["--noEmit"]),
       tool(root, process.execPath, ["--test", "--test-isolation=none", ...tests]),
     ]);
 
-    // The checks above do fail: on a member that the payload has not, and on a handler that throws.
-    const file = join(root, "functions/events/out_approval.ts");
-    const source = readFileSync(file, "utf8");
-    writeFileSync(file, source.replace("Object.keys(event)", "event.out_nothing"));
-    await assert.rejects(tool(root, join(bin, "tsc"), ["--noEmit"]), /'out_nothing' does not exist/);
-    writeFileSync(file, source.replace("log.info(", "throw new Error(").replace(/, \{ members: .*\}\);/, ");"));
-    await assert.rejects(
-      tool(root, process.execPath, ["--test", "test/events/out_approval.test.ts"]),
-      /not ok|✖ handles a sample of out_approval/,
-    );
+    // The checks above do fail: on a member that the payload has not, on an answer that the platform does not
+    // know, and on a handler that throws.
+    const event = join(root, "functions/events/out_approval.ts");
+    const callback = join(root, "functions/callbacks/card.action.trigger.ts");
+    const source = readFileSync(event, "utf8");
+    writeFileSync(event, source.replace("Object.keys(event)", "event.out_nothing"));
+    writeFileSync(callback, readFileSync(callback, "utf8").replace('"success"', '"victory"'));
+    const message = await failureOf(tool(root, join(bin, "tsc"), ["--noEmit"]));
+    assert.match(message, /'out_nothing' does not exist/);
+    assert.match(message, /"victory"/);
+
+    writeFileSync(event, source.replace("log.info(", "throw new Error(").replace(/, \{ members: .*\}\);/, ");"));
+    const failing = ["test/events/out_approval.test.ts", "test/callbacks/card.action.trigger.test.ts"];
+    const failures = await failureOf(tool(root, process.execPath, ["--test", "--test-isolation=none", ...failing]));
+    assert.match(failures, /✖ handles a sample of out_approval/);
+    assert.match(failures, /✖ answers a sample of card.action.trigger/);
+    assert.match(failures, /toast\.type/);
   });
 
   test("overwrites neither a handler nor a test that exists", async (t) => {
@@ -94,7 +130,6 @@ describe("new", { concurrency: 3 }, () => {
     ["im.message.recieve_v1", /not in the catalogue\. Nearest: "im\.message\.receive_v1"/],
     ["../../escape", /not in the catalogue/],
     ["__proto__", /not in the catalogue/],
-    ["card.action.trigger", /it is a callback.*functions\/callbacks\/ in a later release/],
   ] as const) {
     test(`refuses ${name} and writes nothing`, async (t) => {
       const { root, remove } = await project();
@@ -103,6 +138,7 @@ describe("new", { concurrency: 3 }, () => {
       assert.deepEqual([code, stdout], [2, ""]);
       assert.match(stderr, says);
       assert.deepEqual(readdirSync(join(root, "functions/events")), []);
+      assert.deepEqual(readdirSync(join(root, "functions/callbacks")), []);
       assert.ok(!existsSync(join(root, "test")));
     });
   }

@@ -1,8 +1,16 @@
 import { randomUUID } from "node:crypto";
 import { find } from "../../lib/cli/catalogue.ts";
-import { classify } from "../../lib/feishu/classify.ts";
-import type { Context, EventOf, EventType, LogFields } from "../../lib/handler.ts";
-import { sampleText } from "../../lib/simulator/samples.ts";
+import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
+import type {
+  CallbackContext,
+  CallbackOf,
+  CallbackType,
+  Context,
+  EventOf,
+  EventType,
+  LogFields,
+} from "../../lib/handler.ts";
+import { sampleEnvelope, sampleText } from "../../lib/simulator/samples.ts";
 
 /** One line that a handler logged. */
 export interface LoggedLine {
@@ -18,15 +26,43 @@ export interface LoggedLine {
 export function contextFor<T extends EventType>(
   type: T,
 ): { event: EventOf<T>; context: Context; logged: LoggedLine[] } {
-  const message = classify(
-    sampleText(type, {
-      nowMs: Date.now(),
-      appId: "cli_0123456789abcdef",
-      newId: () => randomUUID().replaceAll("-", ""),
-      schema: find(type)?.version,
-    }),
-  );
+  const message = classify(sampleText(type, { ...sampling(), schema: find(type)?.version }));
   if (message.kind !== "event") throw new Error(`Cannot make a context: "${type}" is not the type of an event`);
+  return { event: message.event as EventOf<T>, ...contextOf(message, type) };
+}
+
+/** The same for a callback, as the callback function would hand it over; `deferred` is what its handler put off. */
+export function callbackContextFor<T extends CallbackType>(
+  type: T,
+): { callback: CallbackOf<T>; context: CallbackContext; logged: LoggedLine[]; deferred: unknown[] } {
+  const message =
+    type === oldCardType ? classifyOldCard(oldCardText(), {}) : classify(sampleText(type, { ...sampling() }));
+  if (message.kind !== "callback") throw new Error(`Cannot make a context: "${type}" is not the type of a callback`);
+  const { context, logged } = contextOf(message, type);
+  const deferred: unknown[] = [];
+  const defer = async (payload: unknown) => void deferred.push(payload);
+  return {
+    callback: message.event as CallbackOf<T>,
+    context: { ...context, isSigned: false, defer },
+    logged,
+    deferred,
+  };
+}
+
+function sampling() {
+  return { nowMs: Date.now(), appId: "cli_0123456789abcdef", newId: () => randomUUID().replaceAll("-", "") };
+}
+
+/** The sample of a card's action, as the old protocol words it: without an envelope, and its parts at the top. */
+function oldCardText(): string {
+  const { operator, token, action, context } = sampleEnvelope("card.action.trigger", sampling()).event as Record<
+    string,
+    object
+  >;
+  return JSON.stringify({ ...operator, ...context, token, action });
+}
+
+function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>, type: string) {
   const logged: LoggedLine[] = [];
   const write =
     (level: LoggedLine["level"]) =>
@@ -49,5 +85,5 @@ export function contextFor<T extends EventType>(
     raw,
     sign: async (text) => `signed:${text}`,
   };
-  return { event: message.event as EventOf<T>, context, logged };
+  return { context, logged };
 }
