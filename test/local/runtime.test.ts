@@ -37,6 +37,8 @@ const cardHandler = (answer: string) => `
 import { onCallback } from "../../lib/handler.ts";
 export default onCallback("card.action.trigger", async ({ action }, { defer }) => {
   if (action.value.do === "die") process.exit(5);
+  if (action.value.do === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  if (action.value.do === "tell") return { toast: { content: process.env.CALLBACK_DEADLINE_MS } };
   if (action.value.do === "defer") await defer({});
   return { toast: { type: "success", content: ${JSON.stringify(answer)} + action.value.order } };
 }, { deferred() {} });
@@ -96,7 +98,7 @@ export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
       root: project.root,
       stateFolder: project.state,
       port: 0,
-      limits: { ...limits, workerTimeoutSeconds: 7 },
+      limits: { ...limits, workerTimeoutSeconds: 7, callbackTimeoutSeconds: 4, callbackDeadlineMs: 2_400 },
       env,
       onLine: (name, line) => lines.push({ ...line, by: name }),
       onNotice: (notice) => notices.push(notice),
@@ -226,6 +228,22 @@ export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
     assert.deepEqual(new Set(await Promise.all(pushes)), new Set([200]));
     assert.ok(notices.some((notice) => /the callback function's process ended \(exit code 5\)/.test(notice)));
     assert.ok(!notices.some((notice) => /the webhook function's process ended/.test(notice)));
+  });
+
+  test("a click's handler that blocks its process delays no acknowledgement, and is ended at its timeout", async () => {
+    const blocked = post(runtime.callbackUrl, click("blocked", { do: "block" }));
+    await until("the blocking handler is entered", () => stagesOf("blocked").includes("started"));
+    for (let index = 0; index < 5; index++) {
+      assert.equal(await post(runtime.url, sealed(`aside-${index}`, "test.effect_v1")), 200);
+    }
+    assert.ok(!notices.some((notice) => /the callback function ran for/.test(notice)), "it was not blocked any more");
+    assert.equal(await blocked, 500);
+    assert.ok(notices.some((notice) => /the callback function ran for 4 s; its process is ended/.test(notice)));
+    assert.match((await ask(runtime.callbackUrl, click("unblocked", { order: 23 }))).body, /order 23/);
+  });
+
+  test("a callback's deadline is the limits'", async () => {
+    assert.match((await ask(runtime.callbackUrl, click("limit", { do: "tell" }))).body, /"2400"/);
   });
 
   test("a changed callback handler is live without a restart, and no click meanwhile fails", async () => {
