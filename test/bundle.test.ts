@@ -9,12 +9,12 @@ import { promisify } from "node:util";
 import { deflateRawSync } from "node:zlib";
 import type { Metafile } from "esbuild";
 import { build, functionNames } from "../lib/cli/build.ts";
-import { webhookConfig } from "../lib/config.ts";
-import { classify } from "../lib/feishu/classify.ts";
-import { type Envelope, seal } from "../lib/feishu/envelope.ts";
 import { type Functions, startFunctions } from "../lib/local/functions.ts";
 import { toRecord } from "../lib/local/poller.ts";
-import { seeded } from "./support/random.ts";
+import { eventText } from "./support/events.ts";
+import { httpApi } from "./support/http-events.ts";
+import { challengeText } from "./support/push.ts";
+import { sealNow } from "./support/sealed.ts";
 import { type Services, startServices } from "./support/services.ts";
 import { type Store, startStore } from "./support/ssm.ts";
 
@@ -84,7 +84,6 @@ function closure({ outputs }: Metafile, roots: readonly string[]): Set<string> {
 
 describe("the built bundles", () => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "larkpost-dist-")));
-  const random = seeded(5);
   let services: Services;
   let functions: Functions;
   let store: Store;
@@ -120,36 +119,19 @@ describe("the built bundles", () => {
     return found;
   }
 
-  function toHttpEvent(envelope: Envelope, ring: typeof keysEnv = keysEnv) {
-    const { keys } = webhookConfig({ ...services.env, ...ring });
-    const request = seal(envelope, {
-      keys,
-      app: "default",
-      nowMs: Date.now(),
-      nonce: random.hex(8),
-      iv: random.bytes(16),
-    });
-    return {
-      version: "2.0",
-      rawPath: "/",
-      requestContext: { stage: "$default", http: { method: "POST" } },
-      headers: Object.fromEntries(request.headers),
-      body: Buffer.from(request.rawBody).toString("base64"),
-      isBase64Encoded: true,
-    };
+  function toHttpEvent(text: string, env = keysEnv) {
+    return httpApi(sealNow(text, env), { path: "/", base64: true });
   }
 
-  async function deliver(envelope: Envelope, to = functions, ring = keysEnv) {
-    return (await to.invoke("webhook", toHttpEvent(envelope, ring), 10_000)) as { statusCode: number; body: string };
+  async function deliver(text: string, to = functions, env = keysEnv) {
+    return (await to.invoke("webhook", toHttpEvent(text, env), 10_000)) as { statusCode: number; body: string };
   }
 
-  const challenge: Envelope = { kind: "challenge", challenge: "c-1", requestId: null, transport: "webhook" };
+  const challenge = challengeText({ challenge: "c-1" });
 
-  function message(id: string): Envelope {
-    const header = { event_id: id, event_type: "im.message.receive_v1", token: "", app_id: keysEnv.APP_ID };
+  function message(id: string): string {
     const event = { message: { message_id: `om_${id}`, chat_type: "p2p", message_type: "text", content: "{}" } };
-    const classified = classify(JSON.stringify({ schema: "2.0", header, event }));
-    return { ...classified, requestId: null, transport: "webhook" } as unknown as Envelope;
+    return eventText({ id, type: "im.message.receive_v1", app: keysEnv.APP_ID, event });
   }
 
   test("answer a challenge", async () => {

@@ -4,13 +4,12 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { toBody } from "../lib/aws/message.ts";
 import { build } from "../lib/cli/build.ts";
-import { webhookConfig } from "../lib/config.ts";
-import { classify } from "../lib/feishu/classify.ts";
-import { type Envelope, type EventEnvelope, seal } from "../lib/feishu/envelope.ts";
 import { toRecord } from "../lib/local/poller.ts";
-import { seeded } from "./support/random.ts";
+import { eventBody, eventText } from "./support/events.ts";
+import { httpApi } from "./support/http-events.ts";
+import { challengeText } from "./support/push.ts";
+import { sealNow } from "./support/sealed.ts";
 import { startServices } from "./support/services.ts";
 
 // The built bundles under AWS's own runtime client for Node, against a stand-in of the runtime API. Optional:
@@ -52,7 +51,6 @@ const keysEnv = {
   VERIFICATION_TOKEN: "runtime-client-verification-token",
   APP_ID: "cli_00000000000000dd",
 };
-const random = seeded(9);
 const [services, built] = await Promise.all([startServices(), build()]);
 
 interface Outcome {
@@ -126,30 +124,12 @@ async function run(file: string, events: readonly unknown[], env: Record<string,
   return { outcomes, isAlive, initMs };
 }
 
-function httpEvent(envelope: Envelope): unknown {
-  const { keys } = webhookConfig({ ...services.env, ...keysEnv });
-  const { headers, rawBody } = seal(envelope, {
-    keys,
-    app: "default",
-    nowMs: Date.now(),
-    nonce: random.hex(8),
-    iv: random.bytes(16),
-  });
-  return {
-    version: "2.0",
-    rawPath: "/webhook",
-    requestContext: { stage: "$default", http: { method: "POST", sourceIp: "127.0.0.1" } },
-    headers: Object.fromEntries(headers),
-    body: Buffer.from(rawBody).toString("utf8"),
-    isBase64Encoded: false,
-  };
-}
-
-function eventEnvelope(id: string, type: string, event: object): Envelope {
-  const header = { event_id: id, event_type: type, token: "", app_id: keysEnv.APP_ID };
-  const classified = classify(JSON.stringify({ schema: "2.0", header, event }));
-  return { ...classified, requestId: null, transport: "webhook" } as unknown as Envelope;
-}
+const httpEvent = (text: string) => httpApi(sealNow(text, keysEnv));
+const message = (id: string) => {
+  const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
+  return eventText({ id, type: "im.message.receive_v1", app: keysEnv.APP_ID, event });
+};
+const challenge = challengeText({ challenge: "c-1" });
 
 const failures: string[] = [];
 function report(what: string, holds: boolean, figure: string): void {
@@ -158,14 +138,11 @@ function report(what: string, holds: boolean, figure: string): void {
 }
 
 const file = (name: string) => built.find((one) => one.name === name)?.file ?? "";
-const message = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
-const challenge: Envelope = { kind: "challenge", challenge: "c-1", requestId: null, transport: "webhook" };
-
-for (const [what, envelope] of [
+for (const [what, text] of [
   ["a challenge, cold", challenge],
-  ["an event, cold", eventEnvelope("cold", "im.message.receive_v1", message)],
+  ["an event, cold", message("cold")],
 ] as const) {
-  const { outcomes, initMs } = await run(file("webhook"), [httpEvent(envelope)]);
+  const { outcomes, initMs } = await run(file("webhook"), [httpEvent(text)]);
   const [first] = outcomes;
   const isRight = first?.kind === "response" && first.body.includes('"statusCode":200');
   report(
@@ -175,9 +152,7 @@ for (const [what, envelope] of [
   );
 }
 
-const warm = Array.from({ length: 50 }, (_, index) =>
-  httpEvent(eventEnvelope(`warm-${index}`, "im.message.receive_v1", message)),
-);
+const warm = Array.from({ length: 50 }, (_, index) => httpEvent(message(`warm-${index}`)));
 const { outcomes: answers } = await run(file("webhook"), warm);
 const times = answers
   .slice(10)
@@ -189,7 +164,7 @@ report(
   `median ${times[Math.floor(times.length / 2)]?.toFixed(1)} ms`,
 );
 
-const forged = await run(file("webhook"), [{ ...(httpEvent(challenge) as object), body: "{}" }]);
+const forged = await run(file("webhook"), [{ ...httpEvent(challenge), body: "{}" }]);
 report("webhook: a forged request is refused", forged.outcomes[0]?.body.includes('"statusCode":401') === true, "401");
 
 const unset = await run(file("webhook"), [httpEvent(challenge)], { ENCRYPT_KEY: "" });
@@ -210,7 +185,7 @@ const empty = worked.outcomes.filter(
 report("worker: completes every record", empty === batches.length && empty === 51, `${empty} of ${batches.length}`);
 
 // The example handler reads a member that this event lacks.
-const body = toBody(eventEnvelope("broken", "im.message.receive_v1", {}) as EventEnvelope);
+const body = eventBody({ id: "broken", type: "im.message.receive_v1", app: keysEnv.APP_ID });
 const broken = { Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: body })] };
 const { outcomes: failed, isAlive } = await run(file("worker"), [broken, broken]);
 const named = failed.filter(({ body }) => body.includes('"itemIdentifier":"m"')).length;

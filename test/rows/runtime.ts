@@ -6,13 +6,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { webhookConfig } from "../../lib/config.ts";
-import { classify } from "../../lib/feishu/classify.ts";
-import { type EventEnvelope, seal } from "../../lib/feishu/envelope.ts";
 import { idempotencyKey } from "../../lib/idempotency.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
+import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
-import { type Random, seeded } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
+import { sealNow } from "../support/sealed.ts";
 import { until } from "../support/until.ts";
 import type { Row } from "./row.ts";
 
@@ -72,22 +71,8 @@ class Run {
   }
 }
 
-async function push(url: string, id: string, random: Random): Promise<boolean> {
-  const { keys } = webhookConfig({
-    ...env,
-    EVENTS_QUEUE_URL: "http://127.0.0.1/",
-    QUARANTINE_QUEUE_URL: "http://127.0.0.1/",
-  });
-  const header = { event_id: id, event_type: type, token: "", app_id: env.APP_ID };
-  const classified = classify(JSON.stringify({ schema: "2.0", header, event: {} }));
-  const envelope = { ...classified, requestId: null, transport: "webhook" } as unknown as EventEnvelope;
-  const { headers, rawBody } = seal(envelope, {
-    keys,
-    app: "default",
-    nowMs: Date.now(),
-    nonce: random.hex(8),
-    iv: random.bytes(16),
-  });
+async function push(url: string, id: string): Promise<boolean> {
+  const { headers, rawBody } = sealNow(eventText({ id, type, app: env.APP_ID }), env);
   try {
     const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
     return response.status === 200;
@@ -147,7 +132,7 @@ export const runtimeRows: readonly Row[] = [
             while (acked.size < target) {
               const id = waiting.shift();
               if (id === undefined) return;
-              if (await push(url, id, random)) acked.add(id);
+              if (await push(url, id)) acked.add(id);
               else waiting.push(id);
             }
           });
@@ -161,7 +146,7 @@ export const runtimeRows: readonly Row[] = [
         const { url, services } = await run.ready;
         while (waiting.length > 0) {
           const batch = waiting.splice(0, 16);
-          const answers = await Promise.all(batch.map((id) => push(url, id, random)));
+          const answers = await Promise.all(batch.map((id) => push(url, id)));
           assert.deepEqual(
             new Set(answers),
             new Set([true]),
