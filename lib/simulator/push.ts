@@ -1,12 +1,15 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes as secureBytes } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { gunzipSync } from "node:zlib";
 import { classify } from "../feishu/classify.ts";
 import { type SealedRequest, seal, sealText } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
 
 export const ackDeadlineMs = 3_000;
 export const challengeDeadlineMs = 1_000;
+/** Of the 3 s, what the connection may take. */
+export const connectDeadlineMs = 2_000;
 /** An answer holds a toast or a card at most; what is longer is cut. */
 const bodyLimitBytes = 256 * 1024;
 
@@ -14,7 +17,11 @@ export interface PushOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long the platform waits: 3 s, for a challenge 1 s. */
   readonly deadlineMs?: number | undefined;
+  readonly connectMs?: number | undefined;
 }
+
+/** `crypto.randomBytes`, or a seeded stand-in. */
+export type RandomBytes = (length: number) => Buffer;
 
 export interface PushResult {
   /** `null` when no answer came. */
@@ -26,7 +33,7 @@ export interface PushResult {
   readonly delivered: boolean;
   /** What went wrong, when it was not delivered. */
   readonly problem?: string;
-  /** `ECONNREFUSED`, `ETIMEDOUT` (over the deadline) and the like, when no answer came. */
+  /** `ECONNREFUSED`, `ECONNECTTIMEOUT`, `ETIMEDOUT` (over the deadline) and the like, when no answer came. */
   readonly code?: string;
 }
 
@@ -36,9 +43,9 @@ export interface PushResult {
  */
 export function sealEnvelope(
   text: string,
-  options: { keys: KeyRing; nowMs: number; requestId: string },
+  options: { keys: KeyRing; nowMs: number; requestId: string; randomBytes?: RandomBytes | undefined },
 ): SealedRequest {
-  const { keys, nowMs, requestId } = options;
+  const { keys, nowMs, requestId, randomBytes = secureBytes } = options;
   const app = defaultApp;
   const sealing = { keys, app, nowMs, nonce: String(randomBytes(6).readUIntBE(0, 6)), iv: randomBytes(16) };
   const carried = { requestId, transport: "webhook" } as const;
@@ -67,27 +74,44 @@ export function spoilSignature(sealed: SealedRequest): SealedRequest | undefined
  * the deadline, is delivered; a redirect is not followed. Never throws, except when `signal` is aborted.
  */
 export async function push(url: string, sealed: SealedRequest, options: PushOptions = {}): Promise<PushResult> {
-  const { signal, deadlineMs = ackDeadlineMs } = options;
+  const { signal, deadlineMs = ackDeadlineMs, connectMs = connectDeadlineMs } = options;
   signal?.throwIfAborted();
   const startMs = performance.now();
   const elapsedMs = () => Math.round((performance.now() - startMs) * 10) / 10;
   let status: number | null = null;
   try {
-    const answer = await exchange(url, sealed, { signal, deadlineMs, onStatus: (code) => (status = code) });
+    const answer = await exchange(url, sealed, {
+      ...{ signal, deadlineMs, connectMs },
+      onStatus: (code) => {
+        status = code;
+      },
+    });
     const delivered = answer.status === 200;
     const problem = delivered ? {} : { problem: judgement(answer.status) };
     return { ...answer, ms: elapsedMs(), delivered, ...problem };
   } catch (error) {
     signal?.throwIfAborted();
     const code = (error as NodeJS.ErrnoException).code ?? "ERROR";
-    return { status, ms: elapsedMs(), body: "", delivered: false, problem: failure(code, deadlineMs), code };
+    return {
+      status,
+      ms: elapsedMs(),
+      body: "",
+      delivered: false,
+      problem: failure(code, { deadlineMs, connectMs }),
+      code,
+    };
   }
 }
 
 function exchange(
   url: string,
   { headers, rawBody }: SealedRequest,
-  options: { signal: AbortSignal | undefined; deadlineMs: number; onStatus: (status: number) => void },
+  options: {
+    signal: AbortSignal | undefined;
+    deadlineMs: number;
+    connectMs: number;
+    onStatus: (status: number) => void;
+  },
 ): Promise<{ status: number; body: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
   const request = (new URL(url).protocol === "https:" ? httpsRequest : httpRequest)(url, {
@@ -97,17 +121,24 @@ function exchange(
       "Content-Length": rawBody.byteLength,
       "Content-Type": "application/json;charset=utf-8",
       ...Object.fromEntries([...headers].map(([name, value]) => [titleCase(name), value])),
-      "Accept-Encoding": "identity",
+      "Accept-Encoding": "gzip",
     },
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   // One timer for the whole exchange: a server that sends a byte now and then is late as well.
-  const timer = setTimeout(() => {
-    const late = Object.assign(new Error("the deadline is over"), { code: "ETIMEDOUT" });
+  const giveUp = (code: string) => {
+    const late = Object.assign(new Error("the deadline is over"), { code });
     // Rejected first: destroying a request whose answer has begun reports a reset instead.
     reject(late);
     request.destroy(late);
-  }, options.deadlineMs);
+  };
+  const timer = setTimeout(giveUp, options.deadlineMs, "ETIMEDOUT");
+  const connectTimer = setTimeout(giveUp, options.connectMs, "ECONNECTTIMEOUT");
+  request.on("socket", (socket) => {
+    const connected = () => clearTimeout(connectTimer);
+    if (socket.connecting) socket.once("connect", connected);
+    else connected();
+  });
   request.on("response", (response: IncomingMessage) => {
     const status = response.statusCode ?? 0;
     options.onStatus(status);
@@ -117,12 +148,28 @@ function exchange(
       if (length < bodyLimitBytes) chunks.push(chunk.subarray(0, bodyLimitBytes - length));
       length += chunk.length;
     });
-    response.on("end", () => resolve({ status, body: Buffer.concat(chunks).toString("utf8") }));
+    response.on("end", () => {
+      const isPacked = response.headers["content-encoding"] === "gzip";
+      const bytes = isPacked ? unpack(Buffer.concat(chunks)) : Buffer.concat(chunks);
+      resolve({ status, body: bytes.toString("utf8") });
+    });
     response.on("error", reject);
   });
   request.on("error", reject);
   request.end(rawBody);
-  return promise.finally(() => clearTimeout(timer));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    clearTimeout(connectTimer);
+  });
+}
+
+/** What is no gzip is left as it is: the body is judged as it came. */
+function unpack(bytes: Buffer): Buffer {
+  try {
+    return gunzipSync(bytes, { maxOutputLength: bodyLimitBytes });
+  } catch {
+    return bytes;
+  }
 }
 
 function judgement(status: number): string {
@@ -131,10 +178,12 @@ function judgement(status: number): string {
   return `answered ${status}`;
 }
 
-function failure(code: string, deadlineMs: number): string {
+function failure(code: string, { deadlineMs, connectMs }: { deadlineMs: number; connectMs: number }): string {
   switch (code) {
     case "ETIMEDOUT":
       return `no answer within ${deadlineMs / 1000} s`;
+    case "ECONNECTTIMEOUT":
+      return `not connected within ${connectMs / 1000} s`;
     case "ECONNREFUSED":
       return "connection refused";
     case "ECONNRESET":

@@ -1,5 +1,6 @@
 import { ingressRows } from "./ingress.ts";
+import { platformRows } from "./platform.ts";
 import type { Row } from "./row.ts";
 import { workerRows } from "./worker.ts";
 
-export const rows: readonly Row[] = [...ingressRows, ...workerRows];
+export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...platformRows];

@@ -21,7 +21,7 @@ import { type Random, seeded } from "../support/random.ts";
 import { type Outcome, startWorker, type Worker } from "../support/worker.ts";
 import type { Row } from "./row.ts";
 
-interface Case {
+export interface Case {
   readonly bench: Worker;
   readonly random: Random;
   readonly n: number;
@@ -29,7 +29,7 @@ interface Case {
 }
 
 /** A row on a bench of its own; what it fails with names the seed. */
-function row(
+export function row(
   given: Omit<Row, "run"> & { readonly memory?: boolean; readonly check: (given: Case) => Promise<void> },
 ): Row {
   const { check, memory = false, ...rest } = given;
@@ -59,7 +59,7 @@ async function inLanes(n: number, lanes: number, work: (index: number) => Promis
 }
 
 /** Goes through n cases by the hundred, and forgets the trace in between. */
-async function byTheHundred({ bench, n, progress }: Case, work: (from: number, count: number) => Promise<void>) {
+export async function byTheHundred({ bench, n, progress }: Case, work: (from: number, count: number) => Promise<void>) {
   for (let from = 0; from < n; from += 100) {
     await work(from, Math.min(100, n - from));
     bench.trace.entries.length = 0;
@@ -68,7 +68,7 @@ async function byTheHundred({ bench, n, progress }: Case, work: (from: number, c
 }
 
 /** Handles all that is in the queue, several batches at once, and lets the clock run on to what comes back. */
-async function settleAll(bench: Worker, handlers: TestHandlers, lanes = 4): Promise<Outcome[]> {
+export async function settleAll(bench: Worker, handlers: TestHandlers, lanes = 4): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (;;) {
     const kept: Outcome["kept"][number][] = [];
@@ -93,7 +93,7 @@ function tally(bench: Worker, stage: string): Map<string, number> {
   return counts;
 }
 
-function assertOnceEach(bench: Worker, ids: readonly string[]): void {
+export function assertOnceEach(bench: Worker, ids: readonly string[]): void {
   const completed = tally(bench, "handled");
   assert.deepEqual(
     ids.filter((id) => completed.get(id) !== 1).map((id) => `${id}: ${completed.get(id) ?? 0} times`),

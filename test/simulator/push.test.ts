@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { after, test } from "node:test";
+import { Worker } from "node:worker_threads";
+import { gzipSync } from "node:zlib";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
 import { push, sealEnvelope, spoilSignature } from "../../lib/simulator/push.ts";
@@ -78,11 +81,52 @@ for (const { when, answer, status } of late) {
   });
 }
 
+test("reads an answer that was packed because the platform allows it", async () => {
+  for (const [body, sent] of [
+    ['{"toast":{}}', gzipSync('{"toast":{}}')],
+    ["no gzip", Buffer.from("no gzip")],
+  ] as const) {
+    const url = await listen((request, response) => {
+      assert.equal(request.headers["accept-encoding"], "gzip");
+      response.writeHead(200, { "content-encoding": "gzip" }).end(sent);
+    });
+    const { ms: _, ...result } = await push(url, sealed);
+    assert.deepEqual(result, { status: 200, body, delivered: true });
+  }
+});
+
 test("a server that hangs up, or is not there, is a failed push and no exception", async () => {
   const reset = await push(await listen((request) => request.socket.destroy()), sealed);
   assert.deepEqual([reset.delivered, reset.status, reset.code], [false, null, "ECONNRESET"]);
   const nobody = await push("http://127.0.0.1:1/webhook", sealed);
   assert.deepEqual([nobody.delivered, nobody.status, nobody.problem], [false, null, "connection refused"]);
+});
+
+test("is not delivered when no connection comes about in its share of the deadline", async () => {
+  // A server that never accepts: once the few places of its backlog are taken, the next one waits to connect.
+  const server = new Worker(
+    `const { parentPort } = require("node:worker_threads");
+     const server = require("node:net").createServer();
+     server.listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+       parentPort.postMessage(server.address().port);
+       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+     });`,
+    { eval: true },
+  );
+  const [port] = (await once(server, "message")) as [number];
+  const fillers: Socket[] = [];
+  try {
+    const send = () => push(`http://127.0.0.1:${port}/webhook`, sealed, { connectMs: 60, deadlineMs: 120 });
+    for (let n = 0; n < 4; n++) fillers.push(connect(port, "127.0.0.1").on("error", () => {}));
+    const { ms: _, ...result } = await send();
+    assert.deepEqual(result, {
+      ...{ status: null, body: "", delivered: false },
+      ...{ problem: "not connected within 0.06 s", code: "ECONNECTTIMEOUT" },
+    });
+  } finally {
+    for (const filler of fillers) filler.destroy();
+    await server.terminate();
+  }
 });
 
 test("an aborted push rejects with the reason", async () => {

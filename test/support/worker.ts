@@ -161,12 +161,13 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     return (await services.take(urls.eventsQueueUrl, { max, hiddenSeconds: 43_200 })).map(toRecord);
   }
 
-  /** Shows a record again at once. */
+  /** Shows a record again at once. On a busy machine a short delay may have passed for real: then it is shown already. */
   async function show(record: SQSRecord): Promise<void> {
     const QueueUrl = urls.eventsQueueUrl;
-    await sqs.send(
-      new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle: record.receiptHandle, VisibilityTimeout: 0 }),
-    );
+    const command = { QueueUrl, ReceiptHandle: record.receiptHandle, VisibilityTimeout: 0 };
+    await sqs.send(new ChangeMessageVisibilityCommand(command)).catch((error: Error) => {
+      if (error.name !== "MessageNotInflight") throw error;
+    });
   }
 
   async function remove(records: readonly SQSRecord[]): Promise<void> {
