@@ -3,17 +3,17 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
+import { type Clock, systemClock } from "../clock.ts";
 import { classify } from "../feishu/classify.ts";
-import { challengeDeadlineMs, type PushResult, push, sealEnvelope, spoilSignature } from "../simulator/push.ts";
+import { type Message, toMessage } from "../simulator/platform.ts";
 import { type SampleOptions, sampleEnvelope } from "../simulator/samples.ts";
 import { find, nearest } from "./catalogue.ts";
 import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
 import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
 import { projectRoot } from "./project.ts";
-import { facts, line, type Outcome, type Shot, summary, summaryText } from "./report.ts";
+import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
+import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
 import { findTarget, type Target } from "./target.ts";
-
-const concurrency = 16;
 
 interface Options {
   readonly set?: readonly string[];
@@ -24,6 +24,8 @@ interface Options {
   readonly eventId?: string;
   readonly challenge?: boolean;
   readonly badSignature?: boolean;
+  readonly repush?: boolean;
+  readonly speed?: string;
   readonly json?: boolean;
 }
 
@@ -39,17 +41,20 @@ export function sendCommand(): Command {
       (text: string, before: readonly string[] = []) => [...before, text],
     )
     .option("--file <payload.json>", "push this envelope, or this event object in an envelope of the type")
-    .option("--url <url>", "request address (default: the local runtime's)")
+    .option("--url <url>", "request address (default: the local runtime's, /callback for callback types)")
     .option("--state <folder>", "where the local runtime keeps its keys and address", ".larkpost")
     .option("--times <n>", `push it n times, ${concurrency} at once; without --event-id, each is another event`)
     .option("--event-id <id>", "identity of the event: the same id is the same event, pushed again")
     .option("--challenge", "check the request address as the developer console does; needs no type")
     .option("--bad-signature", "sign wrongly: the receiver has to refuse with 401")
+    .option("--repush", "push an event that fails again, as the platform does: after 15 s, 5 min, 1 h and 6 h")
+    .option("--speed <n>", "with --repush: wait n times shorter")
     .option("--json", "print one JSON object a push and one summary, for scripts")
     .addHelpText(
       "after",
       `
-Only exactly 200 within 3 seconds counts as delivered; nothing is pushed again.
+Only exactly 200 within 3 seconds counts as delivered; without --repush, nothing is pushed again. A callback
+never is: its answer is shown as the client would show it, with the client's error code when it is not taken.
 Keys: ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID and PORT from the environment or .env, else the ones of the
 running local runtime. Exit code: 0 answered as promised, 1 not, 2 wrong usage.
 
@@ -59,6 +64,7 @@ Examples:
   npm run send -- approval_instance --event-id twice --times 2
   npm run send -- card.action.trigger --set event.action.value.order=18
   npm run send -- --file payload.json
+  npm run send -- im.message.receive_v1 --repush --speed 1000
   npm run send -- --challenge`,
     );
   return command.action((type: string | undefined, options: Options) => withUsage(command, () => run(type, options)));
@@ -68,27 +74,51 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   const times = count(options.times ?? "1");
   const settings = (options.set ?? []).map(parseSetting);
   checkOptions(type, options);
+  const clock = hastened(speed(options));
   const root = projectRoot();
   if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
   const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
-  const next = options.challenge === true ? challengeShot : shots(type, settings, options, target);
 
-  const outcomes = await fire(target, next, times, options);
-  const unreachable = outcomes.find(({ result }) => isUnreachable(result));
-  if (unreachable !== undefined) console.error(unreachableText(target.url, unreachable.result));
-  if (options.json === true) print(JSON.stringify({ summary: true, ...summary(outcomes) }));
-  else if (times > 1) print(summaryText(outcomes));
-  if (outcomes.some(({ isOk }) => !isOk)) process.exitCode = 1;
+  const { json = false, repush = false, badSignature = false } = options;
+  const progress = progressLine(json || times === 1 ? undefined : times);
+  const show = (outcome: Outcome, done: number): void => {
+    progress.show(done);
+    if (json) print(JSON.stringify(facts(outcome)));
+    else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
+  };
+  const { outcomes, endings } =
+    options.challenge === true
+      ? { outcomes: [await askChallenge(target, show)], endings: [] }
+      : await fire(target, shots(type, settings, options, target), {
+          ...{ times, clock, repush, badSignature, show },
+        });
+  progress.clear();
+
+  // With the ladder, what counts is how it ended; else it is each push.
+  const isWell = repush ? endings.every(({ isDelivered }) => isDelivered) : outcomes.every(({ isOk }) => isOk);
+  const missed = isWell ? undefined : outcomes.find(({ result }) => isUnreachable(result));
+  if (missed !== undefined) console.error(unreachableText(missed));
+  const lost = repush ? endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id) : [];
+  const ended = repush ? { messages: endings.length, givenUp: lost } : {};
+  if (json) print(JSON.stringify({ summary: true, ...summary(outcomes), ...ended }));
+  else if (times > 1) print(summaryText(outcomes, lost));
+  if (!isWell) process.exitCode = 1;
 }
 
 function checkOptions(type: string | undefined, options: Options): void {
-  const { challenge, badSignature, file, eventId, times, set } = options;
+  const { challenge, badSignature, repush, file, eventId, times, set } = options;
+  if (options.speed !== undefined && repush !== true) {
+    throw new UsageError("Cannot wait shorter: --speed goes with --repush");
+  }
   if (challenge === true) {
-    const others = [type, file, eventId, times, set, badSignature].filter((option) => option !== undefined);
+    const others = [type, file, eventId, times, set, badSignature, repush].filter((option) => option !== undefined);
     if (others.length > 0) {
       throw new UsageError("Cannot send a challenge: --challenge goes with no type and no other payload option");
     }
     return;
+  }
+  if (badSignature === true && repush === true) {
+    throw new UsageError("Cannot push a forged event again: --bad-signature goes without --repush");
   }
   if (type === undefined && file === undefined) {
     throw new UsageError(
@@ -99,7 +129,12 @@ function checkOptions(type: string | undefined, options: Options): void {
 }
 
 /** Returns what makes the pushes: other ids and times for each, unless the event's id is fixed. */
-function shots(type: string | undefined, settings: readonly Setting[], options: Options, target: Target): () => Shot {
+function shots(
+  type: string | undefined,
+  settings: readonly Setting[],
+  options: Options,
+  target: Target,
+): () => Message {
   const { file, eventId } = options;
   const content = file === undefined ? undefined : readPayload(readText(file), file);
   const known = content?.is === "envelope" ? content.type : type;
@@ -116,7 +151,7 @@ function shots(type: string | undefined, settings: readonly Setting[], options: 
   }
   if (known !== undefined) checkType(known);
 
-  const make = (): Shot => {
+  const make = (): Message => {
     const schema = known === undefined ? undefined : find(known)?.version;
     const how: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
     const envelope =
@@ -130,7 +165,7 @@ function shots(type: string | undefined, settings: readonly Setting[], options: 
   };
   const first = make();
   // One event pushed several times is the same to the letter; only its signature is made anew.
-  let unused: Shot | undefined = first;
+  let unused: Message | undefined = first;
   return () => {
     if (eventId !== undefined) return first;
     const shot = unused ?? make();
@@ -139,14 +174,12 @@ function shots(type: string | undefined, settings: readonly Setting[], options: 
   };
 }
 
-function describe(text: string): Shot {
-  const message = classify(text);
-  if (message.kind === "unreadable") {
-    warn(`this is no envelope that Larkpost reads (${message.reason}): it will be quarantined`);
-    return { text, type: "unreadable", id: "" };
+function describe(text: string): Message {
+  const found = classify(text);
+  if (found.kind === "unreadable") {
+    warn(`this is no envelope that Larkpost reads (${found.reason}): it will be quarantined`);
   }
-  if (message.kind === "challenge") return { text, type: "url_verification", id: "" };
-  return { text, type: message.type, id: message.id };
+  return toMessage(text);
 }
 
 function checkType(type: string): void {
@@ -159,91 +192,10 @@ function checkType(type: string): void {
   warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearest(type, 3))}`);
 }
 
-function challengeShot(): Shot {
-  const challenge = randomUUID();
-  const text = JSON.stringify({ challenge, token: "", type: "url_verification" });
-  return { text, type: "url_verification", id: challenge };
-}
-
-/** Pushes all, at most {@link concurrency} at once. Stops early when nothing listens at all. */
-async function fire(target: Target, next: () => Shot, times: number, options: Options): Promise<Outcome[]> {
-  const { json = false } = options;
-  const outcomes: Outcome[] = [];
-  const progress = progressLine(json || times === 1 ? undefined : times);
-  let started = 0;
-  let isStopped = false;
-  const lane = async () => {
-    while (started < times && !isStopped) {
-      started++;
-      const shot = next();
-      const outcome = judge(shot, await post(target, shot, options), options);
-      outcomes.push(outcome);
-      isStopped ||= isUnreachable(outcome.result);
-      if (json) print(JSON.stringify(facts(outcome)));
-      else if (times === 1 && !isUnreachable(outcome.result)) print(line(outcome));
-      progress.show(outcomes.length);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(concurrency, times) }, lane));
-  progress.clear();
-  return outcomes;
-}
-
-async function post({ keys, url }: Target, { text }: Shot, options: Options): Promise<PushResult> {
-  const sealed = sealEnvelope(text, { keys, nowMs: Date.now(), requestId: newId() });
-  const wanted = options.badSignature === true ? spoilSignature(sealed) : sealed;
-  if (wanted === undefined) {
-    throw new UsageError("Cannot sign wrongly: without ENCRYPT_KEY, or for a challenge, nothing is signed");
-  }
-  return push(url, wanted, options.challenge === true ? { deadlineMs: challengeDeadlineMs } : {});
-}
-
-function judge({ type, id }: Shot, result: PushResult, options: Options): Outcome {
-  const { status, problem } = result;
-  if (options.challenge === true) {
-    const isBack = result.delivered && challengeOf(result.body) === id;
-    const note = isBack ? "the challenge came back" : (problem ?? "the challenge did not come back");
-    return { type, id, result, isOk: isBack, note };
-  }
-  if (options.badSignature === true) {
-    if (status === 401) return { type, id, result, isOk: true, note: "refused with 401, as it should be" };
-    const note = status === 200 ? "answered 200 although the signature is wrong" : problem;
-    return { type, id, result, isOk: false, note };
-  }
-  return { type, id, result, isOk: result.delivered, note: problem };
-}
-
-function challengeOf(body: string): unknown {
-  try {
-    return (JSON.parse(body) as { challenge?: unknown } | null)?.challenge;
-  } catch {
-    return undefined;
-  }
-}
-
-function isUnreachable({ code }: PushResult): boolean {
-  return code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"].includes(code);
-}
-
-function unreachableText(url: string, { problem }: PushResult): string {
+function unreachableText({ url, result: { problem } }: Outcome): string {
   const isLocal = /^(127\.0\.0\.1|localhost|\[::1\])$/.test(new URL(url).hostname);
   const advice = isLocal ? 'Start the runtime with "npm start" in another terminal' : "Check --url";
   return `Cannot reach ${url}: ${problem}. ${advice}`;
-}
-
-/** How far a long run is, for a person at a terminal; scripts and logs get none of it. */
-function progressLine(total: number | undefined): { show(done: number): void; clear(): void } {
-  if (total === undefined || !process.stderr.isTTY) return { show() {}, clear() {} };
-  let shownAtMs = 0;
-  return {
-    show(done) {
-      const nowMs = performance.now();
-      if (nowMs - shownAtMs < 50) return;
-      shownAtMs = nowMs;
-      process.stderr.write(`\r${done} of ${total}`);
-    },
-    clear: () => void process.stderr.write("\r\u001b[K"),
-  };
 }
 
 function readText(file: string): string {
@@ -260,6 +212,17 @@ function count(text: string): number {
     throw new UsageError(`Cannot send "${text}" times: --times takes a whole number from 1 to 9999999`);
   }
   return Number(text);
+}
+
+function speed({ speed: text = "1" }: Options): number {
+  const factor = /^\d{1,7}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  if (factor > 0) return factor;
+  throw new UsageError(`Cannot wait "${text}" times shorter: --speed takes a number above 0, like 1000`);
+}
+
+/** Waits shorter; what is signed is signed at the real time. */
+function hastened(factor: number): Clock {
+  return { nowMs: systemClock.nowMs, after: (ms, fire) => systemClock.after(ms / factor, fire) };
 }
 
 function newId(): string {

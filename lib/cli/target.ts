@@ -7,7 +7,10 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Where pushes go, and the keys they are sealed with. */
 export interface Target {
+  /** For events. */
   readonly url: string;
+  /** For callbacks: the same, unless the receiver is the local runtime, which has an address for each. */
+  readonly callbackUrl: string;
   readonly appId: string;
   readonly keys: KeyRing;
 }
@@ -53,7 +56,8 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
     encryptKeys: encryptKey ? [{ value: encryptKey }] : [],
     verificationTokens: [{ value: verificationToken }],
   });
-  return { url, appId, keys: new Map([[defaultApp, keys]]) };
+  const callbackUrl = options.url === undefined ? new URL("callback", url).href : url;
+  return { url, callbackUrl, appId, keys: new Map([[defaultApp, keys]]) };
 }
 
 function localUrl(port: string | undefined): string | undefined {

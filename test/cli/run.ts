@@ -82,6 +82,7 @@ export function temporaryRoot(local?: unknown): { root: string; remove: () => vo
 }
 
 export interface Received {
+  readonly path: string;
   readonly headers: IncomingHttpHeaders;
   /** Names as they were on the wire. */
   readonly headerNames: readonly string[];
@@ -109,7 +110,7 @@ export async function startReceiver(
         // Refused below.
       }
       const headerNames = request.rawHeaders.filter((_, index) => index % 2 === 0);
-      const one = { headers: request.headers, headerNames, rawBody, envelope };
+      const one = { path: request.url ?? "", headers: request.headers, headerNames, rawBody, envelope };
       received.push(one);
       const { status = envelope === undefined ? 401 : 200, body } = answer?.(one) ?? {};
       const challenge = envelope?.kind === "challenge" ? { challenge: envelope.challenge } : {};

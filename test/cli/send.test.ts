@@ -28,19 +28,122 @@ describe("send", { concurrency: 4 }, () => {
     const { receiver, send } = await setUp(t);
     const { code, stdout, stderr } = await send(type);
     const [event] = receiver.events();
-    assert.deepEqual([code, stderr, event?.type], [0, "", type]);
+    assert.deepEqual([code, stderr, event?.type, receiver.received[0]?.path], [0, "", type, "/webhook"]);
     assert.match(stdout, new RegExp(`^200 in \\d+ ms  ${type}  id ${event?.id}  \\{\\}\n$`));
   });
 
-  test("prints the answer of a callback", async (t) => {
-    const toast = '{"toast":{"type":"info","content":"later"}}';
-    const { receiver, send } = await setUp(t, { answer: () => ({ body: toast }) });
-    const { code, stdout } = await send("card.action.trigger", "--set", "event.action.value.order=18");
-    assert.equal(code, 0);
-    assert.ok(stdout.includes(toast));
+  const answers: readonly { says: string; type: string; body: object; shown: string }[] = [
+    {
+      says: "a toast",
+      type: "card.action.trigger",
+      body: { toast: { type: "info", content: "later" } },
+      shown: 'toast info "later"',
+    },
+    {
+      says: "a toast and a card",
+      type: "card.action.trigger",
+      body: { toast: { i18n: { zh_cn: "好" } }, card: { type: "template", data: { template_id: "AAq1" } } },
+      shown: 'toast "好", card template',
+    },
+    {
+      says: "a preview",
+      type: "url.preview.get",
+      body: { inline: { title: "Order 42" } },
+      shown: 'preview "Order 42"',
+    },
+    { says: "nothing", type: "profile.view.get", body: {}, shown: "{}" },
+  ];
+  for (const { says, type: callback, body, shown } of answers) {
+    test(`prints what the client shows of a callback's answer: ${says} (${callback})`, async (t) => {
+      const { receiver, send } = await setUp(t, { answer: () => ({ body: JSON.stringify(body) }) });
+      const { code, stdout } = await send(callback);
+      assert.equal(code, 0);
+      const [{ path } = { path: "" }] = receiver.received;
+      assert.deepEqual([path, receiver.events()[0]?.kind], ["/callback", "callback"]);
+      assert.match(stdout.replace(/\d+ ms {2}.*? {2}id [0-9a-f]{32} /, ""), new RegExp(`^200 in  ${shown}\n$`));
+    });
+  }
+
+  test("a callback's payload can be changed; --json gives its answer whole", async (t) => {
+    const body = '{"toast":{"type":"info","content":"later"}}';
+    const { receiver, send } = await setUp(t, { answer: () => ({ body }) });
+    const { stdout } = await send("card.action.trigger", "--set", "event.action.value.order=18", "--json");
     const [callback] = receiver.events();
-    assert.equal(callback?.kind, "callback");
+    assert.ok(callback);
     assert.equal((callback.event as { action: { value: { order: string } } }).action.value.order, "18");
+    const [first = ""] = stdout.split("\n");
+    const told = JSON.parse(first) as { body: string; view: unknown };
+    assert.equal(told.body, body);
+    assert.deepEqual(told.view, { isTaken: true, code: null, toast: { type: "info", text: "later" } });
+  });
+
+  const untaken: readonly { when: string; args?: string[]; status?: number; body: string; says: RegExp }[] = [
+    {
+      when: "is not JSON",
+      body: "ok",
+      says: / {2}ok {2}the client shows error 200672: the body is not a JSON object\n$/,
+    },
+    {
+      when: "has a bad card",
+      args: ["--repush", "--speed", "100000"],
+      body: '{"card":{"type":"raw"}}',
+      says: / {2}the client shows error 200673: "card.data" is/,
+    },
+    {
+      when: "has another status",
+      args: ["--repush", "--speed", "100000"],
+      status: 503,
+      body: "",
+      says: / {2}the client shows error 200671: answered 503\n$/,
+    },
+  ];
+  for (const { when, args = [], says, ...answer } of untaken) {
+    test(`exits with 1 and the client's error when a callback's answer ${when}, and does not ask again`, async (t) => {
+      const { receiver, send } = await setUp(t, { answer: () => answer });
+      const { code, stdout } = await send("card.action.trigger", ...args);
+      assert.equal(code, 1);
+      assert.match(stdout, says);
+      assert.equal(receiver.received.length, 1);
+    });
+  }
+
+  test("--url takes events and callbacks alike", async (t) => {
+    const { receiver, send } = await setUp(t);
+    const url = `http://127.0.0.1:${receiver.port}/elsewhere`;
+    for (const one of [type, "card.action.trigger"]) assert.equal((await send(one, "--url", url)).code, 0);
+    assert.deepEqual(
+      receiver.received.map(({ path }) => path),
+      ["/elsewhere", "/elsewhere"],
+    );
+  });
+
+  test("--repush pushes an event again until it is acknowledged", async (t) => {
+    let n = 0;
+    const { receiver, send } = await setUp(t, { answer: () => (++n < 3 ? { status: 503, body: "" } : {}) });
+    const { code, stdout } = await send(type, "--repush", "--speed", "10000");
+    assert.equal(code, 0);
+    const steps = stdout.replaceAll(/ in \d+ ms.*(?=push)/g, " ").trimEnd();
+    assert.deepEqual(steps.split("\n"), ["503 push 1, again in 15 s", "503 push 2, again in 5 min", "200 push 3"]);
+    assert.equal(new Set(receiver.events().map(({ id }) => id)).size, 1);
+    assert.equal(new Set(receiver.received.map(({ headers }) => headers["x-lark-signature"])).size, 3);
+  });
+
+  test("--repush gives up after five pushes, and names what is lost", async (t) => {
+    const { receiver, send } = await setUp(t, {
+      answer: ({ envelope }) => ({ status: envelope?.kind === "event" && envelope.id === "lost" ? 500 : 200 }),
+    });
+    const ladder = ["--repush", "--speed", "1000000"];
+    const { code, stdout } = await send(type, "--event-id", "lost", ...ladder);
+    assert.equal(code, 1);
+    assert.match(stdout, /push 4, again in 6 h\n500 .* push 5, given up\n$/);
+    assert.equal(receiver.received.length, 5);
+    const { stdout: twice } = await send(type, "--event-id", "lost", "--times", "2", "--json", ...ladder);
+    const summary = JSON.parse(twice.trimEnd().split("\n").at(-1) ?? "") as Record<string, unknown>;
+    assert.deepEqual([summary["sent"], summary["messages"], summary["givenUp"]], [10, 2, ["lost", "lost"]]);
+    assert.match(
+      (await send(type, "--event-id", "lost", "--times", "2", ...ladder)).stdout,
+      /\n2 given up: lost lost\n/,
+    );
   });
 
   test("what an answer holds cannot move the cursor", async (t) => {
@@ -181,6 +284,9 @@ describe("send", { concurrency: 4 }, () => {
     { when: "--file is not there", args: ["--file", "/nowhere.json"], says: /there is no such file/ },
     { when: "--url is no URL", args: [type, "--url", "localhost"], says: /^Cannot send to "localhost"/ },
     { when: "--challenge has a type", args: [type, "--challenge"], says: /^Cannot send a challenge/ },
+    { when: "--speed has no --repush", args: [type, "--speed", "10"], says: /^Cannot wait shorter: --speed goes/ },
+    { when: "--speed is 0", args: [type, "--repush", "--speed", "0"], says: /^Cannot wait "0" times shorter/ },
+    { when: "a forged push is to climb", args: [type, "--repush", "--bad-signature"], says: /^Cannot push a forged/ },
     { when: "the type has no envelope", args: ["card.action.trigger_v1"], says: /old card callback/ },
   ];
   for (const { when, args, says } of misuse) {
