@@ -195,8 +195,9 @@ function missingMember({ type, event }: CallbackEnvelope): string | undefined {
   return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
 }
 
+/** Also for characters that nobody sees: an id has a letter or a digit. */
 function isBlank(value: unknown): boolean {
-  return typeof value !== "string" || value.trim() === "";
+  return typeof value !== "string" || !/[\p{L}\p{N}]/u.test(value);
 }
 
 /** The event as the handler gets it: a signed value is unpacked. @throws {UntrustedValueError} It is forged, or not signed where it must be. */
@@ -205,9 +206,9 @@ async function readCard(
   handler: LoadedCallback,
   signer: Signer,
 ): Promise<{ event: JsonObject; isSigned: boolean }> {
-  const action = event["action"];
-  if (typeof action !== "object" || action === null) return { event, isSigned: false };
-  const read = await readValue((action as JsonObject)["value"], { signer, tenant });
+  // An action that is none has no value either, and an unsigned one must not get by for that.
+  const action: JsonObject = Object(event["action"]);
+  const read = await readValue(action["value"], { signer, tenant });
   if (read.state === "signed") return { event: { ...event, action: { ...action, value: read.value } }, isSigned: true };
   if (read.state === "forged" || handler.signedValues) throw new UntrustedValueError(read.state);
   return { event, isSigned: false };

@@ -11,9 +11,11 @@ const member = "_signed";
 /**
  * Signs a card component's `value`. A callback proves that the platform sent it, not that the value is what the
  * card's author wrote: it went through a client. Signed, it comes back to the callback's handler as it was, and
- * one that was changed, or moved to another tenant, does not get there. Who clicked is still to be checked.
+ * one that was changed, or moved to another tenant, does not get there. It proves that this app wrote the value, not
+ * who clicked, nor on which card: that is still to be checked.
  *
  * @param value What JSON can hold.
+ * @param context The handler's own; with another `tenant` for a card that goes to another one than the event came from.
  * @returns What to put into the card as the component's `value`.
  * @throws {ConfigError} The app's secret is not set.
  */
@@ -42,8 +44,18 @@ export async function readValue(value: unknown, { signer, tenant }: { signer: Si
   const [, text = "", mac = ""] = /^([\w-]+)\.([\w-]+)$/.exec(typeof signed === "string" ? signed : "") ?? [];
   // Beside a signed value nothing may stand: a handler could take it for signed as well.
   if (text === "" || Object.keys(value).length > 1 || !(await signer.isSigned(text, mac))) return forged;
-  const [version, signedFor, content] = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
+  const [version, signedFor, content] = parts(text);
   return version === 1 && signedFor === tenant ? ({ state: "signed", value: content } as ReadValue) : forged;
+}
+
+/** What was signed; none for a text that a handler signed for a purpose of its own. */
+function parts(text: string): readonly unknown[] {
+  try {
+    const read: unknown = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
+    return Array.isArray(read) ? read : [];
+  } catch {
+    return [];
+  }
 }
 
 /** A signer whose key is derived from the app's secret, which is asked for when it is first needed. */
@@ -51,12 +63,13 @@ export function appSigner(appSecret: () => Promise<string>): Signer {
   const mac = async (text: string) => {
     // Derived anew each time: the secret may be another by now, and this is no hot path.
     const key = Buffer.from(hkdfSync("sha256", await appSecret(), "", "larkpost card value", 32));
-    return createHmac("sha256", key).update(text).digest();
+    return createHmac("sha256", key).update(text).digest("base64url");
   };
   return {
-    sign: async (text) => (await mac(text)).toString("base64url"),
+    sign: mac,
     async isSigned(text, given) {
-      const [expected, found] = [await mac(text), Buffer.from(given, "base64url")];
+      // The letters, not the bytes they stand for: a mac has one spelling.
+      const [expected, found] = [Buffer.from(await mac(text)), Buffer.from(given)];
       return found.length === expected.length && timingSafeEqual(found, expected);
     },
   };

@@ -101,7 +101,7 @@ export interface CallbackContext extends Context {
 
 /** What deferred work knows: its id is stable, and another one than the callback's. */
 export interface DeferredContext<T extends CallbackType = CallbackType> extends Context {
-  /** What the callback asked. */
+  /** What the callback asked, as it came: a signed value is still packed, so what is needed of it goes into the payload. */
   readonly callback: CallbackOf<T>;
 }
 
@@ -150,7 +150,10 @@ export type EventList = { readonly [T in EventType]?: () => Promise<{ default: E
   readonly _default?: () => Promise<{ default: AnyEventHandler }>;
 };
 
-/** Callbacks by type: what they ask, and what may be answered. Merged into for types of your own, as {@link EventTypes} is. */
+/**
+ * Callbacks by type: what they ask, and what may be answered. A type that the platform adds is merged into it, as
+ * into {@link EventTypes}, and named in `callbackTypes` of `lib/feishu/classify.ts`: till then it counts as an event.
+ */
 export interface CallbackTypes {
   "card.action.trigger": { asks: CardAction; takes: CardAnswer };
   "url.preview.get": { asks: UrlPreview; takes: UrlPreviewAnswer };
@@ -171,7 +174,10 @@ export interface CallbackOptions<T extends CallbackType> {
    * asked. `never`: nothing is remembered (the default for previews and profiles, which change nothing).
    */
   readonly once?: "always" | "best-effort" | "never";
-  /** Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. */
+  /**
+   * Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. What the person typed
+   * or picked (`option`, `form_value`, …) is not part of the value, and never signed.
+   */
   readonly signedValues?: boolean;
   /** Runs in the worker what `defer` put off: returning means done, throwing means retry, as for an event. */
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { fromApiGateway } from "../lib/aws/http.ts";
 import { toBody, toGroupId } from "../lib/aws/message.ts";
+import { appSigner, readValue } from "../lib/card-value.ts";
 import { webhookConfig, wholeNumber } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { classify } from "../lib/feishu/classify.ts";
@@ -11,8 +12,8 @@ import { isToken } from "../lib/feishu/keys.ts";
 import { matches } from "../lib/feishu/signature.ts";
 import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/log.ts";
 import { subscribe } from "../lib/trace.ts";
+import { startCallback } from "./support/callback-door.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "./support/http-events.ts";
-
 import {
   bare,
   challengeText,
@@ -646,6 +647,84 @@ describe("a body", () => {
   }
 });
 
+describe("C-76: a card's callback without its credential or without a person", () => {
+  const operator = { open_id: "ou_5f1d3c0b2a" };
+  const action = { tag: "button", value: {} };
+  const click = (members: string) =>
+    push(
+      v2Text({ header: { event_type: "card.action.trigger" }, event: { action } }).replace(
+        /"action":/,
+        `${members}${members === "" ? "" : ","}"action":`,
+      ),
+    );
+  const own = (name: string, value: unknown) => `"${name}":${JSON.stringify(value)}`;
+  const blanks: unknown[] = [
+    ...["", " ", "\t\r\n", "\u00a0", "\u3000", "\ufeff", "\u200b", "\u2060\u200d", "\0", "-", null],
+    ...[0, 1, 42, true, false, [], ["c-1"], [[]], {}, { length: 3 }, { toString: "c-1" }, { token: "c-1" }],
+  ];
+
+  test("gets a message when event.token is blank, absent or no text, and nobody is called", async () => {
+    const callback = startCallback();
+    const person = own("operator", operator);
+    const cases = [
+      person,
+      ...blanks.map((token) => `${own("token", token)},${person}`),
+      `"__proto__":{"token":"c-1"},${person}`,
+      `"constructor":{"prototype":{"token":"c-1"}},${person}`,
+      `"Token":"c-1","tokens":"c-1",${person}`,
+      `"token":"c-1","token":"",${person}`,
+    ];
+    for (const members of cases) {
+      trace.entries.length = 0;
+      await assert.doesNotReject(callback.fails(click(members)), members);
+      assert.deepEqual(
+        trace.entries.filter(({ stage }) => stage === "failed").map(({ level, facts }) => [level, facts]),
+        [["error", { reason: "incomplete", field: "event.token" }]],
+      );
+    }
+  });
+
+  test("gets a message when the operator is absent, none, or has no id, and nobody is called", async () => {
+    const callback = startCallback();
+    const token = own("token", "c-1");
+    const ids = ["open_id", "union_id", "user_id"];
+    const cases = [
+      token,
+      ...[...blanks, "ou_1", [operator]].map((person) => `${token},${own("operator", person)}`),
+      ...blanks.flatMap((id) => ids.map((name) => `${token},${own("operator", { [name]: id })}`)),
+      ...blanks.map((id) => `${token},${own("operator", { open_id: id, union_id: id, user_id: id, tenant_key: "t" })}`),
+      `${token},"operator":{"__proto__":{"open_id":"ou_1"}}`,
+      `${token},"operator":{"constructor":"ou_1","toString":"ou_1","tenant_key":"tenant-1"}`,
+      `${token},"__proto__":{"operator":{"open_id":"ou_1"}}`,
+      `${token},"open_id":"ou_1"`,
+    ];
+    for (const members of cases) {
+      trace.entries.length = 0;
+      await assert.doesNotReject(callback.fails(click(members)), members);
+      assert.deepEqual(
+        trace.entries.filter(({ stage }) => stage === "failed").map(({ level, facts }) => [level, facts]),
+        [["error", { reason: "incomplete", field: "event.operator" }]],
+      );
+    }
+  });
+
+  test("and one with both is handled, whichever of the ids the person has", async () => {
+    for (const name of ["open_id", "union_id", "user_id"]) {
+      const callback = startCallback();
+      const person = { [name]: "\u5f20", tenant_key: "tenant-1" };
+      const { callback: given } = await callback.hands(click(`${own("token", "c-1")},${own("operator", person)}`));
+      assert.deepEqual([given.operator, callback.claimed.length], [person, 1]);
+    }
+  });
+
+  test("is another thing than a preview without them, which does nothing in anyone's name", async () => {
+    const { callback } = await startCallback().hands(
+      push(v2Text({ header: { event_type: "url.preview.get" }, event: { context: { url: "https://e.example/" } } })),
+    );
+    assert.equal(callback.context.url, "https://e.example/");
+  });
+});
+
 describe("a webhook that is not configured", () => {
   test("C-32, C-44, C-45: answers 503 to everything, right or wrong, and stores nothing", async () => {
     const webhook = startWebhook({
@@ -840,6 +919,15 @@ describe("C-80: no pattern of ours takes more than twice as long for twice the t
     ["a path", (text) => fromApiGateway({ rawPath: text })],
     ["a header", (text) => fromApiGateway({ headers: { [text]: text } })],
     ["a level", (text) => levelOf(text)],
+    [
+      "a signed value",
+      (text) => readValue({ _signed: text }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+    ],
+    [
+      "a mac",
+      (text) =>
+        readValue({ _signed: `a.${text}` }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+    ],
   ];
   const seeds = [
     "a",
