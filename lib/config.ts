@@ -152,10 +152,10 @@ export function parseSecrets(json: string): AppSecrets {
     });
   };
   const text = (name: string) => (typeof stored[name] === "string" ? stored[name] : undefined);
-  const appSecret = text("appSecret");
+  const own = appSecret({ APP_SECRET: text("appSecret") });
   return {
     appId: setting({ APP_ID: text("appId") }, "APP_ID", appIdAdvice),
-    ...(appSecret === undefined ? undefined : { appSecret }),
+    ...(own === undefined ? undefined : { appSecret: own }),
     encryptKeys: list("encryptKeys", "ENCRYPT_KEY"),
     verificationTokens: list("verificationTokens", "VERIFICATION_TOKEN"),
     warnings,

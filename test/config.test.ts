@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { webhookConfig, wholeNumber, workerConfig } from "../lib/config.ts";
+import { callbackConfig, parseSecrets, webhookConfig, wholeNumber, workerConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
 
@@ -11,6 +11,7 @@ const webhook = {
   EVENTS_QUEUE_URL: "https://sqs.eu-west-1.amazonaws.com/000000000000/events",
   QUARANTINE_QUEUE_URL: "https://sqs.eu-west-1.amazonaws.com/000000000000/quarantine",
 };
+const callback = { ...webhook, LEDGER_TABLE: "ledger" };
 const worker = {
   APP_ID: webhook.APP_ID,
   EVENTS_QUEUE_URL: webhook.EVENTS_QUEUE_URL,
@@ -181,6 +182,112 @@ describe("the settings of the worker", () => {
   }
 });
 
+describe("the settings of the callback's function", () => {
+  test("are those of the webhook, a table, a deadline and perhaps the app's secret", () => {
+    const { keys, ...settings } = callbackConfig({ ...callback, APP_SECRET: "the secret of an app" });
+    assert.deepEqual(settings, {
+      eventsQueueUrl: webhook.EVENTS_QUEUE_URL,
+      quarantineQueueUrl: webhook.QUARANTINE_QUEUE_URL,
+      warnings: [],
+      appSecret: "the secret of an app",
+      ledgerTable: "ledger",
+      deadlineMs: 2_300,
+    });
+    assert.equal(keys.get(defaultApp)?.oldCards, false);
+  });
+
+  for (const name of Object.keys(callback)) {
+    test(`C-44, R3: cannot be used while ${name} is missing, blank or a placeholder`, () => {
+      for (const [, value] of unusable)
+        assert.match(
+          problem(() => callbackConfig({ ...callback, [name]: value })),
+          new RegExp(`^Cannot start: ${name} `),
+        );
+    });
+  }
+
+  test("C-78: let old cards in with LEGACY_CARD_CALLBACK=true and nothing else, for this function only", () => {
+    const oldCards = (LEGACY_CARD_CALLBACK: string | undefined) =>
+      callbackConfig({ ...callback, LEGACY_CARD_CALLBACK }).keys.get(defaultApp)?.oldCards;
+    for (const off of [undefined, "", "false"]) assert.equal(oldCards(off), false);
+    assert.equal(oldCards("true"), true);
+    for (const unclear of ["1", "yes", "on", "TRUE", "True", " true", "true\n", "null"]) {
+      assert.match(
+        problem(() => oldCards(unclear)),
+        /^Cannot start: LEGACY_CARD_CALLBACK is neither "true" nor "false"$/,
+      );
+    }
+    for (const LEGACY_CARD_CALLBACK of ["true", "nonsense"]) {
+      assert.equal(webhookConfig({ ...webhook, LEGACY_CARD_CALLBACK }).keys.get(defaultApp)?.oldCards, false);
+    }
+  });
+
+  test("C-78: say the same where the keys are stored", () => {
+    const { ENCRYPT_KEY: _, VERIFICATION_TOKEN: __, ...rest } = callback;
+    const stored = { ...rest, SECRETS_PARAMETER: "/app", LEGACY_CARD_CALLBACK: "true" };
+    assert.deepEqual(callbackConfig(stored).stored, { parameter: "/app", appId: webhook.APP_ID, oldCards: true });
+    assert.equal(callbackConfig({ ...stored, LEGACY_CARD_CALLBACK: "false" }).stored?.oldCards, false);
+    assert.equal(webhookConfig(stored).stored?.oldCards, false);
+    assert.equal(workerConfig({ ...worker, ...stored }).stored?.oldCards, false);
+  });
+
+  test("give a handler as long as the platform waits, and no longer", () => {
+    const deadlineMs = (CALLBACK_DEADLINE_MS: string) =>
+      callbackConfig({ ...callback, CALLBACK_DEADLINE_MS }).deadlineMs;
+    assert.deepEqual(["", "100", "1500", "2500"].map(deadlineMs), [2_300, 100, 1_500, 2_500]);
+    for (const ms of ["99", "2501", "3000", "0", "-1", "1e3", "2.5", "2300 ms", "Infinity"]) {
+      assert.match(
+        problem(() => deadlineMs(ms)),
+        /^Cannot start: CALLBACK_DEADLINE_MS is not /,
+      );
+    }
+  });
+
+  test("C-46: take plain text when that is allowed, as the webhook does", () => {
+    const allowed = { ...callback, ENCRYPT_KEY: undefined, ALLOW_UNENCRYPTED: "true" };
+    assert.deepEqual(callbackConfig(allowed).keys.get(defaultApp)?.encryptKeys, []);
+    assert.match(
+      problem(() => callbackConfig({ ...allowed, ALLOW_UNENCRYPTED: "false" })),
+      /ENCRYPT_KEY is not set/,
+    );
+  });
+});
+
+describe("the app's secret", () => {
+  const starts: [who: string, start: (APP_SECRET: string | undefined) => string | undefined][] = [
+    ["the callback's function", (APP_SECRET) => callbackConfig({ ...callback, APP_SECRET }).appSecret],
+    ["the worker", (APP_SECRET) => workerConfig({ ...worker, APP_SECRET }).appSecret],
+    [
+      "the stored secrets",
+      (appSecret) =>
+        parseSecrets(
+          JSON.stringify({
+            appId: webhook.APP_ID,
+            appSecret,
+            encryptKeys: [{ value: webhook.ENCRYPT_KEY }],
+            verificationTokens: [{ value: webhook.VERIFICATION_TOKEN }],
+          }),
+        ).appSecret,
+    ],
+  ];
+  for (const [who, start] of starts) {
+    test(`C-77: of ${who} may be missing, and is never a blank or a placeholder, which anyone could sign with`, () => {
+      assert.equal(start("the secret of an app"), "the secret of an app");
+      for (const none of [undefined, ""]) assert.equal(start(none), undefined);
+      for (const [how, value] of unusable) {
+        if (value === undefined || value === "") continue;
+        const message = problem(() => start(value));
+        assert.match(message, /^Cannot start: APP_SECRET (is|begins) /, how);
+        if (value.length > 10) assert.ok(!message.includes(value.trim()), how);
+      }
+    });
+  }
+
+  test("is not looked at by the webhook, which has no use for it", () => {
+    assert.ok(webhookConfig({ ...webhook, APP_SECRET: "undefined" }));
+  });
+});
+
 test("C-75: nothing starts while certificates are not checked", () => {
   const unchecked = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
   assert.match(
@@ -189,6 +296,10 @@ test("C-75: nothing starts while certificates are not checked", () => {
   );
   assert.match(
     problem(() => workerConfig({ ...worker, ...unchecked })),
+    /NODE_TLS_REJECT_UNAUTHORIZED is 0/,
+  );
+  assert.match(
+    problem(() => callbackConfig({ ...callback, ...unchecked })),
     /NODE_TLS_REJECT_UNAUTHORIZED is 0/,
   );
   assert.ok(webhookConfig({ ...webhook, NODE_TLS_REJECT_UNAUTHORIZED: "1" }));

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/aws/http.ts";
+import { secretSource } from "../../lib/aws/keys.ts";
 import { cacheMs, renewalPauseMs, ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
+import { appSigner, readValue, signValue } from "../../lib/card-value.ts";
+import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import { toLine } from "../../lib/log.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
@@ -477,6 +480,85 @@ describe("stored secrets that cannot be used", () => {
     assert.equal(await webhook.status(event()), 200);
     await clock.advance(cacheMs);
     assert.equal(await webhook.status(event()), 503);
+  });
+});
+
+describe("a stored app secret", () => {
+  const secret = `${canary}-app-secret-0123456789`;
+  const isConfigError = (error: unknown) => error instanceof ConfigError && !error.message.includes(canary);
+
+  test("C-77, K2: is read together with the keys, and for 300 s only once", async (t) => {
+    const { store, clock } = await setUp(t, stored({ appSecret: secret }));
+    const client = ssmClient();
+    t.after(() => client.destroy());
+    const keys = storedKeys(client, { parameter }, clock);
+    const asked = await Promise.all([keys.current(), keys.appSecret(), keys.appSecret()]);
+    assert.deepEqual(asked.slice(1), [secret, secret]);
+    await clock.advance(cacheMs - 1);
+    assert.equal(await keys.appSecret(), secret);
+    assert.equal(store.asked(), 1);
+    store.put(parameter, stored({ appSecret: `${canary}-another-app-secret` }));
+    await clock.advance(1);
+    assert.equal(await keys.appSecret(), `${canary}-another-app-secret`);
+    assert.equal(store.asked(), 2);
+  });
+
+  test("C-77: that is not there, is empty or no text is told as a setting, and the keys serve on", async (t) => {
+    const { store, clock, webhook } = await setUp(t);
+    const client = ssmClient();
+    t.after(() => client.destroy());
+    for (const appSecret of [undefined, "", null, 5, [secret], { value: secret }]) {
+      store.put(parameter, stored({ appSecret }));
+      const keys = storedKeys(client, { parameter }, clock);
+      await assert.rejects(keys.appSecret(), isConfigError);
+      assert.equal((await keys.current()).size, 1);
+    }
+    assert.equal(await webhook.status(event()), 200);
+  });
+
+  for (const appSecret of [" ", "undefined", `${secret}\n`, "<your app secret>", "xxxxxxxxxxxxxxxx"]) {
+    test(`C-77, K4: that is ${JSON.stringify(appSecret.replace(secret, "a secret"))} is answered 503, and told without it`, async (t) => {
+      const { store, webhook } = await setUp(t, stored({ appSecret }));
+      for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
+      assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /^Cannot start: APP_SECRET /);
+      store.put(parameter, stored({ appSecret: secret }));
+      assert.equal(await webhook.status(event()), 200);
+    });
+  }
+
+  test("C-77: while the store is down nothing is signed or trusted, and it is at the next try after that", async (t) => {
+    const { store, clock } = await setUp(t, stored({ appSecret: secret }));
+    const client = ssmClient();
+    t.after(() => client.destroy());
+    const signer = appSigner(storedKeys(client, { parameter }, clock).appSecret);
+    store.become("denied");
+    await assert.rejects(signer.sign("x"));
+    await assert.rejects(readValue({ _signed: "x.y" }, { signer, tenant: null }));
+    assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null }), { state: "unsigned" });
+    store.become("up");
+    const value = await signValue(5, { tenant: null, sign: signer.sign });
+    assert.deepEqual(await readValue(value, { signer, tenant: null }), { state: "signed", value: 5 });
+    await clock.advance(cacheMs);
+    store.become("denied");
+    await assert.rejects(readValue(value, { signer, tenant: null }));
+  });
+
+  test("C-77: is asked for once, whoever asks: the door, who signs and who verifies", async (t) => {
+    const { store } = await setUp(t, stored({ appSecret: secret }));
+    const source = secretSource({ stored: { parameter, appId: undefined, oldCards: true } });
+    const signers = [appSigner(source.appSecret), appSigner(source.appSecret)];
+    const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("x"))]);
+    assert.equal(new Set(macs).size, 1);
+    assert.equal((await door.current()).get("default")?.oldCards, true);
+    assert.equal(store.asked(), 1);
+  });
+
+  test("C-77: one of the environment needs no store, and serves with no keys", async () => {
+    const source = secretSource({ appSecret: secret });
+    assert.equal(await source.appSecret(), secret);
+    const { current, renewed } = await source.keys();
+    assert.deepEqual([(await current()).size, renewed], [0, undefined]);
+    await assert.rejects(secretSource({}).appSecret(), isConfigError);
   });
 });
 
