@@ -1,7 +1,10 @@
 import { type JsonObject, parseObject } from "./classify.ts";
+import { depthOf } from "./json.ts";
 
 /** Larger ones the platform refuses: https://open.feishu.cn/document/ukTMukTMukTM/uMDMxEjLzATMx4yMwETM */
 export const answerLimitBytes = 100 * 1024;
+/** Far deeper than a card can be shown, and far from what could no longer be printed. */
+export const answerLimitDepth = 200;
 
 /** What is wrong with an answer, and in which of its members. */
 export interface Fault {
@@ -33,6 +36,9 @@ export function checkAnswer(type: string, returned: unknown): { answer: JsonObje
   if (answer === undefined) return { fault: { field: "answer", found: "is not an object" } };
   if (Buffer.byteLength(text ?? "") > answerLimitBytes) {
     return { fault: { field: "answer", found: `is larger than ${answerLimitBytes} bytes` } };
+  }
+  if (depthOf(answer, answerLimitDepth + 1) > answerLimitDepth) {
+    return { fault: { field: "answer", found: `nests deeper than ${answerLimitDepth}` } };
   }
   const fault = rules.get(type)?.(answer);
   return fault === undefined ? { answer } : { fault };
@@ -67,7 +73,7 @@ function card({ card }: JsonObject): Fault | undefined {
   const { type, data } = card;
   if (type !== "raw" && type !== "template") return { field: "card.type", found: "is neither raw nor template" };
   if (!isObject(data)) return notAn("object", "card.data");
-  return type === "template" ? template(data, "card.data") : rawCard(data, "card.data");
+  return type === "template" ? template(data, "card.data") : rawCard(data, "card.data.");
 }
 
 function template(
@@ -84,17 +90,17 @@ function template(
 }
 
 /** Version 2.0 says so and keeps its elements in `body`; what is said of one version must not stand in the other. */
-function rawCard(data: JsonObject, at: string): Fault | undefined {
+function rawCard(data: JsonObject, at: "" | "card.data."): Fault | undefined {
   const { schema, body, elements } = data;
   if (schema !== undefined && schema !== "2.0" && schema !== "1.0") {
-    return { field: `${at}.schema`, found: "is neither 1.0 nor 2.0" };
+    return { field: `${at}schema`, found: "is neither 1.0 nor 2.0" };
   }
   if (schema === "2.0") {
-    if (elements !== undefined) return { field: `${at}.elements`, found: "stands in body.elements in version 2.0" };
-    return body === undefined || isObject(body) ? undefined : notAn("object", `${at}.body`);
+    if (elements !== undefined) return { field: `${at}elements`, found: "stands in body.elements in version 2.0" };
+    return body === undefined || isObject(body) ? undefined : notAn("object", `${at}body`);
   }
-  if (body !== undefined) return { field: `${at}.body`, found: 'needs "schema": "2.0"' };
-  return elements === undefined || Array.isArray(elements) ? undefined : notAn("array", `${at}.elements`);
+  if (body !== undefined) return { field: `${at}body`, found: 'needs "schema": "2.0"' };
+  return elements === undefined || Array.isArray(elements) ? undefined : notAn("array", `${at}elements`);
 }
 
 function inline({ inline }: JsonObject): Fault | undefined {
@@ -110,10 +116,12 @@ function inline({ inline }: JsonObject): Fault | undefined {
 }
 
 function oldCard(answer: JsonObject): Fault | undefined {
-  const { type, data, schema } = answer;
+  const { type, data, schema, card } = answer;
+  if (card !== undefined)
+    return { field: "card", found: "is for the new callback: here the answer itself is the card" };
   if (type === "template") return isObject(data) ? template(data, "data") : notAn("object", "data");
   if (schema === "2.0") return { field: "schema", found: "is 2.0, but the old callback shows cards of version 1.0" };
-  return rawCard(answer, "card");
+  return rawCard(answer, "");
 }
 
 function text(value: unknown, field: string): Fault | undefined {
