@@ -315,8 +315,11 @@ export function seal(envelope: Envelope, options: SealOptions): SealedRequest {
       rawBody: sealText(text, app?.encryptKeys[0]?.aes, options.iv),
     };
   }
-  if (envelope.kind === "callback" && envelope.schema === "1.0")
+  if (envelope.kind === "callback" && envelope.schema === "1.0") {
+    const refreshToken = envelope.header["refresh_token"];
+    if (typeof refreshToken === "string") headers.push(["x-refresh-token", refreshToken]);
     return signedOldCard(envelope.text, token, headers, options);
+  }
   const text = fill(envelope.text, inspect(envelope.text).tokens, token);
   return signed(sealText(text, app?.encryptKeys[0]?.aes, options.iv), headers, options);
 }
