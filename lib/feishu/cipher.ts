@@ -1,5 +1,12 @@
 import { isUtf8 } from "node:buffer";
-import { createCipheriv, createDecipheriv, createHash, createSecretKey, type KeyObject } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  type Decipheriv,
+  type KeyObject,
+} from "node:crypto";
 
 const blockBytes = 16;
 
@@ -34,13 +41,28 @@ export function decrypt(encrypted: string, key: KeyObject): Decrypted {
     return { text: "", intact: false };
   }
 
-  const decipher = createDecipheriv("aes-256-cbc", key, blob.subarray(0, blockBytes)).setAutoPadding(false);
-  // Without `final`: with whole blocks and no padding of its own it has nothing to add.
-  const padded = decipher.update(blob.subarray(blockBytes));
-
+  const padded = decipherOf(key).update(blob);
   const padding = paddingOf(padded);
-  const text = utf8(padded.subarray(0, padded.length - padding.length));
+  // The first block is the iv's own, and says nothing.
+  const text = utf8(padded.subarray(blockBytes, padded.length - padding.length));
   return { text: text ?? "", intact: padding.valid && text !== undefined };
+}
+
+const deciphers = new WeakMap<KeyObject, Decipheriv>();
+
+/**
+ * A key's one decipher, kept because making one costs as much as decrypting a small event. In CBC a block
+ * depends on the ciphertext block before it alone, so feeding it `iv ‖ ciphertext` decrypts the text whatever
+ * was fed before: only what comes out for the iv is meaningless. Whole blocks only, without padding of its
+ * own, so nothing is held back, and `final`, which would end it, has nothing to add.
+ */
+function decipherOf(key: KeyObject): Decipheriv {
+  let decipher = deciphers.get(key);
+  if (decipher === undefined) {
+    decipher = createDecipheriv("aes-256-cbc", key, Buffer.alloc(blockBytes)).setAutoPadding(false);
+    deciphers.set(key, decipher);
+  }
+  return decipher;
 }
 
 /** Encrypts a text as the platform does; the inverse of {@link decrypt}. `iv` is 16 bytes, fresh for each call. */

@@ -41,6 +41,19 @@ describe("decrypt", () => {
     );
   });
 
+  test("gives the same text whatever the same key decrypted or refused before", () => {
+    const own = aesKey("a key of its own");
+    const texts = ["", "a", "b".repeat(15), "c".repeat(16), '{"schema":"2.0"}'.repeat(9000)];
+    const sealed = texts.map((text, n) => encrypt(text, own, Buffer.alloc(16, n)));
+    const before = ["", "AAAA", Buffer.alloc(48, 7).toString("base64"), ...sealed];
+    for (const first of before) {
+      for (const [n, second] of sealed.entries()) {
+        decrypt(first, own);
+        assert.deepEqual(decrypt(second, own), { text: texts[n], intact: true });
+      }
+    }
+  });
+
   test("takes every padding length from 1 to 16", () => {
     for (let length = 0; length < 32; length++) {
       const text = "a".repeat(length);

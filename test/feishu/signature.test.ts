@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { matches, sign } from "../../lib/feishu/signature.ts";
+import { isSameDigest, matches, sign } from "../../lib/feishu/signature.ts";
 import answers from "../fixtures/known-answers.json" with { type: "json" };
 
 const parts = { timestamp: "1760000000", nonce: "8406917523", encryptKey: "test key", rawBody: Buffer.from("{}") };
@@ -19,6 +19,34 @@ describe("sign", () => {
     assert.ok(answers.signatures.length >= 10);
     for (const { timestamp, nonce, encryptKey, bodyBase64, signature } of answers.signatures) {
       assert.equal(sign({ timestamp, nonce, encryptKey, rawBody: Buffer.from(bodyBase64, "base64") }), signature);
+    }
+  });
+});
+
+describe("sign, of any length", () => {
+  const utf8Heads = ["", "k", "\u00e9\u4f60\ud83d\ude00\ud800", "\u4f60".repeat(5461), "k".repeat(16_384)];
+  for (const length of [0, 1, 1024, 16_000, 16_335, 16_384, 20_000, 1_048_576]) {
+    test(`is one digest over the parts in their order, with a body of ${length} bytes`, () => {
+      const rawBody = Buffer.alloc(length, "body ");
+      for (const nonce of utf8Heads) {
+        const whole = Buffer.concat([Buffer.from(`1760000000${nonce}test key`), rawBody]);
+        assert.equal(sign({ ...parts, nonce, rawBody }), createHash("sha256").update(whole).digest("hex"));
+      }
+    });
+  }
+});
+
+describe("isSameDigest", () => {
+  test("says so of equal digests only, and of nothing shorter or longer", () => {
+    const other = sign({ ...parts, nonce: "8406917524" });
+    assert.equal(isSameDigest(right, right), true);
+    assert.equal(isSameDigest(right, other), false);
+    // What a comparison before has left must not make up for what is missing.
+    for (const part of ["", right.slice(0, 63), right.slice(0, 1), `${right}0`]) {
+      assert.equal(isSameDigest(right, right), true);
+      assert.equal(isSameDigest(part, right), false);
+      assert.equal(isSameDigest(right, part), false);
+      assert.equal(isSameDigest(part, part), false);
     }
   });
 });
