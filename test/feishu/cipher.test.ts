@@ -96,6 +96,16 @@ describe("decrypt", () => {
     });
   }
 
+  test("C-26: refuses every character of no alphabet, wherever it stands", () => {
+    for (let unit = 0; unit <= 0xffff; unit++) {
+      const character = String.fromCharCode(unit);
+      if (/[A-Za-z0-9+/]/.test(character)) continue;
+      const at = unit % (sample.length - 4);
+      const text = sample.slice(0, at) + character + sample.slice(at + 1);
+      assert.equal(decrypt(text, key).intact, false, `U+${unit.toString(16)} at ${at}`);
+    }
+  });
+
   test("C-26: refuses bits that the last base64 digit cannot carry", () => {
     // "QUI=" and "QUJ=" decode to the same two bytes; only the first is what an encoder writes.
     const honest = encrypt("x", key, iv);
