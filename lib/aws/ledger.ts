@@ -7,6 +7,7 @@ import {
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
 import { type Claim, type ClaimRequest, deadlyStarts, type Ledger } from "../idempotency.ts";
+import { JsonSigner } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
 export const rememberSeconds = 35 * 24 * 3600;
@@ -29,6 +30,9 @@ interface Row {
 export function dynamoClient(): DynamoDBClient {
   return new DynamoDBClient({
     maxAttempts: 2,
+    signerConstructor: JsonSigner,
+    // Its calls are alike: the steps of a call are put together once for each command.
+    cacheMiddleware: true,
     requestHandler: {
       connectionTimeout: 500,
       requestTimeout: 1_000,

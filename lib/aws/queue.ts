@@ -15,6 +15,7 @@ import type { ReceiverPorts } from "../receiver.ts";
 import { publish } from "../trace.ts";
 import { backoffSeconds, type Death, type Delivery, type Verdict } from "../worker.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
+import { JsonSigner } from "./signer.ts";
 
 /**
  * A client that answers within the receiver's budget: two attempts of 0.5 s each. All three timeouts
@@ -23,6 +24,7 @@ import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts
 export function sqsClient(overrides: Partial<SQSClientConfig> = {}): SQSClient {
   return new SQSClient({
     maxAttempts: 2,
+    signerConstructor: JsonSigner,
     requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
     ...overrides,
   });
