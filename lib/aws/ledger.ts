@@ -7,7 +7,7 @@ import {
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
 import { type Claim, type ClaimRequest, deadlyStarts, type Ledger } from "../idempotency.ts";
-import { JsonSigner } from "./signer.ts";
+import { JsonSigner, trimmed } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
 export const rememberSeconds = 35 * 24 * 3600;
@@ -28,7 +28,7 @@ interface Row {
 
 /** A client whose calls fail within their time: `requestTimeout` alone only warns. */
 export function dynamoClient(): DynamoDBClient {
-  return new DynamoDBClient({
+  const client = new DynamoDBClient({
     maxAttempts: 2,
     signerConstructor: JsonSigner,
     // Its calls are alike: the steps of a call are put together once for each command.
@@ -40,6 +40,7 @@ export function dynamoClient(): DynamoDBClient {
       socketTimeout: 1_000,
     },
   });
+  return trimmed(client);
 }
 
 /**

@@ -15,19 +15,20 @@ import type { ReceiverPorts } from "../receiver.ts";
 import { publish } from "../trace.ts";
 import { backoffSeconds, type Death, type Delivery, type Verdict } from "../worker.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
-import { JsonSigner } from "./signer.ts";
+import { JsonSigner, trimmed } from "./signer.ts";
 
 /**
  * A client that answers within the receiver's budget: two attempts of 0.5 s each. All three timeouts
  * are needed, since `requestTimeout` alone only logs a warning and lets a stalled call go on.
  */
 export function sqsClient(overrides: Partial<SQSClientConfig> = {}): SQSClient {
-  return new SQSClient({
+  const client = new SQSClient({
     maxAttempts: 2,
     signerConstructor: JsonSigner,
     requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
     ...overrides,
   });
+  return trimmed(client);
 }
 
 /**

@@ -3,7 +3,7 @@ import { createHash, createHmac } from "node:crypto";
 import { describe, test } from "node:test";
 import { DynamoDBClient, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { SendMessageCommand, SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
-import { JsonSigner } from "../../lib/aws/signer.ts";
+import { JsonSigner, trimmed } from "../../lib/aws/signer.ts";
 
 interface Sent {
   readonly method: string;
@@ -162,5 +162,33 @@ describe("the signature of a call", () => {
     await assert.rejects(signer.sign({ ...request, query: { a: "b" } }), TypeError);
     await assert.rejects(signer.sign({ ...request, body: new ReadableStream() }), TypeError);
     await assert.rejects(signer.sign({ ...request, body: undefined }), TypeError);
+  });
+});
+
+describe("a trimmed client", () => {
+  test("neither logs its calls nor describes itself, and still names the trace by which Lambda finds loops", async () => {
+    const { sent, config } = recorder();
+    const logged: unknown[] = [];
+    const note = (entry: unknown) => void logged.push(entry);
+    const logger = { debug: () => {}, info: note, warn: note, error: note };
+    const env = { AWS_LAMBDA_FUNCTION_NAME: "worker", _X_AMZN_TRACE_ID: "Root=1-5759e988-bd862e3fe1be46a994272793" };
+    const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
+    Object.assign(process.env, env);
+    try {
+      const plain = () => new SQSClient({ ...config, logger, credentials: first });
+      await send(plain());
+      assert.ok(logged.length > 0 && sent[0]?.headers["user-agent"] !== undefined);
+      logged.length = 0;
+      await send(trimmed(plain()));
+    } finally {
+      for (const [name, value] of before) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
+    assert.deepEqual(logged, []);
+    const { headers } = sent[1] ?? assert.fail();
+    assert.deepEqual([headers["user-agent"], headers["x-amz-user-agent"]], [undefined, undefined]);
+    assert.equal(headers["X-Amzn-Trace-Id"], env._X_AMZN_TRACE_ID);
   });
 });
