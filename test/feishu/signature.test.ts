@@ -46,8 +46,12 @@ describe("isSameDigest", () => {
       assert.equal(isSameDigest(right, right), true);
       assert.equal(isSameDigest(part, right), false);
       assert.equal(isSameDigest(right, part), false);
-      assert.equal(isSameDigest(part, part), false);
     }
+    // A shorter digest after a longer one, whose ends differ and stay in the buffers.
+    assert.equal(isSameDigest(right, other), false);
+    assert.equal(isSameDigest(right.slice(0, 40), right.slice(0, 40)), true);
+    assert.equal(isSameDigest(right.slice(0, 40), other.slice(0, 40)), false);
+    assert.equal(isSameDigest(`${right}0`, `${right}0`), false);
   });
 });
 
