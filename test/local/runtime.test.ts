@@ -89,7 +89,7 @@ export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
 `,
         "test.block_v1": `
 import { onAnyEvent } from "../../lib/handler.ts";
-export default { ...onAnyEvent(() => { for (;;); }), type: "test.block_v1" };
+export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)), type: "test.block_v1" };
 `,
       },
       { "card.action.trigger": cardHandler("order ") },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
@@ -9,6 +9,7 @@ import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { idempotencyKey } from "../../lib/idempotency.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { eventText } from "../support/events.ts";
+import { leaseMarginMs } from "../../lib/worker.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
 import { sealNow } from "../support/sealed.ts";
@@ -24,6 +25,17 @@ const type = "test.durable_v1";
 /** The shortest that leaves a handler any time: a lost record is shown again after six times this. */
 const workerTimeoutSeconds = 7;
 const visibilitySeconds = 6 * workerTimeoutSeconds;
+/** For the sample, which is to be over sooner: as the real one, longer than the lease that a killed run leaves behind. */
+const shortVisibilitySeconds = workerTimeoutSeconds + leaseMarginMs / 1000 + 1;
+
+/** Edits a copy of the project so that its queue shows a lost record again after {@link shortVisibilitySeconds}. */
+function shortenVisibility(root: string): void {
+  const file = join(root, "infra/limits.js");
+  const source = readFileSync(file, "utf8");
+  const edited = source.replace(/return 6 \* given\.workerTimeoutSeconds.*;/, `return ${shortVisibilitySeconds};`);
+  assert.notEqual(edited, source, "infra/limits.js computes the visibility timeout in another way");
+  writeFileSync(file, edited);
+}
 
 const handler = `
 import { onAnyEvent } from "../../lib/handler.ts";
@@ -38,6 +50,7 @@ interface Ready {
 /** `npm start` as a user has it: a process with children. */
 class Run {
   readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
   readonly ready: Promise<Ready>;
   /** How often each id was completed, as far as it was told before the end. */
   readonly handled = new Map<string, number>();
@@ -52,8 +65,11 @@ class Run {
       detached: true,
     });
     this.#child = child;
+    this.#exited = once(child, "exit");
     const ready = Promise.withResolvers<Ready>();
     this.ready = ready.promise;
+    // Whoever waits for it is told; when nobody does any more, another fault came first.
+    this.ready.catch(() => {});
     child.once("exit", () => ready.reject(new Error("the runtime ended before it was ready")));
     createInterface({ input: child.stdout }).on("line", (text) => {
       const line = JSON.parse(text) as Record<string, unknown>;
@@ -63,11 +79,25 @@ class Run {
     });
   }
 
-  /** `kill -9` of the whole group, or a polite end. */
-  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-    const exited = once(this.#child, "exit");
-    process.kill(signal === "SIGKILL" ? -(this.#child.pid ?? 0) : (this.#child.pid ?? 0), signal);
-    await exited;
+  /** `kill -9` of the whole group; resolves when the embedded services have let go of their folder too. */
+  async kill(): Promise<void> {
+    const { services } = await this.ready;
+    process.kill(-(this.#child.pid ?? 0), "SIGKILL");
+    await this.#exited;
+    for (const url of Object.values(services)) {
+      await until("the end of an embedded service", () =>
+        fetch(url).then(
+          () => false,
+          () => true,
+        ),
+      );
+    }
+  }
+
+  /** A polite end. */
+  async stop(): Promise<void> {
+    this.#child.kill("SIGTERM");
+    await this.#exited;
   }
 }
 
@@ -113,7 +143,8 @@ export const runtimeRows: readonly Row[] = [
       const random = seeded(seed);
       const perRun = Math.min(n, 100);
       const kills = Math.max(1, n / perRun - 1);
-      const project = await temporaryProject({ [type]: handler });
+      const project = await temporaryProject({ [type]: handler }, { isWhole: kills === 1 });
+      if (kills === 1) shortenVisibility(project.root);
       const limits = join(project.root, "short-limits.json");
       writeFileSync(limits, JSON.stringify({ workerTimeoutSeconds }));
       const handled = new Map<string, number>();
@@ -137,7 +168,7 @@ export const runtimeRows: readonly Row[] = [
             }
           });
           await Promise.race(lanes);
-          await run.end("SIGKILL");
+          await run.kill();
           await Promise.all(lanes);
           add();
           progress(acked.size);
@@ -175,7 +206,7 @@ export const runtimeRows: readonly Row[] = [
               }
               return open.size < left;
             },
-            (visibilitySeconds + 30) * 1000,
+            { withinMs: (visibilitySeconds + 30) * 1000, everyMs: 250 },
           ).then(
             () => false,
             () => true,
@@ -193,7 +224,7 @@ export const runtimeRows: readonly Row[] = [
         const twice = [...handled].filter(([, count]) => count > 1).map(([id]) => id);
         assert.deepEqual(twice, [], `seed ${seed}: completed more than once`);
       } finally {
-        await run.end("SIGTERM");
+        await run.stop();
         project.remove();
       }
     },

@@ -8,17 +8,24 @@ const root = resolve(import.meta.dirname, "../..");
 /**
  * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
  * rest is linked. `handlers` maps a file's name (an event type) to its source, `callbacks` a callback type.
+ *
+ * @param options.isWhole Copies lib and infra too, for a test that edits one of their files.
  */
 export async function temporaryProject(
   handlers: Readonly<Record<string, string>>,
   callbacks: Readonly<Record<string, string>> = {},
+  { isWhole = false } = {},
 ) {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
   for (const file of ["package.json", "functions/callback.ts", "functions/webhook.ts", "functions/worker.ts"]) {
     cpSync(join(root, file), join(folder, file));
   }
-  for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
+  for (const name of ["lib", "infra"]) {
+    if (isWhole) cpSync(join(root, name), join(folder, name), { recursive: true });
+    else symlinkSync(join(root, name), join(folder, name), "dir");
+  }
+  symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
   const write = (name: string, source: string, kind: "events" | "callbacks" = "events") =>
     writeFileSync(join(folder, "functions", kind, `${name}.ts`), source);
   for (const [name, source] of Object.entries(handlers)) write(name, source);
