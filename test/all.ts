@@ -1,0 +1,90 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { globSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { finished } from "node:stream/promises";
+import { run } from "node:test";
+import { spec } from "node:test/reporters";
+import { styleText } from "node:util";
+
+// `npm test`, the whole check: format and lint, types and generated lists are looked at while the tests run, and
+// every part is run to its end, so that one run names all that is wrong.
+
+const root = resolve(import.meta.dirname, "..");
+/** Files that take long, longest first: begun last, one of them would run alone at the end. The others follow by name. */
+const first = ["durability", "local/runtime", "rows", "infra", "package", "cli/new"];
+/** More than the cores that a small machine has: most files wait for something now and then. */
+const concurrency = 3;
+
+interface Part {
+  readonly name: string;
+  readonly isOk: boolean;
+  readonly seconds: string;
+  /** What it printed, if it says what is wrong. */
+  readonly output?: string;
+}
+
+/** The script behind a package's command: run by this Node, without a shell. */
+function bin(name: string, of: string): string {
+  const file = createRequire(import.meta.url).resolve(`${of}/package.json`);
+  const { bin } = createRequire(file)(file) as { bin: Readonly<Record<string, string>> };
+  return join(dirname(file), bin[name] ?? "");
+}
+
+async function part(name: string, script: string, args: readonly string[]): Promise<Part> {
+  const startMs = performance.now();
+  const child = spawn(process.execPath, [script, ...args], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const [code] = (await once(child, "close")) as [number | null];
+  return { name, isOk: code === 0, seconds: secondsSince(startMs), output };
+}
+
+/** Runs the files, or all of them, and prints them as `node --test` does. */
+async function tests(asked: readonly string[]): Promise<Part> {
+  const startMs = performance.now();
+  const all = globSync("test/**/*.test.ts", { cwd: root }).sort();
+  const slow = first.map((name) => join("test", `${name}.test.ts`)).filter((file) => all.includes(file));
+  const files = asked.length > 0 ? asked : [...new Set([...slow, ...all])];
+  // What one file has compiled need not be compiled by the next: the SDK, the embedded services, our own sources.
+  process.env["NODE_COMPILE_CACHE"] ??= join(tmpdir(), "larkpost-compile-cache");
+  let isOk: boolean | undefined;
+  const events = run({ files: files.map((file) => resolve(root, file)), concurrency, cwd: root });
+  events.on("test:fail", ({ skip, todo }) => {
+    if (skip === undefined && todo === undefined) isOk = false;
+  });
+  events.on("test:summary", ({ file, success }) => {
+    if (file === undefined) isOk = success && (isOk ?? true);
+  });
+  const printed = events.compose(spec);
+  printed.pipe(process.stdout, { end: false });
+  await finished(printed);
+  return { name: "tests", isOk: isOk === true, seconds: secondsSince(startMs) };
+}
+
+function secondsSince(startMs: number): string {
+  return `${((performance.now() - startMs) / 1000).toFixed(1)} s`;
+}
+
+const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
+
+const parts = await Promise.all([
+  part("format and lint", bin("biome", "@biomejs/biome"), ["ci", "--error-on-warnings", "."]),
+  part("types", bin("tsc", "typescript"), ["--noEmit"]),
+  part("generated lists", join(root, "lib/cli/main.ts"), ["generate", "--check"]),
+  tests(process.argv.slice(2)),
+]);
+for (const { name, isOk, output } of parts) {
+  if (!isOk && output !== undefined) console.log(`\n${paint("red", `✖ ${name}`)}\n${output.trimEnd()}`);
+}
+console.log();
+for (const { name, isOk, seconds } of parts) {
+  console.log(`${isOk ? paint("green", "✔") : paint("red", "✖")} ${name} ${paint("dim", `(${seconds})`)}`);
+}
+process.exitCode = parts.every(({ isOk }) => isOk) ? 0 : 1;
