@@ -204,8 +204,8 @@ describe("the built bundles", () => {
       const events = [toHttpEvent(challenge), toHttpEvent(message("traced"))];
       const env = { PATH, ...services.env, ...settings, ENTRY: webhook().file, EVENTS: JSON.stringify(events) };
       const args = ["--input-type=module", "-e", source];
-      // A process that does not end by itself is ended after 10 s, and the promise rejects.
-      const { stderr } = await promisify(execFile)(process.execPath, args, { env, timeout: 10_000 });
+      // A process that does not end by itself is ended after a minute, and the promise rejects.
+      const { stderr } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });
       const answers = JSON.parse(stderr) as { statusCode: number; loaded: string[] }[];
       await services.take(services.urls.eventsQueueUrl);
       return answers.map(({ statusCode, loaded }) => {

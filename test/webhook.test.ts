@@ -245,10 +245,10 @@ describe("the webhook function", () => {
     async function run(source: string, settings: Readonly<Record<string, string>>) {
       const { PATH = "" } = process.env;
       const options = { cwd: root, env: { PATH, ...settings }, maxBuffer: 64 * 1_048_576 };
-      // A process that does not end by itself is ended after 10 s, and the promise rejects.
+      // A process that does not end by itself is ended after a minute, and the promise rejects.
       return promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
         ...options,
-        timeout: 10_000,
+        timeout: 60_000,
       });
     }
     const post = `

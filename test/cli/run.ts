@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders } from "node:http";
@@ -42,18 +43,109 @@ export const env = {
   APP_ID: secrets.appId,
 };
 
-/** Runs the command line in a process of its own; none of this process's settings reach it. */
-export async function larkpost(
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface CommandOptions {
+  /** All that the command finds in its environment, but for PATH and what keeps colours away. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+}
+
+/** Runs the command line in an empty project; none of this process's settings reach it. */
+export function larkpost(
   args: readonly string[],
   options: { root: string; env?: Readonly<Record<string, string>> },
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
+): Promise<Ended> {
+  return command(args, { env: { LARKPOST_ROOT: options.root, ...options.env } });
+}
+
+/** As {@link larkpost}, in a process of its own. */
+export function larkpostProcess(
+  args: readonly string[],
+  options: { root: string; env?: Readonly<Record<string, string>> },
+): Promise<Ended> {
+  return commandProcess(args, { env: { LARKPOST_ROOT: options.root, ...options.env } });
+}
+
+/** What `process.exit` ends a command with that runs in this process. */
+class Exit extends Error {}
+
+interface Running {
+  stdout: string;
+  stderr: string;
+  /** Set by `process.exit`: what the command does after it, a process of its own would not do. */
+  exitCode: number | undefined;
+}
+
+/** The command that a piece of code belongs to; what the test runner prints meanwhile belongs to none. */
+const running = new AsyncLocalStorage<Running>();
+for (const name of ["stdout", "stderr"] as const) {
+  const stream = process[name];
+  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+  stream.write = (...args: unknown[]) => {
+    const command = running.getStore();
+    if (command === undefined) return write(...args);
+    if (command.exitCode === undefined) command[name] += String(args[0]);
+    const done = args.at(-1);
+    if (typeof done === "function") done();
+    return true;
+  };
+}
+
+let runs = 0;
+let turn: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs `lib/cli/main.ts` in this process, as if it were its own: arguments, environment, folder and exit code are
+ * the command's while it runs, so commands take turns. A process for each would spend most of its time starting.
+ */
+export function command(args: readonly string[], options: CommandOptions): Promise<Ended> {
+  const ended = turn.then(() => runHere(args, options));
+  turn = ended.catch(() => {});
+  return ended;
+}
+
+async function runHere(args: readonly string[], { env, cwd = process.cwd() }: CommandOptions): Promise<Ended> {
+  const { argv, exit, exitCode } = process;
+  const before = { env: { ...process.env }, folder: process.cwd() };
+  const store: Running = { stdout: "", stderr: "", exitCode: undefined };
+  try {
+    process.argv = [...argv.slice(0, 1), join(projectFolder, "lib/cli/main.ts"), ...args];
+    setEnv({ PATH: before.env["PATH"], NO_COLOR: "1", ...env });
+    process.chdir(cwd);
+    process.exitCode = undefined;
+    process.exit = (code) => {
+      store.exitCode ??= Number(code ?? process.exitCode ?? 0);
+      throw new Exit();
+    };
+    await running.run(store, () => import(`../../lib/cli/main.ts?run=${++runs}`));
+    return { code: store.exitCode ?? Number(process.exitCode ?? 0), stdout: store.stdout, stderr: store.stderr };
+  } finally {
+    Object.assign(process, { argv, exit, exitCode });
+    setEnv(before.env);
+    process.chdir(before.folder);
+  }
+}
+
+/** In place: `process.loadEnvFile` knows no other environment. */
+function setEnv(env: Readonly<Record<string, string | undefined>>): void {
+  for (const name of Object.keys(process.env)) if (env[name] === undefined) Reflect.deleteProperty(process.env, name);
+  for (const [name, value] of Object.entries(env)) if (value !== undefined) process.env[name] = value;
+}
+
+/** As {@link command}, in a process of its own, which has to end by itself. */
+export async function commandProcess(args: readonly string[], { env, cwd }: CommandOptions): Promise<Ended> {
   const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
+    cwd,
     env: {
       PATH: process.env["PATH"],
-      LARKPOST_ROOT: options.root,
-      // Each command is a process of its own: without this they would compile the same files fifty times.
+      // Without this they would compile the same files again and again.
       NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
-      ...options.env,
+      ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { parseSecrets } from "../../lib/config.ts";
 import { startStore } from "../support/ssm.ts";
-import { projectFolder } from "./run.ts";
+import { command, commandProcess } from "./run.ts";
 
 const hourMs = 3_600_000;
 const parameter = "/larkpost/prod/app";
@@ -31,39 +30,22 @@ async function setUp(t: TestContext, value?: object | string) {
     await store.stop();
     rmSync(folder, { recursive: true, force: true });
   });
-  const run = async (args: readonly string[], env: Env) => {
-    const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "secrets", ...args], {
-      cwd: folder,
-      env: {
-        PATH: process.env["PATH"],
-        HOME: folder,
-        NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
-        AWS_EC2_METADATA_DISABLED: "true",
-        ...store.env,
-        ...env,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const printed = { stdout: "", stderr: "" };
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name].setEncoding("utf8").on("data", (text: string) => {
-        printed[name] += text;
-      });
-    }
-    const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-    child.once("error", reject);
-    child.once("close", resolve);
-    const code = await promise;
-    const all = printed.stdout + printed.stderr;
+  const ended = async (start: typeof command, args: readonly string[], env: Env) => {
+    const settings = { HOME: folder, AWS_EC2_METADATA_DISABLED: "true", ...store.env, ...env };
+    const found = await start(["secrets", ...args], { cwd: folder, env: settings });
+    const all = found.stdout + found.stderr;
     assert.ok(!all.includes(canary), `a secret was printed: ${all}`);
-    return { code, ...printed };
+    return found;
   };
+  const run = (args: readonly string[], env: Env) => ended(command, args, env);
   return {
     store,
     folder,
     set: (env: Env = {}, ...args: string[]) => run(["set", "--stage", "prod", ...args], { ...keyring, ...env }),
     show: (...args: string[]) => run(["show", "--stage", "prod", ...args], {}),
     run,
+    /** The same, in a process of its own. */
+    runProcess: (args: readonly string[], env: Env) => ended(commandProcess, args, env),
     /** What is stored, as the function will read it. */
     stored() {
       const { type, value } = store.parameters.get(parameter) ?? {};
@@ -82,8 +64,9 @@ function assertSaid(stderr: string, pattern: RegExp): void {
 
 describe("secrets", { concurrency: 4 }, () => {
   test("set: stores the keys of the environment as a SecureString, and prints no value", async (t) => {
-    const { store, set, stored } = await setUp(t);
-    const { code, stdout, stderr } = await set({ APP_SECRET: `${canary}-app-secret` });
+    const { store, runProcess, stored } = await setUp(t);
+    const env = { ...keyring, APP_SECRET: `${canary}-app-secret` };
+    const { code, stdout, stderr } = await runProcess(["set", "--stage", "prod"], env);
     assert.deepEqual([code, stderr], [0, ""]);
     assert.deepEqual([...store.parameters.keys()], [parameter]);
     assert.deepEqual(stored(), {
@@ -214,8 +197,8 @@ describe("secrets", { concurrency: 4 }, () => {
   }
 
   test("set: exits with 2 when it is not told which stage, and asks for nothing", async (t) => {
-    const { store, run } = await setUp(t);
-    const { code, stdout } = await run(["set"], keyring);
+    const { store, runProcess } = await setUp(t);
+    const { code, stdout } = await runProcess(["set"], keyring);
     assert.deepEqual([code, stdout], [2, ""]);
     assert.equal(store.calls.length, 0);
   });
@@ -244,8 +227,8 @@ describe("secrets", { concurrency: 4 }, () => {
   });
 
   test("show: says what to run when there is no parameter", async (t) => {
-    const { show } = await setUp(t);
-    const { code, stdout, stderr } = await show();
+    const { runProcess } = await setUp(t);
+    const { code, stdout, stderr } = await runProcess(["show", "--stage", "prod"], {});
     assert.deepEqual([code, stdout], [1, ""]);
     assertSaid(stderr, /there is no parameter \/larkpost\/prod\/app\. Run "npm run secrets -- set --stage prod"/);
   });

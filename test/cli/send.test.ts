@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
-import { env, larkpost, secrets, startReceiver, temporaryRoot } from "./run.ts";
+import { env, larkpost, larkpostProcess, secrets, startReceiver, temporaryRoot } from "./run.ts";
 
 const type = "im.message.receive_v1";
 
@@ -16,7 +16,10 @@ async function setUp(t: TestContext, options: Parameters<typeof startReceiver>[0
   });
   const send = (...args: string[]) =>
     larkpost(["send", ...args], { root, env: { ...env, PORT: String(receiver.port) } });
-  return { receiver, root, send };
+  /** The same, in a process of its own. */
+  const sendProcess = (...args: string[]) =>
+    larkpostProcess(["send", ...args], { root, env: { ...env, PORT: String(receiver.port) } });
+  return { receiver, root, send, sendProcess };
 }
 
 /** The messages' ids, as the handlers would see them. */
@@ -25,8 +28,8 @@ const messageIds = (events: readonly { event: object }[]) =>
 
 describe("send", { concurrency: 4 }, () => {
   test("pushes one event that the receiver verifies, and prints the answer", async (t) => {
-    const { receiver, send } = await setUp(t);
-    const { code, stdout, stderr } = await send(type);
+    const { receiver, sendProcess } = await setUp(t);
+    const { code, stdout, stderr } = await sendProcess(type);
     const [event] = receiver.events();
     assert.deepEqual([code, stderr, event?.type, receiver.received[0]?.path], [0, "", type, "/webhook"]);
     assert.match(stdout, new RegExp(`^200 in \\d+ ms  ${type}  id ${event?.id}  \\{\\}\n$`));
@@ -164,8 +167,8 @@ describe("send", { concurrency: 4 }, () => {
 
   test("--times sends as many events, and sums up", async (t) => {
     let n = 0;
-    const { receiver, send } = await setUp(t, { answer: () => ({ status: ++n % 5 === 0 ? 503 : 200 }) });
-    const { code, stdout, stderr } = await send(type, "--times", "40");
+    const { receiver, sendProcess } = await setUp(t, { answer: () => ({ status: ++n % 5 === 0 ? 503 : 200 }) });
+    const { code, stdout, stderr } = await sendProcess(type, "--times", "40");
     assert.deepEqual([code, stderr], [1, ""]);
     assert.match(stdout, /^40 sent: 32 × 200, 8 × 503\n {2}answered 503\nack min \d+ ms, median .*, p99 .*, max /);
     const events = receiver.events();
@@ -302,7 +305,7 @@ describe("send", { concurrency: 4 }, () => {
   test("says plainly that nothing listens", async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
-    const { code, stdout, stderr } = await larkpost(["send", type, "--times", "100"], {
+    const { code, stdout, stderr } = await larkpostProcess(["send", type, "--times", "100"], {
       root,
       env: { ...env, PORT: "1" },
     });
@@ -351,7 +354,7 @@ describe("send", { concurrency: 4 }, () => {
     test(`exits with 2 when ${when}, and prints none`, async (t) => {
       const { root, remove } = temporaryRoot(local);
       t.after(remove);
-      const { code, stdout, stderr } = await larkpost(["send", type], { root });
+      const { code, stdout, stderr } = await larkpostProcess(["send", type], { root });
       assert.deepEqual([code, stdout], [2, ""]);
       assert.match(stderr, /npm start/);
       if (local === undefined) assert.match(stderr, /ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID are not set/);

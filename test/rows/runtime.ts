@@ -101,13 +101,14 @@ class Run {
   }
 }
 
-async function push(url: string, id: string): Promise<boolean> {
+/** The answer's status; 0 when there was none. */
+async function push(url: string, id: string): Promise<number> {
   const { headers, rawBody } = sealNow(eventText({ id, type, app: env.APP_ID }), env);
   try {
     const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
-    return response.status === 200;
+    return response.status;
   } catch {
-    return false;
+    return 0;
   }
 }
 
@@ -143,7 +144,7 @@ export const runtimeRows: readonly Row[] = [
       const random = seeded(seed);
       const perRun = Math.min(n, 100);
       const kills = Math.max(1, n / perRun - 1);
-      const project = await temporaryProject({ [type]: handler }, { isWhole: kills === 1 });
+      const project = await temporaryProject({ [type]: handler }, {}, { isWhole: kills === 1 });
       if (kills === 1) shortenVisibility(project.root);
       const limits = join(project.root, "short-limits.json");
       writeFileSync(limits, JSON.stringify({ workerTimeoutSeconds }));
@@ -163,7 +164,11 @@ export const runtimeRows: readonly Row[] = [
             while (acked.size < target) {
               const id = waiting.shift();
               if (id === undefined) return;
+<<<<<<< HEAD
               if (await push(url, id)) acked.add(id);
+=======
+              if ((await push(url, id, random)) === 200) acked.add(id);
+>>>>>>> e106f8c (test: run commands and rows without what slows them down)
               else waiting.push(id);
             }
           });
@@ -177,6 +182,7 @@ export const runtimeRows: readonly Row[] = [
         const { url, services } = await run.ready;
         while (waiting.length > 0) {
           const batch = waiting.splice(0, 16);
+<<<<<<< HEAD
           const answers = await Promise.all(batch.map((id) => push(url, id)));
           assert.deepEqual(
             new Set(answers),
@@ -184,6 +190,15 @@ export const runtimeRows: readonly Row[] = [
             `seed ${seed}: a push to the running runtime was refused`,
           );
           for (const id of batch) acked.add(id);
+=======
+          const answers = await Promise.all(batch.map((id) => push(url, id, random)));
+          for (const [index, id] of batch.entries()) {
+            // On a busy machine the deadline may come first: like the platform, push it again.
+            if (answers[index] === 503) waiting.push(id);
+            else assert.equal(answers[index], 200, `seed ${seed}: a push to the running runtime was refused`);
+            if (answers[index] === 200) acked.add(id);
+          }
+>>>>>>> e106f8c (test: run commands and rows without what slows them down)
           progress(acked.size);
         }
         const client = new DynamoDBClient({

@@ -102,15 +102,22 @@ export function assertOnceEach(bench: Worker, ids: readonly string[]): void {
   assert.equal(completed.size, ids.length);
 }
 
-/** Pushes an event as the platform does: again, up to five times in all, until it is answered 200. */
+/**
+ * Pushes an event as the platform does: again, up to five times in all, until it is answered 200. The platform waits
+ * for 3 s; an answer is late when a timer of 2 s, set with the push, fires before it: however busy this machine is,
+ * timers fire in the order of their times.
+ */
 async function pushed(
   text: string,
   ports: Parameters<typeof receive>[1],
-): Promise<{ attempts: number; slowestMs: number }> {
-  let slowestMs = 0;
+): Promise<{ attempts: number; isLate: boolean }> {
+  let isLate = false;
   for (let attempts = 1; attempts <= 5; attempts++) {
     const startMs = performance.now();
     const elapsedMs = () => performance.now() - startMs;
+    const timer = setTimeout(() => {
+      isLate = true;
+    }, 2_000);
     try {
       const { status } = await within(
         systemClock,
@@ -118,13 +125,14 @@ async function pushed(
         () => new Error("late"),
         (signal) => receive(envelopeOf(text), ports, { signal, elapsedMs }),
       );
-      if (status === 200) return { attempts, slowestMs: Math.max(slowestMs, elapsedMs()) };
+      if (status === 200) return { attempts, isLate };
     } catch {
       // A 503: the platform comes again.
+    } finally {
+      clearTimeout(timer);
     }
-    slowestMs = Math.max(slowestMs, elapsedMs());
   }
-  return { attempts: Number.POSITIVE_INFINITY, slowestMs };
+  return { attempts: Number.POSITIVE_INFINITY, isLate };
 }
 
 /** Takes everything out of the events queue, and gives back the ids of the events. */
@@ -135,6 +143,11 @@ async function emptied(bench: Worker): Promise<string[]> {
     await bench.remove(records);
   }
   return ids;
+}
+
+/** The receiver's client, for a row that is not about time: a call that a busy machine makes slow is no fault. */
+function patientClient(bench: Worker) {
+  return aim(sqsClient({ requestHandler: { requestTimeout: 30_000 } }), bench.sqsFaults.endpoint);
 }
 
 const turns = async (count: number) => {
@@ -426,11 +439,11 @@ export const workerRows: readonly Row[] = [
     sample: 200,
     async check(given) {
       const { bench, random } = given;
-      const ports = receiverQueues(bench.client, bench.urls);
+      const ports = receiverQueues(patientClient(bench), bench.urls);
       bench.sqsFaults.inject("SendMessage", unavailable, share(0.1, random.next));
       await byTheHundred(given, async (from, count) => {
         const ids = Array.from({ length: count }, (_, index) => `q1-${from + index}`);
-        await inLanes(count, 20, async (index) => {
+        await inLanes(count, 8, async (index) => {
           const { attempts } = await pushed(eventText({ id: ids[index] ?? "" }), ports);
           assert.ok(attempts <= 5);
         });
@@ -451,16 +464,13 @@ export const workerRows: readonly Row[] = [
       bench.sqsFaults.inject("SendMessage", { kind: "stall" }, share(0.05, random.next));
       bench.sqsFaults.inject("SendMessage", { kind: "mute" }, share(0.05, random.next));
       const ids = Array.from({ length: n }, (_, index) => `q2-${index}`);
-      let slowestMs = 0;
       let done = 0;
-      await inLanes(n, 50, async (index) => {
-        const given = await pushed(eventText({ id: ids[index] ?? "" }), ports);
-        assert.ok(given.attempts <= 5);
-        slowestMs = Math.max(slowestMs, given.slowestMs);
+      await inLanes(n, 20, async (index) => {
+        const { attempts, isLate } = await pushed(eventText({ id: ids[index] ?? "" }), ports);
+        assert.ok(attempts <= 5);
+        assert.ok(!isLate, "an answer came late");
         progress(++done);
       });
-      // The platform waits for 3 s; what this machine needs to notice its own deadline is not the code's.
-      assert.ok(slowestMs < 2_000, `an answer took ${slowestMs} ms`);
       assert.deepEqual([...new Set(await emptied(bench))].sort(), ids.sort());
     },
   }),
@@ -473,11 +483,11 @@ export const workerRows: readonly Row[] = [
     sample: 200,
     async check(given) {
       const { bench } = given;
-      const ports = receiverQueues(bench.client, bench.urls);
+      const ports = receiverQueues(patientClient(bench), bench.urls);
       bench.sqsFaults.inject("SendMessage", { kind: "lost" }, firstTry);
       await byTheHundred(given, async (from, count) => {
         const ids = Array.from({ length: count }, (_, index) => `q3-${from + index}`);
-        await inLanes(count, 20, async (index) => {
+        await inLanes(count, 8, async (index) => {
           assert.equal((await pushed(eventText({ id: ids[index] ?? "" }), ports)).attempts, 1);
         });
         assert.equal((await bench.counts()).queued, 2 * count);

@@ -78,8 +78,15 @@ export function share(probability: number, random: () => number): () => boolean 
 
 export const firstTry = (call: Call): boolean => call.attempt === 1;
 
-/** An HTTP proxy on 127.0.0.1 between the AWS SDK and an embedded service, which loses, delays and refuses calls as told. */
-export async function startFaults(target: string): Promise<Faults> {
+/**
+ * An HTTP proxy on 127.0.0.1 between the AWS SDK and an embedded service, which loses, delays and refuses calls as told.
+ *
+ * @param rewrite Changes what is forwarded of a call; whoever watches sees what was asked.
+ */
+export async function startFaults(
+  target: string,
+  rewrite: (call: Call) => Readonly<Record<string, unknown>> = ({ body }) => body,
+): Promise<Faults> {
   const { hostname, port, host } = new URL(target);
   const agent = new http.Agent({ keepAlive: true });
   const used = new WeakSet<object>();
@@ -113,7 +120,9 @@ export async function startFaults(target: string): Promise<Faults> {
       used.add(request.socket);
       count(arrivals, call.action);
       for (const listener of listeners) listener(call);
-      serve(request, response, body, pick(call))
+      const asked = rewrite(call);
+      const onward = asked === call.body ? body : Buffer.from(JSON.stringify(asked));
+      serve(request, response, onward, pick(call))
         .catch(() => response.destroy())
         .finally(finished);
     });
@@ -167,7 +176,7 @@ export async function startFaults(target: string): Promise<Faults> {
     return new Promise<{ status: number; headers: http.IncomingHttpHeaders; body: Buffer }>((resolve, reject) => {
       const { method = "POST", url = "/", headers } = request;
       const onward = http.request(
-        { hostname, port, agent, method, path: url, headers: { ...headers, host } },
+        { hostname, port, agent, method, path: url, headers: { ...headers, host, "content-length": body.length } },
         (answer) => {
           const chunks: Buffer[] = [];
           answer.on("data", (chunk: Buffer) => chunks.push(chunk));

@@ -54,6 +54,7 @@ export interface Outcome {
 
 /** Of the queue in the model. The embedded one never shows a record again by itself: the bench does, by its own clock. */
 const visibilityTimeoutSeconds = 360;
+const longestSeconds = 43_200;
 const never = new Promise<never>(() => {});
 
 /**
@@ -64,12 +65,14 @@ const never = new Promise<never>(() => {});
  */
 export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
   const { seed = 1, maxReceiveCount = 10, memory = false } = options;
-  const services = await startServices({ visibilityTimeoutSeconds: 43_200, maxReceiveCount });
+  const services = await startServices({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
   const { sqs, urls, ledgerTable } = services;
   // The clients under test take region, credentials and endpoint from the environment, as in a function.
   Object.assign(process.env, services.env);
   const [sqsFaults, dynamoFaults] = await Promise.all([
-    startFaults(services.endpoints.sqs),
+    startFaults(services.endpoints.sqs, ({ action, body }) =>
+      action === "ChangeMessageVisibility" ? { ...body, VisibilityTimeout: longestSeconds } : body,
+    ),
     startFaults(services.endpoints.dynamo),
   ]);
   const client = aim(sqsClient(), sqsFaults.endpoint);
@@ -158,7 +161,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   }
 
   async function receive(max = 10): Promise<SQSRecord[]> {
-    return (await services.take(urls.eventsQueueUrl, { max, hiddenSeconds: 43_200 })).map(toRecord);
+    return (await services.take(urls.eventsQueueUrl, { max, hiddenSeconds: longestSeconds })).map(toRecord);
   }
 
   /** Shows a record again at once. On a busy machine a short delay may have passed for real: then it is shown already. */
