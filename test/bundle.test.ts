@@ -200,9 +200,16 @@ describe("the built bundles", () => {
           answers.push({ statusCode, loaded: [...loaded] });
         }
         process.stderr.write(JSON.stringify(answers));`;
-      const { PATH } = process.env;
+      const { PATH, NODE_COMPILE_CACHE } = process.env;
       const events = [toHttpEvent(challenge), toHttpEvent(message("traced"))];
-      const env = { PATH, ...services.env, ...settings, ENTRY: webhook().file, EVENTS: JSON.stringify(events) };
+      const env = {
+        PATH,
+        NODE_COMPILE_CACHE,
+        ...services.env,
+        ...settings,
+        ENTRY: webhook().file,
+        EVENTS: JSON.stringify(events),
+      };
       const args = ["--input-type=module", "-e", source];
       // A process that does not end by itself is ended after a minute, and the promise rejects.
       const { stderr } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });

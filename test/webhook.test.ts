@@ -243,8 +243,8 @@ describe("the webhook function", () => {
     const root = resolve(import.meta.dirname, "..");
     /** Runs a module with these settings until it ends by itself. */
     async function run(source: string, settings: Readonly<Record<string, string>>) {
-      const { PATH = "" } = process.env;
-      const options = { cwd: root, env: { PATH, ...settings }, maxBuffer: 64 * 1_048_576 };
+      const { PATH = "", NODE_COMPILE_CACHE = "" } = process.env;
+      const options = { cwd: root, env: { PATH, NODE_COMPILE_CACHE, ...settings }, maxBuffer: 64 * 1_048_576 };
       // A process that does not end by itself is ended after a minute, and the promise rejects.
       return promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
         ...options,

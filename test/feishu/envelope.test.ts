@@ -129,7 +129,7 @@ describe("open", () => {
             assert.deepEqual(opened(sealed), envelope);
           },
         ),
-        { seed: 41, numRuns: 500 },
+        { seed: 41, numRuns: 250 },
       );
     });
   }

@@ -27,7 +27,7 @@ describe("inspect", () => {
         assert.ok(depth >= 0 && depth <= maxDepth + 1);
         for (const [start, end] of tokens) assert.ok(start >= 0 && end > start && end <= text.length);
       }),
-      { seed: 31, numRuns: 700 },
+      { seed: 31, numRuns: 300 },
     );
   });
 });
@@ -81,7 +81,7 @@ describe("the token in a text", () => {
           assert.equal(fill(emptied(text), inspect(emptied(text)).tokens, token), text);
         },
       ),
-      { seed: 32, numRuns: 500 },
+      { seed: 32, numRuns: 300 },
     );
   });
 });
