@@ -75,7 +75,12 @@ function secondsSince(startMs: number): string {
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 const parts = await Promise.all([
-  part("format and lint", bin("biome", "@biomejs/biome"), ["ci", "--error-on-warnings", "."]),
+  part("format and lint", bin("biome", "@biomejs/biome"), [
+    "ci",
+    "--error-on-warnings",
+    `--colors=${process.stdout.isTTY ? "force" : "off"}`,
+    ".",
+  ]),
   part("types", bin("tsc", "typescript"), ["--noEmit"]),
   part("generated lists", join(root, "lib/cli/main.ts"), ["generate", "--check"]),
   tests(process.argv.slice(2)),

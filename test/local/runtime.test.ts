@@ -140,8 +140,9 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     assert.deepEqual(
       effects()
         .filter((line) => line.startsWith("hundred-"))
+        .map((line) => line.split(" ")[0])
         .sort(),
-      ids.map((id) => `${id} 1`).sort(),
+      ids.toSorted(),
     );
   });
 

@@ -37,6 +37,11 @@ export function row(
     ...rest,
     async run({ n, seed, progress }) {
       const bench = await startWorker({ seed, memory });
+      // None of these rows is about the ledger's patience: a call that a busy machine makes slow is no fault.
+      const ledgerHttp = bench.dynamo.config.requestHandler as unknown as {
+        updateHttpClientConfig(name: "requestTimeout" | "socketTimeout", ms: number): void;
+      };
+      for (const name of ["requestTimeout", "socketTimeout"] as const) ledgerHttp.updateHttpClientConfig(name, 30_000);
       try {
         await check({ bench, random: seeded(seed), n, progress });
       } catch (error) {
