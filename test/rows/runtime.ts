@@ -37,9 +37,10 @@ function shortenVisibility(root: string): void {
   writeFileSync(file, edited);
 }
 
+/** Takes a while, so that the end meets runs under way even where this process learns late of an answer. */
 const handler = `
 import { onAnyEvent } from "../../lib/handler.ts";
-export default { ...onAnyEvent(() => new Promise((resolve) => setTimeout(resolve, 5))), type: ${JSON.stringify(type)} };
+export default { ...onAnyEvent(() => new Promise((resolve) => setTimeout(resolve, 100))), type: ${JSON.stringify(type)} };
 `;
 
 interface Ready {
@@ -161,7 +162,7 @@ export const runtimeRows: readonly Row[] = [
           const target = acked.size + 1 + random.below(perRun);
           // Eight at a time until the instant drawn, so that the end comes amid requests and runs.
           const lanes = Array.from({ length: 8 }, async () => {
-            while (acked.size < target) {
+            while (acked.size < target || run.handled.size >= acked.size) {
               const id = waiting.shift();
               if (id === undefined) return;
 <<<<<<< HEAD
