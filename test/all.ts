@@ -53,7 +53,7 @@ async function tests(asked: readonly string[]): Promise<Part> {
   const slow = first.map((name) => join("test", `${name}.test.ts`)).filter((file) => all.includes(file));
   const files = asked.length > 0 ? asked : [...new Set([...slow, ...all])];
   // What one file has compiled need not be compiled by the next: the SDK, the embedded services, our own sources.
-  process.env["NODE_COMPILE_CACHE"] ??= join(tmpdir(), "larkpost-compile-cache");
+  process.env["NODE_COMPILE_CACHE"] ??= join(root, "node_modules/.cache/larkpost");
   let isOk: boolean | undefined;
   const events = run({ files: files.map((file) => resolve(root, file)), concurrency, cwd: root });
   events.on("test:fail", ({ skip, todo }) => {
