@@ -167,7 +167,7 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
 }
 
 /** The three queues with the deployed stack's numbers. They may be there from the last time, with other numbers. */
-async function createQueues(client: SQSClient, limits: typeof defaultLimits): Promise<void> {
+export async function createQueues(client: SQSClient, limits: typeof defaultLimits): Promise<void> {
   const kept = { MessageRetentionPeriod: String(limits.deadLetterRetentionSeconds) };
   await createQueue(client, "dead-letters", kept);
   await createQueue(client, "quarantine", kept);
@@ -185,7 +185,8 @@ async function createQueue(client: SQSClient, name: string, attributes: Record<s
   try {
     await client.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }));
   } catch (error) {
-    if (!(error instanceof QueueNameExists)) throw error;
+    // By its name: the embedded SQS spells it as old SDKs do, and the class is not found by that.
+    if (!(error instanceof Error && error.name.endsWith(QueueNameExists.name))) throw error;
     const endpoint = await client.config.endpoint?.();
     const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;
     await client.send(new SetQueueAttributesCommand({ QueueUrl: queueUrl(base, name), Attributes: attributes }));
