@@ -20,32 +20,37 @@ export const deadReasonAttribute = "deadReason";
 /**
  * An event as an SQS body: version, transport, request id, and the platform's own text. Everything
  * else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
- * callback's text, and the payload.
+ * callback's text, and the payload; compressed, both are in one.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
   const { kind, transport, requestId } = envelope;
   const common = { v: messageVersion, kind, transport, requestId: requestId?.slice(0, 128) ?? null };
-  if (kind === "event") return pack(common, envelope.text);
+  if (kind === "event") return pack(common, { text: envelope.text }, () => envelope.text);
   if (kind === "job") {
     const { type, payload, text } = envelope;
-    return pack({ ...common, type, payload }, text);
+    return pack({ ...common, type }, { payload, text }, () => JSON.stringify({ payload, text }));
   }
   const text = utf8(envelope.rawBody);
   const quarantined = { ...common, reason: envelope.reason };
   // What is not UTF-8 goes as base64; `encoding` says so.
-  if (text !== undefined && Buffer.byteLength(text) === envelope.rawBody.length) return pack(quarantined, text);
+  if (text !== undefined && Buffer.byteLength(text) === envelope.rawBody.length)
+    return pack(quarantined, { text }, () => text);
   const base64 = Buffer.from(envelope.rawBody).toString("base64");
-  return pack({ ...quarantined, encoding: "base64" }, base64, envelope.rawBody);
+  return pack({ ...quarantined, encoding: "base64" }, { text: base64 }, () => envelope.rawBody);
 }
 
-/** The text as it is; where that is too much, `bytes` (which it stands for) compressed. */
-function pack(common: object, text: string, bytes: string | Uint8Array = text): string {
+/** The content as it is; where that is too much, `bytes` (which it stands for) compressed. */
+function pack(common: object, content: object, bytes: () => string | Uint8Array): string {
   const limit = messageLimitBytes - attributeReserveBytes;
-  const plain = JSON.stringify({ ...common, text });
+  const plain = JSON.stringify({ ...common, ...content });
   // An escape is six bytes for a unit that took two or three. Judged before it is written: a megabyte of emoji is compressed instead.
   if (plain.length <= limit && Buffer.byteLength(plain) + 4 * unsafeUnits(plain) <= limit) return toSafeText(plain);
-  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(bytes).toString("base64") }));
+  const inflated = Buffer.from(bytes());
+  // A reader unpacks no more than this.
+  if (inflated.length > inflatedLimitBytes)
+    throw new TooLargeError(`Cannot store the event: it has ${inflated.length} bytes`);
+  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(inflated).toString("base64") }));
   if (deflated.length <= limit) return deflated;
   throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
 }
@@ -88,9 +93,10 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
       `Cannot read the message: its version is ${JSON.stringify(version)}, this release reads ${messageVersion}. Deploy the newer worker`,
     );
   }
-  const text = textOf(message);
   const kind = message.get("kind");
-  if (version === undefined || (kind !== "event" && kind !== "job") || text === undefined) {
+  const content = contentOf(message);
+  const text = content?.get("text");
+  if (version === undefined || (kind !== "event" && kind !== "job") || typeof text !== "string") {
     return { kind: "undecodable", reason: "shape" };
   }
   const requestId = message.get("requestId");
@@ -99,12 +105,11 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
-    const enveloped = classify(text);
-    const isOld = enveloped.kind === "unreadable" && message.get("type") === oldCardType;
-    const callback = isOld ? classifyOldCard(text, {}) : enveloped;
+    // An old card has no envelope, and so may look like any: that it is one is said beside it.
+    const callback = message.get("type") === oldCardType ? classifyOldCard(text, {}) : classify(text);
     if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
     const { token: _, ...notice } = callback;
-    return { ...notice, ...carried, kind, id: jobId(notice.id), payload: message.get("payload") };
+    return { ...notice, ...carried, kind, id: jobId(notice.id), payload: content?.get("payload") };
   }
   const classified = classify(text);
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
@@ -112,9 +117,15 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   return { kind, ...notice, ...carried };
 }
 
-function textOf(message: ReadonlyMap<string, unknown>): string | undefined {
-  const text = message.get("text");
-  if (typeof text === "string") return text;
+/** The members that may be compressed: of a job a JSON object, else the text alone. */
+function contentOf(message: ReadonlyMap<string, unknown>): ReadonlyMap<string, unknown> | undefined {
+  if (typeof message.get("text") === "string") return message;
+  const text = inflatedOf(message);
+  if (text === undefined) return undefined;
+  return message.get("kind") === "job" ? members(text) : new Map([["text", text]]);
+}
+
+function inflatedOf(message: ReadonlyMap<string, unknown>): string | undefined {
   const deflated = message.get("deflated");
   if (typeof deflated !== "string") return undefined;
   try {

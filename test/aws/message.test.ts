@@ -10,9 +10,18 @@ import {
   toBody,
   toGroupId,
 } from "../../lib/aws/message.ts";
-import { receiverQueues } from "../../lib/aws/queue.ts";
+import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
 import { TooLargeError, UnknownVersionError } from "../../lib/errors.ts";
-import { type EventEnvelope, open, type UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
+import { classifyOldCard } from "../../lib/feishu/classify.ts";
+import {
+  type CallbackEnvelope,
+  type EventEnvelope,
+  type JobEnvelope,
+  jobId,
+  open,
+  type UnreadableEnvelope,
+} from "../../lib/feishu/envelope.ts";
+import { cardText, cardType, previewText } from "../support/callbacks.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";
 import { bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
@@ -158,6 +167,137 @@ describe("a body in quarantine as a message", () => {
   });
 });
 
+/** What a handler put off for a callback. */
+function jobOf(text: string, payload: unknown, requestId: string | null = null): JobEnvelope {
+  const headers = requestId === null ? {} : { "x-tt-logid": requestId };
+  const envelope = open(bare(text, { headers }), { keys: ring({ encryptKeys: [] }), nowMs: startMs });
+  assert.ok(envelope.kind === "callback");
+  return { ...envelope, kind: "job", id: jobId(envelope.id), payload };
+}
+
+/** The same for a click on an old card, which has no envelope. */
+function oldJobOf(text: string, payload: unknown): JobEnvelope {
+  const card = classifyOldCard(text, {});
+  assert.ok(card.kind === "callback");
+  const { token: _, ...notice } = card;
+  const callback: CallbackEnvelope = { ...notice, kind: "callback", requestId: null, transport: "webhook" };
+  return { ...callback, kind: "job", id: jobId(callback.id), payload };
+}
+
+const oldCard = (members: object = {}) =>
+  JSON.stringify({
+    ...{ open_id: "ou_1", user_id: "u1", open_message_id: "om_1", tenant_key: "tenant-1", token: "c-1" },
+    ...{ action: { value: { key: "approve" }, tag: "button" }, ...members },
+  });
+
+describe("a job as a message", () => {
+  test("C5: holds the callback's text and the payload, and no token of the app", () => {
+    const message = messageOf(toBody(jobOf(cardText(), { order: 42 }, "log-1")));
+    assert.deepEqual(message, {
+      ...{ v: messageVersion, kind: "job", transport: "webhook", requestId: "log-1", type: cardType },
+      payload: { order: 42 },
+      text: cardText({ header: { token: "" } }),
+    });
+  });
+
+  test("C5: comes back as it was, whatever the payload", () => {
+    const value = fc.jsonValue({ stringUnit: "binary" });
+    const jobs = fc.oneof(
+      fc.tuple(value, value).map(([inner, payload]) => jobOf(cardText({ event: { inner } }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => jobOf(previewText({ id: null, event: { inner } }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => oldJobOf(oldCard({ inner }), payload)),
+    );
+    fc.assert(
+      fc.property(jobs, (job) => {
+        const body = toBody(job);
+        assert.match(body, legal);
+        // What a number like -0 is in JSON, it stays.
+        assert.deepEqual(fromRecord({ body }), { ...job, payload: JSON.parse(JSON.stringify(job.payload)) });
+      }),
+      { seed: 64, numRuns: 200 },
+    );
+  });
+
+  test("C5: of an old card comes back, also where the card says that it is something else", () => {
+    for (const members of [
+      {},
+      { type: "event_callback", event: { type: "im.message.receive_v1" } },
+      { type: "url_verification", challenge: "x" },
+      { schema: "2.0", header: { event_type: cardType }, event: {} },
+    ]) {
+      const job = oldJobOf(oldCard(members), "p");
+      assert.deepEqual(fromRecord({ body: toBody(job) }), job);
+    }
+  });
+
+  test("C5: without a payload comes back without one", () => {
+    const job = jobOf(cardText(), undefined);
+    assert.deepEqual(fromRecord({ body: toBody(job) }), job);
+  });
+
+  test("C5: keeps every digit of what was clicked", () => {
+    const text = cardText({ event: { n: 0 } }).replace('"n":0', '"n":12345678901234567890');
+    const decoded = fromRecord({ body: toBody(jobOf(text, 1)) });
+    assert.ok(decoded.kind === "job" && decoded.text.includes("12345678901234567890"));
+  });
+
+  for (const [what, inner, payload] of [
+    ["callback", 1_200_000, 10],
+    ["payload", 10, 1_200_000],
+    ["callback and payload", 700_000, 700_000],
+  ] as const) {
+    test(`C5, Q6: is compressed when the ${what} would be too large, and comes back as it was`, () => {
+      const job = jobOf(cardText({ event: { inner: "\u4e2d".repeat(inner / 3) } }), { text: "x".repeat(payload) });
+      const body = toBody(job);
+      assert.ok(Buffer.byteLength(body) <= limit, `${Buffer.byteLength(body)}`);
+      assert.deepEqual(fromRecord({ body }), job);
+    });
+  }
+
+  test("C5, Q6: that even compressed does not fit is refused, so that its handler hears of it", () => {
+    assert.throws(() => toBody(jobOf(cardText(), noise(limit + 2_000, 5))), TooLargeError);
+    assert.throws(() => toBody(jobOf(cardText({ event: { inner: noise(limit + 2_000, 6) } }), 1)), TooLargeError);
+    // It would fit, but no reader would unpack so much.
+    assert.throws(() => toBody(jobOf(cardText(), "x".repeat(9 * messageLimitBytes))), TooLargeError);
+    const most = jobOf(cardText(), "x".repeat(8 * messageLimitBytes - 2_000));
+    assert.deepEqual(fromRecord({ body: toBody(most) }), most);
+  });
+
+  const good = () => messageOf(toBody(jobOf(cardText(), { order: 42 })));
+  const planted: [what: string, members: object][] = [
+    ["an event", { text: v2Text() }],
+    ["an event of schema 1.0", { text: v1Text() }],
+    ["a challenge", { text: '{"type":"url_verification","challenge":"x"}' }],
+    ["a text that is no JSON", { text: "{" }],
+    ["a text that is too deep", { text: "[".repeat(100_000) }],
+    ["no text", { text: undefined }],
+    ["an old card that does not say so", { text: oldCard() }],
+    ["an old card without an action", { type: "card.action.trigger_v1", text: "{}" }],
+    ["garbage for compressed members", { text: undefined, payload: undefined, deflated: "AAAA" }],
+    ["no version", { v: undefined }],
+  ];
+  for (const [what, members] of planted) {
+    test(`C8, C-71: is not read out of ${what}`, () => {
+      assert.equal(fromRecord({ body: JSON.stringify({ ...good(), ...members }) }).kind, "undecodable");
+    });
+  }
+
+  test("C8: is no event, and an event is no job, whatever the message calls itself", () => {
+    assert.equal(fromRecord({ body: JSON.stringify({ ...good(), kind: "event" }) }).kind, "undecodable");
+    const event = messageOf(toBody(eventOf(v2Text())));
+    assert.equal(fromRecord({ body: JSON.stringify({ ...event, kind: "job", payload: 1 }) }).kind, "undecodable");
+  });
+
+  test("C5: claims nothing that its text does not say, but for the payload", () => {
+    const claims = { type: "other", app: "cli_other", id: "other", event: {}, tenant: "other" };
+    assert.deepEqual(fromRecord({ body: JSON.stringify({ ...good(), ...claims }) }), jobOf(cardText(), { order: 42 }));
+  });
+
+  test("W5: is kept for the release that knows it when its version is not ours", () => {
+    assert.throws(() => fromRecord({ body: JSON.stringify({ ...good(), v: 2 }) }), UnknownVersionError);
+  });
+});
+
 describe("a message that is none of ours", () => {
   const good = messageOf(toBody(eventOf(v2Text())));
   const planted: [what: string, body: string][] = [
@@ -290,6 +430,31 @@ describe("over SQS", () => {
     envelopes.push(eventOf(v2Text({ header: { event_id: "tenant-none", tenant_key: undefined } })));
     const decoded = await roundTrip(envelopes);
     for (const envelope of envelopes) assert.equal(decoded.get(envelope.id)?.tenant, envelope.tenant);
+  });
+
+  test("C5: jobs of any size and with any characters are taken, three seconds late, in their tenant's group", async () => {
+    const { signal } = new AbortController();
+    const defer = deferTo(services.sqs, services.urls.eventsQueueUrl);
+    const jobs = [
+      jobOf(cardText({ id: "plain" }), { text: "\uffff \ufffe \0 \u{1f44b}" }),
+      jobOf(cardText({ id: "large" }), "x".repeat(1_200_000)),
+      jobOf(cardText({ id: "nobody", header: { tenant_key: undefined } }), null),
+    ];
+    const before = await services.count(services.urls.eventsQueueUrl);
+    const sentAtMs = Date.now();
+    for (const job of jobs) await defer(job, signal);
+    assert.equal((await services.count(services.urls.eventsQueueUrl)) - before, jobs.length);
+    assert.deepEqual(await services.take(services.urls.eventsQueueUrl), []);
+    const decoded = new Map<string, unknown>();
+    while (decoded.size < jobs.length) {
+      for (const { Body = "" } of await services.take(services.urls.eventsQueueUrl, { waitSeconds: 5 })) {
+        const job = fromRecord({ body: Body });
+        assert.ok(job.kind === "job");
+        decoded.set(job.id, job);
+      }
+    }
+    assert.ok(Date.now() - sentAtMs >= 2_900);
+    for (const job of jobs) assert.deepEqual(decoded.get(job.id), job);
   });
 
   test("Q6: a body of exactly 1 MiB is stored, one byte more is a 413, and never a 503", async () => {
