@@ -6,7 +6,7 @@ import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { answerCallback } from "../lib/callback.ts";
 import { appSigner } from "../lib/card-value.ts";
-import { systemClock } from "../lib/clock.ts";
+import { systemClock, within } from "../lib/clock.ts";
 import { callbackConfig } from "../lib/config.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
@@ -22,6 +22,8 @@ startLogging(process.env);
 // The runtime would end the process for a promise that some handler dropped, and with it the next user's answer.
 process.removeAllListeners("unhandledRejection").on("unhandledRejection", reportLeak);
 
+/** What handlers' files may take to load before the function starts without them. */
+const loadWithinMs = 2_000;
 const start = await prepare();
 
 /** What the answer may take behind the handler's deadline. */
@@ -64,12 +66,7 @@ async function prepare(): Promise<Prepared | { readonly error: unknown }> {
       newOwner: randomUUID,
       deadlineMs,
     };
-    const [keys] = await Promise.all([
-      secrets.keys(),
-      rehearse(client, eventsQueueUrl),
-      // Its file loads with a whole CPU now, and a fraction of one when somebody clicks. A failure is told then.
-      ...Object.values(callbacks).map((load) => load().catch(() => {})),
-    ]);
+    const [keys] = await Promise.all([secrets.keys(), rehearse(client, eventsQueueUrl), loaded()]);
     return {
       ...keys,
       deadlineMs,
@@ -83,4 +80,14 @@ async function prepare(): Promise<Prepared | { readonly error: unknown }> {
     publish({ stage: "misconfigured", level: "error", facts: { message }, error });
     return { error };
   }
+}
+
+/**
+ * Loads the handlers' files: now there is a whole CPU, and a fraction of one when somebody clicks. One that fails is
+ * told then, and one that never ends loading makes its own callbacks late, not everybody's.
+ */
+async function loaded(): Promise<void> {
+  const files = Object.values(callbacks).map((load) => load().catch(() => {}));
+  const late = () => new Error("Cannot load the handlers in time");
+  await within(systemClock, loadWithinMs, late, () => Promise.all(files)).catch(() => {});
 }

@@ -30,7 +30,9 @@ export const recordWithinMs = 150;
 const claimWithinMs = 900;
 /** A handler is not started with less. */
 const leastHandlerMs = 50;
+/** Between two looks at another run of the same callback: soon at first, and still often when time grows short. */
 const firstLookMs = 50;
+const lastLookMs = 100;
 
 /**
  * Callback → Answer, once per callback: claims, runs the handler against the deadline, checks what it returned
@@ -50,6 +52,9 @@ export async function answerCallback(
   const owner = ports.newOwner();
   /** Set once the key is ours: what is answered from then on is remembered. */
   let key: string | undefined;
+  let hasRun = false;
+  /** Ours, not one that a handler threw: that one may be anything, and say anything. */
+  let invalid: InvalidAnswerError | undefined;
 
   const missing = missingMember(envelope);
   if (missing !== undefined) {
@@ -82,29 +87,34 @@ export async function answerCallback(
         signal.throwIfAborted();
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
-        const context: CallbackContext = {
-          ...contextOf(envelope, { attempt: 1, signal, services: { sign: ports.signer.sign } }),
-          isSigned: card.isSigned,
-          defer: deferral.defer,
-        };
-        const returned = await handler.handle(card.event, context);
-        signal.throwIfAborted();
-        // Also what the handler did not wait for: it is stored before the answer is out, or there is none.
-        await deferral.settled();
+        const context: CallbackContext = Object.assign(
+          contextOf(envelope, { attempt: 1, signal, services: { sign: ports.signer.sign } }),
+          { isSigned: card.isSigned, defer: deferral.defer },
+        );
+        let returned: unknown;
+        try {
+          returned = await handler.handle(card.event, context);
+        } finally {
+          // Also what the handler did not wait for: it is stored before the answer is out, or there is none.
+          await deferral.close();
+        }
         signal.throwIfAborted();
         const checked = checkAnswer(type, returned);
         if ("fault" in checked) {
           const { field, found } = checked.fault;
-          throw new InvalidAnswerError(`Cannot answer ${type}: ${field} ${found}`, { field });
+          invalid = new InvalidAnswerError(`Cannot answer ${type}: ${field} ${found}`, { field });
+          throw invalid;
         }
-        tell({ stage: "handled", level: "info" });
+        hasRun = true;
         return checked.answer;
       },
     );
+    // Only now: a promise that the handler dropped makes the run a failed one.
+    if (hasRun) tell({ stage: "handled", level: "info" });
   } catch (error) {
     const isLate = leftMs() <= 0 || isError(error, HandlerTimeoutError);
-    const facts = isError(error, InvalidAnswerError) ? { field: error.field, message: error.message } : reasonOf(error);
-    tell({ stage: isLate ? "late" : "failed", level: "error", facts, error });
+    const facts = error === invalid && invalid ? { field: invalid.field, message: invalid.message } : reasonOf(error);
+    tell({ stage: isLate ? "late" : "failed", level: "error", facts, error: causeOf(error) });
     answer = fallback(type, isLate ? "late" : "failed");
   }
   await remember(answer);
@@ -116,13 +126,18 @@ export async function answerCallback(
     const wanted = idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
     let lookAgainMs = firstLookMs;
     for (;;) {
+      // Whatever came before may have outlasted the deadline: nothing is claimed behind the answer.
+      signal.throwIfAborted();
       let taken: Awaited<ReturnType<AnswerStore["claim"]>>;
       try {
         taken = await within(
           clock,
           Math.min(claimWithinMs, leftMs()),
           () => new StoreFailure(),
-          (stop) => answers.claim({ key: wanted, owner, nowMs: clock.nowMs() }, AbortSignal.any([stop, signal])),
+          (stop) => {
+            const request = { key: wanted, owner, nowMs: clock.nowMs() };
+            return answers.claim(request, AbortSignal.any([stop, signal]));
+          },
         );
       } catch (error) {
         signal.throwIfAborted();
@@ -135,12 +150,13 @@ export async function answerCallback(
         return undefined;
       }
       if (taken.state === "answered") {
+        const before = JSON.parse(taken.answer) as JsonObject;
         tell({ stage: "duplicate", level: "info" });
-        return JSON.parse(taken.answer) as JsonObject;
+        return before;
       }
       // The other run answers, or runs into the same deadline.
       await pause(clock, lookAgainMs, signal);
-      lookAgainMs *= 2;
+      lookAgainMs = Math.min(2 * lookAgainMs, lastLookMs);
     }
   }
 
@@ -163,21 +179,27 @@ export async function answerCallback(
 
   function deferrals(handler: LoadedCallback, signal: AbortSignal) {
     let sending: Promise<void> | undefined;
+    let isClosed = false;
     return {
-      settled: () => sending,
+      /** Takes nothing more, and waits for what was taken. */
+      close() {
+        isClosed = true;
+        return sending;
+      },
       defer(payload: unknown): Promise<void> {
-        const mistake = signal.aborted
-          ? "the answer is out already"
-          : sending !== undefined
-            ? "something was put off already"
-            : handler.deferred === undefined
-              ? `functions/callbacks/${handler.name}.ts has no deferred`
-              : undefined;
+        const mistake =
+          isClosed || signal.aborted
+            ? "the callback is answered already"
+            : sending !== undefined
+              ? "something was put off already"
+              : handler.deferred === undefined
+                ? `functions/callbacks/${handler.name}.ts has no deferred`
+                : undefined;
         if (mistake !== undefined) return Promise.reject(new TypeError(`Cannot defer: ${mistake}`));
         const { kind: _, ...callback } = envelope;
         const job: JobEnvelope = { ...callback, kind: "job", id: jobId(id), payload };
         sending = ports.defer(job, signal).then(() => tell({ stage: "deferred", level: "info" }));
-        // Heard by `settled`; a handler that does not wait for it must not leave it dropped.
+        // Heard by `close`; a handler that does not wait for it must not leave it dropped.
         sending.catch(() => {});
         return sending;
       },
@@ -233,6 +255,11 @@ function reasonOf(error: unknown): { reason: string } | undefined {
   return isError(error, StoreFailure) ? { reason: "store" } : undefined;
 }
 
+/** What the log is to describe: the store's own error, not that it failed us. */
+function causeOf(error: unknown): unknown {
+  return isError(error, StoreFailure) ? (error.cause ?? error) : error;
+}
+
 type Failure = "late" | "failed" | "unhandled";
 
 /** What goes out instead of a handler's answer: words for the person who clicked, or, for a preview, none. */
@@ -252,11 +279,6 @@ const words: Readonly<Record<Failure, readonly [string, string]>> = {
 function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const cancel = clock.after(ms, resolve);
-  const stop = () => {
-    cancel();
-    reject(signal.reason);
-  };
-  if (signal.aborted) stop();
-  else signal.addEventListener("abort", stop, { once: true });
-  return promise.finally(() => signal.removeEventListener("abort", stop));
+  signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  return promise.finally(cancel);
 }

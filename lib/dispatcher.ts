@@ -32,12 +32,20 @@ export function dispatcher(list: EventList): Dispatch {
   };
 }
 
-/** The same for callbacks. */
+/** The same for callbacks; a file that was loaded is not asked for again, since somebody waits. */
 export function callbackDispatcher(list: CallbackList): DispatchCallback {
   const loaders = new Map<string, () => Promise<{ default: unknown }>>(Object.entries(list));
+  const ready = new Map<string, Promise<LoadedCallback>>();
   return (name) => {
     const load = loaders.get(name);
-    return load === undefined ? undefined : load().then((module) => loadedCallback(name, module.default));
+    const before = ready.get(name);
+    if (load === undefined || before !== undefined) return before;
+    const found = load().then((module) => loadedCallback(name, module.default));
+    found.then(
+      () => ready.set(name, found),
+      () => {},
+    );
+    return found;
   };
 }
 

@@ -11,6 +11,7 @@ export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
 interface Run {
   readonly envelope: Handled;
   leak?: { readonly error: unknown };
+  end?: { readonly value: unknown } | { readonly error: unknown };
 }
 
 /** The run that a piece of code belongs to, so that a promise it dropped can be laid at its door. */
@@ -23,11 +24,32 @@ export async function runWithin<T>(
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
   const run: Run = { envelope };
-  const result = await within(clock, ms, expired, (signal) => runs.run(run, () => work(signal)));
-  // A rejection that nobody heard is told only when the microtasks are through.
+  const untilMs = clock.nowMs() + ms;
+  const controller = new AbortController();
+  const running = runs.run(run, async () => {
+    try {
+      run.end = { value: await work(controller.signal) };
+    } catch (error) {
+      run.end = { error };
+    }
+  });
+  // What needs no input is over after one turn of the event loop, and needs no timer. A rejection that nobody heard,
+  // too, is told only when the microtasks are through.
   await turn();
-  if (run.leak !== undefined) throw run.leak.error;
-  return result;
+  if (run.end === undefined) {
+    await within(clock, untilMs - clock.nowMs(), expired, (signal) => {
+      signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
+      return running;
+    });
+    await turn();
+  }
+  return resultOf(run) as T;
+}
+
+function resultOf({ end, leak }: Run): unknown {
+  if (end !== undefined && "error" in end) throw end.error;
+  if (leak !== undefined) throw leak.error;
+  return end?.value;
 }
 
 /**
@@ -51,7 +73,18 @@ export function contextOf(
     publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
   return {
     ...services,
-    ...{ id, type, app, tenant, schema, header, createdAtMs, requestId, transport, attempt, signal, raw },
+    id,
+    type,
+    app,
+    tenant,
+    schema,
+    header,
+    createdAtMs,
+    requestId,
+    transport,
+    attempt,
+    signal,
+    raw,
     log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
   };
 }

@@ -1,12 +1,34 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Dispatch, dispatcher } from "../lib/dispatcher.ts";
-import { type EventList, onAnyEvent, onEvent } from "../lib/handler.ts";
+import { callbackDispatcher, type Dispatch, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
+import { NonRetryableError } from "../lib/errors.ts";
+import { callbackTypes } from "../lib/feishu/classify.ts";
+import { type CallbackList, type Context, type EventList, onAnyEvent, onCallback, onEvent } from "../lib/handler.ts";
 
 const list = (loaders: Record<string, () => Promise<{ default: unknown }>>): Dispatch =>
   dispatcher(loaders as unknown as EventList);
 const handler = (type: string) => ({ type, handle: () => {} });
 
+const names = [
+  "constructor",
+  "__proto__",
+  "toString",
+  "hasOwnProperty",
+  "prototype",
+  "",
+  "../../x",
+  "test.one\u0000",
+  "TEST.ONE",
+];
+const misfits = {
+  "no default export": undefined,
+  null: null,
+  "a function": () => {},
+  "an array": [],
+  "a handler of another type": handler("test.other"),
+  "a type without a handler": { type: "test.one" },
+  "a handler that is no function": { type: "test.one", handle: "handle" },
+};
 describe("the dispatcher", () => {
   test("finds the handler of a type, and loads its file only then", async () => {
     const loaded: string[] = [];
@@ -20,17 +42,6 @@ describe("the dispatcher", () => {
     assert.deepEqual(loaded, ["test.two"]);
   });
 
-  const names = [
-    "constructor",
-    "__proto__",
-    "toString",
-    "hasOwnProperty",
-    "prototype",
-    "",
-    "../../x",
-    "test.one\u0000",
-    "TEST.ONE",
-  ];
   for (const type of names) {
     test(`C-47: has no handler for a type named ${JSON.stringify(type)}`, () => {
       assert.equal(list({ "test.one": async () => ({ default: handler("test.one") }) })(type), undefined);
@@ -63,15 +74,6 @@ describe("the dispatcher", () => {
     assert.equal((await dispatch("test.one"))?.key, key);
   });
 
-  const misfits = {
-    "no default export": undefined,
-    null: null,
-    "a function": () => {},
-    "an array": [],
-    "a handler of another type": handler("test.other"),
-    "a type without a handler": { type: "test.one" },
-    "a handler that is no function": { type: "test.one", handle: "handle" },
-  };
   for (const [what, exported] of Object.entries(misfits)) {
     test(`refuses a file that exports ${what}, and says which`, async () => {
       await assert.rejects(
@@ -89,5 +91,68 @@ describe("the dispatcher", () => {
     });
     await assert.rejects(async () => dispatch("test.broken"), broken);
     assert.equal((await dispatch("test.one"))?.name, "test.one");
+  });
+});
+
+describe("the dispatcher of callbacks", () => {
+  const callbacks = (loaders: Record<string, () => Promise<{ default: unknown }>>) =>
+    callbackDispatcher(loaders as unknown as CallbackList);
+  const card = "card.action.trigger";
+
+  for (const type of [...names, "_default"]) {
+    test(`C8, C-47: has no handler for a type named ${JSON.stringify(type)}, nor one of any callback`, () => {
+      assert.equal(callbacks({ [card]: async () => ({ default: handler(card) }) })(type), undefined);
+    });
+  }
+
+  test("C9: remembers what may change something, unless its file says otherwise, and nothing that only asks", async () => {
+    for (const type of callbackTypes) {
+      const found = await callbacks({ [type]: async () => ({ default: handler(type) }) })(type);
+      assert.equal(found?.once, /^card/.test(type) ? "always" : "never", type);
+      for (const once of ["always", "best-effort", "never"]) {
+        const asked = await callbacks({ [type]: async () => ({ default: { ...handler(type), once } }) })(type);
+        assert.equal(asked?.once, once);
+      }
+    }
+  });
+
+  test("keeps what a file declares", async () => {
+    const deferred = () => {};
+    const found = onCallback(card, () => ({}), { signedValues: true, deferred, once: "best-effort" });
+    const loaded = await callbacks({ [card]: async () => ({ default: found }) })(card);
+    assert.deepEqual(loaded, { name: card, handle: found.handle, once: "best-effort", signedValues: true, deferred });
+  });
+
+  for (const [what, exported] of Object.entries(misfits)) {
+    test(`refuses a file that exports ${what}, and says which`, async () => {
+      await assert.rejects(
+        async () => callbacks({ "test.one": async () => ({ default: exported }) })("test.one"),
+        /^TypeError: Cannot load functions\/callbacks\/test\.one\.ts: .*Check the file's name and type$/,
+      );
+    });
+  }
+
+  test("C5: finds what was put off under a name of its own, so that no event's handler shares its key", async () => {
+    const deferred = () => "done";
+    const jobs = jobDispatcher(callbacks({ [card]: async () => ({ default: { ...handler(card), deferred } }) }));
+    const found = await jobs(card);
+    assert.deepEqual([found?.name, found?.handle], ["callbacks/card.action.trigger", deferred]);
+  });
+
+  test("C5: finds for work whose file or deferred is gone what fails for good", async () => {
+    const without = callbacks({ [card]: async () => ({ default: handler(card) }) });
+    for (const type of [card, "url.preview.get", "constructor"]) {
+      const found = await jobDispatcher(without)(type);
+      const run = () => found?.handle({}, {} as Context);
+      assert.throws(
+        run,
+        (error) => error instanceof NonRetryableError && error.message.includes(`callbacks/${type}.ts`),
+      );
+    }
+  });
+
+  test("C5: rejects for work whose file cannot be loaded, so that it is tried again", async () => {
+    const broken = new SyntaxError("Unexpected token");
+    await assert.rejects(async () => jobDispatcher(callbacks({ [card]: () => Promise.reject(broken) }))(card), broken);
   });
 });

@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
+import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { fromRecord, toBody } from "../lib/aws/message.ts";
+import { deferTo } from "../lib/aws/queue.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
+import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
 import { reportLeak } from "../lib/run.ts";
 import { backoffSeconds } from "../lib/worker.ts";
-import { eventBody, eventText, noCallbacks, plantedBody, record } from "./support/events.ts";
+import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
+import { appId, eventBody, eventText, noCallbacks, plantedBody, record, type TestHandlers } from "./support/events.ts";
+import { cyclic, hearDropped, odd, refuse } from "./support/odd.ts";
 import { startWorker } from "./support/worker.ts";
 
 const bench = await startWorker({ seed: 20_262 });
@@ -543,68 +549,6 @@ describe("a second delivery", () => {
 });
 
 describe("what a handler throws or returns", () => {
-  class Getters extends Error {
-    override get message(): string {
-      throw new Error("message");
-    }
-    override get stack(): string {
-      throw new Error("stack");
-    }
-    get code(): string {
-      throw new Error("code");
-    }
-  }
-  class Delay extends RetryLaterError {
-    constructor() {
-      super("later", { delaySeconds: 5 });
-      Object.defineProperty(this, "delaySeconds", {
-        get() {
-          throw new Error("delaySeconds");
-        },
-      });
-    }
-  }
-  const refuse = () => {
-    throw new Error("trap");
-  };
-  const traps = Object.fromEntries(
-    Object.getOwnPropertyNames(Reflect).map((name) => [name, refuse]),
-  ) as ProxyHandler<object>;
-  const revoked = Proxy.revocable({}, {});
-  revoked.revoke();
-  const cyclic: { self?: unknown } = {};
-  cyclic.self = cyclic;
-  const odd: readonly unknown[] = [
-    undefined,
-    null,
-    0,
-    Number.NaN,
-    "",
-    "text\nof two lines",
-    Symbol("symbol"),
-    1n,
-    false,
-    [],
-    cyclic,
-    () => refuse(),
-    Object.freeze({ code: "FROZEN" }),
-    Object.create(null),
-    Object.freeze(new Error("frozen")),
-    new Getters(),
-    new Delay(),
-    new Proxy({}, traps),
-    new Proxy(new RetryLaterError("later", { delaySeconds: 5 }), { get: refuse }),
-    new Proxy(new Error("proxied"), { getPrototypeOf: refuse }),
-    revoked.proxy,
-    // biome-ignore lint/suspicious/noThenProperty: a thrown thenable must not be awaited.
-    { then: refuse },
-    new Error("x".repeat(1_000_000)),
-    Object.assign(new Error("stack"), { stack: 5, name: {} }),
-    new AggregateError([new Error("one")], "several"),
-    new DOMException("aborted", "AbortError"),
-    Object.assign(Object.create(Error.prototype), { toString: refuse }),
-  ];
-
   test(`H3: ${odd.length} odd thrown values are ${odd.length} failures of one event each, and each runs again`, async () => {
     const thrown = new Map(odd.map((value) => [bench.newId("odd"), value]));
     await bench.send(...bodies([...thrown.keys()]));
@@ -691,6 +635,148 @@ describe("what a handler throws or returns", () => {
   });
 });
 
+describe("deferred work", () => {
+  const handle = () => assert.fail("the callback was answered long ago");
+  const file = (deferred: NonNullable<Exclude<TestCallbacks[string], (...args: never[]) => unknown>["deferred"]>) => ({
+    handlers: { "test.event": () => {} },
+    callbacks: { [cardType]: { handle, deferred } },
+  });
+  const jobOf = (id: string, payload: unknown = { order: 42 }): JobEnvelope => {
+    const callback = callbackOf(cardText({ id, header: { app_id: appId } }), appId);
+    return { ...callback, kind: "job", id: jobId(id), payload };
+  };
+  const jobBody = (id: string, payload?: unknown) => toBody(jobOf(id, payload));
+
+  test("C5: gets what was put off and what the callback asked, under a stable id of its own", async () => {
+    const id = bench.newId("click");
+    const seen: unknown[] = [];
+    await bench.send(jobBody(id));
+    await bench.drain(
+      file((payload, { id: own, type, attempt, app, tenant, signal, callback, raw }) => {
+        const { action } = callback as { action: unknown };
+        seen.push({ payload, own, type, attempt, app, tenant, isAborted: signal.aborted, action });
+        assert.ok(raw.includes("c-credential-of-the-card"), "the card can be updated");
+      }),
+    );
+    assert.deepEqual(seen, [
+      {
+        ...{
+          payload: { order: 42 },
+          own: `${id}#deferred`,
+          type: cardType,
+          attempt: 1,
+          app: appId,
+          tenant: "tenant-1",
+        },
+        ...{ isAborted: false, action: { value: { key: "approve" }, tag: "button" } },
+      },
+    ]);
+    assert.deepEqual(bench.stagesOf(`${id}#deferred`), ["started", "handled"]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  test("C5: that fails twice is done the third time, after the usual waits", async () => {
+    const id = bench.newId("click");
+    const attempts: number[] = [];
+    await bench.send(jobBody(id));
+    const outcomes = await bench.drain(
+      file((_, { attempt }) => {
+        attempts.push(attempt);
+        if (attempt < 3) throw new Error("not yet");
+      }),
+    );
+    assert.deepEqual(attempts, [1, 2, 3]);
+    const waits = outcomes.flatMap(({ kept }) => kept.map(({ waitSeconds }) => waitSeconds));
+    assert.ok(waits[0] && waits[0] >= 8 && waits[0] <= 12 && waits[1] && waits[1] >= 16 && waits[1] <= 24, `${waits}`);
+    assert.deepEqual(bench.idsAt("handled"), [`${id}#deferred`]);
+  });
+
+  test("C5: that comes twice is done once, also beside an event of the same id", async () => {
+    const id = bench.newId("click");
+    let runs = 0;
+    await bench.send(jobBody(id), jobBody(id), eventBody({ id }));
+    const given = file(() => void runs++);
+    await bench.drain(given);
+    await bench.send(jobBody(id));
+    await bench.drain(given);
+    assert.equal(runs, 1);
+    assert.deepEqual(bench.idsAt("handled").sort(), [id, `${id}#deferred`].sort());
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  const deaths: [
+    what: string,
+    given: ReturnType<typeof file> | { handlers: TestHandlers; callbacks: TestCallbacks },
+  ][] = [
+    [
+      "that fails for good",
+      file(() => {
+        throw new NonRetryableError("never");
+      }),
+    ],
+    ["whose file is gone", { handlers: {}, callbacks: {} }],
+    ["whose file has no deferred any more", { handlers: {}, callbacks: { [cardType]: handle } }],
+  ];
+  for (const [what, given] of deaths) {
+    test(`C5: ${what} is kept in the dead-letter queue, with its payload, and done when it is redriven to a better file`, async () => {
+      const id = bench.newId("click");
+      await bench.send(jobBody(id));
+      await bench.drain(given);
+      assert.deepEqual(await bench.counts(), { queued: 0, dead: 1, quarantined: 0 });
+      const [dead] = await bench.lying();
+      assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
+      assert.equal(dead?.MessageAttributes?.["eventId"]?.StringValue, `${id}#deferred`);
+      assert.deepEqual(fromRecord({ body: dead?.Body ?? "" }), jobOf(id));
+      await bench.services.sqs.send(
+        new SendMessageCommand({
+          QueueUrl: bench.urls.eventsQueueUrl,
+          MessageBody: dead?.Body,
+          MessageAttributes: dead?.MessageAttributes,
+        }),
+      );
+      const payloads: unknown[] = [];
+      await bench.drain(file((payload) => void payloads.push(payload)));
+      assert.deepEqual(payloads, [{ order: 42 }]);
+    });
+  }
+
+  test("C5: that hangs is cut off, and runs again after its lease", async () => {
+    const id = bench.newId("click");
+    await bench.send(jobBody(id));
+    const running = bench.invoke(await bench.receive(), file(hang));
+    await bench.reached("started");
+    await bench.clock.advance(55_000);
+    const { kept } = await running;
+    assert.deepEqual(
+      kept.map(({ waitSeconds }) => waitSeconds),
+      [15],
+    );
+  });
+
+  test("C5: is stored with a delay of three seconds in its tenant's group, once, and confirmed before its handler goes on", async () => {
+    const sent: Readonly<Record<string, unknown>>[] = [];
+    const stop = bench.sqsFaults.watch(({ action, body }) => void (action === "SendMessage" && sent.push(body)));
+    const id = bench.newId("click");
+    await deferTo(bench.client, bench.urls.eventsQueueUrl)(jobOf(id), new AbortController().signal);
+    stop();
+    assert.equal((await bench.counts()).queued, 1);
+    assert.deepEqual(
+      sent.map(({ DelaySeconds, MessageGroupId, MessageBody }) => [DelaySeconds, MessageGroupId, MessageBody]),
+      [[3, "tenant-1", jobBody(id)]],
+    );
+    assert.deepEqual(await bench.receive(), [], "the answer has time to get there first");
+  });
+
+  test("C5: is not stored when its callback's time is over, and the handler hears of it", async () => {
+    const stop = new AbortController();
+    bench.sqsFaults.inject("SendMessage", { kind: "stall" });
+    const sending = deferTo(bench.client, bench.urls.eventsQueueUrl)(jobOf(bench.newId()), stop.signal);
+    setTimeout(() => stop.abort(), 30);
+    await assert.rejects(sending, { name: "AbortError" });
+    assert.equal((await bench.counts()).queued, 0);
+  });
+});
+
 describe("an event type", () => {
   test("P7: without a handler is acknowledged and told, 100 times of 100, and nothing is dead", async () => {
     await bench.send(...bodies(ids(100), "test.unknown"));
@@ -743,7 +829,9 @@ describe("a planted message", () => {
     null: "null",
     "a number": "5",
     "no version": JSON.stringify({ kind: "event", text: eventText({}) }),
-    "another kind": plantedBody(eventText({}), { kind: "job" }),
+    "another kind": plantedBody(eventText({}), { kind: "callback" }),
+    "a job of an event": plantedBody(eventText({}), { kind: "job", payload: 1 }),
+    "an event of a callback": plantedBody(cardText(), { kind: "event" }),
     "a kind named __proto__": plantedBody(eventText({}), { kind: "__proto__" }),
     "a text that is no JSON": plantedBody("{"),
     "a text that nests 65 deep": plantedBody(`${"[".repeat(65)}${"]".repeat(65)}`),
@@ -801,16 +889,6 @@ describe("a planted message", () => {
     assert.deepEqual(bench.idsAt("handled"), [id]);
   });
 });
-
-/** Takes over what the test runner does for a promise that nobody listens to; returns the way back. */
-function hearDropped(listener: (error: unknown) => void): () => void {
-  const others = process.listeners("unhandledRejection");
-  process.removeAllListeners("unhandledRejection").on("unhandledRejection", listener);
-  return () => {
-    process.removeAllListeners("unhandledRejection");
-    for (const other of others) process.on("unhandledRejection", other);
-  };
-}
 
 /** Runs `functions/worker.ts` in a process of its own, with another list of handlers, and gives its output back. */
 async function runWorkerFunction(eventList: string, batches: readonly unknown[]) {

@@ -128,6 +128,30 @@ describe("a request", () => {
   });
 });
 
+describe("the path", () => {
+  const receive = async () => ({ status: 200, body: {} });
+  const statusOf = async (own: string | undefined, path: string, method = "POST") => {
+    const options = { clock: testClock(startMs), keys: ring, receive, ...(own === undefined ? {} : { path: own }) };
+    return (await answerHttp(httpApi(event, { path, method }), options)).statusCode;
+  };
+
+  test("C7: is the function's own or the root, and any other is a 404", async () => {
+    for (const own of [undefined, "/webhook", "/callback"]) {
+      for (const path of ["/", "", own ?? "/webhook", `${own ?? "/webhook"}/`, `//${(own ?? "/webhook").slice(1)}`])
+        assert.equal(await statusOf(own, path), 200, `${own}: ${path}`);
+      const others = ["/other", `${own ?? "/webhook"}x`, `${own ?? "/webhook"}/x`, "/WEBHOOK", "/Callback"];
+      for (const path of [...others, own === "/callback" ? "/webhook" : "/callback"])
+        assert.equal(await statusOf(own, path), 404, `${own}: ${path}`);
+    }
+  });
+
+  test("C7: takes POST alone, at every function", async () => {
+    for (const method of ["GET", "PUT", "HEAD", "OPTIONS", "post"]) {
+      assert.equal(await statusOf("/callback", "/callback", method), 405);
+    }
+  });
+});
+
 describe("an answer", () => {
   test("has its headers in both forms where the request had, so that a load balancer sends them", async () => {
     for (const { toEvent } of shapes) {
@@ -340,6 +364,55 @@ describe("the deadline", () => {
     late.reject(new Error("late"));
     await settled();
     for (let i = 0; i < 100; i++) await startWebhook().queues(event);
+  });
+
+  for (const withinMs of [700, 2_500]) {
+    test(`C1: is ${withinMs} ms after the request's beginning, where a function asks for that`, async () => {
+      const clock = testClock(startMs);
+      let atMs = Number.NaN;
+      const answer = answerHttp(httpApi(event), { clock, withinMs, keys: ring, receive: never }).finally(() => {
+        atMs = clock.nowMs() - startMs;
+      });
+      await clock.advance(10_000);
+      assert.deepEqual([(await answer).statusCode, atMs, clock.pending], [503, withinMs, 0]);
+    });
+  }
+
+  test("C1, C7: does not cut a callback off that is being answered: it has a deadline of its own", async () => {
+    const callback = push(v2Text({ header: { event_type: "card.action.trigger" } }));
+    for (const { request, atMs, statusCode } of [
+      { request: callback, atMs: 2_600, statusCode: 200 },
+      { request: event, atMs: 2_500, statusCode: 503 },
+    ]) {
+      const clock = testClock(startMs);
+      let answeredAtMs = Number.NaN;
+      const receive = () =>
+        new Promise<Answer>((resolve) => void clock.after(2_600, () => resolve({ status: 200, body: {} })));
+      const answer = answerHttp(httpApi(request), { clock, withinMs: 2_500, keys: ring, receive }).finally(() => {
+        answeredAtMs = clock.nowMs() - startMs;
+      });
+      await clock.advance(5_000);
+      assert.deepEqual([(await answer).statusCode, answeredAtMs], [statusCode, atMs]);
+    }
+  });
+
+  test("C7: a callback that cannot be answered after all is a 503, and leaves no promise behind", async () => {
+    const callback = push(v2Text({ header: { event_type: "card.action.trigger" } }));
+    for (const receive of [async () => undefined as never, () => Promise.reject(new Error("x"))]) {
+      const response = await answerHttp(httpApi(callback), { clock: testClock(startMs), keys: ring, receive });
+      assert.equal(response.statusCode, 503);
+    }
+    await settled();
+  });
+
+  test("C1: cuts a callback off whose keys do not come", async () => {
+    const clock = testClock(startMs);
+    const receive = () => assert.fail("nothing may be received");
+    const callback = push(v2Text({ header: { event_type: "card.action.trigger" } }));
+    const late = () => new Promise<KeyRing>((resolve) => void clock.after(2_500, () => resolve(ring())));
+    const answer = answerHttp(httpApi(callback), { clock, withinMs: 2_500, keys: late, receive });
+    await clock.advance(5_000);
+    assert.equal((await answer).statusCode, 503);
   });
 
   test("R8: a challenge, a refusal and an event leave no timer", async () => {

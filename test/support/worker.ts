@@ -13,9 +13,11 @@ import type { SQSRecord } from "aws-lambda";
 import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../../lib/aws/queue.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { jobDispatcher } from "../../lib/dispatcher.ts";
 import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
 import { subscribe } from "../../lib/trace.ts";
 import { consume } from "../../lib/worker.ts";
+import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";
 import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
 import { aim, startFaults } from "./faults.ts";
@@ -32,6 +34,8 @@ export type HandlersOf = TestHandlers | ((process: TestProcess) => TestHandlers)
 
 export interface InvokeOptions {
   readonly handlers: HandlersOf;
+  /** Files whose `deferred` runs jobs; without them, none is expected. */
+  readonly callbacks?: TestCallbacks;
   readonly timeoutMs?: number;
   readonly maxAttempts?: number;
   readonly app?: string;
@@ -117,6 +121,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
       return never;
     };
     const dispatch = handlerList(typeof given.handlers === "function" ? given.handlers({ die }) : given.handlers);
+    const jobs = given.callbacks === undefined ? {} : { dispatchJob: jobDispatcher(callbackList(given.callbacks)) };
     return {
       death: death.promise,
       settle: (records: readonly SQSRecord[]) =>
@@ -128,6 +133,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
           consume: (envelope, delivery) =>
             consume(envelope, delivery, {
               ...noCallbacks,
+              ...jobs,
               ...{ dispatch, random: random.next, maxAttempts, remainingMs },
               ledger: memory
                 ? ledger
