@@ -1,6 +1,7 @@
+import { callbackRows } from "./callback.ts";
 import { ingressRows } from "./ingress.ts";
 import { platformRows } from "./platform.ts";
 import type { Row } from "./row.ts";
 import { workerRows } from "./worker.ts";
 
-export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...platformRows];
+export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...callbackRows, ...platformRows];

@@ -86,7 +86,8 @@ function text(random: Random, longest: number): string {
   return Array.from({ length: random.below(longest + 1) }, () => random.pick(characters)).join("");
 }
 
-function value(random: Random, depth = 0): unknown {
+/** Any JSON value, with hostile texts. */
+export function value(random: Random, depth = 0): unknown {
   const kinds = depth > 3 ? 5 : 7;
   switch (random.below(kinds)) {
     case 0:
