@@ -52,6 +52,6 @@ test("the bench prints a line for each thing measured, with ratios and targets, 
 test("the bench names the sections there are when asked for another", async () => {
   await assert.rejects(run(process.execPath, [main, "--only", "speed"]), {
     code: 2,
-    stderr: "There is no section speed. Sections: cold first open warm record\n",
+    stderr: "There is no section speed. Sections: cold first open warm record callback\n",
   });
 });

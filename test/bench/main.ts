@@ -11,6 +11,8 @@ const sections = {
   open: "Verify, decrypt, parse: CPU (floor: each step once, nothing checked; peer: official SDK)",
   warm: "Warm request until SQS has the event (floor: no SDK, no AWS signature; peer: official SDK and client-sqs)",
   record: "Worker record (floor: ours without a ledger; peer: Powertools idempotency)",
+  callback:
+    "Callback, its handler doing nothing (floor: verify, decrypt, parse alone; for a click: nothing remembered)",
 };
 type Section = keyof typeof sections;
 
@@ -60,7 +62,7 @@ async function measure(asked: readonly Section[]): Promise<Row[]> {
   const given: SectionOptions = { rounds: options.rounds, progress };
   const rows: Row[] = [];
   // Loaded only when asked for: each brings SDKs along.
-  if (wants("cold", "first", "warm", "record")) {
+  if (wants("cold", "first", "warm", "record", "callback")) {
     const { startSurroundings } = await import("./surroundings.ts");
     const surroundings = await startSurroundings();
     try {
@@ -72,6 +74,10 @@ async function measure(asked: readonly Section[]): Promise<Row[]> {
   if (wants("open")) {
     const { open } = await import("./open.ts");
     rows.push(...(await open(given)));
+  }
+  if (wants("callback")) {
+    const { preview } = await import("./callback.ts");
+    rows.unshift(...(await preview(given)));
   }
   progress("");
   const order = Object.keys(sections);
@@ -95,6 +101,10 @@ async function measureProcesses(
   if (wants("record")) {
     const { record } = await import("./warm.ts");
     rows.push(...(await record(surroundings, given)));
+  }
+  if (wants("callback")) {
+    const { card } = await import("./callback.ts");
+    rows.push(...(await card(surroundings, given)));
   }
   return rows;
 }
