@@ -58,10 +58,10 @@ export function matches(signature: string, expected: string): boolean {
 const left = Buffer.alloc(64);
 const right = Buffer.alloc(64);
 
-/** Whether two digests (SHA-1 or SHA-256), as hex digits in the same case, are one; in constant time. */
+/** Whether two digests (SHA-1 or SHA-256) are one, in constant time. Both are hex digits in the same case: the caller has seen to it. */
 export function isSameDigest(one: string, other: string): boolean {
   const { length } = other;
-  if (one.length !== length || length > left.length) return false;
+  if (one.length !== length || length === 0 || length > left.length) return false;
   left.write(one, "latin1");
   right.write(other, "latin1");
   // What stands behind them is left from comparisons before.

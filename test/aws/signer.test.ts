@@ -42,8 +42,8 @@ function assertSigned(
   assert.equal(scope, `${date.slice(0, 8)}/eu-west-1/${service}/aws4_request`);
   assert.equal(headers["x-amz-security-token"], sessionToken);
   const signed = names.split(";");
-  for (const name of Object.keys(headers).filter((header) => /^(host|content-type|x-amz-.*)$/.test(header))) {
-    assert.ok(signed.includes(name), `${name} is signed`);
+  for (const name of Object.keys(headers).filter((header) => /^(host|content-type|x-amz-.*)$/i.test(header))) {
+    assert.ok(signed.includes(name.toLowerCase()), `${name} is signed`);
   }
   assert.deepEqual(signed, signed.toSorted());
   const lines = signed.map((name) => `${name}:${headers[name]?.trim().replace(/ +/g, " ")}\n`);
@@ -95,6 +95,38 @@ describe("the signature of a call", () => {
     };
     await signer.sign(request, { signingDate: new Date("2015-08-30T12:36:00Z") });
     assert.match(headers["authorization"] ?? "", /=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b$/);
+  });
+
+  const request = (path: string, headers: Record<string, string>) => ({
+    ...{ method: "POST", protocol: "https:", hostname: "sqs.eu-west-1.amazonaws.com", path, body: "{}" },
+    headers: { host: "sqs.eu-west-1.amazonaws.com", ...headers },
+  });
+  const signer = (credentials: unknown = first) =>
+    new JsonSigner({
+      credentials: credentials as Credentials,
+      region: "eu-west-1",
+      service: "sqs",
+      sha256: undefined as never,
+    });
+
+  test("covers a header in whatever case it comes", async () => {
+    const [lower, upper] = await Promise.all(
+      ["x-amz-target", "X-Amz-Target"].map((name) =>
+        signer().sign(request("/", { [name]: "AmazonSQS.SendMessage" }), { signingDate: new Date(0) }),
+      ),
+    );
+    assert.match(upper?.headers["authorization"] ?? "", /;x-amz-target,/);
+    assert.equal(upper?.headers["authorization"], lower?.headers["authorization"]);
+  });
+
+  test("is refused where it would be another than the service's: odd paths, and no credentials", async () => {
+    for (const path of ["/a*b", "/a//b", "/a/../b", "/./b", "/it's"]) {
+      await assert.rejects(signer().sign(request(path, {})), /its path is/, path);
+    }
+    for (const path of ["/", "/000000000000/events", "/a.b/..c"]) await signer().sign(request(path, {}));
+    for (const credentials of [{}, { accessKeyId: "AKID" }, { accessKeyId: 1, secretAccessKey: "x" }]) {
+      await assert.rejects(signer(credentials).sign(request("/", {})), /the credentials are none/);
+    }
   });
 
   for (const [whose, extra] of [

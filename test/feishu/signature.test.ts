@@ -40,6 +40,7 @@ describe("isSameDigest", () => {
   test("says so of equal digests only, and of nothing shorter or longer", () => {
     const other = sign({ ...parts, nonce: "8406917524" });
     assert.equal(isSameDigest(right, right), true);
+    assert.equal(isSameDigest("", ""), false);
     assert.equal(isSameDigest(right, other), false);
     // What a comparison before has left must not make up for what is missing.
     for (const part of ["", right.slice(0, 63), right.slice(0, 1), `${right}0`]) {
