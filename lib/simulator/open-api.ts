@@ -155,8 +155,14 @@ export function openApi(options: OpenApiOptions) {
 
     /** For whoever pushes a card callback: before the push. */
     registerCardToken: (token: CardToken): void => cards.register(token),
-    /** For whoever pushes a card callback: once it was answered with 200. */
-    callbackAnswered: (token: string): void => cards.answered(token),
+    /**
+     * For whoever pushes a card callback: once it was answered with 200, and whichever card the answer held.
+     * @throws {Refusal} The card is none; its token works all the same.
+     */
+    callbackAnswered(token: string, card?: string): void {
+      cards.answered(token);
+      if (card !== undefined) cards.answered(token, checkContent("interactive", card).content);
+    },
     /** For whoever pushes events: a new ticket, as every hour. */
     issueAppTicket: tokens.issueTicket,
     revokeTokens: tokens.revoke,

@@ -96,10 +96,17 @@ export function createCards(options: {
   return {
     routes,
     register: (token: CardToken): void => void register(token),
-    /** The callback was answered with 200: from now on its token works. */
-    answered(token: string): void {
+    /**
+     * The callback was answered with 200: from now on its token works.
+     * @param content The checked JSON of the card in the answer: it takes the place of the one that was clicked.
+     */
+    answered(token: string, content?: string): void {
       const credential = credentials.get(token);
-      if (credential !== undefined) credential.isAnswered = true;
+      if (credential === undefined) return;
+      credential.isAnswered = true;
+      const message = content === undefined ? undefined : messages.get(credential.messageId);
+      if (message === undefined || content === undefined || message.isRecalled) return;
+      messages.change(message, "updated", { msgType: "interactive", content });
     },
   };
 }
