@@ -90,13 +90,15 @@ function indent(detail: string): string {
 export function welcome(facts: {
   url: string;
   callbackUrl: string;
+  /** Of the simulated platform; `undefined` with the keys of a real app. */
+  openApi: string | undefined;
   state: string;
   handlers: readonly string[];
   callbacks: readonly string[];
-  areKeysLocal: boolean;
 }): string {
   const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
-  const { url, callbackUrl, state, handlers, callbacks, areKeysLocal } = facts;
+  const { url, callbackUrl, openApi, state, handlers, callbacks } = facts;
+  const isLocal = openApi !== undefined;
   const typed = handlers.filter((name) => name !== "_default");
   const rest = handlers.includes("_default")
     ? "events/_default.ts takes the other events"
@@ -110,11 +112,12 @@ ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")
 
   Request address   ${strong(url)}
   Callback address  ${strong(callbackUrl)}
-  State             ${state}/ (queues, ledger${areKeysLocal ? ", keys" : ""}; delete it to start empty)
-  Keys              ${areKeysLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  State             ${state}/ (queues, ledger${isLocal ? ", keys" : ""}; delete it to start empty)
+  Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  Open API          ${isLocal ? `${openApi} (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
   Handlers          ${files.join("\n                    ")}
 
-  Send an event     ${strong(`npm run send -- ${event}`)}
+${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
   Send a callback   ${strong(`npm run send -- ${callback}`)}
   Add a handler     ${strong("npm run new -- contact.user.created_v3")}
 

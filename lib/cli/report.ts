@@ -60,7 +60,8 @@ function rungText({ number, againMs }: { number: number; againMs: number | null 
   return againMs === null ? `push ${number}, given up` : `push ${number}, again in ${duration(againMs)}`;
 }
 
-function duration(ms: number): string {
+/** `15 s`, `5 min`, `6 h` */
+export function duration(ms: number): string {
   if (ms < 60_000) return `${ms / 1000} s`;
   return ms < 3_600_000 ? `${ms / 60_000} min` : `${ms / 3_600_000} h`;
 }

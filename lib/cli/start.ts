@@ -1,21 +1,26 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { styleText } from "node:util";
 import chokidar from "chokidar";
 import { Command } from "commander";
 import { limits as defaultLimits } from "../../infra/limits.js";
+import { systemClock } from "../clock.ts";
 import { callbackConfig } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { startRuntime } from "../local/runtime.ts";
 import { levelOf } from "../log.ts";
+import type { Message } from "../simulator/platform.ts";
+import { toWebhook } from "../simulator/webhook.ts";
 import { doublySubscribed } from "./catalogue.ts";
+import { botLine, entryFacts } from "./chat/lines.ts";
 import { generate, handlerNames } from "./generate.ts";
+import { envOf, localApp, writeLocal } from "./local-keys.ts";
 import { projectRoot } from "./project.ts";
 import { humanLine, welcome } from "./render.ts";
+import { startSimulated } from "./simulated.ts";
 
-const secretNames = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
 const leastWorkerTimeoutSeconds = 7;
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -35,7 +40,8 @@ export function startCommand(): Command {
       "after",
       `
 Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
-real app (without them, local ones are made), ALLOW_UNENCRYPTED, LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
+real app (without them, local ones are made, and what handlers call is a simulated Feishu), ALLOW_UNENCRYPTED,
+LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
 
 Example: PORT=8080 npm start`,
     )
@@ -50,11 +56,12 @@ async function run(options: { port?: string; limits?: string; state: string; jso
   const stateFolder = resolve(root, options.state);
   // Queued payloads are in it.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
-  const keys = localKeys(stateFolder);
+  const app = localApp(stateFolder, process.env);
+  const appEnv = app === undefined ? {} : envOf(app);
   // The callback function wants all that the webhook wants, and more.
-  const { warnings } = callbackConfig({
+  const { warnings, keys } = callbackConfig({
     ...process.env,
-    ...keys.env,
+    ...appEnv,
     EVENTS_QUEUE_URL: "http://127.0.0.1/events",
     QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
     LEDGER_TABLE: "ledger",
@@ -70,33 +77,58 @@ async function run(options: { port?: string; limits?: string; state: string; jso
       ? print(JSON.stringify({ notice: message }))
       : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
 
+  const simulated =
+    app === undefined
+      ? undefined
+      : await startSimulated({
+          app,
+          onEntry(entry) {
+            const line = isJson ? entryFacts(entry) : botLine(entry, new Date());
+            if (line !== undefined) print(line);
+          },
+          onProblem: (error) => console.error(error),
+        });
+
   const runtime = await startRuntime({
     root,
     stateFolder,
     port,
     limits,
-    env: keys.env,
+    // Instead of the environment's: an address or a secret of the real platform has no part in an app that is made up.
+    env: { ...appEnv, ...(simulated === undefined ? {} : { LARK_DOMAIN: simulated.url }) },
     onNotice: notice,
     onLine(name, line, detail) {
+      simulated?.told(line["stage"], line["id"], line["type"]);
       if (rank[line["level"] as keyof typeof rank] < level) return;
       print(
         isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name === "callback" }),
       );
     },
+  }).catch(async (error: unknown) => {
+    await simulated?.stop();
+    throw error;
   });
   const { url, callbackUrl } = runtime;
-  writeFileSync(join(stateFolder, "local.json"), `${JSON.stringify({ url, ...keys.shared }, null, 2)}\n`, {
-    mode: 0o600,
-  });
+  const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
+  const control = await simulated?.listen(toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes }));
+  writeLocal(stateFolder, { url, ...app, ...(control === undefined ? {} : { control }) });
 
   const handlers = handlerNames("events", root);
   const callbacks = handlerNames("callbacks", root);
   const shownState = relative(process.cwd(), stateFolder) || ".";
   if (isJson) {
-    const facts = { url, callbackUrl, services: runtime.endpoints, state: stateFolder, handlers, callbacks };
+    const openApi = simulated?.url ?? null;
+    const facts = { url, callbackUrl, openApi, services: runtime.endpoints, state: stateFolder, handlers, callbacks };
     print(JSON.stringify({ ready: true, ...facts }));
-  } else print(welcome({ url, callbackUrl, state: shownState, handlers, callbacks, areKeysLocal: keys.areLocal }));
+  } else print(welcome({ url, callbackUrl, openApi: simulated?.url, state: shownState, handlers, callbacks }));
   for (const warning of warnings) notice(warning);
+  for (const name of ["LARK_DOMAIN", "APP_SECRET"]) {
+    if (simulated !== undefined && process.env[name]) {
+      notice(
+        `${name} is not used: without APP_ID and its keys there is no real app, and handlers call the simulated one`,
+      );
+    }
+  }
   for (const [one, other] of doublySubscribed(handlers)) {
     notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
   }
@@ -124,7 +156,9 @@ async function run(options: { port?: string; limits?: string; state: string; jso
   await asked;
   if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
   await watcher.close();
+  await simulated?.hush();
   await runtime.stop();
+  await simulated?.stop();
   process.exit(0);
 }
 
@@ -158,43 +192,6 @@ function watch(root: string, changed: (path: string) => Promise<void>): { close:
       await working;
     },
   };
-}
-
-interface Keys {
-  readonly env: Record<string, string>;
-  /** What `send` may read from the state folder; keys from the environment are not written down. */
-  readonly shared: { encryptKey?: string; verificationToken?: string; appId?: string };
-  readonly areLocal: boolean;
-}
-
-/** The environment's keys if it has any, else keys for this machine alone, made once and kept. */
-function localKeys(stateFolder: string): Keys {
-  if (secretNames.some((name) => process.env[name] !== undefined) || process.env["ALLOW_UNENCRYPTED"] === "true") {
-    return { env: {}, shared: {}, areLocal: false };
-  }
-  const { encryptKey, verificationToken, appId } = readKeys(join(stateFolder, "local.json")) ?? {
-    encryptKey: randomBytes(24).toString("base64url"),
-    verificationToken: randomBytes(24).toString("base64url"),
-    appId: `cli_${randomBytes(8).toString("hex")}`,
-  };
-  return {
-    env: { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId },
-    shared: { encryptKey, verificationToken, appId },
-    areLocal: true,
-  };
-}
-
-function readKeys(file: string): { encryptKey: string; verificationToken: string; appId: string } | undefined {
-  if (!existsSync(file)) return undefined;
-  try {
-    const { encryptKey, verificationToken, appId } = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
-    if (typeof encryptKey !== "string" || typeof verificationToken !== "string" || typeof appId !== "string")
-      return undefined;
-    return { encryptKey, verificationToken, appId };
-  } catch {
-    // Written anew: these keys protect nothing but this machine's own test events.
-    return undefined;
-  }
 }
 
 async function loadLimits(file: string | undefined): Promise<typeof defaultLimits> {

@@ -41,7 +41,7 @@ const started = {
   url: "http://127.0.0.1:3000/webhook",
   callbackUrl: "http://127.0.0.1:3000/callback",
   state: ".larkpost",
-  areKeysLocal: true,
+  openApi: "http://127.0.0.1:4000",
 };
 
 test("names both addresses, what goes where in the console, and every handler", () => {
@@ -65,4 +65,16 @@ test("a project without handlers is told what becomes of events, and has somethi
   assert.match(text, /Handlers +none yet; events are completed as unhandled/);
   assert.match(text, /npm run send -- im\.message\.receive_v1$/m);
   assert.match(text, /npm run send -- card\.action\.trigger$/m);
+});
+
+test("says where what handlers send goes, and offers to talk to the bot only where there is one to talk to", () => {
+  const local = welcome({ ...started, handlers: [], callbacks: [] });
+  assert.match(
+    local,
+    /^ {2}Open API +http:\/\/127\.0\.0\.1:4000 \(a simulated Feishu: what handlers send appears here\)$/m,
+  );
+  assert.match(local, /^ {2}Talk to the bot +npm run chat$/m);
+  const real = welcome({ ...started, openApi: undefined, handlers: [], callbacks: [] });
+  assert.match(real, /^ {2}Open API +the real platform: what handlers send is really sent$/m);
+  assert.doesNotMatch(real, /npm run chat/);
 });

@@ -1,0 +1,133 @@
+import { styleText } from "node:util";
+import type { CardView, Choice } from "../../simulator/card-view.ts";
+import type { ClientView } from "../../simulator/client.ts";
+import type { Entry } from "../../simulator/conversation.ts";
+import type { MessageView } from "../../simulator/message-view.ts";
+import { oneLine } from "../command.ts";
+import { duration } from "../report.ts";
+
+type Style = Parameters<typeof styleText>[0];
+
+const toastStyles: ReadonlyMap<string | null, Style> = new Map<string | null, Style>([
+  ["success", "green"],
+  ["error", "red"],
+  ["warning", "yellow"],
+]);
+
+/** What a person in the chat sees of an entry; nothing, if there is nothing to see. */
+export function chatLines(entry: Entry): readonly string[] {
+  switch (entry.what) {
+    case "said":
+    case "updated":
+    case "recalled":
+      return spoken(entry);
+    case "undelivered": {
+      const next = entry.againMs === null ? "given up" : `pushed again in ${duration(entry.againMs)}`;
+      return [trouble(`not delivered: ${entry.problem}; ${next}`)];
+    }
+    case "answered":
+      return answerLines(entry.view);
+    case "ended":
+      return endingLines(entry);
+  }
+}
+
+/** The line that `npm start` has for what a bot does. */
+export function botLine(entry: Entry, now: Date): string | undefined {
+  if (!("by" in entry) || entry.by !== "bot") return undefined;
+  const { what, message } = entry;
+  const parts = [
+    paint("dim", now.toTimeString().slice(0, 8)),
+    paint("magenta", `bot ${what}`.padEnd(11)),
+    what === "recalled" ? undefined : words(message),
+    paint("dim", placeOf(message)),
+  ];
+  return parts.filter((part) => part !== undefined).join("  ");
+}
+
+/** The same for machines. */
+export function entryFacts(entry: Entry): string | undefined {
+  return "by" in entry && entry.by === "bot" ? JSON.stringify({ bot: entry.what, ...entry.message }) : undefined;
+}
+
+function spoken({ what, by, message }: Extract<Entry, { by: string }>): readonly string[] {
+  const name = by === "bot" ? paint("magenta", "bot ›") : paint("cyan", "you ›");
+  const { kind, name: place } = message.chat;
+  const notes = [...(kind === "group" ? [`in ${oneLine(place, 80)}`] : []), ...(what === "said" ? [] : [what])];
+  const note = notes.length === 0 ? [] : [paint("dim", `(${notes.join(", ")})`)];
+  if (what === "recalled") return [[name, ...note].join(" ")];
+  // The bar at the side of a card stays straight.
+  if (message.card !== undefined && note.length > 0)
+    return [[name, ...note].join(" "), ...cardLines(message.card).map(indented)];
+  const [first = "", ...rest] = message.card === undefined ? textLines(message.text) : cardLines(message.card);
+  return [[name, ...note, first].join(" "), ...rest.map(indented)];
+}
+
+/** Below what stands behind a name. */
+export function indented(line: string): string {
+  return `      ${line}`;
+}
+
+function textLines(text = ""): readonly string[] {
+  return text.split("\n").map((line) => oneLine(line));
+}
+
+/** A card with a bar at its side, its buttons by number. */
+export function cardLines({ title, lines, choices }: CardView): readonly string[] {
+  const shown = [
+    ...(title === "" ? [] : [paint("bold", oneLine(title))]),
+    ...lines.flatMap((line) => line.split("\n")).map((line) => oneLine(line)),
+    ...choices.map((choice, index) => choiceLine(choice, index + 1)),
+  ];
+  return (shown.length === 0 ? ["(an empty card)"] : shown).map((line) => `${paint("dim", "│")} ${line}`);
+}
+
+function choiceLine(choice: Choice, number: number): string {
+  const label = oneLine(choice.label, 200);
+  switch (choice.does) {
+    case "callback":
+      return `${paint("bold", `[${number}]`)} ${label}`;
+    case "open":
+      return `[${number}] ${label} ${paint("dim", `opens ${oneLine(choice.url, 500)}`)}`;
+    case "nothing":
+      return paint("dim", `[${number}] ${label} (${choice.why})`);
+  }
+}
+
+function answerLines({ isTaken, code, problem = "", toast }: ClientView): readonly string[] {
+  if (!isTaken) return [trouble(`the client shows error ${code}: ${oneLine(problem)}`)];
+  if (toast === undefined) return [indented(paint("dim", "(answered, without a toast)"))];
+  return [indented(paint(toastStyles.get(toast.type) ?? "cyan", `toast: ${oneLine(toast.text)}`))];
+}
+
+function endingLines({ stage, type }: Extract<Entry, { what: "ended" }>): readonly string[] {
+  switch (stage) {
+    case "handled":
+      return [];
+    case "unhandled":
+      return [trouble(`there is no handler of ${oneLine(type)}: "npm run new -- ${oneLine(type)}" writes one`)];
+    case "failed":
+      return [trouble(`the handler of ${oneLine(type)} failed, and is tried again; "npm start" shows why`)];
+    case "dead":
+      return [trouble(`the handler of ${oneLine(type)} failed for good; "npm start" shows why`)];
+  }
+}
+
+/** A message in one line. */
+function words({ card, text = "" }: MessageView): string {
+  if (card === undefined) return oneLine(text);
+  const buttons = card.choices.map(({ label }) => `[${label}]`);
+  return oneLine([card.title, ...card.lines, ...buttons].filter((part) => part !== "").join("  "), 300);
+}
+
+function placeOf({ chat: { kind, name } }: MessageView): string {
+  return `${kind === "group" ? "in" : "to"} ${oneLine(name, 80)}`;
+}
+
+function trouble(text: string): string {
+  return paint("yellow", `    ! ${text}`);
+}
+
+export function paint(style: Style, text: string): string {
+  return styleText(style, text, { stream: process.stdout });
+}

@@ -1,0 +1,53 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { systemClock } from "../clock.ts";
+import { serveControl } from "../simulator/control.ts";
+import { type Entry, startConversation } from "../simulator/conversation.ts";
+import { openApi } from "../simulator/open-api.ts";
+import type { Deliver } from "../simulator/platform.ts";
+import type { LocalApp } from "./local-keys.ts";
+
+/**
+ * The platform that `npm start` brings along when there is no real one: the Open API that handlers call, and a user
+ * who talks to the bot.
+ */
+export async function startSimulated(options: {
+  readonly app: LocalApp;
+  /** Is told what bots do and what becomes of what the user does. */
+  readonly onEntry: (entry: Entry) => void;
+  readonly onProblem: (error: unknown) => void;
+}) {
+  const { app, onEntry, onProblem } = options;
+  const newId = () => randomUUID().replaceAll("-", "");
+  const { appId, appSecret } = app;
+  const api = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
+  const server = await api.listen();
+  // What is pushed waits until somebody listens.
+  const listening = Promise.withResolvers<Deliver>();
+  const conversation = startConversation({
+    ...{ api, appId, newId, clock: systemClock, random: Math.random },
+    deliver: async (message, push) => (await listening.promise)(message, push),
+  });
+  conversation.onEntry(onEntry);
+  const stops = [server.close];
+  return {
+    /** Of the Open API: what handlers take for the platform's. */
+    url: server.url,
+    told: conversation.told,
+    /** From now on the user may talk: what she does is delivered so. @returns what other commands need for it. */
+    async listen(deliver: Deliver): Promise<{ url: string; token: string }> {
+      const token = randomBytes(24).toString("base64url");
+      const control = await serveControl({ conversation, token, clock: systemClock });
+      stops.unshift(control.close);
+      listening.resolve(deliver);
+      return { url: control.url, token };
+    },
+    /** The user goes; handlers that still run can call the Open API. */
+    async hush(): Promise<void> {
+      conversation.stop();
+      for (const stop of stops.splice(0, stops.length - 1)) await stop();
+    },
+    async stop(): Promise<void> {
+      for (const stop of stops.splice(0)) await stop();
+    },
+  };
+}
