@@ -8,6 +8,7 @@ enableCompileCache();
 
 const commands = new Map<string, () => Promise<Command>>([
   ["start", async () => (await import("./start.ts")).startCommand()],
+  ["chat", async () => (await import("./chat.ts")).chatCommand()],
   ["send", async () => (await import("./send.ts")).sendCommand()],
   ["new", async () => (await import("./new.ts")).newCommand()],
   ["types", async () => (await import("./types.ts")).typesCommand()],

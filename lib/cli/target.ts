@@ -15,8 +15,11 @@ export interface Target {
   readonly keys: KeyRing;
 }
 
-interface LocalRuntime {
+/** What the local runtime tells of itself. */
+export interface LocalRuntime {
   readonly url?: string;
+  /** Where a conversation with the bot can be had. */
+  readonly control?: { readonly url: string; readonly token: string };
   readonly encryptKey?: string | null;
   readonly verificationToken?: string;
   readonly appId?: string;
@@ -69,7 +72,8 @@ function localUrl(port: string | undefined): string | undefined {
   return `http://127.0.0.1:${port}/webhook`;
 }
 
-function readLocal(file: string): LocalRuntime | undefined {
+/** @throws {UsageError} The file is not what `npm start` writes. */
+export function readLocal(file: string): LocalRuntime | undefined {
   if (!existsSync(file)) return undefined;
   let value: unknown;
   try {
@@ -82,8 +86,10 @@ function readLocal(file: string): LocalRuntime | undefined {
       `Cannot read ${file}: it is not what "npm start" writes. Delete it and start the runtime again`,
     );
   }
-  const { url, encryptKey, verificationToken, appId } = value as Record<string, unknown>;
+  const { url, encryptKey, verificationToken, appId, control } = value as Record<string, unknown>;
+  const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
   return {
+    ...(typeof controlUrl === "string" && typeof token === "string" ? { control: { url: controlUrl, token } } : {}),
     ...(typeof url === "string" ? { url } : {}),
     ...(typeof encryptKey === "string" || encryptKey === null ? { encryptKey } : {}),
     ...(typeof verificationToken === "string" ? { verificationToken } : {}),

@@ -63,12 +63,12 @@ export function larkpost(
   return command(args, { env: { LARKPOST_ROOT: options.root, ...options.env } });
 }
 
-/** As {@link larkpost}, in a process of its own. */
+/** As {@link larkpost}, in a process of its own, which reads `input`. */
 export function larkpostProcess(
   args: readonly string[],
-  options: { root: string; env?: Readonly<Record<string, string>> },
+  options: { root: string; env?: Readonly<Record<string, string>>; input?: string },
 ): Promise<Ended> {
-  return commandProcess(args, { env: { LARKPOST_ROOT: options.root, ...options.env } });
+  return commandProcess(args, { env: { LARKPOST_ROOT: options.root, ...options.env }, input: options.input });
 }
 
 /** What `process.exit` ends a command with that runs in this process. */
@@ -138,7 +138,10 @@ function setEnv(env: Readonly<Record<string, string | undefined>>): void {
 }
 
 /** As {@link command}, in a process of its own, which has to end by itself. */
-export async function commandProcess(args: readonly string[], { env, cwd }: CommandOptions): Promise<Ended> {
+export async function commandProcess(
+  args: readonly string[],
+  { env, cwd, input = "" }: CommandOptions & { readonly input?: string | undefined },
+): Promise<Ended> {
   const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
     cwd,
     env: {
@@ -147,8 +150,10 @@ export async function commandProcess(args: readonly string[], { env, cwd }: Comm
       NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
       ...env,
     },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
+  // It may end without reading.
+  child.stdin.on("error", () => {}).end(input);
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -1,0 +1,76 @@
+import { join } from "node:path";
+import { LarkpostError } from "../../errors.ts";
+import type { Entry } from "../../simulator/conversation.ts";
+import { readLocal } from "../target.ts";
+
+/** There is nobody to talk to, or no longer. */
+export class ChatError extends LarkpostError {
+  override readonly name = "ChatError";
+  readonly code = "CHAT";
+}
+
+/** What was tried cannot be done; the conversation goes on. */
+export class RefusedError extends LarkpostError {
+  override readonly name = "RefusedError";
+  readonly code = "CHAT_REFUSED";
+}
+
+export interface Choosing {
+  readonly messageId: string;
+  readonly version: number;
+  readonly number: number;
+}
+
+/** The conversation that the running `npm start` has. Every method rejects with {@link ChatError} once it is over. */
+export interface Link {
+  /** @returns The event's id. @throws {RefusedError} */
+  say(text: string, chat: "p2p" | "group"): Promise<string>;
+  /** @returns The callback's id. @throws {RefusedError} */
+  choose(choosing: Choosing): Promise<string>;
+  /** What came after the `n`th entry, at most 200 of them. */
+  after(n: number): Promise<readonly Entry[]>;
+  /** The same, as soon as there is something; or nothing, after a while. */
+  next(n: number): Promise<readonly Entry[]>;
+}
+
+interface Said {
+  readonly entries: readonly Entry[];
+}
+
+/** @throws {ChatError} The state folder tells of no conversation. */
+export function findConversation(stateFolder: string): Link {
+  const local = readLocal(join(stateFolder, "local.json"));
+  if (local === undefined) throw new ChatError(`Cannot chat: nothing listens. ${advice}`);
+  if (local.control === undefined) {
+    throw new ChatError(
+      "Cannot chat: the runtime has the keys of a real app, whose bot is in Feishu. " +
+        "For a simulated one, start it without ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID",
+    );
+  }
+  const { url, token } = local.control;
+  let isConnected = false;
+  const call = async <Answer>(method: string, path: string, body?: object): Promise<Answer> => {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}` },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(60_000),
+    }).catch((cause: unknown) => {
+      const ended = 'The chat is over: "npm start" has ended';
+      throw new ChatError(isConnected ? ended : `Cannot chat: nothing listens at ${url}. ${advice}`, { cause });
+    });
+    isConnected = true;
+    const answer = (await response.json().catch(() => ({}))) as { error?: unknown };
+    if (response.ok) return answer as Answer;
+    if (response.status === 401) throw new ChatError(`Cannot chat: another program listens at ${url}. ${advice}`);
+    throw new RefusedError(String(answer.error ?? `answered ${response.status}`));
+  };
+  return {
+    say: async (text, chat) => (await call<{ id: string }>("POST", "/say", { text, chat })).id,
+    choose: async (choosing) => (await call<{ id: string }>("POST", "/choose", choosing)).id,
+    after: async (n) => (await call<Said>("GET", `/said?after=${n}`)).entries,
+    next: async (n) => (await call<Said>("GET", `/next?after=${n}`)).entries,
+  };
+}
+
+const advice = 'Run "npm start" in another terminal';

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { follow } from "../../lib/cli/chat/follow.ts";
+import type { Link } from "../../lib/cli/chat/link.ts";
+import { startSession } from "../../lib/cli/chat/session.ts";
+import type { Entry } from "../../lib/simulator/conversation.ts";
+import type { MessageView } from "../../lib/simulator/message-view.ts";
+import { until } from "../support/until.ts";
+
+const never = new Promise<never>(() => {});
+
+/** A session whose requests are kept, and what it showed. */
+function setUp(over: Partial<Link> = {}) {
+  const asked: unknown[] = [];
+  const shown: string[] = [];
+  const link: Link = {
+    async say(text, chat) {
+      asked.push({ text, chat });
+      return `said ${asked.length}`;
+    },
+    async choose(choosing) {
+      asked.push(choosing);
+      return `chosen ${asked.length}`;
+    },
+    after: async () => [],
+    next: () => never,
+    ...over,
+  };
+  const screen = {
+    note: (text: string) => void shown.push(text),
+    trouble: (text: string) => void shown.push(`! ${text}`),
+    card: ({ messageId }: MessageView) => void shown.push(messageId),
+  };
+  const session = startSession(link, screen, { chat: "p2p" });
+  let n = 0;
+  const card = (messageId: string, version: number, ...choices: NonNullable<MessageView["card"]>["choices"]) => {
+    const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
+    const message = { messageId, version, chat, msgType: "interactive", card: { title: "", lines: [], choices } };
+    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message });
+    return { n: ++n, what: "recalled", by: "bot", message } satisfies Entry;
+  };
+  return { asked, shown, link, session, card };
+}
+
+const asks = { does: "callback", label: "Go", action: { tag: "button" } } as const;
+const opens = { does: "open", label: "Look", url: "https://a.example/" } as const;
+
+test("a number is said where there is nothing to choose, and where it is said to be said", async () => {
+  const { asked, session, card } = setUp();
+  await session.input("1");
+  card("om_1", 1);
+  await session.input("1");
+  card("om_2", 1, asks);
+  await session.input("/say 1");
+  await session.input("/group");
+  await session.input("/say /group");
+  await session.input("  ");
+  const chat = "p2p";
+  assert.deepEqual(asked, [
+    { text: "1", chat },
+    { text: "1", chat },
+    { text: "1", chat },
+    { text: "/group", chat: "group" },
+  ]);
+});
+
+test("a number chooses on the card as it was shown last; /buttons goes back to another", async () => {
+  const { asked, shown, session, card } = setUp();
+  card("om_1", 1, asks);
+  const recalled = card("om_2", 1, asks, opens);
+  await session.input("1");
+  card("om_2", 2, asks);
+  await session.input("1");
+  await session.input("/buttons 2");
+  await session.input("1");
+  card("om_2", 3, opens);
+  await session.input("1");
+  session.take(recalled);
+  await session.input("1");
+  await session.input("/buttons 2");
+  assert.deepEqual(asked, [
+    { messageId: "om_2", version: 1, number: 1 },
+    { messageId: "om_2", version: 2, number: 1 },
+    { messageId: "om_1", version: 1, number: 1 },
+    { messageId: "om_1", version: 1, number: 1 },
+  ]);
+  assert.deepEqual(shown, [
+    "om_1",
+    "the client opens https://a.example/",
+    "! There is no such card: the bot has sent 1",
+  ]);
+});
+
+test("what was said is settled also when its end is told before its id is known", async () => {
+  const said = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<void>();
+  const { session, link } = setUp({
+    async say() {
+      said.resolve();
+      await told.promise;
+      return "e1";
+    },
+    async next(n) {
+      if (n > 0) return never;
+      await said.promise;
+      setImmediate(told.resolve);
+      return [{ n: 1, what: "ended", id: "e1", type: "im.message.receive_v1", stage: "handled" }];
+    },
+  });
+  const silent: boolean[] = [];
+  const { caughtUp, over } = follow(link, session, (_entry, isSilent) => silent.push(isSilent));
+  over.catch(() => {});
+  await caughtUp;
+  await session.input("hello");
+  await until("it is settled", () => session.isSettled(), { withinMs: 2_000 });
+  await until("it is shown", () => silent.length > 0, { withinMs: 2_000 });
+  assert.deepEqual(silent, [true], "the bot said nothing");
+});
