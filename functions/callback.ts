@@ -1,15 +1,17 @@
 import { randomUUID } from "node:crypto";
+import { apiConfig } from "../lib/api-config.ts";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
 import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
+import { awsServices } from "../lib/aws/services.ts";
 import { answerCallback } from "../lib/callback.ts";
-import { appSigner } from "../lib/card-value.ts";
 import { systemClock, within } from "../lib/clock.ts";
 import { callbackConfig } from "../lib/config.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
+import { defaultApp } from "../lib/feishu/keys.ts";
 import { startLogging } from "../lib/log.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
 import { reportLeak } from "../lib/run.ts";
@@ -56,12 +58,16 @@ async function prepare(): Promise<Prepared | { readonly error: unknown }> {
     for (const message of config.warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
     const secrets = secretSource(config);
     const client = sqsClient();
-    const { deadlineMs, eventsQueueUrl } = config;
+    const { deadlineMs, eventsQueueUrl, ledgerTable } = config;
+    const dynamo = dynamoClient();
+    const { appSecret } = secrets;
+    const api = apiConfig(process.env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
+    const { signer, services } = awsServices({ client: dynamo, table: ledgerTable, appSecret, api });
     const ports = {
+      ...{ signer, services },
       dispatch: callbackDispatcher(callbacks),
-      answers: dynamoAnswers(dynamoClient(), config.ledgerTable),
+      answers: dynamoAnswers(dynamo, ledgerTable),
       defer: deferTo(client, eventsQueueUrl),
-      signer: appSigner(secrets.appSecret),
       clock: systemClock,
       newOwner: randomUUID,
       deadlineMs,

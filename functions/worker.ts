@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
+import { apiConfig } from "../lib/api-config.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../lib/aws/queue.ts";
-import { appSigner } from "../lib/card-value.ts";
+import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
@@ -25,7 +26,7 @@ const start = configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
-  const { config, client, ports } = start;
+  const { config, client, ports, keepTicket } = start;
   const startMs = systemClock.nowMs();
   // Lambda always says; a test that does not has the whole time.
   const remainingMs = () =>
@@ -36,27 +37,35 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
     urls: config,
     appId: config.appId,
     random,
-    consume: (envelope, delivery) =>
-      consume(envelope, delivery, {
+    async consume(envelope, delivery) {
+      await keepTicket?.(envelope);
+      return consume(envelope, delivery, {
         ...ports,
         ...{ random, remainingMs },
         clock: systemClock,
         newOwner: randomUUID,
-      }),
+      });
+    },
   });
 }
 
 function configure() {
   try {
     const config = workerConfig(process.env);
+    const { appId, ledgerTable } = config;
+    const dynamo = dynamoClient();
+    const { appSecret } = secretSource(config);
+    const api = apiConfig(process.env, appId);
+    const { services, keepTicket } = awsServices({ client: dynamo, table: ledgerTable, appSecret, api });
     return {
       config,
       client: sqsClient(),
+      keepTicket,
       ports: {
-        ledger: dynamoLedger(dynamoClient(), config.ledgerTable),
+        services,
+        ledger: dynamoLedger(dynamo, ledgerTable),
         dispatch: dispatcher(events),
         dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
-        services: { sign: appSigner(secretSource(config).appSecret).sign },
         // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
         maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
       },

@@ -9,6 +9,7 @@ import type { CallbackContext } from "./handler.ts";
 import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
 import type { Answer } from "./receiver.ts";
 import { contextOf, runWithin } from "./run.ts";
+import type { MakeServices } from "./services.ts";
 import { publish, type TraceEntry } from "./trace.ts";
 
 export interface CallbackPorts {
@@ -17,6 +18,7 @@ export interface CallbackPorts {
   /** Stores a job; resolves once it is durable. */
   readonly defer: (job: JobEnvelope, signal: AbortSignal) => Promise<void>;
   readonly signer: Signer;
+  readonly services: MakeServices;
   readonly clock: Clock;
   /** A token unlike any other. */
   readonly newOwner: () => string;
@@ -88,7 +90,7 @@ export async function answerCallback(
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
         const context: CallbackContext = Object.assign(
-          contextOf(envelope, { attempt: 1, signal, services: { sign: ports.signer.sign } }),
+          contextOf(envelope, { attempt: 1, signal, services: servicesOf(handler, signal) }),
           { isSigned: card.isSigned, defer: deferral.defer },
         );
         let returned: unknown;
@@ -123,7 +125,7 @@ export async function answerCallback(
   /** Claims the callback; if it came before, what was answered then, waiting for it while there is time. */
   async function take(handler: LoadedCallback, signal: AbortSignal): Promise<JsonObject | undefined> {
     if (handler.once === "never") return undefined;
-    const wanted = idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
+    const wanted = keyOf(handler);
     let lookAgainMs = firstLookMs;
     for (;;) {
       // Whatever came before may have outlasted the deadline: nothing is claimed behind the answer.
@@ -158,6 +160,15 @@ export async function answerCallback(
       await pause(clock, lookAgainMs, signal);
       lookAgainMs = Math.min(2 * lookAgainMs, lastLookMs);
     }
+  }
+
+  function keyOf(handler: LoadedCallback): string {
+    return idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
+  }
+
+  function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
+    const { sign, lark, request } = ports.services({ envelope, key: keyOf(handler), signal, remainingMs: leftMs });
+    return { sign, lark, request };
   }
 
   async function remember(body: JsonObject): Promise<void> {

@@ -1,4 +1,4 @@
-import type { EventHandles } from "@larksuiteoapi/node-sdk";
+import type { Client, EventHandles, messageCard, withTenantKey, withUserAccessToken } from "@larksuiteoapi/node-sdk";
 import type {
   CardAction,
   CardAnswer,
@@ -10,6 +10,7 @@ import type {
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
 
+export { CardTokenError, OpenApiError } from "./api-errors.ts";
 export { signValue } from "./card-value.ts";
 
 /**
@@ -61,6 +62,41 @@ export type LogFields = Readonly<Record<string, string | number | boolean | null
 export interface Services {
   /** Authenticates a text under a key that is derived from the app's secret: what {@link signValue} is made with. */
   sign(text: string): Promise<string>;
+  /**
+   * The official client of the Open API, with its `messageCard` (`defaultCard` and friends). It is loaded when it is
+   * first asked for. Tokens, retries and the time that is left are seen to, and what is sent again because the event
+   * ran again is sent once. A call fails as {@link Services.request} does, also where the answer was an HTTP 200 with
+   * another `code` than 0. (Its `…WithIterator` methods do not say when a page fails: they end, or give `null`.)
+   */
+  lark(): Promise<LarkClient>;
+  /**
+   * Calls the Open API without the official client, which is large: `request("POST", "/open-apis/im/v1/messages", …)`.
+   * On create, reply and forward it sets a `uuid`, unless there is one.
+   *
+   * @returns The answer's JSON: `{ code: 0, data, … }`.
+   * @throws {OpenApiError} It failed; {@link RetryLaterError} when the platform asks for a pause;
+   * {@link NonRetryableError} when it will fail again: a recalled message, a bot that is not in the chat, …
+   * The `cause` of both is the OpenApiError.
+   */
+  request(method: string, path: string, options?: RequestOptions): Promise<ApiAnswer>;
+}
+
+/** The official client; in an app of the marketplace it acts in the event's tenant, or in the one of `withTenantKey`. */
+export type LarkClient = Client & {
+  readonly messageCard: typeof messageCard;
+  readonly withTenantKey: typeof withTenantKey;
+  readonly withUserAccessToken: typeof withUserAccessToken;
+};
+
+export interface RequestOptions {
+  readonly body?: Readonly<Record<string, unknown>>;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+}
+
+export interface ApiAnswer {
+  readonly code: number;
+  // biome-ignore lint/suspicious/noExplicitAny: each path has its own shape.
+  readonly data?: any;
 }
 
 /** What a handler knows besides the event itself. */
@@ -103,6 +139,11 @@ export interface CallbackContext extends Context {
 export interface DeferredContext<T extends CallbackType = CallbackType> extends Context {
   /** What the callback asked, as it came: a signed value is still packed, so what is needed of it goes into the payload. */
   readonly callback: CallbackOf<T>;
+  /**
+   * Updates the card that was clicked (its JSON, or a template): twice at most, within 30 minutes of the click.
+   * @throws {CardTokenError} By then its credential is over. Uncaught, it ends the work in the dead-letter queue.
+   */
+  updateCard(card: Readonly<Record<string, unknown>> | RawCard | TemplateCard): Promise<void>;
 }
 
 export type KeyContext = Pick<Context, "id" | "type" | "app" | "tenant">;

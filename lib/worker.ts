@@ -3,9 +3,9 @@ import type { Clock } from "./clock.ts";
 import type { Dispatch } from "./dispatcher.ts";
 import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "./errors.ts";
 import type { EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
-import type { Services } from "./handler.ts";
 import { idempotencyKey, type Ledger, persist } from "./idempotency.ts";
 import { contextOf, runWithin } from "./run.ts";
+import type { MakeServices } from "./services.ts";
 import { publish, type TraceEntry } from "./trace.ts";
 
 /** What becomes of a record. */
@@ -35,7 +35,7 @@ export interface WorkerPorts {
   readonly dispatch: Dispatch;
   /** Finds what runs a job; always something. */
   readonly dispatchJob: Dispatch;
-  readonly services: Services;
+  readonly services: MakeServices;
   readonly ledger: Ledger;
   readonly clock: Clock;
   /** In [0, 1). */
@@ -125,10 +125,14 @@ export async function consume(
 
     tell({ stage: "started", level: "info", facts: { attempt } });
     const budgetMs = ports.remainingMs() - reserveMs;
+    const startedAtMs = clock.nowMs();
     const expired = () => new HandlerTimeoutError(`Cannot finish ${handler.name}: its handler ran for ${budgetMs} ms`);
     await runWithin(envelope, { clock, ms: budgetMs, expired }, (signal) => {
-      const context = contextOf(envelope, { attempt, signal, services: ports.services });
-      const callback = envelope.kind === "job" ? { callback: envelope.event } : undefined;
+      const endsAtMs = startedAtMs + budgetMs;
+      const run = { envelope, key: key ?? "", signal, remainingMs: () => endsAtMs - clock.nowMs() };
+      const { updateCard, ...services } = ports.services(run);
+      const context = contextOf(envelope, { attempt, signal, services });
+      const callback = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
       return handler.handle(input, { ...context, ...callback });
     });
   } catch (error) {

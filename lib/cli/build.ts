@@ -33,6 +33,8 @@ export async function build(options: { root?: string; outFolder?: string } = {})
         sourcemap: "linked",
         sourcesContent: false,
         metafile: true,
+        // The Lark SDK looks there for its version, for a header.
+        define: { __dirname: '""' },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
         // Packages written for CommonJS call `require`, which an ES module has not.

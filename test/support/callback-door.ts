@@ -8,6 +8,7 @@ import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, CallbackOptions } from "../../lib/handler.ts";
 import { receive } from "../../lib/receiver.ts";
 import { testClock } from "./clock.ts";
+import { noCallbacks } from "./events.ts";
 import { httpApi } from "./http-events.ts";
 import { ring, startMs } from "./push.ts";
 
@@ -64,6 +65,7 @@ export function startCallback(
     },
     defer: async (job: JobEnvelope) => void queued.push(job),
     signer,
+    services: () => ({ ...noCallbacks.services(), sign: signer.sign }),
     clock,
     newOwner: () => "owner",
     deadlineMs: 2_300,

@@ -15,6 +15,7 @@ import type { CallbackContext, CallbackList, Context } from "../../lib/handler.t
 import type { AnswerStore } from "../../lib/idempotency.ts";
 import { receive } from "../../lib/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
+import { noCallbacks } from "./events.ts";
 import { type HttpOptions, httpApi } from "./http-events.ts";
 import { appId, push, ring, startMs, v2Text } from "./push.ts";
 
@@ -135,6 +136,7 @@ export function startCallbacks(
       sign: () => Promise.reject(new Error("nothing was expected to be signed")),
       isSigned: () => Promise.reject(new Error("no signature was expected to be checked")),
     },
+    services: noCallbacks.services,
     clock,
     newOwner: () => `owner-${++owners}`,
     deadlineMs,

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { TestContext } from "node:test";
 import { find } from "../../lib/cli/catalogue.ts";
 import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
 import type {
@@ -11,6 +12,10 @@ import type {
   LogFields,
 } from "../../lib/handler.ts";
 import { sampleEnvelope, sampleText } from "../../lib/simulator/samples.ts";
+import { startApi } from "./api.ts";
+import { selfBuilt } from "./open-api.ts";
+
+const notHere = () => Promise.reject(new Error("Give the context an Open API: withOpenApi(t, context)"));
 
 /** One line that a handler logged. */
 export interface LoggedLine {
@@ -49,6 +54,16 @@ export function callbackContextFor<T extends CallbackType>(
   };
 }
 
+/**
+ * A context whose `lark` and `request` call the simulator, over HTTP: `simulator.messages()` has what was sent,
+ * `simulator.addRule` makes calls go wrong. It ends with the test.
+ */
+export async function withOpenApi<C extends Context>(t: TestContext, context: C) {
+  const { run, simulator } = await startApi(t, { app: selfBuilt });
+  const { lark, request } = run({ key: context.id, tenant: context.tenant });
+  return { context: { ...context, lark, request }, simulator };
+}
+
 function sampling() {
   return { nowMs: Date.now(), appId: "cli_0123456789abcdef", newId: () => randomUUID().replaceAll("-", "") };
 }
@@ -84,6 +99,8 @@ function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
     sign: async (text) => `signed:${text}`,
+    lark: notHere,
+    request: notHere,
   };
   return { context, logged };
 }

@@ -85,8 +85,10 @@ export function handlerList(handlers: TestHandlers): Dispatch {
   return dispatcher(Object.fromEntries(list) as unknown as EventList);
 }
 
+const unexpected = () => Promise.reject(new Error("nothing was expected to be called"));
+
 /** Ports of a worker that no callback defers to. */
 export const noCallbacks = {
   dispatchJob: () => Promise.reject(new Error("no job was expected")),
-  services: { sign: () => Promise.reject(new Error("nothing was expected to be signed")) },
+  services: () => ({ sign: unexpected, lark: unexpected, request: unexpected, updateCard: unexpected }),
 };

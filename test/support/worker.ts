@@ -16,7 +16,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/dispatcher.ts";
 import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
 import { subscribe } from "../../lib/trace.ts";
-import { consume } from "../../lib/worker.ts";
+import { consume, type WorkerPorts } from "../../lib/worker.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";
 import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
@@ -41,6 +41,8 @@ export interface InvokeOptions {
   readonly app?: string;
   /** The machine's own clock, where it differs from the bench's. */
   readonly clock?: Clock;
+  /** What handlers can call, and what runs jobs; nothing is expected to be called unless it is given. */
+  readonly ports?: Partial<Pick<WorkerPorts, "services" | "dispatchJob">>;
   /** Stands between the worker and Lambda, as a faulty wrapper would. */
   readonly wrap?: (answer: unknown) => unknown;
 }
@@ -134,6 +136,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
             consume(envelope, delivery, {
               ...noCallbacks,
               ...jobs,
+              ...given.ports,
               ...{ dispatch, random: random.next, maxAttempts, remainingMs },
               ledger: memory
                 ? ledger

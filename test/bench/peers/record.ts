@@ -5,7 +5,7 @@ import { dispatcher } from "../../../lib/dispatcher.ts";
 import type { EventList } from "../../../lib/handler.ts";
 import type { Ledger } from "../../../lib/idempotency.ts";
 import { consume } from "../../../lib/worker.ts";
-import { envelopeOf } from "../../support/events.ts";
+import { envelopeOf, noCallbacks } from "../../support/events.ts";
 import { eventType, messageText } from "../requests.ts";
 
 // Our worker from the envelope on: dispatch, claim, a handler that does nothing, complete.
@@ -31,7 +31,7 @@ function worker(ledger: Ledger) {
       { ...base, id: randomUUID() },
       { attempt: 1, redriven: false, bury: async () => {} },
       {
-        ...{ dispatch, dispatchJob: dispatch, services: { sign: async () => "" } },
+        ...{ ...noCallbacks, dispatch },
         ...{ ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },
         remainingMs: () => 60_000,
       },

@@ -1,0 +1,92 @@
+import type { TestContext } from "node:test";
+import { openApi } from "../../lib/api.ts";
+import type { ApiRun } from "../../lib/api-transport.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { App } from "../../lib/simulator/open-api/tokens.ts";
+import type { OpenApiOptions } from "../../lib/simulator/open-api.ts";
+import { type TokenStore, ticketKeeper } from "../../lib/tokens.ts";
+import { selfBuilt, startOpenApi } from "./open-api.ts";
+
+/** A store of tokens in memory, with the table's rules. */
+export function memoryTokens(): TokenStore & { readonly rows: Map<string, { sealed: string; endsAtMs: number }> } {
+  const rows = new Map<string, { sealed: string; endsAtMs: number }>();
+  const leases = new Map<string, number>();
+  return {
+    rows,
+    read: async (name) => rows.get(name),
+    async lease(name, { nowMs, untilMs }) {
+      if ((leases.get(name) ?? Number.NEGATIVE_INFINITY) >= nowMs) return false;
+      leases.set(name, untilMs);
+      return true;
+    },
+    async release(name, untilMs) {
+      if (leases.get(name) === untilMs) leases.delete(name);
+    },
+    async write(name, token) {
+      rows.set(name, token);
+      leases.delete(name);
+    },
+  };
+}
+
+/** A clock for code that waits with a randomness of 0: what is to happen at once does, the rest is left to `clock`. */
+export function impatient(clock: Clock): Clock & { readonly asked: number[] } {
+  const asked: number[] = [];
+  return {
+    asked,
+    nowMs: clock.nowMs,
+    after(ms, fire) {
+      asked.push(ms);
+      if (ms > 0) return clock.after(ms, fire);
+      const soon = setImmediate(fire);
+      return () => clearImmediate(soon);
+    },
+  };
+}
+
+/** The API of the self-built app, or of the marketplace's, against the simulator over HTTP. Both go by the same clock. */
+export async function startApi(
+  t: TestContext,
+  options: {
+    readonly app?: App;
+    readonly store?: TokenStore;
+    readonly random?: () => number;
+    readonly origin?: string;
+    readonly simulator?: Partial<OpenApiOptions>;
+  } = {},
+) {
+  const { app = selfBuilt, store = memoryTokens(), random = () => 0 } = options;
+  const simulated = await startOpenApi(t, options.simulator);
+  const clock = impatient(simulated.clock);
+  const { appId } = app;
+  const appSecret = async () => app.appSecret;
+  const keeper = ticketKeeper({ store, secret: appSecret, appId, clock });
+  const tickets = {
+    latest: keeper.latest,
+    keep: (ticket: unknown, createdAtMs: number | null) =>
+      keeper.keep({ kind: "event", type: "app_ticket", event: { app_ticket: ticket }, createdAtMs }),
+  };
+  /** Another process of the same app. */
+  const startProcess = (given: { random?: () => number; clock?: Clock } = {}) =>
+    openApi({
+      ...{ appId, appSecret, store, clock, random, ...given },
+      origin: options.origin ?? simulated.url,
+      marketplace: app.kind === "marketplace" ? { ticket: tickets.latest } : undefined,
+    });
+  const api = startProcess();
+  const run = (given: Partial<ApiRun> = {}, process = api) =>
+    process.forRun({
+      ...{ key: "key-1", tenant: null, signal: new AbortController().signal, remainingMs: () => 60_000 },
+      ...given,
+    });
+  return {
+    ...simulated,
+    ...{ api, run, startProcess, store, tickets },
+    apiClock: clock,
+    /** Calls of the Open API, by their path's end. */
+    called: (end: string) => simulated.simulator.calls().filter(({ path }) => path.endsWith(end)).length,
+  };
+}
+
+export const tokenPath = "/open-apis/auth/v3/tenant_access_token/internal";
+export const messagesPath = "/open-apis/im/v1/messages";
