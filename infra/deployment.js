@@ -53,14 +53,36 @@ export async function appId({ resolveVariable }) {
 }
 
 /**
- * Whether the old card callback is taken as well. A word that is neither must not pass for one of them.
+ * A parameter that is on or off. A word that is neither must not pass for one of them.
+ * @param {string} name
+ * @returns {(variables: Variables) => Promise<string>}
+ */
+function flag(name) {
+  return async ({ resolveVariable }) => {
+    const given = String(await resolveVariable(`param:${name}`));
+    if (given !== "true" && given !== "false") {
+      throw refusal(`Cannot deploy: ${name} is "${given}", neither "true" nor "false". Check --param ${name}`);
+    }
+    return given;
+  };
+}
+
+/** Whether the old card callback is taken as well. */
+export const legacyCardCallback = flag("legacyCardCallback");
+/** Whether the Open API may be at a host that is not the platform's: it is sent the app's secret. */
+export const allowOtherDomain = flag("allowOtherDomain");
+/** Whether the app is in the marketplace: then it has a token for each tenant. */
+export const marketplaceApp = flag("marketplaceApp");
+
+/**
+ * Where the Open API is. The functions look closer; this is what can be told before anything is deployed.
  * @param {Variables} variables
  */
-export async function legacyCardCallback({ resolveVariable }) {
-  const given = String(await resolveVariable("param:legacyCardCallback"));
-  if (given !== "true" && given !== "false") {
+export async function larkDomain({ resolveVariable }) {
+  const given = String(await resolveVariable("param:larkDomain"));
+  if (given !== "feishu" && given !== "lark" && !(given.startsWith("https://") && URL.canParse(given))) {
     throw refusal(
-      `Cannot deploy: legacyCardCallback is "${given}", neither "true" nor "false". Check --param legacyCardCallback`,
+      `Cannot deploy: larkDomain is "${given}", neither "feishu" nor "lark" nor an https URL. Check --param larkDomain`,
     );
   }
   return given;

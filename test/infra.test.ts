@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { legacyCardCallback } from "../infra/deployment.js";
+import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../infra/deployment.js";
 import { provisionedForCallback, reservedForWorker } from "../infra/functions.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { answerWithinMs } from "../lib/aws/http.ts";
@@ -51,6 +51,14 @@ const optionalChanges = {
   ledgerWarmWritesPerSecond: 8_000,
 };
 
+/** What is off unless asked for. */
+const lenient = {
+  legacyCardCallback: "true",
+  larkDomain: "https://open.example.com",
+  allowOtherDomain: "true",
+  marketplaceApp: "true",
+};
+
 let specification: Awaited<ReturnType<typeof loadSpecification>>;
 /** As deployed by default; with a Function URL; another stage with all that is optional; with other limits. */
 let api: Compiled;
@@ -64,7 +72,7 @@ before(async () => {
   [specification, url, dev, changed] = await Promise.all([
     loadSpecification(),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
-    compile("dev", { params: { customerKeyArn, alarmTopicArn, legacyCardCallback: "true" } }),
+    compile("dev", { params: { customerKeyArn, alarmTopicArn, ...lenient } }),
     compile("prod", { params: { appId: "cli_0123456789abcdef" }, edit: withOtherNumbers }),
   ]);
 });
@@ -140,15 +148,18 @@ describe("the template", () => {
     const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
     const secrets = { APP_ID: "cli_0123456789abcdef", SECRETS_PARAMETER: "/larkpost/prod/app" };
     const common = { ...queues, ...secrets, LOG_LEVEL: "info" };
+    const openApi = { LARK_DOMAIN: "feishu", ALLOW_OTHER_DOMAIN: "false", MARKETPLACE_APP: "false" };
     assert.deepEqual(variablesOf("WebhookLambdaFunction"), common);
     assert.deepEqual(variablesOf("CallbackLambdaFunction"), {
       ...common,
+      ...openApi,
       LEDGER_TABLE: { Ref: "LedgerTable" },
       CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
       LEGACY_CARD_CALLBACK: "false",
     });
     assert.deepEqual(variablesOf("WorkerLambdaFunction"), {
       ...common,
+      ...openApi,
       DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
       LEDGER_TABLE: { Ref: "LedgerTable" },
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
@@ -164,6 +175,22 @@ describe("the template", () => {
       legacyCardCallback({ resolveVariable: async () => "yes" }),
       /Cannot deploy: legacyCardCallback is "yes", neither "true" nor "false"/,
     );
+  });
+
+  test("C-74: sends the app's secret to the platform unless told otherwise, and takes no other word for it", async () => {
+    for (const id of ["CallbackLambdaFunction", "WorkerLambdaFunction"]) {
+      const { LARK_DOMAIN, ALLOW_OTHER_DOMAIN, MARKETPLACE_APP } = variablesOf(id, dev);
+      assert.deepEqual(
+        [LARK_DOMAIN, ALLOW_OTHER_DOMAIN, MARKETPLACE_APP],
+        ["https://open.example.com", "true", "true"],
+      );
+    }
+    for (const flag of [allowOtherDomain, marketplaceApp]) {
+      await assert.rejects(flag({ resolveVariable: async () => "yes" }), /is "yes", neither "true" nor "false"/);
+    }
+    for (const domain of ["larksuite", "http://open.feishu.cn", "open.feishu.cn", ""]) {
+      await assert.rejects(larkDomain({ resolveVariable: async () => domain }), /Cannot deploy: larkDomain is /);
+    }
   });
 
   test("C-67: holds no secret, though the keys are in the environment that it is made in", () => {
