@@ -1,7 +1,8 @@
+import { apiRows } from "./api.ts";
 import { callbackRows } from "./callback.ts";
 import { ingressRows } from "./ingress.ts";
 import { platformRows } from "./platform.ts";
 import type { Row } from "./row.ts";
 import { workerRows } from "./worker.ts";
 
-export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...callbackRows, ...platformRows];
+export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...callbackRows, ...platformRows, ...apiRows];
