@@ -2,7 +2,7 @@ import { readValue, type Signer } from "./card-value.ts";
 import { type Clock, within } from "./clock.ts";
 import type { DispatchCallback, LoadedCallback } from "./dispatcher.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "./errors.ts";
-import { checkAnswer } from "./feishu/answers.ts";
+import { checkAnswer, type JsonAnswer } from "./feishu/answers.ts";
 import { type JsonObject, oldCardType } from "./feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "./feishu/envelope.ts";
 import type { CallbackContext } from "./handler.ts";
@@ -61,15 +61,15 @@ export async function answerCallback(
   const missing = missingMember(envelope);
   if (missing !== undefined) {
     tell({ stage: "failed", level: "error", facts: { reason: "incomplete", field: missing } });
-    return { status: 200, body: fallback(type, "failed") };
+    return toAnswer(written(fallback(type, "failed")));
   }
   const found = ports.dispatch(type);
   if (found === undefined) {
     tell({ stage: "unhandled", level: "warn" });
-    return { status: 200, body: fallback(type, "unhandled") };
+    return toAnswer(written(fallback(type, "unhandled")));
   }
 
-  let answer: JsonObject;
+  let answer: JsonAnswer;
   try {
     answer = await runWithin(
       envelope,
@@ -108,7 +108,7 @@ export async function answerCallback(
           throw invalid;
         }
         hasRun = true;
-        return checked.answer;
+        return checked;
       },
     );
     // Only now: a promise that the handler dropped makes the run a failed one.
@@ -117,13 +117,13 @@ export async function answerCallback(
     const isLate = leftMs() <= 0 || isError(error, HandlerTimeoutError);
     const facts = error === invalid && invalid ? { field: invalid.field, message: invalid.message } : reasonOf(error);
     tell({ stage: isLate ? "late" : "failed", level: "error", facts, error: causeOf(error) });
-    answer = fallback(type, isLate ? "late" : "failed");
+    answer = written(fallback(type, isLate ? "late" : "failed"));
   }
   await remember(answer);
-  return { status: 200, body: answer };
+  return toAnswer(answer);
 
   /** Claims the callback; if it came before, what was answered then, waiting for it while there is time. */
-  async function take(handler: LoadedCallback, signal: AbortSignal): Promise<JsonObject | undefined> {
+  async function take(handler: LoadedCallback, signal: AbortSignal): Promise<JsonAnswer | undefined> {
     if (handler.once === "never") return undefined;
     const wanted = keyOf(handler);
     let lookAgainMs = firstLookMs;
@@ -152,7 +152,7 @@ export async function answerCallback(
         return undefined;
       }
       if (taken.state === "answered") {
-        const before = JSON.parse(taken.answer) as JsonObject;
+        const before = { answer: JSON.parse(taken.answer) as JsonObject, json: taken.answer };
         tell({ stage: "duplicate", level: "info" });
         return before;
       }
@@ -171,9 +171,9 @@ export async function answerCallback(
     return { sign, lark, request };
   }
 
-  async function remember(body: JsonObject): Promise<void> {
+  async function remember({ json }: JsonAnswer): Promise<void> {
     if (key === undefined) return;
-    const request = { key, owner, nowMs: clock.nowMs(), answer: JSON.stringify(body) };
+    const request = { key, owner, nowMs: clock.nowMs(), answer: json };
     try {
       const graceMs = Math.min(claimWithinMs, leftMs() + recordWithinMs);
       await within(
@@ -279,6 +279,14 @@ export function fallback(type: string, failure: Failure): JsonObject {
   const [en_us, zh_cn] = words[failure];
   // The client picks its language; the platform does not tell us which.
   return { toast: { type: "error", content: en_us, i18n: { en_us, zh_cn } } };
+}
+
+function written(answer: JsonObject): JsonAnswer {
+  return { answer, json: JSON.stringify(answer) };
+}
+
+function toAnswer({ answer, json }: JsonAnswer): Answer {
+  return { status: 200, body: answer, json };
 }
 
 const words: Readonly<Record<Failure, readonly [string, string]>> = {

@@ -5,6 +5,8 @@ import { publish } from "./trace.ts";
 export interface Answer {
   readonly status: number;
   readonly body: object;
+  /** The body's text, where it was written already. */
+  readonly json?: string | undefined;
 }
 
 export interface ReceiverPorts {

@@ -208,7 +208,7 @@ function toHttpResponse(answer: Answer & { headers?: Record<string, string> }, e
     "x-content-type-options": "nosniff",
     ...answer.headers,
   };
-  const body: string | undefined = JSON.stringify(answer.body);
+  const body: string | undefined = answer.json ?? JSON.stringify(answer.body);
   if (body === undefined) throw new TypeError("Cannot answer: the answer has no body");
   const response = { statusCode: answer.status, headers, body, isBase64Encoded: false };
   if (members(members(event).get("multiValueHeaders")).size === 0) return response;

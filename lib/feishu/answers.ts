@@ -6,6 +6,12 @@ export const answerLimitBytes = 100 * 1024;
 /** Far deeper than a card can be shown, and far from what could no longer be printed. */
 export const answerLimitDepth = 200;
 
+/** An answer as it goes out, and its text: written once, it is what was judged, what is sent and what is remembered. */
+export interface JsonAnswer {
+  readonly answer: JsonObject;
+  readonly json: string;
+}
+
 /** What is wrong with an answer, and in which of its members. */
 export interface Fault {
   readonly field: string;
@@ -14,7 +20,9 @@ export interface Fault {
 
 const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
 /** Members of a card itself: a card that is not inside `card` is ignored or refused. */
-const cardMembers = ["schema", "config", "header", "body", "elements", "i18n_elements", "card_link"];
+const cardMembers: ReadonlySet<string> = new Set([
+  ...["schema", "config", "header", "body", "elements", "i18n_elements", "card_link"],
+]);
 
 /**
  * Checks what a callback's handler returned by the platform's rules, so that the user who clicked sees a message
@@ -23,25 +31,26 @@ const cardMembers = ["schema", "config", "header", "body", "elements", "i18n_ele
  *
  * @returns The answer as it goes out (nothing returned is `{}`), or the first fault.
  */
-export function checkAnswer(type: string, returned: unknown): { answer: JsonObject } | { fault: Fault } {
-  if (returned === undefined || returned === null) return { answer: {} };
-  let text: string | undefined;
+export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fault: Fault } {
+  if (returned === undefined || returned === null) return { answer: {}, json: "{}" };
+  let json: string;
   try {
-    text = JSON.stringify(returned);
+    json = JSON.stringify(returned) ?? "";
   } catch {
     return { fault: { field: "answer", found: "cannot be written as JSON" } };
   }
   // Only what JSON keeps of it is judged: that is what the platform sees.
-  const answer = text === undefined ? undefined : parseObject(text);
+  const answer = parseObject(json);
   if (answer === undefined) return { fault: { field: "answer", found: "is not an object" } };
-  if (Buffer.byteLength(text ?? "") > answerLimitBytes) {
+  // A character is three bytes at most, and a level of nesting two characters at least: short ones need no counting.
+  if (json.length * 3 > answerLimitBytes && Buffer.byteLength(json) > answerLimitBytes) {
     return { fault: { field: "answer", found: `is larger than ${answerLimitBytes} bytes` } };
   }
-  if (depthOf(answer, answerLimitDepth + 1) > answerLimitDepth) {
+  if (json.length > answerLimitDepth * 2 && depthOf(answer, answerLimitDepth + 1) > answerLimitDepth) {
     return { fault: { field: "answer", found: `nests deeper than ${answerLimitDepth}` } };
   }
   const fault = rules.get(type)?.(answer);
-  return fault === undefined ? { answer } : { fault };
+  return fault === undefined ? { answer, json } : { fault };
 }
 
 const rules: ReadonlyMap<string, (answer: JsonObject) => Fault | undefined> = new Map([
@@ -51,7 +60,7 @@ const rules: ReadonlyMap<string, (answer: JsonObject) => Fault | undefined> = ne
 ]);
 
 function bareCard(answer: JsonObject): Fault | undefined {
-  const member = cardMembers.find((name) => name in answer);
+  const member = Object.keys(answer).find((name) => cardMembers.has(name));
   return member === undefined
     ? undefined
     : { field: member, found: 'belongs into "card": { "type": "raw", "data": … }' };
@@ -132,8 +141,8 @@ function text(value: unknown, field: string): Fault | undefined {
 function texts(value: unknown, field: string): Fault | undefined {
   if (value === undefined) return undefined;
   if (!isObject(value)) return notAn("object", field);
-  const wrong = Object.entries(value).find(([, member]) => typeof member !== "string");
-  return wrong === undefined ? undefined : { field: `${field}.${wrong[0]}`, found: "is not a text" };
+  const wrong = Object.keys(value).find((name) => typeof value[name] !== "string");
+  return wrong === undefined ? undefined : { field: `${field}.${wrong}`, found: "is not a text" };
 }
 
 function notAn(kind: string, field: string): Fault {

@@ -163,6 +163,12 @@ describe("an answer", () => {
     }
   });
 
+  test("is sent as its text where that was written already", async () => {
+    const receive = async () => ({ status: 200, body: { n: 1 }, json: '{"n": 1}' });
+    const response = await answerHttp(httpApi(event), { clock: testClock(startMs), keys: ring, receive });
+    assert.deepEqual([response.statusCode, response.body], [200, '{"n": 1}']);
+  });
+
   test("C-61: never has a header of CORS, nor one that sends elsewhere", async () => {
     const origin = { origin: "https://evil.example", "access-control-request-method": "POST" };
     for (const method of ["POST", "OPTIONS", "GET"]) {

@@ -64,8 +64,8 @@ export async function preview(options: SectionOptions): Promise<Row[]> {
     ours: await sampler(async () => {
       const startMs = systemClock.nowMs();
       const elapsedMs = () => systemClock.nowMs() - startMs;
-      const { body } = await receive(open(request, { keys, nowMs }), receiver, { signal, elapsedMs });
-      if (!JSON.stringify(body).includes("42")) throw new Error("we gave no answer");
+      const { body, json } = await receive(open(request, { keys, nowMs }), receiver, { signal, elapsedMs });
+      if (!(json ?? JSON.stringify(body)).includes("42")) throw new Error("we gave no answer");
     }),
   };
   const what = "link preview around its handler";

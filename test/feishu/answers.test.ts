@@ -81,14 +81,16 @@ const right: [type: string, what: string, answer: unknown][] = [
   ["profile.view.get", "anything, since nothing is published", { toast: 5, card: "x", elements: [] }],
 ];
 
+const written = (answer: unknown) => ({ answer, json: JSON.stringify(answer) });
+
 describe("an answer is sent as it was returned:", () => {
   for (const [type, what, answer] of right) {
-    test(`${type}: ${what}`, () => assert.deepEqual(checkAnswer(type, answer), { answer }));
+    test(`${type}: ${what}`, () => assert.deepEqual(checkAnswer(type, answer), written(answer)));
   }
 
   for (const nothing of [undefined, null]) {
     test(`${nothing} is an empty object`, () => {
-      for (const type of [...callbackTypes, "another"]) assert.deepEqual(checkAnswer(type, nothing), { answer: {} });
+      for (const type of [...callbackTypes, "another"]) assert.deepEqual(checkAnswer(type, nothing), written({}));
     });
   }
 
@@ -114,9 +116,10 @@ describe("an answer is sent as it was returned:", () => {
       [{ toast: { content: Object("x") } }, { toast: { content: "x" } }],
       [Promise.resolve(5), {}],
     ];
-    for (const [returned, sent] of answers) assert.deepEqual(checkAnswer(card, returned), { answer: sent });
+    for (const [returned, sent] of answers) assert.deepEqual(checkAnswer(card, returned), written(sent));
     const own = checkAnswer(card, JSON.parse('{"__proto__":{"toast":5},"constructor":1}'));
-    assert.ok("answer" in own && JSON.stringify(own.answer) === '{"__proto__":{"toast":5},"constructor":1}');
+    const ownText = '{"__proto__":{"toast":5},"constructor":1}';
+    assert.ok("answer" in own && JSON.stringify(own.answer) === ownText && own.json === ownText);
   });
 });
 
