@@ -82,7 +82,7 @@ export async function answerCallback(
       async (signal) => {
         const handler = await found;
         const card = await readCard(envelope, handler, ports.signer);
-        const before = await take(handler, signal);
+        const before = handler.once === "never" ? undefined : await take(handler, signal);
         if (before !== undefined) return before;
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
@@ -98,7 +98,8 @@ export async function answerCallback(
           returned = await handler.handle(card.event, context);
         } finally {
           // Also what the handler did not wait for: it is stored before the answer is out, or there is none.
-          await deferral.close();
+          const sending = deferral.close();
+          if (sending !== undefined) await sending;
         }
         signal.throwIfAborted();
         const checked = checkAnswer(type, returned);
@@ -119,12 +120,11 @@ export async function answerCallback(
     tell({ stage: isLate ? "late" : "failed", level: "error", facts, error: causeOf(error) });
     answer = written(fallback(type, isLate ? "late" : "failed"));
   }
-  await remember(answer);
+  if (key !== undefined) await remember({ key, owner, nowMs: clock.nowMs(), answer: answer.json });
   return toAnswer(answer);
 
   /** Claims the callback; if it came before, what was answered then, waiting for it while there is time. */
   async function take(handler: LoadedCallback, signal: AbortSignal): Promise<JsonAnswer | undefined> {
-    if (handler.once === "never") return undefined;
     const wanted = keyOf(handler);
     let lookAgainMs = firstLookMs;
     for (;;) {
@@ -167,13 +167,13 @@ export async function answerCallback(
   }
 
   function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
-    const { sign, lark, request } = ports.services({ envelope, key: keyOf(handler), signal, remainingMs: leftMs });
+    // Most callbacks call nothing: their key is made when one does.
+    const key = () => keyOf(handler);
+    const { sign, lark, request } = ports.services({ envelope, key, signal, remainingMs: leftMs });
     return { sign, lark, request };
   }
 
-  async function remember({ json }: JsonAnswer): Promise<void> {
-    if (key === undefined) return;
-    const request = { key, owner, nowMs: clock.nowMs(), answer: json };
+  async function remember(request: Parameters<AnswerStore["record"]>[0]): Promise<void> {
     try {
       const graceMs = Math.min(claimWithinMs, leftMs() + recordWithinMs);
       await within(

@@ -8,7 +8,7 @@ import { publish } from "./trace.ts";
 export interface RunFacts {
   readonly envelope: Handled;
   /** The run's idempotency key. */
-  readonly key: string;
+  readonly key: () => string;
   readonly signal: AbortSignal;
   /** Until the run is over. */
   readonly remainingMs: () => number;
@@ -32,7 +32,7 @@ export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: A
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
     const open = async () =>
       (await load()).forRun({
-        ...{ key, tenant, signal, remainingMs: () => remainingMs() - ownMs },
+        ...{ key: key(), tenant, signal, remainingMs: () => remainingMs() - ownMs },
         tell(call, { status, apiCode, logId }) {
           const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
           publish({ stage: "log", level: "warn", id, type, app, requestId, facts });

@@ -129,7 +129,7 @@ export async function consume(
     const expired = () => new HandlerTimeoutError(`Cannot finish ${handler.name}: its handler ran for ${budgetMs} ms`);
     await runWithin(envelope, { clock, ms: budgetMs, expired }, (signal) => {
       const endsAtMs = startedAtMs + budgetMs;
-      const run = { envelope, key: key ?? "", signal, remainingMs: () => endsAtMs - clock.nowMs() };
+      const run = { envelope, key: () => key ?? "", signal, remainingMs: () => endsAtMs - clock.nowMs() };
       const { updateCard, ...services } = ports.services(run);
       const context = contextOf(envelope, { attempt, signal, services });
       const callback = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
