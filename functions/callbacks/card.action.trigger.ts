@@ -3,16 +3,22 @@ import { onCallback } from "../../lib/handler.ts";
 /** Answers a click on a card's button, and does the slow part of it afterwards. */
 export default onCallback(
   "card.action.trigger",
-  async ({ action }, { defer }) => {
-    await defer({ value: action.value });
+  async ({ action }, { defer, isSigned }) => {
+    // Only a value that this app has signed is worth acting on; others may come from anywhere.
+    if (isSigned) await defer(action.value);
     return {
       toast: { type: "success", content: "Received", i18n: { en_us: "Received", zh_cn: "已收到" } },
     };
   },
   {
-    async deferred(_payload, { log, callback }) {
-      // Runs in the worker, with retries: book the order, call the slow service, update the card.
-      log.info("A card was clicked", { component: callback.action.tag });
+    // Runs in the worker a few seconds later, with retries: call the slow service, then show what came of it.
+    async deferred({ pallet }: { pallet: number }, { log, updateCard }) {
+      log.info("A pallet is released", { pallet });
+      await updateCard({
+        schema: "2.0",
+        header: { title: { tag: "plain_text", content: `Pallet ${pallet} is released` } },
+        body: { elements: [] },
+      });
     },
   },
 );
