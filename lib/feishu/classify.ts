@@ -26,7 +26,8 @@ export type Classified =
   | { readonly kind: "challenge"; readonly token: unknown; readonly challenge: unknown }
   | { readonly kind: "unreadable"; readonly token: unknown; readonly reason: UnreadableReason };
 
-export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema";
+/** `app`: for another app than ours, where nothing else says that it does not belong here. */
+export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema" | "app";
 
 /** The console's name for the old card callback, which has no envelope and so names no type itself. */
 export const oldCardType = "card.action.trigger_v1";

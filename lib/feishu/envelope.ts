@@ -290,6 +290,29 @@ function refused(reason: UnauthenticatedError["reason"], found: string): Unauthe
   return new UnauthenticatedError(reason, `Cannot verify the request: ${found}`);
 }
 
+/**
+ * Opens a message of the long connection, which comes authenticated and in plain text: nothing is signed, and the
+ * token may be missing. Total: what is for another app, or nothing that is known there, is `unreadable`.
+ *
+ * @param options.requestId The frame's `trace_id`.
+ */
+export function openMessage(
+  rawBody: Uint8Array,
+  { appId, requestId }: { appId: string; requestId: string | null },
+): EventEnvelope | CallbackEnvelope | UnreadableEnvelope {
+  const carried = { requestId, transport: "long-connection" } as const;
+  const unreadable = (reason: UnreadableReason) => ({ kind: "unreadable", reason, rawBody, ...carried }) as const;
+  const text = utf8(rawBody);
+  if (text === undefined) return unreadable("utf8");
+  const message = classify(text);
+  if (message.kind === "unreadable") return unreadable(message.reason);
+  // Nobody checks an address over a connection that stands.
+  if (message.kind === "challenge") return unreadable("schema");
+  if (message.app !== null && message.app !== appId) return unreadable("app");
+  const { kind, token: _, ...notice } = message;
+  return { kind, ...notice, ...carried };
+}
+
 /** What the sender must bring, since this room has no randomness and no clock of its own. */
 export interface SealOptions {
   readonly keys: KeyRing;

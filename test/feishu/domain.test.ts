@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { apiConfig } from "../../lib/api-config.ts";
 import { ConfigError } from "../../lib/errors.ts";
-import { apiOrigin } from "../../lib/feishu/domain.ts";
+import { apiOrigin, isLoopback, isPlatformHost } from "../../lib/feishu/domain.ts";
 
 describe("LARK_DOMAIN", () => {
   const taken: [setting: string | undefined, origin: string][] = [
@@ -63,4 +63,13 @@ test("C-74: the settings say it: ALLOW_OTHER_DOMAIN allows, and no other word do
   });
   assert.equal(apiConfig({}, appId).isMarketplace, false);
   assert.throws(() => apiConfig({}, undefined), /APP_ID is not set/);
+});
+
+test("L13: a host is this machine's or the platform's by its whole name", () => {
+  for (const host of ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"]) assert.ok(isLoopback(host), host);
+  for (const host of ["127.0.0.1.x", "x127.0.0.1", "localhost.x", "0.0.0.0", "10.0.0.1", "::1", ""]) {
+    assert.ok(!isLoopback(host), host);
+  }
+  for (const host of ["feishu.cn", "a.b.feishu.cn", "larksuite.com"]) assert.ok(isPlatformHost(host), host);
+  for (const host of ["xfeishu.cn", "feishu.cn.", "feishu.com", "cn", ""]) assert.ok(!isPlatformHost(host), host);
 });
