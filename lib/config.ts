@@ -40,7 +40,7 @@ export interface WorkerConfig {
 }
 
 const shortSecret = 16;
-const appIdAdvice = "Copy it from the developer console (cli_…)";
+export const appIdAdvice = "Copy it from the developer console (cli_…)";
 /** What stands in a template until someone pastes the real thing. */
 const placeholder =
   /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
@@ -62,16 +62,19 @@ const usualDeadlineMs = 2_300;
  * @throws {ConfigError} As {@link webhookConfig}, or there is no table, or a deadline that the platform would not wait for.
  */
 export function callbackConfig(env: Env): CallbackConfig {
-  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? usualDeadlineMs;
-  if (deadlineMs < 100 || deadlineMs > longestDeadlineMs) {
-    throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
-  }
   return {
     ...ingressConfig(env, flag(env, "LEGACY_CARD_CALLBACK")),
     appSecret: appSecret(env),
     ledgerTable: ledgerTable(env),
-    deadlineMs,
+    deadlineMs: callbackDeadlineMs(env),
   };
+}
+
+/** @throws {ConfigError} The platform would not wait for it. */
+export function callbackDeadlineMs(env: Env): number {
+  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? usualDeadlineMs;
+  if (deadlineMs >= 100 && deadlineMs <= longestDeadlineMs) return deadlineMs;
+  throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
 }
 
 function ingressConfig(env: Env, oldCards: boolean): WebhookConfig {
@@ -176,9 +179,9 @@ function endOf(notAfter: unknown, name: string): number {
   );
 }
 
+export const noSecret = 'APP_SECRET is not set. Copy it from the developer console, or run "npm run secrets -- set"';
 /** What a handler is told that signs something, or calls the Open API, without it. */
-export const noAppSecret =
-  'Cannot act as the app: APP_SECRET is not set. Copy it from the developer console, or run "npm run secrets -- set"';
+export const noAppSecret = `Cannot act as the app: ${noSecret}`;
 
 /** The app's secret, where there is one in the environment; it may be elsewhere, or not be needed. */
 function appSecret(env: Env): string | undefined {
@@ -195,6 +198,11 @@ function ledgerTable(env: Env): string {
  * @throws {ConfigError} One is missing, blank or no URL.
  */
 export function workerConfig(env: Env): WorkerConfig {
+  return { ...handlingConfig(env), deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL") };
+}
+
+/** The settings of whatever stores messages and runs handlers. */
+export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl"> {
   refuseUncheckedTls(env);
   return {
     appId: setting(env, "APP_ID", appIdAdvice),
@@ -202,7 +210,6 @@ export function workerConfig(env: Env): WorkerConfig {
     ...(env["SECRETS_PARAMETER"] === undefined ? undefined : { stored: { ...storedKeys(env), oldCards: false } }),
     eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
     quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
-    deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL"),
     ledgerTable: ledgerTable(env),
   };
 }

@@ -91,6 +91,22 @@ export class InvalidAnswerError extends LarkpostError {
   }
 }
 
+/** The platform will not have this app connect: the process ends, since trying again is of no use. */
+export class LongConnectionError extends LarkpostError {
+  override readonly name = "LongConnectionError";
+  readonly code = "LONG_CONNECTION";
+  /** The platform's own code, where it gave one. */
+  readonly platformCode: number | undefined;
+
+  constructor(
+    message: string,
+    { platformCode, ...options }: { platformCode?: number | undefined } & ErrorOptions = {},
+  ) {
+    super(message, options);
+    this.platformCode = platformCode;
+  }
+}
+
 /** `instanceof` that survives whatever was thrown (a proxy may throw from it). */
 export function isError<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): error is T {
   try {

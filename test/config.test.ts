@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { callbackConfig, parseSecrets, webhookConfig, wholeNumber, workerConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
+import { longConnectionConfig } from "../lib/long-connection-config.ts";
 
 const webhook = {
   ENCRYPT_KEY: "an encrypt key of some length",
@@ -316,4 +317,61 @@ test("a number is whole, above 0 and written plainly, or it is not taken", () =>
       N,
     );
   }
+});
+
+describe("the settings of the long connection", () => {
+  const { DEAD_LETTER_QUEUE_URL: _, ...rest } = worker;
+  const connection = { ...rest, APP_SECRET: "an app secret of some length" };
+
+  test("are the app, its queues and where the platform is, and no Encrypt Key or Verification Token", () => {
+    assert.deepEqual(longConnectionConfig(connection), {
+      ...{ appId: connection.APP_ID, appSecret: connection.APP_SECRET, ledgerTable: "ledger" },
+      ...{ eventsQueueUrl: connection.EVENTS_QUEUE_URL, quarantineQueueUrl: connection.QUARANTINE_QUEUE_URL },
+      api: { appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
+      ...{ deadlineMs: 2_300, healthPort: undefined },
+    });
+    const { api, deadlineMs, healthPort } = longConnectionConfig({
+      ...connection,
+      ...{ LARK_DOMAIN: "lark", CALLBACK_DEADLINE_MS: "1000", HEALTH_PORT: "8080" },
+    });
+    assert.deepEqual([api.origin, deadlineMs, healthPort], ["https://open.larksuite.com", 1_000, 8_080]);
+  });
+
+  for (const name of Object.keys(connection)) {
+    for (const [how, value] of unusable) {
+      test(`L4: cannot be used while ${name} is ${how}`, () => {
+        const message = problem(() => longConnectionConfig({ ...connection, [name]: value }));
+        assert.match(message, new RegExp(`^Cannot start: ${name} (is|begins) `));
+      });
+    }
+  }
+
+  const wrong: [name: string, value: string][] = [
+    ["APP_ID", "cli_short"],
+    ["APP_ID", "cli_00000000000000a1x"],
+    ["APP_ID", "app_00000000000000a1"],
+    ["APP_ID", "cli_00000000000000\u00e1"],
+    ["HEALTH_PORT", "0"],
+    ["HEALTH_PORT", "65536"],
+    ["HEALTH_PORT", "http"],
+    ["CALLBACK_DEADLINE_MS", "9000"],
+    ["LARK_DOMAIN", "https://example.com"],
+    ["ALLOW_OTHER_DOMAIN", "yes"],
+    ["MARKETPLACE_APP", "true"],
+  ];
+  for (const [name, value] of wrong) {
+    test(`L4, L13: cannot be used while ${name} is ${value}, and no value is told`, () => {
+      const message = problem(() => longConnectionConfig({ ...connection, [name]: value }));
+      assert.match(message, new RegExp(`^Cannot start: .*${name}`));
+      assert.ok(!message.includes(connection.APP_SECRET));
+    });
+  }
+
+  test("may name another's host only where that is allowed, and stored secrets instead of the secret", () => {
+    const other = { ...connection, LARK_DOMAIN: "https://feishu.example.com", ALLOW_OTHER_DOMAIN: "true" };
+    assert.equal(longConnectionConfig(other).api.origin, "https://feishu.example.com");
+    const stored = longConnectionConfig({ ...connection, APP_SECRET: undefined, SECRETS_PARAMETER: "/larkpost/app" });
+    assert.equal(stored.appSecret, undefined);
+    assert.equal(stored.stored?.parameter, "/larkpost/app");
+  });
 });
