@@ -18,8 +18,17 @@ export interface Ingress {
   breakQueues(): void;
 }
 
-/** The behaviours that every way in shares: `transport` says which one it is, `start` makes one. */
-export function ingressBehaves(transport: string, start: () => Ingress): void {
+/**
+ * The behaviours that every way in shares: `transport` says which one it is, `start` makes one.
+ *
+ * @param options.proof What shows that the platform speaks: `request` where each brings its own, `connection`
+ * where it is the connection's. What does not belong here is refused there, and kept in quarantine here.
+ */
+export function ingressBehaves(
+  transport: string,
+  start: () => Ingress,
+  { proof = "request" }: { proof?: "request" | "connection" } = {},
+): void {
   const queuesOne = async (text: string): Promise<EventEnvelope> => {
     const ingress = start();
     assert.equal((await ingress.deliver({ text })).status, 200);
@@ -131,10 +140,21 @@ export function ingressBehaves(transport: string, start: () => Ingress): void {
       await quarantinesOne(nested(63), "depth");
     });
 
-    test("C-41: of another app is refused", async () => {
-      await refusesOne(v2Text({ header: { app_id: "cli_other" } }));
-      await refusesOne(v1Text({ event: { app_id: "cli_other" } }));
-    });
+    const foreign = [v2Text({ header: { app_id: "cli_other" } }), v1Text({ event: { app_id: "cli_other" } })];
+    if (proof === "request") {
+      test("C-41: of another app is refused", async () => {
+        for (const text of foreign) await refusesOne(text);
+      });
+    } else {
+      test("C-79: of another app goes to quarantine", async () => {
+        for (const text of foreign) await quarantinesOne(text, "app");
+      });
+
+      test("is taken without a token, of either schema", async () => {
+        await queuesOne(v2Text({ header: { token: undefined } }));
+        await queuesOne(v1Text({ envelope: { token: undefined } }));
+      });
+    }
 
     test("C-35: whose inner type is url_verification is an event", async () => {
       const { type } = await queuesOne(v2Text({ event: { type: "url_verification", challenge: "x" } }));
@@ -154,14 +174,18 @@ export function ingressBehaves(transport: string, start: () => Ingress): void {
     });
   });
 
-  test(`C-35: a 1.0 body of type url_verification over ${transport} is a challenge, and nothing is queued`, async () => {
-    for (const text of [
-      challengeText(),
-      v1Text({ envelope: { type: "url_verification", challenge: "7c5a9b1e-4d2f" } }),
-    ]) {
-      const ingress = start();
-      assert.deepEqual(await ingress.deliver({ text }), { status: 200, body: { challenge: "7c5a9b1e-4d2f" } });
-      assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 0]);
-    }
-  });
+  const challenges = [challengeText(), v1Text({ envelope: { type: "url_verification", challenge: "7c5a9b1e-4d2f" } })];
+  if (proof === "request") {
+    test(`C-35: a 1.0 body of type url_verification over ${transport} is a challenge, and nothing is queued`, async () => {
+      for (const text of challenges) {
+        const ingress = start();
+        assert.deepEqual(await ingress.deliver({ text }), { status: 200, body: { challenge: "7c5a9b1e-4d2f" } });
+        assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 0]);
+      }
+    });
+  } else {
+    test(`C-35: a challenge over ${transport}, where nobody asks one, goes to quarantine`, async () => {
+      for (const text of challenges) await quarantinesOne(text, "schema");
+    });
+  }
 }

@@ -81,3 +81,18 @@ test("the AWS SDK is known to the rooms of AWS and of the laptop only", () => {
     [],
   );
 });
+
+test("WebSockets and protobuf are known to the two ends of the long connection only", () => {
+  const users = (name: string) =>
+    [...imports].filter(([, targets]) => targets.some((target) => target.startsWith(name)));
+  const files = (name: string) =>
+    users(name)
+      .map(([file]) => file)
+      .sort();
+  assert.deepEqual(files("ws"), [
+    "lib/connection.ts",
+    "lib/simulator/connection.ts",
+    "lib/simulator/long-connection.ts",
+  ]);
+  assert.deepEqual(files("@bufbuild/protobuf"), ["lib/feishu/frame.ts"]);
+});

@@ -1,0 +1,37 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { until } from "./until.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+/** `functions/long-connection.ts` as a process of its own; none of this process's settings reach it. */
+export function startProcess(env: Readonly<Record<string, string>>) {
+  const child = spawn(process.execPath, [join(root, "functions/long-connection.ts")], {
+    env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"), ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: Record<string, unknown>[] = [];
+  let text = "";
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    text += `${line}\n`;
+    lines.push(JSON.parse(line));
+  });
+  child.stderr.setEncoding("utf8").on("data", (more: string) => {
+    text += more;
+  });
+  const closed = once(child, "close");
+  return {
+    pid: child.pid ?? 0,
+    /** What it printed: JSON lines. */
+    lines,
+    /** The same, and the other stream, as it is. */
+    text: () => text,
+    connected: () => until("the process is connected", () => lines.some(({ stage }) => stage === "connected")),
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    /** Resolves with the code it ended with by itself, or the signal that ended it. */
+    ended: closed.then(([code, signal]: (number | string | null)[]) => code ?? signal),
+  };
+}
