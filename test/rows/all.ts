@@ -1,8 +1,16 @@
 import { apiRows } from "./api.ts";
 import { callbackRows } from "./callback.ts";
 import { ingressRows } from "./ingress.ts";
+import { longConnectionRows } from "./long-connection.ts";
 import { platformRows } from "./platform.ts";
 import type { Row } from "./row.ts";
 import { workerRows } from "./worker.ts";
 
-export const rows: readonly Row[] = [...ingressRows, ...workerRows, ...callbackRows, ...platformRows, ...apiRows];
+export const rows: readonly Row[] = [
+  ...ingressRows,
+  ...workerRows,
+  ...callbackRows,
+  ...platformRows,
+  ...apiRows,
+  ...longConnectionRows,
+];
