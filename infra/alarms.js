@@ -115,6 +115,15 @@ export function alarmResources(deployment, limits = defaultLimits) {
       }),
     },
   };
+  return alarmsOf(deployment, alarms);
+}
+
+/**
+ * Alarms by what they are called: what each says to whom it wakes, and when it does.
+ * @param {Pick<Deployment, "service" | "stage" | "alarmTopicArn">} deployment
+ * @param {Record<string, { says: string } & Record<string, unknown>>} alarms
+ */
+export function alarmsOf(deployment, alarms) {
   return Object.fromEntries(
     Object.entries(alarms).map(([id, { says, ...definition }]) => [
       `${id}Alarm`,
@@ -151,11 +160,11 @@ const frontMetrics = {
  * One metric, or the sum of several, compared with a threshold.
  * @param {Count} metric
  * @param {string} statistic
- * @param {">" | ">="} comparison
+ * @param {">" | ">=" | "<"} comparison
  * @param {number} threshold
  * @param {{ seconds?: number, periods?: number }} options `periods` in a row.
  */
-function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
+export function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
   const read = isSeveral(metric)
     ? { Metrics: queriesOf("result", metric, { seconds, isResult: true }) }
     : {
@@ -168,10 +177,16 @@ function when(metric, statistic, comparison, threshold, { seconds = 60, periods 
   return {
     ...read,
     EvaluationPeriods: periods,
-    ComparisonOperator: comparison === ">" ? "GreaterThanThreshold" : "GreaterThanOrEqualToThreshold",
+    ComparisonOperator: operators[comparison],
     Threshold: threshold,
   };
 }
+
+const operators = {
+  ">": "GreaterThanThreshold",
+  ">=": "GreaterThanOrEqualToThreshold",
+  "<": "LessThanThreshold",
+};
 
 /**
  * An expression over several metrics' sums that reaches 1.

@@ -36,6 +36,12 @@ export const limits = {
   routeRatePerSecond: 200,
   routeBurst: 400,
 
+  /** Processes that keep a long connection (1 to 5), where the stage has one. The platform gives each message to one of them, and takes 50 connections an app in all. */
+  longConnectionReplicas: 2,
+  /** CPU units (1,024 are one) and MB of each, a pair that Fargate knows. Your callback handlers run in it. */
+  longConnectionCpu: 256,
+  longConnectionMemoryMb: 512,
+
   /** Days that log lines are kept: longer than a dead letter, so that its story can still be read. A value that CloudWatch Logs knows. */
   logRetentionDays: 30,
 };
@@ -78,6 +84,8 @@ export const alarmThresholds = {
   /** Seconds the oldest event has been waiting: the worker is slow; it does not work at all. */
   oldestEventSeconds: 300,
   oldestEventUrgentSeconds: 900,
+  /** Answers over the long connection that were no 200, within a minute. */
+  longConnectionUnavailablePerMinute: 1,
   /** Share of a callback's deadline that its answer took. */
   callbackDurationPercent: 80,
   /** Share of the worker's timeout that one invocation took. */
@@ -106,6 +114,33 @@ export function workerDurationAlarmMs(given = limits) {
  */
 export function callbackDurationAlarmMs(given = limits) {
   return (given.callbackDeadlineMs * alarmThresholds.callbackDurationPercent) / 100;
+}
+
+/**
+ * Replicas that a deployment of the long connection may run, in percent of those it keeps: one more, since each is
+ * a connection of the app's 50.
+ * @param {Pick<typeof limits, "longConnectionReplicas">} given
+ */
+export function longConnectionMaximumPercent({ longConnectionReplicas } = limits) {
+  return Math.floor((100 * (longConnectionReplicas + 1)) / longConnectionReplicas);
+}
+
+/** MB that Fargate gives with each number of CPU units: the least, the most, and in steps of; beyond 256 units. */
+const fargateMemoryMb = new Map([
+  [512, [1_024, 4_096]],
+  [1_024, [2_048, 8_192]],
+  [2_048, [4_096, 16_384]],
+]);
+
+/**
+ * https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
+ * @param {number} cpu
+ * @param {number} memoryMb
+ */
+function isFargatePair(cpu, memoryMb) {
+  if (cpu === 256) return [512, 1_024, 2_048].includes(memoryMb);
+  const [least = Infinity, most = 0] = fargateMemoryMb.get(cpu) ?? [];
+  return memoryMb >= least && memoryMb <= most && memoryMb % 1_024 === 0;
 }
 
 /** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */
@@ -150,6 +185,14 @@ export function contradictions(given = limits) {
     [given.maxReceiveCount >= 5, "maxReceiveCount is below 5: throttled deliveries count as well"],
     [given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000, "maxConcurrency is not within 2 and 1,000"],
     [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],
+    [
+      given.longConnectionReplicas >= 1 && given.longConnectionReplicas <= 5,
+      "longConnectionReplicas is not within 1 and 5",
+    ],
+    [
+      isFargatePair(given.longConnectionCpu, given.longConnectionMemoryMb),
+      "longConnectionCpu and longConnectionMemoryMb are no pair that Fargate has (256 and 512, 512 and 1024, …)",
+    ],
     [given.batchSize <= 10 || given.batchWindowSeconds > 0, "batchSize is over 10, which needs a batchWindowSeconds"],
   ];
   return relations.filter(([holds]) => !holds).map(([, found]) => found);

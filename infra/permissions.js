@@ -44,14 +44,17 @@ export function permissionResources(deployment) {
 
 export const permissions = forDeployment((deployment) => ({ Resources: permissionResources(deployment) }));
 
-/** @param {ReturnType<typeof allow>[]} statements */
-function role(statements) {
+/**
+ * @param {ReturnType<typeof allow>[]} statements
+ * @param {string} service Who takes the role on.
+ */
+export function role(statements, service = "lambda.amazonaws.com") {
   return {
     Type: "AWS::IAM::Role",
     Properties: {
       AssumeRolePolicyDocument: {
         Version: "2012-10-17",
-        Statement: [{ Effect: "Allow", Principal: { Service: ["lambda.amazonaws.com"] }, Action: ["sts:AssumeRole"] }],
+        Statement: [{ Effect: "Allow", Principal: { Service: [service] }, Action: ["sts:AssumeRole"] }],
       },
       Policies: [{ PolicyName: "own", PolicyDocument: { Version: "2012-10-17", Statement: statements } }],
     },
@@ -62,19 +65,19 @@ function role(statements) {
  * @param {string[]} actions
  * @param {unknown[]} resources
  */
-function allow(actions, resources) {
+export function allow(actions, resources) {
   return { Effect: "Allow", Action: actions, Resource: resources };
 }
 
 /** @param {string} logicalId */
-function arn(logicalId) {
+export function arn(logicalId) {
   return { "Fn::GetAtt": [logicalId, "Arn"] };
 }
 
-const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
+export const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
 
 /** @param {Deployment} deployment */
-function readSecrets({ secretsParameter }) {
+export function readSecrets({ secretsParameter }) {
   const account = `\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}`;
   return allow(["ssm:GetParameter"], [{ "Fn::Sub": `arn:${account}:parameter${secretsParameter}` }]);
 }
@@ -83,11 +86,11 @@ function readSecrets({ secretsParameter }) {
  * Reading the secrets and the queues, and sending to them, when a key of your own encrypts both.
  * @param {Deployment} deployment
  */
-function customerKey({ customerKeyArn }) {
+export function customerKey({ customerKeyArn }) {
   return customerKeyArn === "" ? [] : [allow(["kms:Decrypt", "kms:GenerateDataKey"], [customerKeyArn])];
 }
 
 /** @param {string} logGroupId */
-function ownLogs(logGroupId) {
+export function ownLogs(logGroupId) {
   return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn(logGroupId)]);
 }

@@ -41,6 +41,9 @@ const changes = {
   deadLetterRetentionSeconds: 1_000_000,
   routeRatePerSecond: 300,
   routeBurst: 600,
+  longConnectionReplicas: 3,
+  longConnectionCpu: 512,
+  longConnectionMemoryMb: 1_024,
   logRetentionDays: 60,
 };
 const optionalChanges = {
@@ -365,6 +368,11 @@ describe("the relations between numbers", () => {
     { maxConcurrency: 1 },
     { maxConcurrency: 1_000, batchSize: 13, batchWindowSeconds: 1 },
     { batchSize: 11 },
+    { longConnectionReplicas: 0 },
+    { longConnectionReplicas: 6 },
+    { longConnectionMemoryMb: 4_096 },
+    { longConnectionCpu: 512 },
+    { longConnectionCpu: 300, longConnectionMemoryMb: 1_024 },
   ];
   for (const change of broken) {
     test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {

@@ -1,0 +1,291 @@
+import { alarmsOf, when } from "./alarms.js";
+import { accepted, appId, forDeployment, nameOf, refusal } from "./deployment.js";
+import { longConnectionMaximumPercent, limits as numbers, alarmThresholds as thresholds } from "./limits.js";
+import { allow, arn, customerKey, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
+
+/** @typedef {import("./deployment.js").Deployment} Deployment */
+
+/**
+ * @typedef {object} Service
+ * @property {string} appId
+ * @property {string} image With a tag or a digest.
+ * @property {string} vpc
+ * @property {readonly string[]} subnets
+ * @property {boolean} hasPublicIp
+ */
+
+/** Any free one: nothing outside of the task reaches it. */
+const healthPort = 8080;
+/** Seconds between the lines with which a process says whether it is connected: three within an alarm's minute. */
+const heartbeatSeconds = 20;
+/** Seconds from SIGTERM to SIGKILL: 5 for what is in hand, and some for closing. */
+const stopSeconds = 15;
+const containerName = "long-connection";
+
+/** Asks the process itself; 503 while it is not connected. */
+export const healthCheck = `fetch("http://127.0.0.1:"+process.env.HEALTH_PORT).then(r=>process.exit(r.ok?0:1),()=>process.exit(1))`;
+
+/**
+ * The long connection as a service of ECS on Fargate: processes that dial out, so nothing leads in. They do what
+ * webhook and callback do, and have their rights.
+ * @param {Deployment} deployment
+ * @param {Service} service
+ * @param {typeof numbers} limits
+ */
+export function longConnectionResources(deployment, service, limits = numbers) {
+  const name = nameOf(deployment, "long-connection");
+  const { customerKeyArn } = deployment;
+  return {
+    LongConnectionCluster: {
+      Type: "AWS::ECS::Cluster",
+      Metadata: accepted({
+        CKV_AWS_65: "Container Insights are billed by the metric; the alarms read the log",
+        CKV_AWS_223: "nobody may run a command in a task: EnableExecuteCommand is off",
+      }),
+      Properties: { ClusterName: name },
+    },
+    LongConnectionLogGroup: {
+      Type: "AWS::Logs::LogGroup",
+      ...(customerKeyArn === ""
+        ? { Metadata: accepted({ CKV_AWS_158: "encrypted by CloudWatch Logs", W84: "encrypted by CloudWatch Logs" }) }
+        : {}),
+      Properties: {
+        LogGroupName: `/ecs/${name}`,
+        RetentionInDays: limits.logRetentionDays,
+        ...(customerKeyArn === "" ? {} : { KmsKeyId: customerKeyArn }),
+      },
+    },
+    LongConnectionRole: role(
+      [
+        allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+        readSecrets(deployment),
+        useLedger,
+        ...customerKey(deployment),
+      ],
+      "ecs-tasks.amazonaws.com",
+    ),
+    // What ECS itself does to start a task; the process has none of it.
+    LongConnectionExecutionRole: executionRole(service.image),
+    LongConnectionSecurityGroup: {
+      Type: "AWS::EC2::SecurityGroup",
+      Properties: {
+        GroupDescription: "The long connection dials out over TLS; nothing leads in",
+        VpcId: service.vpc,
+        SecurityGroupIngress: [],
+        SecurityGroupEgress: [
+          { IpProtocol: "tcp", FromPort: 443, ToPort: 443, CidrIp: "0.0.0.0/0", Description: "Feishu and AWS" },
+        ],
+      },
+      Metadata: accepted({
+        CKV_AWS_382: "only port 443 is open, and Feishu has no addresses that it promises to keep",
+        W5: "only port 443 is open, and Feishu has no addresses that it promises to keep",
+      }),
+    },
+    LongConnectionTask: {
+      Type: "AWS::ECS::TaskDefinition",
+      Properties: {
+        Family: name,
+        RequiresCompatibilities: ["FARGATE"],
+        NetworkMode: "awsvpc",
+        RuntimePlatform: { CpuArchitecture: "ARM64", OperatingSystemFamily: "LINUX" },
+        Cpu: String(limits.longConnectionCpu),
+        Memory: String(limits.longConnectionMemoryMb),
+        TaskRoleArn: arn("LongConnectionRole"),
+        ExecutionRoleArn: arn("LongConnectionExecutionRole"),
+        ContainerDefinitions: [containerOf(deployment, service, limits)],
+      },
+    },
+    LongConnectionService: {
+      Type: "AWS::ECS::Service",
+      // A task that starts before its roles may do anything would fail, and the deployment with it.
+      DependsOn: ["LongConnectionRole", "LongConnectionExecutionRole", "LongConnectionLogGroup"],
+      ...(service.hasPublicIp
+        ? { Metadata: accepted({ CKV_AWS_333: "asked for: the subnets have no NAT, and nothing may come in" }) }
+        : {}),
+      Properties: {
+        ServiceName: name,
+        Cluster: { Ref: "LongConnectionCluster" },
+        TaskDefinition: { Ref: "LongConnectionTask" },
+        LaunchType: "FARGATE",
+        DesiredCount: limits.longConnectionReplicas,
+        DeploymentConfiguration: {
+          // ECS rounds up: a single replica stays until the next one is healthy.
+          MinimumHealthyPercent: 50,
+          MaximumPercent: longConnectionMaximumPercent(limits),
+          DeploymentCircuitBreaker: { Enable: true, Rollback: true },
+        },
+        EnableExecuteCommand: false,
+        NetworkConfiguration: {
+          AwsvpcConfiguration: {
+            Subnets: service.subnets,
+            SecurityGroups: [{ "Fn::GetAtt": ["LongConnectionSecurityGroup", "GroupId"] }],
+            AssignPublicIp: service.hasPublicIp ? "ENABLED" : "DISABLED",
+          },
+        },
+      },
+    },
+    ...metricFilters(name),
+    ...alarmsOf(deployment, {
+      LongConnectionDown: {
+        says: "Page: no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
+        ...when(logMetric(name, "Connected"), "Sum", "<", 1),
+        // A process that is gone says nothing at all.
+        TreatMissingData: "breaching",
+      },
+      LongConnectionRefused: {
+        says: "Page: the platform refuses the long connection, or a setting is missing. The log's stages `disconnected` and `misconfigured` say why.",
+        ...when(logMetric(name, "Refused"), "Sum", ">=", 1),
+      },
+      LongConnectionUnavailable: {
+        says: "Ticket: a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
+        ...when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
+      },
+    }),
+  };
+}
+
+/**
+ * Counts of log lines, by the stage they tell.
+ * @param {string} name
+ */
+function metricFilters(name) {
+  const patterns = {
+    Connected: '{ $.stage = "connected" }',
+    Refused: '{ ($.stage = "disconnected" && $.level = "error") || $.stage = "misconfigured" }',
+    Unavailable: '{ $.stage = "unavailable" }',
+  };
+  return Object.fromEntries(
+    Object.entries(patterns).map(([what, FilterPattern]) => [
+      `LongConnection${what}Filter`,
+      {
+        Type: "AWS::Logs::MetricFilter",
+        Properties: {
+          LogGroupName: { Ref: "LongConnectionLogGroup" },
+          FilterPattern,
+          MetricTransformations: [
+            {
+              MetricNamespace: name,
+              MetricName: what,
+              MetricValue: "1",
+              // A process that speaks, and not of this, is a zero; only silence is no figure.
+              DefaultValue: 0,
+            },
+          ],
+        },
+      },
+    ]),
+  );
+}
+
+/**
+ * @param {string} name
+ * @param {string} what
+ */
+function logMetric(name, what) {
+  return { namespace: name, name: what, dimensions: {} };
+}
+
+/**
+ * @param {Deployment} deployment
+ * @param {Service} service
+ * @param {typeof numbers} limits
+ */
+function containerOf(deployment, service, limits) {
+  const environment = {
+    APP_ID: service.appId,
+    SECRETS_PARAMETER: deployment.secretsParameter,
+    EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
+    QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
+    LEDGER_TABLE: { Ref: "LedgerTable" },
+    CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+    HEALTH_PORT: String(healthPort),
+    HEARTBEAT_SECONDS: String(heartbeatSeconds),
+    LOG_LEVEL: "info",
+    // A Lambda has it from its runtime.
+    AWS_REGION: { Ref: "AWS::Region" },
+  };
+  return {
+    Name: containerName,
+    Image: service.image,
+    Essential: true,
+    User: "node",
+    ReadonlyRootFilesystem: true,
+    LinuxParameters: { InitProcessEnabled: true, Capabilities: { Drop: ["ALL"] } },
+    StopTimeout: stopSeconds,
+    Environment: Object.entries(environment).map(([Name, Value]) => ({ Name, Value })),
+    HealthCheck: {
+      Command: ["CMD", "node", "-e", healthCheck],
+      // What is not connected for 5 minutes has not found its way back, and is replaced.
+      ...{ Interval: 30, Timeout: 5, Retries: 10, StartPeriod: 60 },
+    },
+    LogConfiguration: {
+      LogDriver: "awslogs",
+      Options: {
+        "awslogs-group": { Ref: "LongConnectionLogGroup" },
+        "awslogs-region": { Ref: "AWS::Region" },
+        "awslogs-stream-prefix": containerName,
+        // Trouble with logs must not hold up what has 3 seconds.
+        mode: "non-blocking",
+        "max-buffer-size": "4m",
+      },
+    },
+  };
+}
+
+/** @param {string} image */
+function executionRole(image) {
+  const logs = ownLogs("LongConnectionLogGroup");
+  const [, account, region, repository] =
+    /^(\d{12})\.dkr\.ecr\.([a-z\d-]+)\.amazonaws\.com(?:\.cn)?\/([^:@]+)[:@]/.exec(image) ?? [];
+  // From another registry it is pulled as by anybody.
+  if (repository === undefined) return role([logs], "ecs-tasks.amazonaws.com");
+  const repositoryArn = { "Fn::Sub": `arn:\${AWS::Partition}:ecr:${region}:${account}:repository/${repository}` };
+  const anyToken = "ecr:GetAuthorizationToken knows no resource; what is pulled is one repository's";
+  return {
+    ...role(
+      [
+        allow(["ecr:GetAuthorizationToken"], ["*"]),
+        allow(["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"], [repositoryArn]),
+        logs,
+      ],
+      "ecs-tasks.amazonaws.com",
+    ),
+    Metadata: accepted({ CKV_AWS_111: anyToken, W11: anyToken }),
+  };
+}
+
+/**
+ * No resource at all, unless the long connection is asked for.
+ * @param {import("./deployment.js").Variables} variables
+ */
+export async function longConnection(variables) {
+  const text = async (/** @type {string} */ name) => String(await variables.resolveVariable(name));
+  const isTrue = async (/** @type {string} */ name) => {
+    const given = await text(`param:${name}`);
+    if (given === "true" || given === "false") return given === "true";
+    throw refusal(`Cannot deploy: ${name} is "${given}", neither "true" nor "false". Check --param ${name}`);
+  };
+  if (!(await isTrue("longConnection"))) return {};
+  const image = await text("param:longConnectionImage");
+  if (!/^[\w.:/-]+(:[\w.-]+|@sha256:[\da-f]{64})$/.test(image)) {
+    throw refusal(
+      `Cannot deploy: longConnectionImage is "${image}", no image with a tag or a digest. Build the Containerfile, push it, and pass --param longConnectionImage=…`,
+    );
+  }
+  const vpc = await text("param:longConnectionVpc");
+  if (!/^vpc-[\da-f]+$/.test(vpc)) {
+    throw refusal(`Cannot deploy: longConnectionVpc is "${vpc}", no VPC (vpc-…). Check --param longConnectionVpc`);
+  }
+  const subnets = (await text("param:longConnectionSubnets")).split(",").map((subnet) => subnet.trim());
+  const wrong = subnets.find((subnet) => !/^subnet-[\da-f]+$/.test(subnet));
+  if (wrong !== undefined) {
+    throw refusal(
+      `Cannot deploy: longConnectionSubnets has "${wrong}", no subnet (subnet-…). Check --param longConnectionSubnets`,
+    );
+  }
+  const service = {
+    ...{ appId: await appId(variables), image, vpc, subnets },
+    hasPublicIp: await isTrue("longConnectionPublicIp"),
+  };
+  return forDeployment((deployment) => ({ Resources: longConnectionResources(deployment, service) }))(variables);
+}
