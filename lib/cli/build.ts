@@ -6,18 +6,24 @@ import { generate } from "./generate.ts";
 import { projectRoot } from "./project.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
+/** Those, and the process that is no Lambda: it goes into a container, and into no zip. */
+const entryNames = [...functionNames, "long-connection"] as const;
 
 /**
- * Bundles each function to `dist/<name>/index.mjs` with its chunks beside it: one call a function, so
- * that no function carries another's chunks. The AWS SDK's credential providers and every handler file
+ * Bundles each entry to `dist/<name>/index.mjs` with its chunks beside it: one call an entry, so
+ * that none carries another's chunks. The AWS SDK's credential providers and every handler file
  * become chunks that load when they are needed.
+ *
+ * @param options.names The functions alone, unless given.
  */
-export async function build(options: { root?: string; outFolder?: string } = {}) {
-  const { root = projectRoot(), outFolder = join(root, "dist") } = options;
+export async function build(
+  options: { root?: string; outFolder?: string; names?: readonly (typeof entryNames)[number][] } = {},
+) {
+  const { root = projectRoot(), outFolder = join(root, "dist"), names = functionNames } = options;
   await generate({ root });
   rmSync(outFolder, { recursive: true, force: true });
   return Promise.all(
-    functionNames.map(async (name) => {
+    names.map(async (name) => {
       const result = await bundle({
         absWorkingDir: root,
         entryPoints: { index: `functions/${name}.ts` },
@@ -54,9 +60,9 @@ export async function build(options: { root?: string; outFolder?: string } = {})
 
 export function buildCommand(): Command {
   return new Command("build")
-    .description(`bundle the functions to dist/<name>/index.mjs: ${functionNames.join(", ")}`)
+    .description(`bundle to dist/<name>/index.mjs: ${entryNames.join(", ")}`)
     .action(async () => {
-      const built = await build();
+      const built = await build({ names: entryNames });
       for (const { file, metafile } of built) {
         const outputs = Object.entries(metafile.outputs).filter(([path]) => path.endsWith(".mjs"));
         const total = outputs.reduce((sum, [, { bytes }]) => sum + bytes, 0);
