@@ -1,10 +1,11 @@
-import { forDeployment } from "./deployment.js";
+import { appId, forDeployment } from "./deployment.js";
 
 /**
  * What a person, or a tool, needs to know of a deployed stage.
  * @param {Pick<import("./deployment.js").Deployment, "front">} deployment
+ * @param {string} app
  */
-export function outputsOf({ front }) {
+export function outputsOf({ front }, app) {
   const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
   const address = (/** @type {string} */ functionUrlId, /** @type {string} */ path) => ({
     "Fn::Join": [
@@ -24,6 +25,8 @@ export function outputsOf({ front }) {
       Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
       Value: address("CallbackLambdaFunctionUrl", "callback"),
     },
+    // Packaging does without the app's id, and AWS takes no empty value.
+    AppId: { Value: app === "" ? "none" : app },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },
     QuarantineQueueUrl: { Value: { Ref: "QuarantineQueue" } },
@@ -31,4 +34,7 @@ export function outputsOf({ front }) {
   };
 }
 
-export const outputs = forDeployment((deployment) => ({ Outputs: outputsOf(deployment) }));
+export const outputs = async (/** @type {import("./deployment.js").Variables} */ variables) => {
+  const app = await appId(variables);
+  return forDeployment((deployment) => ({ Outputs: outputsOf(deployment, app) }))(variables);
+};

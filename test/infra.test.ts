@@ -223,6 +223,11 @@ describe("the template", () => {
   }
 });
 
+test("the stack says which app it is for, for who deploys it to record", () => {
+  assert.deepEqual(api.template.Outputs["AppId"], { Value: "cli_0123456789abcdef" });
+  assert.deepEqual(dev.template.Outputs["AppId"], { Value: "none" });
+});
+
 describe("the front", () => {
   test("E1: the HTTP API lets its three paths in by every method, throttled, to payload format 2.0", () => {
     const routes = ofType(api.template, "AWS::ApiGatewayV2::Route").map(([, { Properties }]) => Properties["RouteKey"]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Zip } from "../lib/cli/package.ts";
@@ -139,6 +139,10 @@ describe("npm run deploy, with a stand-in for osls", () => {
 
   before(async () => {
     made = await project();
+    // Nothing of this project's own is to be written to.
+    unlinkSync(join(made.root, "infra"));
+    cpSync(join(projectFolder, "infra"), join(made.root, "infra"), { recursive: true });
+    rmSync(join(made.root, "infra/stages.json"), { force: true });
     unlinkSync(join(made.root, "node_modules"));
     const bin = join(made.root, "node_modules/osls/bin");
     mkdirSync(bin, { recursive: true });
@@ -156,7 +160,7 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
   test("prints both addresses of the deployed stack, and what to paste where", async () => {
     rmSync(join(made.root, "calls"), { force: true });
     const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
-    const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback`;
+    const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback\n  AppId: ${appId}`;
     const { code, stdout, stderr } = await larkpost(
       "deploy",
       ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
@@ -187,7 +191,39 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root, { INFO });
     assert.equal(code, 1);
     assert.equal(stdout, "");
-    assert.match(stderr, /^Deployed\. Cannot read the addresses: run "npx osls info --verbose --stage prod"/);
+    assert.match(
+      stderr,
+      /^Deployed\. Cannot read the addresses and the app: run "npx osls info --verbose --stage prod"/,
+    );
+  });
+
+  const recorded = () => JSON.parse(readFileSync(join(made.root, "infra/stages.json"), "utf8")) as unknown;
+  const infoFor = (app: string) => ({
+    INFO: `  RequestAddress: https://x.example/webhook\n  CallbackAddress: https://x.example/callback\n  AppId: ${app}`,
+  });
+
+  test("records the app of each stage, and says to commit that, once", async () => {
+    rmSync(join(made.root, "infra/stages.json"), { force: true });
+    const other = "cli_fedcba9876543210";
+    const said = async (stage: string, app: string) => {
+      const { code, stdout, stderr } = await larkpost("deploy", ["--stage", stage], made.root, infoFor(app));
+      assert.equal(code, 0, stderr);
+      return /infra\/stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
+    };
+    assert.equal(await said("prod", appId), "prod");
+    assert.equal(await said("dev", other), "dev");
+    assert.equal(await said("prod", appId), undefined);
+    assert.deepEqual(recorded(), { dev: { appId: other }, prod: { appId } });
+    // The second app of a stage takes the place of the first.
+    assert.equal(await said("dev", appId), "dev");
+    assert.deepEqual(recorded(), { dev: { appId }, prod: { appId } });
+  });
+
+  test("records nothing of a deployment that failed", async () => {
+    rmSync(join(made.root, "infra/stages.json"), { force: true });
+    const { code } = await larkpost("deploy", ["--stage", "prod"], made.root, { ...infoFor(appId), EXIT: "3" });
+    assert.equal(code, 3);
+    assert.equal(existsSync(join(made.root, "infra/stages.json")), false);
   });
 
   test("passes a failure of osls on, and asks for no address", async () => {

@@ -5,6 +5,7 @@ import { build } from "./build.ts";
 import { subcommand } from "./command.ts";
 import { osls } from "./package.ts";
 import { projectRoot } from "./project.ts";
+import { recordStage, stagesFile } from "./stages.ts";
 
 export function deployCommand(): Command {
   return subcommand("deploy")
@@ -38,19 +39,29 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
   }
   const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];
   const { output } = await osls(info, { root, isQuiet: true });
-  const request = addressOf(output, "RequestAddress");
-  const callback = addressOf(output, "CallbackAddress");
-  if (request === undefined || callback === undefined) {
-    console.error(`Deployed. Cannot read the addresses: run "npx osls ${info.join(" ")}" and check its outputs`);
+  const request = outputOf(output, "RequestAddress");
+  const callback = outputOf(output, "CallbackAddress");
+  const appId = outputOf(output, "AppId");
+  if (request === undefined || callback === undefined || appId === undefined) {
+    console.error(
+      `Deployed. Cannot read the addresses and the app: run "npx osls ${info.join(" ")}" and check its outputs`,
+    );
     process.exitCode = 1;
     return;
   }
   console.log(nextSteps({ request, callback }, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
+  if (recordStage(stage, appId, root)) {
+    console.log(
+      `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
+    );
+  }
 }
 
+const outputShapes = { RequestAddress: "https://\\S+", CallbackAddress: "https://\\S+", AppId: "cli_\\w+" };
+
 /** The stack's output of that name, out of what `osls info --verbose` prints. */
-function addressOf(output: string, name: "RequestAddress" | "CallbackAddress"): string | undefined {
-  return new RegExp(`^\\s*${name}: (https://\\S+)$`, "m").exec(stripVTControlCharacters(output))?.[1];
+function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
+  return new RegExp(`^\\s*${name}: (${outputShapes[name]})$`, "m").exec(stripVTControlCharacters(output))?.[1];
 }
 
 const sharedNames = ["--region", "-r", "--aws-profile", "--param", "--config", "-c"];
