@@ -2,8 +2,9 @@ import { enableCompileCache, flushCompileCache } from "node:module";
 import { toLine } from "../log.ts";
 import { subscribe } from "../trace.ts";
 
-// A process of its own: one function, loaded by its path as Lambda would, invoked over IPC. What it
-// traces goes to the parent, which prints it. A change of code replaces the process, not the module.
+// A process of its own: one function, loaded by its path as Lambda would, invoked over IPC; or the long connection,
+// which is loaded and runs. What it traces goes to the parent, which prints it. A change of code replaces the
+// process, not the module.
 
 export interface Invocation {
   readonly id: number;

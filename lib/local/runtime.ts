@@ -113,6 +113,8 @@ export async function startRuntime(options: RuntimeOptions) {
       url: `http://127.0.0.1:${gateway.port}/webhook`,
       callbackUrl: `http://127.0.0.1:${gateway.port}/callback`,
       endpoints: services.endpoints,
+      /** What the functions run with, for another process that is to use the same queues and ledger. */
+      env: env as NodeJS.ProcessEnv,
       /** Addresses that the embedded services listen on. */
       addresses: services.addresses,
       reload: functions.reload,

@@ -18,9 +18,8 @@ export async function temporaryProject(
 ) {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
-  for (const file of ["package.json", "functions/callback.ts", "functions/webhook.ts", "functions/worker.ts"]) {
-    cpSync(join(root, file), join(folder, file));
-  }
+  const entries = ["callback", "long-connection", "webhook", "worker"].map((name) => `functions/${name}.ts`);
+  for (const file of ["package.json", ...entries]) cpSync(join(root, file), join(folder, file));
   for (const name of ["lib", "infra"]) {
     if (isWhole) cpSync(join(root, name), join(folder, name), { recursive: true });
     else symlinkSync(join(root, name), join(folder, name), "dir");

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, describe, type TestContext, test } from "node:test";
+import { startLongConnectionProcess } from "../../lib/local/long-connection.ts";
+import { until } from "../support/until.ts";
+
+const trace = JSON.stringify(resolve(import.meta.dirname, "../../lib/trace.ts"));
+const folder = mkdtempSync(join(tmpdir(), "larkpost-long-connection-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What stands for functions/long-connection.ts: it writes down that it runs, and how it leaves. */
+const standIn = (does: string, mark = "a") => `
+import { appendFileSync } from "node:fs";
+import { publish } from ${trace};
+const write = (what) => appendFileSync(process.env.EFFECTS, what + " ${mark} " + process.pid + "\\n");
+const connect = () => { write("on"); process.send({ isConnected: true }); };
+process.once("SIGTERM", () => { write("off"); process.exit(0); });
+const giveUp = (message) => {
+  publish({ stage: "misconfigured", level: "error", facts: { message } });
+  process.exit(1);
+};
+setInterval(() => {}, 1000);
+${does}
+`;
+
+let count = 0;
+function setUp(t: TestContext, source: string, { stopGraceMs = 5_000 } = {}) {
+  const name = `stand-in-${count++}`;
+  const module = join(folder, `${name}.mjs`);
+  const effects = join(folder, `${name}.txt`);
+  const change = (next: string) => writeFileSync(module, next);
+  change(source);
+  const notices: string[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const reasons: string[] = [];
+  const running = startLongConnectionProcess({
+    module,
+    env: { ...process.env, EFFECTS: effects },
+    onLine: (line) => lines.push(line),
+    onNotice: (notice) => notices.push(notice),
+    onGivenUp: (reason) => reasons.push(reason),
+    restartAfterMs: 20,
+    stopGraceMs,
+  });
+  t.after(() => running.stop());
+  const written = () => (existsSync(effects) ? readFileSync(effects, "utf8").trim().split("\n") : []);
+  return {
+    ...{ running, notices, lines, reasons, change },
+    written: () => written().map((line) => line.split(" ").slice(0, 2).join(" ")),
+    pids: () => written().map((line) => Number(line.split(" ")[2])),
+  };
+}
+
+const isAlive = (pid: number | undefined) => {
+  try {
+    return process.kill(pid ?? 0, 0);
+  } catch {
+    return false;
+  }
+};
+
+describe("the long connection's process on this machine", () => {
+  test("is started when it is connected, hands its lines over, and leaves when it is stopped", async (t) => {
+    const one = setUp(t, standIn('publish({ stage: "connected", level: "info" }); connect();'));
+    await one.running.start();
+    await until("its line", () => one.lines.some(({ stage }) => stage === "connected"));
+    await one.running.stop();
+    assert.deepEqual(one.written(), ["on a", "off a"]);
+    assert.deepEqual([one.notices, one.reasons], [[], []]);
+  });
+
+  test("is started when it has tried in vain, for it goes on trying", async (t) => {
+    const one = setUp(t, standIn('publish({ stage: "disconnected", level: "warn", facts: { reason: "busy" } });'));
+    await one.running.start();
+  });
+
+  test("that gives up before it is connected says why", async (t) => {
+    const one = setUp(t, standIn('giveUp("Cannot connect: the app may not");'));
+    await assert.rejects(one.running.start(), { message: "Cannot connect: the app may not" });
+    assert.deepEqual(one.reasons, []);
+  });
+
+  test("that gives up later is not started again, and says why once", async (t) => {
+    const one = setUp(t, standIn('connect(); setTimeout(() => giveUp("Cannot connect: refused"), 20);'));
+    await one.running.start();
+    await until("a reason", () => one.reasons.length > 0);
+    assert.deepEqual([one.reasons, one.notices], [["Cannot connect: refused"], []]);
+    assert.deepEqual(one.written(), ["on a"]);
+    assert.deepEqual(
+      one.lines.map(({ stage }) => stage),
+      [],
+    );
+  });
+
+  test("that crashes is started again", async (t) => {
+    const crash = 'connect(); process.on("message", () => {}); setTimeout(() => process.exit(5), 30);';
+    const one = setUp(t, standIn(crash));
+    await one.running.start();
+    one.change(standIn("connect();", "b"));
+    await until("another", () => one.written().includes("on b"));
+    assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again"]);
+  });
+
+  test("that leaves because its terminal asked it to is not started again", async (t) => {
+    const one = setUp(t, standIn("connect();"));
+    await one.running.start();
+    const [pid = 0] = one.pids();
+    process.kill(pid, "SIGTERM");
+    await until("its end", () => !isAlive(pid));
+    await one.running.stop();
+    assert.deepEqual([one.written(), one.notices], [["on a", "off a"], []]);
+  });
+
+  test("is replaced by changed code once that is connected, and not before", async (t) => {
+    const one = setUp(t, standIn("connect();"));
+    await one.running.start();
+    one.change(standIn("setTimeout(connect, 50);", "b"));
+    await one.running.reload();
+    assert.deepEqual(one.written(), ["on a", "on b", "off a"]);
+  });
+
+  for (const [what, code, says] of [
+    ["cannot be loaded", "connect(;", /^cannot start the long connection, the code before the change goes on: /],
+    ["gives up", 'giveUp("Cannot start: X is not set");', /goes on: Cannot start: X is not set$/],
+    ["ends", "process.exit(4);", /goes on: the long connection's process ended \(exit code 4\)$/],
+  ] as const) {
+    test(`goes on with the code of before when the change ${what}`, async (t) => {
+      const one = setUp(t, standIn("connect();"));
+      await one.running.start();
+      one.change(standIn(code, "b"));
+      await one.running.reload();
+      assert.match(one.notices.join("\n"), says);
+      assert.deepEqual([one.written(), one.reasons], [["on a"], []]);
+      assert.ok(isAlive(one.pids()[0]));
+    });
+  }
+
+  test("that does not leave is ended all the same", async (t) => {
+    const blocks = "process.send({ isConnected: true }); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);";
+    const one = setUp(t, blocks, { stopGraceMs: 100 });
+    await one.running.start();
+    await one.running.stop();
+  });
+});
