@@ -20,6 +20,9 @@ const styles: Readonly<Record<string, Style>> = {
   unavailable: "red",
   quarantined: "magenta",
   challenged: "cyan",
+  connected: "green",
+  disconnected: "yellow",
+  ignored: "yellow",
   log: "bold",
 };
 

@@ -43,8 +43,9 @@ function readStages(root: string): Map<string, string> {
   }
   try {
     const stages = JSON.parse(text) as Record<string, { appId: string }>;
+    const isObject = typeof stages === "object" && !Array.isArray(stages);
     const found = Object.entries(stages).map(([stage, { appId }]) => [stage, appId] as const);
-    if (!Array.isArray(stages) && found.every(([, appId]) => typeof appId === "string")) return new Map(found);
+    if (isObject && found.every(([, appId]) => typeof appId === "string")) return new Map(found);
   } catch {
     // Said below: what cannot be read must not pass for "no stage is deployed".
   }
