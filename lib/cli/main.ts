@@ -9,6 +9,7 @@ enableCompileCache();
 const commands = new Map<string, () => Promise<Command>>([
   ["start", async () => (await import("./start.ts")).startCommand()],
   ["chat", async () => (await import("./chat.ts")).chatCommand()],
+  ["long-connection", async () => (await import("./long-connection.ts")).longConnectionCommand()],
   ["send", async () => (await import("./send.ts")).sendCommand()],
   ["new", async () => (await import("./new.ts")).newCommand()],
   ["types", async () => (await import("./types.ts")).typesCommand()],
