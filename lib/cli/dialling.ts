@@ -70,8 +70,8 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
      * @throws {LongConnectionError} The platform refuses the app.
      */
     async start({ env: functionsEnv, onLine, onNotice }: DiallingStart): Promise<void> {
-      // Only one process can listen there, and a reload runs two.
-      let own: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined };
+      // Only one process can listen there, and a reload runs two; and nobody counts lines here.
+      let own: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
       if (local !== undefined) {
         const { appId, appSecret = randomBytes(16).toString("hex") } = local;
         const apps = [{ appId, appSecret }];

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
 import { longConnectionConfig } from "../config.ts";
+import { reasonOf } from "../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../log.ts";
 import { subscribe, type TraceEntry } from "../trace.ts";
 import { subcommand, withUsage } from "./command.ts";
@@ -58,6 +59,6 @@ function startPrinting(json: boolean): void {
       };
   subscribe("log", (entry) => {
     write(entry);
-    if (entry.stage === "misconfigured") console.error(String(entry.facts?.["message"]));
+    if (entry.stage === "misconfigured") console.error(reasonOf(toLine(entry)));
   });
 }

@@ -26,6 +26,13 @@ interface Instance {
   isLeaving: boolean;
 }
 
+/** Why a process gave up, out of its line: its own sentence, or what is known of a failure that nobody foresaw. */
+export function reasonOf(line: Readonly<Record<string, unknown>>, detail?: string): string {
+  const { message, errorClass, at } = line;
+  if (typeof message === "string") return message;
+  return `Cannot go on: ${detail ?? [errorClass, at].filter((part) => part !== undefined).join(" at ")}`;
+}
+
 const usualRestartMs = 6_000;
 const usualGraceMs = 5_000;
 const isDown = "it is down until its code changes";
@@ -69,9 +76,9 @@ export function startLongConnectionProcess(options: LongConnectionProcessOptions
         // Its host would wait for ever.
         child.kill("SIGKILL");
       } else if ("line" in message) {
-        const { stage, message: reason } = message.line;
+        const { stage } = message.line;
         if (stage === "disconnected") settled.resolve();
-        if (stage === "misconfigured") givenUp = String(reason);
+        if (stage === "misconfigured") givenUp = reasonOf(message.line, message.detail);
         else onLine(message.line, message.detail);
       }
     });

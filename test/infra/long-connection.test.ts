@@ -113,13 +113,13 @@ describe("the long connection in the template", () => {
 
   test("D.3: its role is the receiver's and the ledger's, and nothing of the queues' other side", () => {
     const allow = (Action: string[], Resource: unknown[]) => ({ Effect: "Allow", Action, Resource });
-    const parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/larkpost/prod/app";
+    const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/prod/app`;
     assert.deepEqual(statementsOf(resource("LongConnectionRole")), [
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
       allow(["ssm:GetParameter"], [{ "Fn::Sub": parameter }]),
       allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
     ]);
-    const repository = "arn:${AWS::Partition}:ecr:ap-southeast-1:111122223333:repository/tools/larkpost";
+    const repository = `arn:\${AWS::Partition}:ecr:ap-southeast-1:111122223333:repository/tools/larkpost`;
     assert.deepEqual(statementsOf(resource("LongConnectionExecutionRole")), [
       allow(["ecr:GetAuthorizationToken"], ["*"]),
       allow(

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, describe, type TestContext, test } from "node:test";
-import { startLongConnectionProcess } from "../../lib/local/long-connection.ts";
+import { reasonOf, startLongConnectionProcess } from "../../lib/local/long-connection.ts";
 import { until } from "../support/until.ts";
 
 const trace = JSON.stringify(resolve(import.meta.dirname, "../../lib/trace.ts"));
@@ -80,6 +80,13 @@ describe("the long connection's process on this machine", () => {
     const one = setUp(t, standIn('giveUp("Cannot connect: the app may not");'));
     await assert.rejects(one.running.start(), { message: "Cannot connect: the app may not" });
     assert.deepEqual(one.reasons, []);
+  });
+
+  test("that fails in a way nobody foresaw says what is known of it", async (t) => {
+    const fails = 'publish({ stage: "misconfigured", level: "error", error: new TypeError("x") }); process.exit(1);';
+    const one = setUp(t, standIn(fails));
+    await assert.rejects(one.running.start(), /Cannot go on: TypeError: x/);
+    assert.equal(reasonOf({ errorClass: "TypeError", at: "lib/x.ts:1:2" }), "Cannot go on: TypeError at lib/x.ts:1:2");
   });
 
   test("that gives up later is not started again, and says why once", async (t) => {
