@@ -15,6 +15,7 @@ import type { Message } from "../simulator/platform.ts";
 import { toWebhook } from "../simulator/webhook.ts";
 import { doublySubscribed } from "./catalogue.ts";
 import { botLine, entryFacts } from "./chat/lines.ts";
+import { keysBesideDialling, prepareDialling } from "./dialling.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { envOf, localApp, writeLocal } from "./local-keys.ts";
 import { projectRoot } from "./project.ts";
@@ -35,6 +36,11 @@ export function startCommand(): Command {
       "another limits file (.js or .json) instead of infra/limits.js: its entries replace the defaults",
     )
     .option("--state <folder>", "where queues, ledger and local keys are kept", ".larkpost")
+    .option(
+      "--long-connection",
+      "receive over the long connection as well: a real app's, with APP_ID and APP_SECRET, or a simulated one's",
+    )
+    .option("--force", "with --long-connection: even if the app is a deployed stage's")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")
     .addHelpText(
       "after",
@@ -42,13 +48,25 @@ export function startCommand(): Command {
 Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
 real app (without them, local ones are made, and what handlers call is a simulated Feishu), ALLOW_UNENCRYPTED,
 LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
+With --long-connection, APP_ID and APP_SECRET are enough, and LARK_DOMAIN (feishu, lark) says where the app is.
 
-Example: PORT=8080 npm start`,
+Examples:
+  PORT=8080 npm start
+  APP_ID=cli_… APP_SECRET=… npm start -- --long-connection`,
     )
     .action(run);
 }
 
-async function run(options: { port?: string; limits?: string; state: string; json?: boolean }): Promise<void> {
+interface StartOptions {
+  readonly port?: string;
+  readonly limits?: string;
+  readonly state: string;
+  readonly longConnection?: boolean;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+async function run(options: StartOptions): Promise<void> {
   const root = projectRoot();
   if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
   const port = portOf(options.port ?? process.env["PORT"]);
@@ -57,7 +75,8 @@ async function run(options: { port?: string; limits?: string; state: string; jso
   // Queued payloads are in it.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const app = localApp(stateFolder, process.env);
-  const appEnv = app === undefined ? {} : envOf(app);
+  const besides = options.longConnection === true ? keysBesideDialling(process.env) : {};
+  const appEnv = app === undefined ? besides : envOf(app);
   // The callback function wants all that the webhook wants, and more.
   const { warnings, keys } = callbackConfig({
     ...process.env,
@@ -77,6 +96,15 @@ async function run(options: { port?: string; limits?: string; state: string; jso
       ? print(JSON.stringify({ notice: message }))
       : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
 
+  const dialling =
+    options.longConnection === true
+      ? await prepareDialling({
+          root,
+          env: { ...process.env, ...appEnv },
+          local: app,
+          force: options.force === true,
+        })
+      : undefined;
   const simulated =
     app === undefined
       ? undefined
@@ -89,6 +117,12 @@ async function run(options: { port?: string; limits?: string; state: string; jso
           onProblem: (error) => console.error(error),
         });
 
+  const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
+    simulated?.told(line["stage"], line["id"], line["type"]);
+    if (rank[line["level"] as keyof typeof rank] < level) return;
+    print(isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
+  };
+
   const runtime = await startRuntime({
     root,
     stateFolder,
@@ -97,13 +131,7 @@ async function run(options: { port?: string; limits?: string; state: string; jso
     // Instead of the environment's: an address or a secret of the real platform has no part in an app that is made up.
     env: { ...appEnv, ...(simulated === undefined ? {} : { LARK_DOMAIN: simulated.url }) },
     onNotice: notice,
-    onLine(name, line, detail) {
-      simulated?.told(line["stage"], line["id"], line["type"]);
-      if (rank[line["level"] as keyof typeof rank] < level) return;
-      print(
-        isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name === "callback" }),
-      );
-    },
+    onLine,
   }).catch(async (error: unknown) => {
     await simulated?.stop();
     throw error;
@@ -133,13 +161,23 @@ async function run(options: { port?: string; limits?: string; state: string; jso
     notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
   }
 
+  if (dialling !== undefined) {
+    notice(`the long connection goes to ${dialling.target}`);
+    const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
+    await dialling.start({ env: runtime.env, ...told }).catch(async (error: unknown) => {
+      await runtime.stop();
+      await simulated?.stop();
+      throw error;
+    });
+  }
+
   const watcher = watch(root, async (path) => {
     if (path.startsWith("infra/")) {
       notice(`${path} changed: stop and start again to apply it`);
       return;
     }
     await generate({ root });
-    await runtime.reload();
+    await Promise.all([runtime.reload(), dialling?.reload()]);
     const found = { handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) };
     const live = found.handlers.length + found.callbacks.length;
     if (isJson) print(JSON.stringify({ reloaded: path, ...found }));
@@ -153,13 +191,18 @@ async function run(options: { port?: string; limits?: string; state: string; jso
       process.once(signal, () => process.exit(130));
     });
   }
-  await asked;
+  const problem = await Promise.race([asked, ...(dialling === undefined ? [] : [dialling.failed])]).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  if (problem !== undefined) console.error(problem.message);
   if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
   await watcher.close();
   await simulated?.hush();
+  await dialling?.stop();
   await runtime.stop();
   await simulated?.stop();
-  process.exit(0);
+  process.exit(problem === undefined ? 0 : 1);
 }
 
 /** Calls `changed` once for the changes that come together, with the first one's path; never two at a time. */

@@ -131,7 +131,6 @@ describe("the long connection's process on this machine", () => {
   for (const [what, code, says] of [
     ["cannot be loaded", "connect(;", /^cannot start the long connection, the code before the change goes on: /],
     ["gives up", 'giveUp("Cannot start: X is not set");', /goes on: Cannot start: X is not set$/],
-    ["ends", "process.exit(4);", /goes on: the long connection's process ended \(exit code 4\)$/],
   ] as const) {
     test(`goes on with the code of before when the change ${what}`, async (t) => {
       const one = setUp(t, standIn("connect();"));
