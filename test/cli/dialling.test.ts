@@ -62,29 +62,27 @@ describe("the long connection of npm start", () => {
     return (JSON.parse(body) as { toast: { content: string } }).toast.content;
   };
 
-  test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async () => {
+  test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async (t) => {
     const dialling = await prepare({ local: { appId } });
+    t.after(dialling.stop);
     assert.equal(dialling.target, "a simulator on this machine");
     await dialling.start({ env: functionsEnv(), ...told });
-    try {
-      const { deliver } = dialling;
-      assert.ok(deliver);
-      assert.equal((await deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
-      const [message] = await services.take(services.urls.eventsQueueUrl);
-      assert.match(message?.Body ?? "", /dialled/);
-      assert.equal(await toastOf(deliver), "one");
-      project.write("card.action.trigger", cardHandler("two"), "callbacks");
-      await dialling.reload();
-      assert.equal(await toastOf(deliver), "two");
-      assert.deepEqual(notices, []);
-      assert.ok(lines.some(({ stage }) => stage === "connected"));
-    } finally {
-      await dialling.stop();
-    }
+    const { deliver } = dialling;
+    assert.ok(deliver);
+    assert.equal((await deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
+    const [message] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(message?.Body ?? "", /dialled/);
+    assert.equal(await toastOf(deliver), "one");
+    project.write("card.action.trigger", cardHandler("two"), "callbacks");
+    await dialling.reload();
+    assert.equal(await toastOf(deliver), "two");
+    assert.deepEqual(notices, []);
+    assert.ok(lines.some(({ stage }) => stage === "connected"));
   });
 
-  test("with a real app's id and secret dials the platform, holds the app's lock, and lets both go", async () => {
+  test("with a real app's id and secret dials the platform, holds the app's lock, and lets both go", async (t) => {
     const dialling = await prepare({ env: real() });
+    t.after(dialling.stop);
     assert.match(dialling.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
     await dialling.start({ env: functionsEnv(real()), ...told });
     assert.equal(platform.connections(appId).length, 1);

@@ -144,9 +144,17 @@ describe("the long connection's process on this machine", () => {
   }
 
   test("that does not leave is ended all the same", async (t) => {
-    const blocks = "process.send({ isConnected: true }); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);";
-    const one = setUp(t, blocks, { stopGraceMs: 100 });
+    const one = setUp(t, standIn("connect(); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);"), {
+      stopGraceMs: 100,
+    });
     await one.running.start();
-    await one.running.stop();
+    const [pid = 0] = one.pids();
+    const stopped = one.running.stop();
+    try {
+      await until("its end", () => !isAlive(pid), 5_000);
+    } finally {
+      if (isAlive(pid)) process.kill(pid, "SIGKILL");
+      await stopped;
+    }
   });
 });
