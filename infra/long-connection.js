@@ -1,5 +1,14 @@
 import { alarmsOf, when } from "./alarms.js";
-import { accepted, appId, forDeployment, nameOf, refusal } from "./deployment.js";
+import {
+  accepted,
+  allowOtherDomain,
+  appId,
+  forDeployment,
+  larkDomain,
+  marketplaceApp,
+  nameOf,
+  refusal,
+} from "./deployment.js";
 import { longConnectionMaximumPercent, limits as numbers, alarmThresholds as thresholds } from "./limits.js";
 import { allow, arn, customerKey, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
 
@@ -8,6 +17,8 @@ import { allow, arn, customerKey, ownLogs, readSecrets, role, useLedger } from "
 /**
  * @typedef {object} Service
  * @property {string} appId
+ * @property {string} domain Where the app lives: `feishu`, `lark` or a URL.
+ * @property {string} allowOtherDomain
  * @property {string} image With a tag or a digest.
  * @property {string} vpc
  * @property {readonly string[]} subnets
@@ -193,6 +204,8 @@ function logMetric(name, what) {
 function containerOf(deployment, service, limits) {
   const environment = {
     APP_ID: service.appId,
+    LARK_DOMAIN: service.domain,
+    ALLOW_OTHER_DOMAIN: service.allowOtherDomain,
     SECRETS_PARAMETER: deployment.secretsParameter,
     EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
@@ -266,6 +279,11 @@ export async function longConnection(variables) {
     throw refusal(`Cannot deploy: ${name} is "${given}", neither "true" nor "false". Check --param ${name}`);
   };
   if (!(await isTrue("longConnection"))) return {};
+  if ((await marketplaceApp(variables)) === "true") {
+    throw refusal(
+      "Cannot deploy: longConnection is for self-built apps, and marketplaceApp is true. Leave one of them out",
+    );
+  }
   const image = await text("param:longConnectionImage");
   if (!/^[\w.:/-]+(:[\w.-]+|@sha256:[\da-f]{64})$/.test(image)) {
     throw refusal(
@@ -285,6 +303,7 @@ export async function longConnection(variables) {
   }
   const service = {
     ...{ appId: await appId(variables), image, vpc, subnets },
+    ...{ domain: await larkDomain(variables), allowOtherDomain: await allowOtherDomain(variables) },
     hasPublicIp: await isTrue("longConnectionPublicIp"),
   };
   return forDeployment((deployment) => ({ Resources: longConnectionResources(deployment, service) }))(variables);

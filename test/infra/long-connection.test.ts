@@ -25,7 +25,14 @@ const deployment = {
   ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
   ...{ customerKeyArn: "", alarmTopicArn: "" },
 };
-const service = { appId, image, vpc: "vpc-0a1b", subnets: ["subnet-0a"], hasPublicIp: false };
+const service = {
+  ...{ domain: "feishu", allowOtherDomain: "false" },
+  appId,
+  image,
+  vpc: "vpc-0a1b",
+  subnets: ["subnet-0a"],
+  hasPublicIp: false,
+};
 
 let specification: Awaited<ReturnType<typeof loadSpecification>>;
 let off: Compiled;
@@ -293,6 +300,7 @@ describe("a deployment with the long connection", () => {
     "self:custom.secretsParameter": "/larkpost/prod/app",
     "param:customerKeyArn": "",
     "param:alarmTopicArn": "",
+    ...{ "param:larkDomain": "lark", "param:allowOtherDomain": "false", "param:marketplaceApp": "false" },
     "param:longConnectionPublicIp": "false",
     ...Object.fromEntries(Object.entries(params).map(([name, value]) => [`param:${name}`, value])),
   };
@@ -308,6 +316,8 @@ describe("a deployment with the long connection", () => {
       asked({ "param:longConnection": "yes" }),
       /Cannot deploy: longConnection is "yes", neither "true" nor "false"/,
     );
+    assert.match(JSON.stringify(await asked()), /"LARK_DOMAIN","Value":"lark"/);
+    await assert.rejects(asked({ "param:marketplaceApp": "true" }), /longConnection is for self-built apps/);
     await assert.rejects(asked({ "param:longConnectionPublicIp": "1" }), /longConnectionPublicIp is "1", neither/);
   });
 

@@ -151,7 +151,7 @@ describe("the long connection's process on this machine", () => {
     const [pid = 0] = one.pids();
     const stopped = one.running.stop();
     try {
-      await until("its end", () => !isAlive(pid), 5_000);
+      await until("its end", () => !isAlive(pid), { withinMs: 5_000 });
     } finally {
       if (isAlive(pid)) process.kill(pid, "SIGKILL");
       await stopped;
