@@ -11,7 +11,7 @@ import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { until } from "../support/until.ts";
-import { larkpost, projectFolder } from "./run.ts";
+import { larkpostProcess, projectFolder } from "./run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -64,7 +64,7 @@ describe("npm run long-connection", () => {
     assert.match(message?.Body ?? "", /commanded/);
     assert.equal(locks().length, 1);
     // The same app once more on this machine.
-    const second = await larkpost(["long-connection"], { root: project.root, env: env() });
+    const second = await larkpostProcess(["long-connection"], { root: project.root, env: env() });
     assert.deepEqual([second.code, second.stdout], [1, ""]);
     assert.match(
       second.stderr,
@@ -93,7 +93,7 @@ describe("npm run long-connection", () => {
   });
 
   test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
-    const { code, stdout, stderr } = await larkpost(["long-connection"], {
+    const { code, stdout, stderr } = await larkpostProcess(["long-connection"], {
       root: project.root,
       env: { ...env(), APP_SECRET: "another-secret-0123" },
     });
@@ -105,7 +105,7 @@ describe("npm run long-connection", () => {
   for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {
     test(`ends with 1 and the name of the setting without ${name}`, async () => {
       const given = Object.fromEntries(Object.entries(env()).filter(([one]) => one !== name));
-      const { code, stdout, stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
+      const { code, stdout, stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, new RegExp(`^Cannot [^\n]*${name} is not set[^\n]*\n$`));
     });
@@ -114,12 +114,12 @@ describe("npm run long-connection", () => {
   test("reads .env, and refuses an option that it does not have with 2", async () => {
     writeFileSync(join(project.root, ".env"), "APP_ID=cli_wrong\n");
     const { APP_ID: _, ...given } = env();
-    const { stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
+    const { stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
     assert.match(stderr, /^Cannot start: APP_ID is not "cli_" and 16/);
     writeFileSync(join(project.root, ".env"), "");
-    const wrong = await larkpost(["long-connection", "--nothing"], { root: project.root, env: env() });
+    const wrong = await larkpostProcess(["long-connection", "--nothing"], { root: project.root, env: env() });
     assert.equal(wrong.code, 2);
-    const help = await larkpost(["long-connection", "--help"], { root: project.root });
+    const help = await larkpostProcess(["long-connection", "--help"], { root: project.root });
     assert.deepEqual([help.code, help.stderr], [0, ""]);
     for (const said of ["--force", "--json", "EVENTS_QUEUE_URL", "SECRETS_PARAMETER"]) {
       assert.ok(help.stdout.includes(said), said);

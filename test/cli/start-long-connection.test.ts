@@ -9,7 +9,7 @@ import { type LongConnectionServer, startLongConnectionServer } from "../../lib/
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { until } from "../support/until.ts";
-import { larkpost, projectFolder } from "./run.ts";
+import { larkpostProcess, projectFolder } from "./run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -75,7 +75,7 @@ describe("npm start -- --long-connection", () => {
   });
 
   test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
-    const { code, stderr } = await larkpost(args, {
+    const { code, stderr } = await larkpostProcess(args, {
       root: project.root,
       env: { ...env(), APP_SECRET: "another-secret-0123" },
     });
@@ -92,7 +92,7 @@ describe("npm start -- --long-connection", () => {
     mkdirSync(join(project.root, "infra"));
     writeFileSync(join(project.root, "infra/stages.json"), JSON.stringify({ prod: { appId } }));
     const before = platform.discoveries;
-    const { code, stdout, stderr } = await larkpost(args, { root: project.root, env: env() });
+    const { code, stdout, stderr } = await larkpostProcess(args, { root: project.root, env: env() });
     assert.deepEqual([code, stdout, platform.discoveries], [1, "", before]);
     assert.match(
       stderr,
