@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { systemClock } from "../clock.ts";
-import { longConnectionConfig } from "../config.ts";
 import { LongConnectionError } from "../errors.ts";
 import { startLongConnectionProcess } from "../local/long-connection.ts";
+import { longConnectionConfig } from "../long-connection-config.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection.ts";
 import { type Lock, lockApp } from "./lock.ts";
 import { refuseDeployedApp } from "./stages.ts";
@@ -37,7 +37,7 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
   let lock: Lock | undefined;
   let target = "a simulator on this machine";
   if (local === undefined) {
-    const { appId, origin } = longConnectionConfig({
+    const { appId, api } = longConnectionConfig({
       ...env,
       EVENTS_QUEUE_URL: "http://127.0.0.1/events",
       QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
@@ -45,7 +45,7 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
     });
     if (!force) refuseDeployedApp(appId, root);
     lock = await lockApp(appId, lockFolder === undefined ? {} : { folder: lockFolder });
-    target = `${new URL(origin).host} as "${appId}"`;
+    target = `${new URL(api.origin).host} as "${appId}"`;
   }
   const failed = Promise.withResolvers<never>();
   // Heard by who waits for it.
