@@ -9,6 +9,7 @@ import { systemClock } from "../lib/clock.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError, LongConnectionError } from "../lib/errors.ts";
 import { serveHealth } from "../lib/health.ts";
+import { startHeartbeat } from "../lib/heartbeat.ts";
 import { startLogging } from "../lib/log.ts";
 import { longConnection } from "../lib/long-connection.ts";
 import { longConnectionConfig } from "../lib/long-connection-config.ts";
@@ -23,6 +24,7 @@ process.on("unhandledRejection", reportLeak);
 
 try {
   const config = longConnectionConfig(process.env);
+  startHeartbeat(process.env);
   const client = sqsClient();
   const secrets = secretSource(config);
   const dynamo = dynamoClient();

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
 import { clientView } from "../simulator/client.ts";
 import { ladderMs } from "../simulator/ladder.ts";
-import { type Delivery, type Message, startPlatform } from "../simulator/platform.ts";
+import { type Deliver, type Delivery, type Message, startPlatform } from "../simulator/platform.ts";
 import { type PushResult, spoilSignature } from "../simulator/push.ts";
 import { checkAddress, toWebhook } from "../simulator/webhook.ts";
 import { UsageError } from "./command.ts";
@@ -31,6 +31,8 @@ export interface Fire {
   readonly clock: Clock;
   readonly repush: boolean;
   readonly badSignature: boolean;
+  /** Instead of the addresses. */
+  readonly deliver?: Deliver | undefined;
   /** Is told each push as it ends, and how many have. */
   readonly show: (outcome: Outcome, done: number) => void;
 }
@@ -49,17 +51,22 @@ export interface Ending {
 export async function fire(
   target: Target,
   next: () => Message,
-  { times, clock, repush, badSignature, show }: Fire,
+  { times, clock, repush, badSignature, deliver, show }: Fire,
 ): Promise<{ outcomes: Outcome[]; endings: Ending[] }> {
   const urlOf = ({ kind }: Message) => (kind === "callback" ? target.callbackUrl : target.url);
+  const toAddress = () =>
+    toWebhook({ url: urlOf, keys: target.keys, clock, randomBytes, ...(badSignature ? { spoil } : {}) });
   const outcomes: Outcome[] = [];
   const firstIsOver = new WeakMap<Message, () => void>();
   let isStopped = false;
   const platform = startPlatform({
-    deliver: toWebhook({ url: urlOf, keys: target.keys, clock, randomBytes, ...(badSignature ? { spoil } : {}) }),
+    deliver: deliver ?? toAddress(),
     ...{ clock, random: Math.random, waitsMs: repush ? ladderMs : [] },
     onAttempt(message, { number, result }) {
-      const told = { ...judge(message, result, badSignature), url: urlOf(message) };
+      const told = {
+        ...judge(message, result, badSignature),
+        url: deliver === undefined ? urlOf(message) : "the long connection",
+      };
       const outcome = repush && message.kind === "event" ? { ...told, ladder: rung(number) } : told;
       outcomes.push(outcome);
       isStopped ||= !repush && isUnreachable(result);

@@ -14,6 +14,7 @@ import { projectRoot } from "./project.ts";
 import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
 import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
 import { findTarget, type Target } from "./target.ts";
+import { viaConnection } from "./via-connection.ts";
 
 interface Options {
   readonly set?: readonly string[];
@@ -26,6 +27,7 @@ interface Options {
   readonly badSignature?: boolean;
   readonly repush?: boolean;
   readonly speed?: string;
+  readonly via?: string;
   readonly json?: boolean;
 }
 
@@ -49,6 +51,7 @@ export function sendCommand(): Command {
     .option("--bad-signature", "sign wrongly: the receiver has to refuse with 401")
     .option("--repush", "push an event that fails again, as the platform does: after 15 s, 5 min, 1 h and 6 h")
     .option("--speed <n>", "with --repush: wait n times shorter")
+    .option("--via <way>", "webhook (default), or long-connection: the one of npm start -- --long-connection")
     .option("--json", "print one JSON object a push and one summary, for scripts")
     .addHelpText(
       "after",
@@ -91,6 +94,7 @@ async function run(type: string | undefined, options: Options): Promise<void> {
       ? { outcomes: [await askChallenge(target, show)], endings: [] }
       : await fire(target, shots(type, settings, options, target), {
           ...{ times, clock, repush, badSignature, show },
+          deliver: options.via === "long-connection" ? viaConnection(target) : undefined,
         });
   progress.clear();
 
@@ -109,6 +113,12 @@ function checkOptions(type: string | undefined, options: Options): void {
   const { challenge, badSignature, repush, file, eventId, times, set } = options;
   if (options.speed !== undefined && repush !== true) {
     throw new UsageError("Cannot wait shorter: --speed goes with --repush");
+  }
+  if (options.via !== undefined && options.via !== "webhook" && options.via !== "long-connection") {
+    throw new UsageError(`Cannot send via "${oneLine(options.via, 40)}": there are webhook and long-connection`);
+  }
+  if (options.via === "long-connection" && (challenge === true || badSignature === true || options.url !== undefined)) {
+    throw new UsageError("Cannot send: over the long connection there is no address, no challenge and no signature");
   }
   if (challenge === true) {
     const others = [type, file, eventId, times, set, badSignature, repush].filter((option) => option !== undefined);

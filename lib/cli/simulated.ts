@@ -3,7 +3,7 @@ import { systemClock } from "../clock.ts";
 import { serveControl } from "../simulator/control.ts";
 import { type Entry, startConversation } from "../simulator/conversation.ts";
 import { openApi } from "../simulator/open-api.ts";
-import type { Deliver } from "../simulator/platform.ts";
+import { type Deliver, toMessage } from "../simulator/platform.ts";
 import type { LocalApp } from "./local-keys.ts";
 
 /**
@@ -33,12 +33,18 @@ export async function startSimulated(options: {
     /** Of the Open API: what handlers take for the platform's. */
     url: server.url,
     told: conversation.told,
-    /** From now on the user may talk: what she does is delivered so. @returns what other commands need for it. */
-    async listen(deliver: Deliver): Promise<{ url: string; token: string }> {
+    /**
+     * From now on the user may talk: what she does is delivered so.
+     * @param toConnection The long connection, where there is one: then it is what delivers.
+     * @returns What other commands need for it.
+     */
+    async listen(deliver: Deliver, toConnection?: Deliver): Promise<{ url: string; token: string }> {
       const token = randomBytes(24).toString("base64url");
-      const control = await serveControl({ conversation, token, clock: systemClock });
+      const push =
+        toConnection === undefined ? undefined : (text: string) => toConnection(toMessage(text), { number: 1 });
+      const control = await serveControl({ conversation, push, token, clock: systemClock });
       stops.unshift(control.close);
-      listening.resolve(deliver);
+      listening.resolve(toConnection ?? deliver);
       return { url: control.url, token };
     },
     /** The user goes; handlers that still run can call the Open API. */

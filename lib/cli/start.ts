@@ -11,6 +11,7 @@ import { callbackConfig } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { startRuntime } from "../local/runtime.ts";
 import { levelOf } from "../log.ts";
+import { toLongConnection } from "../simulator/long-connection.ts";
 import type { Message } from "../simulator/platform.ts";
 import { toWebhook } from "../simulator/webhook.ts";
 import { doublySubscribed } from "./catalogue.ts";
@@ -138,7 +139,21 @@ async function run(options: StartOptions): Promise<void> {
   });
   const { url, callbackUrl } = runtime;
   const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
-  const control = await simulated?.listen(toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes }));
+  if (dialling !== undefined) {
+    notice(`the long connection goes to ${dialling.target}`);
+    const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
+    await dialling.start({ env: runtime.env, ...told }).catch(async (error: unknown) => {
+      await runtime.stop();
+      await simulated?.stop();
+      throw error;
+    });
+  }
+
+  const deliver = dialling?.deliver;
+  const toConnection =
+    deliver === undefined || app === undefined ? undefined : toLongConnection({ deliver }, { appId: app.appId });
+  const toAddresses = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
+  const control = await simulated?.listen(toAddresses, toConnection);
   writeLocal(stateFolder, { url, ...app, ...(control === undefined ? {} : { control }) });
 
   const handlers = handlerNames("events", root);
@@ -159,16 +174,6 @@ async function run(options: StartOptions): Promise<void> {
   }
   for (const [one, other] of doublySubscribed(handlers)) {
     notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
-  }
-
-  if (dialling !== undefined) {
-    notice(`the long connection goes to ${dialling.target}`);
-    const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
-    await dialling.start({ env: runtime.env, ...told }).catch(async (error: unknown) => {
-      await runtime.stop();
-      await simulated?.stop();
-      throw error;
-    });
   }
 
   const watcher = watch(root, async (path) => {

@@ -13,6 +13,8 @@ export interface Target {
   readonly callbackUrl: string;
   readonly appId: string;
   readonly keys: KeyRing;
+  /** How the running `npm start` is asked to do something; only while it simulates the platform. */
+  readonly control?: { readonly url: string; readonly token: string } | undefined;
 }
 
 /** What the local runtime tells of itself. */
@@ -60,7 +62,7 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
     verificationTokens: [{ value: verificationToken }],
   });
   const callbackUrl = options.url === undefined ? new URL("callback", url).href : url;
-  return { url, callbackUrl, appId, keys: new Map([[defaultApp, keys]]) };
+  return { url, callbackUrl, appId, keys: new Map([[defaultApp, keys]]), control: local?.control };
 }
 
 function localUrl(port: string | undefined): string | undefined {

@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import { type Conversation, Impossible } from "./conversation.ts";
 import { object } from "./open-api/route.ts";
 import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "./open-api/server.ts";
+import type { PushResult } from "./push.ts";
 
 /** What a terminal is told at once; it asks for the rest. */
 const entriesAtOnce = 200;
@@ -10,16 +11,18 @@ const patienceMs = 20_000;
 
 /**
  * Serves a conversation on a free port of 127.0.0.1, for terminals of this machine: `POST /say`, `POST /choose`,
- * `GET /said?after=n`, and `GET /next?after=n`, which waits. Web pages can post there as well, so each request has to carry the token.
+ * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long connection. Web pages can post there as well, so each request has to carry the token.
  *
+ * @param options.push Gives an envelope's text to the long connection; absent where there is none.
  * @param options.token A secret of this run; it stands where only this user can read it.
  */
 export function serveControl(options: {
   readonly conversation: Conversation;
+  readonly push?: ((text: string) => Promise<PushResult>) | undefined;
   readonly token: string;
   readonly clock: Clock;
 }): Promise<ApiServer> {
-  const { conversation, token, clock } = options;
+  const { conversation, push, token, clock } = options;
   const expected = digest(`Bearer ${token}`);
 
   return serve(async (request, signal) => {
@@ -52,6 +55,11 @@ export function serveControl(options: {
           return answer(400, { error: "messageId, version and number are needed" });
         }
         return answer(200, { id: conversation.choose({ messageId, version, number }) });
+      }
+      case "POST /push": {
+        if (typeof fields["text"] !== "string") return answer(400, { error: "text is needed" });
+        if (push === undefined) return answer(409, { error: "there is no long connection" });
+        return answer(200, await push(fields["text"]));
       }
       case "GET /said":
       case "GET /next": {
