@@ -9,7 +9,7 @@ import { type LongConnectionServer, startLongConnectionServer } from "../../lib/
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { until } from "../support/until.ts";
-import { larkpostProcess, projectFolder } from "./run.ts";
+import { larkpost, larkpostProcess, projectFolder } from "./run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -44,9 +44,9 @@ describe("npm start -- --long-connection", () => {
     project.remove();
   });
 
-  function start() {
+  function start(settings: NodeJS.ProcessEnv = env()) {
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
-      env: env(),
+      env: settings,
       stdio: ["ignore", "pipe", "inherit"],
     });
     children.push(child);
@@ -72,6 +72,39 @@ describe("npm start -- --long-connection", () => {
     assert.deepEqual(await closed, [0, null]);
     await until("no connection", () => platform.connections().length === 0);
     assert.deepEqual(locks(), []);
+  });
+
+  test("without an app: send and chat go over the connection to a simulated platform", async () => {
+    const settings = { PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root };
+    const { child, told, closed } = start(settings);
+    const options = { root: project.root };
+    await until("its start", () => told('"ready":true'));
+    // Said before the connection stands, it waits for it.
+    const sent = await until("a client", async () => {
+      const ended = await larkpost(
+        ["send", "im.message.receive_v1", "--via", "long-connection", "--event-id", "afar"],
+        options,
+      );
+      return ended.code === 0 ? ended : undefined;
+    });
+    assert.match(sent.stdout, /^200 in [\d.]+ ms {2}im\.message\.receive_v1 {2}id afar/);
+    await until("its run", () => told('"stage":"handled","id":"afar"'));
+    const chat = await larkpostProcess(["chat"], { ...options, input: "hello\n" });
+    assert.equal(chat.code, 0);
+    child.kill("SIGTERM");
+    assert.deepEqual(await closed, [0, null]);
+
+    const late = await larkpost(["send", "im.message.receive_v1", "--via", "long-connection"], options);
+    assert.equal(late.code, 2);
+    assert.match(late.stderr, /Cannot send over the long connection: npm start has ended/);
+    for (const [wrong, problem] of [
+      [["--via", "pigeon"], /via "pigeon": there are webhook and long-connection/],
+      [["--via", "long-connection", "--bad-signature"], /no address, no challenge and no signature/],
+    ] as const) {
+      const { code, stderr } = await larkpost(["send", "im.message.receive_v1", ...wrong], options);
+      assert.equal(code, 2);
+      assert.match(stderr, problem);
+    }
   });
 
   test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {

@@ -41,6 +41,15 @@ const strangers: readonly { who: string; headers: Record<string, string> }[] = [
   { who: "has a part of it", headers: { authorization: `Bearer ${token.slice(0, -1)}` } },
   { who: "is a web page", headers: { origin: "https://page.example", "content-type": "text/plain" } },
 ];
+test("there is nothing to push over where there is no long connection", async (t) => {
+  const { call } = await setUp(t);
+  assert.deepEqual(await call("POST", "/push", { text: "{}" }), {
+    status: 409,
+    body: { error: "there is no long connection" },
+  });
+  assert.equal((await call("POST", "/push", {})).status, 400);
+});
+
 for (const { who, headers } of strangers) {
   test(`who ${who} can neither talk nor listen`, async (t) => {
     const { conversation, call } = await setUp(t);
@@ -49,6 +58,7 @@ for (const { who, headers } of strangers) {
       call("POST", "/say", { text: "hello" }, headers),
       call("POST", "/choose", { messageId: "om_1", version: 1, number: 1 }, headers),
       call("GET", "/said?after=0", undefined, headers),
+      call("POST", "/push", { text: "{}" }, headers),
       call("GET", "/nowhere", undefined, headers),
     ];
     for (const { status, body } of await Promise.all(attempts)) {
