@@ -108,7 +108,7 @@ export function classify(text: string): Classified {
 
 /**
  * What the body of an old card callback says. Its `token` is the card-update credential, unlike from click to
- * click, and serves as identity; the Verification Token is not in it.
+ * click: its hash serves as identity, since an id is logged and kept. The Verification Token is not in it.
  */
 export function classifyOldCard(text: string, header: JsonObject): Exclude<Classified, { kind: "challenge" }> {
   const { depth } = inspect(text);
@@ -120,7 +120,7 @@ export function classifyOldCard(text: string, header: JsonObject): Exclude<Class
     kind: "callback",
     token: undefined,
     schema: "1.0",
-    id: orNull(event["token"]) ?? fingerprint(text, [oldCardType]),
+    id: fingerprint(orNull(event["token"]) ?? text, [oldCardType]),
     type: oldCardType,
     app: null,
     tenant: orNull(event["tenant_key"]),
