@@ -89,7 +89,6 @@ export async function answerCallback(
         if (before !== undefined) return before;
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
-        signal.throwIfAborted();
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
         const context: CallbackContext = Object.assign(
