@@ -78,6 +78,8 @@ export const alarmThresholds = {
   /** Seconds the oldest event has been waiting: the worker is slow; it does not work at all. */
   oldestEventSeconds: 300,
   oldestEventUrgentSeconds: 900,
+  /** Callbacks in five minutes that were answered with a message of failure: one person has tried again, or it fails for everybody. */
+  failedCallbacksPerFiveMinutes: 3,
   /** Share of a callback's deadline that its answer took. */
   callbackDurationPercent: 80,
   /** Share of the worker's timeout that one invocation took. */
