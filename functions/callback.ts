@@ -6,7 +6,7 @@ import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { awsServices } from "../lib/aws/services.ts";
-import { answerCallback } from "../lib/callback.ts";
+import { answerCallback, callbackTryMs } from "../lib/callback.ts";
 import { systemClock, within } from "../lib/clock.ts";
 import { callbackConfig } from "../lib/config.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
@@ -21,8 +21,9 @@ import { callbacks } from "./callbacks.gen.ts";
 // HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.
 
 startLogging(process.env);
-// The runtime would end the process for a promise that some handler dropped, and with it the next user's answer.
-process.removeAllListeners("unhandledRejection").on("unhandledRejection", reportLeak);
+// The runtime would end the process for a promise that some handler dropped, or for what its timer or its emitter
+// threw, and with it this user's answer and the next one's.
+for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
 
 /** What handlers' files may take to load before the function starts without them. */
 const loadWithinMs = 2_000;
@@ -59,7 +60,7 @@ async function prepare(): Promise<Prepared | { readonly error: unknown }> {
     const secrets = secretSource(config);
     const client = sqsClient();
     const { deadlineMs, eventsQueueUrl, ledgerTable } = config;
-    const dynamo = dynamoClient();
+    const dynamo = dynamoClient({ tryMs: callbackTryMs });
     const { appSecret } = secrets;
     const api = apiConfig(process.env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
     const { signer, services } = awsServices({ client: dynamo, table: ledgerTable, appSecret, api });

@@ -19,8 +19,9 @@ import { events } from "./events.gen.ts";
 // SQS in: decode → consume → which records failed.
 
 startLogging(process.env);
-// The runtime would end the process for a promise that some handler dropped, and fail whichever event is next.
-process.removeAllListeners("unhandledRejection").on("unhandledRejection", reportLeak);
+// The runtime would end the process for a promise that some handler dropped, or for what its timer or its emitter
+// threw, and fail whichever event is next.
+for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
 
 const start = configure();
 

@@ -74,6 +74,10 @@ export function alarmResources(deployment, limits = defaultLimits) {
       says: "Ticket: callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
       ...when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits)),
     },
+    CallbackFailed: {
+      says: "Ticket: callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
+      ...when(failedCallbacks(deployment), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, { seconds: 300 }),
+    },
     CallbackThrottled: {
       says: "Page: Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
       ...when(callback("Throttles"), "Sum", ">=", 1),
@@ -115,7 +119,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
       }),
     },
   };
-  return alarmsOf(deployment, alarms);
+  return { ...alarmsOf(deployment, alarms), FailedCallbacksFilter: failedCallbacksFilter(deployment) };
 }
 
 /**
@@ -139,6 +143,32 @@ export function alarmsOf(deployment, alarms) {
       },
     ]),
   );
+}
+
+/**
+ * Callbacks whose handler failed, or was late: they are answered with 200, so that no other metric knows of them.
+ * @param {Deployment} deployment
+ * @returns {Metric}
+ */
+function failedCallbacks(deployment) {
+  return { namespace: "Larkpost", name: nameOf(deployment, "failed-callbacks"), dimensions: {} };
+}
+
+/**
+ * Counts them in the log. A `failed` of level `warn` is of a callback that was answered all the same. No default
+ * value: a metric is billed for the hours in which it has figures.
+ * @param {Deployment} deployment
+ */
+function failedCallbacksFilter(deployment) {
+  const { namespace, name } = failedCallbacks(deployment);
+  return {
+    Type: "AWS::Logs::MetricFilter",
+    Properties: {
+      LogGroupName: { Ref: "CallbackLogGroup" },
+      FilterPattern: '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }',
+      MetricTransformations: [{ MetricNamespace: namespace, MetricName: name, MetricValue: "1" }],
+    },
+  };
 }
 
 export const alarms = forDeployment((deployment) => ({ Resources: alarmResources(deployment) }));

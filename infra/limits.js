@@ -86,6 +86,8 @@ export const alarmThresholds = {
   oldestEventUrgentSeconds: 900,
   /** Answers over the long connection that were no 200, within a minute. */
   longConnectionUnavailablePerMinute: 1,
+  /** Callbacks in five minutes that were answered with a message of failure: one person has tried again, or it fails for everybody. */
+  failedCallbacksPerFiveMinutes: 3,
   /** Share of a callback's deadline that its answer took. */
   callbackDurationPercent: 80,
   /** Share of the worker's timeout that one invocation took. */

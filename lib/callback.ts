@@ -30,6 +30,8 @@ export interface CallbackPorts {
 export const recordWithinMs = 150;
 /** A store that has not answered by then counts as down: the handler needs the rest of the time. */
 const claimWithinMs = 900;
+/** One try at the store, so that a second one fits into {@link claimWithinMs}: a click must outlive one lost packet. */
+export const callbackTryMs = 350;
 /** A handler is not started with less. */
 const leastHandlerMs = 50;
 /** Between two looks at another run of the same callback: soon at first, and still often when time grows short. */
@@ -76,6 +78,7 @@ export async function answerCallback(
       {
         clock,
         ms: leftMs(),
+        endsAtLeak: true,
         expired: () =>
           new HandlerTimeoutError(`Cannot answer ${type} with its handler: ${ports.deadlineMs} ms are over`),
       },
@@ -86,7 +89,6 @@ export async function answerCallback(
         if (before !== undefined) return before;
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
-        signal.throwIfAborted();
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
         const context: CallbackContext = Object.assign(

@@ -208,6 +208,9 @@ export type CallbackType = keyof CallbackTypes;
 export type CallbackOf<T extends CallbackType> = CallbackTypes[T]["asks"];
 export type AnswerTo<T extends CallbackType> = CallbackTypes[T]["takes"];
 
+/** The types of callbacks that bring a card's value along. */
+export type CardCallbackType = "card.action.trigger" | "card.action.trigger_v1";
+
 export interface CallbackOptions<T extends CallbackType> {
   /**
    * Whether a callback that comes twice may run twice. `always`: never, and without the table that remembers it
@@ -219,7 +222,7 @@ export interface CallbackOptions<T extends CallbackType> {
    * Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. What the person typed
    * or picked (`option`, `form_value`, …) is not part of the value, and never signed.
    */
-  readonly signedValues?: boolean;
+  readonly signedValues?: T extends CardCallbackType ? boolean : never;
   /** Runs in the worker what `defer` put off: returning means done, throwing means retry, as for an event. */
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;
 }

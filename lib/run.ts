@@ -11,19 +11,27 @@ export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
 interface Run {
   readonly envelope: Handled;
   leak?: { readonly error: unknown };
+  /** Is called at the first leak. */
+  readonly onLeak?: () => void;
   end?: { readonly value: unknown } | { readonly error: unknown };
 }
 
-/** The run that a piece of code belongs to, so that a promise it dropped can be laid at its door. */
+/** The run that a piece of code belongs to, so that what it let go of can be laid at its door. */
 const runs = new AsyncLocalStorage<Run>();
 
-/** Runs a handler's code for at most `ms` milliseconds. Rejects with what it throws, now or in a promise that it dropped. */
+/**
+ * Runs a handler's code for at most `ms` milliseconds. Rejects with what it throws, now or in a promise that it
+ * dropped, in a timer or in an emitter.
+ * @param options.endsAtLeak Whether it rejects as soon as something leaks, while the code may still be waiting for what
+ * will never come: where somebody waits for the answer, and nothing runs a second time.
+ */
 export async function runWithin<T>(
   envelope: Handled,
-  { clock, ms, expired }: { clock: Clock; ms: number; expired: () => Error },
+  { clock, ms, expired, endsAtLeak = false }: { clock: Clock; ms: number; expired: () => Error; endsAtLeak?: boolean },
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
-  const run: Run = { envelope };
+  const leaked = Promise.withResolvers<void>();
+  const run: Run = endsAtLeak ? { envelope, onLeak: leaked.resolve } : { envelope };
   const untilMs = clock.nowMs() + ms;
   const controller = new AbortController();
   const running = runs.run(run, async () => {
@@ -39,9 +47,11 @@ export async function runWithin<T>(
   if (run.end === undefined) {
     await within(clock, untilMs - clock.nowMs(), expired, (signal) => {
       signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
-      return running;
+      return endsAtLeak ? Promise.race([running, leaked.promise]) : running;
     });
     await turn();
+    // Still under way, and given up: it is to stop as if its time were over.
+    if (run.end === undefined) controller.abort(run.leak?.error);
   }
   return resultOf(run) as T;
 }
@@ -53,12 +63,15 @@ function resultOf({ end, leak }: Run): unknown {
 }
 
 /**
- * Reports a promise that was rejected with nobody listening. The run it belongs to fails, if it is still
- * under way; the process, and with it other events, goes on.
+ * Reports a promise that was rejected, or an error that was thrown in a timer or an emitter, with nobody listening.
+ * The run it belongs to fails, if it is still under way; the process, and with it other events, goes on.
  */
 export function reportLeak(error: unknown): void {
   const run = runs.getStore();
-  if (run !== undefined) run.leak ??= { error };
+  if (run !== undefined) {
+    run.leak ??= { error };
+    run.onLeak?.();
+  }
   const { id, type, app } = run?.envelope ?? {};
   publish({ stage: "leaked", level: "error", id, type, app, error });
 }

@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { registerHooks } from "node:module";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
 import type { HttpResponse } from "../lib/aws/http.ts";
 import { fromRecord } from "../lib/aws/message.ts";
 import { fallback } from "../lib/callback.ts";
+import { systemClock } from "../lib/clock.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../lib/handler.ts";
 import {
@@ -18,9 +22,11 @@ import {
   type TestCallbacks,
   toast,
 } from "./support/callbacks.ts";
+import { firstTry, startFaults } from "./support/faults.ts";
 import { functionUrl, httpApi, loadBalancer, restApi, shapes } from "./support/http-events.ts";
 import { appId, bare, challengeText, encryptKey, push, unsigned, v2Text, verificationToken } from "./support/push.ts";
 import { type Services, startServices } from "./support/services.ts";
+import { type Store, startStore } from "./support/ssm.ts";
 import { recordTrace } from "./support/trace.ts";
 import { toRecord } from "./support/worker.ts";
 
@@ -48,6 +54,7 @@ before(async () => {
 });
 after(() => services.stop());
 
+const leaks = ["unhandledRejection", "uncaughtException"];
 let loads = 0;
 /** Loads a function anew, as a platform does with these settings and these handlers. */
 async function load(
@@ -69,10 +76,12 @@ async function loadAsIs(name: "callback" | "worker", settings: Record<string, st
     else process.env[variable] = value;
   }
   // In a function of its own it takes over what was dropped; here the test runner is to hear of that.
-  const others = process.listeners("unhandledRejection");
+  const others = leaks.map((leak) => process.listeners(leak as "uncaughtException"));
   const { handler } = await import(`../functions/${name}.ts?load=${++loads}`);
-  process.removeAllListeners("unhandledRejection");
-  for (const other of others) process.on("unhandledRejection", other);
+  for (const [at, leak] of leaks.entries()) {
+    process.removeAllListeners(leak);
+    for (const other of others[at] ?? []) process.on(leak, other);
+  }
   return handler as (event: unknown) => Promise<HttpResponse>;
 }
 
@@ -231,6 +240,90 @@ describe("the callback function", () => {
       );
       assert.match(String(told[0]?.facts?.["message"]), new RegExp(`^Cannot start: ${name} `));
     }
+  });
+
+  test("C2: outlives what its handlers let go of, and says at once that it failed to whoever waits for it", async () => {
+    const path = join(import.meta.dirname, "support/callback-process.ts");
+    const child = fork(path, ["callback"], { env: { PATH: process.env["PATH"], ...env }, silent: true });
+    try {
+      await once(child, "message");
+      const answer = async (letsGo?: string) => {
+        const answered = Promise.race([once(child, "message"), once(child, "exit")]);
+        child.send({ text: cardText({ id: newId(), event: { action: { tag: "button", value: { letsGo } } } }) });
+        return objectOf((await answered)[0] as HttpResponse);
+      };
+      for (const what of ["a promise", "a timer", "an emitter"]) {
+        assert.deepEqual(await answer(what), fallback(cardType, "failed"), what);
+      }
+      assert.deepEqual(await answer(), toast("received"));
+    } finally {
+      child.kill("SIGKILL");
+    }
+    await services.take(services.urls.eventsQueueUrl);
+  });
+
+  test("C1: answers one stalled try at the table by another: the handler runs, and its answer is remembered", async () => {
+    const faults = await startFaults(services.endpoints.dynamo);
+    try {
+      for (const action of ["PutItem", "UpdateItem"]) {
+        let runs = 0;
+        const handler = await load(
+          "callback",
+          { [cardType]: () => toast(`run ${++runs}`) },
+          { AWS_ENDPOINT_URL_DYNAMODB: faults.endpoint },
+        );
+        faults.inject(action, { kind: "stall" }, firstTry);
+        const click = toCallback(pushed(cardText({ id: newId() })));
+        assert.deepEqual(objectOf(await handler(click)), toast("run 1"), action);
+        assert.equal(faults.injected("stall"), 1);
+        faults.reset();
+        assert.deepEqual(objectOf(await handler(click)), toast("run 1"), action);
+        assert.deepEqual(trace.stages().at(-2), "duplicate");
+      }
+    } finally {
+      await faults.stop();
+    }
+  });
+
+  describe("with SECRETS_PARAMETER", () => {
+    const parameter = "/larkpost/test/app";
+    const stored = (key: string) =>
+      JSON.stringify({ appId, encryptKeys: [{ value: key }], verificationTokens: [{ value: verificationToken }] });
+    const unset = { ENCRYPT_KEY: undefined, VERIFICATION_TOKEN: undefined };
+    const whileStored = async (check: (store: Store) => Promise<void>) => {
+      const store = await startStore();
+      store.put(parameter, stored(encryptKey));
+      const { AWS_ENDPOINT_URL_SSM } = store.env;
+      try {
+        Object.assign(process.env, { SECRETS_PARAMETER: parameter, AWS_ENDPOINT_URL_SSM });
+        await check(store);
+      } finally {
+        delete process.env["SECRETS_PARAMETER"];
+        await store.stop();
+      }
+    };
+
+    test("C1: answers 503 200 ms behind its deadline while its keys do not come", () =>
+      whileStored(async (store) => {
+        store.become("stalled");
+        const handler = await load("callback", {}, { ...unset, CALLBACK_DEADLINE_MS: "150" });
+        const startMs = performance.now();
+        assert.equal((await handler(toCallback(pushed(cardText())))).statusCode, 503);
+        const tookMs = performance.now() - startMs;
+        assert.ok(tookMs >= 345 && tookMs < 600, `${tookMs} ms`);
+      }));
+
+    test("K2: takes a key that was changed meanwhile, once it may look again", (t) =>
+      whileStored(async (store) => {
+        const handler = await load("callback", { [cardType]: () => toast("done") }, unset);
+        const click = (key: string) =>
+          handler(toCallback(push(cardText({ id: newId() }), { nowMs: nowMs(), encryptKey: key })));
+        assert.deepEqual(objectOf(await click(encryptKey)), toast("done"));
+        store.put(parameter, stored("another encrypt key"));
+        assert.equal((await click("another encrypt key")).statusCode, 401);
+        t.mock.method(systemClock, "nowMs", () => nowMs() + 31_000);
+        assert.deepEqual(objectOf(await click("another encrypt key")), toast("done"));
+      }));
   });
 
   test("R15: has at most two parameters: Node 24 runs no other", async () => {

@@ -6,6 +6,7 @@ import { systemClock } from "../lib/clock.ts";
 import { InvalidAnswerError } from "../lib/errors.ts";
 import { checkAnswer } from "../lib/feishu/answers.ts";
 import type { CallbackContext } from "../lib/handler.ts";
+import type { AnswerStore } from "../lib/idempotency.ts";
 import { toLine } from "../lib/log.ts";
 import { reportLeak } from "../lib/run.ts";
 import { ingressBehaves } from "./ingress.ts";
@@ -187,6 +188,32 @@ describe("the deadline of a callback", () => {
       objectOf(response);
     }
   });
+
+  for (const once of ["always", "best-effort", "never"]) {
+    test(`C1: a file that has loaded when no time is left for its handler does not run it, nor behind the answer: once ${once}`, async () => {
+      for (const [loadMs, answeredMs] of [
+        [2_260, 2_260],
+        [2_299, 2_299],
+        [5_000, 2_300],
+      ] as const) {
+        let runs = 0;
+        const list = callbackList({ [cardType]: { once, handle: () => void runs++ } });
+        const clock = testClock(startMs);
+        const dispatch = (type: string) => wait(clock, loadMs).then(() => list(type) ?? never());
+        const store = memoryAnswers();
+        let claims = 0;
+        const claim: AnswerStore["claim"] = (request, signal) => {
+          claims++;
+          return store.claim(request, signal);
+        };
+        const callbacks = startCallbacks({ clock, ports: { dispatch, answers: { ...store, claim } } });
+        const { response, atMs } = await timed(callbacks);
+        assert.deepEqual([objectOf(response), atMs], [fallback(cardType, "late"), answeredMs]);
+        assert.equal(claims, once !== "never" && loadMs < 2_300 ? 1 : 0);
+        assert.equal(runs, 0, `it ran although its file had loaded after ${loadMs} ms`);
+      }
+    });
+  }
 
   test("C1: a handler that goes on after the answer can put nothing off, is not told as handled, and fails nobody else", async () => {
     let refused: unknown;

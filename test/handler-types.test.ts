@@ -149,6 +149,14 @@ onCallback("card.action.trigger", () => ({}), { once: "sometimes" });
 // @ts-expect-error a yes or no
 onCallback("card.action.trigger", () => ({}), { signedValues: "always" });
 
+// @ts-expect-error a preview has no value that could be signed
+onCallback("url.preview.get", () => ({}), { signedValues: true });
+
+// @ts-expect-error nor has a profile
+onCallback("profile.view.get", () => ({}), { signedValues: true });
+
+onCallback("card.action.trigger_v1", () => ({}), { signedValues: true });
+
 // @ts-expect-error what is deferred is run by a function
 onCallback("card.action.trigger", () => ({}), { deferred: "later" });
 

@@ -618,6 +618,7 @@ describe("stages and what they keep", () => {
     "AWS::Lambda::EventSourceMapping": null,
     "AWS::Lambda::Permission": null,
     "AWS::Lambda::Url": null,
+    "AWS::Logs::MetricFilter": null,
     "AWS::S3::Bucket": null,
     "AWS::S3::BucketPolicy": null,
     "AWS::SQS::QueuePolicy": null,
@@ -860,6 +861,29 @@ describe("alarms", () => {
     };
     for (const [id, metric] of Object.entries(expected)) assert.equal(metricOf(id), metric);
     assert.equal(alarmOn("WebhookSlow")["EvaluationPeriods"], 3);
+  });
+
+  test("C2: callbacks that fail, which are answered with 200, are counted in the log of their function, and ring", () => {
+    everywhere((template) => {
+      const filters = ofType(template, "AWS::Logs::MetricFilter");
+      assert.equal(filters.length, 1);
+      const { LogGroupName, FilterPattern, MetricTransformations } = filters[0]?.[1].Properties ?? {};
+      assert.deepEqual(LogGroupName, { Ref: "CallbackLogGroup" });
+      assert.ok(ofType(template, "AWS::Logs::LogGroup").some(([id]) => id === "CallbackLogGroup"));
+      assert.equal(FilterPattern, '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }');
+      const [{ MetricNamespace, MetricName, MetricValue, DefaultValue }] = MetricTransformations;
+      assert.deepEqual([MetricValue, DefaultValue], ["1", undefined]);
+      const alarm = template.Resources["CallbackFailedAlarm"]?.Properties;
+      // Each stage has its own: they share the account's namespace.
+      assert.deepEqual([alarm?.["Namespace"], alarm?.["MetricName"]], [MetricNamespace, MetricName]);
+      assert.ok(MetricName.endsWith("-failed-callbacks"));
+      assert.deepEqual(
+        [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
+        ["Sum", 300, "GreaterThanOrEqualToThreshold", alarmThresholds.failedCallbacksPerFiveMinutes],
+      );
+    });
+    const names = [api, dev].map(({ template }) => template.Resources["CallbackFailedAlarm"]?.Properties["MetricName"]);
+    assert.equal(new Set(names).size, 2);
   });
 
   test("D.4: with Function URLs the same alarms read the counts of both", () => {

@@ -70,6 +70,9 @@ export function ingressBehaves(
     test("P3: of an unknown schema goes to quarantine", () =>
       quarantinesOne(v2Text({ envelope: { schema: "3.0" } }), "schema"));
 
+    test("C8: of schema 1.0 that names a callback's type goes to quarantine, and never to the events", () =>
+      quarantinesOne(v1Text({ event: { type: "card.action.trigger" } }), "schema"));
+
     test("P4: that comes twice without an id has the same one both times", async () => {
       const text = v2Text({ header: { event_id: undefined } });
       assert.equal((await queuesOne(text)).id, (await queuesOne(text)).id);

@@ -263,6 +263,33 @@ describe("a promise that a handler dropped", () => {
   });
 });
 
+describe("what a handler's timer or emitter throws", () => {
+  test("W4: fails its own event, which is tried again, and leaves the worker function alive for the others", async () => {
+    const [timer = "", emitter = "", innocent = ""] = ids(3, "thrown");
+    const file = (
+      type: string,
+      throws: string,
+    ) => `"${type}": async () => ({ default: { type: "${type}", handle: () => {
+      setTimeout(() => { ${throws} }, 5);
+      return new Promise((done) => setTimeout(done, 40));
+    } } }),`;
+    const list = `import { EventEmitter } from "node:events";
+      export const events = {
+        ${file("test.timer", 'throw new Error("thrown");')}
+        ${file("test.emitter", 'new EventEmitter().emit("error", new Error("thrown"));')}
+        ${file("test.event", "")}
+      };`;
+    const given = { "test.timer": timer, "test.emitter": emitter, "test.event": innocent };
+    const batch = Object.entries(given).map(([type, id]) => record(eventBody({ id, type }), { id }));
+    const { code, lines } = await runWorkerFunction(list, [batch]);
+    assert.equal(code, 0);
+    assert.deepEqual(
+      lines.flatMap(({ answer }) => (answer === undefined ? [] : [answer])),
+      [{ batchItemFailures: [timer, emitter].map((itemIdentifier) => ({ itemIdentifier })) }],
+    );
+  });
+});
+
 describe("a retry", () => {
   test("W8: comes after 10, 20 and 40 seconds, 20 % more or less", async () => {
     const waits: number[][] = [[], [], []];

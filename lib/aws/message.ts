@@ -3,7 +3,7 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { SQSRecord } from "aws-lambda";
 import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
-import { classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
+import { classify, classifyOldCard } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
 
 /** Version of the queue message. A reader takes this one; a newer one is failed, so that a rollback loses nothing. */
@@ -20,7 +20,8 @@ export const deadReasonAttribute = "deadReason";
 /**
  * An event as an SQS body: version, transport, request id, and the platform's own text. Everything
  * else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
- * callback's text, and the payload; compressed, both are in one.
+ * callback's text, and the payload; compressed, both are in one. An old card has no envelope, and so may look like any:
+ * that it is one is said by the job's `schema`, and the token that came in a header is beside it.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
@@ -28,8 +29,9 @@ export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelop
   const common = { v: messageVersion, kind, transport, requestId: requestId?.slice(0, 128) ?? null };
   if (kind === "event") return pack(common, { text: envelope.text }, () => envelope.text);
   if (kind === "job") {
-    const { type, payload, text } = envelope;
-    return pack({ ...common, type }, { payload, text }, () => JSON.stringify({ payload, text }));
+    const { schema, header, payload, text } = envelope;
+    const refreshToken = schema === "1.0" ? header["refresh_token"] : undefined;
+    return pack({ ...common, schema, refreshToken }, { payload, text }, () => JSON.stringify({ payload, text }));
   }
   const text = utf8(envelope.rawBody);
   const quarantined = { ...common, reason: envelope.reason };
@@ -105,8 +107,9 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
-    // An old card has no envelope, and so may look like any: that it is one is said beside it.
-    const callback = message.get("type") === oldCardType ? classifyOldCard(text, {}) : classify(text);
+    const refreshToken = message.get("refreshToken");
+    const header = typeof refreshToken === "string" ? { refresh_token: refreshToken } : {};
+    const callback = message.get("schema") === "1.0" ? classifyOldCard(text, header) : classify(text);
     if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
     const { token: _, ...notice } = callback;
     return { ...notice, ...carried, kind, id: jobId(notice.id), payload: content?.get("payload") };

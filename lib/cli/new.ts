@@ -52,12 +52,10 @@ async function run(type: string): Promise<void> {
     );
   }
   if (type === oldCardType) {
-    // Without an envelope, it is nothing that "npm run send" could send.
     print(`Switch it on: set ${strong("LEGACY_CARD_CALLBACK=true")}; without it, the old card callback is refused`);
-  } else {
-    const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
-    print(`Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`);
   }
+  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
+  print(`Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`);
   if (entry.kind === "callback") {
     print(
       "Let Feishu ask: paste the address that ends in /callback into the developer console, under " +

@@ -108,8 +108,8 @@ export function welcome(facts: {
     : `${handlers.length + callbacks.length === 0 ? "none yet; " : "other "}events are completed as unhandled`;
   const files = [...typed.map((name) => `events/${name}`), ...callbacks.map((name) => `callbacks/${name}`), rest];
   const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
-  // "npm run send" cannot send the old card callback, which has no envelope.
-  const callback = callbacks.find((name) => name !== oldCardType) ?? "card.action.trigger";
+  // The old card callback is refused unless it was switched on.
+  const callback = callbacks.find((name) => name !== oldCardType) ?? callbacks[0] ?? "card.action.trigger";
   return `
 ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
 

@@ -4,9 +4,9 @@ import { join, resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type Clock, systemClock } from "../clock.ts";
-import { classify } from "../feishu/classify.ts";
+import { classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
 import { type Message, toMessage } from "../simulator/platform.ts";
-import { type SampleOptions, sampleEnvelope } from "../simulator/samples.ts";
+import { oldCardSample, type SampleOptions, sampleEnvelope } from "../simulator/samples.ts";
 import { find, nearest } from "./catalogue.ts";
 import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
 import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
@@ -169,9 +169,12 @@ function shots(
         ? completeEnvelope(content.text, how)
         : content?.is === "event"
           ? wrapEvent(content.text, known ?? "", how)
-          : sampleEnvelope(known ?? "", how);
+          : known === oldCardType
+            ? oldCardSample(how)
+            : sampleEnvelope(known ?? "", how);
     for (const setting of settings) applySetting(envelope, setting);
-    return describe(JSON.stringify(envelope));
+    const text = JSON.stringify(envelope);
+    return known === oldCardType && content === undefined ? oldCard(text) : describe(text);
   };
   const first = make();
   // One event pushed several times is the same to the letter; only its signature is made anew.
@@ -184,6 +187,13 @@ function shots(
   };
 }
 
+/** It has no envelope that would say what it is; a receiver without LEGACY_CARD_CALLBACK refuses it. */
+function oldCard(text: string): Message {
+  const { kind, ...found } = classifyOldCard(text, {});
+  if (kind === "callback" && "id" in found) return { kind, id: found.id, type: oldCardType, text };
+  throw new UsageError("Cannot send the old card callback: without an action it is none");
+}
+
 function describe(text: string): Message {
   const found = classify(text);
   if (found.kind === "unreadable") {
@@ -193,11 +203,6 @@ function describe(text: string): Message {
 }
 
 function checkType(type: string): void {
-  if (type === "card.action.trigger_v1") {
-    throw new UsageError(
-      'Cannot send "card.action.trigger_v1": the old card callback has no envelope, and Larkpost does not receive it. Use card.action.trigger',
-    );
-  }
   if (find(type) !== undefined) return;
   warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearest(type, 3))}`);
 }

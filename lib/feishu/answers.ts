@@ -19,9 +19,9 @@ export interface Fault {
 }
 
 const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
-/** Members of a card itself: a card that is not inside `card` is ignored or refused. */
+/** Members of a card itself, or of `card`: a card that is not inside `card` is ignored or refused. */
 const cardMembers: ReadonlySet<string> = new Set([
-  ...["schema", "config", "header", "body", "elements", "i18n_elements", "card_link"],
+  ...["schema", "config", "header", "body", "elements", "i18n_elements", "card_link", "type", "data"],
 ]);
 
 /**
@@ -55,7 +55,7 @@ export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fau
 
 const rules: ReadonlyMap<string, (answer: JsonObject) => Fault | undefined> = new Map([
   ["card.action.trigger", (answer: JsonObject) => bareCard(answer) ?? toast(answer) ?? card(answer)],
-  ["url.preview.get", (answer: JsonObject) => bareCard(answer) ?? inline(answer) ?? card(answer)],
+  ["url.preview.get", (answer: JsonObject) => bareCard(answer) ?? preview(answer) ?? card(answer)],
   ["card.action.trigger_v1", (answer: JsonObject) => oldCard(answer) ?? toast(answer)],
 ]);
 
@@ -106,13 +106,17 @@ function rawCard(data: JsonObject, at: "" | "card.data."): Fault | undefined {
   }
   if (schema === "2.0") {
     if (elements !== undefined) return { field: `${at}elements`, found: "stands in body.elements in version 2.0" };
-    return body === undefined || isObject(body) ? undefined : notAn("object", `${at}body`);
+    if (body === undefined) return undefined;
+    if (!isObject(body)) return notAn("object", `${at}body`);
+    const { elements: list } = body;
+    return list === undefined || Array.isArray(list) ? undefined : notAn("array", `${at}body.elements`);
   }
   if (body !== undefined) return { field: `${at}body`, found: 'needs "schema": "2.0"' };
   return elements === undefined || Array.isArray(elements) ? undefined : notAn("array", `${at}elements`);
 }
 
-function inline({ inline }: JsonObject): Fault | undefined {
+function preview({ inline, title: misplaced }: JsonObject): Fault | undefined {
+  if (misplaced !== undefined) return { field: "title", found: 'belongs into "inline"' };
   if (inline === undefined) return undefined;
   if (!isObject(inline)) return notAn("object", "inline");
   const { title, i18n_title, image_key, url } = inline;
@@ -128,6 +132,9 @@ function oldCard(answer: JsonObject): Fault | undefined {
   const { type, data, schema, card } = answer;
   if (card !== undefined)
     return { field: "card", found: "is for the new callback: here the answer itself is the card" };
+  if (type !== undefined && type !== "template") {
+    return { field: "type", found: "is not template: any other card is the answer itself" };
+  }
   if (type === "template") return isObject(data) ? template(data, "data") : notAn("object", "data");
   if (schema === "2.0") return { field: "schema", found: "is 2.0, but the old callback shows cards of version 1.0" };
   return rawCard(answer, "");

@@ -85,7 +85,10 @@ export function classify(text: string): Classified {
 
   const event = asObject(message["event"]);
   const type = event?.["type"];
-  if (message["type"] !== "event_callback" || event === undefined || !isName(type)) {
+  // A callback in an envelope of 1.0 is none that the platform describes: its answer could not be right, and as an
+  // event it would be acknowledged and handled by nobody. It is kept where a person looks.
+  const isEvent = message["type"] === "event_callback" && event !== undefined;
+  if (!isEvent || !isName(type) || callbackTypes.has(type)) {
     return { kind: "unreadable", token, reason: "schema" };
   }
   const { event: _, ...header } = message;
@@ -109,7 +112,7 @@ export function classify(text: string): Classified {
 
 /**
  * What the body of an old card callback says. Its `token` is the card-update credential, unlike from click to
- * click, and serves as identity; the Verification Token is not in it.
+ * click: its hash serves as identity, since an id is logged and kept. The Verification Token is not in it.
  */
 export function classifyOldCard(text: string, header: JsonObject): Exclude<Classified, { kind: "challenge" }> {
   const { depth } = inspect(text);
@@ -121,7 +124,7 @@ export function classifyOldCard(text: string, header: JsonObject): Exclude<Class
     kind: "callback",
     token: undefined,
     schema: "1.0",
-    id: orNull(event["token"]) ?? fingerprint(text, [oldCardType]),
+    id: fingerprint(orNull(event["token"]) ?? text, [oldCardType]),
     type: oldCardType,
     app: null,
     tenant: orNull(event["tenant_key"]),

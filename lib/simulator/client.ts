@@ -32,7 +32,8 @@ const badCard = (problem: string): Fault => ({ code: 200673, problem });
 
 const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
 /** Members of a card: beside `toast` and `card` they mean that a card was answered as to the old callback. */
-const bareCard = ["elements", "i18n_elements", "body", "header", "config", "schema", "card_link"];
+const bareCard = ["elements", "i18n_elements", "body", "header", "config", "schema", "card_link", "type", "data"];
+const oldCard = "card.action.trigger_v1";
 
 /** What the client makes of the answer to a callback. Total: the body may be anything. */
 export function clientView(type: string, result: PushResult): ClientView {
@@ -45,6 +46,8 @@ export function clientView(type: string, result: PushResult): ClientView {
       return cardView(type, answer);
     case "url.preview.get":
       return previewView(type, answer);
+    case oldCard:
+      return oldCardView(answer);
     default:
       // What may be answered to `profile.view.get` is not published.
       return { isTaken: true, code: null };
@@ -52,7 +55,7 @@ export function clientView(type: string, result: PushResult): ClientView {
 }
 
 function refused(type: string, { code, problem }: Fault): ClientView {
-  return { isTaken: false, code: type === "card.action.trigger" ? code : null, problem };
+  return { isTaken: false, code: type === "card.action.trigger" || type === oldCard ? code : null, problem };
 }
 
 function transportFault({ delivered, status, code, problem = "failed" }: PushResult): Fault | undefined {
@@ -75,11 +78,7 @@ function transportFault({ delivered, status, code, problem = "failed" }: PushRes
 }
 
 function cardView(type: string, answer: JsonObject): ClientView {
-  const bare = bareCard.find((name) => answer[name] !== undefined);
-  const fault =
-    bare === undefined
-      ? (toastFault(answer["toast"]) ?? cardFault(answer["card"]))
-      : malformed(`"${bare}" is a member of a card: a card goes into "card" as {"type":"raw","data":{…}}`);
+  const fault = bareFault(answer) ?? toastFault(answer["toast"]) ?? cardFault(answer["card"]);
   if (fault !== undefined) return refused(type, fault);
   const toast = asObject(answer["toast"]);
   return {
@@ -90,8 +89,42 @@ function cardView(type: string, answer: JsonObject): ClientView {
   };
 }
 
+/** The old callback's answer is the card, or a template, and perhaps a toast. */
+function oldCardView(answer: JsonObject): ClientView {
+  const { toast, card, type, data, ...members } = answer;
+  const content = asObject(data);
+  const fault =
+    card === undefined ? toastFault(toast) : malformed('"card" is for the new callback: the answer itself is the card');
+  const misfit =
+    type === "template"
+      ? templateFault(content, "data")
+      : type !== undefined
+        ? badCard('"type" is not template')
+        : members["schema"] === "2.0"
+          ? badCard('"schema" is 2.0, and the old callback shows cards of version 1.0')
+          : undefined;
+  const found = fault ?? misfit;
+  if (found !== undefined) return refused(oldCard, found);
+  const shown = asObject(toast);
+  const hasCard = bareCard.some((name) => members[name] !== undefined);
+  return {
+    isTaken: true,
+    code: null,
+    ...(shown === undefined ? {} : { toast: shownToast(shown) }),
+    ...(type === "template" ? { card: "template" } : hasCard ? { card: "raw" } : {}),
+  };
+}
+
+function bareFault(answer: JsonObject): Fault | undefined {
+  const bare = bareCard.find((name) => answer[name] !== undefined);
+  return bare === undefined
+    ? undefined
+    : malformed(`"${bare}" is a member of a card: a card goes into "card" as {"type":"raw","data":{…}}`);
+}
+
 function previewView(type: string, answer: JsonObject): ClientView {
-  const fault = inlineFault(answer["inline"]) ?? cardFault(answer["card"]);
+  const misplaced = answer["title"] === undefined ? undefined : malformed('"title" goes into "inline"');
+  const fault = bareFault(answer) ?? misplaced ?? inlineFault(answer["inline"]) ?? cardFault(answer["card"]);
   if (fault !== undefined) return refused(type, fault);
   const inline = asObject(answer["inline"]);
   const title = inline === undefined ? undefined : localized(inline["i18n_title"], inline["title"]);
@@ -117,14 +150,22 @@ function cardFault(card: unknown): Fault | undefined {
   const content = asObject(data);
   if (type !== "raw" && type !== "template") return badCard('"card.type" is not raw or template');
   if (content === undefined) return badCard('"card.data" is not an object');
-  if (type === "raw") return undefined;
+  if (type === "template") return templateFault(content, "card.data");
+  const elements = content["schema"] === "2.0" ? asObject(content["body"])?.["elements"] : undefined;
+  return elements === undefined || Array.isArray(elements)
+    ? undefined
+    : badCard('"card.data.body.elements" is not a list');
+}
+
+function templateFault(content: JsonObject | undefined, at: "data" | "card.data"): Fault | undefined {
+  if (content === undefined) return badCard(`"${at}" is not an object`);
   const { template_id: id, template_version_name: version, template_variable: variables } = content;
-  if (typeof id !== "string" || id === "") return badCard('"card.data.template_id" is missing');
+  if (typeof id !== "string" || id === "") return badCard(`"${at}.template_id" is missing`);
   if (version !== undefined && typeof version !== "string") {
-    return badCard('"card.data.template_version_name" is not a text');
+    return badCard(`"${at}.template_version_name" is not a text`);
   }
   if (variables !== undefined && asObject(variables) === undefined) {
-    return badCard('"card.data.template_variable" is not an object');
+    return badCard(`"${at}.template_variable" is not an object`);
   }
   return undefined;
 }

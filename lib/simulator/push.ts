@@ -2,7 +2,7 @@ import { randomBytes as secureBytes } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { gunzipSync } from "node:zlib";
-import { classify } from "../feishu/classify.ts";
+import { classify, classifyOldCard } from "../feishu/classify.ts";
 import { type SealedRequest, seal, sealText } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
 
@@ -40,16 +40,23 @@ export interface PushResult {
 /**
  * Seals an envelope's JSON text as the platform does: the token put in its place, encrypted and signed
  * if the app has a key; a challenge is not signed. A text that is no envelope is signed as it is.
+ * @param options.isOldCard The text is an old card callback's: it has no envelope, and a signature of its own.
  */
 export function sealEnvelope(
   text: string,
-  options: { keys: KeyRing; nowMs: number; requestId: string; randomBytes?: RandomBytes | undefined },
+  options: {
+    keys: KeyRing;
+    nowMs: number;
+    requestId: string;
+    randomBytes?: RandomBytes | undefined;
+    isOldCard?: boolean;
+  },
 ): SealedRequest {
-  const { keys, nowMs, requestId, randomBytes = secureBytes } = options;
+  const { keys, nowMs, requestId, randomBytes = secureBytes, isOldCard = false } = options;
   const app = defaultApp;
   const sealing = { keys, app, nowMs, nonce: String(randomBytes(6).readUIntBE(0, 6)), iv: randomBytes(16) };
   const carried = { requestId, transport: "webhook" } as const;
-  const message = classify(text);
+  const message = isOldCard ? classifyOldCard(text, {}) : classify(text);
   if (message.kind === "unreadable") {
     const rawBody = sealText(text, keys.get(app)?.encryptKeys[0]?.aes, sealing.iv);
     return seal({ kind: "unreadable", reason: message.reason, rawBody, ...carried }, sealing);

@@ -78,6 +78,17 @@ export function sampleEnvelope(type: string, options: SampleOptions, event?: obj
   };
 }
 
+/** The body of an old card callback, which has no envelope; its `event` is all of it. */
+export function oldCardSample(options: SampleOptions): Record<string, unknown> {
+  const { event } = sampleEnvelope("card.action.trigger", options);
+  const { operator, token, action, context } = event as Record<string, Readonly<Record<string, unknown>>>;
+  const { open_message_id, open_chat_id } = context ?? {};
+  return {
+    ...{ open_id: operator?.["open_id"], user_id: operator?.["user_id"], open_message_id, open_chat_id },
+    ...{ tenant_key: operator?.["tenant_key"], token, action },
+  };
+}
+
 /** {@link sampleEnvelope} as JSON text: what `classify` and `seal` take. */
 export function sampleText(type: string, options: SampleOptions): string {
   return JSON.stringify(sampleEnvelope(type, options));

@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.ts";
-import { parseObject } from "../feishu/classify.ts";
+import { classify, oldCardType, parseObject } from "../feishu/classify.ts";
 import type { SealedRequest } from "../feishu/envelope.ts";
 import type { KeyRing } from "../feishu/keys.ts";
 import type { Deliver, Message } from "./platform.ts";
@@ -29,11 +29,22 @@ export function toWebhook(options: WebhookOptions): Deliver {
     const first = firsts.get(message);
     const sealed =
       first === undefined
-        ? sealEnvelope(message.text, { keys, nowMs: clock.nowMs(), requestId, randomBytes })
+        ? sealEnvelope(message.text, {
+            keys,
+            nowMs: clock.nowMs(),
+            requestId,
+            randomBytes,
+            isOldCard: isOldCard(message),
+          })
         : { ...first, headers: new Map([...first.headers, ["x-tt-logid", requestId]]) };
     if (signing === "first") firsts.set(message, sealed);
     return push(typeof url === "string" ? url : url(message), spoil(sealed), { signal });
   };
+}
+
+/** In an envelope of schema 2.0 its type is one like others. */
+function isOldCard({ type, text }: Message): boolean {
+  return type === oldCardType && classify(text).kind === "unreadable";
 }
 
 export interface AddressCheck {

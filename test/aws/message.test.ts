@@ -176,8 +176,8 @@ function jobOf(text: string, payload: unknown, requestId: string | null = null):
 }
 
 /** The same for a click on an old card, which has no envelope. */
-function oldJobOf(text: string, payload: unknown): JobEnvelope {
-  const card = classifyOldCard(text, {});
+function oldJobOf(text: string, payload: unknown, header = {}): JobEnvelope {
+  const card = classifyOldCard(text, header);
   assert.ok(card.kind === "callback");
   const { token: _, ...notice } = card;
   const callback: CallbackEnvelope = { ...notice, kind: "callback", requestId: null, transport: "webhook" };
@@ -194,7 +194,7 @@ describe("a job as a message", () => {
   test("C5: holds the callback's text and the payload, and no token of the app", () => {
     const message = messageOf(toBody(jobOf(cardText(), { order: 42 }, "log-1")));
     assert.deepEqual(message, {
-      ...{ v: messageVersion, kind: "job", transport: "webhook", requestId: "log-1", type: cardType },
+      ...{ v: messageVersion, kind: "job", transport: "webhook", requestId: "log-1", schema: "2.0" },
       payload: { order: 42 },
       text: cardText({ header: { token: "" } }),
     });
@@ -228,6 +228,16 @@ describe("a job as a message", () => {
       const job = oldJobOf(oldCard(members), "p");
       assert.deepEqual(fromRecord({ body: toBody(job) }), job);
     }
+  });
+
+  test("C5: of an old card has the refresh token that came with it", () => {
+    const job = oldJobOf(oldCard(), "p", { refresh_token: "refresh-1" });
+    assert.deepEqual(fromRecord({ body: toBody(job) }), job);
+  });
+
+  test("C5: of the old card's type in an envelope of schema 2.0 comes back", () => {
+    const job = jobOf(cardText({ header: { event_type: "card.action.trigger_v1" } }), "p");
+    assert.deepEqual(fromRecord({ body: toBody(job) }), job);
   });
 
   test("C5: without a payload comes back without one", () => {
@@ -272,7 +282,7 @@ describe("a job as a message", () => {
     ["a text that is too deep", { text: "[".repeat(100_000) }],
     ["no text", { text: undefined }],
     ["an old card that does not say so", { text: oldCard() }],
-    ["an old card without an action", { type: "card.action.trigger_v1", text: "{}" }],
+    ["an old card without an action", { schema: "1.0", text: "{}" }],
     ["garbage for compressed members", { text: undefined, payload: undefined, deflated: "AAAA" }],
     ["no version", { v: undefined }],
   ];
@@ -289,7 +299,7 @@ describe("a job as a message", () => {
   });
 
   test("C5: claims nothing that its text does not say, but for the payload", () => {
-    const claims = { type: "other", app: "cli_other", id: "other", event: {}, tenant: "other" };
+    const claims = { type: "other", refreshToken: "other", app: "cli_other", id: "other", event: {}, tenant: "other" };
     assert.deepEqual(fromRecord({ body: JSON.stringify({ ...good(), ...claims }) }), jobOf(cardText(), { order: 42 }));
   });
 

@@ -15,7 +15,7 @@ function nextSteps(type: string): string[] {
   const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
   const steps = [`Try it: with "npm start" in another terminal, npm run send -- ${type}${setting}`];
   if (type === "card.action.trigger_v1") {
-    steps[0] = "Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused";
+    steps.unshift("Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused");
   }
   if (callbackTypes.includes(type)) {
     steps.push(

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Envelope, open } from "../../lib/feishu/envelope.ts";
-import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
+import { appKeys, defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
@@ -190,9 +190,14 @@ export interface Received {
 
 /** A receiver on a free port, which verifies as ours does: 401, or what `answer` says. */
 export async function startReceiver(
-  options: { isPlain?: boolean; answer?: (received: Received) => { status?: number; body?: string } } = {},
+  options: {
+    isPlain?: boolean;
+    oldCards?: boolean;
+    answer?: (received: Received) => { status?: number; body?: string };
+  } = {},
 ) {
-  const { isPlain = false, answer } = options;
+  const { isPlain = false, oldCards = false, answer } = options;
+  const ring: KeyRing = new Map([...(isPlain ? plainKeys : keys)].map(([at, app]) => [at, { ...app, oldCards }]));
   const received: Received[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -202,7 +207,7 @@ export async function startReceiver(
       const headers = new Map(Object.entries(request.headers).map(([name, value]) => [name, String(value)]));
       let envelope: Envelope | undefined;
       try {
-        envelope = open({ app: defaultApp, headers, rawBody }, { keys: isPlain ? plainKeys : keys, nowMs: Date.now() });
+        envelope = open({ app: defaultApp, headers, rawBody }, { keys: ring, nowMs: Date.now() });
       } catch {
         // Refused below.
       }

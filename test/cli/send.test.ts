@@ -35,6 +35,24 @@ describe("send", { concurrency: 4 }, () => {
     assert.match(stdout, new RegExp(`^200 in \\d+ ms  ${type}  id ${event?.id}  \\{\\}\n$`));
   });
 
+  test("clicks on an old card, which a receiver takes only where it is switched on", async (t) => {
+    const old = "card.action.trigger_v1";
+    const body = JSON.stringify({ toast: { type: "info", content: "later" } });
+    const on = await setUp(t, { oldCards: true, answer: () => ({ body }) });
+    const { code, stdout } = await on.send(old, "--set", "action.value.order=18");
+    const { path, envelope } = on.receiver.received[0] ?? assert.fail("nothing came");
+    assert.ok(envelope?.kind === "callback", envelope?.kind);
+    assert.deepEqual([code, path, envelope.type, envelope.schema], [0, "/callback", old, "1.0"]);
+    assert.deepEqual(envelope.event["action"], {
+      ...{ tag: "button", name: "Button_release", value: { order: "18", decision: "release" } },
+    });
+    assert.match(stdout, /toast info "later"/);
+
+    const off = await setUp(t);
+    assert.equal((await off.send(old)).code, 1);
+    assert.equal(off.receiver.received[0]?.envelope, undefined);
+  });
+
   const answers: readonly { says: string; type: string; body: object; shown: string }[] = [
     {
       says: "a toast",
@@ -290,7 +308,11 @@ describe("send", { concurrency: 4 }, () => {
     { when: "--speed has no --repush", args: [type, "--speed", "10"], says: /^Cannot wait shorter: --speed goes/ },
     { when: "--speed is 0", args: [type, "--repush", "--speed", "0"], says: /^Cannot wait "0" times shorter/ },
     { when: "a forged push is to climb", args: [type, "--repush", "--bad-signature"], says: /^Cannot push a forged/ },
-    { when: "the type has no envelope", args: ["card.action.trigger_v1"], says: /old card callback/ },
+    {
+      when: "an old card has no action",
+      args: ["card.action.trigger_v1", "--set", "action=1"],
+      says: /without an action/,
+    },
   ];
   for (const { when, args, says } of misuse) {
     test(`exits with 2 and pushes nothing when ${when}`, async (t) => {

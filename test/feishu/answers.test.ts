@@ -69,6 +69,7 @@ const right: [type: string, what: string, answer: unknown][] = [
     },
   ],
   [preview, "a title and a card", { inline: { title: "Order 17" }, card: templateCard("AAq1", { order: "17" }) }],
+  [card, "a card of version 2.0 without elements", { card: rawCard({ schema: "2.0", body: {} }) }],
   [oldCard, "a whole card", v1],
   [
     oldCard,
@@ -124,6 +125,18 @@ describe("an answer is sent as it was returned:", () => {
 });
 
 const wrong: [type: string, what: string, answer: unknown, field: string][] = [
+  [card, "a raw card without its member", rawCard(v2), "type"],
+  [card, "a template without its member", templateCard("AAq1"), "type"],
+  [card, "a card's data without its member", { toast: {}, data: v2 }, "data"],
+  [preview, "a template without its member", templateCard("AAq1"), "type"],
+  [preview, "a title without its member", { title: "Order 17" }, "title"],
+  [
+    card,
+    "elements of version 2.0 in no list",
+    { card: rawCard({ schema: "2.0", body: { elements: {} } }) },
+    "card.data.body.elements",
+  ],
+  [oldCard, "a raw card as for the new callback", rawCard(v1), "type"],
   [card, "a type of toast that is none", { toast: { type: "danger", content: "x" } }, "toast.type"],
   [card, "a type in capitals", { toast: { type: "Success" } }, "toast.type"],
   [card, "an inherited name for a type", { toast: { type: "constructor" } }, "toast.type"],

@@ -61,11 +61,12 @@ describe("classify", () => {
     assert.equal(notice(v1Text({ event: { uuid: "of-the-instance" } })).id, "uuid-1");
   });
 
-  test("reads each callback type as a callback, in schema 2.0 only", () => {
+  test("C8: reads each callback type as a callback in schema 2.0, and never as an event", () => {
     assert.ok(callbackTypes.size >= 3);
     for (const type of callbackTypes) {
       assert.equal(notice(v2Text({ header: { event_type: type } })).kind, "callback");
-      assert.equal(notice(v1Text({ event: { type } })).kind, "event");
+      const { kind, token } = classify(v1Text({ event: { type } }));
+      assert.deepEqual([kind, token], ["unreadable", verificationToken]);
     }
   });
 

@@ -43,6 +43,8 @@ const ringsWithCards: [when: string, keys: KeyRing][] = [
   ["without an Encrypt Key", plain],
 ];
 const oldType = "card.action.trigger_v1";
+/** Told apart by its token, without being it. */
+const idOf = (token: string) => `sha256:${createHash("sha256").update(`["${oldType}"]`).update(token).digest("hex")}`;
 const card = oldPush(oldCardText());
 const signature = card.headers.get("x-lark-signature") ?? "";
 
@@ -155,7 +157,7 @@ describe("an old card callback", () => {
         const callback = startCallback({ keys: own, answer: () => answer });
         const { callback: given, context } = await callback.hands(request);
         assert.deepEqual(given, JSON.parse(body));
-        assert.deepEqual([context.raw, context.id, context.type], [body, given.token, oldType]);
+        assert.deepEqual([context.raw, context.id, context.type], [body, idOf(given.token), oldType]);
         const again = await callback.deliver(request);
         assert.deepEqual([again.statusCode, JSON.parse(again.body)], [200, answer ?? {}]);
       }
@@ -510,8 +512,16 @@ describe("an old card callback that is authentic", () => {
     assert.equal(JSON.parse(other.body).toast.content, "2");
     assert.deepEqual(
       callback.seen.map(({ context }) => context.id),
-      ["c-41f0d27b9e", "c-other"],
+      [idOf("c-41f0d27b9e"), idOf("c-other")],
     );
+  });
+
+  test("does not show its token, which updates the card, in what is logged and kept of it", async () => {
+    const callback = startCallback({ keys, answer: () => undefined });
+    await callback.hands(card);
+    const { context } = callback.seen[0] ?? assert.fail("it did not run");
+    assert.match(context.id, /^sha256:[0-9a-f]{64}$/);
+    assert.ok(!JSON.stringify([trace.entries, callback.claimed]).includes("c-41f0d27b9e"));
   });
 
   test("tells of itself what it has: its tenant, its refresh token, no app and no time", () => {
@@ -520,7 +530,7 @@ describe("an old card callback that is authentic", () => {
     assert.deepEqual(envelope, {
       kind: "callback",
       schema: "1.0",
-      id: "c-41f0d27b9e",
+      id: idOf("c-41f0d27b9e"),
       type: oldType,
       app: null,
       tenant: "tenant-1",

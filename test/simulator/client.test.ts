@@ -14,9 +14,10 @@ const view = (type: string, answer: unknown): ClientView => clientView(type, ans
 
 const card = "card.action.trigger";
 const preview = "url.preview.get";
+const oldCard = "card.action.trigger_v1";
+const raw = { type: "raw", data: { schema: "2.0", body: { elements: [] } } };
 
 describe("an answer that the client takes", () => {
-  const raw = { type: "raw", data: { schema: "2.0", body: { elements: [] } } };
   const template = { type: "template", data: { template_id: "AAq1", template_variable: { order: "42" } } };
   const taken: readonly { type: string; answer: object; shows: Partial<ClientView> }[] = [
     { type: card, answer: {}, shows: {} },
@@ -33,6 +34,10 @@ describe("an answer that the client takes", () => {
     { type: preview, answer: { inline: { title: "t", i18n_title: { zh_cn: "标题" } } }, shows: { title: "标题" } },
     { type: preview, answer: { inline: { url: { copy_url: "https://a.example/" } } }, shows: {} },
     { type: preview, answer: { inline: { title: "t" }, card: template }, shows: { title: "t", card: "template" } },
+    { type: oldCard, answer: {}, shows: {} },
+    { type: oldCard, answer: { toast: { content: "x" } }, shows: { toast: { type: null, text: "x" } } },
+    { type: oldCard, answer: { config: {}, elements: [] }, shows: { card: "raw" } },
+    { type: oldCard, answer: template, shows: { card: "template" } },
     { type: "profile.view.get", answer: { anything: ["goes"] }, shows: {} },
   ];
   for (const { type, answer, shows } of taken) {
@@ -54,6 +59,12 @@ describe("an answer that the client does not take", () => {
     { answer: { toast: { i18n: { en_us: 5 } } }, code: 200672, says: /"toast.i18n"/ },
     { answer: { schema: "2.0", body: { elements: [] } }, code: 200672, says: /a card goes into "card"/ },
     { answer: { elements: [] }, code: 200672, says: /a card goes into "card"/ },
+    { answer: { type: "raw", data: { elements: [] } }, code: 200672, says: /a card goes into "card"/ },
+    { answer: { type: "template", data: { template_id: "A" } }, code: 200672, says: /a card goes into "card"/ },
+    {
+      answer: { card: { type: "raw", data: { schema: "2.0", body: { elements: {} } } } },
+      ...{ code: 200673, says: /"card.data.body.elements" is not a list/ },
+    },
     { answer: { card: "x" }, code: 200673, says: /"card.type"/ },
     { answer: { card: { data: {} } }, code: 200673, says: /"card.type"/ },
     { answer: { card: { type: "card_json", data: {} } }, code: 200673, says: /"card.type"/ },
@@ -85,12 +96,28 @@ describe("an answer that the client does not take", () => {
     { inline: { image_key: 1 } },
     { inline: { i18n_title: "t" } },
     { card: { type: "raw" } },
+    { type: "template", data: { template_id: "A" } },
+    { title: "t" },
     [],
   ];
   for (const answer of noPreview) {
     test(`${preview} ${JSON.stringify(answer)} gives no preview, and no code`, () => {
       const { isTaken, code } = view(preview, answer);
       assert.deepEqual([isTaken, code], [false, null]);
+    });
+  }
+
+  const noOldCard: [answer: object, code: number][] = [
+    [{ card: raw }, 200672],
+    [{ toast: "x" }, 200672],
+    [raw, 200673],
+    [{ schema: "2.0", body: {} }, 200673],
+    [{ type: "template", data: {} }, 200673],
+  ];
+  for (const [answer, code] of noOldCard) {
+    test(`${oldCard} ${JSON.stringify(answer)} shows error ${code}`, () => {
+      const { isTaken, code: shown } = view(oldCard, answer);
+      assert.deepEqual([isTaken, shown], [false, code]);
     });
   }
 
