@@ -102,8 +102,8 @@ export function startConversation(options: ConversationOptions) {
     const result = attempts.at(-1)?.result;
     if (shown === undefined || result === undefined) return;
     const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const problem = card === undefined ? undefined : problemOf(card);
-    const taken: ClientView = problem === undefined ? shown : { isTaken: false, code: 200673, problem };
+    const fault = card === undefined ? undefined : faultOf(card, api.message(messageId)?.content ?? "");
+    const taken: ClientView = fault === undefined ? shown : { isTaken: false, ...fault };
     // Nothing is put off after the answer, and what was is told before it.
     const job = deferred.delete(message.id) ? jobId(message.id) : null;
     if (job === null) open.delete(jobId(message.id));
@@ -208,13 +208,20 @@ function cardIn(body: string): string | undefined {
   return JSON.stringify(card["type"] === "template" ? { type: "template", data: card["data"] } : card["data"]);
 }
 
-function problemOf(card: string): string | undefined {
+/**
+ * What the client shows instead of a card that cannot take the place of the one that was clicked.
+ * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/handle-card-callbacks
+ */
+function faultOf(card: string, clicked: string): { code: number; problem: string } | undefined {
   try {
     checkContent("interactive", card);
-    return undefined;
   } catch (error) {
-    return sentence(error);
+    return { code: 200673, problem: sentence(error) };
   }
+  const { schema, type } = parseObject(card) ?? {};
+  // What version a stored card has is not known here.
+  if (type === "template" || schema === "2.0" || parseObject(clicked)?.["schema"] !== "2.0") return undefined;
+  return { code: 200830, problem: "a card of schema 2.0 cannot be answered with one of 1.0" };
 }
 
 /** Says why the simulator refuses something, in the platform's words. */
