@@ -50,6 +50,9 @@ async function run(options: Options): Promise<void> {
   const isJson = options.json === true;
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true && !isJson;
 
+  // Who read the output, as `head` does, has seen enough.
+  process.stdout.on("error", () => process.exit());
+
   let print = (lines: readonly string[]): void => void process.stdout.write(lines.map((line) => `${line}\n`).join(""));
   const screen: Screen = {
     note: (text) =>

@@ -36,7 +36,7 @@ function setUp(over: Partial<Link> = {}) {
   const card = (messageId: string, version: number, ...choices: NonNullable<MessageView["card"]>["choices"]) => {
     const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
     const message = { messageId, version, chat, msgType: "interactive", card: { title: "", lines: [], choices } };
-    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message });
+    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message }, { isShown: true });
     return { n: ++n, what: "recalled", by: "bot", message } satisfies Entry;
   };
   return { asked, shown, link, session, card };
@@ -75,7 +75,8 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   await session.input("1");
   card("om_2", 3, opens);
   await session.input("1");
-  session.take(recalled);
+  session.take(recalled, { isShown: true });
+  await session.input("/buttons");
   await session.input("1");
   await session.input("/buttons 2");
   assert.deepEqual(asked, [
@@ -87,6 +88,7 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   assert.deepEqual(shown, [
     "om_1",
     "the client opens https://a.example/",
+    "om_1",
     "! There is no such card: the bot has sent 1",
   ]);
 });
@@ -115,4 +117,32 @@ test("what was said is settled also when its end is told before its id is known"
   await until("it is settled", () => session.isSettled(), { withinMs: 2_000 });
   await until("it is shown", () => silent.length > 0, { withinMs: 2_000 });
   assert.deepEqual(silent, [true], "the bot said nothing");
+});
+
+test("a number chooses on no card that this terminal has not shown", async () => {
+  const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
+  const card = { title: "", lines: [], choices: [asks] };
+  const message = { messageId: "om_1", version: 1, chat, msgType: "interactive", card };
+  const { asked, session, link } = setUp({
+    after: async (n) => (n === 0 ? [{ n: 1, what: "said", by: "bot", message }] : []),
+  });
+  const { caughtUp, over } = follow(link, session, () => {});
+  over.catch(() => {});
+  await caughtUp;
+  await session.input("1");
+  await session.input("/buttons");
+  await session.input("1");
+  assert.deepEqual(asked, [
+    { text: "1", chat: "p2p" },
+    { messageId: "om_1", version: 1, number: 1 },
+  ]);
+});
+
+test("what is not delivered is settled also when something has failed before", async () => {
+  const { session } = setUp();
+  for (const id of ["said 1", "said 2"]) {
+    await session.input("hello");
+    session.take({ n: 1, what: "undelivered", id, problem: "answered 500", againMs: 15_000 }, { isShown: true });
+    assert.deepEqual([session.isSettled(), session.hasFailed()], [true, true]);
+  }
 });
