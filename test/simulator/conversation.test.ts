@@ -235,3 +235,22 @@ test("what cannot be said is refused in words, and nothing is pushed", async (t)
   await settled();
   assert.deepEqual(pushed, []);
 });
+
+const handlers: readonly [stages: readonly string[], trouble: string | null][] = [
+  [["started", "handled"], null],
+  [["failed", "started", "handled", "failed"], null],
+  [["started", "failed"], "failed"],
+  [["started", "late", "failed"], "late"],
+  [["unhandled"], "unhandled"],
+  [[], null],
+];
+for (const [stages, trouble] of handlers) {
+  test(`a click's answer tells of its handler: ${stages.join(", ") || "nothing"}`, async (t) => {
+    const { conversation, send, entries } = setUp(t);
+    const id = conversation.choose({ messageId: await send(card("Release")), version: 1, number: 1 });
+    for (const stage of stages) conversation.told(stage, id, "card.action.trigger");
+    await settled();
+    const [answer] = entries("answered");
+    assert.equal(answer?.what === "answered" && answer.trouble, trouble);
+  });
+}

@@ -139,7 +139,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
           isAnswered = true;
           if (!open.delete(entry.id)) break;
           if (entry.deferred !== null) open.add(jobId(entry.id));
-          hasFailed ||= !entry.view.isTaken;
+          hasFailed ||= !entry.view.isTaken || entry.trouble === "failed" || entry.trouble === "late";
           break;
         case "undelivered":
           // Apart from each other: what has failed before must not keep this one open.
