@@ -66,6 +66,8 @@ async function run(options: Options): Promise<void> {
   const session = startSession(link, screen, { chat: options.group === true ? "group" : "p2p" });
   const show = (entry: Entry, isSilent: boolean) => {
     if (isJson) return print([JSON.stringify(entry)]);
+    // It would stand below what it has nothing to do with.
+    if (!session.isOwn(entry)) return;
     // At a terminal it stands there already.
     if (!(isTerminal && "by" in entry && entry.by === "user")) print(chatLines(entry));
     if (isSilent) screen.note("(handled; the bot said nothing)");

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { follow } from "../../lib/cli/chat/follow.ts";
 import type { Link } from "../../lib/cli/chat/link.ts";
+import { runScript } from "../../lib/cli/chat/script.ts";
 import { startSession } from "../../lib/cli/chat/session.ts";
 import type { Entry } from "../../lib/simulator/conversation.ts";
 import type { MessageView } from "../../lib/simulator/message-view.ts";
@@ -145,4 +148,24 @@ test("what is not delivered is settled also when something has failed before", a
     session.take({ n: 1, what: "undelivered", id, problem: "answered 500", againMs: 15_000 }, { isShown: true });
     assert.deepEqual([session.isSettled(), session.hasFailed()], [true, true]);
   }
+});
+
+test("a script waits for a line's handlers only so long, whatever others do meanwhile", async (t) => {
+  const foreign: Entry[] = [];
+  let isEnough = false;
+  const { session, link } = setUp({
+    async next(n) {
+      await pause(20);
+      if (isEnough) return never;
+      return [{ n: n + 1, what: "ended", id: "another", type: "im.message.receive_v1", stage: "failed" }];
+    },
+  });
+  const show = (entry: Entry) => void (session.isOwn(entry) || foreign.push(entry));
+  t.after(() => {
+    isEnough = true;
+  });
+  const script = runScript(Readable.from(["hello\n"]), { link, session, quietMs: 1, lineMs: 100, show });
+  await assert.rejects(Promise.race([script, pause(2_000)]), /after 0\.1 s, the handler does not end/);
+  assert.ok(foreign.length > 0, "what became of it is none of ours");
+  assert.equal(session.hasFailed(), false);
 });

@@ -24,6 +24,8 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   const cards = new Map<string, MessageView>();
   /** Events, callbacks and jobs whose end is awaited. */
   const open = new Set<string>();
+  /** All that was said or chosen here, with the jobs of callbacks. */
+  const own = new Set<string>();
   let chat = start.chat;
   let selected: string | undefined;
   let isOver = false;
@@ -55,7 +57,9 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   async function perform(request: () => Promise<string>): Promise<void> {
     isAnswered = false;
     try {
-      open.add(await request());
+      const id = await request();
+      open.add(id);
+      own.add(id).add(jobId(id));
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error;
       fail(`That cannot be done: ${error.message}`);
@@ -153,6 +157,8 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
       }
       return { isSilent: false };
     },
+    /** Whether it is not about what became of something that was said or chosen elsewhere. */
+    isOwn: (entry: Entry) => "message" in entry || own.has(entry.id),
     /** Whether nothing that was said or chosen here awaits its end. */
     isSettled: () => open.size === 0,
     isOver: () => isOver,
