@@ -50,6 +50,9 @@ async function run(options: Options): Promise<void> {
   const isJson = options.json === true;
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true && !isJson;
 
+  // Who read the output, as `head` does, has seen enough.
+  process.stdout.on("error", () => process.exit());
+
   let print = (lines: readonly string[]): void => void process.stdout.write(lines.map((line) => `${line}\n`).join(""));
   const screen: Screen = {
     note: (text) =>
@@ -63,6 +66,8 @@ async function run(options: Options): Promise<void> {
   const session = startSession(link, screen, { chat: options.group === true ? "group" : "p2p" });
   const show = (entry: Entry, isSilent: boolean) => {
     if (isJson) return print([JSON.stringify(entry)]);
+    // It would stand below what it has nothing to do with.
+    if (!session.isOwn(entry)) return;
     // At a terminal it stands there already.
     if (!(isTerminal && "by" in entry && entry.by === "user")) print(chatLines(entry));
     if (isSilent) screen.note("(handled; the bot said nothing)");

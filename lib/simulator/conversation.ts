@@ -25,13 +25,17 @@ export type Fact =
       readonly problem: string;
       readonly againMs: number | null;
     }
-  /** What the client shows of a callback's answer; `deferred` is the job that its handler put off. */
+  /**
+   * What the client shows of a callback's answer; `deferred` is the job that its handler put off, and `trouble` why
+   * the answer is not its handler's.
+   */
   | {
       readonly what: "answered";
       readonly id: string;
       readonly messageId: string;
       readonly view: ClientView;
       readonly deferred: string | null;
+      readonly trouble: Trouble | null;
     }
   /** A handler is through with an event or a job, for this time or for good. */
   | { readonly what: "ended"; readonly id: string; readonly type: string; readonly stage: Ending };
@@ -41,6 +45,9 @@ export type Entry = Fact & { readonly n: number };
 
 const endings = ["handled", "unhandled", "failed", "dead"] as const;
 export type Ending = (typeof endings)[number];
+/** What became of a callback's handler, if nothing good. */
+const troubles = ["unhandled", "failed", "late"] as const;
+export type Trouble = (typeof troubles)[number];
 
 /** One action that cannot be taken: the sentence is for the person who tried. */
 export class Impossible extends Error {
@@ -73,6 +80,8 @@ export function startConversation(options: ConversationOptions) {
   /** Events and jobs whose end is not known yet; and callbacks under way whose handler has put something off. */
   const open = new Set<string>();
   const deferred = new Set<string>();
+  /** What was told last of the handlers of callbacks under way. */
+  const asked = new Map<string, unknown>();
   let last = 0;
 
   function tell(fact: Fact): void {
@@ -102,12 +111,15 @@ export function startConversation(options: ConversationOptions) {
     const result = attempts.at(-1)?.result;
     if (shown === undefined || result === undefined) return;
     const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const problem = card === undefined ? undefined : problemOf(card);
-    const taken: ClientView = problem === undefined ? shown : { isTaken: false, code: 200673, problem };
+    const fault = card === undefined ? undefined : faultOf(card, api.message(messageId)?.content ?? "");
+    const taken: ClientView = fault === undefined ? shown : { isTaken: false, ...fault };
     // Nothing is put off after the answer, and what was is told before it.
     const job = deferred.delete(message.id) ? jobId(message.id) : null;
     if (job === null) open.delete(jobId(message.id));
-    tell({ what: "answered", id: message.id, messageId, view: taken, deferred: job });
+    const stage = asked.get(message.id);
+    asked.delete(message.id);
+    const trouble = troubles.find((one) => one === stage) ?? null;
+    tell({ what: "answered", id: message.id, messageId, view: taken, deferred: job, trouble });
     if (result.delivered) api.callbackAnswered(token, taken.isTaken ? card : undefined);
   }
 
@@ -168,6 +180,7 @@ export function startConversation(options: ConversationOptions) {
       });
       api.registerCardToken({ token, messageId });
       open.add(jobId(callback.id));
+      asked.set(callback.id, undefined);
       ask(callback, { messageId, token }).catch(() => {});
       return callback.id;
     },
@@ -176,6 +189,8 @@ export function startConversation(options: ConversationOptions) {
     told(stage: unknown, id: unknown, type: unknown): void {
       if (typeof id !== "string") return;
       if (stage === "deferred" && open.has(jobId(id))) deferred.add(id);
+      // A handler may run although the store has failed before, and what it comes to is not changed by that after it.
+      if (asked.has(id) && !["handled", "duplicate", "late"].includes(String(asked.get(id)))) asked.set(id, stage);
       const ending = endings.find((one) => one === stage);
       if (ending === undefined || !open.has(id)) return;
       if (ending !== "failed") open.delete(id);
@@ -208,13 +223,20 @@ function cardIn(body: string): string | undefined {
   return JSON.stringify(card["type"] === "template" ? { type: "template", data: card["data"] } : card["data"]);
 }
 
-function problemOf(card: string): string | undefined {
+/**
+ * What the client shows instead of a card that cannot take the place of the one that was clicked.
+ * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/handle-card-callbacks
+ */
+function faultOf(card: string, clicked: string): { code: number; problem: string } | undefined {
   try {
     checkContent("interactive", card);
-    return undefined;
   } catch (error) {
-    return sentence(error);
+    return { code: 200673, problem: sentence(error) };
   }
+  const { schema, type } = parseObject(card) ?? {};
+  // What version a stored card has is not known here.
+  if (type === "template" || schema === "2.0" || parseObject(clicked)?.["schema"] !== "2.0") return undefined;
+  return { code: 200830, problem: "a card of schema 2.0 cannot be answered with one of 1.0" };
 }
 
 /** Says why the simulator refuses something, in the platform's words. */

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { follow } from "../../lib/cli/chat/follow.ts";
 import type { Link } from "../../lib/cli/chat/link.ts";
+import { runScript } from "../../lib/cli/chat/script.ts";
 import { startSession } from "../../lib/cli/chat/session.ts";
 import type { Entry } from "../../lib/simulator/conversation.ts";
 import type { MessageView } from "../../lib/simulator/message-view.ts";
@@ -36,7 +39,7 @@ function setUp(over: Partial<Link> = {}) {
   const card = (messageId: string, version: number, ...choices: NonNullable<MessageView["card"]>["choices"]) => {
     const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
     const message = { messageId, version, chat, msgType: "interactive", card: { title: "", lines: [], choices } };
-    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message });
+    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message }, { isShown: true });
     return { n: ++n, what: "recalled", by: "bot", message } satisfies Entry;
   };
   return { asked, shown, link, session, card };
@@ -75,7 +78,8 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   await session.input("1");
   card("om_2", 3, opens);
   await session.input("1");
-  session.take(recalled);
+  session.take(recalled, { isShown: true });
+  await session.input("/buttons");
   await session.input("1");
   await session.input("/buttons 2");
   assert.deepEqual(asked, [
@@ -87,6 +91,7 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   assert.deepEqual(shown, [
     "om_1",
     "the client opens https://a.example/",
+    "om_1",
     "! There is no such card: the bot has sent 1",
   ]);
 });
@@ -115,4 +120,52 @@ test("what was said is settled also when its end is told before its id is known"
   await until("it is settled", () => session.isSettled(), { withinMs: 2_000 });
   await until("it is shown", () => silent.length > 0, { withinMs: 2_000 });
   assert.deepEqual(silent, [true], "the bot said nothing");
+});
+
+test("a number chooses on no card that this terminal has not shown", async () => {
+  const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
+  const card = { title: "", lines: [], choices: [asks] };
+  const message = { messageId: "om_1", version: 1, chat, msgType: "interactive", card };
+  const { asked, session, link } = setUp({
+    after: async (n) => (n === 0 ? [{ n: 1, what: "said", by: "bot", message }] : []),
+  });
+  const { caughtUp, over } = follow(link, session, () => {});
+  over.catch(() => {});
+  await caughtUp;
+  await session.input("1");
+  await session.input("/buttons");
+  await session.input("1");
+  assert.deepEqual(asked, [
+    { text: "1", chat: "p2p" },
+    { messageId: "om_1", version: 1, number: 1 },
+  ]);
+});
+
+test("what is not delivered is settled also when something has failed before", async () => {
+  const { session } = setUp();
+  for (const id of ["said 1", "said 2"]) {
+    await session.input("hello");
+    session.take({ n: 1, what: "undelivered", id, problem: "answered 500", againMs: 15_000 }, { isShown: true });
+    assert.deepEqual([session.isSettled(), session.hasFailed()], [true, true]);
+  }
+});
+
+test("a script waits for a line's handlers only so long, whatever others do meanwhile", async (t) => {
+  const foreign: Entry[] = [];
+  let isEnough = false;
+  const { session, link } = setUp({
+    async next(n) {
+      await pause(20);
+      if (isEnough) return never;
+      return [{ n: n + 1, what: "ended", id: "another", type: "im.message.receive_v1", stage: "failed" }];
+    },
+  });
+  const show = (entry: Entry) => void (session.isOwn(entry) || foreign.push(entry));
+  t.after(() => {
+    isEnough = true;
+  });
+  const script = runScript(Readable.from(["hello\n"]), { link, session, quietMs: 1, lineMs: 100, show });
+  await assert.rejects(Promise.race([script, pause(2_000)]), /after 0\.1 s, the handler does not end/);
+  assert.ok(foreign.length > 0, "what became of it is none of ours");
+  assert.equal(session.hasFailed(), false);
 });

@@ -29,7 +29,7 @@ export default onEvent("im.message.receive_v1", async ({ message }) => {
   const { APP_ID: app_id, APP_SECRET: app_secret } = process.env;
   const { tenant_access_token } = await post("/auth/v3/tenant_access_token/internal", { app_id, app_secret });
   const button = (order) => ({ tag: "button", text: { tag: "plain_text", content: "Release " + order }, value: { order } });
-  const elements = [{ tag: "action", actions: [button(17), button(18)] }];
+  const elements = [{ tag: "action", actions: [button(17), button(18), button(19)] }];
   const card = { header: { title: { tag: "plain_text", content: "Pallets" } }, elements };
   const content = text === "card" ? card : { text: "You said: " + text + "\\u001b[2J" };
   const body = { msg_type: text === "card" ? "interactive" : "text", content: JSON.stringify(content) };
@@ -41,6 +41,7 @@ const clicks = `
 import { onCallback } from "../../lib/handler.ts";
 
 export default onCallback("card.action.trigger", ({ action }) => {
+  if (action.value.order === 19) throw new Error("the gate is shut");
   if (action.value.order === 18) return { card: { type: "raw", data: { rows: [] } } };
   const title = { tag: "plain_text", content: "Released" };
   return {
@@ -95,6 +96,7 @@ describe("a conversation with the bot", () => {
 bot › │ Pallets
       │ [1] Release 17
       │ [2] Release 18
+      │ [3] Release 19
       toast: Released 17
 bot › (updated)
       │ Released
@@ -105,17 +107,26 @@ bot › You said: 1\\u001b[2J
   });
 
   test("what goes wrong is said, and the exit code tells", async () => {
-    const { code, stdout } = await chat("card\n2\n3\n/nonsense\nhush\nstumble\n/quit\nnever said\n");
+    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nstumble\n/quit\nnever said\n");
     assert.equal(code, 1);
     assert.deepEqual(
       stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
       [
         "    ! the client shows error 200673: a card needs elements",
-        '    ! The card has no [3]. "/say 3" says it',
+        '    ! The card has no [4]. "/say 4" says it',
         '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
         "      (handled; the bot said nothing)",
         '    ! the handler of im.message.receive_v1 failed, and is tried again; "npm start" shows why',
       ],
+    );
+  });
+
+  test("a click whose handler throws is told, and the exit code tells", async () => {
+    const { code, stdout } = await chat("card\n3\n");
+    assert.equal(code, 1);
+    assert.match(
+      stdout,
+      /\n {4}! the handler of card\.action\.trigger failed; "npm start" shows why\n {6}toast: Something/,
     );
   });
 

@@ -165,6 +165,26 @@ test("a card in an answer that is none is an error at the client, and changes no
   assert.equal(api.message(messageId)?.history.length, 1);
 });
 
+test("a card of schema 2.0 that is answered with one of 1.0 is an error at the client; the other way round is none", async (t) => {
+  const button = { tag: "button", text: { tag: "plain_text", content: "Release" } };
+  const second = {
+    schema: "2.0",
+    body: { elements: [{ ...button, behaviors: [{ type: "callback", value: {} }] }] },
+  };
+  for (const [shown, answered, code] of [
+    [second, card("Done"), 200830],
+    [second, second, null],
+    [card("Release"), second, null],
+  ] as const) {
+    const { conversation, send, entries } = setUp(t, () => ({ card: { type: "raw", data: answered } }));
+    conversation.choose({ messageId: await send(shown), version: 1, number: 1 });
+    await settled();
+    const [answer] = entries("answered");
+    assert.equal(answer?.what === "answered" && answer.view.code, code);
+    assert.equal(entries("updated").length, code === null ? 1 : 0);
+  }
+});
+
 test("a choice is made only on the card as it was shown", async (t) => {
   const { conversation, send, call, pushed } = setUp(t);
   const messageId = await send(card("Release"));
@@ -215,3 +235,22 @@ test("what cannot be said is refused in words, and nothing is pushed", async (t)
   await settled();
   assert.deepEqual(pushed, []);
 });
+
+const handlers: readonly [stages: readonly string[], trouble: string | null][] = [
+  [["started", "handled"], null],
+  [["failed", "started", "handled", "failed"], null],
+  [["started", "failed"], "failed"],
+  [["started", "late", "failed"], "late"],
+  [["unhandled"], "unhandled"],
+  [[], null],
+];
+for (const [stages, trouble] of handlers) {
+  test(`a click's answer tells of its handler: ${stages.join(", ") || "nothing"}`, async (t) => {
+    const { conversation, send, entries } = setUp(t);
+    const id = conversation.choose({ messageId: await send(card("Release")), version: 1, number: 1 });
+    for (const stage of stages) conversation.told(stage, id, "card.action.trigger");
+    await settled();
+    const [answer] = entries("answered");
+    assert.equal(answer?.what === "answered" && answer.trouble, trouble);
+  });
+}

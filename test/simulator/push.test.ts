@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
@@ -7,8 +8,17 @@ import { Worker } from "node:worker_threads";
 import { gzipSync } from "node:zlib";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
-import { push, sealEnvelope, spoilSignature } from "../../lib/simulator/push.ts";
+import {
+  ackDeadlineMs,
+  challengeDeadlineMs,
+  connectDeadlineMs,
+  type PushResult,
+  push,
+  sealEnvelope,
+  spoilSignature,
+} from "../../lib/simulator/push.ts";
 import { sampleText } from "../../lib/simulator/samples.ts";
+import { checkAddress, toWebhook } from "../../lib/simulator/webhook.ts";
 
 const nowMs = 1_760_000_000_000;
 const appId = "cli_0123456789abcdef";
@@ -145,3 +155,54 @@ test("a spoilt signature differs in the signature alone; without a key there is 
   const plain = sealEnvelope(text, { keys: ring([]), nowMs, requestId: "r-1" });
   assert.equal(spoilSignature(plain), undefined);
 });
+
+/** What the platform's documents say, written down once more: an answer in 3 s, a connection in 2 s, a challenge in 1 s. */
+const documentedMs = { answer: 3_000, connection: 2_000, challenge: 1_000 };
+
+test("waits as long as the platform's documents say", () => {
+  assert.deepEqual(
+    { answer: ackDeadlineMs, connection: connectDeadlineMs, challenge: challengeDeadlineMs },
+    documentedMs,
+  );
+});
+
+const waits: readonly { what: string; ms: number; ask: (url: string) => Promise<PushResult> }[] = [
+  { what: "a push", ms: documentedMs.answer, ask: (url) => push(url, sealed) },
+  {
+    what: "an event from the platform",
+    ms: documentedMs.answer,
+    async ask(url) {
+      const deliver = toWebhook({ url, keys: ring([]), clock: { nowMs: () => nowMs }, randomBytes });
+      return deliver({ kind: "event", id: "e-1", type: "im.message.receive_v1", text }, { number: 1 });
+    },
+  },
+  {
+    what: "the check of an address",
+    ms: documentedMs.challenge,
+    async ask(url) {
+      const options = { url, keys: ring([]), clock: { nowMs: () => nowMs }, randomBytes };
+      return (await checkAddress("c-1", options)).result;
+    },
+  },
+];
+for (const { what, ms, ask } of waits) {
+  test(`${what} is late after ${ms / 1000} s`, async (t) => {
+    const arrived = Promise.withResolvers<void>();
+    const url = await listen(() => arrived.resolve());
+    // Only timers of our own code: those of the sockets are not touched.
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    let isOver = false;
+    const asked = ask(url).finally(() => {
+      isOver = true;
+    });
+    await arrived.promise;
+    t.mock.timers.tick(ms - 1);
+    await new Promise((turned) => setImmediate(turned));
+    assert.equal(isOver, false, "the last millisecond counts");
+    t.mock.timers.tick(1);
+    await new Promise((turned) => setImmediate(turned));
+    assert.equal(isOver, true, "and not one more");
+    const { delivered, code, problem } = await asked;
+    assert.deepEqual([delivered, code, problem], [false, "ETIMEDOUT", `no answer within ${ms / 1000} s`]);
+  });
+}

@@ -11,20 +11,20 @@ export function follow(link: Link, session: Session, show: (entry: Entry, isSile
   const caughtUp = Promise.withResolvers<void>();
   const run = async (): Promise<never> => {
     let n = 0;
-    const take = (entry: Entry) => {
+    const take = (entry: Entry, isShown: boolean) => {
       n = entry.n;
-      return session.take(entry);
+      return session.take(entry, { isShown });
     };
     for (;;) {
       const entries = await link.after(n);
       if (entries.length === 0) break;
-      for (const entry of entries) take(entry);
+      for (const entry of entries) take(entry, false);
     }
     caughtUp.resolve();
     for (;;) {
       const entries = await link.next(n);
       await session.acted();
-      for (const entry of entries) show(entry, take(entry).isSilent);
+      for (const entry of entries) show(entry, take(entry, true).isSilent);
     }
   };
   const over = run();

@@ -26,7 +26,7 @@ export function chatLines(entry: Entry): readonly string[] {
       return [trouble(`not delivered: ${entry.problem}; ${next}`)];
     }
     case "answered":
-      return answerLines(entry.view);
+      return [...troubleLines(entry.trouble), ...answerLines(entry.view)];
     case "ended":
       return endingLines(entry);
   }
@@ -53,7 +53,10 @@ export function entryFacts(entry: Entry): string | undefined {
 function spoken({ what, by, message }: Extract<Entry, { by: string }>): readonly string[] {
   const name = by === "bot" ? paint("magenta", "bot ›") : paint("cyan", "you ›");
   const { kind, name: place } = message.chat;
-  const notes = [...(kind === "group" ? [`in ${oneLine(place, 80)}`] : []), ...(what === "said" ? [] : [what])];
+  const notes = [
+    ...(kind === "group" ? [`in ${oneLine(place, 80) || "a group"}`] : []),
+    ...(what === "said" ? [] : [what]),
+  ];
   const note = notes.length === 0 ? [] : [paint("dim", `(${notes.join(", ")})`)];
   if (what === "recalled") return [[name, ...note].join(" ")];
   // The bar at the side of a card stays straight.
@@ -98,6 +101,21 @@ function answerLines({ isTaken, code, problem = "", toast }: ClientView): readon
   if (!isTaken) return [trouble(`the client shows error ${code}: ${oneLine(problem)}`)];
   if (toast === undefined) return [indented(paint("dim", "(answered, without a toast)"))];
   return [indented(paint(toastStyles.get(toast.type) ?? "cyan", `toast: ${oneLine(toast.text)}`))];
+}
+
+/** What the toast that stands in for a handler's answer does not tell. */
+function troubleLines(of: Extract<Entry, { what: "answered" }>["trouble"]): readonly string[] {
+  const type = "card.action.trigger";
+  switch (of) {
+    case null:
+      return [];
+    case "unhandled":
+      return [trouble(`there is no handler of ${type}: "npm run new -- ${type}" writes one`)];
+    case "failed":
+      return [trouble(`the handler of ${type} failed; "npm start" shows why`)];
+    case "late":
+      return [trouble(`the handler of ${type} was too late; "npm start" shows how long it took`)];
+  }
 }
 
 function endingLines({ stage, type }: Extract<Entry, { what: "ended" }>): readonly string[] {

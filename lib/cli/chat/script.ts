@@ -16,9 +16,16 @@ const patienceMs = 120_000;
  */
 export async function runScript(
   input: Readable,
-  options: { link: Link; session: Session; quietMs: number; show: (entry: Entry, isSilent: boolean) => void },
+  options: {
+    link: Link;
+    session: Session;
+    quietMs: number;
+    /** How long the handlers of one line may take in all. */
+    lineMs?: number;
+    show: (entry: Entry, isSilent: boolean) => void;
+  },
 ): Promise<void> {
-  const { link, session, quietMs, show } = options;
+  const { link, session, quietMs, lineMs = patienceMs, show } = options;
   let changed = Promise.withResolvers<void>();
   const { caughtUp, over } = follow(link, session, (entry, isSilent) => {
     show(entry, isSilent);
@@ -30,16 +37,18 @@ export async function runScript(
     await caughtUp;
     for await (const line of createInterface({ input })) {
       await session.input(line);
-      while (!session.isSettled()) await soon(changed.promise, patienceMs, "the handler does not end");
+      // What others do meanwhile gives it no more time.
+      const endMs = performance.now() + lineMs;
+      while (!session.isSettled()) {
+        const leftMs = endMs - performance.now();
+        if (leftMs > 0 && (await isWithin(changed.promise, leftMs))) continue;
+        throw new ChatError(`Cannot go on: after ${lineMs / 1000} s, the handler does not end`);
+      }
       if (session.isOver()) break;
     }
     while (await isWithin(changed.promise, quietMs));
   };
   await Promise.race([over, speak()]);
-}
-
-async function soon(fact: Promise<void>, ms: number, problem: string): Promise<void> {
-  if (!(await isWithin(fact, ms))) throw new ChatError(`Cannot go on: after ${ms / 1000} s, ${problem}`);
 }
 
 async function isWithin(fact: Promise<void>, ms: number): Promise<boolean> {

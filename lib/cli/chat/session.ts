@@ -3,7 +3,7 @@ import type { Entry } from "../../simulator/conversation.ts";
 import type { MessageView } from "../../simulator/message-view.ts";
 import { type Link, RefusedError } from "./link.ts";
 
-export const help = `What you type is said to the bot. A number chooses on the card that was shown last.
+export const help = `What you type is said to the bot. A number chooses on the card shown last in this terminal.
   /buttons [n]   shows the last card again, or the nth last, to choose on
   /group         talk in the group, where you mention the bot; /direct talks to it alone
   /say text      says the text as it is, also a number or what begins with a slash
@@ -24,6 +24,8 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   const cards = new Map<string, MessageView>();
   /** Events, callbacks and jobs whose end is awaited. */
   const open = new Set<string>();
+  /** All that was said or chosen here, with the jobs of callbacks. */
+  const own = new Set<string>();
   let chat = start.chat;
   let selected: string | undefined;
   let isOver = false;
@@ -55,7 +57,9 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   async function perform(request: () => Promise<string>): Promise<void> {
     isAnswered = false;
     try {
-      open.add(await request());
+      const id = await request();
+      open.add(id);
+      own.add(id).add(jobId(id));
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error;
       fail(`That cannot be done: ${error.message}`);
@@ -100,10 +104,10 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   }
 
   /** A card that changes stays where it was in the list, but it is the one that was shown last. */
-  function keep(message: MessageView): void {
+  function keep(message: MessageView, isShown: boolean): void {
     if (message.card === undefined) return;
     cards.set(message.messageId, message);
-    selected = message.messageId;
+    if (isShown) selected = message.messageId;
   }
 
   return {
@@ -119,26 +123,31 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     },
     /** Resolves once the ids of what was said are known: what is told of them is taken after that. */
     acted: () => acted,
-    /** Takes what happened. @returns whether the bot let an input pass without any reaction. */
-    take(entry: Entry): { isSilent: boolean } {
+    /**
+     * Takes what happened.
+     * @param isShown Whether the person sees it: a number chooses on nothing else.
+     * @returns whether the bot let an input pass without any reaction.
+     */
+    take(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
       switch (entry.what) {
         case "said":
         case "updated":
           if (entry.by === "bot") isAnswered = true;
-          keep(entry.message);
+          keep(entry.message, isShown);
           break;
         case "recalled":
           cards.delete(entry.message.messageId);
-          if (selected === entry.message.messageId) selected = [...cards.keys()].at(-1);
+          if (selected === entry.message.messageId) selected = undefined;
           break;
         case "answered":
           isAnswered = true;
           if (!open.delete(entry.id)) break;
           if (entry.deferred !== null) open.add(jobId(entry.id));
-          hasFailed ||= !entry.view.isTaken;
+          hasFailed ||= !entry.view.isTaken || entry.trouble === "failed" || entry.trouble === "late";
           break;
         case "undelivered":
-          hasFailed ||= open.delete(entry.id);
+          // Apart from each other: what has failed before must not keep this one open.
+          if (open.delete(entry.id)) hasFailed = true;
           break;
         case "ended": {
           const isOwn = open.delete(entry.id);
@@ -148,6 +157,8 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
       }
       return { isSilent: false };
     },
+    /** Whether it is not about what became of something that was said or chosen elsewhere. */
+    isOwn: (entry: Entry) => "message" in entry || own.has(entry.id),
     /** Whether nothing that was said or chosen here awaits its end. */
     isSettled: () => open.size === 0,
     isOver: () => isOver,
