@@ -37,6 +37,11 @@ export interface Uuid {
   readonly in: "body" | "query";
 }
 
+export interface Content {
+  readonly query?: Readonly<Record<string, unknown>> | undefined;
+  readonly body?: Readonly<Record<string, unknown>> | undefined;
+}
+
 export interface ApiCall {
   readonly method: string;
   /** On the API's origin; another is refused. */
@@ -45,8 +50,8 @@ export interface ApiCall {
   readonly authorization?: string | undefined;
   /** Another one than the run's. */
   readonly tenant?: string | undefined;
-  /** Whom a message goes to, where the path does not say. */
-  readonly target?: unknown;
+  /** What is sent, beside what the URL says already. */
+  readonly content?: Content;
   /** A `uuid` of the caller's own. */
   readonly hasUuid?: boolean;
   /** For a call without a token: to get one. */
@@ -94,12 +99,15 @@ const unsent: ReadonlySet<unknown> = new Set([
 export function caller(run: ApiRun, { origin, clock, random, token }: TransportOptions): Call {
   const sent = new Map<string, number>();
 
-  /** What a run sends to one place is told apart by its order: a handler that runs again sends in the same order. */
-  function uuidOf(call: ApiCall): string {
-    const place = JSON.stringify([run.key, call.url.pathname, call.target ?? null]);
-    const nth = (sent.get(place) ?? 0) + 1;
-    sent.set(place, nth);
-    return createHash("sha256").update(`${nth} ${place}`).digest("hex").slice(0, uuidLength);
+  /** Told apart by what is sent, and only what is alike by its order: a handler may send in another order when it runs again. */
+  function uuidOf({ url, content }: ApiCall): string {
+    const query = { ...Object.fromEntries(url.searchParams), ...content?.query };
+    const whole = JSON.stringify([run.key, url.pathname, sorted(query, String), sorted(content?.body ?? {})]);
+    // What is kept of it for the run's length is small, however large the message.
+    const digest = createHash("sha256").update(whole).digest("hex");
+    const nth = (sent.get(digest) ?? 0) + 1;
+    sent.set(digest, nth);
+    return createHash("sha256").update(`${nth} ${digest}`).digest("hex").slice(0, uuidLength);
   }
 
   return async (call, send) => {
@@ -179,6 +187,14 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       await sleep(clock, waitMs, run.signal);
     }
   };
+}
+
+/** Members in an order of their own; one that is `undefined` is not sent, and the uuid is not what is sent. */
+function sorted(members: object, as: (value: unknown) => unknown = (value) => value): [string, unknown][] {
+  return Object.entries(members)
+    .filter(([name, value]) => name !== "uuid" && value !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => [name, as(value)]);
 }
 
 /** The platform's own code in an answer. */

@@ -104,7 +104,7 @@ async function request(
   }
   const verb = method.toUpperCase();
   const hasUuid = isText(url.searchParams.get("uuid")) || isText(body?.["uuid"]);
-  const answer = await call({ method: verb, url, hasUuid, target: body?.["receive_id"] }, fetchSend(verb, body));
+  const answer = await call({ method: verb, url, hasUuid, content: { body } }, fetchSend(verb, body));
   return answer.body as ApiAnswer;
 }
 

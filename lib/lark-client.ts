@@ -82,7 +82,7 @@ function httpInstance(call: Call): HttpInstance {
         ...{ method, url: new URL(options.url ?? "") },
         authorization: isOurs ? undefined : given,
         tenant: (isOurs && given?.slice(`Bearer ${placeholder}`.length)) || undefined,
-        target: fields["receive_id"],
+        content: { query: params, body: fields },
         hasUuid: [params?.["uuid"], fields["uuid"]].some((uuid) => typeof uuid === "string" && uuid !== ""),
         body: bodyKind(data, headers),
       },

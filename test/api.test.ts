@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import { inspect } from "node:util";
 import { CardTokenError, OpenApiError } from "../lib/api-errors.ts";
 import { HandlerTimeoutError, NonRetryableError, RetryLaterError } from "../lib/errors.ts";
+import type { RequestOptions } from "../lib/handler.ts";
 import { groupChat, mei } from "../lib/simulator/samples/facts.ts";
 import { messagesPath, startApi, tokenPath } from "./support/api.ts";
 import { card, selfBuilt, text } from "./support/open-api.ts";
@@ -228,6 +229,32 @@ describe("the uuid", () => {
     await again.request("POST", messagesPath, toChat);
     assert.equal(simulator.messages(groupChat).length, 1);
     assert.equal(simulator.messages().length, 2);
+  });
+
+  test("A3: does not hang on the order of what is sent to one chat: none is lost, none comes twice", async (t) => {
+    const { run, simulator } = await startApi(t);
+    const parent = simulator.say({ userId: mei.open_id, chatId: groupChat, content: JSON.stringify({ text: "?" }) });
+    type Sending = [path: string, options: RequestOptions];
+    const create = (said: string): Sending => [
+      messagesPath,
+      { ...toChat, body: { receive_id: groupChat, ...text(said) } },
+    ];
+    const reply = (said: string): Sending => [`${messagesPath}/${parent.messageId}/reply`, { body: text(said) }];
+    const forward = (type: string): Sending => [
+      `${messagesPath}/${parent.messageId}/forward`,
+      { query: { receive_id_type: type }, body: { receive_id: mei[type as "open_id"] } },
+    ];
+    const all = [create("one"), create("two"), create("one"), reply("a"), reply("b"), forward("open_id")];
+    all.push(forward("user_id"));
+    const begun = all.filter((_call, nth) => nth % 2 === 0);
+    // The first run ends in the middle; the second sends all, in another order.
+    for (const calls of [begun, all.toReversed()]) {
+      const { request } = run();
+      for (const call of calls) await request("POST", ...call);
+    }
+    const [, ...messages] = simulator.messages();
+    const said = messages.map(({ content }) => JSON.parse(content).text);
+    assert.deepEqual(said.sort(), ["?", "?", "a", "b", "one", "one", "two"]);
   });
 
   test("A3: of the caller's own is kept; an empty one is none", async (t) => {
