@@ -150,7 +150,9 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
         const { status, headers, body } = response;
         const apiCode = codeOf(body);
         if (status >= 200 && status < 300 && (apiCode ?? 0) === 0) return response;
-        const found = `the platform answered ${status}, code ${apiCode ?? "none"}`;
+        const isSecret = verdictOf(status, apiCode, url.pathname) === "secret";
+        const advice = isSecret ? ". Check APP_SECRET and APP_ID, and that the app is in use" : "";
+        const found = `the platform answered ${status}, code ${apiCode ?? "none"}${advice}`;
         const logId = headers.get("x-tt-logid");
         failure = new OpenApiError(`Cannot call ${what}: ${found}`, { apiCode, status, logId });
         const reset = headers.get("x-ogw-ratelimit-reset") ?? "";
@@ -163,7 +165,8 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
         isUnsent = unsent.has(code);
       }
 
-      const verdict = failure.status === undefined ? "transient" : verdictOf(failure.status, failure.apiCode);
+      const verdict =
+        failure.status === undefined ? "transient" : verdictOf(failure.status, failure.apiCode, url.pathname);
       const isOnce = call.body === "stream" && !isUnsent;
       if (verdict === "permanent") throw giveUp(failure, new NonRetryableError(failure.message, { cause: failure }));
       if (verdict === "token" && given !== undefined && refused === undefined) {

@@ -366,8 +366,23 @@ describe("a call that will never go well", () => {
     const { run, called } = await startApi(t, { simulator: { apps } });
     const error = await thrown(run().request("GET", messagesPath));
     assert.ok(error instanceof OpenApiError && error.apiCode === 10015);
+    assert.match(error.message, /Check APP_SECRET/);
     assert.equal(called("/internal"), 1);
   });
+
+  for (const code of [10003, 10014]) {
+    test(`A6: so it does where the platform has ${code} for it; of another call that is for good`, async (t) => {
+      const { run, simulator, called } = await startApi(t);
+      simulator.addRule({ path: tokenPath, fault: { kind: "answer", code } });
+      const error = await thrown(run().request("GET", messagesPath));
+      assert.ok(error instanceof OpenApiError && error.apiCode === code);
+      assert.match(error.message, /Check APP_SECRET/);
+      assert.equal(called("/internal"), 1);
+      simulator.addRule({ path: messagesPath, fault: { kind: "answer", code } });
+      const other = await thrown(run().request("POST", messagesPath, toChat));
+      assert.ok(other instanceof NonRetryableError && !other.message.includes("APP_SECRET"));
+    });
+  }
 
   test("is told with its code and log id, and without an id of anybody", async (t) => {
     const { run, simulator } = await startApi(t);
