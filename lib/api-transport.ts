@@ -136,7 +136,10 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       const late = () => new DeadlineError(`Cannot call ${what}: no answer in time`);
       const given = hasOwn
         ? undefined
-        : await within(clock, leftMs, late, () => token(call.tenant ?? run.tenant, refused));
+        : await within(clock, leftMs, late, () => token(call.tenant ?? run.tenant, refused)).catch((error: unknown) => {
+            // The token's own failures are told where it is asked for.
+            throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
+          });
       const authorization = given === undefined ? call.authorization : `Bearer ${given}`;
 
       let failure: OpenApiError;

@@ -179,10 +179,15 @@ describe("a failure of the platform's", () => {
     const { run, simulator, clock, called } = await startApi(t);
     simulator.addRule({ path: tokenPath, delayMs: 30_000 });
     const endsAtMs = clock.nowMs() + 700;
-    const late = thrown(run({ remainingMs: () => endsAtMs - clock.nowMs() }).request("GET", messagesPath));
+    const told: string[] = [];
+    const given = { remainingMs: () => endsAtMs - clock.nowMs(), tell: (call: string) => void told.push(call) };
+    const late = thrown(run(given).request("GET", messagesPath));
     await until("the call", () => called("/internal") === 1);
     await clock.advance(700);
-    assert.match((await late).message, /no answer in time/);
+    const error = await late;
+    assert.ok(error instanceof OpenApiError);
+    assert.match(error.message, /no answer in time/);
+    assert.deepEqual(told, ["GET /open-apis/im/v1/messages"]);
   });
 
   test("ends at once, with the run's own reason, when the run is over", async (t) => {

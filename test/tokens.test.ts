@@ -334,6 +334,20 @@ describe("an app of the marketplace", () => {
   });
 });
 
+test("a token that the platform refuses is told of once, with the code and the log id", async (t) => {
+  const { run, simulator } = await startApi(t);
+  simulator.addRule({ path: tokenPath, fault: { kind: "answer", code: 10014 } });
+  const trace = recordTrace();
+  t.after(trace.stop);
+  await assert.rejects(run().request("GET", messagesPath));
+  const [entry, ...more] = trace.entries;
+  assert.deepEqual(more, []);
+  assert.deepEqual([entry?.stage, entry?.level], ["log", "warn"]);
+  const { call, status, apiCode, logId } = entry?.facts ?? {};
+  assert.deepEqual([call, status, apiCode], ["POST /open-apis/auth/v3/tenant_access_token/internal", 200, 10014]);
+  assert.equal(typeof logId, "string");
+});
+
 test("A4: a token call that goes wrong is tried again, since it changes nothing", async (t) => {
   const { run, simulator, called } = await startApi(t);
   simulator.addRule({ path: tokenPath, times: 2, fault: { kind: "close" } });
