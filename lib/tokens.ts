@@ -64,9 +64,9 @@ export function tokenSource(options: {
       }
       const started = running.get(name);
       if (started !== undefined) {
-        // It may have been asked for before this one was refused.
-        const { value } = await started;
-        if (value !== refused) return value;
+        // It may have been asked for before this one was refused, or fail for a reason of its own.
+        const token = await started.catch(() => undefined);
+        if (token !== undefined && token.value !== refused) return token.value;
       }
       return (await renew(name, tenant, refused)).value;
     },

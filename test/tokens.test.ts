@@ -171,6 +171,22 @@ describe("tokens", () => {
     assert.equal(asked(), 3, "got once for the three");
   });
 
+  test("A5: one that was asked for by somebody else, and did not come, is asked for once more", async () => {
+    const { tokens, clock, answerWith, asked } = source();
+    const gate = Promise.withResolvers<void>();
+    answerWith(async (nth) => {
+      if (nth === 1) await gate.promise;
+      return { value: `t-${nth}`, endsAtMs: clock.nowMs() + 120 * minute };
+    });
+    const first = assert.rejects(tokens.get("app", null), /down/);
+    const joined = [1, 2, 3].map(() => tokens.get("app", null));
+    await settled();
+    gate.reject(new Error("down"));
+    await first;
+    assert.deepEqual(await Promise.all(joined), ["t-2", "t-2", "t-2"]);
+    assert.equal(asked(), 2, "got once for the three");
+  });
+
   test("A4: one that is refused in every process is got again by the first, and found by the others", async (t) => {
     const { run, startProcess, simulator, called } = await startApi(t);
     const processes = Array.from({ length: 10 }, () => startProcess());
