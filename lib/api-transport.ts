@@ -52,8 +52,6 @@ export interface ApiCall {
   readonly tenant?: string | undefined;
   /** What is sent, beside what the URL says already. */
   readonly content?: Content;
-  /** A `uuid` of the caller's own. */
-  readonly hasUuid?: boolean;
   /** For a call without a token: to get one. */
   readonly isPublic?: boolean;
   /** A `form` takes its time; a `stream` also cannot be sent twice. */
@@ -119,7 +117,7 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       );
     }
     const uuidIn = method === "POST" ? sending.find(([path]) => path.test(url.pathname))?.[1] : undefined;
-    const uuid = uuidIn === undefined || call.hasUuid === true ? undefined : { in: uuidIn, value: uuidOf(call) };
+    const uuid = uuidIn === undefined || hasUuid(call, uuidIn) ? undefined : { in: uuidIn, value: uuidOf(call) };
     const isSafe = method === "GET" || method === "HEAD" || uuidIn !== undefined || call.isPublic === true;
     const hasOwn = call.isPublic === true || call.authorization !== undefined;
     let refused: string | undefined;
@@ -193,6 +191,12 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       await sleep(clock, waitMs, run.signal);
     }
   };
+}
+
+/** The caller's own counts where the platform reads it. */
+function hasUuid({ url, content }: ApiCall, place: Uuid["in"]): boolean {
+  const uuid = content?.[place]?.["uuid"] ?? (place === "query" ? url.searchParams.get("uuid") : undefined);
+  return typeof uuid === "string" && uuid !== "";
 }
 
 /** Members in an order of their own; one that is `undefined` is not sent, and the uuid is not what is sent. */

@@ -83,7 +83,6 @@ function httpInstance(call: Call): HttpInstance {
         authorization: isOurs ? undefined : given,
         tenant: (isOurs && given?.slice(`Bearer ${placeholder}`.length)) || undefined,
         content: { query: params, body: fields },
-        hasUuid: [params?.["uuid"], fields["uuid"]].some((uuid) => typeof uuid === "string" && uuid !== ""),
         body: bodyKind(data, headers),
       },
       send,

@@ -274,6 +274,33 @@ describe("the uuid", () => {
     assert.equal(simulator.messages().length, 2);
   });
 
+  test("A3: of the caller's own counts where the platform reads it: a forward's in the query, else in the body", async (t) => {
+    const { run, simulator } = await startApi(t);
+    const parent = simulator.say({ userId: mei.open_id, chatId: groupChat, content: JSON.stringify({ text: "?" }) });
+    const path = `${messagesPath}/${parent.messageId}/forward`;
+    const query = { receive_id_type: "open_id" };
+    const body = { receive_id: mei.open_id };
+    const uuid = "mine";
+    for (let nth = 1; nth <= 2; nth++) {
+      await run().request("POST", messagesPath, { ...toChat, query: { ...toChat.query, uuid } });
+      await run().request("POST", path, { query, body: { ...body, uuid } });
+      const client = await run().lark();
+      const params = { receive_id_type: "chat_id", uuid };
+      await client.request({
+        method: "POST",
+        url: messagesPath,
+        params,
+        data: { receive_id: groupChat, ...text("hi") },
+      });
+    }
+    assert.equal(simulator.messages().length, 1 + 3);
+    for (const key of ["event-1", "event-2"]) {
+      await run({ key }).request("POST", path, { query: { ...query, uuid }, body });
+      await run({ key }).request("POST", `${path}?uuid=other`, { query, body });
+    }
+    assert.equal(simulator.messages().length, 1 + 5);
+  });
+
   test("A3: is on merged and thread forwards as well, in the query and at most 50 characters long", async (t) => {
     const urls: URL[] = [];
     const server = createServer((request, response) => {
