@@ -145,15 +145,22 @@ describe("a failure of the platform's", () => {
   });
 
   test("A2: a call that could not be sent at all is repeated, whatever it is", async (t) => {
-    const gone = createServer();
+    const got: unknown[] = [];
+    const gone = createServer((request, response) => {
+      got.push(request.url);
+      // No connection is kept: the next call has to make one.
+      response.setHeader("connection", "close");
+      response.end(JSON.stringify({ code: 0, tenant_access_token: "t-1", expire: 7_200 }));
+    });
     await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
     const origin = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
-    await new Promise<unknown>((resolve) => gone.close(resolve));
     const { run, apiClock } = await startApi(t, { origin });
+    await run().request("GET", messagesPath);
+    await new Promise<unknown>((resolve) => gone.close(resolve));
     const error = await thrown(run().request(once.method, once.path, { body: once.body }));
-    assert.match(error.message, /there was no answer \(ECONNREFUSED\)/);
-    // The token's call, three times; it is what could not be sent here.
-    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2);
+    assert.match(error.message, /^Cannot call PATCH .*: there was no answer \(ECONNREFUSED\)/);
+    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2, "the waits between three tries");
+    assert.deepEqual(got, [tokenPath, messagesPath]);
   });
 
   test("A8: no try begins or waits beyond the run's time, and the last ends with it", async (t) => {
