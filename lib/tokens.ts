@@ -26,7 +26,7 @@ const spreadMs = 5 * 60_000;
 /** A token with less is not used: it could end on its way. */
 const leastMs = 60_000;
 const leaseMs = 10_000;
-/** Between two attempts in the background, when the first went wrong. */
+/** Between two attempts in the background, whatever became of the first. */
 const pauseMs = 60_000;
 const firstLookMs = 50;
 const longestLookMs = 400;
@@ -85,7 +85,9 @@ export function tokenSource(options: {
       running.get(name) ??
       find(name, tenant, refused)
         .then((token) => {
-          kept.set(name, { ...token, renewAtMs: token.endsAtMs - renewMs + Math.round(random() * spreadMs) });
+          const renewAtMs = token.endsAtMs - renewMs + Math.round(random() * spreadMs);
+          // One that is short of its end already is not asked for anew by each call.
+          kept.set(name, { ...token, renewAtMs: Math.max(renewAtMs, clock.nowMs() + pauseMs) });
           return token;
         })
         .finally(() => running.delete(name));

@@ -125,6 +125,24 @@ describe("tokens", () => {
     await assert.rejects(tokens.get("app", null), /down/);
   });
 
+  test("A5: one of less than half an hour is asked for once a minute, not by each call", async () => {
+    const { tokens, clock, asked, answerWith } = source();
+    answerWith(async (nth) => ({ value: `t-${nth}`, endsAtMs: clock.nowMs() + 20 * minute }));
+    const callOften = async () => {
+      for (let nth = 0; nth < 20; nth++) {
+        await tokens.get("app", null);
+        await settled();
+      }
+    };
+    await callOften();
+    await clock.advance(minute - 1);
+    await callOften();
+    assert.equal(asked(), 1);
+    await clock.advance(1);
+    await callOften();
+    assert.equal(asked(), 2);
+  });
+
   test("A5: another process's newer one is taken, and the platform not asked", async () => {
     const clock = testClock();
     const store = memoryTokens();
