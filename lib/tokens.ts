@@ -15,7 +15,7 @@ export interface TokenStore {
   lease(name: string, options: { nowMs: number; untilMs: number }): Promise<boolean>;
   /** Gives a lease back, if it is still the one that ends then. */
   release(name: string, untilMs: number): Promise<void>;
-  /** Ends any lease, too. */
+  /** Keeps it unless the kept one ends later. Ends any lease, too. */
   write(name: string, token: { sealed: string; endsAtMs: number }): Promise<void>;
 }
 

@@ -289,6 +289,22 @@ describe("tokens", () => {
       "the token's writer gave it back",
     );
   });
+
+  test("are not overwritten by one that ends before them, whose writer gives its lease back all the same", async () => {
+    const store = dynamoTokens(dynamo, table);
+    for (const [sealed, endsAtMs] of [
+      ["first", 5_000],
+      ["newer", 6_000],
+      ["late", 5_999],
+    ] as const) {
+      assert.equal(await store.lease("overtaken", { nowMs: 1_000, untilMs: 11_000 }), true, sealed);
+      await store.write("overtaken", { sealed, endsAtMs });
+    }
+    assert.deepEqual(await store.read("overtaken"), { sealed: "newer", endsAtMs: 6_000 });
+    assert.equal(await store.lease("overtaken", { nowMs: 1_000, untilMs: 11_000 }), true);
+    await store.write("overtaken", { sealed: "as long", endsAtMs: 6_000 });
+    assert.deepEqual(await store.read("overtaken"), { sealed: "as long", endsAtMs: 6_000 });
+  });
 });
 
 describe("an app of the marketplace", () => {
