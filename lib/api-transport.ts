@@ -97,15 +97,15 @@ const unsent: ReadonlySet<unknown> = new Set([
 export function caller(run: ApiRun, { origin, clock, random, token }: TransportOptions): Call {
   const sent = new Map<string, number>();
 
-  /** Told apart by what is sent, and only what is alike by its order: a handler may send in another order when it runs again. */
+  /**
+   * What a run sends to one receiver is told apart by its order, not by what it says: a handler that runs again may
+   * word it otherwise (the time, a model's answer), and still means the same message.
+   */
   function uuidOf({ url, content }: ApiCall): string {
-    const query = { ...Object.fromEntries(url.searchParams), ...content?.query };
-    const whole = JSON.stringify([run.key, url.pathname, sorted(query, String), sorted(content?.body ?? {})]);
-    // What is kept of it for the run's length is small, however large the message.
-    const digest = createHash("sha256").update(whole).digest("hex");
-    const nth = (sent.get(digest) ?? 0) + 1;
-    sent.set(digest, nth);
-    return createHash("sha256").update(`${nth} ${digest}`).digest("hex").slice(0, uuidLength);
+    const place = JSON.stringify([run.key, url.pathname, content?.body?.["receive_id"] ?? null]);
+    const nth = (sent.get(place) ?? 0) + 1;
+    sent.set(place, nth);
+    return createHash("sha256").update(`${nth} ${place}`).digest("hex").slice(0, uuidLength);
   }
 
   return async (call, send) => {
@@ -197,14 +197,6 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
 function hasUuid({ url, content }: ApiCall, place: Uuid["in"]): boolean {
   const uuid = content?.[place]?.["uuid"] ?? (place === "query" ? url.searchParams.get("uuid") : undefined);
   return typeof uuid === "string" && uuid !== "";
-}
-
-/** Members in an order of their own; one that is `undefined` is not sent, and the uuid is not what is sent. */
-function sorted(members: object, as: (value: unknown) => unknown = (value) => value): [string, unknown][] {
-  return Object.entries(members)
-    .filter(([name, value]) => name !== "uuid" && value !== undefined)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => [name, as(value)]);
 }
 
 /** The platform's own code in an answer. */
