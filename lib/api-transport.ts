@@ -37,6 +37,11 @@ export interface Uuid {
   readonly in: "body" | "query";
 }
 
+export interface Content {
+  readonly query?: Readonly<Record<string, unknown>> | undefined;
+  readonly body?: Readonly<Record<string, unknown>> | undefined;
+}
+
 export interface ApiCall {
   readonly method: string;
   /** On the API's origin; another is refused. */
@@ -45,10 +50,8 @@ export interface ApiCall {
   readonly authorization?: string | undefined;
   /** Another one than the run's. */
   readonly tenant?: string | undefined;
-  /** Whom a message goes to, where the path does not say. */
-  readonly target?: unknown;
-  /** A `uuid` of the caller's own. */
-  readonly hasUuid?: boolean;
+  /** What is sent, beside what the URL says already. */
+  readonly content?: Content;
   /** For a call without a token: to get one. */
   readonly isPublic?: boolean;
   /** A `form` takes its time; a `stream` also cannot be sent twice. */
@@ -94,9 +97,12 @@ const unsent: ReadonlySet<unknown> = new Set([
 export function caller(run: ApiRun, { origin, clock, random, token }: TransportOptions): Call {
   const sent = new Map<string, number>();
 
-  /** What a run sends to one place is told apart by its order: a handler that runs again sends in the same order. */
-  function uuidOf(call: ApiCall): string {
-    const place = JSON.stringify([run.key, call.url.pathname, call.target ?? null]);
+  /**
+   * What a run sends to one receiver is told apart by its order, not by what it says: a handler that runs again may
+   * word it otherwise (the time, a model's answer), and still means the same message.
+   */
+  function uuidOf({ url, content }: ApiCall): string {
+    const place = JSON.stringify([run.key, url.pathname, content?.body?.["receive_id"] ?? null]);
     const nth = (sent.get(place) ?? 0) + 1;
     sent.set(place, nth);
     return createHash("sha256").update(`${nth} ${place}`).digest("hex").slice(0, uuidLength);
@@ -111,7 +117,7 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       );
     }
     const uuidIn = method === "POST" ? sending.find(([path]) => path.test(url.pathname))?.[1] : undefined;
-    const uuid = uuidIn === undefined || call.hasUuid === true ? undefined : { in: uuidIn, value: uuidOf(call) };
+    const uuid = uuidIn === undefined || hasUuid(call, uuidIn) ? undefined : { in: uuidIn, value: uuidOf(call) };
     const isSafe = method === "GET" || method === "HEAD" || uuidIn !== undefined || call.isPublic === true;
     const hasOwn = call.isPublic === true || call.authorization !== undefined;
     let refused: string | undefined;
@@ -128,7 +134,10 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       const late = () => new DeadlineError(`Cannot call ${what}: no answer in time`);
       const given = hasOwn
         ? undefined
-        : await within(clock, leftMs, late, () => token(call.tenant ?? run.tenant, refused));
+        : await within(clock, leftMs, late, () => token(call.tenant ?? run.tenant, refused)).catch((error: unknown) => {
+            // The token's own failures are told where it is asked for.
+            throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
+          });
       const authorization = given === undefined ? call.authorization : `Bearer ${given}`;
 
       let failure: OpenApiError;
@@ -142,7 +151,9 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
         const { status, headers, body } = response;
         const apiCode = codeOf(body);
         if (status >= 200 && status < 300 && (apiCode ?? 0) === 0) return response;
-        const found = `the platform answered ${status}, code ${apiCode ?? "none"}`;
+        const isSecret = verdictOf(status, apiCode, url.pathname) === "secret";
+        const advice = isSecret ? ". Check APP_SECRET and APP_ID, and that the app is in use" : "";
+        const found = `the platform answered ${status}, code ${apiCode ?? "none"}${advice}`;
         const logId = headers.get("x-tt-logid");
         failure = new OpenApiError(`Cannot call ${what}: ${found}`, { apiCode, status, logId });
         const reset = headers.get("x-ogw-ratelimit-reset") ?? "";
@@ -155,7 +166,8 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
         isUnsent = unsent.has(code);
       }
 
-      const verdict = failure.status === undefined ? "transient" : verdictOf(failure.status, failure.apiCode);
+      const verdict =
+        failure.status === undefined ? "transient" : verdictOf(failure.status, failure.apiCode, url.pathname);
       const isOnce = call.body === "stream" && !isUnsent;
       if (verdict === "permanent") throw giveUp(failure, new NonRetryableError(failure.message, { cause: failure }));
       if (verdict === "token" && given !== undefined && refused === undefined) {
@@ -179,6 +191,12 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       await sleep(clock, waitMs, run.signal);
     }
   };
+}
+
+/** The caller's own counts where the platform reads it. */
+function hasUuid({ url, content }: ApiCall, place: Uuid["in"]): boolean {
+  const uuid = content?.[place]?.["uuid"] ?? (place === "query" ? url.searchParams.get("uuid") : undefined);
+  return typeof uuid === "string" && uuid !== "";
 }
 
 /** The platform's own code in an answer. */

@@ -103,8 +103,7 @@ async function request(
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
   const verb = method.toUpperCase();
-  const hasUuid = isText(url.searchParams.get("uuid")) || isText(body?.["uuid"]);
-  const answer = await call({ method: verb, url, hasUuid, target: body?.["receive_id"] }, fetchSend(verb, body));
+  const answer = await call({ method: verb, url, content: { body } }, fetchSend(verb, body));
   return answer.body as ApiAnswer;
 }
 
@@ -148,10 +147,6 @@ function failureOf(error: unknown): OpenApiError | undefined {
   if (isError(error, OpenApiError)) return error;
   const cause = error instanceof Error ? error.cause : undefined;
   return isError(cause, OpenApiError) ? cause : undefined;
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === "string" && value !== "";
 }
 
 function parse(text: string): unknown {

@@ -4,6 +4,7 @@ import type { Clock } from "./clock.ts";
 import { isError, NonRetryableError, RetryLaterError } from "./errors.ts";
 import { verdictOf } from "./feishu/api-codes.ts";
 import type { Token } from "./tokens.ts";
+import { publish } from "./trace.ts";
 
 /** For all that one token takes: whoever waits for it has a deadline of their own. */
 const requestMs = 10_000;
@@ -28,7 +29,7 @@ export function tokenRequest({ appId, appSecret, marketplace, clock, post }: Tok
   return async (tenant: string | null): Promise<Token> => {
     const endsAtMs = clock.nowMs() + requestMs;
     const { signal } = new AbortController();
-    const run: ApiRun = { key: "", tenant: null, signal, remainingMs: () => endsAtMs - clock.nowMs() };
+    const run: ApiRun = { key: "", tenant: null, signal, remainingMs: () => endsAtMs - clock.nowMs(), tell };
     const ask = async (path: string, body: Readonly<Record<string, unknown>>, member: string): Promise<Token> => {
       const startMs = clock.nowMs();
       return toToken(await post(`/open-apis/auth/v3/${path}`, body, run), member, startMs);
@@ -54,6 +55,12 @@ export function tokenRequest({ appId, appSecret, marketplace, clock, post }: Tok
       throw error;
     }
   };
+}
+
+/** Of no event: many may wait for the one token. */
+function tell(call: string, { status, apiCode, logId }: OpenApiError): void {
+  const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
+  publish({ stage: "log", level: "warn", facts });
 }
 
 function toToken(answer: unknown, member: string, startMs: number): Token {

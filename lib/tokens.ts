@@ -15,7 +15,7 @@ export interface TokenStore {
   lease(name: string, options: { nowMs: number; untilMs: number }): Promise<boolean>;
   /** Gives a lease back, if it is still the one that ends then. */
   release(name: string, untilMs: number): Promise<void>;
-  /** Ends any lease, too. */
+  /** Keeps it unless the kept one ends later. Ends any lease, too. */
   write(name: string, token: { sealed: string; endsAtMs: number }): Promise<void>;
 }
 
@@ -26,7 +26,7 @@ const spreadMs = 5 * 60_000;
 /** A token with less is not used: it could end on its way. */
 const leastMs = 60_000;
 const leaseMs = 10_000;
-/** Between two attempts in the background, when the first went wrong. */
+/** Between two attempts in the background, whatever became of the first. */
 const pauseMs = 60_000;
 const firstLookMs = 50;
 const longestLookMs = 400;
@@ -64,9 +64,9 @@ export function tokenSource(options: {
       }
       const started = running.get(name);
       if (started !== undefined) {
-        // It may have been asked for before this one was refused.
-        const { value } = await started;
-        if (value !== refused) return value;
+        // It may have been asked for before this one was refused, or fail for a reason of its own.
+        const token = await started.catch(() => undefined);
+        if (token !== undefined && token.value !== refused) return token.value;
       }
       return (await renew(name, tenant, refused)).value;
     },
@@ -85,7 +85,9 @@ export function tokenSource(options: {
       running.get(name) ??
       find(name, tenant, refused)
         .then((token) => {
-          kept.set(name, { ...token, renewAtMs: token.endsAtMs - renewMs + Math.round(random() * spreadMs) });
+          const renewAtMs = token.endsAtMs - renewMs + Math.round(random() * spreadMs);
+          // One that is short of its end already is not asked for anew by each call.
+          kept.set(name, { ...token, renewAtMs: Math.max(renewAtMs, clock.nowMs() + pauseMs) });
           return token;
         })
         .finally(() => running.delete(name));

@@ -144,15 +144,22 @@ describe("a failure of the platform's", () => {
   });
 
   test("A2: a call that could not be sent at all is repeated, whatever it is", async (t) => {
-    const gone = createServer();
+    const got: unknown[] = [];
+    const gone = createServer((request, response) => {
+      got.push(request.url);
+      // No connection is kept: the next call has to make one.
+      response.setHeader("connection", "close");
+      response.end(JSON.stringify({ code: 0, tenant_access_token: "t-1", expire: 7_200 }));
+    });
     await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
     const origin = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
-    await new Promise<unknown>((resolve) => gone.close(resolve));
     const { run, apiClock } = await startApi(t, { origin });
+    await run().request("GET", messagesPath);
+    await new Promise<unknown>((resolve) => gone.close(resolve));
     const error = await thrown(run().request(once.method, once.path, { body: once.body }));
-    assert.match(error.message, /there was no answer \(ECONNREFUSED\)/);
-    // The token's call, three times; it is what could not be sent here.
-    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2);
+    assert.match(error.message, /^Cannot call PATCH .*: there was no answer \(ECONNREFUSED\)/);
+    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2, "the waits between three tries");
+    assert.deepEqual(got, [tokenPath, messagesPath]);
   });
 
   test("A8: no try begins or waits beyond the run's time, and the last ends with it", async (t) => {
@@ -178,10 +185,15 @@ describe("a failure of the platform's", () => {
     const { run, simulator, clock, called } = await startApi(t);
     simulator.addRule({ path: tokenPath, delayMs: 30_000 });
     const endsAtMs = clock.nowMs() + 700;
-    const late = thrown(run({ remainingMs: () => endsAtMs - clock.nowMs() }).request("GET", messagesPath));
+    const told: string[] = [];
+    const given = { remainingMs: () => endsAtMs - clock.nowMs(), tell: (call: string) => void told.push(call) };
+    const late = thrown(run(given).request("GET", messagesPath));
     await until("the call", () => called("/internal") === 1);
     await clock.advance(700);
-    assert.match((await late).message, /no answer in time/);
+    const error = await late;
+    assert.ok(error instanceof OpenApiError);
+    assert.match(error.message, /no answer in time/);
+    assert.deepEqual(told, ["GET /open-apis/im/v1/messages"]);
   });
 
   test("ends at once, with the run's own reason, when the run is over", async (t) => {
@@ -230,6 +242,21 @@ describe("the uuid", () => {
     assert.equal(simulator.messages().length, 2);
   });
 
+  test("A3: does not hang on the words: what a second run says otherwise is the same message", async (t) => {
+    const { run, simulator } = await startApi(t);
+    for (const time of ["10:00", "10:05"]) {
+      const { request } = run();
+      for (const said of ["one", "two"]) {
+        await request("POST", messagesPath, {
+          ...toChat,
+          body: { receive_id: groupChat, ...text(`${said} at ${time}`) },
+        });
+      }
+    }
+    const said = simulator.messages().map(({ content }) => JSON.parse(content).text);
+    assert.deepEqual(said, ["one at 10:00", "two at 10:00"]);
+  });
+
   test("A3: of the caller's own is kept; an empty one is none", async (t) => {
     const { run, simulator } = await startApi(t);
     const own = { ...toChat, body: { ...toChat.body, uuid: "mine" } };
@@ -240,6 +267,33 @@ describe("the uuid", () => {
     await run({ key: "event-3" }).request("POST", messagesPath, empty);
     await run({ key: "event-3" }).request("POST", messagesPath, empty);
     assert.equal(simulator.messages().length, 2);
+  });
+
+  test("A3: of the caller's own counts where the platform reads it: a forward's in the query, else in the body", async (t) => {
+    const { run, simulator } = await startApi(t);
+    const parent = simulator.say({ userId: mei.open_id, chatId: groupChat, content: JSON.stringify({ text: "?" }) });
+    const path = `${messagesPath}/${parent.messageId}/forward`;
+    const query = { receive_id_type: "open_id" };
+    const body = { receive_id: mei.open_id };
+    const uuid = "mine";
+    for (let nth = 1; nth <= 2; nth++) {
+      await run().request("POST", messagesPath, { ...toChat, query: { ...toChat.query, uuid } });
+      await run().request("POST", path, { query, body: { ...body, uuid } });
+      const client = await run().lark();
+      const params = { receive_id_type: "chat_id", uuid };
+      await client.request({
+        method: "POST",
+        url: messagesPath,
+        params,
+        data: { receive_id: groupChat, ...text("hi") },
+      });
+    }
+    assert.equal(simulator.messages().length, 1 + 3);
+    for (const key of ["event-1", "event-2"]) {
+      await run({ key }).request("POST", path, { query: { ...query, uuid }, body });
+      await run({ key }).request("POST", `${path}?uuid=other`, { query, body });
+    }
+    assert.equal(simulator.messages().length, 1 + 5);
   });
 
   test("A3: is on merged and thread forwards as well, in the query and at most 50 characters long", async (t) => {
@@ -339,8 +393,23 @@ describe("a call that will never go well", () => {
     const { run, called } = await startApi(t, { simulator: { apps } });
     const error = await thrown(run().request("GET", messagesPath));
     assert.ok(error instanceof OpenApiError && error.apiCode === 10015);
+    assert.match(error.message, /Check APP_SECRET/);
     assert.equal(called("/internal"), 1);
   });
+
+  for (const code of [10003, 10014]) {
+    test(`A6: so it does where the platform has ${code} for it; of another call that is for good`, async (t) => {
+      const { run, simulator, called } = await startApi(t);
+      simulator.addRule({ path: tokenPath, fault: { kind: "answer", code } });
+      const error = await thrown(run().request("GET", messagesPath));
+      assert.ok(error instanceof OpenApiError && error.apiCode === code);
+      assert.match(error.message, /Check APP_SECRET/);
+      assert.equal(called("/internal"), 1);
+      simulator.addRule({ path: messagesPath, fault: { kind: "answer", code } });
+      const other = await thrown(run().request("POST", messagesPath, toChat));
+      assert.ok(other instanceof NonRetryableError && !other.message.includes("APP_SECRET"));
+    });
+  }
 
   test("is told with its code and log id, and without an id of anybody", async (t) => {
     const { run, simulator } = await startApi(t);

@@ -125,6 +125,24 @@ describe("tokens", () => {
     await assert.rejects(tokens.get("app", null), /down/);
   });
 
+  test("A5: one of less than half an hour is asked for once a minute, not by each call", async () => {
+    const { tokens, clock, asked, answerWith } = source();
+    answerWith(async (nth) => ({ value: `t-${nth}`, endsAtMs: clock.nowMs() + 20 * minute }));
+    const callOften = async () => {
+      for (let nth = 0; nth < 20; nth++) {
+        await tokens.get("app", null);
+        await settled();
+      }
+    };
+    await callOften();
+    await clock.advance(minute - 1);
+    await callOften();
+    assert.equal(asked(), 1);
+    await clock.advance(1);
+    await callOften();
+    assert.equal(asked(), 2);
+  });
+
   test("A5: another process's newer one is taken, and the platform not asked", async () => {
     const clock = testClock();
     const store = memoryTokens();
@@ -169,6 +187,22 @@ describe("tokens", () => {
     gate.resolve();
     assert.deepEqual(await Promise.all(fresh), ["t-3", "t-3", "t-3"]);
     assert.equal(asked(), 3, "got once for the three");
+  });
+
+  test("A5: one that was asked for by somebody else, and did not come, is asked for once more", async () => {
+    const { tokens, clock, answerWith, asked } = source();
+    const gate = Promise.withResolvers<void>();
+    answerWith(async (nth) => {
+      if (nth === 1) await gate.promise;
+      return { value: `t-${nth}`, endsAtMs: clock.nowMs() + 120 * minute };
+    });
+    const first = assert.rejects(tokens.get("app", null), /down/);
+    const joined = [1, 2, 3].map(() => tokens.get("app", null));
+    await settled();
+    gate.reject(new Error("down"));
+    await first;
+    assert.deepEqual(await Promise.all(joined), ["t-2", "t-2", "t-2"]);
+    assert.equal(asked(), 2, "got once for the three");
   });
 
   test("A4: one that is refused in every process is got again by the first, and found by the others", async (t) => {
@@ -255,6 +289,22 @@ describe("tokens", () => {
       "the token's writer gave it back",
     );
   });
+
+  test("are not overwritten by one that ends before them, whose writer gives its lease back all the same", async () => {
+    const store = dynamoTokens(dynamo, table);
+    for (const [sealed, endsAtMs] of [
+      ["first", 5_000],
+      ["newer", 6_000],
+      ["late", 5_999],
+    ] as const) {
+      assert.equal(await store.lease("overtaken", { nowMs: 1_000, untilMs: 11_000 }), true, sealed);
+      await store.write("overtaken", { sealed, endsAtMs });
+    }
+    assert.deepEqual(await store.read("overtaken"), { sealed: "newer", endsAtMs: 6_000 });
+    assert.equal(await store.lease("overtaken", { nowMs: 1_000, untilMs: 11_000 }), true);
+    await store.write("overtaken", { sealed: "as long", endsAtMs: 6_000 });
+    assert.deepEqual(await store.read("overtaken"), { sealed: "as long", endsAtMs: 6_000 });
+  });
 });
 
 describe("an app of the marketplace", () => {
@@ -332,6 +382,20 @@ describe("an app of the marketplace", () => {
     await keep("g-newer", null);
     assert.equal(await keeper.latest(), "g-newer");
   });
+});
+
+test("a token that the platform refuses is told of once, with the code and the log id", async (t) => {
+  const { run, simulator } = await startApi(t);
+  simulator.addRule({ path: tokenPath, fault: { kind: "answer", code: 10014 } });
+  const trace = recordTrace();
+  t.after(trace.stop);
+  await assert.rejects(run().request("GET", messagesPath));
+  const [entry, ...more] = trace.entries;
+  assert.deepEqual(more, []);
+  assert.deepEqual([entry?.stage, entry?.level], ["log", "warn"]);
+  const { call, status, apiCode, logId } = entry?.facts ?? {};
+  assert.deepEqual([call, status, apiCode], ["POST /open-apis/auth/v3/tenant_access_token/internal", 200, 10014]);
+  assert.equal(typeof logId, "string");
 });
 
 test("A4: a token call that goes wrong is tried again, since it changes nothing", async (t) => {

@@ -58,18 +58,28 @@ export function dynamoTokens(client: Pick<DynamoDBClient, "send">, table: string
     },
 
     async write(name, { sealed, endsAtMs }) {
-      await client.send(
-        new UpdateItemCommand({
-          TableName: table,
-          Key: idOf(name),
-          UpdateExpression: "SET sealed = :sealed, endsAtMs = :ends, expiresAtSeconds = :expires REMOVE leaseEndsAtMs",
-          ExpressionAttributeValues: {
-            ":sealed": { S: sealed },
-            ":ends": { N: String(endsAtMs) },
-            ":expires": { N: String(Math.ceil(endsAtMs / 1000)) },
-          },
-        }),
-      );
+      try {
+        await client.send(
+          new UpdateItemCommand({
+            TableName: table,
+            Key: idOf(name),
+            UpdateExpression:
+              "SET sealed = :sealed, endsAtMs = :ends, expiresAtSeconds = :expires REMOVE leaseEndsAtMs",
+            ConditionExpression: "attribute_not_exists(endsAtMs) OR endsAtMs <= :ends",
+            ExpressionAttributeValues: {
+              ":sealed": { S: sealed },
+              ":ends": { N: String(endsAtMs) },
+              ":expires": { N: String(Math.ceil(endsAtMs / 1000)) },
+            },
+          }),
+        );
+      } catch (error) {
+        if (!(error instanceof ConditionalCheckFailedException)) throw error;
+        // The kept one is newer; whoever waits for this one may go on all the same.
+        await client.send(
+          new UpdateItemCommand({ TableName: table, Key: idOf(name), UpdateExpression: "REMOVE leaseEndsAtMs" }),
+        );
+      }
     },
   };
 }

@@ -6,6 +6,8 @@ export type ApiVerdict =
   | "rate"
   /** The app's ticket is missing or old: the platform is to send another. */
   | "ticket"
+  /** A token was asked for with an id or a secret that is not the app's, or the app is off: for a person to mend. */
+  | "secret"
   /** It will fail again, however often it is tried. */
   | "permanent"
   /** It may go well at once. */
@@ -23,8 +25,6 @@ const verdicts: ReadonlyMap<number, ApiVerdict> = new Map<number, ApiVerdict>([
   ...list("ticket", [10012]),
   // A message that is being sent under the same uuid, by a call whose answer was lost.
   ...list("transient", [230049]),
-  // The secret: whoever has changed it in the console is about to change it here.
-  ...list("unknown", [10015]),
   ...list("permanent", [
     // The call itself.
     ...[9499, 10003, 99991201, 99991301],
@@ -42,8 +42,16 @@ function list(verdict: ApiVerdict, codes: readonly number[]): [number, ApiVerdic
   return codes.map((code) => [code, verdict]);
 }
 
-/** Judges a failed call by the platform's code, else by its HTTP status. */
-export function verdictOf(status: number, code: number | undefined): ApiVerdict {
+const tokenPaths = "/open-apis/auth/v3/";
+/**
+ * What a wrong secret gets there; which of them is not the same everywhere. Whoever has changed it in the console is
+ * about to change it here.
+ */
+const secretCodes: ReadonlySet<number | undefined> = new Set([10003, 10014, 10015]);
+
+/** Judges a failed call by the platform's code (on the paths that give tokens some mean another thing), else by its HTTP status. */
+export function verdictOf(status: number, code: number | undefined, path = ""): ApiVerdict {
+  if (path.startsWith(tokenPaths) && secretCodes.has(code)) return "secret";
   const known = code === undefined ? undefined : verdicts.get(code);
   if (known !== undefined) return known;
   if (status === 429) return "rate";

@@ -23,7 +23,7 @@ export function memoryTokens(): TokenStore & { readonly rows: Map<string, { seal
       if (leases.get(name) === untilMs) leases.delete(name);
     },
     async write(name, token) {
-      rows.set(name, token);
+      if ((rows.get(name)?.endsAtMs ?? token.endsAtMs) <= token.endsAtMs) rows.set(name, token);
       leases.delete(name);
     },
   };
