@@ -279,7 +279,7 @@ describe("the uuid", () => {
     for (let nth = 1; nth <= 2; nth++) {
       await run().request("POST", messagesPath, { ...toChat, query: { ...toChat.query, uuid } });
       await run().request("POST", path, { query, body: { ...body, uuid } });
-      const client = await run().lark();
+      const client = await run({ key: "event-0" }).lark();
       const params = { receive_id_type: "chat_id", uuid };
       await client.request({
         method: "POST",
