@@ -25,6 +25,8 @@ export interface DiallingOptions {
 export interface DiallingStart {
   /** The local functions' own: queues, ledger and keys. */
   readonly env: NodeJS.ProcessEnv;
+  /** Of the simulated Open API, which callbacks' handlers call from the process as well. */
+  readonly openApi?: string | undefined;
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
 }
@@ -69,13 +71,13 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
      * Resolves when it is connected, or has tried in vain and goes on trying.
      * @throws {LongConnectionError} The platform refuses the app.
      */
-    async start({ env: functionsEnv, onLine, onNotice }: DiallingStart): Promise<void> {
+    async start({ env: functionsEnv, openApi, onLine, onNotice }: DiallingStart): Promise<void> {
       // Only one process can listen there, and a reload runs two; and nobody counts lines here.
       let own: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
       if (local !== undefined) {
         const { appId, appSecret = randomBytes(16).toString("hex") } = local;
         const apps = [{ appId, appSecret }];
-        server = await startLongConnectionServer({ apps, clock: systemClock, random: Math.random });
+        server = await startLongConnectionServer({ apps, openApi, clock: systemClock, random: Math.random });
         own = { ...own, APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: server.origin };
       }
       running = startLongConnectionProcess({

@@ -142,7 +142,7 @@ async function run(options: StartOptions): Promise<void> {
   if (dialling !== undefined) {
     notice(`the long connection goes to ${dialling.target}`);
     const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
-    await dialling.start({ env: runtime.env, ...told }).catch(async (error: unknown) => {
+    await dialling.start({ env: runtime.env, openApi: simulated?.url, ...told }).catch(async (error: unknown) => {
       await runtime.stop();
       await simulated?.stop();
       throw error;

@@ -14,7 +14,8 @@ import { ackDeadlineMs, type PushResult, type RandomBytes } from "./push.ts";
 /** The platform's own: each client counts, wherever it runs. */
 export const mostConnections = 50;
 const codes = { wrongSecret: 514, forbidden: 403, limit: 1_000_040_350, noCredential: 1_000_040_344, badParam: 9_499 };
-const bodyLimitBytes = 64 * 1024;
+/** A discovery call is small; a call of the Open API carries a message. */
+const bodyLimits = { discovery: 64 * 1024, openApi: 256 * 1024 };
 const serviceId = 33_554_678;
 const socketPath = "/ws/v2";
 
@@ -27,6 +28,8 @@ export interface SimulatedApp {
 
 export interface LongConnectionServerOptions {
   readonly apps: readonly SimulatedApp[];
+  /** Origin of the simulated Open API: the platform has one domain for both, so its calls are passed on. */
+  readonly openApi?: string | undefined;
   readonly clock: Clock;
   /** In [0, 1): which of an app's clients gets a message, and the order of its parts. */
   readonly random: () => number;
@@ -100,8 +103,9 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
   };
 
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await textOf(request);
+    const body = await textOf(request, options.openApi === undefined ? bodyLimits.discovery : bodyLimits.openApi);
     const isDiscovery = request.method === "POST" && request.url === discoveryPath;
+    if (!isDiscovery && options.openApi !== undefined) return passOn(request, body, options.openApi, response);
     const { status, body: text } = isDiscovery ? discover(body) : said(404, { code: 404, msg: "not found" });
     response.writeHead(status, { "content-type": "application/json" }).end(text);
   }
@@ -241,13 +245,33 @@ function said(status: number, body: object): DiscoveryAnswer {
   return { status, body: JSON.stringify(body) };
 }
 
-/** A request's body, as far as a discovery call's may go. */
-async function textOf(request: IncomingMessage): Promise<string> {
+/** A call of the Open API: over there it is answered. */
+async function passOn(
+  { method = "GET", url = "/", headers }: IncomingMessage,
+  body: string,
+  origin: string,
+  response: ServerResponse,
+): Promise<void> {
+  const { authorization } = headers;
+  const answer = await fetch(new URL(url, origin), {
+    method,
+    headers: {
+      "content-type": headers["content-type"] ?? "application/json",
+      ...(authorization === undefined ? {} : { authorization }),
+    },
+    ...(method === "GET" || method === "HEAD" ? {} : { body }),
+  });
+  const kept = [...answer.headers].filter(([name]) => name === "content-type" || name.startsWith("x-"));
+  response.writeHead(answer.status, Object.fromEntries(kept)).end(await answer.text());
+}
+
+/** A request's body, as far as it may go. */
+async function textOf(request: IncomingMessage, limitBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > bodyLimitBytes) throw new RangeError("the body is too long");
+    if (length > limitBytes) throw new RangeError("the body is too long");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

@@ -16,6 +16,7 @@ import {
   startLine,
   startPlatformEnd,
 } from "../support/long-connection.ts";
+import { selfBuilt, startOpenApi } from "../support/open-api.ts";
 import { appId, v2Text } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
 import { recordTrace } from "../support/trace.ts";
@@ -30,6 +31,31 @@ async function discover(origin: string, body: unknown, path = "/callback/ws/endp
   return { status: response.status, ...answer };
 }
 const credentials = { AppID: appId, AppSecret: appSecret };
+
+test("calls of the Open API are passed on to it: the platform has one domain for both", async (t) => {
+  const { simulator, url } = await startOpenApi(t);
+  const clock = testClock();
+  const both = await startLongConnectionServer({ apps: [], openApi: url, clock, random: () => 0 });
+  t.after(both.close);
+  const post = async (path: string, body: unknown, token = "") => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const response = await fetch(both.origin + path, { method: "POST", headers, body: JSON.stringify(body) });
+    return { response, body: (await response.json()) as Record<string, unknown> };
+  };
+  const { appId: app_id, appSecret: app_secret } = selfBuilt;
+  const answer = await post("/open-apis/auth/v3/tenant_access_token/internal", { app_id, app_secret });
+  assert.equal(answer.body["code"], 0);
+  assert.match(answer.response.headers.get("x-tt-logid") ?? "", /./);
+  const message = { receive_id: "ou_0123456789abcdef0123456789abcdef", msg_type: "text", content: '{"text":"hi"}' };
+  const path = "/open-apis/im/v1/messages?receive_id_type=open_id";
+  assert.equal((await post(path, message, String(answer.body["tenant_access_token"]))).body["code"], 0);
+  assert.equal(simulator.messages().length, 1);
+  assert.equal((await post(path, message)).body["code"], 99991661);
+
+  const alone = await startLongConnectionServer({ apps: [], clock, random: () => 0 });
+  t.after(alone.close);
+  assert.equal((await fetch(`${alone.origin}/open-apis/x`)).status, 404);
+});
 
 /** Dials an address; resolves with the socket, or with the headers that refused it. */
 async function dial(t: TestContext, url: string) {
