@@ -170,8 +170,6 @@ export function ticketKeeper(options: {
       const ticket = kind === "event" && type === "app_ticket" ? event["app_ticket"] : undefined;
       if (typeof ticket !== "string" || ticket === "") return;
       const endsAtMs = (createdAtMs ?? clock.nowMs()) + ticketMs;
-      const before = await store.read(name);
-      if (before !== undefined && before.endsAtMs > endsAtMs) return;
       await store.write(name, { sealed: seal(ticket, name, await sealingKey(secret)), endsAtMs });
     },
     async latest(): Promise<string | undefined> {
