@@ -14,16 +14,14 @@ import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
 import { startLogging } from "../lib/log.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
-import { reportLeak } from "../lib/run.ts";
+import { outliveLeaks } from "../lib/run.ts";
 import { publish } from "../lib/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.
 
 startLogging(process.env);
-// The runtime would end the process for a promise that some handler dropped, or for what its timer or its emitter
-// threw, and with it this user's answer and the next one's.
-for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
+outliveLeaks();
 
 /** What handlers' files may take to load before the function starts without them. */
 const loadWithinMs = 2_000;

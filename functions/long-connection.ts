@@ -4,7 +4,7 @@ import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, sqsClient } from "../lib/aws/queue.ts";
 import { awsServices } from "../lib/aws/services.ts";
-import { answerCallback } from "../lib/callback.ts";
+import { answerCallback, callbackTryMs } from "../lib/callback.ts";
 import { systemClock } from "../lib/clock.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError, LongConnectionError } from "../lib/errors.ts";
@@ -13,21 +13,21 @@ import { startHeartbeat } from "../lib/heartbeat.ts";
 import { startLogging } from "../lib/log.ts";
 import { longConnection } from "../lib/long-connection.ts";
 import { longConnectionConfig } from "../lib/long-connection-config.ts";
-import { reportLeak } from "../lib/run.ts";
+import { outliveLeaks } from "../lib/run.ts";
 import { publish } from "../lib/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address.
 
 startLogging(process.env);
-process.on("unhandledRejection", reportLeak);
+outliveLeaks();
 
 try {
   const config = longConnectionConfig(process.env);
   startHeartbeat(process.env);
   const client = sqsClient();
   const secrets = secretSource(config);
-  const dynamo = dynamoClient();
+  const dynamo = dynamoClient({ tryMs: callbackTryMs });
   const { api, ledgerTable: table } = config;
   const { signer, services } = awsServices({ client: dynamo, table, appSecret: secrets.appSecret, api });
   const ports = {

@@ -10,7 +10,7 @@ import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
 import { startLogging } from "../lib/log.ts";
-import { reportLeak } from "../lib/run.ts";
+import { outliveLeaks } from "../lib/run.ts";
 import { publish } from "../lib/trace.ts";
 import { consume } from "../lib/worker.ts";
 import { callbacks } from "./callbacks.gen.ts";
@@ -19,9 +19,7 @@ import { events } from "./events.gen.ts";
 // SQS in: decode → consume → which records failed.
 
 startLogging(process.env);
-// The runtime would end the process for a promise that some handler dropped, or for what its timer or its emitter
-// threw, and fail whichever event is next.
-for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
+outliveLeaks();
 
 const start = configure();
 

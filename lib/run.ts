@@ -76,6 +76,14 @@ export function reportLeak(error: unknown): void {
   publish({ stage: "leaked", level: "error", id, type, app, error });
 }
 
+/**
+ * Lets a process that runs handlers outlive what they let go of: the runtime would end it for a promise that one
+ * dropped, or for what its timer or its emitter threw, and with it whatever else is under way, or next.
+ */
+export function outliveLeaks(): void {
+  for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
+}
+
 /** What a handler knows of what it handles. */
 export function contextOf(
   envelope: Handled,
