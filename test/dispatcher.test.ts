@@ -38,8 +38,11 @@ describe("the dispatcher", () => {
     };
     const dispatch = list({ "test.one": load("test.one"), "test.two": load("test.two") });
     assert.deepEqual(loaded, []);
-    assert.equal((await dispatch("test.two"))?.name, "test.two");
-    assert.deepEqual(loaded, ["test.two"]);
+    const file = dispatch("test.two");
+    assert.deepEqual([file?.name, loaded], ["test.two", []]);
+    assert.equal((await file?.load())?.name, "test.two");
+    await dispatch("test.two")?.load();
+    assert.deepEqual(loaded, ["test.two"], "once");
   });
 
   for (const type of names) {
@@ -56,7 +59,7 @@ describe("the dispatcher", () => {
   test("P7: gives a type without a file to the handler of any event, also one named as its file", async () => {
     const dispatch = dispatcher({ _default: async () => ({ default: onAnyEvent(() => {}) }) });
     for (const type of ["test.unknown", "constructor", "__proto__", "_default"]) {
-      assert.equal((await dispatch(type))?.name, "_default");
+      assert.equal((await dispatch(type)?.load())?.name, "_default");
     }
   });
 
@@ -65,19 +68,19 @@ describe("the dispatcher", () => {
       "im.message.receive_v1": async () => ({ default: onEvent("im.message.receive_v1", () => {}) }),
       _default: () => assert.fail("not this one"),
     });
-    assert.equal((await dispatch("im.message.receive_v1"))?.name, "im.message.receive_v1");
+    assert.equal((await dispatch("im.message.receive_v1")?.load())?.name, "im.message.receive_v1");
   });
 
   test("keeps the key that a handler gives its events", async () => {
     const key = () => "key";
     const dispatch = list({ "test.one": async () => ({ default: { ...handler("test.one"), key } }) });
-    assert.equal((await dispatch("test.one"))?.key, key);
+    assert.equal((await dispatch("test.one")?.load())?.key, key);
   });
 
   for (const [what, exported] of Object.entries(misfits)) {
     test(`refuses a file that exports ${what}, and says which`, async () => {
       await assert.rejects(
-        async () => list({ "test.one": async () => ({ default: exported }) })("test.one"),
+        async () => list({ "test.one": async () => ({ default: exported }) })("test.one")?.load(),
         /^TypeError: Cannot load functions\/events\/test\.one\.ts: .*Check the file's name and type$/,
       );
     });
@@ -85,12 +88,15 @@ describe("the dispatcher", () => {
 
   test("rejects when a file cannot be loaded, and finds the others all the same", async () => {
     const broken = new SyntaxError("Unexpected token");
+    let loads = 0;
     const dispatch = list({
-      "test.broken": () => Promise.reject(broken),
+      "test.broken": () =>
+        ++loads < 2 ? Promise.reject(broken) : Promise.resolve({ default: handler("test.broken") }),
       "test.one": async () => ({ default: handler("test.one") }),
     });
-    await assert.rejects(async () => dispatch("test.broken"), broken);
-    assert.equal((await dispatch("test.one"))?.name, "test.one");
+    await assert.rejects(async () => dispatch("test.broken")?.load(), broken);
+    assert.equal((await dispatch("test.one")?.load())?.name, "test.one");
+    assert.equal((await dispatch("test.broken")?.load())?.name, "test.broken", "a failure is not kept");
   });
 });
 
@@ -135,14 +141,14 @@ describe("the dispatcher of callbacks", () => {
   test("C5: finds what was put off under a name of its own, so that no event's handler shares its key", async () => {
     const deferred = () => "done";
     const jobs = jobDispatcher(callbacks({ [card]: async () => ({ default: { ...handler(card), deferred } }) }));
-    const found = await jobs(card);
+    const found = await jobs(card)?.load();
     assert.deepEqual([found?.name, found?.handle], ["callbacks/card.action.trigger", deferred]);
   });
 
   test("C5: finds for work whose file or deferred is gone what fails for good", async () => {
     const without = callbacks({ [card]: async () => ({ default: handler(card) }) });
     for (const type of [card, "url.preview.get", "constructor"]) {
-      const found = await jobDispatcher(without)(type);
+      const found = await jobDispatcher(without)(type)?.load();
       const run = () => found?.handle({}, {} as Context);
       assert.throws(
         run,
@@ -153,6 +159,9 @@ describe("the dispatcher of callbacks", () => {
 
   test("C5: rejects for work whose file cannot be loaded, so that it is tried again", async () => {
     const broken = new SyntaxError("Unexpected token");
-    await assert.rejects(async () => jobDispatcher(callbacks({ [card]: () => Promise.reject(broken) }))(card), broken);
+    await assert.rejects(
+      async () => jobDispatcher(callbacks({ [card]: () => Promise.reject(broken) }))(card)?.load(),
+      broken,
+    );
   });
 });

@@ -6,6 +6,7 @@ import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSec
 import { answerWithinMs } from "../lib/aws/http.ts";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
 import { sqsClient } from "../lib/aws/queue.ts";
+import { backoffSeconds } from "../lib/claims.ts";
 import { bounds } from "../lib/feishu/envelope.ts";
 import { leaseMarginMs, reserveMs } from "../lib/worker.ts";
 import { acceptedOn, rules, statementsOf } from "./infra/rules.ts";
@@ -35,7 +36,8 @@ const changes = {
   workerMemoryMb: 768,
   batchSize: 5,
   batchWindowSeconds: 3,
-  maxReceiveCount: 7,
+  maxAttempts: 12,
+  maxReceiveCount: 480,
   maxConcurrency: 20,
   queueRetentionSeconds: 700_000,
   deadLetterRetentionSeconds: 1_000_000,
@@ -165,6 +167,7 @@ describe("the template", () => {
       ...openApi,
       DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
       LEDGER_TABLE: { Ref: "LedgerTable" },
+      MAX_ATTEMPTS: String(limits.maxAttempts),
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
     });
     // Packaging does without the app's id; deploying does not.
@@ -337,7 +340,15 @@ describe("the relations between numbers", () => {
       "M8: maximum concurrency is one that SQS takes",
       (given) => given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000,
     ],
-    ["at least 5 deliveries", (given) => given.maxReceiveCount >= 5],
+    [
+      "D5: SQS gives a record up long after the worker would",
+      (given) => given.maxReceiveCount >= 10 * given.maxAttempts,
+    ],
+    [
+      "D5: SQS gives a record up before it deletes it, however long each wait",
+      (given) => given.maxReceiveCount * Math.max(900, visibilityTimeoutSeconds(given)) <= given.queueRetentionSeconds,
+    ],
+    ["W8: the longest back-off is the one that the limits count with", () => backoffSeconds(100, () => 0.5) === 900],
     ["a batch over 10 has a window", (given) => given.batchSize <= 10 || given.batchWindowSeconds > 0],
     ["R4: the webhook's timeout leaves room to load again", (given) => given.webhookTimeoutSeconds >= 10],
     ["the webhook's timeout < the API's 30 s", (given) => given.webhookTimeoutSeconds < 30],
@@ -369,7 +380,12 @@ describe("the relations between numbers", () => {
     { queueRetentionSeconds: 14 * 86_400 },
     { queueRetentionSeconds: 10 * 86_400 },
     { logRetentionDays: 14 },
-    { maxReceiveCount: 3 },
+    { maxAttempts: 0 },
+    { maxAttempts: 51 },
+    { maxReceiveCount: 99 },
+    { maxReceiveCount: 1_001, queueRetentionSeconds: 907_200, deadLetterRetentionSeconds: 950_400 },
+    { maxReceiveCount: 673 },
+    { workerTimeoutSeconds: 202 },
     { maxConcurrency: 1 },
     { maxConcurrency: 1_000, batchSize: 13, batchWindowSeconds: 1 },
     { batchSize: 11 },
@@ -483,9 +499,9 @@ describe("the relations between numbers", () => {
       "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
-        "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days.",
+        "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict.",
       "EventsQueue MessageRetentionPeriod": 700_000,
-      "EventsQueue RedrivePolicy.maxReceiveCount": 7,
+      "EventsQueue RedrivePolicy.maxReceiveCount": 480,
       "EventsQueue VisibilityTimeout": 543,
       ...alias("HttpApiIntegrationCallback IntegrationUri"),
       "HttpApiIntegrationCallback.DependsOn": "CallbackProvConcLambdaAlias",
@@ -503,7 +519,8 @@ describe("the relations between numbers", () => {
       "WorkerEventSourceMappingSQSEventsQueue BatchSize": 5,
       "WorkerEventSourceMappingSQSEventsQueue MaximumBatchingWindowInSeconds": 3,
       "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 20,
-      "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "7",
+      "WorkerLambdaFunction Environment.Variables.MAX_ATTEMPTS": "12",
+      "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "480",
       "WorkerLambdaFunction MemorySize": 768,
       "WorkerLambdaFunction ReservedConcurrentExecutions": 25,
       "WorkerLambdaFunction Timeout": 90,
