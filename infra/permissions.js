@@ -83,14 +83,14 @@ export function readSecrets({ secretsParameter }) {
 }
 
 /**
- * The use of a key of your own, through the services whose data it encrypts and in no other way. Lambda polls the
- * queue under the function's role, so SQS is also the service that decrypts there.
+ * Lets a role use the customer's key, only through the services whose data it encrypts. Lambda polls the queue under
+ * the function's role, so there too the call of KMS comes from SQS.
  * @param {Deployment} deployment
  * @param {readonly string[]} services
  */
 export function customerKey({ customerKeyArn }, services) {
   if (customerKeyArn === "") return [];
-  // KMS names a service by its host. Which of the two endings it has in China is not documented.
+  // The value is the service's host name. Which of the two endings it has in China is not documented.
   const hosts = services.flatMap((service) =>
     ["amazonaws.com", "amazonaws.com.cn"].map((suffix) => ({ "Fn::Sub": `${service}.\${AWS::Region}.${suffix}` })),
   );

@@ -963,12 +963,16 @@ describe("C-80: no pattern of ours takes more than twice as long for twice the t
     ["a level", (text) => levelOf(text)],
     [
       "a signed value",
-      (text) => readValue({ _signed: text }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+      (text) =>
+        readValue({ _signed: text }, { signer: appSigner(async () => "the secret of an app"), tenant: null, nowMs: 1 }),
     ],
     [
       "a mac",
       (text) =>
-        readValue({ _signed: `a.${text}` }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+        readValue(
+          { _signed: `a.${text}` },
+          { signer: appSigner(async () => "the secret of an app"), tenant: null, nowMs: 1 },
+        ),
     ],
   ];
   const seeds = [

@@ -42,10 +42,7 @@ export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelop
   return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, () => rawBody);
 }
 
-/**
- * The bytes with the Verification Token emptied, as in an event's text: a body that came in plain text holds it. As
- * Latin-1 each byte is one character, so bytes that are not UTF-8 stay as they are.
- */
+/** Empties the Verification Token, which a plain-text body holds. Latin-1 keeps each byte, also where it is not UTF-8. */
 function withoutToken(rawBody: Uint8Array): Buffer {
   const text = Buffer.from(rawBody).toString("latin1");
   return Buffer.from(fill(text, inspect(text).tokens, ""), "latin1");
