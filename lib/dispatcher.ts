@@ -15,6 +15,8 @@ export interface LoadedCallback {
   readonly handle: (callback: unknown, context: CallbackContext) => unknown;
   readonly once: "always" | "best-effort" | "never";
   readonly signedValues: boolean;
+  /** The purposes that a signed value may have; `null` is a value without one. */
+  readonly purposes: readonly (string | null)[];
   readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
 }
 
@@ -116,13 +118,14 @@ function loadedCallback(name: string, exported: unknown): LoadedCallback {
   const { type, handle, once, signedValues, deferred } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
-  } & CallbackOptions<never>;
+  } & CallbackOptions<"card.action.trigger">;
   if (type !== name || typeof handle !== "function") throw misfit("callbacks", `onCallback("${name}", …)`, name);
   return {
     name,
     handle: handle as LoadedCallback["handle"],
     once: once ?? (readsOnly.has(name) ? "never" : "always"),
-    signedValues: signedValues === true,
+    signedValues: Boolean(signedValues),
+    purposes: typeof signedValues === "object" ? signedValues.purposes : [null],
     deferred: deferred as LoadedCallback["deferred"],
   };
 }

@@ -126,7 +126,23 @@ describe("the dispatcher of callbacks", () => {
     const deferred = () => {};
     const found = onCallback(card, () => ({}), { signedValues: true, deferred, once: "best-effort" });
     const loaded = await callbacks({ [card]: async () => ({ default: found }) })(card);
-    assert.deepEqual(loaded, { name: card, handle: found.handle, once: "best-effort", signedValues: true, deferred });
+    const { handle } = found;
+    const usual = { name: card, handle, once: "best-effort", signedValues: true, purposes: [null], deferred };
+    assert.deepEqual(loaded, usual);
+  });
+
+  test("whoever asks for signed values in any words gets no others, and names what they are for", async () => {
+    const load = (signedValues: unknown) =>
+      callbacks({ [card]: async () => ({ default: { ...handler(card), signedValues } }) })(card);
+    for (const [given, signedValues, purposes] of [
+      [{ purposes: ["release", "refund"] }, true, ["release", "refund"]],
+      ["always", true, [null]],
+      [false, false, [null]],
+      [undefined, false, [null]],
+    ] as const) {
+      const loaded = await load(given);
+      assert.deepEqual([loaded?.signedValues, loaded?.purposes], [signedValues, purposes]);
+    }
   });
 
   for (const [what, exported] of Object.entries(misfits)) {

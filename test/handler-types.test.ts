@@ -57,11 +57,11 @@ declare module "../lib/handler.ts" {
 
 const card = onCallback(
   "card.action.trigger",
-  async ({ operator, token, action, host }, { isSigned, defer, signal, log, sign, tenant }) => {
+  async ({ operator, token, action, host }, { isSigned, purpose, defer, signal, log, signCard, tenant }) => {
     const texts: (string | undefined)[] = [operator.open_id, operator.user_id, token, action.tag, action.name, host];
     const parts: unknown[] = [action.value.order, action.form_value?.["note"], action.options?.[0]];
-    const { _signed } = await signValue({ texts, parts }, { sign, tenant });
-    await defer({ _signed, isSigned, aborted: signal.aborted });
+    const { _signed } = await signValue({ texts, parts }, { signCard, tenant }, { purpose: "x", expiresInSeconds: 60 });
+    await defer({ _signed, isSigned, purpose, aborted: signal.aborted });
     log.info("clicked", { isSigned });
     // @ts-expect-error the envelope's members are in the context
     action.event_id;
@@ -148,6 +148,11 @@ onCallback("card.action.trigger", () => ({}), { once: "sometimes" });
 
 // @ts-expect-error a yes or no
 onCallback("card.action.trigger", () => ({}), { signedValues: "always" });
+
+onCallback("card.action.trigger", () => ({}), { signedValues: { purposes: ["release"] } });
+
+// @ts-expect-error all that is taken is listed
+onCallback("card.action.trigger", () => ({}), { signedValues: { purpose: "release" } });
 
 // @ts-expect-error a preview has no value that could be signed
 onCallback("url.preview.get", () => ({}), { signedValues: true });

@@ -95,5 +95,11 @@ const unexpected = () => Promise.reject(new Error("nothing was expected to be ca
 /** Ports of a worker that no callback defers to. */
 export const noCallbacks = {
   dispatchJob: () => ({ name: "unexpected", load: unexpected }),
-  services: () => ({ sign: unexpected, lark: unexpected, request: unexpected, updateCard: unexpected }),
+  services: () => ({
+    sign: unexpected,
+    signCard: unexpected,
+    lark: unexpected,
+    request: unexpected,
+    updateCard: unexpected,
+  }),
 };
