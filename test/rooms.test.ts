@@ -32,7 +32,7 @@ function roomOf(file: string): string {
 
 /** What each room may import of this project. */
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
-  "functions/events": (file) => ["lib/handler.ts", "lib/errors.ts", "lib/public-fetch.ts"].includes(file),
+  "functions/events": (file) => ["lib/handler.ts", "lib/errors.ts"].includes(file),
   "functions/*": (file) =>
     /^(lib\/[^/]+\.ts|lib\/(aws|feishu)\/.*|infra\/limits\.js|functions\/(events|callbacks)(\.gen\.ts|\/.*))$/.test(
       file,
