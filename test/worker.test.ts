@@ -238,6 +238,24 @@ describe("an attempt", () => {
     });
   }
 
+  test("X1: of a dead event's second copy does not keep the redriven one from running", async () => {
+    const id = bench.newId();
+    const key = () => `key of ${id}`;
+    const dies = { "test.event": { key, handle: () => Promise.reject(new NonRetryableError("never")) } };
+    await bench.send(eventBody({ id }), eventBody({ id }));
+    const [first = assert.fail(), second = assert.fail()] = await bench.receive();
+    await bench.invoke([first], { handlers: dies });
+    await bench.show(second);
+    await bench.drain({ handlers: dies });
+    assert.deepEqual(bench.stagesOf(id), ["started", "dead", "duplicate"]);
+    assert.equal(await bench.redrive(), 1);
+    const handle: TestHandle = (_event, { attempt }) => {
+      if (attempt === 1) throw new Error("fails");
+    };
+    await bench.drain({ handlers: { "test.event": { key, handle } } });
+    assert.equal(bench.stagesOf(id).at(-1), "handled");
+  });
+
   test("X1: is counted anew after a redrive, and one failure later the event still runs", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
