@@ -85,7 +85,7 @@ export async function answerCallback(
       async (signal) => {
         const handler = await found;
         const { event, ...card } = await readCard(envelope, handler, ports);
-        const before = handler.once === "never" ? undefined : await take(handler, signal);
+        const before = handler.dedupe === "off" ? undefined : await take(handler, signal);
         if (before !== undefined) return before;
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
@@ -147,9 +147,7 @@ export async function answerCallback(
         );
       } catch (error) {
         signal.throwIfAborted();
-        if (handler.once === "always") throw new StoreFailure({ cause: error });
-        tell({ stage: "failed", level: "warn", facts: { reason: "store" }, error });
-        return undefined;
+        throw new StoreFailure({ cause: error });
       }
       if (taken.state === "claimed") {
         key = wanted;

@@ -13,7 +13,7 @@ export interface LoadedHandler {
 export interface LoadedCallback {
   readonly name: string;
   readonly handle: (callback: unknown, context: CallbackContext) => unknown;
-  readonly once: "always" | "best-effort" | "never";
+  readonly dedupe: "required" | "off";
   readonly signedValues: boolean;
   /** The purposes that a signed value may have; `null` is a value without one. */
   readonly purposes: readonly (string | null)[];
@@ -115,7 +115,7 @@ function loaded(name: string, exported: unknown): LoadedHandler {
 }
 
 function loadedCallback(name: string, exported: unknown): LoadedCallback {
-  const { type, handle, once, signedValues, deferred } = (exported ?? {}) as {
+  const { type, handle, dedupe, signedValues, deferred } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & CallbackOptions<"card.action.trigger">;
@@ -123,7 +123,7 @@ function loadedCallback(name: string, exported: unknown): LoadedCallback {
   return {
     name,
     handle: handle as LoadedCallback["handle"],
-    once: once ?? (readsOnly.has(name) ? "never" : "always"),
+    dedupe: dedupe ?? (readsOnly.has(name) ? "off" : "required"),
     signedValues: Boolean(signedValues),
     purposes: typeof signedValues === "object" ? signedValues.purposes : [null],
     deferred: deferred as LoadedCallback["deferred"],

@@ -218,11 +218,11 @@ export type CardCallbackType = "card.action.trigger" | "card.action.trigger_v1";
 
 export interface CallbackOptions<T extends CallbackType> {
   /**
-   * Whether a callback that comes twice may run twice. `always`: never, and without the table that remembers it
-   * the user gets a message instead (the default for cards). `best-effort`: it runs although the table cannot be
-   * asked. `never`: nothing is remembered (the default for previews and profiles, which change nothing).
+   * Whether a callback that comes twice is run once. `required` (the default for cards): the ledger remembers its
+   * answer, and while the ledger cannot be reached the user gets a message instead. `off` (the default for previews
+   * and profiles, which change nothing): nothing is remembered.
    */
-  readonly once?: "always" | "best-effort" | "never";
+  readonly dedupe?: "required" | "off";
   /**
    * Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. What the person typed
    * or picked (`option`, `form_value`, …) is not part of the value, and never signed. With `purposes`, the

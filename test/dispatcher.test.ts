@@ -114,20 +114,20 @@ describe("the dispatcher of callbacks", () => {
   test("C9: remembers what may change something, unless its file says otherwise, and nothing that only asks", async () => {
     for (const type of callbackTypes) {
       const found = await callbacks({ [type]: async () => ({ default: handler(type) }) })(type);
-      assert.equal(found?.once, /^card/.test(type) ? "always" : "never", type);
-      for (const once of ["always", "best-effort", "never"]) {
-        const asked = await callbacks({ [type]: async () => ({ default: { ...handler(type), once } }) })(type);
-        assert.equal(asked?.once, once);
+      assert.equal(found?.dedupe, /^card/.test(type) ? "required" : "off", type);
+      for (const dedupe of ["required", "off"]) {
+        const asked = await callbacks({ [type]: async () => ({ default: { ...handler(type), dedupe } }) })(type);
+        assert.equal(asked?.dedupe, dedupe);
       }
     }
   });
 
   test("keeps what a file declares", async () => {
     const deferred = () => {};
-    const found = onCallback(card, () => ({}), { signedValues: true, deferred, once: "best-effort" });
+    const found = onCallback(card, () => ({}), { signedValues: true, deferred, dedupe: "off" });
     const loaded = await callbacks({ [card]: async () => ({ default: found }) })(card);
     const { handle } = found;
-    const usual = { name: card, handle, once: "best-effort", signedValues: true, purposes: [null], deferred };
+    const usual = { name: card, handle, dedupe: "off", signedValues: true, purposes: [null], deferred };
     assert.deepEqual(loaded, usual);
   });
 

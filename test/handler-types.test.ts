@@ -70,7 +70,7 @@ const card = onCallback(
     return { toast: { type: "success", content: "Released", i18n: { zh_cn: "x" } }, card: rawCard({ schema: "2.0" }) };
   },
   {
-    once: "best-effort",
+    dedupe: "off",
     signedValues: true,
     async deferred(payload: { order: number }, { callback, attempt, signal }) {
       const texts: string[] = [callback.token, callback.action.tag];
@@ -144,7 +144,7 @@ onCallback("card.action.trigger", () => "Released");
 onCallback("shop.order.get", () => ({ name: "x" }));
 
 // @ts-expect-error no such choice
-onCallback("card.action.trigger", () => ({}), { once: "sometimes" });
+onCallback("card.action.trigger", () => ({}), { dedupe: "sometimes" });
 
 // @ts-expect-error a yes or no
 onCallback("card.action.trigger", () => ({}), { signedValues: "always" });
@@ -231,7 +231,7 @@ test("a callback file's type is the one it declares, and its options are beside 
   assert.equal((await answering["url.preview.get"]()).default.type, "url.preview.get");
   assert.equal((await answering["shop.order.get"]()).default.type, "shop.order.get");
   const { handle, deferred, ...options } = card;
-  assert.deepEqual(options, { type: "card.action.trigger", once: "best-effort", signedValues: true });
+  assert.deepEqual(options, { type: "card.action.trigger", dedupe: "off", signedValues: true });
   assert.deepEqual([typeof handle, typeof deferred], ["function", "function"]);
 });
 
