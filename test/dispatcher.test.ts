@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { callbackDispatcher, type Dispatch, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
+import { callbackDispatcher, type Dispatch, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
 import { NonRetryableError } from "../lib/errors.ts";
 import { callbackTypes } from "../lib/feishu/classify.ts";
 import { type CallbackList, type Context, type EventList, onAnyEvent, onCallback, onEvent } from "../lib/handler.ts";
@@ -97,6 +97,44 @@ describe("the dispatcher", () => {
     await assert.rejects(async () => dispatch("test.broken")?.load(), broken);
     assert.equal((await dispatch("test.one")?.load())?.name, "test.one");
     assert.equal((await dispatch("test.broken")?.load())?.name, "test.broken", "a failure is not kept");
+  });
+});
+
+describe("a marketplace app's ticket", () => {
+  const context = { createdAtMs: 7 } as Context;
+  const event = { app_ticket: "g-1" };
+  const handled: string[] = [];
+  const own = { type: "app_ticket", handle: () => void handled.push("own"), key: () => "own key" };
+
+  for (const [what, files] of Object.entries({ without: {}, before: { app_ticket: async () => ({ default: own }) } })) {
+    test(`is kept as a handler runs, ${what} a handler of the app's own`, async () => {
+      handled.length = 0;
+      const kept: unknown[] = [];
+      const keep = async (ticket: unknown) => {
+        kept.push(ticket);
+        handled.push("kept");
+      };
+      const file = keepingTickets(list(files), keep)("app_ticket");
+      const handler = await file?.load();
+      assert.deepEqual(kept, [], "not while it loads");
+      await handler?.handle(event, context);
+      assert.deepEqual(kept, [{ kind: "event", type: "app_ticket", event, createdAtMs: 7 }]);
+      assert.deepEqual(handled, what === "without" ? ["kept"] : ["kept", "own"]);
+      assert.deepEqual([file?.name, handler?.name], ["app_ticket", "app_ticket"]);
+      assert.equal(handler?.key, what === "without" ? undefined : own.key);
+    });
+  }
+
+  test("that cannot be kept fails its event, and no other type is touched", async () => {
+    handled.length = 0;
+    const refused = new Error("the table is away");
+    const dispatch = keepingTickets(list({ app_ticket: async () => ({ default: own }) }), () =>
+      Promise.reject(refused),
+    );
+    const handler = await dispatch("app_ticket")?.load();
+    await assert.rejects(async () => handler?.handle(event, context), refused);
+    assert.deepEqual(handled, []);
+    assert.equal(dispatch("test.other"), undefined);
   });
 });
 
