@@ -13,12 +13,13 @@ import type {
 
 export { CardTokenError, OpenApiError } from "./api-errors.ts";
 export { signValue } from "./card-value.ts";
+export { ConfigError, HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
 
 /**
  * Payloads that the official SDK does not type, declared beside their handler:
  *
  * ```ts
- * declare module "../../lib/handler.ts" {
+ * declare module "larkpost" {
  *   interface EventTypes { "approval_instance": { instance_code: string; status: string } }
  * }
  * ```

@@ -21,7 +21,7 @@ const keys = {
 
 /** A handler's file that calls the API as its event says. */
 const source = (declare: string) => `
-import { ${declare} } from "../../lib/handler.ts";
+import { ${declare} } from "larkpost";
 export default ${declare}("TYPE", async (event: never, { request, lark }) => {
   const { how } = JSON.parse(JSON.stringify(event)).action?.value ?? event;
   const data = { receive_id: "${groupChat}", msg_type: "text", content: JSON.stringify({ text: how }) };

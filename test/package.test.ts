@@ -9,7 +9,7 @@ import { oslsEnv } from "./infra/stack.ts";
 import { temporaryProject } from "./support/project.ts";
 
 const projectFolder = resolve(import.meta.dirname, "..");
-const handler = `import { onEvent } from "../../lib/handler.ts";
+const handler = `import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async () => {});
 `;
 const appId = "cli_0123456789abcdef";

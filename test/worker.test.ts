@@ -292,14 +292,14 @@ describe("a handler's file", () => {
   test("W1: that was given up while it loaded neither claims nor runs when it comes at last", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
-    const { promise: loading, resolve } = Promise.withResolvers<{ handle: TestHandle }>();
+    const { promise: loading, resolve } = Promise.withResolvers<{ handle: TestHandle; key: () => string }>();
     const running = bench.invoke(await bench.receive(), { handlers: { "test.event": { load: () => loading } } });
     await new Promise(setImmediate);
     await bench.clock.advance(55_000);
     const { kept } = await running;
     const writes: string[] = [];
     const stop = bench.dynamoFaults.watch(({ action }) => writes.push(action));
-    resolve({ handle: () => assert.fail("given up") });
+    resolve({ handle: () => assert.fail("given up"), key: () => "a key of its own" });
     // Whatever the late one would write is on its way before this one's.
     await bench.invoke([record(eventBody({ id: bench.newId() }))], { handlers: { "test.event": () => {} } });
     stop();

@@ -1,4 +1,4 @@
-import { onEvent, signValue } from "../../lib/handler.ts";
+import { onEvent, signValue } from "larkpost";
 
 /** Answers a text: "card" with a card (its button is answered by `callbacks/card.action.trigger.ts`), others with an echo. */
 export default onEvent("im.message.receive_v1", async ({ message }, context) => {

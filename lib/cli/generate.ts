@@ -52,7 +52,7 @@ function listSource(kind: HandlerKind, names: readonly string[]): string {
   const body = entries.length === 0 ? "{}" : `{\n${entries.join("\n")}\n}`;
   const type = listTypes[kind];
   return `// Generated from functions/${kind}/ by \`npm run generate\`. Do not edit: add or remove a file there.
-import type { ${type} } from "../lib/handler.ts";
+import type { ${type} } from "larkpost";
 
 export const ${kind} = ${body} satisfies ${type};
 `;

@@ -52,7 +52,7 @@ function eventSource({ type, title, version, isTyped }: CatalogueEntry): string 
   // The platform advises this for messages: a repeated push may carry another event id.
   { key: ${key} },
 );`;
-  return `import { onEvent } from "../../lib/handler.ts";
+  return `import { onEvent } from "larkpost";
 ${declaration}
 /** ${title} (schema ${version}). Returning means done, throwing means another attempt. */
 export default ${handler}
@@ -76,7 +76,7 @@ function declarationSource(type: string): string {
   const comment = hasSample(type)
     ? "As in the sample; other members may come, and some of these may not."
     : "Its shape is not known here: write down the members that you use.";
-  return `declare module "../../lib/handler.ts" {
+  return `declare module "larkpost" {
   interface EventTypes {
     /** ${comment} */
     ${name}: ${shape};
@@ -145,7 +145,7 @@ function callbackSource({ type, title }: CatalogueEntry): string {
     body: `  log.info("${title}", { members: Object.keys(callback).join(", ") });
   return {};`,
   };
-  return `import { onCallback } from "../../lib/handler.ts";
+  return `import { onCallback } from "larkpost";
 
 /**
  * ${is}

@@ -11,7 +11,7 @@ import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "./run.t
 
 /** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
 const bot = `
-import { onEvent } from "../../lib/handler.ts";
+import { onEvent } from "larkpost";
 
 async function post(path, body, token) {
   const response = await fetch(process.env.LARK_DOMAIN + "/open-apis" + path, {
@@ -38,7 +38,7 @@ export default onEvent("im.message.receive_v1", async ({ message }) => {
 `;
 
 const clicks = `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 
 export default onCallback("card.action.trigger", ({ action }) => {
   if (action.value.order === 19) throw new Error("the gate is shut");

@@ -17,7 +17,7 @@ import { until } from "../support/until.ts";
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
 const cardHandler = (answer: string) => `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 export default onCallback("card.action.trigger", async () => ({ toast: { content: "${answer}" } }));
 `;
 const click = eventText({

@@ -14,7 +14,7 @@ import { larkpost, larkpostProcess, projectFolder } from "./run.ts";
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
 const eventHandler = `
-import { onEvent } from "../../lib/handler.ts";
+import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", () => {});
 `;
 

@@ -26,7 +26,7 @@ const random = seeded(71);
 /** A handler that leaves a line for each run: what a person would call the side effect. */
 const effectHandler = (type: string, mark = "") => `
 import { appendFileSync } from "node:fs";
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(async (_event, { id, attempt }) => {
   appendFileSync(new URL("../../effects.txt", import.meta.url), \`${mark}\${id} \${attempt}\\n\`);
 }), type: ${JSON.stringify(type)} };
@@ -34,7 +34,7 @@ export default { ...onAnyEvent(async (_event, { id, attempt }) => {
 
 /** A handler of card actions that does what the button's value says. */
 const cardHandler = (answer: string) => `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 export default onCallback("card.action.trigger", async ({ action }, { defer }) => {
   if (action.value.do === "die") process.exit(5);
   if (action.value.do === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
@@ -96,11 +96,11 @@ describe("the local runtime", () => {
       {
         "test.effect_v1": effectHandler("test.effect_v1"),
         "test.crash_v1": `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
 `,
         "test.block_v1": `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)), type: "test.block_v1" };
 `,
       },

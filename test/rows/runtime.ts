@@ -39,7 +39,7 @@ function shortenVisibility(root: string): void {
 
 /** Takes a while, so that the end meets runs under way even where this process learns late of an answer. */
 const handler = `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => new Promise((resolve) => setTimeout(resolve, 100))), type: ${JSON.stringify(type)} };
 `;
 
