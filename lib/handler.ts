@@ -14,6 +14,15 @@ import type {
 export { CardTokenError, OpenApiError } from "./api-errors.ts";
 export { signValue } from "./card-value.ts";
 export { ConfigError, HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
+export {
+  type Bot,
+  type Mention,
+  type MessageResource,
+  mentionsBot,
+  type ReceivedMessage,
+  resourcesOf,
+  textOf,
+} from "./message.ts";
 
 /**
  * Payloads that the official SDK does not type, declared beside their handler:

@@ -8,28 +8,65 @@ export interface CatalogueEntry {
   readonly kind: "event" | "callback";
   readonly domain: string;
   readonly title: string;
+  /** What the platform calls them in Chinese; of a title that it has not published, `null`. */
+  readonly chinese: { readonly domain: string; readonly title: string | null };
   /** Whether the official Node SDK types its payload. */
   readonly isTyped: boolean;
 }
 
-/** A row of event-types.json, under its domain: type, version, title, typed by the SDK, and for callbacks the kind. */
+/**
+ * A row of event-types.json, under its domain: type, version, title, the platform's Chinese title, typed by the SDK,
+ * and for callbacks the kind.
+ */
 type Row = readonly [
   type: string,
   version: CatalogueEntry["version"],
   title: string,
+  chineseTitle: string | null,
   isTyped: boolean,
   kind?: "callback",
 ];
 
+/** The platform's names of the domains, as its documentation and its console group them. */
+const chineseDomains: Readonly<Record<string, string>> = {
+  acs: "智能门禁",
+  apaas: "飞书 aPaaS",
+  application: "应用信息",
+  approval: "审批",
+  attendance: "考勤打卡",
+  auth: "身份验证",
+  calendar: "日历",
+  card: "飞书卡片",
+  compensation: "薪酬管理",
+  contact: "通讯录",
+  corehr: "飞书人事",
+  drive: "云文档",
+  elearning: "eLearning",
+  helpdesk: "服务台",
+  hire: "招聘",
+  im: "消息与群组",
+  link_preview: "链接预览",
+  mail: "邮箱",
+  meeting_room: "会议室",
+  minutes: "妙记",
+  moments: "公司圈",
+  payroll: "Payroll",
+  performance: "绩效",
+  security_and_compliance: "安全合规",
+  task: "任务",
+  vc: "视频会议",
+};
+
 /** Every entry, by domain and then by type. */
 export const catalogue: readonly CatalogueEntry[] = Object.entries(rows as unknown as Record<string, Row[]>).flatMap(
   ([domain, entries]) =>
-    entries.map(([type, version, title, isTyped, kind]) => ({
+    entries.map(([type, version, title, chineseTitle, isTyped, kind]) => ({
       type,
       version,
       kind: kind ?? "event",
       domain,
       title,
+      chinese: { domain: chineseDomains[domain] ?? domain, title: chineseTitle },
       isTyped,
     })),
 );
@@ -43,8 +80,9 @@ export function find(type: string): CatalogueEntry | undefined {
 /** Entries in which every word occurs, in whichever column; all entries when there is no word. */
 export function search(words: readonly string[]): CatalogueEntry[] {
   const wanted = words.flatMap((word) => word.toLowerCase().split(/\s+/)).filter((word) => word !== "");
-  return catalogue.filter(({ type, version, kind, domain, title }) => {
-    const text = [type, `v${version}`, kind, domain, title].join("\n").toLowerCase();
+  return catalogue.filter(({ type, version, kind, domain, title, chinese }) => {
+    const texts = [type, `v${version}`, kind, domain, title, chinese.domain, chinese.title ?? ""];
+    const text = texts.join("\n").toLowerCase();
     return wanted.every((word) => text.includes(word));
   });
 }

@@ -18,6 +18,7 @@ export function newCommand(): Command {
       `
 Writes functions/events/<type>.ts and test/events/<type>.test.ts, and lists the handler in
 functions/events.gen.ts; for a callback type, the same under callbacks. Nothing that exists is overwritten.
+A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in.
 
 Examples:
   npm run new -- contact.user.created_v3
@@ -28,7 +29,7 @@ Examples:
 
 async function run(type: string): Promise<void> {
   const root = projectRoot();
-  const entry = checkedEntry(type);
+  const entry = find(type) ?? unlisted(type);
   const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([
     [`functions/${folder}/${type}.ts`, handlerSource(entry)],
@@ -46,35 +47,78 @@ async function run(type: string): Promise<void> {
 
   for (const path of written.keys()) print(`Wrote ${strong(path)}`);
   for (const path of changed) print(`Updated ${path}`);
+  warn(entry, root);
+  for (const step of nextSteps(entry)) print(step);
+}
+
+/**
+ * An entry for a type that the catalogue does not have: it may be newer.
+ * @throws {UsageError} No type of the platform is spelt like this.
+ */
+function unlisted(type: string): CatalogueEntry {
+  if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$/.test(type)) {
+    throw new UsageError(
+      `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only. ` +
+        `Nearest: ${quoted(nearestTypes(type, 3))}`,
+    );
+  }
+  const version = type.includes(".") ? "2.0" : "1.0";
+  return {
+    type,
+    version,
+    kind: "event",
+    domain: "",
+    title: type,
+    chinese: { domain: "", title: null },
+    isTyped: false,
+  };
+}
+
+function warn({ type, domain }: CatalogueEntry, root: string): void {
+  if (domain === "") {
+    console.error(
+      `Warning: "${type}" is not in the catalogue. The handler declares its payload ("declare module"): write down the ` +
+        `members that you use. If you meant another type, delete both files. Nearest: ${quoted(nearestTypes(type, 3))}`,
+    );
+  }
   for (const [older, newer] of doublySubscribed(handlerNames("events", root))) {
     console.error(
       `Warning: "${older}" and "${newer}" report the same fact with different ids. Subscribe to one of them only`,
     );
   }
-  if (type === oldCardType) {
-    print(`Switch it on: set ${strong("LEGACY_CARD_CALLBACK=true")}; without it, the old card callback is refused`);
-  }
-  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
-  print(`Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`);
-  if (entry.kind === "callback") {
-    print(
-      "Let Feishu ask: paste the address that ends in /callback into the developer console, under " +
-        `Events & Callbacks → Callback configuration → Request URL, and add ${type} there`,
-    );
-  }
 }
 
-function checkedEntry(type: string): CatalogueEntry {
-  const entry = find(type);
-  if (entry === undefined) {
-    const names = quoted(nearestTypes(type, 3));
-    throw new UsageError(
-      `Cannot write a handler for "${oneLine(type, 100)}": it is not in the catalogue. Nearest: ${names}. ` +
-        "For a type that is newer than the catalogue, copy a file of functions/events/",
-    );
+/** What is left to do, a line each: locally, and in the developer console. */
+function nextSteps({ type, kind, chinese }: CatalogueEntry): string[] {
+  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
+  const attempt = `Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`;
+  const named = chinese.title === null ? type : `${type} (${chinese.title})`;
+  const publish = "publish a version of the app; until then nothing changes";
+  if (kind === "callback") {
+    const ask =
+      "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
+      `that ends in /callback as the request URL, add ${named}, and ${publish}`;
+    if (type !== oldCardType) return [attempt, ask];
+    const flag = strong("LEGACY_CARD_CALLBACK=true");
+    return [`Switch it on: set ${flag}; without it, the old card callback is refused`, attempt, ask];
   }
-  return entry;
+  const push =
+    "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address that " +
+    `ends in /webhook as the request URL, add ${named}, grant a permission that it asks for, and ${publish}`;
+  const subscription = subscriptions.find(([types]) => types.test(type))?.[1];
+  return subscription === undefined ? [attempt, push] : [attempt, push, `Subscribe as well: ${subscription}`];
 }
+
+/**
+ * What the platform wants to be called before it pushes events of these types.
+ * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/subscription-event-case
+ */
+const subscriptions: readonly (readonly [types: RegExp, call: string])[] = [
+  [/(^|_)approval/, "for each approval definition, POST /open-apis/approval/v4/approvals/:approval_code/subscribe"],
+  [/^calendar\./, "for each user, the subscription calls of the Calendar API with a user_access_token"],
+  [/^drive\.file\./, "for each file, POST /open-apis/drive/v1/files/:file_token/subscribe"],
+  [/^mail\./, "for each user, POST /open-apis/mail/v1/user_mailboxes/:user_mailbox_id/event/subscribe"],
+];
 
 function strong(text: string): string {
   return styleText("bold", text, { stream: process.stdout });

@@ -1,5 +1,5 @@
 import { hasSample, sampleEnvelope } from "../simulator/samples.ts";
-import { type CatalogueEntry, find } from "./catalogue.ts";
+import type { CatalogueEntry } from "./catalogue.ts";
 
 // What `npm run new` writes. Each file lints, compiles and passes as it is.
 
@@ -35,29 +35,54 @@ test("handles a sample of ${type}", async () => {
 `;
 }
 
-function eventSource({ type, title, version, isTyped }: CatalogueEntry): string {
-  const declaration = isTyped && !mistyped.has(type) ? "" : `\n${declarationSource(type)}`;
+function eventSource(entry: CatalogueEntry): string {
+  const { type, title, version, isTyped } = entry;
+  const declaration = isTyped && !mistyped.has(type) ? "" : `\n${declarationSource(entry)}`;
   const key = messageKeys.get(type);
-  const body = `log.info("${title}", { members: Object.keys(event).join(", ") });`;
+  const { imports, parameters, body } = eventBodies.get(type) ?? {
+    imports: "onEvent",
+    parameters: "event, { log }",
+    body: [`log.info("${title}", { members: Object.keys(event).join(", ") });`],
+  };
   const handler =
     key === undefined
-      ? `onEvent("${type}", async (event, { log }) => {
-  ${body}
+      ? `onEvent("${type}", async (${parameters}) => {
+  ${body.join("\n  ")}
 });`
       : `onEvent(
   "${type}",
-  async (event, { log }) => {
-    ${body}
+  async (${parameters}) => {
+    ${body.join("\n    ")}
   },
   // The platform advises this for messages: a repeated push may carry another event id.
   { key: ${key} },
 );`;
-  return `import { onEvent } from "larkpost";
+  return `import { ${imports} } from "larkpost";
 ${declaration}
 /** ${title} (schema ${version}). Returning means done, throwing means another attempt. */
 export default ${handler}
 `;
 }
+
+/** Lines that a type's own handler begins with. */
+const eventBodies: ReadonlyMap<
+  string,
+  { readonly imports: string; readonly parameters: string; readonly body: readonly string[] }
+> = new Map([
+  [
+    "im.message.receive_v1",
+    {
+      imports: "onEvent, textOf",
+      parameters: "{ sender, message }, { log }",
+      body: [
+        "// Two bots that answer each other never stop.",
+        'if (sender.sender_type !== "user") return;',
+        "const text = textOf(message);",
+        'log.info("Message received", { characters: text.length });',
+      ],
+    },
+  ],
+]);
 
 /** Types whose identity is not the event's id, and what it is instead. */
 const messageKeys: ReadonlyMap<string, string> = new Map([
@@ -69,9 +94,9 @@ const messageKeys: ReadonlyMap<string, string> = new Map([
 const mistyped: ReadonlySet<string> = new Set(["out_approval", "leave_approvalV2"]);
 
 /** The payload's type, where the SDK has none: read off the sample, if there is one. */
-function declarationSource(type: string): string {
+function declarationSource({ type, version }: CatalogueEntry): string {
   const name = isIdentifier(type) ? type : JSON.stringify(type);
-  const options = { nowMs: 0, appId: "cli_", newId: () => "0", schema: find(type)?.version };
+  const options = { nowMs: 0, appId: "cli_", newId: () => "0", schema: version };
   const shape = hasSample(type) ? shapeOf(sampleEnvelope(type, options).event, "    ") : "Record<string, unknown>";
   const comment = hasSample(type)
     ? "As in the sample; other members may come, and some of these may not."

@@ -8,7 +8,10 @@ import { handlerNames } from "./generate.ts";
 export function typesCommand(): Command {
   return subcommand("types")
     .description("search the event and callback types that the platform is known to push")
-    .argument("[words...]", "all of them have to occur in the type, its title, domain, kind or version")
+    .argument(
+      "[words...]",
+      "all of them have to occur in the type, its title (English or Chinese), domain, kind or version",
+    )
     .option("--json", "print an array of objects, for scripts")
     .addHelpText(
       "after",
@@ -20,6 +23,7 @@ the same.
 Examples:
   npm run types -- message
   npm run types -- contact v1.0
+  npm run types -- 日历
   npm run types -- callback --json`,
     )
     .action(run);
@@ -33,30 +37,33 @@ function run(words: readonly string[], options: { json?: boolean }): void {
     hasSample: hasSample(entry.type),
   }));
   if (options.json === true) print(JSON.stringify(found, null, 2));
-  else if (found.length > 0) print(table(found));
+  else if (found.length > 0) print(table(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
   if (found.length > 0) return;
   const asked = words.join(" ");
   console.error(`No type has "${oneLine(asked, 100)}". Nearest: ${quoted(nearestTypes(words.join("."), 5))}`);
   process.exitCode = 1;
 }
 
-function table(entries: readonly (CatalogueEntry & { hasHandler: boolean; hasSample: boolean })[]): string {
+type Listed = CatalogueEntry & { readonly hasHandler: boolean; readonly hasSample: boolean };
+
+/** Titles and domains are shown in the language that was searched in; what has no Chinese title keeps its English one. */
+function table(entries: readonly Listed[], { isChinese }: { isChinese: boolean }): string {
   const rows = [
     ["type", "version", "kind", "domain", "title", "handler", "sample"],
     ...entries.map((entry) => [
       entry.type,
       `v${entry.version}`,
       entry.kind,
-      entry.domain,
-      entry.title,
+      isChinese ? entry.chinese.domain : entry.domain,
+      (isChinese ? entry.chinese.title : null) ?? entry.title,
       entry.hasHandler ? "yes" : "",
       entry.hasSample ? "yes" : "",
     ]),
   ];
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => columnsOf(row[column] ?? "")))) ?? [];
   const lines = rows.map((row) =>
     row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) => cell + " ".repeat((widths[column] ?? 0) - columnsOf(cell)))
       .join("  ")
       .trimEnd(),
   );
@@ -65,6 +72,14 @@ function table(entries: readonly (CatalogueEntry & { hasHandler: boolean; hasSam
     entries.length === catalogue.length ? `${entries.length} types` : `${entries.length} of ${catalogue.length} types`;
   const dim = (text: string) => styleText("dim", text, { stream: process.stdout });
   return [dim(head), ...body, dim(count)].join("\n");
+}
+
+/** How many columns of a terminal a text takes: Chinese characters and their punctuation take two. */
+function columnsOf(text: string): number {
+  return [...text].reduce(
+    (columns, character) => columns + (/[\u2e80-\u9fff\uff00-\uff60]/.test(character) ? 2 : 1),
+    0,
+  );
 }
 
 function print(text: string): void {
