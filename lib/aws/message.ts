@@ -18,8 +18,8 @@ const inflatedLimitBytes = 8 * messageLimitBytes;
 export const deadReasonAttribute = "deadReason";
 
 /**
- * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text. Everything
- * else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
+ * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text.
+ * Everything else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
  * callback's text, and the payload; compressed, both are in one. An old card has no envelope, and so may look like any:
  * that it is one is said by the job's `schema`, and the token that came in a header is beside it.
  * @throws {TooLargeError} Over the limit even when compressed.
