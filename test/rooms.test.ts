@@ -46,7 +46,8 @@ const doors: Readonly<Record<string, (file: string) => boolean>> = {
     ),
   "lib/simulator": (file) =>
     /^lib\/(simulator|feishu)\//.test(file) || ["lib/handler.ts", "lib/errors.ts", "lib/clock.ts"].includes(file),
-  "lib/local": (file) => /^lib\/(local\/.*|trace\.ts|log\.ts|errors\.ts)$/.test(file) || file === "infra/limits.js",
+  "lib/local": (file) =>
+    /^lib\/(local\/.*|simulator\/loopback\.ts|trace\.ts|log\.ts|errors\.ts)$/.test(file) || file === "infra/limits.js",
   "lib/cli": (file) => file.startsWith("lib/") || file === "infra/limits.js",
   "infra/*": (file) => file.startsWith("infra/"),
 };

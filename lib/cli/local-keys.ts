@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const ofRealApp = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
@@ -38,13 +38,16 @@ export function writeLocal(
   stateFolder: string,
   facts: Partial<LocalApp> & {
     readonly url: string;
-    readonly control?: { readonly url: string; readonly token: string };
+    readonly control?: { readonly url: string; readonly token: string } | undefined;
+    /** The embedded services, and the access key that they want: for other tools of this machine. */
+    readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };
   },
 ): void {
   const file = localFile(stateFolder);
-  writeFileSync(file, `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 });
-  // The mode above counts only for a file that was not there.
-  chmodSync(file, 0o600);
+  // The mode holds for a new file only, and a reader must not find half of it.
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 });
+  renameSync(draft, file);
 }
 
 function localFile(stateFolder: string): string {

@@ -154,7 +154,8 @@ async function run(options: StartOptions): Promise<void> {
     deliver === undefined || app === undefined ? undefined : toLongConnection({ deliver }, { appId: app.appId });
   const toAddresses = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
   const control = await simulated?.listen(toAddresses, toConnection);
-  writeLocal(stateFolder, { url, ...app, ...(control === undefined ? {} : { control }) });
+  const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
+  writeLocal(stateFolder, { url, ...app, control, services });
 
   const handlers = handlerNames("events", root);
   const callbacks = handlerNames("callbacks", root);

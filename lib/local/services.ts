@@ -1,19 +1,25 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, Server } from "node:net";
 import { join } from "node:path";
 import { DynamoDBClient, ListTablesCommand } from "@aws-sdk/client-dynamodb";
 import { startFauxqs } from "fauxqs";
+import { guard } from "../simulator/loopback.ts";
 import { startDynamoDb } from "./dynamodb.ts";
 
 // A process of its own: embedded SQS and DynamoDB that outlive a code change and keep their state
 // under one folder. Only `startFauxqs` can keep messages in a file, and it listens on every interface
-// of the machine; here every server of the process listens on loopback, whatever it asks for.
+// of the machine; here every server of the process listens on loopback, whatever it asks for. Neither service checks
+// credentials, and both answer web pages (as SNS, fauxqs takes a form), so every server gets a guard as well.
 
+/** Of this run. It replaces the access key of an AWS account, and only the parent is told. */
+const accessKeyId = `local${randomBytes(16).toString("hex")}`;
 const listening: Server[] = [];
 const { listen } = Server.prototype;
 Server.prototype.listen = function (this: Server, ...args: unknown[]) {
   const [first, ...rest] = args;
-  listening.push(this);
+  listening.push(guard(this as HttpServer, { accessKeyId }));
   if (typeof first === "object" && first !== null) {
     return listen.apply(this, [{ ...first, host: "127.0.0.1" }, ...rest] as Parameters<typeof listen>);
   }
@@ -33,7 +39,7 @@ const dynamo = await startDynamoDb(join(folder, "dynamodb"));
 // It opens with the first request, and ends the process when the folder is taken.
 const client = new DynamoDBClient({
   region: "us-east-1",
-  credentials: { accessKeyId: "local", secretAccessKey: "local" },
+  credentials: { accessKeyId, secretAccessKey: "local" },
   endpoint: dynamo.endpoint,
 });
 await client.send(new ListTablesCommand({}));
@@ -46,5 +52,6 @@ process.on("message", (message) => {
 });
 process.send?.({
   ready: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamo.endpoint },
+  accessKeyId,
   addresses: listening.map((server) => (server.address() as AddressInfo | null)?.address),
 });

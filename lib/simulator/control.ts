@@ -1,6 +1,6 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { type Conversation, Impossible } from "./conversation.ts";
+import { isSameSecret } from "./loopback.ts";
 import { object } from "./open-api/route.ts";
 import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "./open-api/server.ts";
 import type { PushResult } from "./push.ts";
@@ -11,7 +11,8 @@ const patienceMs = 20_000;
 
 /**
  * Serves a conversation on a free port of 127.0.0.1, for terminals of this machine: `POST /say`, `POST /choose`,
- * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long connection. Web pages can post there as well, so each request has to carry the token.
+ * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long
+ * connection. Each request has to carry the token.
  *
  * @param options.push Gives an envelope's text to the long connection; absent where there is none.
  * @param options.token A secret of this run; it stands where only this user can read it.
@@ -23,10 +24,9 @@ export function serveControl(options: {
   readonly clock: Clock;
 }): Promise<ApiServer> {
   const { conversation, push, token, clock } = options;
-  const expected = digest(`Bearer ${token}`);
 
   return serve(async (request, signal) => {
-    if (!timingSafeEqual(digest(request.authorization ?? ""), expected)) {
+    if (!isSameSecret(request.authorization, `Bearer ${token}`)) {
       return answer(401, { error: "the token is missing or wrong" });
     }
     try {
@@ -92,9 +92,4 @@ function answer(status: number, body: object): ApiResponse {
     headers: { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" },
     body: JSON.stringify(body),
   };
-}
-
-/** Texts of one length, so that comparing them takes one time. */
-function digest(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }

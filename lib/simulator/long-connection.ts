@@ -1,6 +1,5 @@
 import { randomBytes as secureBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { type Clock, within } from "../clock.ts";
@@ -8,6 +7,7 @@ import { parseObject } from "../feishu/classify.ts";
 import { discoveryPath } from "../feishu/discovery.ts";
 import { dataMethod, type Frame } from "../feishu/frame.ts";
 import { type ClientConfigJson, Connection, type SimulatedConnection } from "./connection.ts";
+import { listenOnLoopback } from "./loopback.ts";
 import type { Deliver } from "./platform.ts";
 import { ackDeadlineMs, type PushResult, type RandomBytes } from "./push.ts";
 
@@ -72,11 +72,7 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
   });
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   server.on("upgrade", upgrade);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(options.port ?? 0, "127.0.0.1", resolve);
-  });
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const host = `127.0.0.1:${await listenOnLoopback(server, options.port ?? 0)}`;
 
   return {
     /** What a client is told to be its domain. */
