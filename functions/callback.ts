@@ -12,10 +12,10 @@ import { callbackConfig } from "../lib/config.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
-import { startLogging } from "../lib/log.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
 import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.

@@ -10,11 +10,11 @@ import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError, LongConnectionError } from "../lib/errors.ts";
 import { serveHealth } from "../lib/health.ts";
 import { startHeartbeat } from "../lib/heartbeat.ts";
-import { startLogging } from "../lib/log.ts";
 import { longConnection } from "../lib/long-connection.ts";
 import { longConnectionConfig } from "../lib/long-connection-config.ts";
 import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address.

@@ -4,9 +4,9 @@ import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
 import { webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
-import { startLogging } from "../lib/log.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
-import { publish } from "../lib/trace.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 
 // HTTP in, for events: open → receive → answer. No user code runs here.
 

@@ -10,7 +10,7 @@ import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
 import type { Answer } from "./receiver.ts";
 import { contextOf, runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
-import { publish, type TraceEntry } from "./trace.ts";
+import { publish, type TraceEntry } from "./trace/trace.ts";
 
 export interface CallbackPorts {
   readonly dispatch: DispatchCallback;

@@ -2,8 +2,8 @@ import { hash } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "./errors.ts";
 import { type Claim, type Ledger, persist } from "./idempotency.ts";
-import { describeError, type ErrorDescription } from "./log.ts";
-import type { TraceEntry } from "./trace.ts";
+import { describeError, type ErrorDescription } from "./trace/log.ts";
+import type { TraceEntry } from "./trace/trace.ts";
 
 /** What becomes of a record. */
 export type Verdict =

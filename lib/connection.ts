@@ -18,7 +18,7 @@ import {
   replyFrame,
 } from "./feishu/frame.ts";
 import { type ReceiverPorts, receive } from "./receiver.ts";
-import { publish } from "./trace.ts";
+import { publish } from "./trace/trace.ts";
 
 export interface ConnectionOptions {
   readonly appId: string;

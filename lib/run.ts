@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { type Clock, within } from "./clock.ts";
 import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
 import type { Context, LogFields, Services } from "./handler.ts";
-import { type Level, publish } from "./trace.ts";
+import { type Level, publish } from "./trace/trace.ts";
 
 /** What a handler runs for. */
 export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;

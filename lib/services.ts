@@ -2,7 +2,7 @@ import type { ApiOptions, openApi } from "./api.ts";
 import { cardSigner, type Signer } from "./card-value.ts";
 import type { DeferredContext, Services } from "./handler.ts";
 import type { Handled } from "./run.ts";
-import { publish } from "./trace.ts";
+import { publish } from "./trace/trace.ts";
 
 /** One run of a handler, as what it calls needs to know it. */
 export interface RunFacts {

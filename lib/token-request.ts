@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 import { isError, NonRetryableError, RetryLaterError } from "./errors.ts";
 import { verdictOf } from "./feishu/api-codes.ts";
 import type { Token } from "./tokens.ts";
-import { publish } from "./trace.ts";
+import { publish } from "./trace/trace.ts";
 
 /** For all that one token takes: whoever waits for it has a deadline of their own. */
 const requestMs = 10_000;

@@ -6,7 +6,7 @@ import type { EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
 import { idempotencyKey, type Ledger } from "./idempotency.ts";
 import { contextOf, runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
-import { publish, type TraceEntry } from "./trace.ts";
+import { publish, type TraceEntry } from "./trace/trace.ts";
 
 export interface WorkerPorts {
   readonly dispatch: Dispatch;

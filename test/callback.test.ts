@@ -7,8 +7,8 @@ import { InvalidAnswerError } from "../lib/errors.ts";
 import { checkAnswer } from "../lib/feishu/answers.ts";
 import type { CallbackContext } from "../lib/handler.ts";
 import type { AnswerStore } from "../lib/idempotency.ts";
-import { toLine } from "../lib/log.ts";
 import { reportLeak } from "../lib/run.ts";
+import { toLine } from "../lib/trace/log.ts";
 import { ingressBehaves } from "./ingress.ts";
 import {
   callbackList,

@@ -10,9 +10,9 @@ import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
-import { toLine } from "../lib/log.ts";
 import type { Handled } from "../lib/run.ts";
 import { services } from "../lib/services.ts";
+import { toLine } from "../lib/trace/log.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";

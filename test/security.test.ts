@@ -10,8 +10,8 @@ import { classify } from "../lib/feishu/classify.ts";
 import { type EventEnvelope, open, openMessage } from "../lib/feishu/envelope.ts";
 import { isToken } from "../lib/feishu/keys.ts";
 import { matches } from "../lib/feishu/signature.ts";
-import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/log.ts";
-import { subscribe } from "../lib/trace.ts";
+import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/trace/log.ts";
+import { subscribe } from "../lib/trace/trace.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "./support/http-events.ts";
 import {

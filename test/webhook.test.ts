@@ -7,7 +7,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { promisify } from "node:util";
 import type { HttpResponse } from "../lib/aws/http.ts";
 import { fromRecord } from "../lib/aws/message.ts";
-import { publish, subscribe } from "../lib/trace.ts";
+import { publish, subscribe } from "../lib/trace/trace.ts";
 import { ingressBehaves } from "./ingress.ts";
 import { settled } from "./support/clock.ts";
 import { functionUrl, httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "./support/http-events.ts";

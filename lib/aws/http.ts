@@ -3,7 +3,7 @@ import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from 
 import { type Envelope, open, type SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
 import type { Answer } from "../receiver.ts";
-import { publish } from "../trace.ts";
+import { publish } from "../trace/trace.ts";
 
 /** What API Gateway takes from a function, whichever of its shapes asked. */
 export interface HttpResponse {

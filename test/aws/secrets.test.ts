@@ -6,8 +6,8 @@ import { cacheMs, renewalPauseMs, ssmClient, storedKeys } from "../../lib/aws/se
 import { appSigner, cardSigner, readValue, signValue } from "../../lib/card-value.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { toLine } from "../../lib/log.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
+import { toLine } from "../../lib/trace/log.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { httpApi, refusal } from "../support/http-events.ts";
 import { leastMs } from "../support/least.ts";

@@ -7,7 +7,7 @@ import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import { fallback } from "../../lib/callback.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { bounds } from "../../lib/feishu/envelope.ts";
-import { subscribe } from "../../lib/trace.ts";
+import { subscribe } from "../../lib/trace/trace.ts";
 import { cardText, cardType, objectOf, previewText, previewType, startCallbacks, toast } from "../support/callbacks.ts";
 import type { TestClock } from "../support/clock.ts";
 import { firstTry } from "../support/faults.ts";

@@ -5,9 +5,9 @@ import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/aws/htt
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import { open, type SealedRequest } from "../../lib/feishu/envelope.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
-import { jsonLines } from "../../lib/log.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
-import { subscribe } from "../../lib/trace.ts";
+import { jsonLines } from "../../lib/trace/log.ts";
+import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
 import { httpApi, shapes, startWebhook } from "../support/http-events.ts";
 import {

@@ -9,7 +9,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { dataMethod, decodeFrame, encodeFrame, type Frame, partJoiner } from "../../lib/feishu/frame.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { receive } from "../../lib/receiver.ts";
-import { subscribe } from "../../lib/trace.ts";
+import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
 import { appId, eventText } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";

@@ -15,7 +15,7 @@ import { settle, sqsClient } from "../../lib/aws/queue.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/dispatcher.ts";
 import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
-import { subscribe } from "../../lib/trace.ts";
+import { subscribe } from "../../lib/trace/trace.ts";
 import { consume, type WorkerPorts } from "../../lib/worker.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";

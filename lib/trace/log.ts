@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { isSubscribed, type Level, type Subscriber, subscribe, type TraceEntry } from "./trace.ts";
 
 const rank: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
