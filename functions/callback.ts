@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { apiConfig } from "../lib/api-config.ts";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
 import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
@@ -12,6 +11,7 @@ import { callbackConfig } from "../lib/config.ts";
 import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
+import { apiConfig } from "../lib/open-api/config.ts";
 import { type ReceiverPorts, receive } from "../lib/receiver.ts";
 import { outliveLeaks } from "../lib/run.ts";
 import { startLogging } from "../lib/trace/log.ts";

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
-import { apiConfig } from "../lib/api-config.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../lib/aws/queue.ts";
@@ -9,6 +8,7 @@ import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
+import { apiConfig } from "../lib/open-api/config.ts";
 import { outliveLeaks } from "../lib/run.ts";
 import { startLogging } from "../lib/trace/log.ts";
 import { publish } from "../lib/trace/trace.ts";

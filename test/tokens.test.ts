@@ -4,8 +4,8 @@ import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-
 import { dynamoTokens } from "../lib/aws/token-cache.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../lib/local/dynamodb.ts";
+import { type TokenStore, ticketKeeper, tokenSource } from "../lib/open-api/tokens.ts";
 import { defaultTenant, groupChat } from "../lib/simulator/samples/facts.ts";
-import { type TokenStore, ticketKeeper, tokenSource } from "../lib/tokens.ts";
 import { memoryTokens, messagesPath, startApi, tokenPath } from "./support/api.ts";
 import { settled, testClock } from "./support/clock.ts";
 import { marketplace, text } from "./support/open-api.ts";

@@ -4,7 +4,7 @@ import {
   GetItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import type { TokenStore } from "../tokens.ts";
+import type { TokenStore } from "../open-api/tokens.ts";
 
 /** Access tokens in the ledger's table, under `token#`. */
 export function dynamoTokens(client: Pick<DynamoDBClient, "send">, table: string): TokenStore {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { openApi } from "../../lib/api.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { openApi } from "../../lib/open-api/client.ts";
 import { services } from "../../lib/services.ts";
 import { type ApiRequest, type ApiResponse, serve } from "../../lib/simulator/open-api/server.ts";
 import { openApi as simulate } from "../../lib/simulator/open-api.ts";

@@ -1,10 +1,10 @@
-import { OpenApiError } from "./api-errors.ts";
-import type { ApiRun } from "./api-transport.ts";
-import type { Clock } from "./clock.ts";
-import { isError, NonRetryableError, RetryLaterError } from "./errors.ts";
-import { verdictOf } from "./feishu/api-codes.ts";
+import { OpenApiError } from "../api-errors.ts";
+import type { Clock } from "../clock.ts";
+import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { publish } from "../trace/trace.ts";
 import type { Token } from "./tokens.ts";
-import { publish } from "./trace/trace.ts";
+import type { ApiRun } from "./transport.ts";
+import { verdictOf } from "./verdicts.ts";
 
 /** For all that one token takes: whoever waits for it has a deadline of their own. */
 const requestMs = 10_000;

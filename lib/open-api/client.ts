@@ -1,10 +1,10 @@
-import { CardTokenError, OpenApiError } from "./api-errors.ts";
-import { type ApiRun, type Call, caller, codeOf, type Send } from "./api-transport.ts";
-import type { Clock } from "./clock.ts";
-import { isError } from "./errors.ts";
-import type { ApiAnswer, LarkClient, RequestOptions } from "./handler.ts";
+import { CardTokenError, OpenApiError } from "../api-errors.ts";
+import type { Clock } from "../clock.ts";
+import { isError } from "../errors.ts";
+import type { ApiAnswer, LarkClient, RequestOptions } from "../handler.ts";
 import { tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
+import { type ApiRun, type Call, caller, codeOf, type Send } from "./transport.ts";
 
 export interface ApiOptions {
   readonly origin: string;
@@ -51,7 +51,7 @@ export function openApi(options: ApiOptions) {
           request(call, origin, ...given),
 
         lark(): Promise<LarkClient> {
-          client ??= import("./lark-client.ts").then(({ larkClient }) =>
+          client ??= import("./official-client.ts").then(({ larkClient }) =>
             larkClient({ appId, origin, isMarketplace: marketplace !== undefined, call }),
           );
           return client;

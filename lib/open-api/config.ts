@@ -1,5 +1,5 @@
-import { ConfigError } from "./errors.ts";
-import { apiOrigin } from "./feishu/domain.ts";
+import { ConfigError } from "../errors.ts";
+import { apiOrigin } from "../feishu/domain.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 

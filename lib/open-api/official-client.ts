@@ -7,8 +7,8 @@ import {
   withTenantKey,
   withUserAccessToken,
 } from "@larksuiteoapi/node-sdk";
-import { type Call, networkCode, type Send } from "./api-transport.ts";
-import type { LarkClient } from "./handler.ts";
+import type { LarkClient } from "../handler.ts";
+import { type Call, networkCode, type Send } from "./transport.ts";
 
 // The official client, with our transport under it. It is large: this file is loaded when a handler first asks for it.
 

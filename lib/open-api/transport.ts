@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { OpenApiError } from "./api-errors.ts";
-import { type Clock, within } from "./clock.ts";
-import { DeadlineError, isError, NonRetryableError, RetryLaterError } from "./errors.ts";
-import { verdictOf } from "./feishu/api-codes.ts";
+import { OpenApiError } from "../api-errors.ts";
+import { type Clock, within } from "../clock.ts";
+import { DeadlineError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { verdictOf } from "./verdicts.ts";
 
 /** Who calls, and for how long: one run of a handler. */
 export interface ApiRun {

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
-import type { Clock } from "./clock.ts";
-import { publish } from "./trace/trace.ts";
+import type { Clock } from "../clock.ts";
+import { publish } from "../trace/trace.ts";
 
 export interface Token {
   readonly value: string;
