@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError } from "../lib/errors.ts";
-import { startHeartbeat } from "../lib/heartbeat.ts";
+import { startHeartbeat } from "../lib/long-connection/heartbeat.ts";
 import { publish, subscribe, type TraceEntry } from "../lib/trace/trace.ts";
 import { testClock } from "./support/clock.ts";
 

@@ -1,9 +1,9 @@
 import { WebSocket } from "ws";
-import { type Clock, within } from "./clock.ts";
-import { DeadlineError } from "./errors.ts";
-import { parseObject } from "./feishu/classify.ts";
-import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "./feishu/discovery.ts";
-import { openMessage } from "./feishu/envelope.ts";
+import { type Clock, within } from "../clock.ts";
+import { DeadlineError } from "../errors.ts";
+import { parseObject } from "../feishu/classify.ts";
+import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "../feishu/discovery.ts";
+import { openMessage } from "../feishu/envelope.ts";
 import {
   controlMethod,
   dataMethod,
@@ -16,9 +16,9 @@ import {
   pingFrame,
   type Reply,
   replyFrame,
-} from "./feishu/frame.ts";
-import { type ReceiverPorts, receive } from "./receiver.ts";
-import { publish } from "./trace/trace.ts";
+} from "../feishu/frame.ts";
+import { type ReceiverPorts, receive } from "../receiver.ts";
+import { publish } from "../trace/trace.ts";
 
 export interface ConnectionOptions {
   readonly appId: string;

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import { ConfigError } from "./errors.ts";
+import { ConfigError } from "../errors.ts";
 
 /**
  * Answers on this machine, and on no other, whether a process is well: 200 or 503.

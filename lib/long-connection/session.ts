@@ -1,8 +1,8 @@
-import { within } from "./clock.ts";
+import { within } from "../clock.ts";
+import { DeadlineError, LongConnectionError } from "../errors.ts";
+import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, usualConfig } from "../feishu/discovery.ts";
+import { publish } from "../trace/trace.ts";
 import { type ConnectionOptions, type End, nameOf, serveConnection } from "./connection.ts";
-import { DeadlineError, LongConnectionError } from "./errors.ts";
-import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, usualConfig } from "./feishu/discovery.ts";
-import { publish } from "./trace/trace.ts";
 
 export interface LongConnectionOptions extends ConnectionOptions {
   /** Where the app's id and secret are sent for an address to connect to. */

@@ -1,6 +1,6 @@
-import { type Clock, systemClock } from "./clock.ts";
-import { wholeNumber } from "./config.ts";
-import { publish, subscribe } from "./trace/trace.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import { wholeNumber } from "../config.ts";
+import { publish, subscribe } from "../trace/trace.ts";
 
 /**
  * Says every `HEARTBEAT_SECONDS` whether the process is connected, as its last `connected` or `disconnected` had it:
