@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
-import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
@@ -12,7 +11,8 @@ import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
 import { apiConfig } from "../lib/open-api/config.ts";
-import { type ReceiverPorts, receive } from "../lib/receiver.ts";
+import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";
 import { outliveLeaks } from "../lib/run.ts";
 import { startLogging } from "../lib/trace/log.ts";
 import { publish } from "../lib/trace/trace.ts";

@@ -1,10 +1,10 @@
-import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
 import { webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
-import { type ReceiverPorts, receive } from "../lib/receiver.ts";
+import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";
 import { startLogging } from "../lib/trace/log.ts";
 import { publish } from "../lib/trace/trace.ts";
 

@@ -7,7 +7,7 @@ import { type JsonObject, oldCardType } from "./feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "./feishu/envelope.ts";
 import type { CallbackContext } from "./handler.ts";
 import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
-import type { Answer } from "./receiver.ts";
+import type { Answer } from "./receiving/receiver.ts";
 import { contextOf, runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
 import { publish, type TraceEntry } from "./trace/trace.ts";

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { gzipSync, inflateRawSync } from "node:zlib";
-import { fromApiGateway } from "../lib/aws/http.ts";
 import { toBody, toGroupId } from "../lib/aws/message.ts";
 import { appSigner, readValue } from "../lib/card-value.ts";
 import { webhookConfig, wholeNumber } from "../lib/config.ts";
@@ -10,6 +9,7 @@ import { classify } from "../lib/feishu/classify.ts";
 import { type EventEnvelope, open, openMessage } from "../lib/feishu/envelope.ts";
 import { isToken } from "../lib/feishu/keys.ts";
 import { matches } from "../lib/feishu/signature.ts";
+import { fromApiGateway } from "../lib/receiving/http.ts";
 import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/trace/log.ts";
 import { subscribe } from "../lib/trace/trace.ts";
 import { startCallback } from "./support/callback-door.ts";

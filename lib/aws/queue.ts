@@ -12,7 +12,7 @@ import { backoffSeconds, type Death, type Delivery, type Verdict } from "../clai
 import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import type { ReceiverPorts } from "../receiver.ts";
+import type { ReceiverPorts } from "../receiving/receiver.ts";
 import { clean } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";

@@ -17,7 +17,7 @@ import {
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
-import { type ReceiverPorts, receive } from "../receiver.ts";
+import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 
 export interface ConnectionOptions {

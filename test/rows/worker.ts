@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { answerWithinMs } from "../../lib/aws/http.ts";
 import { messageVersion } from "../../lib/aws/message.ts";
 import { receiverQueues, sqsClient } from "../../lib/aws/queue.ts";
 import { systemClock, within } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerWithinMs } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { consume } from "../../lib/worker.ts";
 import {
   envelopeOf,

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
 import { answerCallback, type CallbackPorts } from "../../lib/callback.ts";
 import { callbackDispatcher, type DispatchCallback } from "../../lib/dispatcher.ts";
 import {
@@ -13,7 +12,8 @@ import {
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
 import type { AnswerStore } from "../../lib/idempotency.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
 import { type HttpOptions, httpApi } from "./http-events.ts";

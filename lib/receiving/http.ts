@@ -2,8 +2,8 @@ import { type Clock, within } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
 import { type Envelope, open, type SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
-import type { Answer } from "../receiver.ts";
 import { publish } from "../trace/trace.ts";
+import type { Answer } from "./receiver.ts";
 
 /** What API Gateway takes from a function, whichever of its shapes asked. */
 export interface HttpResponse {

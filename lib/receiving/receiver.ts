@@ -1,5 +1,5 @@
-import type { CallbackEnvelope, Envelope, EventEnvelope, UnreadableEnvelope } from "./feishu/envelope.ts";
-import { publish } from "./trace/trace.ts";
+import type { CallbackEnvelope, Envelope, EventEnvelope, UnreadableEnvelope } from "../feishu/envelope.ts";
+import { publish } from "../trace/trace.ts";
 
 /** What goes back to the platform. Always a status: a response without one would become a 200. */
 export interface Answer {
