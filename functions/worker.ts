@@ -7,12 +7,12 @@ import { settle, sqsClient } from "../lib/aws/queue.ts";
 import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
-import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/handling/dispatcher.ts";
+import { outliveLeaks } from "../lib/handling/run.ts";
+import { consume } from "../lib/handling/worker.ts";
 import { apiConfig } from "../lib/open-api/config.ts";
-import { outliveLeaks } from "../lib/run.ts";
 import { startLogging } from "../lib/trace/log.ts";
 import { publish } from "../lib/trace/trace.ts";
-import { consume } from "../lib/worker.ts";
 import { callbacks } from "./callbacks.gen.ts";
 import { events } from "./events.gen.ts";
 

@@ -9,9 +9,9 @@ import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
+import type { Handled } from "../lib/handling/run.ts";
+import { services } from "../lib/handling/services.ts";
 import type { ApiOptions } from "../lib/open-api/client.ts";
-import type { Handled } from "../lib/run.ts";
-import { services } from "../lib/services.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { eventBody, record } from "./support/events.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
-import { idempotencyKey, persist } from "../lib/idempotency.ts";
+import { idempotencyKey, persist } from "../lib/handling/idempotency.ts";
 import { eventBody, eventText, plantedBody, record, type TestHandlers } from "./support/events.ts";
 import { denied, firstTry, internal } from "./support/faults.ts";
 import { startWorker } from "./support/worker.ts";

@@ -5,10 +5,10 @@ import { provisionedForCallback, reservedForWorker } from "../infra/functions.js
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
 import { sqsClient } from "../lib/aws/queue.ts";
-import { backoffSeconds } from "../lib/claims.ts";
 import { bounds } from "../lib/feishu/envelope.ts";
+import { backoffSeconds } from "../lib/handling/claims.ts";
+import { leaseMarginMs, reserveMs } from "../lib/handling/worker.ts";
 import { answerWithinMs } from "../lib/receiving/http.ts";
-import { leaseMarginMs, reserveMs } from "../lib/worker.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./infra/rules.ts";
 import { loadSpecification } from "./infra/specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./infra/stack.ts";

@@ -4,10 +4,10 @@ import { after, beforeEach, describe, test } from "node:test";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { fromRecord, toBody } from "../lib/aws/message.ts";
 import { deferTo } from "../lib/aws/queue.ts";
-import { backoffSeconds } from "../lib/claims.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
-import { reportLeak } from "../lib/run.ts";
+import { backoffSeconds } from "../lib/handling/claims.ts";
+import { reportLeak } from "../lib/handling/run.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
 import {
   appId,

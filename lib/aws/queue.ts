@@ -8,10 +8,10 @@ import {
   type SQSClientConfig,
 } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
-import { backoffSeconds, type Death, type Delivery, type Verdict } from "../claims.ts";
 import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
+import { backoffSeconds, type Death, type Delivery, type Verdict } from "../handling/claims.ts";
 import type { ReceiverPorts } from "../receiving/receiver.ts";
 import { clean } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../lib/clock.ts";
+import { services } from "../../lib/handling/services.ts";
 import { openApi } from "../../lib/open-api/client.ts";
-import { services } from "../../lib/services.ts";
 import { type ApiRequest, type ApiResponse, serve } from "../../lib/simulator/open-api/server.ts";
 import { openApi as simulate } from "../../lib/simulator/open-api.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";

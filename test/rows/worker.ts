@@ -3,9 +3,9 @@ import { messageVersion } from "../../lib/aws/message.ts";
 import { receiverQueues, sqsClient } from "../../lib/aws/queue.ts";
 import { systemClock, within } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
+import { consume } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
-import { consume } from "../../lib/worker.ts";
 import {
   envelopeOf,
   eventBody,

@@ -1,6 +1,4 @@
 import assert from "node:assert/strict";
-import { answerCallback, type CallbackPorts } from "../../lib/callback.ts";
-import { callbackDispatcher, type DispatchCallback } from "../../lib/dispatcher.ts";
 import {
   type CallbackEnvelope,
   type EventEnvelope,
@@ -11,7 +9,9 @@ import {
 } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
-import type { AnswerStore } from "../../lib/idempotency.ts";
+import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
+import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
+import type { AnswerStore } from "../../lib/handling/idempotency.ts";
 import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";

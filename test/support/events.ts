@@ -1,9 +1,9 @@
 import type { SQSRecord } from "aws-lambda";
 import { messageVersion, toBody } from "../../lib/aws/message.ts";
-import { type Dispatch, dispatcher } from "../../lib/dispatcher.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
 import type { Context, EventList, KeyContext } from "../../lib/handler.ts";
+import { type Dispatch, dispatcher } from "../../lib/handling/dispatcher.ts";
 
 export const appId = "cli_a1b2c3d4e5f6a7b8";
 

@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
-import type { Clock } from "./clock.ts";
-import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "./errors.ts";
+import type { Clock } from "../clock.ts";
+import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { describeError, type ErrorDescription } from "../trace/log.ts";
+import type { TraceEntry } from "../trace/trace.ts";
 import { type Claim, type Ledger, persist } from "./idempotency.ts";
-import { describeError, type ErrorDescription } from "./trace/log.ts";
-import type { TraceEntry } from "./trace/trace.ts";
 
 /** What becomes of a record. */
 export type Verdict =

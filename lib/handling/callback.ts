@@ -1,16 +1,16 @@
-import { readValue, type Signer } from "./card-value.ts";
-import { type Clock, within } from "./clock.ts";
+import { readValue, type Signer } from "../card-value.ts";
+import { type Clock, within } from "../clock.ts";
+import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
+import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
+import { type JsonObject, oldCardType } from "../feishu/classify.ts";
+import { type CallbackEnvelope, type JobEnvelope, jobId } from "../feishu/envelope.ts";
+import type { CallbackContext } from "../handler.ts";
+import type { Answer } from "../receiving/receiver.ts";
+import { publish, type TraceEntry } from "../trace/trace.ts";
 import type { DispatchCallback, LoadedCallback } from "./dispatcher.ts";
-import { HandlerTimeoutError, InvalidAnswerError, isError } from "./errors.ts";
-import { checkAnswer, type JsonAnswer } from "./feishu/answers.ts";
-import { type JsonObject, oldCardType } from "./feishu/classify.ts";
-import { type CallbackEnvelope, type JobEnvelope, jobId } from "./feishu/envelope.ts";
-import type { CallbackContext } from "./handler.ts";
 import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
-import type { Answer } from "./receiving/receiver.ts";
 import { contextOf, runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
-import { publish, type TraceEntry } from "./trace/trace.ts";
 
 export interface CallbackPorts {
   readonly dispatch: DispatchCallback;

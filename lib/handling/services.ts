@@ -1,8 +1,8 @@
-import { cardSigner, type Signer } from "./card-value.ts";
-import type { DeferredContext, Services } from "./handler.ts";
-import type { ApiOptions, openApi } from "./open-api/client.ts";
+import { cardSigner, type Signer } from "../card-value.ts";
+import type { DeferredContext, Services } from "../handler.ts";
+import type { ApiOptions, openApi } from "../open-api/client.ts";
+import { publish } from "../trace/trace.ts";
 import type { Handled } from "./run.ts";
-import { publish } from "./trace/trace.ts";
 
 /** One run of a handler, as what it calls needs to know it. */
 export interface RunFacts {
@@ -24,7 +24,7 @@ export type MakeServices = (run: RunFacts) => Services & Pick<DeferredContext, "
 export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: ApiOptions }): MakeServices {
   let loading: Promise<ReturnType<typeof openApi>> | undefined;
   const load = () => {
-    loading ??= import("./open-api/client.ts").then(({ openApi }) => openApi(api));
+    loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
     return loading;
   };
   const signCard = cardSigner(signer, api.clock);

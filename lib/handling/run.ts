@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
-import { type Clock, within } from "./clock.ts";
-import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "./feishu/envelope.ts";
-import type { Context, LogFields, Services } from "./handler.ts";
-import { type Level, publish } from "./trace/trace.ts";
+import { type Clock, within } from "../clock.ts";
+import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
+import type { Context, LogFields, Services } from "../handler.ts";
+import { type Level, publish } from "../trace/trace.ts";
 
 /** What a handler runs for. */
 export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
