@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
+import { callbackConfig } from "../lib/aws/config.ts";
+import { awsServices } from "../lib/aws/handler-services.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
-import { awsServices } from "../lib/aws/services.ts";
 import { systemClock, within } from "../lib/clock.ts";
-import { callbackConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
 import { answerCallback, callbackTryMs } from "../lib/handling/callback.ts";

@@ -1,7 +1,7 @@
+import { webhookConfig } from "../lib/aws/config.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
-import { webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";

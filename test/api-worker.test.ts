@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
-import { toBody } from "../lib/aws/message.ts";
-import { dynamoTokens } from "../lib/aws/token-cache.ts";
+import { toBody } from "../lib/aws/record.ts";
+import { dynamoTokens } from "../lib/aws/tokens.ts";
 import { classify } from "../lib/feishu/classify.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../lib/handler.ts";

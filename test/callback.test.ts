@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { toBody } from "../lib/aws/message.ts";
+import { toBody } from "../lib/aws/record.ts";
 import { systemClock } from "../lib/clock.ts";
 import { InvalidAnswerError } from "../lib/errors.ts";
 import { checkAnswer } from "../lib/feishu/answers.ts";

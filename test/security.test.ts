@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { gzipSync, inflateRawSync } from "node:zlib";
-import { toBody, toGroupId } from "../lib/aws/message.ts";
+import { webhookConfig, wholeNumber } from "../lib/aws/config.ts";
+import { toBody, toGroupId } from "../lib/aws/record.ts";
 import { appSigner, readValue } from "../lib/card-value.ts";
-import { webhookConfig, wholeNumber } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { classify } from "../lib/feishu/classify.ts";
 import { type EventEnvelope, open, openMessage } from "../lib/feishu/envelope.ts";

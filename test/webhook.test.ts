@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { fromRecord } from "../lib/aws/message.ts";
+import { fromRecord } from "../lib/aws/record.ts";
 import type { HttpResponse } from "../lib/receiving/http.ts";
 import { publish, subscribe } from "../lib/trace/trace.ts";
 import { ingressBehaves } from "./ingress.ts";

@@ -15,7 +15,7 @@ import { backoffSeconds, type Death, type Delivery, type Verdict } from "../hand
 import type { ReceiverPorts } from "../receiving/receiver.ts";
 import { clean } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";
-import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
+import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./record.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
 /**

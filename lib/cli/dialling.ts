@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { longConnectionConfig } from "../aws/long-connection-config.ts";
 import { systemClock } from "../clock.ts";
 import { LongConnectionError } from "../errors.ts";
 import { startLongConnectionProcess } from "../local/long-connection.ts";
-import { longConnectionConfig } from "../long-connection-config.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection.ts";
 import { refuseDeployedApp } from "./stages.ts";
 

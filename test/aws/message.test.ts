@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
+import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
 import {
   attributeReserveBytes,
   fromRecord,
@@ -9,8 +10,7 @@ import {
   messageVersion,
   toBody,
   toGroupId,
-} from "../../lib/aws/message.ts";
-import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
+} from "../../lib/aws/record.ts";
 import { TooLargeError, UnknownVersionError } from "../../lib/errors.ts";
 import { classifyOldCard } from "../../lib/feishu/classify.ts";
 import {

@@ -3,10 +3,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { webhookConfig } from "../../lib/aws/config.ts";
 import { type Dialling, keysBesideDialling, prepareDialling } from "../../lib/cli/dialling.ts";
 import { recordStage } from "../../lib/cli/stages.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { webhookConfig } from "../../lib/config.ts";
 import { ConfigError, LongConnectionError } from "../../lib/errors.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
 import { eventText } from "../support/events.ts";

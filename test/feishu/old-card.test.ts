@@ -3,7 +3,7 @@ import crypto, { createHash, createHmac } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { after, beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
-import { callbackConfig, webhookConfig } from "../../lib/config.ts";
+import { callbackConfig, webhookConfig } from "../../lib/aws/config.ts";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import { type CallbackEnvelope, open, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { limits } from "../../infra/limits.js";
-import { webhookConfig } from "../../lib/config.ts";
+import { webhookConfig } from "../../lib/aws/config.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { type Envelope, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
 import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { messageVersion } from "../../lib/aws/message.ts";
 import { receiverQueues, sqsClient } from "../../lib/aws/queue.ts";
+import { messageVersion } from "../../lib/aws/record.ts";
 import { systemClock, within } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";

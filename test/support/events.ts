@@ -1,5 +1,5 @@
 import type { SQSRecord } from "aws-lambda";
-import { messageVersion, toBody } from "../../lib/aws/message.ts";
+import { messageVersion, toBody } from "../../lib/aws/record.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
 import type { Context, EventList, KeyContext } from "../../lib/handler.ts";

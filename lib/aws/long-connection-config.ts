@@ -1,6 +1,6 @@
+import { ConfigError } from "../errors.ts";
+import { type ApiConfig, apiConfig } from "../open-api/config.ts";
 import { appIdAdvice, callbackDeadlineMs, handlingConfig, noSecret, type WorkerConfig, wholeNumber } from "./config.ts";
-import { ConfigError } from "./errors.ts";
-import { type ApiConfig, apiConfig } from "./open-api/config.ts";
 
 export interface LongConnectionConfig extends Omit<WorkerConfig, "deadLetterQueueUrl"> {
   /** Where the connection is asked for as well. */

@@ -4,7 +4,7 @@ import { systemClock } from "../clock.ts";
 import { type MakeServices, services } from "../handling/services.ts";
 import type { ApiConfig } from "../open-api/config.ts";
 import { ticketKeeper } from "../open-api/tokens.ts";
-import { dynamoTokens } from "./token-cache.ts";
+import { dynamoTokens } from "./tokens.ts";
 
 /** What handlers can call, on the table that the ledger is in. */
 export function awsServices(options: {

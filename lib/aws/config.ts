@@ -1,5 +1,5 @@
-import { ConfigError } from "./errors.ts";
-import { appKeys, defaultApp, type KeyRing, type Secret } from "./feishu/keys.ts";
+import { ConfigError } from "../errors.ts";
+import { appKeys, defaultApp, type KeyRing, type Secret } from "../feishu/keys.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
