@@ -1,9 +1,9 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { appSigner, type Signer } from "../card-value.ts";
 import { systemClock } from "../clock.ts";
 import { type MakeServices, services } from "../handling/services.ts";
 import type { ApiConfig } from "../open-api/config.ts";
 import { ticketKeeper } from "../open-api/tokens.ts";
+import { appSigner, type Signer } from "../signed-value.ts";
 import { dynamoTokens } from "./tokens.ts";
 
 /** What handlers can call, on the table that the ledger is in. */

@@ -1,4 +1,3 @@
-import { readValue, type Signer } from "../card-value.ts";
 import { type Clock, within } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
@@ -6,6 +5,7 @@ import { type JsonObject, oldCardType } from "../feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "../feishu/envelope.ts";
 import type { CallbackContext } from "../handler.ts";
 import type { Answer } from "../receiving/receiver.ts";
+import { readValue, type Signer } from "../signed-value.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
 import type { DispatchCallback, LoadedCallback } from "./dispatcher.ts";
 import { type AnswerStore, idempotencyKey } from "./idempotency.ts";

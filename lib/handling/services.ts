@@ -1,6 +1,6 @@
-import { cardSigner, type Signer } from "../card-value.ts";
 import type { DeferredContext, Services } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
+import { cardSigner, type Signer } from "../signed-value.ts";
 import { publish } from "../trace/trace.ts";
 import type { Handled } from "./run.ts";
 
