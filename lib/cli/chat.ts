@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import type { Entry } from "../simulator/conversation.ts";
+import type { Entry } from "../simulator/chat/conversation.ts";
 import { cardLines, chatLines, indented, paint } from "./chat/lines.ts";
 import { findConversation } from "./chat/link.ts";
 import { runScript } from "./chat/script.ts";

@@ -4,7 +4,7 @@ import { longConnectionConfig } from "../aws/long-connection-config.ts";
 import { systemClock } from "../clock.ts";
 import { LongConnectionError } from "../errors.ts";
 import { startLongConnectionProcess } from "../local/long-connection.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection/server.ts";
 import { refuseDeployedApp } from "./stages.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;

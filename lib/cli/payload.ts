@@ -1,4 +1,4 @@
-import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../simulator/samples.ts";
+import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../simulator/samples/samples.ts";
 import { UsageError } from "./command.ts";
 
 type JsonObject = Record<string, unknown>;

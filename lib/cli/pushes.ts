@@ -1,10 +1,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
-import { clientView } from "../simulator/client.ts";
-import { ladderMs } from "../simulator/ladder.ts";
-import { type Deliver, type Delivery, type Message, startPlatform } from "../simulator/platform.ts";
-import { type PushResult, spoilSignature } from "../simulator/push.ts";
-import { checkAddress, toWebhook } from "../simulator/webhook.ts";
+import { clientView } from "../simulator/platform/client-view.ts";
+import { ladderMs } from "../simulator/platform/ladder.ts";
+import { type Deliver, type Delivery, type Message, startPlatform } from "../simulator/platform/platform.ts";
+import { type PushResult, spoilSignature } from "../simulator/platform/push.ts";
+import { checkAddress, toWebhook } from "../simulator/platform/webhook.ts";
 import { UsageError } from "./command.ts";
 import type { Outcome } from "./report.ts";
 import type { Target } from "./target.ts";

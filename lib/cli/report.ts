@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
-import type { ClientView } from "../simulator/client.ts";
-import type { PushResult } from "../simulator/push.ts";
+import type { ClientView } from "../simulator/platform/client-view.ts";
+import type { PushResult } from "../simulator/platform/push.ts";
 import { oneLine } from "./command.ts";
 
 /** One push, and what came of it. */

@@ -1,9 +1,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { systemClock } from "../clock.ts";
-import { serveControl } from "../simulator/control.ts";
-import { type Entry, startConversation } from "../simulator/conversation.ts";
-import { openApi } from "../simulator/open-api.ts";
-import { type Deliver, toMessage } from "../simulator/platform.ts";
+import { serveControl } from "../simulator/chat/control.ts";
+import { type Entry, startConversation } from "../simulator/chat/conversation.ts";
+import { openApi } from "../simulator/open-api/open-api.ts";
+import { type Deliver, toMessage } from "../simulator/platform/platform.ts";
 import type { LocalApp } from "./local-keys.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { hasSample, sampleEnvelope } from "../simulator/samples.ts";
+import { hasSample, sampleEnvelope } from "../simulator/samples/samples.ts";
 import type { CatalogueEntry } from "./catalogue.ts";
 
 // What `npm run new` writes. Each file lints, compiles and passes as it is.

@@ -1,5 +1,5 @@
-import type { Deliver } from "../simulator/platform.ts";
-import type { PushResult } from "../simulator/push.ts";
+import type { Deliver } from "../simulator/platform/platform.ts";
+import type { PushResult } from "../simulator/platform/push.ts";
 import { UsageError } from "./command.ts";
 import type { Target } from "./target.ts";
 

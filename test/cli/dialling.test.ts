@@ -8,7 +8,7 @@ import { type Dialling, keysBesideDialling, prepareDialling } from "../../lib/cl
 import { recordStage } from "../../lib/cli/stages.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { ConfigError, LongConnectionError } from "../../lib/errors.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";

@@ -5,9 +5,14 @@ import { receiverQueues } from "../../lib/aws/queue.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { answerHttp } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
-import { type Deliver, type Message, type PlatformOptions, startPlatform } from "../../lib/simulator/platform.ts";
-import type { PushResult } from "../../lib/simulator/push.ts";
-import { toWebhook } from "../../lib/simulator/webhook.ts";
+import {
+  type Deliver,
+  type Message,
+  type PlatformOptions,
+  startPlatform,
+} from "../../lib/simulator/platform/platform.ts";
+import type { PushResult } from "../../lib/simulator/platform/push.ts";
+import { toWebhook } from "../../lib/simulator/platform/webhook.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { appId, eventText } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { serveControl } from "../../lib/simulator/control.ts";
-import { startConversation } from "../../lib/simulator/conversation.ts";
-import { openApi } from "../../lib/simulator/open-api.ts";
+import { serveControl } from "../../lib/simulator/chat/control.ts";
+import { startConversation } from "../../lib/simulator/chat/conversation.ts";
+import { openApi } from "../../lib/simulator/open-api/open-api.ts";
 import { testClock } from "../support/clock.ts";
 import { selfBuilt } from "../support/open-api.ts";
 import { ask, assertRefused, pages } from "../support/page.ts";

@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
 import { WebSocket } from "ws";
 import { discoveryPath } from "../../lib/feishu/discovery.ts";
-import { startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { guard, listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { testClock } from "../support/clock.ts";
 import { selfBuilt, startOpenApi } from "../support/open-api.ts";

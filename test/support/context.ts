@@ -11,7 +11,7 @@ import type {
   EventType,
   LogFields,
 } from "../../lib/handler.ts";
-import { sampleEnvelope, sampleText } from "../../lib/simulator/samples.ts";
+import { sampleEnvelope, sampleText } from "../../lib/simulator/samples/samples.ts";
 import { startApi } from "./api.ts";
 import { selfBuilt } from "./open-api.ts";
 

@@ -1,16 +1,16 @@
-import type { Clock } from "../clock.ts";
-import { type Answer, Refusal, refused } from "./open-api/answer.ts";
-import { type CardToken, createCards } from "./open-api/cards.ts";
-import { contactRoutes } from "./open-api/contacts.ts";
-import { checkContent } from "./open-api/content.ts";
-import { messageRoutes } from "./open-api/message-routes.ts";
-import { createMessages, type Message, type Said } from "./open-api/messages.ts";
-import { type Call, type Caller, find, type OpenCall, object, type Route } from "./open-api/route.ts";
-import { answerOf, createRules, type Rule } from "./open-api/rules.ts";
-import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "./open-api/server.ts";
-import { type App, type AppTicket, createTokens } from "./open-api/tokens.ts";
-import { createWorld } from "./open-api/world.ts";
-import { defaultTenant } from "./samples/facts.ts";
+import type { Clock } from "../../clock.ts";
+import { defaultTenant } from "../samples/facts.ts";
+import { type Answer, Refusal, refused } from "./answer.ts";
+import { type CardToken, createCards } from "./cards.ts";
+import { contactRoutes } from "./contacts.ts";
+import { checkContent } from "./content.ts";
+import { messageRoutes } from "./message-routes.ts";
+import { createMessages, type Message, type Said } from "./messages.ts";
+import { type Call, type Caller, find, type OpenCall, object, type Route } from "./route.ts";
+import { answerOf, createRules, type Rule } from "./rules.ts";
+import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "./server.ts";
+import { type App, type AppTicket, createTokens } from "./tokens.ts";
+import { createWorld } from "./world.ts";
 
 export interface OpenApiOptions {
   /** Ends of tokens, the hour of a uuid and delays count by it. */

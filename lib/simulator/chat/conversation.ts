@@ -1,18 +1,18 @@
-import type { Clock } from "../clock.ts";
-import { parseObject } from "../feishu/classify.ts";
-import { jobId } from "../feishu/envelope.ts";
-import type { EventOf } from "../handler.ts";
+import type { Clock } from "../../clock.ts";
+import { parseObject } from "../../feishu/classify.ts";
+import { jobId } from "../../feishu/envelope.ts";
+import type { EventOf } from "../../handler.ts";
+import { Refusal, refused } from "../open-api/answer.ts";
+import { checkContent } from "../open-api/content.ts";
+import type { OpenApi } from "../open-api/open-api.ts";
+import { isObject } from "../open-api/route.ts";
+import type { ClientView } from "../platform/client-view.ts";
+import { type Attempt, ladderMs } from "../platform/ladder.ts";
+import { type Deliver, type Message, startPlatform, toMessage } from "../platform/platform.ts";
+import { bot, defaultTenant, groupChat, mei } from "../samples/facts.ts";
+import { sampleEnvelope } from "../samples/samples.ts";
 import { cardView } from "./card-view.ts";
-import type { ClientView } from "./client.ts";
-import { type Attempt, ladderMs } from "./ladder.ts";
 import { type MessageView, messageView } from "./message-view.ts";
-import { Refusal, refused } from "./open-api/answer.ts";
-import { checkContent } from "./open-api/content.ts";
-import { isObject } from "./open-api/route.ts";
-import type { OpenApi } from "./open-api.ts";
-import { type Deliver, type Message, startPlatform, toMessage } from "./platform.ts";
-import { bot, defaultTenant, groupChat, mei } from "./samples/facts.ts";
-import { sampleEnvelope } from "./samples.ts";
 
 /** What somebody in the chats gets to see, and what became of what they did. */
 export type Fact =

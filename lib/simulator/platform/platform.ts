@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
-import { classify } from "../feishu/classify.ts";
-import { type ClientView, clientView } from "./client.ts";
+import type { Clock } from "../../clock.ts";
+import { classify } from "../../feishu/classify.ts";
+import { type ClientView, clientView } from "./client-view.ts";
 import { type Health, healthLog } from "./health.ts";
 import { type Attempt, climb, ladderMs, wait } from "./ladder.ts";
 import type { PushResult } from "./push.ts";

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
-import { callbackTypes } from "../feishu/classify.ts";
-import { approvals } from "./samples/approvals.ts";
-import { callbacks } from "./samples/callbacks.ts";
-import { defaultTenant, type Facts, mei, tomas } from "./samples/facts.ts";
-import { genericEvent } from "./samples/generic.ts";
-import { messages } from "./samples/messages.ts";
-import { people } from "./samples/people.ts";
-import { work } from "./samples/work.ts";
+import { callbackTypes } from "../../feishu/classify.ts";
+import { approvals } from "./approvals.ts";
+import { callbacks } from "./callbacks.ts";
+import { defaultTenant, type Facts, mei, tomas } from "./facts.ts";
+import { genericEvent } from "./generic.ts";
+import { messages } from "./messages.ts";
+import { people } from "./people.ts";
+import { work } from "./work.ts";
 
 type Sample = (facts: Facts) => object;
 

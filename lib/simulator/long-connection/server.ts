@@ -2,14 +2,14 @@ import { randomBytes as secureBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { type Clock, within } from "../clock.ts";
-import { parseObject } from "../feishu/classify.ts";
-import { discoveryPath } from "../feishu/discovery.ts";
-import { dataMethod, type Frame } from "../feishu/frame.ts";
+import { type Clock, within } from "../../clock.ts";
+import { parseObject } from "../../feishu/classify.ts";
+import { discoveryPath } from "../../feishu/discovery.ts";
+import { dataMethod, type Frame } from "../../feishu/frame.ts";
+import { listenOnLoopback } from "../loopback.ts";
+import type { Deliver } from "../platform/platform.ts";
+import { ackDeadlineMs, type PushResult, type RandomBytes } from "../platform/push.ts";
 import { type ClientConfigJson, Connection, type SimulatedConnection } from "./connection.ts";
-import { listenOnLoopback } from "./loopback.ts";
-import type { Deliver } from "./platform.ts";
-import { ackDeadlineMs, type PushResult, type RandomBytes } from "./push.ts";
 
 /** The platform's own: each client counts, wherever it runs. */
 export const mostConnections = 50;

@@ -1,5 +1,5 @@
 import type { WebSocket } from "ws";
-import { controlMethod, dataMethod, decodeFrame, encodeFrame, type Frame, headerOf } from "../feishu/frame.ts";
+import { controlMethod, dataMethod, decodeFrame, encodeFrame, type Frame, headerOf } from "../../feishu/frame.ts";
 
 /** In seconds, but for the count; members that are left out are not said. */
 export interface ClientConfigJson {

@@ -1,7 +1,7 @@
+import type { Message } from "../open-api/messages.ts";
+import { type Fields, isObject, object } from "../open-api/route.ts";
+import type { Chat } from "../open-api/world.ts";
 import { type CardView, cardView } from "./card-view.ts";
-import type { Message } from "./open-api/messages.ts";
-import { type Fields, isObject, object } from "./open-api/route.ts";
-import type { Chat } from "./open-api/world.ts";
 
 /** A message as a person sees it. */
 export interface MessageView {

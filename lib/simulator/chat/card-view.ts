@@ -1,4 +1,4 @@
-import { type Fields, isObject, object } from "./open-api/route.ts";
+import { type Fields, isObject, object } from "../open-api/route.ts";
 
 /** What a person can do on a card. Its place in the list is its number, from 1. */
 export type Choice =

@@ -1,9 +1,9 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../clock.ts";
+import { isSameSecret } from "../loopback.ts";
+import { object } from "../open-api/route.ts";
+import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "../open-api/server.ts";
+import type { PushResult } from "../platform/push.ts";
 import { type Conversation, Impossible } from "./conversation.ts";
-import { isSameSecret } from "./loopback.ts";
-import { object } from "./open-api/route.ts";
-import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "./open-api/server.ts";
-import type { PushResult } from "./push.ts";
 
 /** What a terminal is told at once; it asks for the rest. */
 const entriesAtOnce = 200;
