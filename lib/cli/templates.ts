@@ -1,5 +1,5 @@
+import type { CatalogueEntry } from "../feishu/catalogue.ts";
 import { hasSample, sampleEnvelope } from "../simulator/samples/samples.ts";
-import type { CatalogueEntry } from "./catalogue.ts";
 
 // What `npm run new` writes. Each file lints, compiles and passes as it is.
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/cli/catalogue.ts";
+import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/feishu/catalogue.ts";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
 
 test("the catalogue has each type once, sorted, with a title and a known version", () => {

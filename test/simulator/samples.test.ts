@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, find } from "../../lib/cli/catalogue.ts";
+import { catalogue, find } from "../../lib/feishu/catalogue.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { open } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { find } from "../../lib/cli/catalogue.ts";
+import { find } from "../../lib/feishu/catalogue.ts";
 import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
 import type {
   CallbackContext,

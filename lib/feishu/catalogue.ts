@@ -1,5 +1,5 @@
+import { nearest } from "../nearest.ts";
 import rows from "./event-types.json" with { type: "json" };
-import { nearest } from "./nearest.ts";
 
 /** A type that the platform is known to push. The catalogue informs; a type outside it is received all the same. */
 export interface CatalogueEntry {
