@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { basename, join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
-import { build } from "../lib/cli/build.ts";
+import { build } from "../lib/cli/deploy/build.ts";
 import { groupChat, mei } from "../lib/simulator/samples/facts.ts";
 import { type EventParts, eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { deflateRawSync } from "node:zlib";
 import type { Metafile } from "esbuild";
-import { build, functionNames } from "../lib/cli/build.ts";
+import { build, functionNames } from "../lib/cli/deploy/build.ts";
 import { type Functions, startFunctions } from "../lib/local/functions.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { eventText } from "./support/events.ts";

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { Zip } from "../lib/cli/package.ts";
+import type { Zip } from "../lib/cli/deploy/package.ts";
 import { oslsEnv } from "./infra/stack.ts";
 import { temporaryProject } from "./support/project.ts";
 

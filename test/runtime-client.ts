@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { build } from "../lib/cli/build.ts";
+import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { generate } from "../../lib/cli/generate.ts";
+import { generate } from "../../lib/cli/handlers/generate.ts";
 import { larkpost, temporaryRoot } from "./run.ts";
 
 /** A project of nothing but handler files, named by their paths below `functions/`. */

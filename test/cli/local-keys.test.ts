@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { localApp, writeLocal } from "../../lib/cli/local-keys.ts";
+import { localApp, writeLocal } from "../../lib/cli/state/local-keys.ts";
 
 function stateFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));

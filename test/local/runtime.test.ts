@@ -282,7 +282,7 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       }
     })();
     project.write("test.added_v1", effectHandler("test.added_v1", "added "));
-    const { generate } = await import("../../lib/cli/generate.ts");
+    const { generate } = await import("../../lib/cli/handlers/generate.ts");
     await generate({ root: project.root });
     await runtime.reload();
     await accepted(runtime.url, "new", "test.added_v1");

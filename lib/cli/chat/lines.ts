@@ -4,7 +4,7 @@ import type { Entry } from "../../simulator/chat/conversation.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import { oneLine } from "../command.ts";
-import { duration } from "../report.ts";
+import { duration } from "../send/report.ts";
 
 type Style = Parameters<typeof styleText>[0];
 

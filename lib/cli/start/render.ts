@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { oldCardType } from "../feishu/classify.ts";
+import { oldCardType } from "../../feishu/classify.ts";
 
 type Style = Parameters<typeof styleText>[0];
 

@@ -2,11 +2,11 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
-import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "../feishu/catalogue.ts";
-import { oldCardType } from "../feishu/classify.ts";
-import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
+import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "../../feishu/catalogue.ts";
+import { oldCardType } from "../../feishu/classify.ts";
+import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
-import { projectRoot } from "./project.ts";
 import { handlerSource, testSource } from "./templates.ts";
 
 export function newCommand(): Command {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { projectRoot } from "./project.ts";
+import { projectRoot } from "../project.ts";
 
 const lineWidth = 120;
 

@@ -3,17 +3,17 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
-import { type Clock, systemClock } from "../clock.ts";
-import { find, nearestTypes } from "../feishu/catalogue.ts";
-import { classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
-import { type Message, toMessage } from "../simulator/platform/platform.ts";
-import { oldCardSample, type SampleOptions, sampleEnvelope } from "../simulator/samples/samples.ts";
-import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
+import { type Clock, systemClock } from "../../clock.ts";
+import { find, nearestTypes } from "../../feishu/catalogue.ts";
+import { classify, classifyOldCard, oldCardType } from "../../feishu/classify.ts";
+import { type Message, toMessage } from "../../simulator/platform/platform.ts";
+import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { findTarget, type Target } from "../state/target.ts";
 import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
-import { projectRoot } from "./project.ts";
 import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
 import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
-import { findTarget, type Target } from "./target.ts";
 import { viaConnection } from "./via-connection.ts";
 
 interface Options {

@@ -1,11 +1,11 @@
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { Command } from "commander";
-import { ConfigError } from "../errors.ts";
+import { ConfigError } from "../../errors.ts";
+import { subcommand } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { recordStage, stagesFile } from "../state/stages.ts";
 import { build } from "./build.ts";
-import { subcommand } from "./command.ts";
 import { osls } from "./package.ts";
-import { projectRoot } from "./project.ts";
-import { recordStage, stagesFile } from "./stages.ts";
 
 export function deployCommand(): Command {
   return subcommand("deploy")

@@ -1,5 +1,5 @@
-import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../simulator/samples/samples.ts";
-import { UsageError } from "./command.ts";
+import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { UsageError } from "../command.ts";
 
 type JsonObject = Record<string, unknown>;
 

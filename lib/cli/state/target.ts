@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
-import { UsageError } from "./command.ts";
+import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { UsageError } from "../command.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigError } from "../errors.ts";
+import { ConfigError } from "../../errors.ts";
 
 /** Which app each stage was deployed for; committed, so that every developer's machine knows. */
 export const stagesFile = "infra/stages.json";

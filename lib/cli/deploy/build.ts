@@ -2,8 +2,8 @@ import { rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Command } from "commander";
 import { type BuildResult, build as bundle } from "esbuild";
-import { generate } from "./generate.ts";
-import { projectRoot } from "./project.ts";
+import { generate } from "../handlers/generate.ts";
+import { projectRoot } from "../project.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
 /** Those, and the process that is no Lambda: it goes into a container, and into no zip. */

@@ -1,13 +1,13 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import type { Entry } from "../simulator/chat/conversation.ts";
-import { cardLines, chatLines, indented, paint } from "./chat/lines.ts";
-import { findConversation } from "./chat/link.ts";
-import { runScript } from "./chat/script.ts";
-import { help, type Screen, startSession } from "./chat/session.ts";
-import { runTerminal } from "./chat/terminal.ts";
-import { oneLine, subcommand, UsageError, withUsage } from "./command.ts";
-import { projectRoot } from "./project.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
+import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { cardLines, chatLines, indented, paint } from "./lines.ts";
+import { findConversation } from "./link.ts";
+import { runScript } from "./script.ts";
+import { help, type Screen, startSession } from "./session.ts";
+import { runTerminal } from "./terminal.ts";
 
 interface Options {
   readonly group?: boolean;

@@ -1,10 +1,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { systemClock } from "../clock.ts";
-import { serveControl } from "../simulator/chat/control.ts";
-import { type Entry, startConversation } from "../simulator/chat/conversation.ts";
-import { openApi } from "../simulator/open-api/open-api.ts";
-import { type Deliver, toMessage } from "../simulator/platform/platform.ts";
-import type { LocalApp } from "./local-keys.ts";
+import { systemClock } from "../../clock.ts";
+import { serveControl } from "../../simulator/chat/control.ts";
+import { type Entry, startConversation } from "../../simulator/chat/conversation.ts";
+import { openApi } from "../../simulator/open-api/open-api.ts";
+import { type Deliver, toMessage } from "../../simulator/platform/platform.ts";
+import type { LocalApp } from "../state/local-keys.ts";
 
 /**
  * The platform that `npm start` brings along when there is no real one: the Open API that handlers call, and a user

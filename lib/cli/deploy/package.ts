@@ -4,9 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
+import { subcommand } from "../command.ts";
+import { projectRoot } from "../project.ts";
 import { build } from "./build.ts";
-import { subcommand } from "./command.ts";
-import { projectRoot } from "./project.ts";
 
 /** What is uploaded for one function. */
 export interface Zip {

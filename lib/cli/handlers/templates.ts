@@ -1,5 +1,5 @@
-import type { CatalogueEntry } from "../feishu/catalogue.ts";
-import { hasSample, sampleEnvelope } from "../simulator/samples/samples.ts";
+import type { CatalogueEntry } from "../../feishu/catalogue.ts";
+import { hasSample, sampleEnvelope } from "../../simulator/samples/samples.ts";
 
 // What `npm run new` writes. Each file lints, compiles and passes as it is.
 
@@ -14,7 +14,7 @@ export function testSource({ type, kind }: CatalogueEntry): string {
     ? `import assert from "node:assert/strict";
 import { test } from "node:test";
 import handler from "../../functions/callbacks/${type}.ts";
-import { checkAnswer } from "../../lib/feishu/answers.ts";
+import { checkAnswer } from "../../feishu/answers.ts";
 import { callbackContextFor } from "../support/context.ts";
 
 test("answers a sample of ${type} as the platform wants it", async () => {

@@ -1,7 +1,7 @@
-import type { Deliver } from "../simulator/platform/platform.ts";
-import type { PushResult } from "../simulator/platform/push.ts";
-import { UsageError } from "./command.ts";
-import type { Target } from "./target.ts";
+import type { Deliver } from "../../simulator/platform/platform.ts";
+import type { PushResult } from "../../simulator/platform/push.ts";
+import { UsageError } from "../command.ts";
+import type { Target } from "../state/target.ts";
 
 /**
  * Delivers over the long connection that the running `npm start -- --long-connection` has with its simulated platform.

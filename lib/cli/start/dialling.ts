@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { longConnectionConfig } from "../aws/long-connection-config.ts";
-import { systemClock } from "../clock.ts";
-import { LongConnectionError } from "../errors.ts";
-import { startLongConnectionProcess } from "../local/long-connection.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection/server.ts";
-import { refuseDeployedApp } from "./stages.ts";
+import { longConnectionConfig } from "../../aws/long-connection-config.ts";
+import { systemClock } from "../../clock.ts";
+import { LongConnectionError } from "../../errors.ts";
+import { startLongConnectionProcess } from "../../local/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../simulator/long-connection/server.ts";
+import { refuseDeployedApp } from "../state/stages.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 

@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
-import type { ClientView } from "../simulator/platform/client-view.ts";
-import type { PushResult } from "../simulator/platform/push.ts";
-import { oneLine } from "./command.ts";
+import type { ClientView } from "../../simulator/platform/client-view.ts";
+import type { PushResult } from "../../simulator/platform/push.ts";
+import { oneLine } from "../command.ts";
 
 /** One push, and what came of it. */
 export interface Outcome {

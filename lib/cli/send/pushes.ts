@@ -1,13 +1,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { type Clock, systemClock } from "../clock.ts";
-import { clientView } from "../simulator/platform/client-view.ts";
-import { ladderMs } from "../simulator/platform/ladder.ts";
-import { type Deliver, type Delivery, type Message, startPlatform } from "../simulator/platform/platform.ts";
-import { type PushResult, spoilSignature } from "../simulator/platform/push.ts";
-import { checkAddress, toWebhook } from "../simulator/platform/webhook.ts";
-import { UsageError } from "./command.ts";
+import { type Clock, systemClock } from "../../clock.ts";
+import { clientView } from "../../simulator/platform/client-view.ts";
+import { ladderMs } from "../../simulator/platform/ladder.ts";
+import { type Deliver, type Delivery, type Message, startPlatform } from "../../simulator/platform/platform.ts";
+import { type PushResult, spoilSignature } from "../../simulator/platform/push.ts";
+import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
+import { UsageError } from "../command.ts";
+import type { Target } from "../state/target.ts";
 import type { Outcome } from "./report.ts";
-import type { Target } from "./target.ts";
 
 /** Pushes under way at once. */
 export const concurrency = 16;
