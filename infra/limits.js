@@ -152,7 +152,7 @@ function isFargatePair(cpu, memoryMb) {
 
 /** A receive that came to no verdict is no attempt, and there may be many for one. */
 const receivesPerAttempt = 10;
-/** As in lib/claims.ts. */
+/** As in lib/handling/claims.ts. */
 const longestBackoffSeconds = 900;
 
 /** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */

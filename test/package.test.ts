@@ -16,7 +16,7 @@ const appId = "cli_0123456789abcdef";
 
 /** Runs a command in a process of its own, with none of this machine's credentials. */
 async function larkpost(name: "package" | "deploy", args: readonly string[], root: string, env = {}) {
-  const module = JSON.stringify(join(projectFolder, `lib/cli/${name}.ts`));
+  const module = JSON.stringify(join(projectFolder, `lib/cli/deploy/${name}.ts`));
   const script = `const { ${name}Command } = await import(${module}); await ${name}Command().parseAsync(process.argv.slice(1), { from: "user" });`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", script, "--", ...args], {
     env: { ...oslsEnv, HOME: root, LARKPOST_ROOT: root, ...env },

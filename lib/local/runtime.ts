@@ -132,7 +132,7 @@ export async function startRuntime(options: RuntimeOptions) {
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
 
 async function startServices(folder: string, onNotice: (notice: string) => void) {
-  const child = fork(join(import.meta.dirname, "services.ts"), [folder], {
+  const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
