@@ -14,6 +14,7 @@ import { clean, describeError } from "../log.ts";
 import type { ReceiverPorts } from "../receiver.ts";
 import { publish } from "../trace.ts";
 import { backoffSeconds, type Death, type Delivery, type Verdict } from "../worker.ts";
+import { limitConcurrency } from "./concurrency.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
@@ -28,7 +29,7 @@ export function sqsClient(overrides: Partial<SQSClientConfig> = {}): SQSClient {
     requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
     ...overrides,
   });
-  return trimmed(client);
+  return limitConcurrency(trimmed(client));
 }
 
 /**
