@@ -7,6 +7,7 @@ import {
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
 import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
+import { limitConcurrency } from "./concurrency.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -48,7 +49,7 @@ export function dynamoClient({ tryMs = 1_000 } = {}): DynamoDBClient {
       socketTimeout: tryMs,
     },
   });
-  return trimmed(client);
+  return limitConcurrency(trimmed(client));
 }
 
 /**

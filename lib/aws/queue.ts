@@ -15,6 +15,7 @@ import { backoffSeconds, type Death, type Delivery, type Verdict } from "../hand
 import type { ReceiverPorts } from "../receiving/receiver.ts";
 import { clean } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";
+import { limitConcurrency } from "./concurrency.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./record.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
@@ -29,7 +30,7 @@ export function sqsClient(overrides: Partial<SQSClientConfig> = {}): SQSClient {
     requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
     ...overrides,
   });
-  return trimmed(client);
+  return limitConcurrency(trimmed(client));
 }
 
 /**

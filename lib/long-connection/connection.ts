@@ -40,14 +40,21 @@ export interface End {
   readonly config: ClientConfig;
 }
 
+type Timer = "handshake" | "ping" | "watch" | "unread" | "finish";
+
 const handshakeWithinMs = 10_000;
 /** Silence beyond the ping interval that means the peer is gone; with the new connection's own time it stays under 10 s. */
 const silenceMs = 8_500;
-/** Messages in hand, and their bytes; above, the socket is not read, and the server keeps the rest. */
+/**
+ * Messages in hand, and the bytes of their frames. A message is in hand until the kernel has taken its reply. Above, the
+ * socket is not read, and the server keeps the rest; what the last read brought is still taken: 64 KiB of frames.
+ */
 const mostInHand = { messages: 64, bytes: 32 * 1024 * 1024 };
 const frameLimitBytes = 16 * 1024 * 1024;
 /** The platform waits for 3 s; the way there and back is not ours to spend. */
 const usualAnswerMs = 2_600;
+/** The platform has given up a reply by then. */
+const unreadWithinMs = 5_000;
 const finishWithinMs = 5_000;
 const closeWithinMs = 1_000;
 
@@ -66,8 +73,10 @@ export function serveConnection(
   let wasOpen = false;
   let isOver = false;
   const inHand = { messages: 0, bytes: 0 };
+  /** Frames that the kernel has not taken. */
+  let unread = 0;
   const idle = Promise.withResolvers<void>();
-  const timers = new Map<"handshake" | "ping" | "watch" | "finish", () => void>();
+  const timers = new Map<Timer, () => void>();
   const { promise, resolve } = Promise.withResolvers<End>();
   const joiner = partJoiner((count) => ignore("incomplete", { count }));
   const socket = new WebSocket(url, {
@@ -77,11 +86,11 @@ export function serveConnection(
   });
   socket.binaryType = "nodebuffer";
 
-  const stopTimer = (name: "handshake" | "ping" | "watch" | "finish") => {
+  const stopTimer = (name: Timer) => {
     timers.get(name)?.();
     timers.delete(name);
   };
-  const startTimer = (name: "handshake" | "ping" | "watch" | "finish", ms: number, fire: () => void) => {
+  const startTimer = (name: Timer, ms: number, fire: () => void) => {
     stopTimer(name);
     if (!isOver) timers.set(name, clock.after(ms, fire));
   };
@@ -97,11 +106,22 @@ export function serveConnection(
     resolve({ ...result, wasOpen, config });
   };
 
-  const send = (frame: Frame) => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(encodeFrame(frame));
-  };
+  /** Without it, a peer that sends and never reads would hold its messages in hand until the watch ends them. */
+  const expectReader = () =>
+    startTimer("unread", unreadWithinMs, () => end({ kind: "retry", reason: "the peer does not read its replies" }));
+  /** Resolves once the kernel has taken the frame, or the socket has closed. */
+  const send = (frame: Frame) =>
+    new Promise<void>((resolve) => {
+      if (socket.readyState !== WebSocket.OPEN) return resolve();
+      if (unread++ === 0) expectReader();
+      socket.send(encodeFrame(frame), () => {
+        if (--unread === 0) stopTimer("unread");
+        else expectReader();
+        resolve();
+      });
+    });
   const ping = () => {
-    send(pingFrame(serviceId));
+    void send(pingFrame(serviceId));
     startTimer("ping", config.pingIntervalSeconds * 1000, ping);
   };
   /** Whatever comes is a sign of life. */
@@ -121,16 +141,18 @@ export function serveConnection(
   };
 
   const isFull = () => inHand.messages >= mostInHand.messages || inHand.bytes >= mostInHand.bytes;
-  async function serve(message: Message): Promise<void> {
+  /** @param size The last frame's bytes: the reply repeats its headers. */
+  async function serve(message: Message, size: number): Promise<void> {
+    const bytes = size + message.payload.length;
     inHand.messages++;
-    inHand.bytes += message.payload.length;
+    inHand.bytes += bytes;
     if (isFull()) socket.pause();
     try {
       const reply = await answer(message, options);
-      send(replyFrame(message.frame, reply, clock.nowMs() - message.sinceMs));
+      await send(replyFrame(message.frame, reply, clock.nowMs() - message.sinceMs));
     } finally {
       inHand.messages--;
-      inHand.bytes -= message.payload.length;
+      inHand.bytes -= bytes;
       if (inHand.messages === 0 && signal.aborted) idle.resolve();
       if (socket.isPaused && !isFull() && !signal.aborted) socket.resume();
     }
@@ -185,7 +207,7 @@ export function serveConnection(
     if (frame.method !== dataMethod || (type !== "event" && type !== "card")) return ignore("type");
     const message = joiner.add(frame, clock.nowMs());
     if (message === "invalid") return ignore("part");
-    if (message !== "incomplete") void serve(message);
+    if (message !== "incomplete") void serve(message, data.length);
   });
   return promise;
 }
