@@ -37,7 +37,8 @@ export function envelopeOf(text: string): EventEnvelope {
   const classified = classify(text);
   if (classified.kind !== "event") throw new TypeError(`not an event: ${classified.kind}`);
   const { token: _, ...notice } = classified;
-  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook", receivedBy: appId };
+  const receivedBy = notice.app ?? appId;
+  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook", receivedBy };
 }
 
 /** The SQS body of an event, as the receiver writes it. */
