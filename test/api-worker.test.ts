@@ -205,7 +205,14 @@ test("deferred work updates the card that was clicked, in the worker, and a thir
   const { token: _, ...callback } = classified;
   const job: JobEnvelope = {
     ...callback,
-    ...{ kind: "job", id: jobId(callback.id), payload: { pallet: 17 }, requestId: null, transport: "webhook" },
+    ...{
+      kind: "job",
+      id: jobId(callback.id),
+      payload: { pallet: 17 },
+      requestId: null,
+      transport: "webhook",
+      receivedBy: appId,
+    },
   };
   const update = async (payload: unknown, context: DeferredContext) => {
     for (const title of ["checking", "released", "once too often"]) {

@@ -890,6 +890,43 @@ describe("a planted message", () => {
     });
   }
 
+  test("C-70, C-71: that another app received or names, or whose app nothing says, is quarantined, be it an event or a job", async () => {
+    const planted = [
+      { app: null, receivedBy: undefined },
+      { app: null, receivedBy: [appId] },
+      { app: null, receivedBy: "cli_another" },
+      { app: appId, receivedBy: "cli_another" },
+      { app: "cli_another", receivedBy: appId },
+    ].flatMap(({ app, receivedBy }) => {
+      const click = cardText({ id: bench.newId("click"), header: { app_id: app ?? undefined } });
+      return [
+        plantedBody(eventText({ id: bench.newId(), app }), { receivedBy }),
+        plantedBody(click, { receivedBy, kind: "job", schema: "2.0", payload: 1 }),
+      ];
+    });
+    await bench.send(...planted);
+    const deferred = () => assert.fail("the job is not this app's");
+    await bench.drain({ handlers, callbacks: { [cardType]: { handle: deferred, deferred } } });
+    const kept = await bench.lying(bench.urls.quarantineQueueUrl);
+    assert.deepEqual(kept.map(({ Body }) => Body).toSorted(), planted.toSorted());
+    for (const { MessageAttributes } of kept) assert.equal(MessageAttributes?.["reason"]?.StringValue, "app");
+    assert.deepEqual(bench.idsAt("started"), []);
+  });
+
+  test("C-41: names no app but was received by this one: it is handled, and so is a job", async () => {
+    const [id, clicked] = [bench.newId("nameless"), bench.newId("click")];
+    const click = callbackOf(cardText({ id: clicked, header: { app_id: undefined } }), appId);
+    await bench.send(eventBody({ id, app: null }), toBody({ ...click, kind: "job", id: jobId(clicked), payload: 1 }));
+    const apps: unknown[] = [];
+    const run = (_input: unknown, { app }: { app: string | null }) => void apps.push(app);
+    await bench.drain({
+      handlers: { "test.event": run },
+      callbacks: { [cardType]: { handle: () => assert.fail("it was answered"), deferred: run } },
+    });
+    assert.deepEqual(bench.idsAt("handled").toSorted(), [jobId(clicked), id].toSorted());
+    assert.deepEqual(apps, [null, null], "a handler sees what the event says");
+  });
+
   test("C-71: names a handler, a key or an id of its own beside the text, and only the text counts", async () => {
     const id = bench.newId("inside");
     const members = { id: "outside", type: "test.other", app: "cli_another", handler: "__proto__", key: "outside" };

@@ -18,15 +18,15 @@ const inflatedLimitBytes = 8 * messageLimitBytes;
 export const deadReasonAttribute = "deadReason";
 
 /**
- * An event as an SQS body: version, transport, request id, and the platform's own text. Everything
- * else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
+ * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text.
+ * Everything else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
  * callback's text, and the payload; compressed, both are in one. An old card has no envelope, and so may look like any:
  * that it is one is said by the job's `schema`, and the token that came in a header is beside it.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
-  const { kind, transport, requestId } = envelope;
-  const common = { v: messageVersion, kind, transport, requestId: requestId?.slice(0, 128) ?? null };
+  const { kind, transport, receivedBy, requestId } = envelope;
+  const common = { v: messageVersion, kind, transport, receivedBy, requestId: requestId?.slice(0, 128) ?? null };
   if (kind === "event") return pack(common, { text: envelope.text }, () => envelope.text);
   if (kind === "job") {
     const { schema, header, payload, text } = envelope;
@@ -101,9 +101,9 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   if (version === undefined || (kind !== "event" && kind !== "job") || typeof text !== "string") {
     return { kind: "undecodable", reason: "shape" };
   }
-  const requestId = message.get("requestId");
   const carried = {
-    requestId: typeof requestId === "string" ? requestId : null,
+    requestId: textOf(message.get("requestId")),
+    receivedBy: textOf(message.get("receivedBy")),
     transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
@@ -118,6 +118,10 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
   const { token: _, kind: __, ...notice } = classified;
   return { kind, ...notice, ...carried };
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
 }
 
 /** The members that may be compressed: of a job a JSON object, else the text alone. */

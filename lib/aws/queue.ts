@@ -107,7 +107,7 @@ export function deferTo(client: Client, eventsQueueUrl: string) {
 export interface SettleOptions {
   readonly client: Client;
   readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
-  /** The app whose events this worker handles; a message that names another is quarantined. */
+  /** The app whose events this worker handles. A message that names another, or none, is quarantined. */
   readonly appId: string;
   readonly random: () => number;
   readonly consume: (envelope: EventEnvelope | JobEnvelope, delivery: Delivery) => Promise<Verdict>;
@@ -145,8 +145,9 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const decoded = fromRecord(record);
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
     envelope = decoded;
-    // SQS cannot say who wrote a message; an event of another app is none of ours.
-    if (envelope.app !== null && envelope.app !== options.appId)
+    // SQS cannot say who wrote a message. Only the receiver knows the app of an event that names none.
+    const { app, receivedBy } = envelope;
+    if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId)
       return await quarantine(record, "app", options, envelope);
     const { id, type } = envelope;
     return await options.consume(envelope, {

@@ -11,7 +11,8 @@ const patienceMs = 20_000;
 
 /**
  * Serves a conversation on a free port of 127.0.0.1, for terminals of this machine: `POST /say`, `POST /choose`,
- * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long connection. Each request has to carry the token.
+ * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long
+ * connection. Each request has to carry the token.
  *
  * @param options.push Gives an envelope's text to the long connection; absent where there is none.
  * @param options.token A secret of this run; it stands where only this user can read it.

@@ -55,7 +55,7 @@ export function sealEnvelope(
   const { keys, nowMs, requestId, randomBytes = secureBytes, isOldCard = false } = options;
   const app = defaultApp;
   const sealing = { keys, app, nowMs, nonce: String(randomBytes(6).readUIntBE(0, 6)), iv: randomBytes(16) };
-  const carried = { requestId, transport: "webhook" } as const;
+  const carried = { requestId, transport: "webhook", receivedBy: null } as const;
   const message = isOldCard ? classifyOldCard(text, {}) : classify(text);
   if (message.kind === "unreadable") {
     const rawBody = sealText(text, keys.get(app)?.encryptKeys[0]?.aes, sealing.iv);

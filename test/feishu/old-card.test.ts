@@ -540,6 +540,7 @@ describe("an old card callback that is authentic", () => {
       text: oldCardText(),
       requestId: "log-1",
       transport: "webhook",
+      receivedBy: appId,
     });
     const bare = opened(oldPush(oldCardText({ tenant_key: undefined })));
     assert.ok(bare.kind === "callback");

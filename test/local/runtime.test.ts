@@ -47,9 +47,11 @@ export default onCallback("card.action.trigger", async ({ action }, { defer }) =
 `;
 
 function sealed(id: string, type: string, event: object = { about: id }): SealedRequest {
+  // Many authentic events name no app; whoever received them, did.
+  const app_id = id.startsWith("nameless") ? undefined : env.APP_ID;
   const text = JSON.stringify({
     schema: "2.0",
-    header: { event_id: id, event_type: type, token: "", app_id: env.APP_ID, tenant_key: "tenant" },
+    header: { event_id: id, event_type: type, token: "", app_id, tenant_key: "tenant" },
     event,
   });
   const envelope = { ...classify(text), requestId: null, transport: "webhook" } as unknown as Envelope;
@@ -246,6 +248,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
         .sort(),
       ids.toSorted(),
     );
+  });
+
+  test("C-41: an event and a deferred click that name no app are handled", async () => {
+    await accepted(runtime.url, "nameless", "test.effect_v1");
+    assert.equal((await ask(runtime.callbackUrl, click("nameless-click", { do: "defer" }))).status, 200);
+    const isDone = (name: string) =>
+      lines.some(({ id, stage, by }) => stage === "handled" && by === "worker" && String(id).startsWith(name));
+    await until("both are done", () => isDone("nameless") && isDone("nameless-click"));
   });
 
   test("a repeated push is acked and leaves one run and duplicates", async () => {
