@@ -68,7 +68,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/settings": ["lib", "lib/feishu"],
   "lib/trace": ["lib/clock.ts"],
   lib: ["lib/feishu"],
-  "lib/feishu": ["lib/errors.ts", "lib/nearest.ts"],
+  "lib/feishu": ["lib/errors.ts"],
   infra: [],
 };
 

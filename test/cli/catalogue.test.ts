@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/feishu/catalogue.ts";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
+import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/simulator/catalogue.ts";
 
 test("the catalogue has each type once, sorted, with a title and a known version", () => {
   assert.ok(catalogue.length > 250);

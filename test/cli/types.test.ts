@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { catalogue } from "../../lib/feishu/catalogue.ts";
+import { catalogue } from "../../lib/simulator/catalogue.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "./run.ts";
 
 describe("types", { concurrency: 3 }, () => {

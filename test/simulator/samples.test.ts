@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, find } from "../../lib/feishu/catalogue.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { open } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
+import { catalogue, find } from "../../lib/simulator/catalogue.ts";
 import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
 import { hasSample, sampleEnvelope, sampleText, sampleTypes } from "../../lib/simulator/samples/samples.ts";
 

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { find } from "../../lib/feishu/catalogue.ts";
 import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
 import type {
   CallbackContext,
@@ -11,6 +10,7 @@ import type {
   EventType,
   LogFields,
 } from "../../lib/handler.ts";
+import { find } from "../../lib/simulator/catalogue.ts";
 import { sampleEnvelope, sampleText } from "../../lib/simulator/samples/samples.ts";
 import { startApi } from "./api.ts";
 import { selfBuilt } from "./open-api.ts";

@@ -1,4 +1,4 @@
-import type { CatalogueEntry } from "../../feishu/catalogue.ts";
+import type { CatalogueEntry } from "../../simulator/catalogue.ts";
 import { hasSample, sampleEnvelope } from "../../simulator/samples/samples.ts";
 
 // What `npm run new` writes. Each file lints, compiles and passes as it is.

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import type { Command } from "commander";
-import { type CatalogueEntry, catalogue, nearestTypes, search } from "../../feishu/catalogue.ts";
+import { type CatalogueEntry, catalogue, nearestTypes, search } from "../../simulator/catalogue.ts";
 import { hasSample } from "../../simulator/samples/samples.ts";
 import { oneLine, quoted, subcommand } from "../command.ts";
 import { handlerNames } from "./generate.ts";
