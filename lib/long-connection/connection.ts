@@ -3,7 +3,6 @@ import { type Clock, within } from "../clock.ts";
 import { DeadlineError } from "../errors.ts";
 import { parseObject } from "../feishu/classify.ts";
 import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "../feishu/discovery.ts";
-import { openMessage } from "../feishu/envelope.ts";
 import {
   controlMethod,
   dataMethod,
@@ -17,6 +16,7 @@ import {
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
+import { openMessage } from "../feishu/open.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 

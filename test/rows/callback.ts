@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DeleteMessageCommand } from "@aws-sdk/client-sqs";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { bounds } from "../../lib/feishu/envelope.ts";
+import { bounds } from "../../lib/feishu/open.ts";
 import { fallback } from "../../lib/handling/callback.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { cardText, cardType, objectOf, previewText, previewType, startCallbacks, toast } from "../support/callbacks.ts";
