@@ -10,13 +10,12 @@ import {
   encodeFrame,
   type Frame,
   headerOf,
-  type Message,
-  partJoiner,
   pingFrame,
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
 import { openMessage } from "../feishu/open.ts";
+import { type Message, partJoiner } from "../feishu/parts.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 
