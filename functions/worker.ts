@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
+import { settle } from "../lib/aws/batch.ts";
 import { wholeNumber, workerConfig } from "../lib/aws/config.ts";
 import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
-import { settle, sqsClient } from "../lib/aws/queue.ts";
+import { sqsClient } from "../lib/aws/sqs.ts";
 import { systemClock } from "../lib/clock.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/handling/dispatcher.ts";
 import { outliveLeaks } from "../lib/handling/run.ts";

@@ -4,7 +4,7 @@ import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from
 import { provisionedForCallback, reservedForWorker } from "../infra/functions.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
-import { sqsClient } from "../lib/aws/queue.ts";
+import { sqsClient } from "../lib/aws/sqs.ts";
 import { bounds } from "../lib/feishu/open.ts";
 import { backoffSeconds } from "../lib/handling/claims.ts";
 import { leaseMarginMs, reserveMs } from "../lib/handling/worker.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
-import { deferTo } from "../lib/aws/queue.ts";
+import { deferTo } from "../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
-import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
+import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
 import {
   attributeReserveBytes,
   fromRecord,

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { receiverQueues } from "../../lib/aws/queue.ts";
+import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { dataMethod, decodeFrame, encodeFrame, type Frame } from "../../lib/feishu/frame.ts";
 import { partJoiner } from "../../lib/feishu/parts.ts";
