@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
-import { dynamoClient } from "../../lib/aws/ledger.ts";
+import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import { envelopeOf, eventText } from "../support/events.ts";

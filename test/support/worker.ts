@@ -11,7 +11,8 @@ import {
 } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle } from "../../lib/aws/batch.ts";
-import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
+import { dynamoClient } from "../../lib/aws/dynamodb.ts";
+import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
