@@ -6,7 +6,7 @@ import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSec
 import { rememberSeconds } from "../lib/aws/ledger.ts";
 import { sqsClient } from "../lib/aws/sqs.ts";
 import { bounds } from "../lib/feishu/open.ts";
-import { backoffSeconds } from "../lib/handling/claims.ts";
+import { backoffSeconds } from "../lib/handling/backoff.ts";
 import { leaseMarginMs, reserveMs } from "../lib/handling/worker.ts";
 import { answerWithinMs } from "../lib/receiving/http.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./infra/rules.ts";

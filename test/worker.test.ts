@@ -6,7 +6,7 @@ import { deferTo } from "../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
-import { backoffSeconds } from "../lib/handling/claims.ts";
+import { backoffSeconds } from "../lib/handling/backoff.ts";
 import { reportLeak } from "../lib/handling/run.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
 import {

@@ -9,7 +9,7 @@ import type { CallbackEnvelope, SealedRequest } from "../../lib/feishu/envelope.
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
 import { seal } from "../../lib/feishu/seal.ts";
-import { fallback } from "../../lib/handling/callback.ts";
+import { fallback } from "../../lib/handling/fallback.ts";
 import { startCallback } from "../support/callback-door.ts";
 import { httpApi, refusal, startWebhook } from "../support/http-events.ts";
 import { oldCardText, oldPush, oldRing } from "../support/old-card.ts";

@@ -6,7 +6,7 @@ import { DeleteMessageCommand } from "@aws-sdk/client-sqs";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { bounds } from "../../lib/feishu/open.ts";
-import { fallback } from "../../lib/handling/callback.ts";
+import { fallback } from "../../lib/handling/fallback.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { cardText, cardType, objectOf, previewText, previewType, startCallbacks, toast } from "../support/callbacks.ts";
 import type { TestClock } from "../support/clock.ts";
