@@ -1,4 +1,4 @@
-import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/client-ssm";
 import type { Clock } from "../clock.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../config.ts";
 import { ConfigError } from "../errors.ts";
@@ -10,14 +10,8 @@ export const cacheMs = 300_000;
 /** A mismatch may mean that the keys were just changed, or an attack: it may ask the store this often. */
 export const renewalPauseMs = 30_000;
 
-/** A client that gives up within the receiver's budget; a person at a shell, perhaps far from the region, waits longer. */
-export function ssmClient({ isPatient = false, region }: { isPatient?: boolean; region?: string } = {}): SSMClient {
-  if (isPatient) {
-    return new SSMClient({
-      requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 },
-      ...(region === undefined ? undefined : { region }),
-    });
-  }
+/** A client that gives up within the receiver's budget. */
+export function ssmClient(): SSMClient {
   return new SSMClient({
     maxAttempts: 2,
     requestHandler: { connectionTimeout: 250, requestTimeout: 600, throwOnRequestTimeout: true, socketTimeout: 600 },
@@ -28,35 +22,6 @@ export function ssmClient({ isPatient = false, region }: { isPatient?: boolean; 
 export async function readSecrets(client: Pick<SSMClient, "send">, parameter: string): Promise<AppSecrets> {
   const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
   return parseSecrets(Parameter?.Value ?? "");
-}
-
-/** The same, or `undefined` when there is no such parameter. */
-export async function findSecrets(client: Pick<SSMClient, "send">, parameter: string): Promise<AppSecrets | undefined> {
-  try {
-    return await readSecrets(client, parameter);
-  } catch (error) {
-    if (error instanceof ParameterNotFound) return undefined;
-    throw error;
-  }
-}
-
-/** Writes the SecureString, encrypted with a customer key or with the account's own. */
-export async function writeSecrets(
-  client: Pick<SSMClient, "send">,
-  parameter: string,
-  secrets: AppSecrets,
-  kmsKey?: string,
-): Promise<void> {
-  const { warnings: _, ...stored } = secrets;
-  await client.send(
-    new PutParameterCommand({
-      Name: parameter,
-      Type: "SecureString",
-      Overwrite: true,
-      Value: JSON.stringify(stored),
-      ...(kmsKey === undefined ? undefined : { KeyId: kmsKey }),
-    }),
-  );
 }
 
 export interface StoredKeys {
