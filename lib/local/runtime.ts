@@ -69,6 +69,7 @@ export async function startRuntime(options: RuntimeOptions) {
       LEDGER_TABLE: ledgerTable,
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
       CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+      STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
     };
     const modules = new Map(
       ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),
