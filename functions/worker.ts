@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
-import { apiConfig } from "../lib/api-config.ts";
+import { wholeNumber, workerConfig } from "../lib/aws/config.ts";
+import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../lib/aws/queue.ts";
-import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
-import { wholeNumber, workerConfig } from "../lib/config.ts";
-import { callbackDispatcher, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
-import { startLogging } from "../lib/log.ts";
-import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
-import { consume } from "../lib/worker.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/handling/dispatcher.ts";
+import { outliveLeaks } from "../lib/handling/run.ts";
+import { consume } from "../lib/handling/worker.ts";
+import { apiConfig } from "../lib/open-api/config.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 import { events } from "./events.gen.ts";
 
@@ -26,7 +26,7 @@ const start = await configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
-  const { config, client, ports, keepTicket } = start;
+  const { config, client, ports, maxReceives } = start;
   const startMs = systemClock.nowMs();
   // Lambda always says; a test that does not has the whole time.
   const remainingMs = () =>
@@ -37,15 +37,10 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
     urls: config,
     appId: config.appId,
     random,
-    async consume(envelope, delivery) {
-      await keepTicket?.(envelope);
-      return consume(envelope, delivery, {
-        ...ports,
-        ...{ random, remainingMs },
-        clock: systemClock,
-        newOwner: randomUUID,
-      });
-    },
+    clock: systemClock,
+    maxReceives,
+    consume: (envelope, delivery) =>
+      consume(envelope, delivery, { ...ports, random, remainingMs, clock: systemClock, newOwner: randomUUID }),
   });
 }
 
@@ -62,14 +57,14 @@ async function configure() {
     return {
       config,
       client: sqsClient(),
-      keepTicket,
+      // The deployed stack and the local runtime set both from their limits; without them, they are the file's own.
+      maxReceives: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
       ports: {
         services,
         ledger: dynamoLedger(dynamo, ledgerTable),
-        dispatch: dispatcher(events),
+        dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
         dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
-        // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
-        maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+        maxAttempts: wholeNumber(process.env, "MAX_ATTEMPTS") ?? limits.maxAttempts,
       },
     };
   } catch (error) {

@@ -5,7 +5,7 @@ import {
   SSMClient,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
-import type { AppSecrets } from "../config.ts";
+import type { AppSecrets } from "./config.ts";
 import { readSecrets } from "./secrets.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.

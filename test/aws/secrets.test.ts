@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import type { SSMClient } from "@aws-sdk/client-ssm";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
 import {
   cacheMs,
@@ -12,11 +11,12 @@ import {
   staleWaitMs,
   storedKeys,
 } from "../../lib/aws/secrets.ts";
-import { appSigner, readValue, signValue } from "../../lib/card-value.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { toLine } from "../../lib/log.ts";
-import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
+import { appSigner, cardSigner, readValue, signValue } from "../../lib/signed-value.ts";
+import { toLine } from "../../lib/trace/log.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { httpApi, refusal } from "../support/http-events.ts";
 import { leastMs } from "../support/least.ts";
@@ -741,26 +741,27 @@ describe("a stored app secret", () => {
     t.after(() => client.destroy());
     const signer = appSigner(storedKeys(client, { parameter }, clock).appSecret);
     store.become("denied");
-    await assert.rejects(inTime(clock, signer.sign("x")));
-    await assert.rejects(inTime(clock, readValue({ _signed: "x.y" }, { signer, tenant: null })));
-    assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null }), { state: "unsigned" });
+    await assert.rejects(inTime(clock, signer.sign("text", "x")));
+    await assert.rejects(inTime(clock, readValue({ _signed: "x.y" }, { signer, tenant: null, nowMs: 1 })));
+    assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null, nowMs: 1 }), { state: "unsigned" });
     store.become("up");
     await clock.advance(pauseMs);
-    const value = await signValue(5, { tenant: null, sign: signer.sign });
-    assert.deepEqual(await readValue(value, { signer, tenant: null }), { state: "signed", value: 5 });
+    const value = await signValue(5, { tenant: null, signCard: cardSigner(signer, clock) });
+    const signed = { state: "signed", value: 5, purpose: null };
+    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), signed);
     await clock.advance(cacheMs);
     store.become("denied");
-    assert.deepEqual(await readValue(value, { signer, tenant: null }), { state: "signed", value: 5 });
+    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), signed);
     assert.equal(toldAt("stale-keys").length, 1);
     await clock.advance(defaultStaleMs);
-    await assert.rejects(inTime(clock, readValue(value, { signer, tenant: null })));
+    await assert.rejects(inTime(clock, readValue(value, { signer, tenant: null, nowMs: 1 })));
   });
 
   test("C-77: is asked for once, whoever asks: the door, who signs and who verifies", async (t) => {
     const { store } = await setUp(t, stored({ appSecret: secret }));
     const source = secretSource({ stored: { parameter, appId: undefined, oldCards: true } });
     const signers = [appSigner(source.appSecret), appSigner(source.appSecret)];
-    const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("x"))]);
+    const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("text", "x"))]);
     assert.equal(new Set(macs).size, 1);
     assert.equal((await door.current()).get("default")?.oldCards, true);
     assert.equal(store.asked(), 1);

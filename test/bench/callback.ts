@@ -1,8 +1,8 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { answerCallback } from "../../lib/callback.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { open, type SealedRequest } from "../../lib/feishu/envelope.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerCallback } from "../../lib/handling/callback.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { callbackList, memoryAnswers, previewText, previewType } from "../support/callbacks.ts";
 import { push, ring } from "../support/push.ts";
 import { buildPeer } from "./bundles.ts";
@@ -49,7 +49,7 @@ export async function preview(options: SectionOptions): Promise<Row[]> {
   const never = () => Promise.reject(new Error("nothing of the kind was expected"));
   const ports = {
     ...{ dispatch: callbackList({ [previewType]: () => answer }), answers: memoryAnswers(), defer: never },
-    services: () => ({ sign: never, lark: never, request: never, updateCard: never }),
+    services: () => ({ sign: never, signCard: never, lark: never, request: never, updateCard: never }),
     ...{ signer: { sign: never, isSigned: never }, clock: systemClock, newOwner: () => "owner", deadlineMs: 2_300 },
   };
   const receiver = {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "../../lib/cli/build.ts";
+import { build } from "../../lib/cli/deploy/build.ts";
 import { type ColdStart, coldInstances } from "../support/cold-instances.ts";
 import type { Row } from "./row.ts";
 

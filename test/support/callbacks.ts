@@ -1,7 +1,4 @@
 import assert from "node:assert/strict";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
-import { answerCallback, type CallbackPorts } from "../../lib/callback.ts";
-import { callbackDispatcher, type DispatchCallback } from "../../lib/dispatcher.ts";
 import {
   type CallbackEnvelope,
   type EventEnvelope,
@@ -12,8 +9,11 @@ import {
 } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
-import type { AnswerStore } from "../../lib/idempotency.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
+import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
+import type { AnswerStore } from "../../lib/handling/idempotency.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
 import { type HttpOptions, httpApi } from "./http-events.ts";
@@ -29,7 +29,7 @@ export const withinMs = 2_500;
 export type TestCallback = (callback: any, context: CallbackContext) => unknown;
 interface TestCallbackFile {
   readonly handle: TestCallback;
-  readonly once?: string;
+  readonly dedupe?: string;
   readonly deferred?: (payload: unknown, context: Context & { callback?: unknown }) => unknown;
 }
 /** Handlers by callback type, each alone or with the options of its file. */

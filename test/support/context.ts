@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { find } from "../../lib/cli/catalogue.ts";
+import { find } from "../../lib/feishu/catalogue.ts";
 import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
 import type {
   CallbackContext,
@@ -11,7 +11,7 @@ import type {
   EventType,
   LogFields,
 } from "../../lib/handler.ts";
-import { sampleEnvelope, sampleText } from "../../lib/simulator/samples.ts";
+import { sampleEnvelope, sampleText } from "../../lib/simulator/samples/samples.ts";
 import { startApi } from "./api.ts";
 import { selfBuilt } from "./open-api.ts";
 
@@ -48,7 +48,7 @@ export function callbackContextFor<T extends CallbackType>(
   const defer = async (payload: unknown) => void deferred.push(payload);
   return {
     callback: message.event as CallbackOf<T>,
-    context: { ...context, isSigned: false, defer },
+    context: { ...context, isSigned: false, purpose: null, defer },
     logged,
     deferred,
   };
@@ -99,6 +99,7 @@ function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
     sign: async (text) => `signed:${text}`,
+    signCard: async (card) => `signed:${JSON.stringify(card)}`,
     lark: notHere,
     request: notHere,
   };

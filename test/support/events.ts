@@ -1,9 +1,9 @@
 import type { SQSRecord } from "aws-lambda";
-import { messageVersion, toBody } from "../../lib/aws/message.ts";
-import { type Dispatch, dispatcher } from "../../lib/dispatcher.ts";
+import { messageVersion, toBody } from "../../lib/aws/record.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
 import type { Context, EventList, KeyContext } from "../../lib/handler.ts";
+import { type Dispatch, dispatcher } from "../../lib/handling/dispatcher.ts";
 
 export const appId = "cli_a1b2c3d4e5f6a7b8";
 
@@ -11,7 +11,8 @@ export interface EventParts {
   /** `null`: the event comes without one. */
   readonly id?: string | null;
   readonly type?: string;
-  readonly app?: string;
+  /** `null`: the event names no app, as many authentic ones. */
+  readonly app?: string | null;
   readonly tenant?: string;
   readonly event?: object;
 }
@@ -26,7 +27,7 @@ export function eventText({
 }: EventParts): string {
   const header = {
     ...(id === null ? undefined : { event_id: id }),
-    ...{ event_type: type, app_id: app, create_time: "1760000000000", token: "" },
+    ...{ event_type: type, app_id: app ?? undefined, create_time: "1760000000000", token: "" },
     ...(tenant === undefined ? undefined : { tenant_key: tenant }),
   };
   return JSON.stringify({ schema: "2.0", header, event });
@@ -36,7 +37,8 @@ export function envelopeOf(text: string): EventEnvelope {
   const classified = classify(text);
   if (classified.kind !== "event") throw new TypeError(`not an event: ${classified.kind}`);
   const { token: _, ...notice } = classified;
-  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook" };
+  const receivedBy = notice.app ?? appId;
+  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook", receivedBy };
 }
 
 /** The SQS body of an event, as the receiver writes it. */
@@ -71,16 +73,21 @@ export function record(body: string, { attempt = 1, id = "message-1" } = {}): SQ
 
 export type TestHandle = (event: Readonly<Record<string, unknown>>, context: Context) => unknown;
 export type TestKey = (event: Readonly<Record<string, unknown>>, context: KeyContext) => unknown;
-/** Handlers by event type, each alone or with the key it gives its events. */
+/** Handlers by event type, each alone, with the key it gives its events, or as what loads its file. */
 export type TestHandlers = Readonly<
-  Record<string, TestHandle | { readonly handle: TestHandle; readonly key: TestKey }>
+  Record<
+    string,
+    | TestHandle
+    | { readonly handle: TestHandle; readonly key: TestKey }
+    | { readonly load: () => Promise<{ readonly handle: TestHandle; readonly key?: TestKey }> }
+  >
 >;
 
 /** A dispatcher over handlers that stand in no file. */
 export function handlerList(handlers: TestHandlers): Dispatch {
   const list = Object.entries(handlers).map(([type, given]) => {
-    const parts = typeof given === "function" ? { handle: given } : given;
-    return [type, async () => ({ default: { type, ...parts } })] as const;
+    const load = async () => (typeof given === "function" ? { handle: given } : "load" in given ? given.load() : given);
+    return [type, async () => ({ default: { type, ...(await load()) } })] as const;
   });
   return dispatcher(Object.fromEntries(list) as unknown as EventList);
 }
@@ -89,6 +96,12 @@ const unexpected = () => Promise.reject(new Error("nothing was expected to be ca
 
 /** Ports of a worker that no callback defers to. */
 export const noCallbacks = {
-  dispatchJob: () => Promise.reject(new Error("no job was expected")),
-  services: () => ({ sign: unexpected, lark: unexpected, request: unexpected, updateCard: unexpected }),
+  dispatchJob: () => ({ name: "unexpected", load: unexpected }),
+  services: () => ({
+    sign: unexpected,
+    signCard: unexpected,
+    lark: unexpected,
+    request: unexpected,
+    updateCard: unexpected,
+  }),
 };

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../../../lib/aws/answers.ts";
-import { answerHttp } from "../../../lib/aws/http.ts";
 import { dynamoClient } from "../../../lib/aws/ledger.ts";
-import { answerCallback } from "../../../lib/callback.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { type ReceiverPorts, receive } from "../../../lib/receiver.ts";
+import { answerCallback } from "../../../lib/handling/callback.ts";
+import { answerHttp } from "../../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../../lib/receiving/receiver.ts";
 import { callbackList, cardText, cardType, toast } from "../../support/callbacks.ts";
 import { httpApi } from "../../support/http-events.ts";
 import { push, ring } from "../../support/push.ts";
@@ -25,15 +25,15 @@ function signedEvent(): unknown {
   return event;
 }
 
-export const handler = callbackFunction("always");
-export const withoutTable = callbackFunction("never");
+export const handler = callbackFunction("required");
+export const withoutTable = callbackFunction("off");
 
-function callbackFunction(once: "always" | "never") {
+function callbackFunction(dedupe: "required" | "off") {
   const ports = {
     ...{ answers: dynamoAnswers(dynamoClient(), process.env["LEDGER_TABLE"] ?? ""), defer: never },
-    services: () => ({ sign: never, lark: never, request: never, updateCard: never }),
+    services: () => ({ sign: never, signCard: never, lark: never, request: never, updateCard: never }),
     ...{ signer: { sign: never, isSigned: never }, clock: systemClock, newOwner: randomUUID, deadlineMs: 2_300 },
-    dispatch: callbackList({ [cardType]: { handle: () => toast("done"), once } }),
+    dispatch: callbackList({ [cardType]: { handle: () => toast("done"), dedupe } }),
   };
   const callback: ReceiverPorts["callback"] = (envelope, timing) =>
     answerCallback({ ...envelope, id: randomUUID() }, ports, timing);

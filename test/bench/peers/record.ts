@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { dynamoClient, dynamoLedger } from "../../../lib/aws/ledger.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { dispatcher } from "../../../lib/dispatcher.ts";
 import type { EventList } from "../../../lib/handler.ts";
-import type { Ledger } from "../../../lib/idempotency.ts";
-import { consume } from "../../../lib/worker.ts";
+import { dispatcher } from "../../../lib/handling/dispatcher.ts";
+import type { Ledger } from "../../../lib/handling/idempotency.ts";
+import { consume } from "../../../lib/handling/worker.ts";
 import { envelopeOf, noCallbacks } from "../../support/events.ts";
 import { eventType, messageText } from "../requests.ts";
 
@@ -16,7 +16,7 @@ const dispatch = dispatcher({
 } as unknown as EventList);
 
 const noLedger: Ledger = {
-  claim: async () => ({ state: "claimed" }),
+  claim: async () => ({ state: "claimed", run: 1 }),
   complete: async () => true,
   bury: async () => true,
   release: async () => true,
@@ -29,7 +29,7 @@ function worker(ledger: Ledger) {
   return async () => {
     const verdict = await consume(
       { ...base, id: randomUUID() },
-      { attempt: 1, redriven: false, bury: async () => {} },
+      { receives: 1, redrives: 0, bury: async () => {} },
       {
         ...{ ...noCallbacks, dispatch },
         ...{ ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },
