@@ -23,7 +23,8 @@ import { events } from "./events.gen.ts";
 startLogging(process.env);
 outliveLeaks();
 
-const start = configure();
+// Reads the stored app secret as well, so that the first handler that signs or calls the Open API finds it.
+const start = await configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
@@ -45,14 +46,16 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
   });
 }
 
-function configure() {
+async function configure() {
   try {
     const config = workerConfig(process.env);
     const { appId, ledgerTable } = config;
     const dynamo = dynamoClient();
-    const { appSecret } = secretSource(config);
+    const secrets = secretSource(config);
+    const { appSecret } = secrets;
     const api = apiConfig(process.env, appId);
     const { services, keepTicket } = awsServices({ client: dynamo, table: ledgerTable, appSecret, api });
+    await secrets.keys();
     return {
       config,
       client: sqsClient(),
