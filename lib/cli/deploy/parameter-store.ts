@@ -5,8 +5,8 @@ import {
   SSMClient,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
-import type { AppSecrets } from "./config.ts";
-import { readSecrets } from "./secrets.ts";
+import type { AppSecrets } from "../../aws/config.ts";
+import { readSecrets } from "../../aws/secrets.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
