@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
 import { verdictOf } from "./verdicts.ts";
 
@@ -133,10 +133,12 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       const late = () => new DeadlineError(`Cannot call ${what}: no answer in time`);
       const given = hasOwn
         ? undefined
-        : await within(clock, leftMs, late, () => token(call.tenant ?? run.tenant, refused)).catch((error: unknown) => {
-            // The token's own failures are told where it is asked for.
-            throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
-          });
+        : await withDeadline(clock, { ms: leftMs, error: late }, () => token(call.tenant ?? run.tenant, refused)).catch(
+            (error: unknown) => {
+              // The token's own failures are told where it is asked for.
+              throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
+            },
+          );
       const authorization = given === undefined ? call.authorization : `Bearer ${given}`;
 
       let failure: OpenApiError;
@@ -144,7 +146,7 @@ export function caller(run: ApiRun, { origin, clock, random, token }: TransportO
       let isUnsent = false;
       try {
         const ms = call.body === undefined ? Math.min(attemptMs, run.remainingMs()) : run.remainingMs();
-        const response = await within(clock, ms, late, (signal) =>
+        const response = await withDeadline(clock, { ms, error: late }, (signal) =>
           send({ url, authorization, uuid, signal: AbortSignal.any([signal, run.signal]) }),
         );
         const { status, headers, body } = response;
