@@ -4,7 +4,7 @@ import { openApi } from "../../lib/open-api/client.ts";
 import { type TokenStore, ticketKeeper } from "../../lib/open-api/tokens.ts";
 import type { ApiRun } from "../../lib/open-api/transport.ts";
 import type { OpenApiOptions } from "../../lib/simulator/open-api/open-api.ts";
-import type { App } from "../../lib/simulator/open-api/tokens.ts";
+import type { App } from "../../lib/simulator/open-api/apps.ts";
 import { selfBuilt, startOpenApi } from "./open-api.ts";
 
 /** A store of tokens in memory, with the table's rules. */

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { cardLines, chatLines, indented, paint } from "./lines.ts";

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import type { CardView, Choice } from "../../simulator/chat/card-view.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import { oneLine } from "../command.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { LarkpostError } from "../../errors.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { readLocal } from "../state/target.ts";
 
 /** There is nobody to talk to, or no longer. */

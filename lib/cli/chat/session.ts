@@ -1,5 +1,5 @@
 import { jobId } from "../../feishu/envelope.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import { type Link, RefusedError } from "./link.ts";
 

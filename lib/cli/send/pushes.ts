@@ -1,9 +1,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../../clock.ts";
 import { clientView } from "../../simulator/platform/client-view.ts";
-import { ladderMs } from "../../simulator/platform/ladder.ts";
 import { type Deliver, type Delivery, type Message, startPlatform } from "../../simulator/platform/platform.ts";
 import { type PushResult, spoilSignature } from "../../simulator/platform/push.ts";
+import { retryDelaysMs } from "../../simulator/platform/retries.ts";
 import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
 import { UsageError } from "../command.ts";
 import type { Target } from "../state/target.ts";
@@ -19,9 +19,9 @@ const unreachable: ReadonlySet<string> = new Set([
 /** Checks the request address as the developer console does. */
 export async function askChallenge(target: Target, show: Fire["show"]): Promise<Outcome> {
   const challenge = randomUUID();
-  const { result, isBack } = await checkAddress(challenge, { ...target, clock: systemClock, randomBytes });
-  const note = isBack ? "the challenge came back" : (result.problem ?? "the challenge did not come back");
-  const outcome = { type: "url_verification", id: challenge, url: target.url, result, isOk: isBack, note };
+  const { result, isAccepted } = await checkAddress(challenge, { ...target, clock: systemClock, randomBytes });
+  const note = isAccepted ? "the challenge came back" : (result.problem ?? "the challenge did not come back");
+  const outcome = { type: "url_verification", id: challenge, url: target.url, result, isOk: isAccepted, note };
   show(outcome, 1);
   return outcome;
 }
@@ -61,7 +61,7 @@ export async function fire(
   let isStopped = false;
   const platform = startPlatform({
     deliver: deliver ?? toAddress(),
-    ...{ clock, random: Math.random, waitsMs: repush ? ladderMs : [] },
+    ...{ clock, random: Math.random, delaysMs: repush ? retryDelaysMs : [] },
     onAttempt(message, { number, result }) {
       const told = {
         ...judge(message, result, badSignature),
@@ -92,7 +92,7 @@ export async function fire(
 
 /** Where an event is on the ladder after its `number`th push failed. */
 function rung(number: number): { number: number; againMs: number | null } {
-  return { number, againMs: ladderMs[number - 1] ?? null };
+  return { number, againMs: retryDelaysMs[number - 1] ?? null };
 }
 
 function spoil(sealed: Parameters<typeof spoilSignature>[0]) {

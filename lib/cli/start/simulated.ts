@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { systemClock } from "../../clock.ts";
 import { serveControl } from "../../simulator/chat/control.ts";
-import { type Entry, startConversation } from "../../simulator/chat/conversation.ts";
+import { startConversation } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
 import { type Deliver, toMessage } from "../../simulator/platform/platform.ts";
 import type { LocalApp } from "../state/local-keys.ts";
@@ -32,7 +33,7 @@ export async function startSimulated(options: {
   return {
     /** Of the Open API: what handlers take for the platform's. */
     url: server.url,
-    told: conversation.told,
+    onStage: conversation.onStage,
     /**
      * From now on the user may talk: what she does is delivered so.
      * @param toConnection The long connection, where there is one: then it is what delivers.

@@ -119,7 +119,7 @@ async function run(options: StartOptions): Promise<void> {
         });
 
   const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
-    simulated?.told(line["stage"], line["id"], line["type"]);
+    simulated?.onStage(line["stage"], line["id"], line["type"]);
     if (rank[line["level"] as keyof typeof rank] < level) return;
     print(isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
   };
