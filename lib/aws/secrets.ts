@@ -1,5 +1,5 @@
 import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/client-ssm";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, pause, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
@@ -136,7 +136,7 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       const stale = ageMs() < staleMs ? kept : undefined;
       const untilMs = startMs + (stale === undefined ? emptyWaitMs : staleWaitMs);
       if (nowMs < untilMs && (reading !== undefined || nowMs >= nextAtMs)) {
-        await within(clock, untilMs - nowMs, tooSlow, read).catch(() => {});
+        await withDeadline(clock, { ms: untilMs - nowMs, error: tooSlow }, read).catch(() => {});
       } else if (stale !== undefined) {
         if (nowMs - loggedAtMs >= staleLogMs) {
           loggedAtMs = nowMs;
@@ -146,14 +146,14 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       } else if (Math.max(nowMs, nextAtMs) >= untilMs || lastFailure instanceof ConfigError) {
         throw lastFailure ?? tooSlow();
       } else {
-        await new Promise<void>((resolve) => clock.after(nextAtMs - nowMs, resolve));
+        await pause(clock, nextAtMs - nowMs);
       }
     }
   }
 
   return {
     // The request that needs the keys reports the failure.
-    load: () => within(clock, loadMs, tooSlow, latest).then(noop, noop),
+    load: () => withDeadline(clock, { ms: loadMs, error: tooSlow }, latest).then(noop, noop),
     current: async () => (await latest()).ring,
     appSecret: async () => secretOf(await latest()),
     async renewed() {

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import { type Clock, pause } from "../clock.ts";
 import { publish } from "../trace/trace.ts";
 import { seal, sealingKey, unseal } from "./sealing.ts";
 
@@ -143,8 +143,7 @@ async function sharedToken(
     if (await store.lease(name, { nowMs, untilMs: leaseEndsAtMs })) return { leaseEndsAtMs, old };
     // Another process is fetching. Until then the old token is used.
     if (old !== undefined && leftMs > leastMs) return { fresh: old };
-    const waitMs = Math.round(pollMs * (0.5 + random()));
-    await new Promise<void>((resolve) => clock.after(waitMs, resolve));
+    await pause(clock, Math.round(pollMs * (0.5 + random())));
   }
   return { old };
 }

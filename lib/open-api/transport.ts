@@ -1,4 +1,4 @@
-import { type Clock, within } from "../clock.ts";
+import { type Clock, pause, withDeadline } from "../clock.ts";
 import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
 import { type Content, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
@@ -112,16 +112,18 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
       if (leftMs <= 0) throw giveUp(new OpenApiError(`Cannot call ${call}: no time is left`));
       const token = hasToken
         ? undefined
-        : await within(clock, leftMs, late, () => options.token(tenant, refused)).catch((error: unknown) => {
-            // A failure to get a token is logged by the call for it.
-            throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
-          });
+        : await withDeadline(clock, { ms: leftMs, error: late }, () => options.token(tenant, refused)).catch(
+            (error: unknown) => {
+              // A failure to get a token is logged by the call for it.
+              throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
+            },
+          );
       const authorization = token === undefined ? request.authorization : `Bearer ${token}`;
 
       const ms = request.body === undefined ? Math.min(attemptMs, run.remainingMs()) : run.remainingMs();
       let failure: Failure;
       try {
-        const response = await within(clock, ms, late, (signal) =>
+        const response = await withDeadline(clock, { ms, error: late }, (signal) =>
           exchange({ url, authorization, uuid, signal: AbortSignal.any([signal, run.signal]) }),
         );
         if (isSuccess(response)) return response;
@@ -144,7 +146,7 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
       const waitMs = isRate ? rateWaitMs(failure, random) : backoffMs(attempt, random);
       const isWorthIt = isRate || (verdict === "transient" && (isRepeatable || failure.isUnsent));
       if (isWorthIt && canRepeat && attempt < maxAttempts && waitMs < run.remainingMs()) {
-        await sleep(clock, waitMs, run.signal);
+        await pause(clock, waitMs, run.signal);
         continue;
       }
       if (!isRate) throw giveUp(error);
@@ -208,16 +210,4 @@ function withoutIds(path: string): string {
     .split("/")
     .map((part) => (/^(v\d+|[a-z][a-z_-]*)?$/.test(part) ? part : "…"))
     .join("/");
-}
-
-function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const cancel = clock.after(ms, resolve);
-  const stop = () => reject(signal.reason);
-  if (signal.aborted) stop();
-  else signal.addEventListener("abort", stop, { once: true });
-  return promise.finally(() => {
-    cancel();
-    signal.removeEventListener("abort", stop);
-  });
 }

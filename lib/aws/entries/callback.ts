@@ -1,4 +1,4 @@
-import { systemClock, within } from "../../clock.ts";
+import { systemClock, withDeadline } from "../../clock.ts";
 import { defaultApp } from "../../feishu/keys.ts";
 import type { CallbackList } from "../../handler.ts";
 import { outliveLeaks } from "../../handling/run.ts";
@@ -41,8 +41,8 @@ export async function callback({
 
 /** A file that fails to load, or never ends loading, fails its own callbacks only. */
 async function loaded(callbacks: CallbackList): Promise<void> {
-  const late = () => new Error("Cannot load the handlers in time");
-  await within(systemClock, loadWithinMs, late, () => loadAll(callbacks)).catch(() => {});
+  const error = () => new Error("Cannot load the handlers in time");
+  await withDeadline(systemClock, { ms: loadWithinMs, error }, () => loadAll(callbacks)).catch(() => {});
 }
 
 /** Loads the handlers' files, so that no first click waits for them. */
