@@ -13,10 +13,10 @@ import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
-import { awsServices } from "../handler-services.ts";
 import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
 import { sqsClient } from "../sqs.ts";
+import { awsTools } from "../tools.ts";
 
 export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
@@ -69,7 +69,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const { appId, ledgerTable: table } = config;
   const client = dynamoClient();
   const { appSecret, keys } = secretSource(config);
-  const { services, keepTicket } = awsServices({ client, table, appSecret, api: apiConfig(env, appId) });
+  const { tools, keepTicket } = awsTools({ client, table, appSecret, api: apiConfig(env, appId) });
   // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
   await keys();
   return {
@@ -78,7 +78,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
     // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {
-      services,
+      tools,
       ledger: dynamoLedger(client, table),
       dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
       dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
