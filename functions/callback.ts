@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
 import { callbackConfig } from "../lib/aws/config.ts";
+import { dynamoClient } from "../lib/aws/dynamodb.ts";
 import { awsServices } from "../lib/aws/handler-services.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
-import { dynamoClient } from "../lib/aws/ledger.ts";
-import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
+import { deferTo, receiverQueues } from "../lib/aws/queues.ts";
+import { rehearse, sqsClient } from "../lib/aws/sqs.ts";
 import { systemClock, within } from "../lib/clock.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";

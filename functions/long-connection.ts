@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
+import { dynamoClient } from "../lib/aws/dynamodb.ts";
 import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
-import { dynamoClient } from "../lib/aws/ledger.ts";
 import { longConnectionConfig } from "../lib/aws/long-connection-config.ts";
-import { deferTo, receiverQueues, sqsClient } from "../lib/aws/queue.ts";
+import { deferTo, receiverQueues } from "../lib/aws/queues.ts";
+import { sqsClient } from "../lib/aws/sqs.ts";
 import { systemClock } from "../lib/clock.ts";
 import { ConfigError, LongConnectionError } from "../lib/errors.ts";
 import { answerCallback, callbackTryMs } from "../lib/handling/callback.ts";

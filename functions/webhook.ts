@@ -1,6 +1,7 @@
 import { webhookConfig } from "../lib/aws/config.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
-import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
+import { receiverQueues } from "../lib/aws/queues.ts";
+import { rehearse, sqsClient } from "../lib/aws/sqs.ts";
 import { systemClock } from "../lib/clock.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";

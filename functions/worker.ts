@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
+import { settle } from "../lib/aws/batch.ts";
 import { wholeNumber, workerConfig } from "../lib/aws/config.ts";
+import { dynamoClient } from "../lib/aws/dynamodb.ts";
 import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
-import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
-import { settle, sqsClient } from "../lib/aws/queue.ts";
+import { dynamoLedger } from "../lib/aws/ledger.ts";
+import { sqsClient } from "../lib/aws/sqs.ts";
 import { systemClock } from "../lib/clock.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/handling/dispatcher.ts";
 import { outliveLeaks } from "../lib/handling/run.ts";
@@ -21,7 +23,8 @@ import { events } from "./events.gen.ts";
 startLogging(process.env);
 outliveLeaks();
 
-const start = configure();
+// Reads the stored app secret as well, so that the first handler that signs or calls the Open API finds it.
+const start = await configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
@@ -43,14 +46,16 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
   });
 }
 
-function configure() {
+async function configure() {
   try {
     const config = workerConfig(process.env);
     const { appId, ledgerTable } = config;
     const dynamo = dynamoClient();
-    const { appSecret } = secretSource(config);
+    const secrets = secretSource(config);
+    const { appSecret } = secrets;
     const api = apiConfig(process.env, appId);
     const { services, keepTicket } = awsServices({ client: dynamo, table: ledgerTable, appSecret, api });
+    await secrets.keys();
     return {
       config,
       client: sqsClient(),

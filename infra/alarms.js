@@ -76,7 +76,13 @@ export function alarmResources(deployment, limits = defaultLimits) {
     },
     CallbackFailed: {
       says: "Ticket: callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
-      ...when(failedCallbacks(deployment), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, { seconds: 300 }),
+      ...when(logMetric(deployment, "failed-callbacks"), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, {
+        seconds: 300,
+      }),
+    },
+    StaleKeys: {
+      says: "Page: the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter (npm run secrets -- show), the roles' rights and SSM's health. The log's stages `stale-keys` and `misconfigured` say why.",
+      ...when(logMetric(deployment, "stale-keys"), "Sum", ">=", 1),
     },
     CallbackThrottled: {
       says: "Page: Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
@@ -119,7 +125,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
       }),
     },
   };
-  return { ...alarmsOf(deployment, alarms), FailedCallbacksFilter: failedCallbacksFilter(deployment) };
+  return { ...alarmsOf(deployment, alarms), ...metricFilters(deployment) };
 }
 
 /**
@@ -146,28 +152,42 @@ export function alarmsOf(deployment, alarms) {
 }
 
 /**
- * Callbacks whose handler failed, or was late: they are answered with 200, so that no other metric knows of them.
+ * A count of log lines. Each stage has its own, since they share the account's namespace.
  * @param {Deployment} deployment
+ * @param {string} what
  * @returns {Metric}
  */
-function failedCallbacks(deployment) {
-  return { namespace: "Larkpost", name: nameOf(deployment, "failed-callbacks"), dimensions: {} };
+function logMetric(deployment, what) {
+  return { namespace: "Larkpost", name: nameOf(deployment, what), dimensions: {} };
 }
 
 /**
- * Counts them in the log. A `failed` of level `warn` is of a callback that was answered all the same. No default
- * value: a metric is billed for the hours in which it has figures.
+ * Count log lines of what no other metric knows: the request was answered with 200. A `failed` of level `warn` is of a
+ * callback that was answered all the same.
  * @param {Deployment} deployment
  */
-function failedCallbacksFilter(deployment) {
-  const { namespace, name } = failedCallbacks(deployment);
+function metricFilters(deployment) {
+  const failed = '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }';
+  const filter = (/** @type {string} */ what, /** @type {string} */ logGroup, /** @type {string} */ FilterPattern) => {
+    const { namespace, name } = logMetric(deployment, what);
+    return {
+      Type: "AWS::Logs::MetricFilter",
+      Properties: {
+        LogGroupName: { Ref: logGroup },
+        FilterPattern,
+        // No default value: a metric is billed for the hours in which it has figures.
+        MetricTransformations: [{ MetricNamespace: namespace, MetricName: name, MetricValue: "1" }],
+      },
+    };
+  };
   return {
-    Type: "AWS::Logs::MetricFilter",
-    Properties: {
-      LogGroupName: { Ref: "CallbackLogGroup" },
-      FilterPattern: '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }',
-      MetricTransformations: [{ MetricNamespace: namespace, MetricName: name, MetricValue: "1" }],
-    },
+    FailedCallbacksFilter: filter("failed-callbacks", "CallbackLogGroup", failed),
+    ...Object.fromEntries(
+      ["Webhook", "Callback", "Worker"].map((name) => [
+        `${name}StaleKeysFilter`,
+        filter("stale-keys", `${name}LogGroup`, '{ $.stage = "stale-keys" }'),
+      ]),
+    ),
   };
 }
 

@@ -15,6 +15,9 @@ export const limits = {
   /** Milliseconds from a callback's arrival until its handler is given up. The answer leaves at most 200 ms later, and Feishu waits for 3 s in all. */
   callbackDeadlineMs: 2_300,
 
+  /** Seconds that the last good keys are used while SSM cannot be read: longer than most outages, and below the 8 hours that a replaced key is accepted after `npm run secrets -- set`. A revoked key is accepted for as long in an outage. 300 turns it off. */
+  staleKeysSeconds: 6 * 3_600,
+
   /** Seconds a worker invocation may take. Handlers get 5 s less. */
   workerTimeoutSeconds: 60,
   /** MB, for your handlers and what they load. */
@@ -183,6 +186,11 @@ export function contradictions(given = limits) {
     [
       given.callbackDeadlineMs + answerMs + networkMs <= feishuWaitsMs,
       `callbackDeadlineMs is over ${feishuWaitsMs - answerMs - networkMs}: Feishu would not wait for the answer`,
+    ],
+    [given.staleKeysSeconds >= 300, "staleKeysSeconds is below 300: keys are not read more often"],
+    [
+      given.staleKeysSeconds <= 86_400,
+      "staleKeysSeconds is over 86,400: a revoked key would be accepted for more than a day while SSM cannot be read",
     ],
     [
       given.deadLetterRetentionSeconds > given.queueRetentionSeconds,

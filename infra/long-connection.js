@@ -151,6 +151,10 @@ export function longConnectionResources(deployment, service, limits = numbers) {
         says: "Ticket: a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
         ...when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
       },
+      LongConnectionStaleKeys: {
+        says: "Page: the long connection cannot read the app's secret from SSM, and uses the last good one until staleKeysSeconds have passed. The log's stages `stale-keys` and `misconfigured` say why.",
+        ...when(logMetric(name, "StaleKeys"), "Sum", ">=", 1),
+      },
     }),
   };
 }
@@ -164,6 +168,7 @@ function metricFilters(name) {
     Connected: '{ $.stage = "connected" }',
     Refused: '{ ($.stage = "disconnected" && $.level = "error") || $.stage = "misconfigured" }',
     Unavailable: '{ $.stage = "unavailable" }',
+    StaleKeys: '{ $.stage = "stale-keys" }',
   };
   return Object.fromEntries(
     Object.entries(patterns).map(([what, FilterPattern]) => [
@@ -211,6 +216,7 @@ function containerOf(deployment, service, limits) {
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
     LEDGER_TABLE: { Ref: "LedgerTable" },
     CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+    STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
     HEALTH_PORT: String(healthPort),
     HEARTBEAT_SECONDS: String(heartbeatSeconds),
     LOG_LEVEL: "info",

@@ -11,6 +11,7 @@ import type { Metafile } from "esbuild";
 import { build, functionNames } from "../lib/cli/deploy/build.ts";
 import { type Functions, startFunctions } from "../lib/local/functions.ts";
 import { toRecord } from "../lib/local/poller.ts";
+import { coldInstances } from "./support/cold-instances.ts";
 import { eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
 import { challengeText } from "./support/push.ts";
@@ -175,6 +176,13 @@ describe("the built bundles", () => {
     );
   });
 
+  test("K1: twenty cold webhooks at a store that throttles most of them wait for their keys, and answer their first request", async () => {
+    const file = built.find(({ name }) => name === "webhook")?.file ?? "";
+    const found = await coldInstances(file, { count: 20, perSecond: 30, waitsMs: [0] });
+    assert.ok(found.throttled > 0, "nothing was throttled");
+    assert.deepEqual([found.requests, found.unavailable, found.reads], [20, 0, 20]);
+  });
+
   test("verify with the keys of SECRETS_PARAMETER: a challenge, and an event up to its handler", async () => {
     const { statusCode, body } = await deliver(challenge, storedFunctions);
     assert.deepEqual([statusCode, JSON.parse(body)], [200, { challenge: "c-1" }]);
@@ -186,7 +194,8 @@ describe("the built bundles", () => {
     assert.deepEqual(more, []);
     const batch = { Records: [toRecord(received)] };
     assert.deepEqual(await storedFunctions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
-    assert.equal(store.asked(), 1);
+    // Once by each function, while it was loaded.
+    assert.equal(store.asked(), 2);
   });
 
   describe("load, in a fresh process,", () => {

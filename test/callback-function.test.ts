@@ -11,7 +11,7 @@ import { fromRecord } from "../lib/aws/record.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../lib/handler.ts";
-import { fallback } from "../lib/handling/callback.ts";
+import { fallback } from "../lib/handling/fallback.ts";
 import type { HttpResponse } from "../lib/receiving/http.ts";
 import {
   cardText,

@@ -226,10 +226,31 @@ describe("the settings of the callback's function", () => {
   test("C-78: say the same where the keys are stored", () => {
     const { ENCRYPT_KEY: _, VERIFICATION_TOKEN: __, ...rest } = callback;
     const stored = { ...rest, SECRETS_PARAMETER: "/app", LEGACY_CARD_CALLBACK: "true" };
-    assert.deepEqual(callbackConfig(stored).stored, { parameter: "/app", appId: webhook.APP_ID, oldCards: true });
+    assert.deepEqual(callbackConfig(stored).stored, {
+      parameter: "/app",
+      appId: webhook.APP_ID,
+      oldCards: true,
+      staleMs: undefined,
+    });
     assert.equal(callbackConfig({ ...stored, LEGACY_CARD_CALLBACK: "false" }).stored?.oldCards, false);
     assert.equal(webhookConfig(stored).stored?.oldCards, false);
     assert.equal(workerConfig({ ...worker, ...stored }).stored?.oldCards, false);
+  });
+
+  test("K1: say how long old keys are used while the store fails, and the same to each function", () => {
+    const { ENCRYPT_KEY: _, VERIFICATION_TOKEN: __, ...rest } = callback;
+    const staleMs = (STALE_KEYS_SECONDS: string) => {
+      const env = { ...worker, ...rest, SECRETS_PARAMETER: "/app", STALE_KEYS_SECONDS };
+      return [webhookConfig, callbackConfig, workerConfig].map((read) => read(env).stored?.staleMs);
+    };
+    assert.deepEqual(staleMs("7200"), [7_200_000, 7_200_000, 7_200_000]);
+    assert.deepEqual(staleMs(""), [undefined, undefined, undefined]);
+    for (const text of ["0", "-1", "1h", "1e3", "2.5", " 300"]) {
+      assert.match(
+        problem(() => staleMs(text)),
+        /^Cannot start: STALE_KEYS_SECONDS is not a whole number above 0$/,
+      );
+    }
   });
 
   test("give a handler as long as the platform waits, and no longer", () => {

@@ -4,9 +4,10 @@ import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from
 import { provisionedForCallback, reservedForWorker } from "../infra/functions.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../infra/limits.js";
 import { rememberSeconds } from "../lib/aws/ledger.ts";
-import { sqsClient } from "../lib/aws/queue.ts";
-import { bounds } from "../lib/feishu/envelope.ts";
-import { backoffSeconds } from "../lib/handling/claims.ts";
+import { cacheMs } from "../lib/aws/secrets.ts";
+import { sqsClient } from "../lib/aws/sqs.ts";
+import { bounds } from "../lib/feishu/open.ts";
+import { backoffSeconds } from "../lib/handling/backoff.ts";
 import { leaseMarginMs, reserveMs } from "../lib/handling/worker.ts";
 import { answerWithinMs } from "../lib/receiving/http.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./infra/rules.ts";
@@ -33,6 +34,7 @@ const changes = {
   callbackTimeoutSeconds: 12,
   callbackMemoryMb: 704,
   callbackDeadlineMs: 2_200,
+  staleKeysSeconds: 7_200,
   workerTimeoutSeconds: 90,
   workerMemoryMb: 768,
   batchSize: 5,
@@ -153,7 +155,8 @@ describe("the template", () => {
   test("gives each function the settings it reads, and no other", () => {
     const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
     const secrets = { APP_ID: "cli_0123456789abcdef", SECRETS_PARAMETER: "/larkpost/prod/app" };
-    const common = { ...queues, ...secrets, LOG_LEVEL: "info" };
+    const stale = { STALE_KEYS_SECONDS: String(limits.staleKeysSeconds) };
+    const common = { ...queues, ...secrets, ...stale, LOG_LEVEL: "info" };
     const openApi = { LARK_DOMAIN: "feishu", ALLOW_OTHER_DOMAIN: "false", MARKETPLACE_APP: "false" };
     assert.deepEqual(variablesOf("WebhookLambdaFunction"), common);
     assert.deepEqual(variablesOf("CallbackLambdaFunction"), {
@@ -363,6 +366,11 @@ describe("the relations between numbers", () => {
       "a callback's deadline and answer fit into the function's timeout",
       (given) => given.callbackDeadlineMs + 200 < given.callbackTimeoutSeconds * 1_000,
     ],
+    [
+      "K1, K2: old keys are used for at least as long as good ones, and for a day at most",
+      (given) => given.staleKeysSeconds * 1000 >= cacheMs && given.staleKeysSeconds <= 86_400,
+    ],
+    ["K1: old keys outlast an outage of an hour", () => limits.staleKeysSeconds >= 3_600],
     ["the answer is out before Feishu's 3 s", () => answerWithinMs <= 1_800],
     [
       "log retention > dead-letter retention",
@@ -378,6 +386,8 @@ describe("the relations between numbers", () => {
     { callbackTimeoutSeconds: 30 },
     { callbackDeadlineMs: 499 },
     { callbackDeadlineMs: 2_501 },
+    { staleKeysSeconds: 299 },
+    { staleKeysSeconds: 86_401 },
     { queueRetentionSeconds: 14 * 86_400 },
     { queueRetentionSeconds: 10 * 86_400 },
     { logRetentionDays: 14 },
@@ -482,6 +492,7 @@ describe("the relations between numbers", () => {
     });
     assert.deepEqual(Object.fromEntries([...differences].sort()), {
       "CallbackLambdaFunction Environment.Variables.CALLBACK_DEADLINE_MS": "2200",
+      "CallbackLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "CallbackLambdaFunction MemorySize": 704,
       "CallbackLambdaFunction ReservedConcurrentExecutions": 31,
       "CallbackLambdaFunction Timeout": 12,
@@ -513,6 +524,7 @@ describe("the relations between numbers", () => {
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
       "QuarantinedAlarm AlarmDescription": "Page: Feishu sent something we could not read. It is kept for 11 days.",
+      "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
       "WebhookLambdaFunction Timeout": 11,
@@ -522,6 +534,7 @@ describe("the relations between numbers", () => {
       "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 20,
       "WorkerLambdaFunction Environment.Variables.MAX_ATTEMPTS": "12",
       "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "480",
+      "WorkerLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WorkerLambdaFunction MemorySize": 768,
       "WorkerLambdaFunction ReservedConcurrentExecutions": 25,
       "WorkerLambdaFunction Timeout": 90,
@@ -883,9 +896,8 @@ describe("alarms", () => {
 
   test("C2: callbacks that fail, which are answered with 200, are counted in the log of their function, and ring", () => {
     everywhere((template) => {
-      const filters = ofType(template, "AWS::Logs::MetricFilter");
-      assert.equal(filters.length, 1);
-      const { LogGroupName, FilterPattern, MetricTransformations } = filters[0]?.[1].Properties ?? {};
+      const { LogGroupName, FilterPattern, MetricTransformations } =
+        template.Resources["FailedCallbacksFilter"]?.Properties ?? {};
       assert.deepEqual(LogGroupName, { Ref: "CallbackLogGroup" });
       assert.ok(ofType(template, "AWS::Logs::LogGroup").some(([id]) => id === "CallbackLogGroup"));
       assert.equal(FilterPattern, '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }');
@@ -902,6 +914,29 @@ describe("alarms", () => {
     });
     const names = [api, dev].map(({ template }) => template.Resources["CallbackFailedAlarm"]?.Properties["MetricName"]);
     assert.equal(new Set(names).size, 2);
+  });
+
+  test("K1: keys that are old, with which requests are answered 200, are counted in every function's log, and ring", () => {
+    everywhere((template) => {
+      const filters = ofType(template, "AWS::Logs::MetricFilter").filter(([id]) => id.endsWith("StaleKeysFilter"));
+      assert.deepEqual(
+        filters.map(([, { Properties }]) => Properties["LogGroupName"]),
+        names.map((name) => ({ Ref: `${name}LogGroup` })),
+      );
+      const alarm = template.Resources["StaleKeysAlarm"]?.Properties;
+      for (const [, { Properties }] of filters) {
+        assert.equal(Properties["FilterPattern"], '{ $.stage = "stale-keys" }');
+        const [{ MetricNamespace, MetricName, MetricValue }] = Properties["MetricTransformations"];
+        assert.deepEqual(
+          [MetricNamespace, MetricName, MetricValue],
+          [alarm?.["Namespace"], alarm?.["MetricName"], "1"],
+        );
+      }
+      assert.deepEqual(
+        [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
+        ["Sum", 60, "GreaterThanOrEqualToThreshold", 1],
+      );
+    });
   });
 
   test("D.4: with Function URLs the same alarms read the counts of both", () => {

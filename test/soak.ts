@@ -2,10 +2,11 @@ import { styleText } from "node:util";
 import { Command, InvalidArgumentError } from "commander";
 import { rows as sampled } from "./rows/all.ts";
 import { slowCallbackRows } from "./rows/callback.ts";
+import { coldRows } from "./rows/cold.ts";
 import { longConnectionSoakRows } from "./rows/long-connection.ts";
 import { runtimeRows } from "./rows/runtime.ts";
 
-const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows];
+const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows, ...coldRows];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 function wholeNumber(text: string): number {

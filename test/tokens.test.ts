@@ -100,7 +100,7 @@ describe("tokens", () => {
     }
   });
 
-  test("A5: one that cannot be renewed serves on, is told of once a minute, and is waited for at its end only", async () => {
+  test("A5: one that cannot be renewed serves on until its end, and is told of once a minute", async () => {
     const trace = recordTrace();
     const { tokens, clock, asked, answerWith } = source();
     await tokens.get("app", null);
@@ -121,7 +121,61 @@ describe("tokens", () => {
     await tokens.get("app", null);
     await settled();
     assert.equal(asked(), 3);
+    // In its last minute a call waits for a new one; the next calls use the old one.
     await clock.advance(23 * minute + 1);
+    for (let nth = 0; nth < 100; nth++) assert.equal(await tokens.get("app", null), "t-1");
+    assert.equal(asked(), 4);
+    await clock.advance(minute - 2);
+    assert.equal(await tokens.get("app", null), "t-1");
+    assert.equal(asked(), 4);
+    await clock.advance(1);
+    await assert.rejects(tokens.get("app", null), /down/);
+  });
+
+  test("A5: one that is about to end is used by a process that has none, while no new one can be had", async () => {
+    const clock = testClock();
+    const store = memoryTokens();
+    const [one, two] = [source({ clock, store }), source({ clock, store })];
+    await one.tokens.get("app", null);
+    two.answerWith(async () => Promise.reject(new Error("down")));
+    for (const [waitMs, asked] of [
+      [100 * minute, 1],
+      // It is asked for once more in its last minute.
+      [19 * minute + 1, 2],
+      [minute - 2, 2],
+    ] as const) {
+      await clock.advance(waitMs);
+      assert.equal(await two.tokens.get("app", null), "t-1");
+      await settled();
+      assert.equal(two.asked(), asked);
+    }
+    await clock.advance(1);
+    await assert.rejects(two.tokens.get("app", null), /down/);
+  });
+
+  test("A4: one that was refused is not used while no new one can be had, wherever it is kept", async () => {
+    const { tokens, clock, answerWith } = source();
+    await tokens.get("app", null);
+    await clock.advance(100 * minute);
+    answerWith(async () => Promise.reject(new Error("down")));
+    await assert.rejects(tokens.get("app", null, "t-1"), /down/);
+  });
+
+  test("A5: one that holds is used while the app's secret cannot be read", async () => {
+    const clock = testClock();
+    let isDown = false;
+    const tokens = tokenSource({
+      clock,
+      random: () => 0,
+      store: memoryTokens(),
+      secret: async () => (isDown ? Promise.reject(new Error("down")) : "a secret of some length"),
+      fetchToken: async () => ({ value: "t-1", endsAtMs: clock.nowMs() + 120 * minute }),
+    });
+    await tokens.get("app", null);
+    isDown = true;
+    await clock.advance(120 * minute - 1);
+    assert.equal(await tokens.get("app", null), "t-1");
+    await clock.advance(1);
     await assert.rejects(tokens.get("app", null), /down/);
   });
 
@@ -361,6 +415,24 @@ describe("an app of the marketplace", () => {
     for (const tenant of [defaultTenant, null]) {
       await assert.rejects(run({ tenant }).request("GET", messagesPath), { name: "NonRetryableError" });
     }
+  });
+
+  test("uses the ticket that it has read last while the table cannot be reached, until its end", async () => {
+    const rows = memoryTokens();
+    let isDown = false;
+    const read = (name: string) => (isDown ? Promise.reject(new Error("no table")) : rows.read(name));
+    const clock = testClock(5_000);
+    const start = () =>
+      ticketKeeper({ store: { ...rows, read }, secret: async () => "a secret", appId: "cli_x", clock });
+    const keeper = start();
+    await keeper.keep({ kind: "event", type: "app_ticket", event: { app_ticket: "g-1" }, createdAtMs: 5_000 });
+    assert.equal(await keeper.latest(), "g-1");
+    isDown = true;
+    await assert.rejects(start().latest(), /no table/);
+    await clock.advance(12 * 60 * minute - 1);
+    assert.equal(await keeper.latest(), "g-1");
+    await clock.advance(1);
+    await assert.rejects(keeper.latest(), /no table/);
   });
 
   test("keeps a ticket for half a day, encrypted, and none that is older than the kept one", async () => {

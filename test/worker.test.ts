@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
-import { deferTo } from "../lib/aws/queue.ts";
+import { deferTo } from "../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
-import { backoffSeconds } from "../lib/handling/claims.ts";
+import { backoffSeconds } from "../lib/handling/backoff.ts";
 import { reportLeak } from "../lib/handling/run.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
 import {

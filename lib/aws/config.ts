@@ -9,6 +9,8 @@ export interface StoredSecrets {
   readonly appId: string | undefined;
   /** Whether old card callbacks are taken. */
   readonly oldCards: boolean;
+  /** How long the last good keys are used while they cannot be read again; 6 hours unless set. */
+  readonly staleMs?: number | undefined;
 }
 
 export interface WebhookConfig {
@@ -106,16 +108,18 @@ function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRi
   return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens, oldCards })]]);
 }
 
-function storedKeys(env: Env): { parameter: string; appId: string | undefined } {
+function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
   for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN"]) {
     if (env[name] === undefined) continue;
     throw new ConfigError(
       `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
     );
   }
+  const staleSeconds = wholeNumber(env, "STALE_KEYS_SECONDS");
   return {
     parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
     appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
+    staleMs: staleSeconds === undefined ? undefined : staleSeconds * 1000,
   };
 }
 

@@ -23,12 +23,11 @@ export function secretSource(config: { keys?: KeyRing; appSecret?: string | unde
     return opened;
   };
   return {
-    /** The keys; stored ones are asked for at once, so that the first request finds the answer under way. */
+    /** The keys. Stored ones are read first: the first request finds them, or a read under way. */
     async keys(): Promise<KeySource> {
       if (stored === undefined) return { current: () => keys, renewed: undefined };
       const store = await open(stored);
-      // Heard by the request that needs it; a failure is not this function's to report twice.
-      store.current().catch(() => {});
+      await store.load();
       return store;
     },
 

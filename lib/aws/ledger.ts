@@ -1,14 +1,12 @@
 import {
   type AttributeValue,
   ConditionalCheckFailedException,
-  DynamoDBClient,
+  type DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
 import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
-import { limitConcurrency } from "./concurrency.ts";
-import { JsonSigner, trimmed } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
 export const rememberSeconds = 35 * 24 * 3600;
@@ -30,26 +28,6 @@ interface Row {
   readonly death: string | undefined;
   readonly digest: string | undefined;
   readonly expiresAtSeconds: number;
-}
-
-/**
- * A client whose calls fail within their time: `requestTimeout` alone only warns.
- * @param options.tryMs What one try may take, of two. Between them it pauses for at most 100 ms.
- */
-export function dynamoClient({ tryMs = 1_000 } = {}): DynamoDBClient {
-  const client = new DynamoDBClient({
-    maxAttempts: 2,
-    signerConstructor: JsonSigner,
-    // Its calls are alike: the steps of a call are put together once for each command.
-    cacheMiddleware: true,
-    requestHandler: {
-      connectionTimeout: tryMs / 2,
-      requestTimeout: tryMs,
-      throwOnRequestTimeout: true,
-      socketTimeout: tryMs,
-    },
-  });
-  return limitConcurrency(trimmed(client));
 }
 
 /**

@@ -1,15 +1,18 @@
 import { type Clock, within } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
-import { type JsonObject, oldCardType } from "../feishu/classify.ts";
+import type { JsonObject } from "../feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "../feishu/envelope.ts";
 import type { CallbackContext } from "../handler.ts";
 import type { Answer } from "../receiving/receiver.ts";
-import { readValue, type Signer } from "../signed-value.ts";
+import type { Signer } from "../signed-value.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
+import { missingMember, readCard, UntrustedValueError } from "./card-action.ts";
+import { contextOf } from "./context.ts";
 import type { DispatchCallback, LoadedCallback } from "./dispatcher.ts";
+import { type Failure, fallback } from "./fallback.ts";
 import { type AnswerStore, idempotencyKey } from "./idempotency.ts";
-import { contextOf, runWithin } from "./run.ts";
+import { runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
 
 export interface CallbackPorts {
@@ -220,45 +223,6 @@ export async function answerCallback(
   }
 }
 
-/** A card's action without its credential, or without the person who acted, is none: nothing may be done in nobody's name. */
-function missingMember({ type, event }: CallbackEnvelope): string | undefined {
-  if (type === oldCardType)
-    return isBlank(event["token"]) ? "token" : isBlank(event["open_id"]) ? "open_id" : undefined;
-  if (type !== "card.action.trigger") return undefined;
-  if (isBlank(event["token"])) return "event.token";
-  const { open_id, union_id, user_id } = Object(event["operator"]);
-  return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
-}
-
-/** Also for characters that nobody sees: an id has a letter or a digit. */
-function isBlank(value: unknown): boolean {
-  return typeof value !== "string" || !/[\p{L}\p{N}]/u.test(value);
-}
-
-/** The event for the handler, with a signed value unpacked. @throws {UntrustedValueError} The handler must not run. */
-async function readCard(
-  { event, tenant }: CallbackEnvelope,
-  { signedValues, purposes }: LoadedCallback,
-  { signer, clock }: Pick<CallbackPorts, "signer" | "clock">,
-): Promise<{ event: JsonObject } & Pick<CallbackContext, "isSigned" | "purpose">> {
-  // A malformed `action` counts as unsigned, so `signedValues` still refuses it.
-  const action: JsonObject = Object(event["action"]);
-  const read = await readValue(action["value"], { signer, tenant, nowMs: clock.nowMs() });
-  if (read.state === "unsigned" && !signedValues) return { event, isSigned: false, purpose: null };
-  if (read.state !== "signed") throw new UntrustedValueError(read.state);
-  const { value, purpose } = read;
-  if (!purposes.includes(purpose)) throw new UntrustedValueError("purpose");
-  return { event: { ...event, action: { ...action, value } }, isSigned: true, purpose };
-}
-
-class UntrustedValueError extends Error {
-  readonly state: string;
-  constructor(state: string) {
-    super(`Cannot trust the card's value: ${state}`);
-    this.state = state;
-  }
-}
-
 class StoreFailure extends Error {
   constructor(options?: ErrorOptions) {
     super("Cannot tell whether the callback came before", options);
@@ -275,19 +239,9 @@ function causeOf(error: unknown): unknown {
   return isError(error, StoreFailure) ? (error.cause ?? error) : error;
 }
 
-type Failure = "late" | "failed" | "unhandled" | "expired";
-
 function failureOf(error: unknown, leftMs: number): Failure {
   if (leftMs <= 0 || isError(error, HandlerTimeoutError)) return "late";
   return isError(error, UntrustedValueError) && error.state === "expired" ? "expired" : "failed";
-}
-
-/** What goes out instead of a handler's answer: words for the person who clicked, or, for a preview, none. */
-export function fallback(type: string, failure: Failure): JsonObject {
-  if (type !== "card.action.trigger" && type !== oldCardType) return {};
-  const [en_us, zh_cn] = words[failure];
-  // The client picks its language; the platform does not tell us which.
-  return { toast: { type: "error", content: en_us, i18n: { en_us, zh_cn } } };
 }
 
 function written(answer: JsonObject): JsonAnswer {
@@ -297,13 +251,6 @@ function written(answer: JsonObject): JsonAnswer {
 function toAnswer({ answer, json }: JsonAnswer): Answer {
   return { status: 200, body: answer, json };
 }
-
-const words: Readonly<Record<Failure, readonly [string, string]>> = {
-  late: ["This is taking too long. Please try again later", "处理超时，请稍后重试"],
-  failed: ["Something went wrong. Please try again later", "操作失败，请稍后重试"],
-  expired: ["This card has expired", "该卡片已过期"],
-  unhandled: ["This app does not handle this action yet", "此应用尚未处理该操作"],
-};
 
 function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { HandlerTimeoutError, isError, NonRetryableError } from "../errors.ts";
 import { describeError, type ErrorDescription } from "../trace/log.ts";
 import type { TraceEntry } from "../trace/trace.ts";
+import { backoffSeconds, delayOf } from "./backoff.ts";
 import { type Claim, type Ledger, persist } from "./idempotency.ts";
 
 /** What becomes of a record. */
@@ -46,10 +47,7 @@ export interface ClaimsOptions {
   readonly tell: (entry: Pick<TraceEntry, "stage" | "level" | "facts" | "error">) => void;
 }
 
-const maxBackoffSeconds = 900;
 const firstBusySeconds = 1;
-/** SQS hides a record for twelve hours in all, from when it was received; a function may have spent fifteen minutes of them. */
-const maxVisibilitySeconds = 43_200 - 900;
 
 /** The keys that one delivery holds in the ledger (its event's, its handler's own, or both), and how it may end. */
 export class Claims {
@@ -188,24 +186,4 @@ function deathOf(given: (Claim & { state: "spent" }) | Death["reason"], thrown?:
   if (typeof given === "string") return { reason: given, error: describeError(thrown) };
   if (given.death !== undefined) return JSON.parse(given.death) as Death;
   return { reason: given.isCrashLoop ? "deadly" : "attemptsExhausted" };
-}
-
-/** 10·2^(n−1) seconds after attempt n, ± 20 %, at most 900: a transient fault is tried again soon, an outage of an hour is survived. */
-export function backoffSeconds(attempt: number, random: () => number): number {
-  const seconds = 10 * 2 ** Math.min(attempt - 1, 10) * (0.8 + 0.4 * random());
-  return Math.min(maxBackoffSeconds, Math.round(seconds));
-}
-
-function delayOf(error: unknown, attempt: number, random: () => number): number {
-  const asked = askedDelay(error);
-  if (typeof asked !== "number" || !Number.isFinite(asked)) return backoffSeconds(attempt, random);
-  return Math.min(maxVisibilitySeconds, Math.max(1, Math.ceil(asked)));
-}
-
-function askedDelay(error: unknown): unknown {
-  try {
-    return error instanceof RetryLaterError ? error.delaySeconds : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -2,8 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
 import { type Clock, within } from "../clock.ts";
 import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import type { Context, LogFields, Services } from "../handler.ts";
-import { type Level, publish } from "../trace/trace.ts";
+import { publish } from "../trace/trace.ts";
 
 /** What a handler runs for. */
 export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
@@ -82,30 +81,4 @@ export function reportLeak(error: unknown): void {
  */
 export function outliveLeaks(): void {
   for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
-}
-
-/** What a handler knows of what it handles. */
-export function contextOf(
-  envelope: Handled,
-  { attempt, signal, services }: { attempt: number; signal: AbortSignal; services: Services },
-): Context {
-  const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
-  const log = (level: Level) => (message: string, fields?: LogFields) =>
-    publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
-  return {
-    ...services,
-    id,
-    type,
-    app,
-    tenant,
-    schema,
-    header,
-    createdAtMs,
-    requestId,
-    transport,
-    attempt,
-    signal,
-    raw,
-    log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
-  };
 }

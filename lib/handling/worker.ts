@@ -2,10 +2,12 @@ import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError, isError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
-import { backoffSeconds, Claims, type Delivery, type Verdict } from "./claims.ts";
+import { backoffSeconds } from "./backoff.ts";
+import { Claims, type Delivery, type Verdict } from "./claims.ts";
+import { contextOf } from "./context.ts";
 import type { Dispatch, HandlerFile } from "./dispatcher.ts";
 import { idempotencyKey, type Ledger } from "./idempotency.ts";
-import { contextOf, runWithin } from "./run.ts";
+import { runWithin } from "./run.ts";
 import type { MakeServices } from "./services.ts";
 
 export interface WorkerPorts {

@@ -70,6 +70,7 @@ export async function startRuntime(options: RuntimeOptions) {
       MAX_ATTEMPTS: String(limits.maxAttempts),
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
       CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+      STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
     };
     const modules = new Map(
       ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),

@@ -3,7 +3,6 @@ import { type Clock, within } from "../clock.ts";
 import { DeadlineError } from "../errors.ts";
 import { parseObject } from "../feishu/classify.ts";
 import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "../feishu/discovery.ts";
-import { openMessage } from "../feishu/envelope.ts";
 import {
   controlMethod,
   dataMethod,
@@ -11,12 +10,12 @@ import {
   encodeFrame,
   type Frame,
   headerOf,
-  type Message,
-  partJoiner,
   pingFrame,
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
+import { openMessage } from "../feishu/open.ts";
+import { type Message, partJoiner } from "../feishu/parts.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 

@@ -57,9 +57,11 @@ export function tokenSource(options: {
     async get(name: string, tenant: string | null, refused?: string): Promise<string> {
       const nowMs = clock.nowMs();
       const token = kept.get(name);
-      if (token !== undefined && token.value !== refused && token.endsAtMs - nowMs > leastMs) {
+      const leftMs = token === undefined || token.value === refused ? 0 : token.endsAtMs - nowMs;
+      // In its last minute a token is used during the pause after a failed renewal only.
+      if (token !== undefined && leftMs > (nowMs < token.renewAtMs ? 0 : leastMs)) {
         // In the background: nobody waits for a token while there is one.
-        if (nowMs >= token.renewAtMs) renewSoon(name, tenant, token);
+        if (nowMs >= token.renewAtMs) renewSoon(name, tenant);
         return token.value;
       }
       const started = running.get(name);
@@ -72,12 +74,9 @@ export function tokenSource(options: {
     },
   };
 
-  function renewSoon(name: string, tenant: string | null, token: Token): void {
+  function renewSoon(name: string, tenant: string | null): void {
     if (running.has(name)) return;
-    renew(name, tenant, undefined).catch((error: unknown) => {
-      kept.set(name, { ...token, renewAtMs: clock.nowMs() + pauseMs });
-      tell("token", error);
-    });
+    renew(name, tenant, undefined).catch((error: unknown) => tell("token", error));
   }
 
   function renew(name: string, tenant: string | null, refused: string | undefined): Promise<Token> {
@@ -95,50 +94,60 @@ export function tokenSource(options: {
     return started;
   }
 
-  /** The one that another process has fetched meanwhile, or a new one. */
+  /** The one that another process has fetched meanwhile, or a new one; if neither can be had, the old one until its end. */
   async function find(name: string, tenant: string | null, refused: string | undefined): Promise<Token> {
-    const key = await sealingKey(options.secret);
     let leaseEndsAtMs: number | undefined;
-    try {
-      const shared = await fromStore(name, key, refused);
-      if ("value" in shared) return shared;
-      leaseEndsAtMs = shared.leaseEndsAtMs;
-    } catch (error) {
-      tell("token-store", error);
-    }
+    let old: Token | undefined;
     const mind = (error: unknown) => tell("token-store", error);
     try {
+      const key = await sealingKey(options.secret);
+      try {
+        const shared = await fromStore(name, key, refused);
+        if ("value" in shared) return shared;
+        leaseEndsAtMs = shared.leaseEndsAtMs;
+        old = shared.old;
+      } catch (error) {
+        mind(error);
+      }
       const token = await fetchToken(tenant);
       await store.write(name, { sealed: seal(token.value, name, key), endsAtMs: token.endsAtMs }).catch(mind);
       return token;
     } catch (error) {
       // The next to try need not wait for the lease's end.
       if (leaseEndsAtMs !== undefined) await store.release(name, leaseEndsAtMs).catch(mind);
-      throw error;
+      const nowMs = clock.nowMs();
+      const [last] = [kept.get(name), old]
+        .filter((token) => token !== undefined && token.value !== refused && token.endsAtMs > nowMs)
+        .sort((a, b) => (b?.endsAtMs ?? 0) - (a?.endsAtMs ?? 0));
+      if (last === undefined) throw error;
+      tell("token", error);
+      return last;
     }
   }
 
-  /** A token, or the word that this process is to fetch one: by its lease, or because whoever has that has been too long about it. */
+  /** A shared token; or, when this process should fetch one, the end of its lease and the shared token that is about to end. */
   async function fromStore(
     name: string,
     key: Buffer,
     refused: string | undefined,
-  ): Promise<Token | { readonly leaseEndsAtMs: number | undefined }> {
+  ): Promise<Token | { readonly leaseEndsAtMs: number | undefined; readonly old: Token | undefined }> {
     const untilMs = clock.nowMs() + leaseMs;
+    let old: Token | undefined;
     for (let lookMs = firstLookMs; clock.nowMs() < untilMs; lookMs = Math.min(2 * lookMs, longestLookMs)) {
       const stored = await store.read(name);
       const value = stored === undefined ? undefined : unseal(stored.sealed, name, key);
       const token = stored === undefined || value === undefined || value === refused ? undefined : { ...stored, value };
       const nowMs = clock.nowMs();
       if (token !== undefined && token.endsAtMs - nowMs > renewMs) return token;
+      old = token;
       const leaseEndsAtMs = nowMs + leaseMs;
-      if (await store.lease(name, { nowMs, untilMs: leaseEndsAtMs })) return { leaseEndsAtMs };
+      if (await store.lease(name, { nowMs, untilMs: leaseEndsAtMs })) return { leaseEndsAtMs, old };
       // Somebody is fetching. Meanwhile the old one does, while it lasts.
       if (token !== undefined && token.endsAtMs - nowMs > leastMs) return token;
       const waitMs = Math.round(lookMs * (0.5 + random()));
       await new Promise<void>((resolve) => clock.after(waitMs, resolve));
     }
-    return { leaseEndsAtMs: undefined };
+    return { leaseEndsAtMs: undefined, old };
   }
 
   function tell(reason: string, error: unknown): void {
@@ -161,6 +170,7 @@ export function ticketKeeper(options: {
 }) {
   const { store, secret, clock } = options;
   const name = `${options.appId}/ticket`;
+  let last: Token | undefined;
   return {
     /**
      * Keeps what an event of type `app_ticket` brings; other events pass by. One that is older than the kept one may
@@ -172,9 +182,17 @@ export function ticketKeeper(options: {
       const endsAtMs = (createdAtMs ?? clock.nowMs()) + ticketMs;
       await store.write(name, { sealed: seal(ticket, name, await sealingKey(secret)), endsAtMs });
     },
+    /** The stored ticket. While the store cannot be read, the last one that this process read, until its end. */
     async latest(): Promise<string | undefined> {
-      const stored = await store.read(name);
-      return stored === undefined ? undefined : unseal(stored.sealed, name, await sealingKey(secret));
+      try {
+        const stored = await store.read(name);
+        const value = stored === undefined ? undefined : unseal(stored.sealed, name, await sealingKey(secret));
+        last = stored === undefined || value === undefined ? undefined : { value, endsAtMs: stored.endsAtMs };
+      } catch (error) {
+        if (last === undefined || last.endsAtMs <= clock.nowMs()) throw error;
+        publish({ stage: "failed", level: "warn", facts: { reason: "token-store" }, error });
+      }
+      return last?.value;
     },
   };
 }

@@ -1,7 +1,8 @@
 import { type Clock, within } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
-import { type Envelope, open, type SealedRequest } from "../feishu/envelope.ts";
+import type { Envelope, SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
+import { open } from "../feishu/open.ts";
 import { publish } from "../trace/trace.ts";
 import type { Answer } from "./receiver.ts";
 

@@ -1,6 +1,7 @@
 /** What can be observed on an event's way: in the request up to `answered`, then in the worker (where `quarantined` may come, too). */
 export type Stage =
   | "misconfigured"
+  | "stale-keys"
   | "received"
   | "challenged"
   | "refused"

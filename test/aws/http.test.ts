@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
 import { ConfigError, TooLargeError } from "../../lib/errors.ts";
-import { open } from "../../lib/feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
+import { open } from "../../lib/feishu/open.ts";
 import { answerHttp, answerWithinMs, fromApiGateway } from "../../lib/receiving/http.ts";
 import type { Answer } from "../../lib/receiving/receiver.ts";
 import { settled, testClock } from "../support/clock.ts";

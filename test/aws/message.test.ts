@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
-import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
+import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
 import {
   attributeReserveBytes,
   fromRecord,
@@ -18,9 +18,9 @@ import {
   type EventEnvelope,
   type JobEnvelope,
   jobId,
-  open,
   type UnreadableEnvelope,
 } from "../../lib/feishu/envelope.ts";
+import { open } from "../../lib/feishu/open.ts";
 import { cardText, cardType, previewText } from "../support/callbacks.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";
 import { appId, bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";

@@ -1,10 +1,19 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
+import type { SSMClient } from "@aws-sdk/client-ssm";
 import { secretSource } from "../../lib/aws/keys.ts";
-import { cacheMs, renewalPauseMs, ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
+import {
+  cacheMs,
+  emptyWaitMs,
+  refreshMs,
+  renewalPauseMs,
+  ssmClient,
+  staleWaitMs,
+  storedKeys,
+} from "../../lib/aws/secrets.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/receiving/http.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { appSigner, cardSigner, readValue, signValue } from "../../lib/signed-value.ts";
 import { toLine } from "../../lib/trace/log.ts";
@@ -15,6 +24,7 @@ import { appId, challengeText, push, signedPush, startMs, unsigned, v2Text } fro
 import { type Random, seeded } from "../support/random.ts";
 import { type Condition, type Store, startStore } from "../support/ssm.ts";
 import { recordTrace } from "../support/trace.ts";
+import { until } from "../support/until.ts";
 
 const parameter = "/larkpost/test/app";
 const hourMs = 3_600_000;
@@ -64,7 +74,7 @@ async function setUp(t: TestContext, value: string | undefined = stored()) {
     await store.stop();
     for (const line of told()) assert.ok(!line.includes(canary), `a secret was told: ${line}`);
   });
-  const start = (options: { appId?: string } = {}) => {
+  const start = (options: { appId?: string; random?: () => number } = {}) => {
     const webhook = startWebhook(clock, options);
     stops.push(webhook.stop);
     return webhook;
@@ -73,9 +83,9 @@ async function setUp(t: TestContext, value: string | undefined = stored()) {
 }
 
 /** One warm process of the webhook, its keys from the store and its queues a list. */
-function startWebhook(clock: TestClock, options: { appId?: string } = {}) {
+function startWebhook(clock: TestClock, { appId, random = () => 0.5 }: { appId?: string; random?: () => number } = {}) {
   const client = ssmClient();
-  const keys = storedKeys(client, { parameter, appId: options.appId }, clock);
+  const keys = storedKeys(client, { parameter, appId }, clock, random);
   const kept: (EventEnvelope | UnreadableEnvelope)[] = [];
   const keep = async (envelope: EventEnvelope | UnreadableEnvelope, signal: AbortSignal) => {
     // As the queue's client does: a request that was answered meanwhile stores nothing.
@@ -98,6 +108,33 @@ function startWebhook(clock: TestClock, options: { appId?: string } = {}) {
     stop: () => client.destroy(),
   };
 }
+
+/** A client whose answers come when the test says so. */
+function slowClient() {
+  const answers: PromiseWithResolvers<string>[] = [];
+  const answer = (nth: number) => {
+    answers[nth] ??= Promise.withResolvers();
+    return answers[nth];
+  };
+  let sent = 0;
+  const send = async () => ({ Parameter: { Value: await answer(sent++).promise } });
+  return { client: { send } as unknown as Pick<SSMClient, "send">, sent: () => sent, answer };
+}
+
+/** What was asked for, with the clock going on meanwhile: a request without keys waits for the next read. */
+async function inTime<T>(clock: TestClock, asked: Promise<T>): Promise<T> {
+  const pending = Symbol();
+  for (;;) {
+    const turn = new Promise<typeof pending>((resolve) => setTimeout(resolve, 1, pending));
+    const first = await Promise.race([asked, turn]);
+    if (first !== pending) return first;
+    await clock.advance(10);
+  }
+}
+
+/** Longer than the pause after a failed read without keys. */
+const pauseMs = 1_500;
+const defaultStaleMs = 6 * hourMs;
 
 interface Seal {
   readonly key?: string;
@@ -125,10 +162,10 @@ describe("a webhook whose keys are stored", () => {
   ];
   for (const { condition, when } of outages) {
     test(`K1: answers 503 to everyone while ${when}, and 200 at the next request after that`, async (t) => {
-      const { store, webhook } = await setUp(t);
+      const { store, clock, webhook } = await setUp(t);
       store.become(condition);
       // At once, so that they share one outage: the SDK takes its time to give up.
-      const answers = await Promise.all([event(), challenge(), stranger()].map(webhook.post));
+      const answers = await inTime(clock, Promise.all([event(), challenge(), stranger()].map(webhook.post)));
       for (const { statusCode, body } of answers) {
         assert.deepEqual([statusCode, body], [503, '{"error":"unavailable"}']);
       }
@@ -136,18 +173,38 @@ describe("a webhook whose keys are stored", () => {
       assert.equal(toldAt("unavailable").length, 3);
       assert.equal(toldAt("refused").length, 0);
       store.become("up");
-      assert.equal(await webhook.status(event()), 200);
+      assert.equal(await inTime(clock, webhook.status(event())), 200);
       assert.equal(webhook.kept.length, 1);
       assert.equal(await webhook.status(stranger()), 401);
     });
   }
 
+  test("K1: a request without keys waits for the read after a failed one, and is answered 200", async (t) => {
+    const { store, clock, webhook } = await setUp(t);
+    store.become("denied");
+    const answer = webhook.status(event());
+    await until("the pause after the first read", () => store.calls.length === 1 && clock.pending === 2);
+    store.become("up");
+    assert.equal(await inTime(clock, answer), 200);
+    assert.ok(clock.nowMs() - startMs < emptyWaitMs);
+  });
+
+  test("K1: a hundred requests without keys ask a failing store a few times between them, with growing pauses", async (t) => {
+    const { store, clock, webhook } = await setUp(t);
+    store.become("denied");
+    const answers = await inTime(clock, Promise.all(Array.from({ length: 100 }, () => webhook.status(event()))));
+    assert.deepEqual(new Set(answers), new Set([503]));
+    assert.ok(store.asked() >= 3 && store.asked() <= 5, `it asked ${store.asked()} times`);
+  });
+
   test("K1: answers 503 while there is no parameter, says which, and 200 once it was written", async (t) => {
-    const { store, webhook } = await setUp(t, undefined);
+    const { store, clock, webhook } = await setUp(t, undefined);
     store.put(parameter, undefined);
     for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
+    assert.equal(store.asked(), 1);
     assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), new RegExp(`no parameter ${parameter}`));
     store.put(parameter, stored());
+    await clock.advance(pauseMs);
     assert.equal(await webhook.status(event()), 200);
   });
 
@@ -155,11 +212,11 @@ describe("a webhook whose keys are stored", () => {
     const { store, clock, webhook } = await setUp(t);
     store.become("denied");
     const request = event();
-    const statuses = [await webhook.status(request)];
+    const statuses = [await inTime(clock, webhook.status(request))];
     for (const waitMs of ladderMs) {
       if (clock.nowMs() - startMs > 300_000) store.become("up");
       await clock.advance(waitMs);
-      if (statuses.at(-1) !== 200) statuses.push(await webhook.status(request));
+      if (statuses.at(-1) !== 200) statuses.push(await inTime(clock, webhook.status(request)));
     }
     assert.deepEqual(statuses, [503, 503, 503, 200]);
     assert.equal(webhook.kept.length, 1);
@@ -169,11 +226,11 @@ describe("a webhook whose keys are stored", () => {
     ["stalled", "stalls"],
     ["stalled-halfway", "does not end its answer"],
   ] as const) {
-    test(`K1: answers 503 after 1.8 s when the store ${when}, and 200 at the next request after that`, async (t) => {
+    test(`K1: answers 503 after 1.5 s when the store ${when}, and 200 at the next request after that`, async (t) => {
       const { store, clock, webhook } = await setUp(t);
       store.become(condition);
       const answers = [event(), challenge(), stranger()].map(webhook.status);
-      await clock.advance(answerWithinMs - 1);
+      await clock.advance(emptyWaitMs - 1);
       assert.equal(toldAt("answered").length, 0);
       await clock.advance(1);
       assert.deepEqual(await Promise.all(answers), [503, 503, 503]);
@@ -184,15 +241,38 @@ describe("a webhook whose keys are stored", () => {
     });
   }
 
-  test("K2: uses keys for 300 s without asking again", async (t) => {
+  for (const [random, refreshAfterMs] of [
+    [0, refreshMs],
+    [0.5, refreshMs + 30_000],
+    [1, refreshMs + 60_000],
+  ] as const) {
+    test(`K2: reads keys again in the background after ${refreshAfterMs / 1000} s, each process at its own time, and no request waits`, async () => {
+      const clock = testClock(startMs);
+      const { client, sent, answer } = slowClient();
+      const keys = storedKeys(client, { parameter }, clock, () => random);
+      answer(0).resolve(stored());
+      for (const waitMs of [0, 1, 100_000, refreshAfterMs - 100_002]) {
+        await clock.advance(waitMs);
+        await keys.current();
+      }
+      assert.equal(sent(), 1);
+      await clock.advance(1);
+      const ring = await keys.current();
+      for (let nth = 0; nth < 5; nth++) assert.equal(await keys.current(), ring);
+      assert.deepEqual([sent(), clock.pending], [2, 0]);
+      answer(1).resolve(stored({ encryptKeys: [{ value: key("b") }] }));
+      await settled();
+      assert.equal((await keys.current()).get("default")?.encryptKeys[0]?.value, key("b"));
+    });
+  }
+
+  test("K2: a process that was idle for longer than 300 s reads before it answers", async (t) => {
     const { store, clock, webhook } = await setUp(t);
-    for (const waitMs of [0, 1, 100_000, cacheMs - 100_002]) {
-      await clock.advance(waitMs);
-      assert.equal(await webhook.status(event()), 200);
-    }
-    assert.equal(store.asked(), 1);
-    await clock.advance(1);
     assert.equal(await webhook.status(event()), 200);
+    store.put(parameter, stored({ encryptKeys: [{ value: key("b") }] }));
+    await clock.advance(hourMs);
+    assert.equal(await webhook.status(event()), 401);
+    assert.equal(await webhook.status(event({ key: "b" })), 200);
     assert.equal(store.asked(), 2);
   });
 
@@ -386,18 +466,142 @@ describe("a webhook whose keys are stored", () => {
     assert.equal(await webhook.status(event({ key: "b" })), 200);
   });
 
-  test("K1, K2: a key taken from the store is not accepted for longer while the store is down: 503", async (t) => {
+  const failing: readonly { when: string; fail: (store: Store) => void }[] = [
+    { when: "the store fails", fail: (store) => store.become("failing") },
+    { when: "the store denies access", fail: (store) => store.become("denied") },
+    { when: "the parameter is deleted", fail: (store) => store.put(parameter, undefined) },
+    { when: "the parameter is broken", fail: (store) => store.put(parameter, "{") },
+    { when: "the parameter is another app's", fail: (store) => store.put(parameter, stored({ appId: "cli_another" })) },
+  ];
+  for (const { when, fail } of failing) {
+    test(`K1: accepts with its last good keys for 6 hours while ${when}, says so once a minute, and then answers 503`, async (t) => {
+      const { store, clock, start } = await setUp(t);
+      const webhook = start({ appId });
+      assert.equal(await webhook.status(event()), 200);
+      fail(store);
+      await clock.advance(cacheMs);
+      for (let nth = 0; nth < 60; nth++) {
+        assert.deepEqual([await webhook.status(event()), await webhook.status(challenge())], [200, 200]);
+        await clock.advance(2_000);
+      }
+      assert.equal(toldAt("stale-keys").length, 2);
+      const [line] = toldAt("stale-keys");
+      assert.equal(line?.level, "error");
+      assert.match(String(line?.facts?.["message"]), new RegExp(`${parameter}.*Check SSM`));
+      assert.deepEqual([line?.facts?.["ageSeconds"], line?.facts?.["leftSeconds"]], [300, 21_300]);
+      // One at once, and one after each pause of 30 s and up to 15 s more.
+      assert.ok(store.asked() >= 3 && store.asked() <= 5, `it asked ${store.asked()} times`);
+      assert.ok(toldAt("misconfigured").length <= store.asked());
+      await clock.advance(startMs + defaultStaleMs - 1 - clock.nowMs());
+      assert.equal(await webhook.status(event()), 200);
+      await clock.advance(1);
+      assert.equal(await inTime(clock, webhook.status(event())), 503);
+    });
+  }
+
+  test("K1: the limit to old keys is the one that was set", async (t) => {
+    const { store, clock } = await setUp(t);
+    const client = ssmClient();
+    t.after(() => client.destroy());
+    const keys = storedKeys(client, { parameter, staleMs: 400_000 }, clock);
+    await keys.current();
+    store.become("denied");
+    await clock.advance(399_999);
+    assert.equal((await keys.current()).size, 1);
+    await clock.advance(1);
+    await assert.rejects(inTime(clock, keys.current()), { name: "AccessDeniedException" });
+  });
+
+  test("K1, K3: an end in the document holds for old keys as well", async (t) => {
+    const notAfter = startMs + 2 * cacheMs;
+    const { store, clock, webhook } = await setUp(
+      t,
+      stored({ encryptKeys: [{ value: key("b") }, { value: key("a"), notAfter }] }),
+    );
+    assert.equal(await webhook.status(event()), 200);
+    store.become("denied");
+    await clock.advance(2 * cacheMs - 1);
+    assert.equal(await webhook.status(event()), 200);
+    await clock.advance(1);
+    // Whether a new key matches could not be asked.
+    assert.equal(await webhook.status(event()), 503);
+    assert.equal(await webhook.status(event({ key: "b" })), 200);
+  });
+
+  test("K1, K2: a key taken from the store during an outage is refused from the first read that succeeds", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     assert.equal(await webhook.status(event()), 200);
     store.become("denied");
-    await clock.advance(cacheMs - 1);
+    await clock.advance(cacheMs);
     assert.equal(await webhook.status(event()), 200);
-    await clock.advance(1);
-    for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
-    assert.equal(webhook.kept.length, 2);
     store.put(parameter, stored({ encryptKeys: [{ value: key("b") }] }));
     store.become("up");
+    await clock.advance(1.5 * renewalPauseMs);
     assert.equal(await webhook.status(event()), 401);
+    assert.equal(await webhook.status(event({ key: "b" })), 200);
+  });
+
+  test("K1: a store that stalls delays one request by 0.6 s, and none in the pause after that, while there are old keys", async () => {
+    const clock = testClock(startMs);
+    const { client, sent, answer } = slowClient();
+    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    const loaded = keys.current();
+    answer(0).resolve(stored());
+    await loaded;
+    await clock.advance(cacheMs);
+    const waiting = keys.current();
+    let isDone = false;
+    void waiting.finally(() => {
+      isDone = true;
+    });
+    await clock.advance(staleWaitMs - 1);
+    assert.equal(isDone, false);
+    await clock.advance(1);
+    assert.equal((await waiting).size, 1);
+    answer(1).reject(new Error("timed out"));
+    await settled();
+    await clock.advance(renewalPauseMs - 1);
+    for (let nth = 0; nth < 10; nth++) assert.equal((await keys.current()).size, 1);
+    assert.deepEqual([sent(), clock.pending], [2, 0]);
+    await clock.advance(1);
+    void keys.current();
+    await settled();
+    assert.equal(sent(), 3);
+  });
+
+  test("K2: asks at most twice a minute under 1,000 forged requests while the store is down and its keys are old", async (t) => {
+    const { store, clock, webhook } = await setUp(t);
+    assert.equal(await webhook.status(event()), 200);
+    store.become("denied");
+    await clock.advance(2 * cacheMs);
+    const asked = store.asked();
+    for (let nth = 0; nth < 1_000; nth++) {
+      assert.equal(await webhook.status(stranger()), 503);
+      if (nth % 100 === 0) assert.equal(await webhook.status(event()), 200);
+      await clock.advance(59);
+    }
+    assert.ok(store.asked() - asked <= 2, `it asked ${store.asked() - asked} times`);
+  });
+
+  test("K2: a read during which Lambda froze the process is no failure: it is read again at once, and nothing is logged", async () => {
+    const clock = testClock(startMs);
+    const { client, sent, answer } = slowClient();
+    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    const loaded = keys.current();
+    answer(0).resolve(stored());
+    await loaded;
+    await clock.advance(refreshMs);
+    await keys.current();
+    assert.equal(sent(), 2);
+    // Here the answer was out, and the next request comes much later. The timers of the read fire with it.
+    await clock.advance(hourMs);
+    const next = keys.current();
+    answer(1).reject(new Error("timed out"));
+    await settled();
+    assert.equal(sent(), 3);
+    answer(2).resolve(stored({ encryptKeys: [{ value: key("b") }] }));
+    assert.equal((await next).get("default")?.encryptKeys[0]?.value, key("b"));
+    assert.equal(toldAt("stale-keys").length, 0);
   });
 });
 
@@ -435,7 +639,7 @@ describe("stored secrets that cannot be used", () => {
   ];
   for (const { when, value } of bad) {
     test(`K4, C-44: are answered 503 and told without their value: ${when}`, async (t) => {
-      const { store, webhook } = await setUp(t, value);
+      const { store, clock, webhook } = await setUp(t, value);
       const requests = [event(), challenge(), stranger(), event({ key: "undefined" }), signedPush("{}")];
       for (const request of requests) assert.equal(await webhook.status(request), 503);
       assert.deepEqual(webhook.kept, []);
@@ -446,6 +650,7 @@ describe("stored secrets that cannot be used", () => {
         assert.match(String(facts?.["message"]), /^Cannot (start|read the stored secrets): /);
       }
       store.put(parameter, stored());
+      await clock.advance(pauseMs);
       assert.equal(await webhook.status(event()), 200);
     });
   }
@@ -464,23 +669,25 @@ describe("stored secrets that cannot be used", () => {
   });
 
   test("K4: of another app than APP_ID are answered 503", async (t) => {
-    const { store, start } = await setUp(t, stored({ appId: "cli_another0000000" }));
+    const { store, clock, start } = await setUp(t, stored({ appId: "cli_another0000000" }));
     const webhook = start({ appId });
     for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
     assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /name two apps/);
     store.put(parameter, stored());
+    await clock.advance(pauseMs);
     assert.equal(await webhook.status(event()), 200);
   });
 
-  test("K2, K4: written over good ones end nothing at once, and are answered 503 after 300 s", async (t) => {
+  test("K2, K4: written over good ones end nothing, and a mismatch is answered 503", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     assert.equal(await webhook.status(event()), 200);
     store.put(parameter, `{"encryptKeys": ${value}`);
     await clock.advance(renewalPauseMs);
-    assert.equal(await webhook.status(stranger()), 503);
-    assert.equal(await webhook.status(event()), 200);
-    await clock.advance(cacheMs);
-    assert.equal(await webhook.status(event()), 503);
+    for (let nth = 0; nth < 10; nth++) {
+      assert.deepEqual([await webhook.status(stranger()), await webhook.status(event())], [503, 200]);
+    }
+    assert.equal(toldAt("misconfigured").length, 1);
+    assert.equal(toldAt("stale-keys").length, 0);
   });
 });
 
@@ -495,11 +702,11 @@ describe("a stored app secret", () => {
     const keys = storedKeys(client, { parameter }, clock);
     const asked = await Promise.all([keys.current(), keys.appSecret(), keys.appSecret()]);
     assert.deepEqual(asked.slice(1), [secret, secret]);
-    await clock.advance(cacheMs - 1);
+    await clock.advance(refreshMs - 1);
     assert.equal(await keys.appSecret(), secret);
     assert.equal(store.asked(), 1);
     store.put(parameter, stored({ appSecret: `${canary}-another-app-secret` }));
-    await clock.advance(1);
+    await clock.advance(cacheMs);
     assert.equal(await keys.appSecret(), `${canary}-another-app-secret`);
     assert.equal(store.asked(), 2);
   });
@@ -519,33 +726,35 @@ describe("a stored app secret", () => {
 
   for (const appSecret of [" ", "undefined", `${secret}\n`, "<your app secret>", "xxxxxxxxxxxxxxxx"]) {
     test(`C-77, K4: that is ${JSON.stringify(appSecret.replace(secret, "a secret"))} is answered 503, and told without it`, async (t) => {
-      const { store, webhook } = await setUp(t, stored({ appSecret }));
+      const { store, clock, webhook } = await setUp(t, stored({ appSecret }));
       for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
       assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /^Cannot start: APP_SECRET /);
       store.put(parameter, stored({ appSecret: secret }));
+      await clock.advance(pauseMs);
       assert.equal(await webhook.status(event()), 200);
     });
   }
 
-  test("C-77: while the store is down nothing is signed or trusted, and it is at the next try after that", async (t) => {
+  test("C-77: without one nothing is signed or trusted while the store is down; the last one is used like the keys", async (t) => {
     const { store, clock } = await setUp(t, stored({ appSecret: secret }));
     const client = ssmClient();
     t.after(() => client.destroy());
     const signer = appSigner(storedKeys(client, { parameter }, clock).appSecret);
     store.become("denied");
-    await assert.rejects(signer.sign("text", "x"));
-    await assert.rejects(readValue({ _signed: "x.y" }, { signer, tenant: null, nowMs: 1 }));
+    await assert.rejects(inTime(clock, signer.sign("text", "x")));
+    await assert.rejects(inTime(clock, readValue({ _signed: "x.y" }, { signer, tenant: null, nowMs: 1 })));
     assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null, nowMs: 1 }), { state: "unsigned" });
     store.become("up");
+    await clock.advance(pauseMs);
     const value = await signValue(5, { tenant: null, signCard: cardSigner(signer, clock) });
-    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), {
-      state: "signed",
-      value: 5,
-      purpose: null,
-    });
+    const signed = { state: "signed", value: 5, purpose: null };
+    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), signed);
     await clock.advance(cacheMs);
     store.become("denied");
-    await assert.rejects(readValue(value, { signer, tenant: null, nowMs: 1 }));
+    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), signed);
+    assert.equal(toldAt("stale-keys").length, 1);
+    await clock.advance(defaultStaleMs);
+    await assert.rejects(inTime(clock, readValue(value, { signer, tenant: null, nowMs: 1 })));
   });
 
   test("C-77: is asked for once, whoever asks: the door, who signs and who verifies", async (t) => {
@@ -594,9 +803,10 @@ describe("the webhook function with SECRETS_PARAMETER", () => {
     return async (request: SealedRequest) => (await loaded.handler(httpApi(request))).statusCode;
   }
 
-  test("K1: asks for its keys while it starts, and answers a challenge with them", async () => {
+  test("K1: reads its keys while it loads, and answers requests with them though the store has failed since", async () => {
     const asked = store.asked();
     const status = await load({ APP_ID: appId });
+    store.become("denied");
     assert.deepEqual(
       await Promise.all([status(challenge()), status(challenge()), status(stranger())]),
       [200, 200, 401],
@@ -604,14 +814,13 @@ describe("the webhook function with SECRETS_PARAMETER", () => {
     assert.equal(store.asked(), asked + 1);
   });
 
-  test("K1: answers 503 within 1.8 s when the store stalls at a cold start, and 200 once it is back", async () => {
+  test("K1: is loaded after 0.8 s when the store stalls, and answers a challenge once it is back", async () => {
     let status: Awaited<ReturnType<typeof load>> | undefined;
     store.become("stalled");
-    const tookMs = await leastMs(answerWithinMs, async () => {
+    const tookMs = await leastMs(1_000, async () => {
       status = await load();
-      assert.deepEqual(await Promise.all([challenge(), event(), stranger()].map(status)), [503, 503, 503]);
     });
-    assert.ok(tookMs < answerWithinMs, `it took ${tookMs} ms`);
+    assert.ok(tookMs >= 790 && tookMs < 1_000, `it took ${tookMs} ms`);
     store.become("up");
     assert.equal(await status?.(challenge()), 200);
   });

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { systemClock } from "../../lib/clock.ts";
-import { open, type SealedRequest } from "../../lib/feishu/envelope.ts";
+import type { SealedRequest } from "../../lib/feishu/envelope.ts";
+import { open } from "../../lib/feishu/open.ts";
 import { answerCallback } from "../../lib/handling/callback.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { callbackList, memoryAnswers, previewText, previewType } from "../support/callbacks.ts";

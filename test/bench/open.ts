@@ -1,7 +1,8 @@
 import { createDecipheriv, hash } from "node:crypto";
 import { EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
 import { aesKey } from "../../lib/feishu/cipher.ts";
-import { open as openRequest, type SealedRequest } from "../../lib/feishu/envelope.ts";
+import type { SealedRequest } from "../../lib/feishu/envelope.ts";
+import { open as openRequest } from "../../lib/feishu/open.ts";
 import { ring } from "../support/push.ts";
 import { type Contenders, cpuMsSince, interleave, type Row, row, type SectionOptions } from "./measure.ts";
 import { keysEnv, messageText, recordsText, type Script, scripts, signedEvent } from "./requests.ts";

@@ -5,8 +5,9 @@ import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { type Envelope, open } from "../../lib/feishu/envelope.ts";
+import type { Envelope } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
+import { open } from "../../lib/feishu/open.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 

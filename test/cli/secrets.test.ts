@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { parseSecrets } from "../../lib/aws/config.ts";
-import { startStore } from "../support/ssm.ts";
+import { startStore, throughputArn } from "../support/ssm.ts";
 import { command, commandProcess } from "./run.ts";
 
 const hourMs = 3_600_000;
@@ -219,11 +219,69 @@ describe("secrets", { concurrency: 4 }, () => {
       appId,
       hasAppSecret: true,
       verificationTokens: [{ characters: token("a").length, notAfter: null }],
+      hasHighThroughput: false,
     });
     assert.equal(encryptKeys.length, 2);
     assert.equal(encryptKeys[0]?.notAfter, null);
     assert.ok(Date.parse(encryptKeys[1]?.notAfter ?? "") > Date.now());
-    assert.ok(store.calls.every(({ action }) => action === "GetParameter"));
+    assert.ok(store.calls.every(({ action }) => action === "GetParameter" || action === "GetServiceSetting"));
+  });
+
+  test("set, show: say in one line that SSM's throughput is the default one, what that means, and nothing when it is high", async (t) => {
+    const { set, show, run } = await setUp(t, before);
+    const line = /\n {2}Throughput +40 reads a second .*503\. See npm run secrets -- throughput --help\n$/;
+    assert.match((await set()).stdout, line);
+    assert.match((await show()).stdout, line);
+    assert.equal((await run(["throughput", "--on"], {})).code, 0);
+    for (const { stdout } of [await set(), await show()]) assert.doesNotMatch(stdout, /Throughput/);
+    assert.equal(JSON.parse((await show("--json")).stdout).hasHighThroughput, true);
+  });
+
+  test("set, show: store and print the keys though the throughput may not be read, and say what could not be checked", async (t) => {
+    const { store, set, show, stored } = await setUp(t, before);
+    store.deny("GetServiceSetting");
+    const { code, stdout, stderr } = await set({ ENCRYPT_KEY: key("b") });
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /\n {2}Throughput +not checked \(ssm:GetServiceSetting: AccessDeniedException\)\n$/);
+    assert.equal(stored().encryptKeys.length, 2);
+    assert.equal(JSON.parse((await show("--json")).stdout).hasHighThroughput, null);
+  });
+
+  test("throughput: says what it is and changes it only when told to, for the account and region it names", async (t) => {
+    const { store, run } = await setUp(t);
+    const steps = [
+      [[], /^The throughput of Parameter Store is 40 reads a second in this account and us-east-1 \(.*\)\n$/],
+      [["--off"], / is 40 reads /],
+      [["--on"], / is now 10,000 reads .*bills each call of Parameter Store, 0\.05 USD for 10,000/],
+      [["--on"], / is 10,000 reads /],
+      [[], / is 10,000 reads /],
+      [["--off"], / is now 40 reads /],
+    ] as const;
+    for (const [args, said] of steps) {
+      const { code, stdout, stderr } = await run(["throughput", ...args], {});
+      assert.deepEqual([code, stderr], [0, ""]);
+      assert.match(stdout, said);
+    }
+    const changes = store.calls.filter(({ action }) => action === "UpdateServiceSetting");
+    assert.deepEqual(
+      changes.map(({ input }) => [input["SettingId"], input["SettingValue"]]),
+      [
+        [throughputArn, "true"],
+        [throughputArn, "false"],
+      ],
+    );
+    const { stdout } = await run(["throughput", "--on", "--json", "--region", "eu-west-1"], {});
+    assert.deepEqual(JSON.parse(stdout), { region: "eu-west-1", isHigh: true, wasHigh: false });
+  });
+
+  test("throughput: says in one line what it may not do, and what makes no sense", async (t) => {
+    const { store, run } = await setUp(t);
+    assert.equal((await run(["throughput", "--on", "--off"], {})).code, 2);
+    assert.equal(store.calls.length, 0);
+    store.deny("UpdateServiceSetting");
+    const { code, stdout, stderr } = await run(["throughput", "--on"], {});
+    assert.deepEqual([code, stdout], [1, ""]);
+    assertSaid(stderr, /^Cannot ask SSM for its throughput: AccessDeniedException\b/);
   });
 
   test("show: says what to run when there is no parameter", async (t) => {

@@ -4,8 +4,10 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import { callbackTypes, classify, type UnreadableReason } from "../../lib/feishu/classify.ts";
-import { bounds, type Envelope, open, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
+import type { Envelope, SealedRequest } from "../../lib/feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
+import { bounds, open } from "../../lib/feishu/open.ts";
+import { seal } from "../../lib/feishu/seal.ts";
 import {
   appId,
   bare,

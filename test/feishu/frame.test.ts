@@ -1,16 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  decodeFrame,
-  encodeFrame,
-  type Frame,
-  headerOf,
-  type Message,
-  partBounds,
-  partJoiner,
-  pingFrame,
-  replyFrame,
-} from "../../lib/feishu/frame.ts";
+import { decodeFrame, encodeFrame, type Frame, headerOf, pingFrame, replyFrame } from "../../lib/feishu/frame.ts";
+import { type Message, partBounds, partJoiner } from "../../lib/feishu/parts.ts";
 import { type Random, seeded } from "../support/random.ts";
 
 const seed = Number(process.env["SEED"] ?? 13);

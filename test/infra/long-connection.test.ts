@@ -110,7 +110,12 @@ describe("the long connection in the template", () => {
       [...environment].map(([name, value]) => [name, typeof value === "string" ? value : url]),
     );
     const config = longConnectionConfig(env);
-    assert.deepEqual(config.stored, { parameter: "/larkpost/prod/app", appId, oldCards: false });
+    assert.deepEqual(config.stored, {
+      parameter: "/larkpost/prod/app",
+      appId,
+      oldCards: false,
+      staleMs: limits.staleKeysSeconds * 1000,
+    });
     assert.deepEqual([config.appId, config.deadlineMs, config.healthPort], [appId, limits.callbackDeadlineMs, 8080]);
     assert.deepEqual(environment.get("EVENTS_QUEUE_URL"), { Ref: "EventsQueue" });
     assert.deepEqual(environment.get("QUARANTINE_QUEUE_URL"), { Ref: "QuarantineQueue" });
@@ -244,10 +249,11 @@ describe("the long connection's alarms", () => {
     assert.ok(Number(Value) * 2 < Period);
   });
 
-  test("L4, L5: a refusal by the platform rings, and what was answered 500", () => {
+  test("L4, L5, K1: a refusal by the platform rings, what was answered 500, and an old app secret", () => {
     for (const [id, pattern] of [
       ["Refused", '{ ($.stage = "disconnected" && $.level = "error") || $.stage = "misconfigured" }'],
       ["Unavailable", '{ $.stage = "unavailable" }'],
+      ["StaleKeys", '{ $.stage = "stale-keys" }'],
     ] as const) {
       assert.equal(filter(id)["FilterPattern"], pattern);
       assert.deepEqual(filter(id)["LogGroupName"], { Ref: "LongConnectionLogGroup" });
@@ -262,7 +268,7 @@ describe("the long connection's alarms", () => {
   test("each says how urgent it is and tells the topic that was given", () => {
     const { resources } = made({}, { alarmTopicArn: "arn:aws:sns:ap-southeast-1:111122223333:pager" });
     const alarms = Object.values(resources).filter(({ Type }) => Type === "AWS::CloudWatch::Alarm");
-    assert.equal(alarms.length, 3);
+    assert.equal(alarms.length, 4);
     for (const { Properties } of alarms) {
       assert.match(Properties["AlarmDescription"], /^(Page|Ticket): .{20,}\.$/);
       assert.match(Properties["AlarmName"], /^larkpost-prod-long-connection-/);

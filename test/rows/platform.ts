@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { receiverQueues } from "../../lib/aws/queue.ts";
+import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { answerHttp } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { receiverQueues, sqsClient } from "../../lib/aws/queue.ts";
+import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
+import { sqsClient } from "../../lib/aws/sqs.ts";
 import { systemClock, within } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";

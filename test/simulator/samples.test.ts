@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { classify } from "../../lib/feishu/classify.ts";
-import { open } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
+import { open } from "../../lib/feishu/open.ts";
 import { catalogue, find } from "../../lib/simulator/catalogue.ts";
 import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
 import { hasSample, sampleEnvelope, sampleText, sampleTypes } from "../../lib/simulator/samples/samples.ts";

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
-import {
-  type CallbackEnvelope,
-  type EventEnvelope,
-  type JobEnvelope,
-  open,
-  type SealedRequest,
-  type UnreadableEnvelope,
+import type {
+  CallbackEnvelope,
+  EventEnvelope,
+  JobEnvelope,
+  SealedRequest,
+  UnreadableEnvelope,
 } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
+import { open } from "../../lib/feishu/open.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
 import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
 import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { type SealedRequest, sealText } from "../../lib/feishu/envelope.ts";
+import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing, type Secret } from "../../lib/feishu/keys.ts";
+import { sealText } from "../../lib/feishu/seal.ts";
 import { sign } from "../../lib/feishu/signature.ts";
 
 export const appId = "cli_00000000000000a1";

@@ -10,6 +10,8 @@ export type Condition =
   | "failing"
   /** Cuts the connection. */
   | "cut"
+  /** Says that the account asks too often. */
+  | "throttled"
   /** Says that this caller may not. */
   | "denied"
   /** Takes the call and never answers. */
@@ -32,13 +34,21 @@ export interface StoreCall {
   readonly attempt: number;
 }
 
+const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
+export const throughputArn = `arn:aws:ssm:us-east-1:111122223333:servicesetting${throughputSetting}`;
+
 /**
- * SSM's parameter store on 127.0.0.1, in memory: `GetParameter` and `PutParameter` on AWS's wire protocol.
+ * SSM's parameter store on 127.0.0.1, in memory: `GetParameter`, `PutParameter` and the account's setting of the
+ * throughput on AWS's wire protocol.
  * https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
  */
 export async function startStore() {
   const parameters = new Map<string, Parameter>();
   const calls: StoreCall[] = [];
+  const deniedActions = new Set<string>();
+  let highThroughput = "false";
+  let quota: (() => boolean) | undefined;
+  let throttled = 0;
   let condition: Condition = "up";
 
   const server = createServer((request, response) => {
@@ -58,6 +68,15 @@ export async function startStore() {
       const input = JSON.parse(Buffer.concat(chunks).toString("utf8")) as StoreCall["input"];
       const attempt = Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1);
       calls.push({ action, input, attempt });
+      if (deniedActions.has(action)) {
+        send(response, fault(400, "AccessDeniedException", `not authorized to perform: ssm:${action}`));
+        return;
+      }
+      if (quota?.() === false) {
+        throttled++;
+        send(response, fault(400, "ThrottlingException", "Rate exceeded"));
+        return;
+      }
       switch (condition) {
         case "up":
           send(response, serve(action, input));
@@ -70,6 +89,9 @@ export async function startStore() {
           break;
         case "cut":
           request.socket.destroy();
+          break;
+        case "throttled":
+          send(response, fault(400, "ThrottlingException", "Rate exceeded"));
           break;
         case "denied":
           send(response, fault(400, "AccessDeniedException", `not authorized to perform: ssm:${action}`));
@@ -104,6 +126,14 @@ export async function startStore() {
       parameters.set(name, { type, value, version, keyId: typeof keyId === "string" ? keyId : undefined });
       return { status: 200, body: { Version: version, Tier: "Standard" } };
     }
+    if (action === "GetServiceSetting" && input["SettingId"] === throughputSetting) {
+      const ServiceSetting = { SettingId: throughputSetting, SettingValue: highThroughput, ARN: throughputArn };
+      return { status: 200, body: { ServiceSetting } };
+    }
+    if (action === "UpdateServiceSetting" && input["SettingId"] === throughputArn) {
+      highThroughput = String(input["SettingValue"]);
+      return { status: 200, body: {} };
+    }
     return fault(400, "UnknownOperationException");
   }
 
@@ -131,6 +161,22 @@ export async function startStore() {
         parameters.set(name, { type: "SecureString", value, version, keyId: undefined });
       }
     },
+    /** Lets so many calls a second through, a tenth of them at once, and throttles the others, as AWS does. */
+    limit(perSecond: number): void {
+      const most = perSecond / 10;
+      let [tokens, atMs] = [most, performance.now()];
+      quota = () => {
+        const nowMs = performance.now();
+        tokens = Math.min(most, tokens + ((nowMs - atMs) * perSecond) / 1000);
+        atMs = nowMs;
+        if (tokens < 1) return false;
+        tokens--;
+        return true;
+      };
+    },
+    throttled: () => throttled,
+    /** What this caller may not do. */
+    deny: (action: string) => void deniedActions.add(action),
     /** From the next call on. What has stalled stays so: its caller must give up. */
     become(next: Condition): void {
       condition = next;

@@ -1,5 +1,5 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { dynamoClient } from "../../lib/aws/ledger.ts";
+import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { aim, startFaults } from "./faults.ts";
 

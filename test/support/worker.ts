@@ -10,8 +10,10 @@ import {
   type SQSClient,
 } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
-import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
-import { settle, sqsClient } from "../../lib/aws/queue.ts";
+import { settle } from "../../lib/aws/batch.ts";
+import { dynamoClient } from "../../lib/aws/dynamodb.ts";
+import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
+import { sqsClient } from "../../lib/aws/sqs.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
 import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/handling/idempotency.ts";

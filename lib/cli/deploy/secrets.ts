@@ -2,11 +2,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type AppSecrets, parseSecrets } from "../../aws/config.ts";
-import { findSecrets, ssmClient, writeSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
 import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
 import { projectRoot } from "../project.ts";
+import { findSecrets, patientClient, readThroughput, writeSecrets, writeThroughput } from "./parameter-store.ts";
 
 const hourMs = 3_600_000;
 
@@ -67,7 +67,35 @@ Example: npm run secrets -- set --stage prod`,
     .option("--redacted", "without the values; there is no other way to print them", true)
     .option("--json", "print one JSON object")
     .action((options: ShowOptions) => withUsage(command, () => show(options)));
+  command
+    .command("throughput")
+    .description("print how often SSM's parameters can be read in this account and region, or change it")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option("--on", "10,000 reads a second")
+    .option("--off", "40 reads a second, AWS's default")
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `
+Each new instance of a function reads the keys once while it loads, and again about every 3 minutes while it is used.
+At 40 reads a second, a deployment that replaces hundreds of instances at once has some requests answered with 503
+until all have read. Feishu pushes such an event again, but no callback.
+
+The setting is the account's, in one region: it changes the limit and the bill of every other application there as
+well. While it is on, AWS bills each call of Parameter Store, 0.05 USD for 10,000. It needs the rights
+ssm:GetServiceSetting and ssm:UpdateServiceSetting.
+
+Example: npm run secrets -- throughput --on`,
+    )
+    .action((options: ThroughputOptions) => withUsage(command, () => throughput(options)));
   return command;
+}
+
+interface ThroughputOptions {
+  readonly region?: string;
+  readonly on?: boolean;
+  readonly off?: boolean;
+  readonly json?: boolean;
 }
 
 interface ShowOptions {
@@ -102,7 +130,7 @@ async function set(options: SetOptions): Promise<void> {
       verificationTokens: [{ value: token }],
     }),
   );
-  const client = ssmClient({ isPatient: true, region: regionOf(options.region) });
+  const client = patientClient(regionOf(options.region));
   const name = parameterName(options.stage);
   const before = await replaceable(client, name, wanted.appId);
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
@@ -114,7 +142,7 @@ async function set(options: SetOptions): Promise<void> {
     verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
   };
   await asked(name, writeSecrets(client, name, next, options.kmsKey));
-  print(name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
+  await print(client, name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
   for (const warning of next.warnings) console.error(`Warning: ${warning}`);
 }
 
@@ -155,13 +183,32 @@ async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
 
 async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
   const name = parameterName(stage);
-  const found = await asked(name, findSecrets(ssmClient({ isPatient: true, region: regionOf(region) }), name));
+  const client = patientClient(regionOf(region));
+  const found = await asked(name, findSecrets(client, name));
   if (found === undefined) {
     throw new ConfigError(
       `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
     );
   }
-  print(name, found, json, "Found");
+  await print(client, name, found, json, "Found");
+}
+
+async function throughput({ region: given, on = false, off = false, json = false }: ThroughputOptions): Promise<void> {
+  if (on && off) throw new UsageError("Cannot change the throughput: --on and --off are given. Leave one of them out");
+  const region = regionOf(given);
+  const client = patientClient(region);
+  const before = await asked("its throughput", readThroughput(client));
+  const isHigh = on || (before.isHigh && !off);
+  if (isHigh !== before.isHigh) await asked("its throughput", writeThroughput(client, before.arn, isHigh));
+  if (json) {
+    console.log(JSON.stringify({ region, isHigh, wasHigh: before.isHigh }));
+    return;
+  }
+  const [now, cost] = isHigh
+    ? ["10,000 reads a second", "AWS bills each call of Parameter Store, 0.05 USD for 10,000"]
+    : ["40 reads a second", "AWS's default, without a price"];
+  const verb = isHigh === before.isHigh ? "is" : "is now";
+  console.log(`The throughput of Parameter Store ${verb} ${now} in this account and ${region} (${cost})`);
 }
 
 /** The new secret first; each other one that is still accepted ends with the overlap, or earlier if it did before. */
@@ -173,19 +220,40 @@ function rotated(wanted: readonly Secret[], before: readonly Secret[], notAfter:
   return [...wanted, ...kept];
 }
 
+/** What limits a deployment that replaces many instances. The keys do not depend on it: a refusal is only printed. */
+async function throughputLine(client: Parameters<typeof readThroughput>[0]) {
+  try {
+    const { isHigh } = await readThroughput(client);
+    const text =
+      "40 reads a second in this account and region: when a deployment replaces hundreds of instances at once, some requests get 503. See npm run secrets -- throughput --help";
+    return { isHigh, lines: isHigh ? [] : [text] };
+  } catch (error) {
+    const name = error instanceof Error ? oneLine(error.name, 100) : "unknown error";
+    return { isHigh: null, lines: [`not checked (ssm:GetServiceSetting: ${name})`] };
+  }
+}
+
 /** Lengths and ends: enough to see which keys there are, nothing to guess them by. */
-function print(name: string, secrets: AppSecrets, json: boolean, verb: string): void {
+async function print(
+  client: Parameters<typeof readThroughput>[0],
+  name: string,
+  secrets: AppSecrets,
+  json: boolean,
+  verb: string,
+): Promise<void> {
   const redact = (list: readonly Secret[]) =>
     list.map(({ value, notAfter }) => ({
       characters: value.length,
       notAfter: notAfter === undefined ? null : new Date(notAfter).toISOString(),
     }));
+  const { isHigh, lines } = await throughputLine(client);
   const shown = {
     parameter: name,
     appId: secrets.appId,
     hasAppSecret: secrets.appSecret !== undefined,
     encryptKeys: redact(secrets.encryptKeys),
     verificationTokens: redact(secrets.verificationTokens),
+    hasHighThroughput: isHigh,
   };
   if (json) {
     console.log(JSON.stringify(shown));
@@ -202,6 +270,7 @@ function print(name: string, secrets: AppSecrets, json: boolean, verb: string): 
       `  App                ${shown.appId}${shown.hasAppSecret ? ", with its secret" : ""}`,
       ...line("Encrypt Key", shown.encryptKeys),
       ...line("Verification Token", shown.verificationTokens),
+      ...lines.map((text) => `  ${"Throughput".padEnd(18)} ${text}`),
     ].join("\n"),
   );
 }

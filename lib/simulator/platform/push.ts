@@ -3,8 +3,9 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { gunzipSync } from "node:zlib";
 import { classify, classifyOldCard } from "../../feishu/classify.ts";
-import { type SealedRequest, seal, sealText } from "../../feishu/envelope.ts";
+import type { SealedRequest } from "../../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { seal, sealText } from "../../feishu/seal.ts";
 
 export const ackDeadlineMs = 3_000;
 export const challengeDeadlineMs = 1_000;

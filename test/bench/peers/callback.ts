@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../../../lib/aws/answers.ts";
-import { dynamoClient } from "../../../lib/aws/ledger.ts";
+import { dynamoClient } from "../../../lib/aws/dynamodb.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { answerCallback } from "../../../lib/handling/callback.ts";
 import { answerHttp } from "../../../lib/receiving/http.ts";

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { dynamoClient, dynamoLedger } from "../../../lib/aws/ledger.ts";
+import { dynamoClient } from "../../../lib/aws/dynamodb.ts";
+import { dynamoLedger } from "../../../lib/aws/ledger.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import type { EventList } from "../../../lib/handler.ts";
 import { dispatcher } from "../../../lib/handling/dispatcher.ts";

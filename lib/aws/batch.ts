@@ -1,110 +1,14 @@
-import { hash } from "node:crypto";
-import { createSecureContext } from "node:tls";
-import {
-  ChangeMessageVisibilityCommand,
-  type MessageAttributeValue,
-  SendMessageCommand,
-  SQSClient,
-  type SQSClientConfig,
-} from "@aws-sdk/client-sqs";
+import { ChangeMessageVisibilityCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { backoffSeconds, type Death, type Delivery, type Verdict } from "../handling/claims.ts";
-import type { ReceiverPorts } from "../receiving/receiver.ts";
+import { backoffSeconds } from "../handling/backoff.ts";
+import type { Death, Delivery, Verdict } from "../handling/claims.ts";
 import { clean } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";
-import { limitConcurrency } from "./concurrency.ts";
-import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./record.ts";
-import { JsonSigner, trimmed } from "./signer.ts";
-
-/**
- * A client that answers within the receiver's budget: two attempts of 0.5 s each. All three timeouts
- * are needed, since `requestTimeout` alone only logs a warning and lets a stalled call go on.
- */
-export function sqsClient(overrides: Partial<SQSClientConfig> = {}): SQSClient {
-  const client = new SQSClient({
-    maxAttempts: 2,
-    signerConstructor: JsonSigner,
-    requestHandler: { connectionTimeout: 250, requestTimeout: 500, throwOnRequestTimeout: true, socketTimeout: 500 },
-    ...overrides,
-  });
-  return limitConcurrency(trimmed(client));
-}
-
-/**
- * Does all of a send but the sending, while the function starts: it compiles what the first event would wait
- * for with a fraction of a CPU, reads the credentials and prepares TLS. Nothing leaves the process, and
- * nothing hangs on it: whatever fails here fails again, and is told, with the first event.
- */
-export async function rehearse(client: SQSClient, queueUrl: string): Promise<void> {
-  const MessageBody = "{}";
-  const body = Buffer.from(JSON.stringify({ MessageId: "rehearsal", MD5OfMessageBody: hash("md5", MessageBody) }));
-  const headers = { "content-type": "application/x-amz-json-1.0" };
-  const requestHandler = { handle: async () => ({ response: { statusCode: 200, headers, body } }) };
-  const actor = sqsClient({
-    requestHandler: requestHandler as unknown as NonNullable<SQSClientConfig["requestHandler"]>,
-  });
-  try {
-    createSecureContext();
-    await Promise.all([
-      client.config.credentials(),
-      actor.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody })),
-    ]);
-  } catch {
-    // See above.
-  }
-}
-
-type Client = Pick<SQSClient, "send">;
-
-/** The receiver's two ports: both resolve when SQS has confirmed the message (the SDK compares its checksum). */
-export function receiverQueues(
-  client: Client,
-  urls: { eventsQueueUrl: string; quarantineQueueUrl: string },
-): ReceiverPorts {
-  return {
-    async send(envelope, signal) {
-      await client.send(
-        new SendMessageCommand({
-          QueueUrl: urls.eventsQueueUrl,
-          MessageBody: toBody(envelope),
-          ...(envelope.tenant === null ? undefined : { MessageGroupId: toGroupId(envelope.tenant) }),
-        }),
-        { abortSignal: signal },
-      );
-    },
-    async quarantine(envelope, signal) {
-      await client.send(
-        new SendMessageCommand({
-          QueueUrl: urls.quarantineQueueUrl,
-          MessageBody: toBody(envelope),
-          MessageAttributes: attributes({ reason: envelope.reason }),
-        }),
-        { abortSignal: signal },
-      );
-    },
-  };
-}
-
-/** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
-const deferSeconds = 3;
-
-/** Stores what a callback put off; resolves when SQS has confirmed it. */
-export function deferTo(client: Client, eventsQueueUrl: string) {
-  return async (job: JobEnvelope, signal: AbortSignal): Promise<void> => {
-    await client.send(
-      new SendMessageCommand({
-        QueueUrl: eventsQueueUrl,
-        MessageBody: toBody(job),
-        DelaySeconds: deferSeconds,
-        ...(job.tenant === null ? undefined : { MessageGroupId: toGroupId(job.tenant) }),
-      }),
-      { abortSignal: signal },
-    );
-  };
-}
+import { deadReasonAttribute, fromRecord } from "./record.ts";
+import { attributes, type Client } from "./sqs.ts";
 
 export interface SettleOptions {
   readonly client: Client;
@@ -189,7 +93,7 @@ async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<
   }
 }
 
-async function quarantine(
+export async function quarantine(
   record: SQSRecord,
   reason: string,
   { client, urls }: SettleOptions,
@@ -289,15 +193,6 @@ function shuffled<T>(items: readonly T[], random: () => number): T[] {
     .map((item) => ({ item, order: random() }))
     .sort((a, b) => a.order - b.order)
     .map(({ item }) => item);
-}
-
-/** String attributes, those without a value left out: SQS refuses an empty one. */
-function attributes(values: Readonly<Record<string, string | undefined>>): Record<string, MessageAttributeValue> {
-  return Object.fromEntries(
-    Object.entries(values).flatMap(([name, value]) =>
-      value ? [[name, { DataType: "String", StringValue: value }]] : [],
-    ),
-  );
 }
 
 function isoTime(epochMs: number): string | undefined {

@@ -1,0 +1,45 @@
+import { type JsonObject, oldCardType } from "../feishu/classify.ts";
+import type { CallbackEnvelope } from "../feishu/envelope.ts";
+import type { CallbackContext } from "../handler.ts";
+import { readValue } from "../signed-value.ts";
+import type { CallbackPorts } from "./callback.ts";
+import type { LoadedCallback } from "./dispatcher.ts";
+
+/** A card's action without its credential, or without the person who acted, is none: nothing may be done in nobody's name. */
+export function missingMember({ type, event }: CallbackEnvelope): string | undefined {
+  if (type === oldCardType)
+    return isBlank(event["token"]) ? "token" : isBlank(event["open_id"]) ? "open_id" : undefined;
+  if (type !== "card.action.trigger") return undefined;
+  if (isBlank(event["token"])) return "event.token";
+  const { open_id, union_id, user_id } = Object(event["operator"]);
+  return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
+}
+
+/** Also for characters that nobody sees: an id has a letter or a digit. */
+function isBlank(value: unknown): boolean {
+  return typeof value !== "string" || !/[\p{L}\p{N}]/u.test(value);
+}
+
+/** The event for the handler, with a signed value unpacked. @throws {UntrustedValueError} The handler must not run. */
+export async function readCard(
+  { event, tenant }: CallbackEnvelope,
+  { signedValues, purposes }: LoadedCallback,
+  { signer, clock }: Pick<CallbackPorts, "signer" | "clock">,
+): Promise<{ event: JsonObject } & Pick<CallbackContext, "isSigned" | "purpose">> {
+  // A malformed `action` counts as unsigned, so `signedValues` still refuses it.
+  const action: JsonObject = Object(event["action"]);
+  const read = await readValue(action["value"], { signer, tenant, nowMs: clock.nowMs() });
+  if (read.state === "unsigned" && !signedValues) return { event, isSigned: false, purpose: null };
+  if (read.state !== "signed") throw new UntrustedValueError(read.state);
+  const { value, purpose } = read;
+  if (!purposes.includes(purpose)) throw new UntrustedValueError("purpose");
+  return { event: { ...event, action: { ...action, value } }, isSigned: true, purpose };
+}
+
+export class UntrustedValueError extends Error {
+  readonly state: string;
+  constructor(state: string) {
+    super(`Cannot trust the card's value: ${state}`);
+    this.state = state;
+  }
+}
