@@ -15,8 +15,6 @@ const rowHeight = 20;
 const padding = 16;
 const titleHeight = 32;
 const gap = 16;
-/** Seconds between two lines that appear. */
-const beatSeconds = 0.25;
 
 /** ANSI codes that our commands print: those that begin a style by its class, those that end one. */
 const begins: Readonly<Record<string, string>> = {
@@ -33,14 +31,12 @@ const ends: Readonly<Record<string, readonly string[]>> = {
   39: ["red", "green", "yellow", "magenta", "cyan"],
 };
 
-// Its own dark window, so that it reads the same on a light and on a dark page. Without animation, all lines are there.
+// Windows with a background of their own, so that the text reads the same on a light and on a dark page.
 const style = `
   text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #e6edf3; white-space: pre; }
   .window { fill: #0d1117; stroke: #484f58; } .bar { fill: #21262d; } .title { fill: #b1bac4; }
   .bold { font-weight: 700; } .dim { fill: #9198a1; } .red { fill: #ff7b72; } .green { fill: #56d364; }
-  .yellow { fill: #e3b341; } .magenta { fill: #d2a8ff; } .cyan { fill: #76e3ea; }
-  .line { animation: appear 0.2s backwards; } @keyframes appear { from { opacity: 0; } }
-  @media (prefers-reduced-motion: reduce) { .line { animation: none; } }`;
+  .yellow { fill: #e3b341; } .magenta { fill: #d2a8ff; } .cyan { fill: #76e3ea; }`;
 
 /** The windows, one below the other, as an SVG document. */
 export function drawTerminals(terminals: readonly Terminal[]): string {
@@ -48,13 +44,11 @@ export function drawTerminals(terminals: readonly Terminal[]): string {
   const columns = Math.max(...pieces.flat().map(lengthOf), ...terminals.map(({ title }) => title.length + 10));
   const width = Math.ceil(columns * columnWidth + 2 * padding);
   let top = 0;
-  let beat = 0;
   const windows = terminals.map(({ title }, index) => {
     const lines = pieces[index] ?? [];
     const height = titleHeight + lines.length * rowHeight + 2 * padding - 6;
-    const drawn = lines.map((line, row) =>
-      drawLine(line, top + titleHeight + padding + (row + 0.6) * rowHeight, beat++),
-    );
+    const firstLine = top + titleHeight + padding + 0.6 * rowHeight;
+    const drawn = lines.flatMap((line, row) => line.map((piece) => drawPiece(piece, firstLine + row * rowHeight)));
     const frame = drawFrame({ title, top, width, height });
     top += height + gap;
     return [...frame, ...drawn].join("\n");
@@ -85,11 +79,6 @@ function drawFrame(frame: { title: string; top: number; width: number; height: n
     ...dots,
     drawPiece({ text: title, column: 8, classes: ["title"] }, top + titleHeight / 2 + 5),
   ];
-}
-
-function drawLine(pieces: readonly Piece[], y: number, beat: number): string {
-  const delay = `style="animation-delay: ${(beat * beatSeconds).toFixed(2)}s"`;
-  return `<g class="line" ${delay}>${pieces.map((piece) => drawPiece(piece, y)).join("")}</g>`;
 }
 
 /** Fonts differ in width, so each piece says where it begins and how wide it is: columns stay columns. */
