@@ -48,7 +48,7 @@ function readHeadings(lines: readonly string[]): Heading[] {
     const shown = title.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1");
     const slug = shown
       .toLowerCase()
-      .replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, "")
+      .replaceAll(/[^\p{L}\p{M}\p{Nd}\p{Pc} -]/gu, "")
       .replaceAll(" ", "-");
     const count = seen.get(slug) ?? 0;
     seen.set(slug, count + 1);
