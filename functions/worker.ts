@@ -8,7 +8,7 @@ import { settle, sqsClient } from "../lib/aws/queue.ts";
 import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
 import { wholeNumber, workerConfig } from "../lib/config.ts";
-import { callbackDispatcher, dispatcher, jobDispatcher } from "../lib/dispatcher.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
 import { startLogging } from "../lib/log.ts";
 import { outliveLeaks } from "../lib/run.ts";
 import { publish } from "../lib/trace.ts";
@@ -25,7 +25,7 @@ const start = configure();
 
 export async function handler(event: SQSEvent, context?: Partial<Context>): Promise<SQSBatchResponse> {
   if ("error" in start) throw start.error;
-  const { config, client, ports, keepTicket } = start;
+  const { config, client, ports, maxReceives } = start;
   const startMs = systemClock.nowMs();
   // Lambda always says; a test that does not has the whole time.
   const remainingMs = () =>
@@ -36,15 +36,10 @@ export async function handler(event: SQSEvent, context?: Partial<Context>): Prom
     urls: config,
     appId: config.appId,
     random,
-    async consume(envelope, delivery) {
-      await keepTicket?.(envelope);
-      return consume(envelope, delivery, {
-        ...ports,
-        ...{ random, remainingMs },
-        clock: systemClock,
-        newOwner: randomUUID,
-      });
-    },
+    clock: systemClock,
+    maxReceives,
+    consume: (envelope, delivery) =>
+      consume(envelope, delivery, { ...ports, random, remainingMs, clock: systemClock, newOwner: randomUUID }),
   });
 }
 
@@ -59,14 +54,14 @@ function configure() {
     return {
       config,
       client: sqsClient(),
-      keepTicket,
+      // The deployed stack and the local runtime set both from their limits; without them, they are the file's own.
+      maxReceives: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
       ports: {
         services,
         ledger: dynamoLedger(dynamo, ledgerTable),
-        dispatch: dispatcher(events),
+        dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
         dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
-        // The deployed stack and the local runtime set it from their limits; without them, it is the file's own.
-        maxAttempts: wholeNumber(process.env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+        maxAttempts: wholeNumber(process.env, "MAX_ATTEMPTS") ?? limits.maxAttempts,
       },
     };
   } catch (error) {

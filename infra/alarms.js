@@ -31,7 +31,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
 
   const alarms = {
     DeadLetters: {
-      says: `Page: an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days.`,
+      says: `Page: an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
       ...when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
     },
     Quarantined: {
@@ -83,7 +83,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
       ...when(callback("Throttles"), "Sum", ">=", 1),
     },
     WorkerThrottled: {
-      says: "Page: Lambda had no concurrency left for the worker. Each time costs an event one of its attempts.",
+      says: "Page: Lambda had no concurrency left for the worker: events wait. Check the account's limit, and workerReservedConcurrency.",
       ...when(worker("Throttles"), "Sum", ">=", 1),
     },
     WorkerErrors: {

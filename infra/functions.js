@@ -70,8 +70,8 @@ const publicUrl = {
 export const functions = forDeployment((deployment) => ({ extensions: extensionsOf(deployment) }));
 
 /**
- * The worker's reserved concurrency. An invocation that is throttled costs its record an attempt, so
- * fewer than the queue's mapping may start would send healthy events to the dead-letter queue.
+ * The worker's reserved concurrency. An invocation that is throttled hides its record for the visibility timeout,
+ * so fewer than the queue's mapping may start would keep healthy events waiting.
  * @param {Pick<typeof defaultLimits, "maxConcurrency">} limits
  * @param {Pick<typeof defaultOptional, "workerReservedConcurrency">} optional
  */

@@ -23,8 +23,13 @@ export const limits = {
   batchSize: 1,
   /** Seconds that Lambda may wait to fill a batch. None: a batch of one is full at once. */
   batchWindowSeconds: 0,
-  /** Deliveries of a record before it is dead: waits of 10, 20, … 900 s cover an outage of about 51 minutes. */
-  maxReceiveCount: 10,
+  /** Runs of an event's handler before the event is dead: waits of 10, 20, … 900 s cover an outage of about 51 minutes. */
+  maxAttempts: 10,
+  /**
+   * Receives after which SQS gives a record up that never came to a verdict: throttled, or while the ledger was away.
+   * Most are 900 s apart, so an outage of five days kills nothing that would have run.
+   */
+  maxReceiveCount: 500,
   /** Worker invocations at the same time (2 to 1,000): what Feishu's API, which limits calls per second, can take from your handlers. */
   maxConcurrency: 10,
 
@@ -64,7 +69,7 @@ export const optional = {
   callbackReservedConcurrency: null,
   /** Callback instances that are always loaded (no more than are reserved), so that nobody waits for a cold start. Billed by the hour. With `functionUrl`, turning it on or off changes the callback address. */
   callbackProvisionedConcurrency: null,
-  /** Invocations kept free for the worker, at least `maxConcurrency`: with fewer, messages die without having run once. */
+  /** Invocations kept free for the worker, at least `maxConcurrency`: with fewer, messages wait that Lambda had taken already. */
   workerReservedConcurrency: null,
   /** Writes a second the ledger takes from its first minute; a fresh table starts at 4,000 and grows. Each event is 2 writes. AWS bills the rise once. */
   ledgerWarmWritesPerSecond: null,
@@ -145,6 +150,11 @@ function isFargatePair(cpu, memoryMb) {
   return memoryMb >= least && memoryMb <= most && memoryMb % 1_024 === 0;
 }
 
+/** A receive that came to no verdict is no attempt, and there may be many for one. */
+const receivesPerAttempt = 10;
+/** As in lib/claims.ts. */
+const longestBackoffSeconds = 900;
+
 /** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */
 const feishuWaitsMs = 3_000;
 const answerMs = 200;
@@ -184,7 +194,17 @@ export function contradictions(given = limits) {
       given.logRetentionDays > days(given.deadLetterRetentionSeconds),
       "logRetentionDays is not above the dead letters'",
     ],
-    [given.maxReceiveCount >= 5, "maxReceiveCount is below 5: throttled deliveries count as well"],
+    [given.maxAttempts >= 1, "maxAttempts is below 1: no event would ever run"],
+    [
+      given.maxReceiveCount >= receivesPerAttempt * given.maxAttempts,
+      `maxReceiveCount is below ${receivesPerAttempt} × maxAttempts: SQS would take events that the worker has not judged`,
+    ],
+    [given.maxReceiveCount <= 1_000, "maxReceiveCount is over 1,000: SQS takes no more"],
+    [
+      given.maxReceiveCount * Math.max(longestBackoffSeconds, visibilityTimeoutSeconds(given)) <=
+        given.queueRetentionSeconds,
+      "maxReceiveCount × the longest wait (900 s, or the visibility timeout) outlasts queueRetentionSeconds: SQS would delete events before they are dead",
+    ],
     [given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000, "maxConcurrency is not within 2 and 1,000"],
     [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],
     [

@@ -71,7 +71,7 @@ export function longConnectionResources(deployment, service, limits = numbers) {
         allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
         readSecrets(deployment),
         useLedger,
-        ...customerKey(deployment),
+        ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
       ],
       "ecs-tasks.amazonaws.com",
     ),

@@ -13,7 +13,7 @@ export function permissionResources(deployment) {
     WebhookRole: role([
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
       readSecrets(deployment),
-      ...customerKey(deployment),
+      ...customerKey(deployment, ["sqs", "ssm"]),
       ownLogs("WebhookLogGroup"),
     ]),
     // Takes nothing out of a queue either. Your code runs under it, and a second click must find the first
@@ -22,7 +22,7 @@ export function permissionResources(deployment) {
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
       readSecrets(deployment),
       useLedger,
-      ...customerKey(deployment),
+      ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
       ownLogs("CallbackLogGroup"),
     ]),
     // Cannot send to the queue it reads: Lambda cuts off such a loop after 16 rounds. It delays a
@@ -36,7 +36,7 @@ export function permissionResources(deployment) {
       allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
       readSecrets(deployment),
       useLedger,
-      ...customerKey(deployment),
+      ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
       ownLogs("WorkerLogGroup"),
     ]),
   };
@@ -83,11 +83,25 @@ export function readSecrets({ secretsParameter }) {
 }
 
 /**
- * Reading the secrets and the queues, and sending to them, when a key of your own encrypts both.
+ * Lets a role use the customer's key, only through the services whose data it encrypts. Lambda polls the queue under
+ * the function's role, so there too the call of KMS comes from SQS.
  * @param {Deployment} deployment
+ * @param {readonly string[]} services
  */
-export function customerKey({ customerKeyArn }) {
-  return customerKeyArn === "" ? [] : [allow(["kms:Decrypt", "kms:GenerateDataKey"], [customerKeyArn])];
+export function customerKey({ customerKeyArn }, services) {
+  if (customerKeyArn === "") return [];
+  // The value is the service's host name. Which of the two endings it has in China is not documented.
+  const hosts = services.flatMap((service) =>
+    ["amazonaws.com", "amazonaws.com.cn"].map((suffix) => ({ "Fn::Sub": `${service}.\${AWS::Region}.${suffix}` })),
+  );
+  // AWS's pages differ on what a write to an encrypted table needs; a role without enough could claim no event.
+  const ofTable = services.includes("dynamodb") ? ["kms:Encrypt", "kms:DescribeKey"] : [];
+  return [
+    {
+      ...allow(["kms:Decrypt", "kms:GenerateDataKey", ...ofTable], [customerKeyArn]),
+      Condition: { StringEquals: { "kms:ViaService": hosts } },
+    },
+  ];
 }
 
 /** @param {string} logGroupId */

@@ -14,8 +14,8 @@ export function queueResources(deployment, limits = defaultLimits) {
     EventsQueue: queue(deployment, "events", {
       MessageRetentionPeriod: limits.queueRetentionSeconds,
       VisibilityTimeout: visibilityTimeoutSeconds(limits),
-      // The worker moves a failed event itself, with the reason. This is for what it cannot: a
-      // release that cannot read the message, an invocation that never started.
+      // The worker moves a failed event itself, with the reason. This is a net for what no code of ours could judge:
+      // an invocation that never started, a process that was ended each time.
       RedrivePolicy: {
         deadLetterTargetArn: { "Fn::GetAtt": ["DeadLetterQueue", "Arn"] },
         maxReceiveCount: limits.maxReceiveCount,

@@ -3,17 +3,26 @@ import { optional as defaultOptional } from "./limits.js";
 
 /**
  * The ledger: what has run. Without it events run twice, so it survives a removal of the stack, a
- * deletion by hand, and 35 days of mistakes.
+ * deletion by hand, and 35 days of mistakes. It also keeps what callbacks were answered, for a day.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {Pick<typeof defaultOptional, "ledgerWarmWritesPerSecond">} optional
  */
 export function tableResources(deployment, { ledgerWarmWritesPerSecond } = defaultOptional) {
+  const { customerKeyArn } = deployment;
+  const isManaged = customerKeyArn === "";
   return {
     LedgerTable: {
       Type: "AWS::DynamoDB::Table",
       DeletionPolicy: "Retain",
       UpdateReplacePolicy: "Retain",
-      Metadata: accepted({ CKV_AWS_119: "holds hashes and times only, encrypted with the key that AWS manages" }),
+      ...(isManaged
+        ? {
+            Metadata: accepted({
+              CKV_AWS_119:
+                "encrypted with the key that AWS manages: ids, hashes, times, counts, the class and place of an error, sealed tokens, and for a day what callbacks were answered",
+            }),
+          }
+        : {}),
       Properties: {
         TableName: nameOf(deployment, "ledger"),
         BillingMode: "PAY_PER_REQUEST",
@@ -21,7 +30,9 @@ export function tableResources(deployment, { ledgerWarmWritesPerSecond } = defau
         KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
         TimeToLiveSpecification: { AttributeName: "expiresAtSeconds", Enabled: true },
         PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
-        SSESpecification: { SSEEnabled: true },
+        SSESpecification: isManaged
+          ? { SSEEnabled: true }
+          : { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: customerKeyArn },
         DeletionProtectionEnabled: true,
         ...(ledgerWarmWritesPerSecond === null
           ? {}

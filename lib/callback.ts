@@ -84,8 +84,8 @@ export async function answerCallback(
       },
       async (signal) => {
         const handler = await found;
-        const card = await readCard(envelope, handler, ports.signer);
-        const before = handler.once === "never" ? undefined : await take(handler, signal);
+        const { event, ...card } = await readCard(envelope, handler, ports);
+        const before = handler.dedupe === "off" ? undefined : await take(handler, signal);
         if (before !== undefined) return before;
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
@@ -93,11 +93,11 @@ export async function answerCallback(
         const deferral = deferrals(handler, signal);
         const context: CallbackContext = Object.assign(
           contextOf(envelope, { attempt: 1, signal, services: servicesOf(handler, signal) }),
-          { isSigned: card.isSigned, defer: deferral.defer },
+          { ...card, defer: deferral.defer },
         );
         let returned: unknown;
         try {
-          returned = await handler.handle(card.event, context);
+          returned = await handler.handle(event, context);
         } finally {
           // Also what the handler did not wait for: it is stored before the answer is out, or there is none.
           const sending = deferral.close();
@@ -117,10 +117,12 @@ export async function answerCallback(
     // Only now: a promise that the handler dropped makes the run a failed one.
     if (hasRun) tell({ stage: "handled", level: "info" });
   } catch (error) {
-    const isLate = leftMs() <= 0 || isError(error, HandlerTimeoutError);
+    const failure = failureOf(error, leftMs());
     const facts = error === invalid && invalid ? { field: invalid.field, message: invalid.message } : reasonOf(error);
-    tell({ stage: isLate ? "late" : "failed", level: "error", facts, error: causeOf(error) });
-    answer = written(fallback(type, isLate ? "late" : "failed"));
+    // Errors raise an alarm. People do click on expired cards, so that is a warning.
+    const level = failure === "expired" ? "warn" : "error";
+    tell({ stage: failure === "late" ? "late" : "failed", level, facts, error: causeOf(error) });
+    answer = written(fallback(type, failure));
   }
   if (key !== undefined) await remember({ key, owner, nowMs: clock.nowMs(), answer: answer.json });
   return toAnswer(answer);
@@ -145,9 +147,7 @@ export async function answerCallback(
         );
       } catch (error) {
         signal.throwIfAborted();
-        if (handler.once === "always") throw new StoreFailure({ cause: error });
-        tell({ stage: "failed", level: "warn", facts: { reason: "store" }, error });
-        return undefined;
+        throw new StoreFailure({ cause: error });
       }
       if (taken.state === "claimed") {
         key = wanted;
@@ -171,8 +171,8 @@ export async function answerCallback(
   function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
     // Most callbacks call nothing: their key is made when one does.
     const key = () => keyOf(handler);
-    const { sign, lark, request } = ports.services({ envelope, key, signal, remainingMs: leftMs });
-    return { sign, lark, request };
+    const { updateCard: _, ...services } = ports.services({ envelope, key, signal, remainingMs: leftMs });
+    return services;
   }
 
   async function remember(request: Parameters<AnswerStore["record"]>[0]): Promise<void> {
@@ -235,24 +235,26 @@ function isBlank(value: unknown): boolean {
   return typeof value !== "string" || !/[\p{L}\p{N}]/u.test(value);
 }
 
-/** The event as the handler gets it: a signed value is unpacked. @throws {UntrustedValueError} It is forged, or not signed where it must be. */
+/** The event for the handler, with a signed value unpacked. @throws {UntrustedValueError} The handler must not run. */
 async function readCard(
   { event, tenant }: CallbackEnvelope,
-  handler: LoadedCallback,
-  signer: Signer,
-): Promise<{ event: JsonObject; isSigned: boolean }> {
-  // An action that is none has no value either, and an unsigned one must not get by for that.
+  { signedValues, purposes }: LoadedCallback,
+  { signer, clock }: Pick<CallbackPorts, "signer" | "clock">,
+): Promise<{ event: JsonObject } & Pick<CallbackContext, "isSigned" | "purpose">> {
+  // A malformed `action` counts as unsigned, so `signedValues` still refuses it.
   const action: JsonObject = Object(event["action"]);
-  const read = await readValue(action["value"], { signer, tenant });
-  if (read.state === "signed") return { event: { ...event, action: { ...action, value: read.value } }, isSigned: true };
-  if (read.state === "forged" || handler.signedValues) throw new UntrustedValueError(read.state);
-  return { event, isSigned: false };
+  const read = await readValue(action["value"], { signer, tenant, nowMs: clock.nowMs() });
+  if (read.state === "unsigned" && !signedValues) return { event, isSigned: false, purpose: null };
+  if (read.state !== "signed") throw new UntrustedValueError(read.state);
+  const { value, purpose } = read;
+  if (!purposes.includes(purpose)) throw new UntrustedValueError("purpose");
+  return { event: { ...event, action: { ...action, value } }, isSigned: true, purpose };
 }
 
 class UntrustedValueError extends Error {
   readonly state: string;
   constructor(state: string) {
-    super(`Cannot trust the card's value: it is ${state}`);
+    super(`Cannot trust the card's value: ${state}`);
     this.state = state;
   }
 }
@@ -273,7 +275,12 @@ function causeOf(error: unknown): unknown {
   return isError(error, StoreFailure) ? (error.cause ?? error) : error;
 }
 
-type Failure = "late" | "failed" | "unhandled";
+type Failure = "late" | "failed" | "unhandled" | "expired";
+
+function failureOf(error: unknown, leftMs: number): Failure {
+  if (leftMs <= 0 || isError(error, HandlerTimeoutError)) return "late";
+  return isError(error, UntrustedValueError) && error.state === "expired" ? "expired" : "failed";
+}
 
 /** What goes out instead of a handler's answer: words for the person who clicked, or, for a preview, none. */
 export function fallback(type: string, failure: Failure): JsonObject {
@@ -294,6 +301,7 @@ function toAnswer({ answer, json }: JsonAnswer): Answer {
 const words: Readonly<Record<Failure, readonly [string, string]>> = {
   late: ["This is taking too long. Please try again later", "处理超时，请稍后重试"],
   failed: ["Something went wrong. Please try again later", "操作失败，请稍后重试"],
+  expired: ["This card has expired", "该卡片已过期"],
   unhandled: ["This app does not handle this action yet", "此应用尚未处理该操作"],
 };
 

@@ -1,5 +1,6 @@
 import { NonRetryableError } from "./errors.ts";
 import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "./handler.ts";
+import type { TicketEvent } from "./tokens.ts";
 
 /** A handler after its static type has done its work: payloads from outside are only known at run time. */
 export interface LoadedHandler {
@@ -12,41 +13,60 @@ export interface LoadedHandler {
 export interface LoadedCallback {
   readonly name: string;
   readonly handle: (callback: unknown, context: CallbackContext) => unknown;
-  readonly once: "always" | "best-effort" | "never";
+  readonly dedupe: "required" | "off";
   readonly signedValues: boolean;
+  /** The purposes that a signed value may have; `null` is a value without one. */
+  readonly purposes: readonly (string | null)[];
   readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
 }
 
-/** Finds the handler of a type; `undefined` when there is none. Rejects when its file cannot be loaded. */
-export type Dispatch = (type: string) => Promise<LoadedHandler> | undefined;
+/** Where a handler is. Its file is user code, so whoever loads it decides under which guard. */
+export interface HandlerFile {
+  /** {@link LoadedHandler.name}. */
+  readonly name: string;
+  /** Rejects when the file cannot be loaded. */
+  readonly load: () => Promise<LoadedHandler>;
+}
+
+/** Finds the handler of a type; `undefined` when there is none. */
+export type Dispatch = (type: string) => HandlerFile | undefined;
+/** The same for callbacks, whose files are loaded at once. */
 export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undefined;
+
+type Load = () => Promise<{ default: unknown }>;
 
 /** Turns the generated list into a lookup. A Map, since types come from outside and `constructor` is no handler. */
 export function dispatcher(list: EventList): Dispatch {
-  const loaders = new Map<string, () => Promise<{ default: unknown }>>(Object.entries(list));
+  const files = loaders(list, loaded);
   return (type) => {
     // A type called "_default" is an event like any other, and takes the file of that name as all do.
-    const name = loaders.has(type) ? type : "_default";
-    const load = loaders.get(name);
-    return load === undefined ? undefined : load().then((module) => loaded(name, module.default));
+    const name = files.has(type) ? type : "_default";
+    const load = files.get(name);
+    return load === undefined ? undefined : { name, load };
   };
 }
 
-/** The same for callbacks; a file that was loaded is not asked for again, since somebody waits. */
 export function callbackDispatcher(list: CallbackList): DispatchCallback {
-  const loaders = new Map<string, () => Promise<{ default: unknown }>>(Object.entries(list));
-  const ready = new Map<string, Promise<LoadedCallback>>();
-  return (name) => {
-    const load = loaders.get(name);
-    const before = ready.get(name);
-    if (load === undefined || before !== undefined) return before;
-    const found = load().then((module) => loadedCallback(name, module.default));
-    found.then(
-      () => ready.set(name, found),
-      () => {},
-    );
-    return found;
-  };
+  const files = loaders(list, loadedCallback);
+  return (name) => files.get(name)?.();
+}
+
+/** Files by name. One that was loaded is kept; one that failed to load is asked for again. */
+function loaders<T>(list: EventList | CallbackList, check: (name: string, exported: unknown) => T) {
+  const files = Object.entries(list as Readonly<Record<string, Load>>).map(([name, load]) => {
+    let kept: Promise<T> | undefined;
+    const loadOnce = () => {
+      kept ??= Promise.try(load)
+        .then((module) => check(name, module.default))
+        .catch((error: unknown) => {
+          kept = undefined;
+          throw error;
+        });
+      return kept;
+    };
+    return [name, loadOnce] as const;
+  });
+  return new Map(files);
 }
 
 /**
@@ -54,13 +74,37 @@ export function callbackDispatcher(list: CallbackList): DispatchCallback {
  * fails for good: somebody was promised that work, so without a file it is kept in the dead-letter queue.
  */
 export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
-  return async (type) => {
+  return (type) => {
     const name = `callbacks/${type}`;
-    const deferred = (await dispatch(type))?.deferred;
     const missing = () => {
       throw new NonRetryableError(`Cannot run what was put off: functions/${name}.ts has no deferred`);
     };
-    return { name, handle: deferred ?? missing };
+    return { name, load: async () => ({ name, handle: (await dispatch(type))?.deferred ?? missing }) };
+  };
+}
+
+const ticketType = "app_ticket";
+
+/**
+ * Keeps the ticket that a marketplace's app gets as an event, before the user's own handler of it, if there is one:
+ * as a handler, so that it has the same time, and is tried again.
+ */
+export function keepingTickets(dispatch: Dispatch, keep: (ticket: TicketEvent) => Promise<void>): Dispatch {
+  return (type) => {
+    const file = dispatch(type);
+    if (type !== ticketType) return file;
+    const load = async (): Promise<LoadedHandler> => {
+      const own = await file?.load();
+      return {
+        ...own,
+        name: ticketType,
+        async handle(event, context) {
+          await keep({ kind: "event", type, event: event as TicketEvent["event"], createdAtMs: context.createdAtMs });
+          return own?.handle(event, context);
+        },
+      };
+    };
+    return { name: ticketType, load };
   };
 }
 
@@ -71,16 +115,17 @@ function loaded(name: string, exported: unknown): LoadedHandler {
 }
 
 function loadedCallback(name: string, exported: unknown): LoadedCallback {
-  const { type, handle, once, signedValues, deferred } = (exported ?? {}) as {
+  const { type, handle, dedupe, signedValues, deferred } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
-  } & CallbackOptions<never>;
+  } & CallbackOptions<"card.action.trigger">;
   if (type !== name || typeof handle !== "function") throw misfit("callbacks", `onCallback("${name}", …)`, name);
   return {
     name,
     handle: handle as LoadedCallback["handle"],
-    once: once ?? (readsOnly.has(name) ? "never" : "always"),
-    signedValues: signedValues === true,
+    dedupe: dedupe ?? (readsOnly.has(name) ? "off" : "required"),
+    signedValues: Boolean(signedValues),
+    purposes: typeof signedValues === "object" ? signedValues.purposes : [null],
     deferred: deferred as LoadedCallback["deferred"],
   };
 }

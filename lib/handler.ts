@@ -1,4 +1,5 @@
 import type { Client, EventHandles, messageCard, withTenantKey, withUserAccessToken } from "@larksuiteoapi/node-sdk";
+import type { CardContent } from "./card-value.ts";
 import type {
   CardAction,
   CardAnswer,
@@ -60,8 +61,10 @@ export type LogFields = Readonly<Record<string, string | number | boolean | null
 
 /** What a handler can call; the function that runs it says how. */
 export interface Services {
-  /** Authenticates a text under a key that is derived from the app's secret: what {@link signValue} is made with. */
+  /** Authenticates a text of your own under a key that is derived from the app's secret. It is never valid as a card's value. */
   sign(text: string): Promise<string>;
+  /** Used by {@link signValue}; call that instead. */
+  signCard(card: CardContent): Promise<string>;
   /**
    * The official client of the Open API, with its `messageCard` (`defaultCard` and friends). It is loaded when it is
    * first asked for. Tokens, retries and the time that is left are seen to, and what is sent again because the event
@@ -128,6 +131,8 @@ export interface Context extends Services {
 export interface CallbackContext extends Context {
   /** Whether the card's value was signed by this app ({@link signValue}); such a value is given as it was before. */
   readonly isSigned: boolean;
+  /** What the value was signed for; `null` where no purpose was given, and for a value that is not signed. */
+  readonly purpose: string | null;
   /**
    * Puts work off until the answer is out: the file's `deferred` gets the payload in the worker, a few seconds
    * later, with retries. Resolves once that is stored. At most once a callback.
@@ -213,16 +218,17 @@ export type CardCallbackType = "card.action.trigger" | "card.action.trigger_v1";
 
 export interface CallbackOptions<T extends CallbackType> {
   /**
-   * Whether a callback that comes twice may run twice. `always`: never, and without the table that remembers it
-   * the user gets a message instead (the default for cards). `best-effort`: it runs although the table cannot be
-   * asked. `never`: nothing is remembered (the default for previews and profiles, which change nothing).
+   * Whether a callback that comes twice is run once. `required` (the default for cards): the ledger remembers its
+   * answer, and while the ledger cannot be reached the user gets a message instead. `off` (the default for previews
+   * and profiles, which change nothing): nothing is remembered.
    */
-  readonly once?: "always" | "best-effort" | "never";
+  readonly dedupe?: "required" | "off";
   /**
    * Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. What the person typed
-   * or picked (`option`, `form_value`, …) is not part of the value, and never signed.
+   * or picked (`option`, `form_value`, …) is not part of the value, and never signed. With `purposes`, the
+   * value must be signed for one of them, and the context's `purpose` says for which. Without, it must have no purpose.
    */
-  readonly signedValues?: T extends CardCallbackType ? boolean : never;
+  readonly signedValues?: T extends CardCallbackType ? boolean | { readonly purposes: readonly string[] } : never;
   /** Runs in the worker what `defer` put off: returning means done, throwing means retry, as for an event. */
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;
 }

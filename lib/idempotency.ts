@@ -2,13 +2,22 @@ import { createHash } from "node:crypto";
 
 /** What a claim found. */
 export type Claim =
-  | { readonly state: "claimed" }
+  /** `run`: how many runs of this key have started, with this one; a redrive counts anew. */
+  | { readonly state: "claimed"; readonly run: number }
   /** A run of this key has completed, or was given up for good. */
   | { readonly state: "done" | "dead"; readonly digest?: string | undefined }
   /** Another run holds it, until then at the latest. */
   | { readonly state: "busy"; readonly leaseEndsAtMs: number }
-  /** {@link deadlyStarts} runs in a row began and left no outcome: the process dies of it. The caller holds the key, to bury it. */
-  | { readonly state: "deadly" };
+  /**
+   * It may not run again: the caller holds the key, to bury its event. `death` is what an earlier run stored with
+   * `release`. `isCrashLoop`: the last {@link deadlyStarts} runs started and never reported.
+   */
+  | {
+      readonly state: "spent";
+      readonly run: number;
+      readonly isCrashLoop: boolean;
+      readonly death?: string | undefined;
+    };
 
 export interface ClaimRequest {
   readonly key: string;
@@ -17,10 +26,22 @@ export interface ClaimRequest {
   readonly nowMs: number;
   /** When another run may take over, should this one never report. */
   readonly leaseEndsAtMs: number;
-  /** A person moved the record back from the dead-letter queue: a `dead` key may run again. A `done` one never does. */
-  readonly redriven: boolean;
-  /** Of the payload: a second one under the same key is told, and still a duplicate. */
+  /** Runs after which the key is spent. */
+  readonly maxRuns: number;
+  /** How often the record was moved back from the dead-letter queue. A `dead` key runs again for a number that it has not seen; a `done` one never does. */
+  readonly redrives: number;
+  /** Hash of the payload. A different payload under the same key is logged, and still treated as a duplicate. */
   readonly digest: string;
+}
+
+export interface Release {
+  readonly nowMs: number;
+  /** The next run may claim the key from then on. */
+  readonly claimableAtMs: number;
+  /** How many runs count from now on: one less than the claim said when nothing was run. */
+  readonly runs: number;
+  /** What the run died of, while the dead-letter queue does not take its record: the next claim is `spent` with it. */
+  readonly death?: string | undefined;
 }
 
 /**
@@ -31,8 +52,8 @@ export interface Ledger {
   claim(request: ClaimRequest): Promise<Claim>;
   complete(key: string, owner: string, nowMs: number): Promise<boolean>;
   bury(key: string, owner: string, nowMs: number): Promise<boolean>;
-  /** Gives the key back after a failed run; the next may claim it from `claimableAtMs` on. */
-  release(key: string, owner: string, options: { nowMs: number; claimableAtMs: number }): Promise<boolean>;
+  /** Gives the key back after a run that did not complete. */
+  release(key: string, owner: string, release: Release): Promise<boolean>;
 }
 
 /** What stands under a callback's key. */

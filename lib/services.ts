@@ -1,5 +1,5 @@
 import type { ApiOptions, openApi } from "./api.ts";
-import type { Signer } from "./card-value.ts";
+import { cardSigner, type Signer } from "./card-value.ts";
 import type { DeferredContext, Services } from "./handler.ts";
 import type { Handled } from "./run.ts";
 import { publish } from "./trace.ts";
@@ -27,6 +27,7 @@ export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: A
     loading ??= import("./api.ts").then(({ openApi }) => openApi(api));
     return loading;
   };
+  const signCard = cardSigner(signer, api.clock);
   return ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
@@ -45,7 +46,8 @@ export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: A
       return opened;
     };
     return {
-      sign: signer.sign,
+      sign: (text) => signer.sign("text", text),
+      signCard,
       lark: async () => (await calls()).lark(),
       request: async (method, path, options) => (await calls()).request(method, path, options),
       updateCard: async (card) =>

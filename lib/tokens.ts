@@ -179,7 +179,7 @@ export function ticketKeeper(options: {
   };
 }
 
-interface TicketEvent {
+export interface TicketEvent {
   readonly kind: string;
   readonly type: string;
   readonly event: Readonly<Record<string, unknown>>;

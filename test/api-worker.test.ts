@@ -212,7 +212,8 @@ test("deferred work updates the card that was clicked, in the worker, and a thir
       await context.updateCard(JSON.parse(card(`${JSON.stringify(payload)} ${title}`)));
     }
   };
-  const dispatchJob = async () => ({ name: "callbacks/card.action.trigger", handle: update as never });
+  const name = "callbacks/card.action.trigger";
+  const dispatchJob = () => ({ name, load: async () => ({ name, handle: update as never }) });
   await bench.send(toBody(job));
   await bench.drain({ handlers: {}, ports: { ...ports, dispatchJob } });
   assert.match(simulator.message(messageId)?.content ?? "", /released/);

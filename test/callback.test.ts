@@ -67,7 +67,6 @@ async function timed({ clock, deliver }: Callbacks, text = cardText(), forMs = 1
 describe("the deadline of a callback", () => {
   const stalled = { ...memoryAnswers(), record: never };
   const deaf = { claim: never, record: never };
-  const bestEffort = { handle: never, once: "best-effort" };
   const cases: [
     what: string,
     given: { card?: TestCallbacks[string]; ports?: Partial<CallbackPorts>; keysMs?: number; defers?: "waits" | "goes" },
@@ -75,7 +74,6 @@ describe("the deadline of a callback", () => {
   ][] = [
     ["all else is well", {}, [2_300, 2_300]],
     ["the table stalls when the answer is to be recorded", { ports: { answers: stalled } }, [2_300, 2_500]],
-    ["the table stalls from the start", { card: bestEffort, ports: { answers: deaf } }, [2_300, 2_500]],
     ["its file never loads", { ports: { dispatch: never } }, [2_300, 2_500]],
     ["the queue stalls, and the handler waits for it", { ports: { defer: never }, defers: "waits" }, [2_300, 2_500]],
     ["the queue stalls, and the handler returns", { ports: { defer: never }, defers: "goes" }, [2_300, 2_500]],
@@ -157,7 +155,7 @@ describe("the deadline of a callback", () => {
       const store = memoryAnswers();
       const list = callbackList({
         [cardType]: {
-          once: random.pick(["always", "best-effort", "never"]),
+          dedupe: random.pick(["required", "off"]),
           deferred: () => {},
           handle: async (_, { signal, defer }) => {
             if (random.chance(0.5)) await defer({});
@@ -189,15 +187,15 @@ describe("the deadline of a callback", () => {
     }
   });
 
-  for (const once of ["always", "best-effort", "never"]) {
-    test(`C1: a file that has loaded when no time is left for its handler does not run it, nor behind the answer: once ${once}`, async () => {
+  for (const dedupe of ["required", "off"]) {
+    test(`C1: a file that has loaded when no time is left for its handler does not run it, nor behind the answer: dedupe ${dedupe}`, async () => {
       for (const [loadMs, answeredMs] of [
         [2_260, 2_260],
         [2_299, 2_299],
         [5_000, 2_300],
       ] as const) {
         let runs = 0;
-        const list = callbackList({ [cardType]: { once, handle: () => void runs++ } });
+        const list = callbackList({ [cardType]: { dedupe, handle: () => void runs++ } });
         const clock = testClock(startMs);
         const dispatch = (type: string) => wait(clock, loadMs).then(() => list(type) ?? never());
         const store = memoryAnswers();
@@ -209,7 +207,7 @@ describe("the deadline of a callback", () => {
         const callbacks = startCallbacks({ clock, ports: { dispatch, answers: { ...store, claim } } });
         const { response, atMs } = await timed(callbacks);
         assert.deepEqual([objectOf(response), atMs], [fallback(cardType, "late"), answeredMs]);
-        assert.equal(claims, once !== "never" && loadMs < 2_300 ? 1 : 0);
+        assert.equal(claims, dedupe !== "off" && loadMs < 2_300 ? 1 : 0);
         assert.equal(runs, 0, `it ran although its file had loaded after ${loadMs} ms`);
       }
     });
@@ -527,18 +525,17 @@ describe("a callback that comes twice", () => {
   });
 
   test("of a type that changes nothing runs twice, unless its file asks for more", async () => {
-    for (const [once, expected] of [
+    for (const [dedupe, expected] of [
       [undefined, 2],
-      ["never", 2],
-      ["best-effort", 1],
-      ["always", 1],
+      ["off", 2],
+      ["required", 1],
     ] as const) {
       let runs = 0;
       const handle = () => ({ inline: { title: `run ${++runs}` } });
-      const file = once === undefined ? handle : { handle, once };
+      const file = dedupe === undefined ? handle : { handle, dedupe };
       const callbacks = startCallbacks({ callbacks: { [previewType]: file } });
       for (let again = 0; again < 2; again++) await callbacks.ask(previewText());
-      assert.equal(runs, expected, once);
+      assert.equal(runs, expected, dedupe);
     }
   });
 });
@@ -567,31 +564,17 @@ describe("while the table is down", () => {
     });
   }
 
-  for (const [how, answers] of Object.entries(down).slice(0, 3)) {
-    test(`C9: because ${how}, one of best effort runs all the same, and that is told`, async () => {
-      const callbacks = startCallbacks({
-        callbacks: { [cardType]: { handle: () => toast("done"), once: "best-effort" } },
-        ports: { answers },
-      });
-      const { response, atMs } = await timed(callbacks);
-      assert.deepEqual(objectOf(response), toast("done"));
-      assert.ok(atMs <= 2_500, `${atMs}`);
-      assert.deepEqual(outcomes(), ["failed", "handled"]);
-      assert.equal(trace.entries.find(({ stage }) => stage === "failed")?.level, "warn");
-    });
-  }
-
   test("C9: a callback that changes nothing does not touch it", async () => {
     const untouched = { claim: () => assert.fail("claimed"), record: () => assert.fail("recorded") };
     const answer = { inline: { title: "a title" } };
     const files: TestCallbacks[] = [
       { [previewType]: () => answer },
-      { [previewType]: { handle: () => answer, once: "never" } },
+      { [previewType]: { handle: () => answer, dedupe: "off" } },
     ];
     for (const callbacks of files) {
       assert.deepEqual(await startCallbacks({ callbacks, ports: { answers: untouched } }).ask(previewText()), answer);
     }
-    const card: TestCallbacks = { [cardType]: { handle: () => toast("done"), once: "never" } };
+    const card: TestCallbacks = { [cardType]: { handle: () => toast("done"), dedupe: "off" } };
     assert.deepEqual(
       await startCallbacks({ callbacks: card, ports: { answers: untouched } }).ask(cardText()),
       toast("done"),

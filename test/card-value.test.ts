@@ -4,17 +4,20 @@ import { registerHooks, syncBuiltinESMExports } from "node:module";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { SQSEvent } from "aws-lambda";
 import fc from "fast-check";
+import type { ApiOptions } from "../lib/api.ts";
 import { secretSource } from "../lib/aws/keys.ts";
-import { appSigner, readValue, signValue } from "../lib/card-value.ts";
+import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib/card-value.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
 import { toLine } from "../lib/log.ts";
+import type { Handled } from "../lib/run.ts";
+import { services } from "../lib/services.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
 import { oldCardText, oldPush, oldRing } from "./support/old-card.ts";
-import { appId, encryptKey, push, v2Text, verificationToken } from "./support/push.ts";
+import { appId, encryptKey, push, startMs, v2Text, verificationToken } from "./support/push.ts";
 import { type Services, startServices } from "./support/services.ts";
 import { startStore } from "./support/ssm.ts";
 import { recordTrace } from "./support/trace.ts";
@@ -34,17 +37,25 @@ after(() => {
   trace.stop();
 });
 
-/** A click on a card's button; what is given as `undefined` is left out. */
+let clicks = 0;
+/** A click on a card's button, unlike any other; what is given as `undefined` is left out. */
 function click(value: unknown, options: { action?: unknown; tenant?: string; nowMs?: number } = {}): SealedRequest {
   const { action = { tag: "button", value }, tenant: tenant_key = tenant, nowMs } = options;
   const event = { operator: { open_id: "ou_5f1d3c0b2a" }, token: "c-41f0d27b9e", action };
-  const header = { event_type: "card.action.trigger", tenant_key };
+  const header = { event_id: `click-${++clicks}`, event_type: "card.action.trigger", tenant_key };
   return push(v2Text({ header, event }), nowMs === undefined ? {} : { nowMs });
 }
 
 const base64url = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
-const signed = (value: unknown, of = tenant) => signValue(value, { tenant: of, sign: signer.sign });
-const sealed = async (text: string) => `${text}.${await signer.sign(text)}`;
+/** As a handler has it, with another secret or another time. */
+const contextOf = (own: Signer = signer, nowMs = startMs) => ({
+  tenant,
+  signCard: cardSigner(own, { nowMs: () => nowMs }),
+});
+const signed = (value: unknown, of = tenant) => signValue(value, { ...contextOf(), tenant: of });
+const sealed = async (text: string) => `${text}.${await signer.sign("card value", text)}`;
+const reading = { signer, tenant, nowMs: startMs };
+const reasons = () => trace.entries.filter(({ stage }) => stage === "failed").map(({ facts }) => facts?.["reason"]);
 
 /** Characters that a parser or an encoding might stumble over; all of Unicode takes a second to prepare. */
 const letters = fc.constantFrom(
@@ -94,8 +105,8 @@ describe("a signed value", () => {
     const anyValue = fc.jsonValue({ stringUnit: letters, maxDepth: 4 });
     await fc.assert(
       fc.asyncProperty(anyValue, async (value) => {
-        const read = await readValue(JSON.parse(JSON.stringify(await signed(value))), { signer, tenant });
-        assert.deepEqual(read, { state: "signed", value: JSON.parse(JSON.stringify(value)) });
+        const read = await readValue(JSON.parse(JSON.stringify(await signed(value))), reading);
+        assert.deepEqual(read, { state: "signed", value: JSON.parse(JSON.stringify(value)), purpose: null });
       }),
       { numRuns: 40, seed: 20_261 },
     );
@@ -116,7 +127,7 @@ describe("a signed value", () => {
   test("shows what it holds to whoever looks, and no key", async () => {
     const { _signed } = await signed({ amount });
     const [text = "", mac = ""] = _signed.split(".");
-    assert.deepEqual(JSON.parse(Buffer.from(text, "base64url").toString()), [1, tenant, { amount }]);
+    assert.deepEqual(JSON.parse(Buffer.from(text, "base64url").toString()), [2, tenant, null, null, { amount }]);
     assert.equal(mac, createHmac("sha256", key).update(text).digest("base64url"));
   });
 });
@@ -127,7 +138,7 @@ async function forgeries(): Promise<[what: string, value: unknown, as?: string][
   const [text = "", mac = ""] = _signed.split(".");
   const of = (value: unknown) => ({ _signed: value });
   const otherApp = appSigner(async () => "the secret of another app");
-  const changed = base64url([1, tenant, { amount: 999 }]);
+  const changed = base64url([2, tenant, null, null, { amount: 999 }]);
   const macs: [string, string][] = [
     ["cut short", mac.slice(0, -1)],
     ["empty", ""],
@@ -144,23 +155,25 @@ async function forgeries(): Promise<[what: string, value: unknown, as?: string][
     ["made with the app's secret itself", createHmac("sha256", appSecret).update(text).digest("base64url")],
     ["made with an empty key", createHmac("sha256", "").update(text).digest("base64url")],
     ["made with the Encrypt Key", createHmac("sha256", encryptKey).update(text).digest("base64url")],
-    ["of the parts before they were encoded", await signer.sign(JSON.stringify([1, tenant, { amount: 5 }]))],
-    ["of another value", await signer.sign(changed)],
+    [
+      "of the parts before they were encoded",
+      await signer.sign("card value", JSON.stringify([2, tenant, null, null, { amount: 5 }])),
+    ],
+    ["of another value", await signer.sign("card value", changed)],
+    ["of a text of the app's own", await signer.sign("text", text)],
   ];
   return [
     ["another amount under the same mac", of(`${changed}.${mac}`)],
-    ["another app's secret", await signValue({ amount: 5 }, { tenant, sign: otherApp.sign })],
+    ["another app's secret", await signValue({ amount: 5 }, contextOf(otherApp))],
     ["another tenant's card", await signed({ amount: 5 }, "tenant-2")],
     ["a card of another tenant's, clicked there", of(_signed), "tenant-2"],
-    ["a card of no tenant's", await signValue({ amount: 5 }, { tenant: null, sign: signer.sign })],
-    ["another version, signed by the app", of(await sealed(base64url([2, tenant, { amount: 5 }])))],
-    ["a version in words", of(await sealed(base64url(["1", tenant, { amount: 5 }])))],
-    ["an object, signed by the app", of(await sealed(base64url({ 0: 1, 1: tenant, 2: 5 })))],
-    ["a text of the app's own", of(await sealed("hello"))],
-    ["a text of the app's own that is null", of(await sealed(base64url(null)))],
+    ["a card of no tenant's", await signValue({ amount: 5 }, { ...contextOf(), tenant: null })],
+    ["another version, signed by the app", of(await sealed(base64url([1, tenant, { amount: 5 }])))],
+    ["a version in words", of(await sealed(base64url(["2", tenant, null, null, { amount: 5 }])))],
+    ["a list of nothing", of(await sealed(base64url([])))],
     ["the text in padded base64", of(`${text}=.${mac}`)],
     ["the text in another base64", of(`${text.replaceAll("-", "+").replaceAll("_", "/")}+.${mac}`)],
-    ["the text plain", of(`${JSON.stringify([1, tenant, { amount: 5 }])}.${mac}`)],
+    ["the text plain", of(`${JSON.stringify([2, tenant, null, null, { amount: 5 }])}.${mac}`)],
     ["no mac", of(text)],
     ["no text", of(`.${mac}`)],
     ["three parts", of(`${text}.${mac}.${mac}`)],
@@ -211,7 +224,7 @@ describe("a forged value", () => {
       for (const other of [letter === "A" ? "B" : "A", letter === "9" ? "8" : "9", "-", "_", ".", "=", "/", ""]) {
         if (other === letter) continue;
         const changed = _signed.slice(0, at) + other + _signed.slice(at + 1);
-        const { state } = await readValue({ _signed: changed }, { signer, tenant });
+        const { state } = await readValue({ _signed: changed }, reading);
         assert.equal(state, "forged", `${at}: ${letter} became ${other}`);
       }
     }
@@ -225,7 +238,7 @@ describe("a forged value", () => {
       const spelt = _signed.slice(0, -1) + letters.charAt((last & ~3) | ((last + next) & 3));
       const bytes = (of: string) => Buffer.from(of.split(".")[1] ?? "", "base64url").toString("hex");
       assert.equal(bytes(spelt), bytes(_signed));
-      assert.equal((await readValue({ _signed: spelt }, { signer, tenant })).state, "forged");
+      assert.equal((await readValue({ _signed: spelt }, reading)).state, "forged");
     }
   });
 
@@ -239,7 +252,7 @@ describe("a forged value", () => {
     const { _signed } = await signed({ amount });
     const [text = "", mac = ""] = _signed.split(".");
     for (const given of [mac, `A${mac.slice(1)}`, `${mac.slice(0, -1)}A`, "B".repeat(43)]) {
-      await readValue({ _signed: `${text}.${given}` }, { signer, tenant });
+      await readValue({ _signed: `${text}.${given}` }, reading);
     }
     assert.deepEqual(
       compared.mock.calls.map(({ arguments: [a, b] }) => [a.byteLength, b.byteLength]),
@@ -251,20 +264,157 @@ describe("a forged value", () => {
     const { _signed } = await signed({ amount });
     const inherited = Object.create({ _signed });
     for (const value of [undefined, null, true, 5, "", _signed, `{"_signed":"${_signed}"}`, [], [_signed], {}]) {
-      assert.deepEqual(await readValue(value, { signer, tenant }), { state: "unsigned" }, JSON.stringify(value));
+      assert.deepEqual(await readValue(value, reading), { state: "unsigned" }, JSON.stringify(value));
     }
     for (const value of [inherited, { signed: _signed }, { _Signed: _signed }, { constructor: _signed }]) {
-      assert.deepEqual(await readValue(value, { signer, tenant }), { state: "unsigned" });
+      assert.deepEqual(await readValue(value, reading), { state: "unsigned" });
     }
     await fc.assert(
       fc.asyncProperty(fc.jsonValue({ stringUnit: letters, maxDepth: 3 }), fc.anything(), async (json, anything) => {
         for (const value of [json, anything, { _signed: json }, { _signed: anything }]) {
-          const { state } = await readValue(value, { signer, tenant });
+          const { state } = await readValue(value, reading);
           assert.notEqual(state, "signed");
         }
       }),
       { numRuns: 40, seed: 20_261 },
     );
+  });
+});
+
+describe("a text that a handler signed for itself", () => {
+  test("C-77: is no card's value, whatever it says", async () => {
+    const own = (text: string) => signer.sign("text", text);
+    const { _signed } = await signed({ amount });
+    const [text = "", mac = ""] = _signed.split(".");
+    assert.notEqual(await own(text), mac);
+    for (const content of [text, `card value ${text}`, _signed, base64url([2, tenant, null, null, { amount: 999 }])]) {
+      const read = await readValue({ _signed: `${content}.${await own(content)}` }, reading);
+      assert.deepEqual(read, { state: "forged" }, content);
+    }
+    assert.equal(await signer.isSigned("text", text, await own(text)), true);
+    assert.equal(await signer.isSigned("text", text, mac), false);
+  });
+
+  test("C-77: is signed by a handler's own sign, which is another one than a card's", async () => {
+    const options = { signer, api: { clock: { nowMs: () => startMs } } as ApiOptions };
+    const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Handled;
+    const run = { envelope, key: () => "", signal: new AbortController().signal, remainingMs: () => 1 };
+    const context = { ...services(options)(run), tenant };
+    const { _signed } = await signValue(5, context);
+    const [text = "", mac = ""] = _signed.split(".");
+    assert.deepEqual(await readValue({ _signed }, reading), { state: "signed", value: 5, purpose: null });
+    assert.notEqual(await context.sign(text), mac);
+    assert.equal(await context.sign(text), await signer.sign("text", text));
+  });
+});
+
+describe("a value that was signed for a purpose", () => {
+  const purposes = ["release", "refund"];
+
+  test("reaches the handler that names it, which is told the purpose", async () => {
+    const callback = startCallback({ signer, handlerOptions: { signedValues: { purposes } } });
+    for (const purpose of purposes) {
+      const value = await signValue({ amount }, contextOf(), { purpose });
+      const { callback: given, context } = await callback.hands(click(value));
+      assert.deepEqual([given.action.value, context.isSigned, context.purpose], [{ amount }, true, purpose]);
+    }
+    const unsigned = await startCallback().hands(click({ amount }));
+    assert.equal(unsigned.context.purpose, null);
+  });
+
+  const longest = "p".repeat(64);
+  const cases: [signedFor: string | undefined, signedValues: boolean | { purposes: string[] } | undefined][] = [
+    ["release", { purposes: ["refund"] }],
+    ["release", { purposes: [] }],
+    ["release", true],
+    ["release", false],
+    ["release", undefined],
+    ["release", { purposes: ["Release", "release ", "releas", ""] }],
+    [longest, { purposes: [`${longest}p`] }],
+    [undefined, { purposes: ["release", "null", ""] }],
+  ];
+  for (const [purpose, signedValues] of cases) {
+    test(`gets a message where it was ${purpose?.slice(0, 8)} and ${JSON.stringify(signedValues)?.slice(0, 60)} is taken`, async () => {
+      const handlerOptions = signedValues === undefined ? {} : { signedValues };
+      const callback = startCallback({ signer, handlerOptions });
+      await callback.fails(click(await signValue({ amount }, contextOf(), { purpose })));
+      assert.deepEqual(reasons(), ["value-purpose"]);
+    });
+  }
+
+  test("an unsigned value gets a message there, too", async () => {
+    const callback = startCallback({ signer, handlerOptions: { signedValues: { purposes } } });
+    await callback.fails(click({ amount, purpose: "release" }));
+    assert.deepEqual(reasons(), ["value-unsigned"]);
+  });
+
+  test("is a text of 1 to 64 characters", async () => {
+    await signValue(5, contextOf(), { purpose: longest });
+    for (const purpose of ["", `${longest}p`, 5, {}, ["release"]]) {
+      await assert.rejects(signValue(5, contextOf(), { purpose: purpose as string }), {
+        name: "TypeError",
+        message: "Cannot sign the value: purpose is not a text of 1 to 64 characters",
+      });
+    }
+  });
+});
+
+describe("a value that ends", () => {
+  const until = async (expiresInSeconds: number) => signValue({ amount }, contextOf(), { expiresInSeconds });
+
+  test("is as good as any until then, and from then on not: whoever clicks reads that it has", async () => {
+    const callback = startCallback({ signer, handlerOptions: { signedValues: true } });
+    const { callback: given } = await callback.hands(click(await until(0.001)));
+    assert.deepEqual(given.action.value, { amount });
+    await callback.clock.advance(60_000);
+    // The door's clock says the time now, the signer's when it was signed.
+    for (const [seconds, isOver] of [
+      [59.999, true],
+      [60, true],
+      [60.001, false],
+    ] as const) {
+      trace.entries.length = 0;
+      const before = callback.seen.length;
+      const { body } = await callback.deliver(click(await until(seconds)));
+      assert.equal(callback.seen.length - before, isOver ? 0 : 1, `${seconds} s`);
+      if (!isOver) continue;
+      const { type, i18n } = JSON.parse(body).toast;
+      assert.deepEqual(
+        [type, i18n],
+        ["error", { en_us: "This card has expired", zh_cn: "\u8be5\u5361\u7247\u5df2\u8fc7\u671f" }],
+      );
+      // No error: people do click on old cards, and the alarm counts errors.
+      const told = trace.entries.filter(({ stage }) => stage === "failed");
+      assert.deepEqual(
+        told.map(({ level, facts }) => [level, facts?.["reason"]]),
+        [["warn", "value-expired"]],
+      );
+    }
+    assert.equal(callback.claimed.length, 2);
+  });
+
+  test("is refused also where no signed value is asked for, and with a purpose", async () => {
+    const value = await signValue(5, contextOf(), { expiresInSeconds: 60, purpose: "release" });
+    assert.equal((await readValue(value, { ...reading, nowMs: startMs + 60_000 })).state, "expired");
+    assert.deepEqual(await readValue(value, { ...reading, nowMs: startMs + 59_999 }), {
+      ...{ state: "signed", value: 5, purpose: "release" },
+    });
+    // A forged one is forged, however old; so is another tenant's.
+    assert.equal((await readValue(value, { ...reading, tenant: "tenant-2", nowMs: startMs + 60_000 })).state, "forged");
+  });
+
+  test("without an end it has none", async () => {
+    const value = await signed(5);
+    assert.equal((await readValue(value, { ...reading, nowMs: Number.MAX_SAFE_INTEGER })).state, "signed");
+  });
+
+  test("ends in a number of seconds above 0", async () => {
+    for (const expiresInSeconds of [0, -1, -0, Number.NaN, Infinity, -Infinity, 1e306, "soon", {}]) {
+      await assert.rejects(signValue(5, contextOf(), { expiresInSeconds: expiresInSeconds as number }), {
+        name: "TypeError",
+        message: `Cannot sign the value: expiresInSeconds is ${expiresInSeconds}, not a number above 0`,
+      });
+    }
   });
 });
 
@@ -285,10 +435,7 @@ describe("an unsigned value", () => {
     for (const value of [...bare, _signed, `{"_signed":"${_signed}"}`, { signed: _signed }]) {
       trace.entries.length = 0;
       await callback.fails(click(value));
-      assert.deepEqual(
-        trace.entries.filter(({ stage }) => stage === "failed").map(({ facts }) => facts?.["reason"]),
-        ["value-unsigned"],
-      );
+      assert.deepEqual(reasons(), ["value-unsigned"]);
     }
   });
 
@@ -337,7 +484,7 @@ describe("without the app's secret", () => {
   }
 
   test("nothing is signed, and the error says what to set", async () => {
-    await assert.rejects(signValue(5, { tenant, sign: none.sign }), (error) => {
+    await assert.rejects(signValue(5, contextOf(none)), (error) => {
       assert.ok(error instanceof ConfigError);
       assert.match(error.message, /APP_SECRET is not set/);
       return true;
@@ -347,10 +494,10 @@ describe("without the app's secret", () => {
   test("the one of the moment counts: a value signed with the one before it is refused", async () => {
     let secret = "the secret before";
     const changing = appSigner(async () => secret);
-    const value = await signValue(5, { tenant, sign: changing.sign });
-    assert.equal((await readValue(value, { signer: changing, tenant })).state, "signed");
+    const value = await signValue(5, contextOf(changing));
+    assert.equal((await readValue(value, { ...reading, signer: changing })).state, "signed");
     secret = "the secret after";
-    assert.equal((await readValue(value, { signer: changing, tenant })).state, "forged");
+    assert.equal((await readValue(value, { ...reading, signer: changing })).state, "forged");
   });
 });
 
@@ -454,7 +601,7 @@ describe("the worker's function and the callback's", () => {
     const mac = _signed.slice(_signed.indexOf("."));
     for (const forged of [
       value,
-      { _signed: base64url([1, tenant, { ...value, amount: 1 }]) + mac },
+      { _signed: base64url([2, tenant, null, null, { ...value, amount: 1 }]) + mac },
       { ...(card as object), amount: 1 },
     ]) {
       assert.equal(await click(forged), "error");

@@ -57,11 +57,11 @@ declare module "../lib/handler.ts" {
 
 const card = onCallback(
   "card.action.trigger",
-  async ({ operator, token, action, host }, { isSigned, defer, signal, log, sign, tenant }) => {
+  async ({ operator, token, action, host }, { isSigned, purpose, defer, signal, log, signCard, tenant }) => {
     const texts: (string | undefined)[] = [operator.open_id, operator.user_id, token, action.tag, action.name, host];
     const parts: unknown[] = [action.value.order, action.form_value?.["note"], action.options?.[0]];
-    const { _signed } = await signValue({ texts, parts }, { sign, tenant });
-    await defer({ _signed, isSigned, aborted: signal.aborted });
+    const { _signed } = await signValue({ texts, parts }, { signCard, tenant }, { purpose: "x", expiresInSeconds: 60 });
+    await defer({ _signed, isSigned, purpose, aborted: signal.aborted });
     log.info("clicked", { isSigned });
     // @ts-expect-error the envelope's members are in the context
     action.event_id;
@@ -70,7 +70,7 @@ const card = onCallback(
     return { toast: { type: "success", content: "Released", i18n: { zh_cn: "x" } }, card: rawCard({ schema: "2.0" }) };
   },
   {
-    once: "best-effort",
+    dedupe: "off",
     signedValues: true,
     async deferred(payload: { order: number }, { callback, attempt, signal }) {
       const texts: string[] = [callback.token, callback.action.tag];
@@ -144,10 +144,15 @@ onCallback("card.action.trigger", () => "Released");
 onCallback("shop.order.get", () => ({ name: "x" }));
 
 // @ts-expect-error no such choice
-onCallback("card.action.trigger", () => ({}), { once: "sometimes" });
+onCallback("card.action.trigger", () => ({}), { dedupe: "sometimes" });
 
 // @ts-expect-error a yes or no
 onCallback("card.action.trigger", () => ({}), { signedValues: "always" });
+
+onCallback("card.action.trigger", () => ({}), { signedValues: { purposes: ["release"] } });
+
+// @ts-expect-error all that is taken is listed
+onCallback("card.action.trigger", () => ({}), { signedValues: { purpose: "release" } });
 
 // @ts-expect-error a preview has no value that could be signed
 onCallback("url.preview.get", () => ({}), { signedValues: true });
@@ -226,7 +231,7 @@ test("a callback file's type is the one it declares, and its options are beside 
   assert.equal((await answering["url.preview.get"]()).default.type, "url.preview.get");
   assert.equal((await answering["shop.order.get"]()).default.type, "shop.order.get");
   const { handle, deferred, ...options } = card;
-  assert.deepEqual(options, { type: "card.action.trigger", once: "best-effort", signedValues: true });
+  assert.deepEqual(options, { type: "card.action.trigger", dedupe: "off", signedValues: true });
   assert.deepEqual([typeof handle, typeof deferred], ["function", "function"]);
 });
 

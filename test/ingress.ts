@@ -139,7 +139,6 @@ export function ingressBehaves(
       const nested = (levels: number) =>
         v2Text({ event: { a: 0 } }).replace('"a":0', `"a":${"[".repeat(levels)}${"]".repeat(levels)}`);
       await queuesOne(nested(62));
-      // Over a webhook in plain text the token could not be read any more: only what proves itself otherwise is kept.
       await quarantinesOne(nested(63), "depth");
     });
 

@@ -32,7 +32,7 @@ function roomOf(file: string): string {
 
 /** What each room may import of this project. */
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
-  "functions/events": (file) => ["lib/handler.ts", "lib/errors.ts", "lib/public-fetch.ts"].includes(file),
+  "functions/events": (file) => ["lib/handler.ts", "lib/errors.ts"].includes(file),
   "functions/*": (file) =>
     /^(lib\/[^/]+\.ts|lib\/(aws|feishu)\/.*|infra\/limits\.js|functions\/(events|callbacks)(\.gen\.ts|\/.*))$/.test(
       file,
@@ -41,7 +41,7 @@ const doors: Readonly<Record<string, (file: string) => boolean>> = {
   "lib/feishu": (file) => file.startsWith("lib/feishu/") || file === "lib/errors.ts",
   // The shapes that its two ends have: the receiver's and the worker's ports, and what is told on the way.
   "lib/aws": (file) =>
-    /^lib\/(aws\/.*|feishu\/.*|errors\.ts|clock\.ts|config\.ts|trace\.ts|log\.ts|receiver\.ts|worker\.ts|idempotency\.ts|services\.ts|tokens\.ts|api-config\.ts|card-value\.ts)$/.test(
+    /^lib\/(aws\/.*|feishu\/.*|claims\.ts|errors\.ts|clock\.ts|config\.ts|trace\.ts|log\.ts|receiver\.ts|idempotency\.ts|services\.ts|tokens\.ts|api-config\.ts|card-value\.ts)$/.test(
       file,
     ),
   "lib/simulator": (file) =>

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { gzipSync } from "node:zlib";
+import { gzipSync, inflateRawSync } from "node:zlib";
 import { fromApiGateway } from "../lib/aws/http.ts";
 import { toBody, toGroupId } from "../lib/aws/message.ts";
 import { appSigner, readValue } from "../lib/card-value.ts";
 import { webhookConfig, wholeNumber } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { classify } from "../lib/feishu/classify.ts";
-import { type EventEnvelope, open } from "../lib/feishu/envelope.ts";
+import { type EventEnvelope, open, openMessage } from "../lib/feishu/envelope.ts";
 import { isToken } from "../lib/feishu/keys.ts";
 import { matches } from "../lib/feishu/signature.ts";
 import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/log.ts";
@@ -853,6 +853,48 @@ describe("C-66, C-67, C-68, C-69: secrets and payloads", () => {
     }
   });
 
+  test("C-67: the Verification Token is in nothing that is stored, where plain text brings it along", async () => {
+    const token = "CANARY-TOKEN";
+    const keys = ring({ encryptKeys: [], verificationTokens: [token] });
+    const head = `"header":{"event_type":"x","token":"${token}"}`;
+    const deep = `${"[".repeat(100)}${"]".repeat(100)}`;
+    const unreadable = [
+      `{"schema":"3.0",${head},"event":{}}`,
+      `{"schema":"2.0","token":"${token}",${head},"event":[]}`,
+      `{"schema":"2.0","token":"${token}"}`,
+      `{"type":"event_callback","token":"${token}","event":{}}`,
+      `{"type":"event_callback","token":"${token}","event":{"type":"card.action.trigger"}}`,
+      `{"token":"another","token":"${token}"}`,
+      `{ "token" :\n"\\u0043ANARY\\u002dTOKEN" }`,
+      `{"\\u0074oken":"\\u0043ANARY-TOKEN","note":"\u4f60\u597d \u{1f44b}"}`,
+      `{"schema":"2.0",${head},"event":${deep}}`,
+      `{"schema":"2.0","event":${deep},${head}}`,
+      `{"event":${deep},"token":"${token}"}`,
+      `{"token":"${token}","pad":"${"x".repeat(700_000)}\u4f60${"\u{1f44b}".repeat(60_000)}"}`,
+    ];
+    const events = [v2Text({ header: { token } }), v1Text({ envelope: { token } })];
+    const { queued, quarantined, post } = startWebhook({ keys });
+    for (const text of [...unreadable, ...events]) {
+      assert.equal((await post(httpApi(bare(text)))).statusCode, 200, text.slice(0, 80));
+    }
+    assert.deepEqual([queued.length, quarantined.length], [events.length, unreadable.length]);
+    // The long connection brings plain text as well, and bytes that nobody can read.
+    const frames = [...unreadable, v2Text({ header: { token, app_id: "cli_other" } }), `{"token":"${token}",`];
+    for (const text of [...frames, Buffer.concat([Buffer.from(`{"token":"${token}","a":"`), Buffer.from([0xff])])]) {
+      const opened = openMessage(Buffer.from(text), { appId: "cli_a", requestId: null });
+      assert.ok(opened.kind === "unreadable");
+      quarantined.push(opened);
+    }
+    for (const envelope of [...queued, ...quarantined]) {
+      const { text, deflated = "", encoding } = JSON.parse(toBody(envelope));
+      const bytes = text === undefined ? inflateRawSync(Buffer.from(deflated, "base64")) : Buffer.from(text, encoding);
+      const stored = bytes.toString();
+      assert.match(stored, /"(t|\\u0074)oken" ?:\s*""/, stored.slice(0, 80));
+      assert.doesNotMatch(stored, /CANARY|u0043ANARY/, stored.slice(0, 80));
+    }
+    assert.ok(quarantined.some((envelope) => toBody(envelope).includes("\u4f60\u597d")));
+  });
+
   test("C-66: a fault of ours is answered with one body and told by its class", async () => {
     trace.entries.length = 0;
     for (const fault of [
@@ -921,12 +963,16 @@ describe("C-80: no pattern of ours takes more than twice as long for twice the t
     ["a level", (text) => levelOf(text)],
     [
       "a signed value",
-      (text) => readValue({ _signed: text }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+      (text) =>
+        readValue({ _signed: text }, { signer: appSigner(async () => "the secret of an app"), tenant: null, nowMs: 1 }),
     ],
     [
       "a mac",
       (text) =>
-        readValue({ _signed: `a.${text}` }, { signer: appSigner(async () => "the secret of an app"), tenant: null }),
+        readValue(
+          { _signed: `a.${text}` },
+          { signer: appSigner(async () => "the secret of an app"), tenant: null, nowMs: 1 },
+        ),
     ],
   ];
   const seeds = [

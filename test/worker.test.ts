@@ -4,12 +4,21 @@ import { after, beforeEach, describe, test } from "node:test";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { fromRecord, toBody } from "../lib/aws/message.ts";
 import { deferTo } from "../lib/aws/queue.ts";
+import { backoffSeconds } from "../lib/claims.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
 import { reportLeak } from "../lib/run.ts";
-import { backoffSeconds } from "../lib/worker.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
-import { appId, eventBody, eventText, noCallbacks, plantedBody, record, type TestHandlers } from "./support/events.ts";
+import {
+  appId,
+  eventBody,
+  eventText,
+  plantedBody,
+  record,
+  type TestHandle,
+  type TestHandlers,
+} from "./support/events.ts";
+import { internal } from "./support/faults.ts";
 import { cyclic, hearDropped, odd, refuse } from "./support/odd.ts";
 import { startWorker } from "./support/worker.ts";
 
@@ -150,32 +159,267 @@ describe("a batch", () => {
     assert.equal(bench.idsAt("failed").length, 6);
   });
 
-  test("W7: a handler file that cannot be loaded leaves no dropped promise behind when there is no time to run it", async () => {
-    const dropped: unknown[] = [];
-    const restore = hearDropped((error) => dropped.push(error));
-    try {
-      const { consume } = await import("../lib/worker.ts");
-      const { envelopeOf } = await import("./support/events.ts");
-      const verdict = await consume(
-        envelopeOf(eventText({ id: bench.newId() })),
-        { attempt: 1, redriven: false, bury: () => Promise.resolve() },
-        {
-          ...noCallbacks,
-          dispatch: () => Promise.reject(new Error("Cannot find module")),
-          ledger: bench.ledger,
-          clock: bench.clock,
-          random: bench.random.next,
-          newOwner: () => "owner",
-          maxAttempts: 10,
-          remainingMs: () => 4_000,
-        },
-      );
-      assert.equal(verdict.kind, "retry");
-      await new Promise(setImmediate);
-      assert.deepEqual(dropped, []);
-    } finally {
-      restore();
+  test("W7: without time a handler's file is not even loaded, and that is no attempt", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const attempts: number[] = [];
+    let loads = 0;
+    const load = async () => {
+      loads++;
+      return { handle: (_event: unknown, { attempt }: { attempt: number }) => void attempts.push(attempt) };
+    };
+    const handlers = { "test.event": { load } };
+    for (let receive = 1; receive <= 12; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, timeoutMs: 4_000 });
+      assert.equal(kept.length, 1);
+      for (const { record: seen } of kept) await bench.show(seen);
     }
+    assert.equal(loads, 0);
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [1]);
+  });
+});
+
+describe("an attempt", () => {
+  test("H1: is a run that has started: twelve receives without a ledger are none, and the event is done at its first", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const attempts: number[] = [];
+    const handlers: TestHandlers = { "test.event": (_event, { attempt }) => void attempts.push(attempt) };
+    const stop = bench.dynamoFaults.inject("PutItem", internal);
+    for (let receive = 1; receive <= 12; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      assert.equal(kept.length, 1);
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    stop();
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [1]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  test("I8: is none while another run holds the event: its copy is received 20 times, and ends as a duplicate", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const { promise: finish, resolve } = Promise.withResolvers<void>();
+    const handlers: TestHandlers = { "test.event": () => finish };
+    const running = bench.invoke(await bench.receive(), { handlers });
+    await bench.reached("started");
+    await bench.send(eventBody({ id }));
+    for (let receive = 1; receive <= 20; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    resolve();
+    await running;
+    await bench.drain({ handlers });
+    assert.deepEqual(bench.stagesOf(id).slice(-2), ["handled", "duplicate"]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  for (const own of [undefined, "message-1"]) {
+    test(`H1: is counted over processes that die and runs that fail alike${own ? ", also by a key of its own" : ""}`, async () => {
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const attempts: number[] = [];
+      await bench.drain({
+        handlers: ({ die }) => {
+          const handle: TestHandle = (_event, { attempt }) => {
+            attempts.push(attempt);
+            return attempt % 2 === 0 ? die() : Promise.reject(new Error("fails"));
+          };
+          return { "test.event": own === undefined ? handle : { handle, key: () => `${own} ${id}` } };
+        },
+      });
+      assert.deepEqual(attempts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+      const [message] = await bench.lying();
+      assert.equal(message?.MessageAttributes?.["deadReason"]?.StringValue, "attemptsExhausted");
+      assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "10");
+    });
+  }
+
+  test("X1: of a dead event's second copy does not keep the redriven one from running", async () => {
+    const id = bench.newId();
+    const key = () => `key of ${id}`;
+    const dies = { "test.event": { key, handle: () => Promise.reject(new NonRetryableError("never")) } };
+    await bench.send(eventBody({ id }), eventBody({ id }));
+    const [first = assert.fail(), second = assert.fail()] = await bench.receive();
+    await bench.invoke([first], { handlers: dies });
+    await bench.show(second);
+    await bench.drain({ handlers: dies });
+    assert.deepEqual(bench.stagesOf(id), ["started", "dead", "duplicate"]);
+    assert.equal(await bench.redrive(), 1);
+    const handle: TestHandle = (_event, { attempt }) => {
+      if (attempt === 1) throw new Error("fails");
+    };
+    await bench.drain({ handlers: { "test.event": { key, handle } } });
+    assert.equal(bench.stagesOf(id).at(-1), "handled");
+  });
+
+  test("X1: is counted anew after a redrive, and one failure later the event still runs", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const key = () => `key of ${id}`;
+    await bench.drain({ handlers: { "test.event": { key, handle: () => Promise.reject(new Error("fails")) } } });
+    await bench.redrive();
+    const attempts: number[] = [];
+    const handle: TestHandle = (_event, { attempt }) => {
+      attempts.push(attempt);
+      if (attempt < 3) throw new Error("fails");
+    };
+    await bench.drain({ handlers: { "test.event": { key, handle } } });
+    assert.deepEqual(attempts, [1, 2, 3]);
+    assert.equal(bench.stagesOf(id).at(-1), "handled");
+  });
+});
+
+describe("a handler's file", () => {
+  test("W1: that never ends loading fails its event within its time, with a reason, and its neighbours are done", async () => {
+    const id = bench.newId("hangs");
+    await bench.send(...bodies(ids(9)), eventBody({ id, type: "test.hang" }));
+    const running = bench.invoke(await bench.receive(), {
+      handlers: { "test.event": () => {}, "test.hang": { load: () => new Promise(() => {}) } },
+    });
+    await bench.reached("handled", 9);
+    await bench.clock.advance(55_000);
+    const { deleted, kept } = await running;
+    assert.deepEqual([deleted.length, kept.length], [9, 1]);
+    const told = bench.trace.entries.find((entry) => entry.id === id);
+    assert.deepEqual([told?.stage, told?.facts?.["reason"], told?.facts?.["attempt"]], ["failed", "load", 1]);
+    assert.equal(kept[0]?.waitSeconds, 15, "its lease ends first");
+  });
+
+  test("W1: that was given up while it loaded neither claims nor runs when it comes at last", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const { promise: loading, resolve } = Promise.withResolvers<{ handle: TestHandle }>();
+    const running = bench.invoke(await bench.receive(), { handlers: { "test.event": { load: () => loading } } });
+    await new Promise(setImmediate);
+    await bench.clock.advance(55_000);
+    const { kept } = await running;
+    const writes: string[] = [];
+    const stop = bench.dynamoFaults.watch(({ action }) => writes.push(action));
+    resolve({ handle: () => assert.fail("given up") });
+    // Whatever the late one would write is on its way before this one's.
+    await bench.invoke([record(eventBody({ id: bench.newId() }))], { handlers: { "test.event": () => {} } });
+    stop();
+    assert.deepEqual([kept.length, writes], [1, ["PutItem", "UpdateItem"]]);
+    assert.deepEqual(bench.stagesOf(id), ["failed"]);
+  });
+
+  for (const step of ["load", "key"] as const) {
+    test(`W2: whose ${step === "load" ? "loading" : "key"} ends the process is a crash loop, counted from the second receive on`, async () => {
+      const killer = bench.newId("killer");
+      const innocents = ids(9);
+      await bench.send(eventBody({ id: killer, type: "test.killer" }), ...bodies(innocents));
+      const outcomes = await bench.drain({
+        handlers: ({ die }) => ({
+          "test.event": () => {},
+          "test.killer": {
+            load: async () => {
+              if (step === "load") await die();
+              return { handle: () => assert.fail("not entered"), key: die };
+            },
+          },
+        }),
+      });
+      assert.equal(
+        outcomes.filter(({ died }) => died).length,
+        6,
+        "one receive that was not counted, and five that were",
+      );
+      const [message, ...more] = await bench.lying();
+      assert.equal(more.length, 0);
+      assert.equal(message?.MessageAttributes?.["deadReason"]?.StringValue, "deadly");
+      assert.equal(new Set([...bench.idsAt("handled"), ...bench.idsAt("duplicate")]).size, 9);
+    });
+
+    test(`H1: whose ${step === "load" ? "loading" : "key"} fails is tried again, as often as a run, and is dead with its reason`, async () => {
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const broken = new SyntaxError("Unexpected token");
+      const load = async () => {
+        if (step === "load") throw broken;
+        return {
+          handle: () => assert.fail("not entered"),
+          key() {
+            throw broken;
+          },
+        };
+      };
+      const outcomes = await bench.drain({ handlers: { "test.event": { load } } });
+      assert.equal(outcomes.length, 10);
+      const told = bench.trace.entries.filter((entry) => entry.id === id).map(({ facts }) => facts?.["reason"]);
+      assert.deepEqual(told, [...Array(9).fill(step), "attemptsExhausted"]);
+      const [message] = await bench.lying();
+      assert.equal(message?.MessageAttributes?.["errorClass"]?.StringValue, "SyntaxError");
+      assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "10");
+    });
+  }
+
+  for (const own of [false, true]) {
+    test(`I1: and ${own ? "its own key" : "the event's id"} cost two writes to the ledger where all goes well`, async () => {
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const handle = () => {};
+      const handlers = { "test.event": own ? { handle, key: () => `key of ${id}` } : handle };
+      const writes: string[] = [];
+      const stop = bench.dynamoFaults.watch(({ action }) => writes.push(action));
+      await bench.drain({ handlers });
+      stop();
+      assert.deepEqual(writes, ["PutItem", "UpdateItem"]);
+    });
+  }
+
+  test("I1: of an event whose second claim fails counts no attempt by the first", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    for (const seen of await bench.receive()) await bench.show(seen);
+    const attempts: number[] = [];
+    const handle: TestHandle = (_event, { attempt }) => void attempts.push(attempt);
+    const handlers = { "test.event": { key: () => `key of ${id}`, handle } };
+    for (let receive = 2; receive <= 12; receive++) {
+      const keys = new Set<string>();
+      const stop = bench.dynamoFaults.inject("PutItem", internal, ({ body }) => {
+        keys.add(JSON.stringify((body["Item"] as { pk: unknown }).pk));
+        return keys.size > 1;
+      });
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      stop();
+      assert.equal(kept.length, 1);
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [1]);
+  });
+
+  test("I8: of an event whose key another event holds counts no attempt while it waits", async () => {
+    const [first = "", second = ""] = ids(2);
+    const { promise: finish, resolve } = Promise.withResolvers<void>();
+    const attempts: string[] = [];
+    const handlers: TestHandlers = {
+      "test.event": {
+        key: () => `both ${first}`,
+        handle: (_event, { id, attempt }) => {
+          attempts.push(`${id} ${attempt}`);
+          return finish;
+        },
+      },
+    };
+    await bench.send(eventBody({ id: first }));
+    const running = bench.invoke(await bench.receive(), { handlers });
+    await bench.reached("started");
+    await bench.send(eventBody({ id: second }));
+    for (let receive = 1; receive <= 12; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    resolve();
+    await running;
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [`${first} 1`]);
+    assert.deepEqual(bench.stagesOf(second).at(-1), "duplicate");
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
   });
 });
 
@@ -407,7 +651,7 @@ describe("a dead event", () => {
     assert.deepEqual(bench.stagesOf(id), ["started", "dead"]);
   });
 
-  test("H2: that failed at its last delivery is moved by the worker itself, with the reason", async () => {
+  test("H2: that failed at its last attempt is moved by the worker itself, with the reason", async () => {
     const id = bench.newId("exhausted");
     await bench.send(eventBody({ id }));
     let runs = 0;
@@ -451,7 +695,10 @@ describe("a dead event", () => {
     await bench.show(first.records[0] ?? assert.fail());
     await bench.drain({ handlers });
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 1, quarantined: 0 });
-    assert.deepEqual(bench.stagesOf(id), ["started", "failed", "started", "dead"]);
+    assert.deepEqual(bench.stagesOf(id), ["started", "failed", "dead"], "it runs no second time for that");
+    const [message] = await bench.lying();
+    assert.equal(message?.MessageAttributes?.["errorClass"]?.StringValue, "NonRetryableError");
+    assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "1");
   });
 
   test("H2: whose record was stored while its death could not be noted is not lost, and may be redriven", async () => {
@@ -609,10 +856,11 @@ describe("what a handler throws or returns", () => {
     assert.deepEqual(bench.idsAt("handled"), [...thrown.keys()]);
   });
 
-  test("H3: an odd thrown value at the last delivery still ends in the dead-letter queue", async () => {
+  test("H3: an odd thrown value at the last attempt still ends in the dead-letter queue", async () => {
     for (const value of odd) {
-      const last = record(eventBody({ id: bench.newId("odd-last") }), { attempt: 10 });
+      const last = record(eventBody({ id: bench.newId("odd-last") }));
       const { deleted } = await bench.invoke([last], {
+        maxAttempts: 1,
         handlers: {
           "test.event": () => {
             throw value;
@@ -874,7 +1122,7 @@ describe("a planted message", () => {
       assert.equal(outcome?.deleted.length, 1);
       const [message] = await bench.lying(bench.urls.quarantineQueueUrl);
       assert.equal(message?.Body, body);
-      assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "1");
+      assert.equal(message?.MessageAttributes?.["receives"]?.StringValue, "1");
       assert.ok(message?.MessageAttributes?.["reason"]?.StringValue);
       assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 1 });
     });

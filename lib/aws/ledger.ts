@@ -6,7 +6,7 @@ import {
   PutItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import { type Claim, type ClaimRequest, deadlyStarts, type Ledger } from "../idempotency.ts";
+import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../idempotency.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -21,7 +21,12 @@ interface Row {
   readonly phase: Phase;
   readonly owner: string;
   readonly leaseEndsAtMs: number;
-  readonly starts: number;
+  /** Runs that have started since the last redrive. */
+  readonly runs: number;
+  /** Those of them, the last in a row, that never reported. */
+  readonly unfinished: number;
+  readonly redrives: number;
+  readonly death: string | undefined;
   readonly digest: string | undefined;
   readonly expiresAtSeconds: number;
 }
@@ -56,42 +61,41 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
       // The usual case is one write: nobody has seen the key. Meeting our own token is a write that
       // was stored and whose answer was lost; but only while it runs, since a try that was given up
       // may still arrive, after this very run has been concluded.
-      const fresh = await put(request, 1, {
+      const fresh = await put(request, anew, {
         condition: `attribute_not_exists(pk) OR expiresAtSeconds < :nowSeconds OR ${own}`,
         values: { ":nowSeconds": seconds(request.nowMs) },
       });
-      if (fresh === true) return { state: "claimed" };
+      if (fresh === true) return anew.claim;
 
       // Somebody has: what it may become depends on the row, and the row may change under our eyes.
       let row = fresh === false ? await read(request.key) : fresh;
       for (let tries = 0; tries < 5; tries++) {
         if (row === undefined) return { state: "busy", leaseEndsAtMs: request.nowMs };
-        const { claim, starts } = judge(row, request);
-        if (claim.state !== "claimed" && claim.state !== "deadly") return claim;
-        const taken = await put(request, starts, {
-          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease AND starts = :starts) OR ${own}`,
+        const judged = judge(row, request);
+        if (!("runs" in judged)) return judged.claim;
+        const taken = await put(request, judged, {
+          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease) OR ${own}`,
           values: {
             ":theirs": { S: row.owner },
             ":phase": { S: row.phase },
             ":lease": { N: String(row.leaseEndsAtMs) },
-            ":starts": { N: String(row.starts) },
           },
         });
-        if (taken === true) return claim;
+        if (taken === true) return judged.claim;
         row = taken === false ? await read(request.key) : taken;
       }
       return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };
     },
 
-    complete: (key, owner, nowMs) => conclude(key, owner, "done", nowMs, nowMs),
-    bury: (key, owner, nowMs) => conclude(key, owner, "dead", nowMs, nowMs),
-    release: (key, owner, { nowMs, claimableAtMs }) => conclude(key, owner, "open", nowMs, claimableAtMs),
+    complete: (key, owner, nowMs) => conclude(key, owner, "done", { nowMs, claimableAtMs: nowMs }),
+    bury: (key, owner, nowMs) => conclude(key, owner, "dead", { nowMs, claimableAtMs: nowMs }),
+    release: (key, owner, release) => conclude(key, owner, "open", release),
   };
 
   /** `true`: written. A row: the condition failed, and this is what stands there; `false`: it failed, and the answer does not say. */
   async function put(
-    { key, owner, nowMs, leaseEndsAtMs, digest }: ClaimRequest,
-    starts: number,
+    { key, owner, nowMs, leaseEndsAtMs, redrives, digest }: ClaimRequest,
+    { runs, unfinished, death }: Taken,
     { condition, values }: { condition: string; values: Record<string, AttributeValue> },
   ): Promise<true | false | Row> {
     try {
@@ -103,8 +107,11 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
             phase: running,
             claimOwner: { S: owner },
             leaseEndsAtMs: { N: String(leaseEndsAtMs) },
-            starts: { N: String(starts) },
+            runs: { N: String(runs) },
+            unfinished: { N: String(unfinished) },
+            redrives: { N: String(redrives) },
             digest: { S: digest },
+            ...(death === undefined ? undefined : { death: { S: death } }),
             expiresAtSeconds: seconds(nowMs, rememberSeconds),
           },
           ConditionExpression: condition,
@@ -130,23 +137,25 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
     key: string,
     owner: string,
     phase: Phase,
-    nowMs: number,
-    leaseEndsAtMs: number,
+    { nowMs, claimableAtMs, runs, death }: Omit<Release, "runs"> & { readonly runs?: number },
   ): Promise<boolean> {
+    const changes: Record<string, AttributeValue> = {
+      phase: { S: phase },
+      leaseEndsAtMs: { N: String(claimableAtMs) },
+      unfinished: { N: "0" },
+      expiresAtSeconds: seconds(nowMs, rememberSeconds),
+    };
+    if (runs !== undefined) changes["runs"] = { N: String(runs) };
+    if (death !== undefined) changes["death"] = { S: death };
+    const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
     try {
       await client.send(
         new UpdateItemCommand({
           TableName: table,
           Key: { pk: { S: `claim#${key}` } },
-          UpdateExpression: "SET phase = :phase, leaseEndsAtMs = :lease, starts = :none, expiresAtSeconds = :expires",
+          UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
           ConditionExpression: "claimOwner = :me",
-          ExpressionAttributeValues: {
-            ":me": { S: owner },
-            ":phase": { S: phase },
-            ":lease": { N: String(leaseEndsAtMs) },
-            ":none": { N: "0" },
-            ":expires": seconds(nowMs, rememberSeconds),
-          },
+          ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
         }),
       );
       return true;
@@ -157,15 +166,30 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
   }
 }
 
-/** What a key's row means for a new claim, and how many starts without an outcome the claim would be. */
-function judge(row: Row, { nowMs, redriven }: ClaimRequest): { claim: Claim; starts: number } {
-  if (row.expiresAtSeconds * 1000 < nowMs) return { claim: { state: "claimed" }, starts: 1 };
-  const { phase, digest, leaseEndsAtMs } = row;
-  if (phase === "done" || (phase === "dead" && !redriven)) return { claim: { state: phase, digest }, starts: 0 };
-  if (phase === "dead") return { claim: { state: "claimed" }, starts: 1 };
-  if (leaseEndsAtMs > nowMs) return { claim: { state: "busy", leaseEndsAtMs }, starts: 0 };
-  if (phase === "running" && row.starts >= deadlyStarts) return { claim: { state: "deadly" }, starts: row.starts };
-  return { claim: { state: "claimed" }, starts: row.starts + 1 };
+/** A claim that takes the key, and what the row counts from then on. */
+interface Taken {
+  readonly claim: Claim;
+  readonly runs: number;
+  readonly unfinished: number;
+  readonly death?: string | undefined;
+}
+
+const anew: Taken = { claim: { state: "claimed", run: 1 }, runs: 1, unfinished: 1 };
+
+/** What a key's row means for a new claim. */
+function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Taken | { readonly claim: Claim } {
+  const { phase, digest, leaseEndsAtMs, runs, unfinished, death } = row;
+  if (row.expiresAtSeconds * 1000 < nowMs) return anew;
+  if (phase === "done") return { claim: { state: "done", digest } };
+  const isRedriven = redrives > row.redrives;
+  if (phase === "dead") return isRedriven ? anew : { claim: { state: "dead", digest } };
+  if (leaseEndsAtMs > nowMs) return { claim: { state: "busy", leaseEndsAtMs } };
+  if (isRedriven) return anew;
+  const isCrashLoop = phase === "running" && unfinished >= deadlyStarts;
+  if (isCrashLoop || runs >= maxRuns || death !== undefined) {
+    return { claim: { state: "spent", run: runs, isCrashLoop, death }, runs, unfinished, death };
+  }
+  return { claim: { state: "claimed", run: runs + 1 }, runs: runs + 1, unfinished: unfinished + 1 };
 }
 
 function toRow(item: Record<string, AttributeValue> | undefined): Row | undefined {
@@ -174,7 +198,10 @@ function toRow(item: Record<string, AttributeValue> | undefined): Row | undefine
     phase: (item["phase"]?.S ?? "open") as Phase,
     owner: item["claimOwner"]?.S ?? "",
     leaseEndsAtMs: Number(item["leaseEndsAtMs"]?.N ?? 0),
-    starts: Number(item["starts"]?.N ?? 0),
+    runs: Number(item["runs"]?.N ?? 0),
+    unfinished: Number(item["unfinished"]?.N ?? 0),
+    redrives: Number(item["redrives"]?.N ?? 0),
+    death: item["death"]?.S,
     digest: item["digest"]?.S,
     expiresAtSeconds: Number(item["expiresAtSeconds"]?.N ?? 0),
   };

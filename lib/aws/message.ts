@@ -5,6 +5,7 @@ import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
 import { classify, classifyOldCard } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
+import { fill, inspect } from "../feishu/json.ts";
 
 /** Version of the queue message. A reader takes this one; a newer one is failed, so that a rollback loses nothing. */
 export const messageVersion = 1;
@@ -33,13 +34,18 @@ export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelop
     const refreshToken = schema === "1.0" ? header["refresh_token"] : undefined;
     return pack({ ...common, schema, refreshToken }, { payload, text }, () => JSON.stringify({ payload, text }));
   }
-  const text = utf8(envelope.rawBody);
+  const rawBody = withoutToken(envelope.rawBody);
+  const text = utf8(rawBody);
   const quarantined = { ...common, reason: envelope.reason };
   // What is not UTF-8 goes as base64; `encoding` says so.
-  if (text !== undefined && Buffer.byteLength(text) === envelope.rawBody.length)
-    return pack(quarantined, { text }, () => text);
-  const base64 = Buffer.from(envelope.rawBody).toString("base64");
-  return pack({ ...quarantined, encoding: "base64" }, { text: base64 }, () => envelope.rawBody);
+  if (text !== undefined && Buffer.byteLength(text) === rawBody.length) return pack(quarantined, { text }, () => text);
+  return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, () => rawBody);
+}
+
+/** Empties the Verification Token, which a plain-text body holds. Latin-1 keeps each byte, also where it is not UTF-8. */
+function withoutToken(rawBody: Uint8Array): Buffer {
+  const text = Buffer.from(rawBody).toString("latin1");
+  return Buffer.from(fill(text, inspect(text).tokens, ""), "latin1");
 }
 
 /** The content as it is; where that is too much, `bytes` (which it stands for) compressed. */

@@ -8,12 +8,13 @@ import {
   type SQSClientConfig,
 } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
+import { backoffSeconds, type Death, type Delivery, type Verdict } from "../claims.ts";
+import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { clean, describeError } from "../log.ts";
+import { clean } from "../log.ts";
 import type { ReceiverPorts } from "../receiver.ts";
 import { publish } from "../trace.ts";
-import { backoffSeconds, type Death, type Delivery, type Verdict } from "../worker.ts";
 import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
@@ -110,6 +111,9 @@ export interface SettleOptions {
   /** The app whose events this worker handles; a message that names another is quarantined. */
   readonly appId: string;
   readonly random: () => number;
+  readonly clock: Pick<Clock, "nowMs">;
+  /** Receives after which SQS itself moves a record to the dead-letter queue, without a word (`maxReceiveCount`). */
+  readonly maxReceives: number;
   readonly consume: (envelope: EventEnvelope | JobEnvelope, delivery: Delivery) => Promise<Verdict>;
 }
 
@@ -124,13 +128,13 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
   const failed = new Set<string>();
   const run = async (record: SQSRecord) => {
     const verdict = await settleRecord(record, options);
-    if (verdict.kind === "done") return;
+    if (verdict.kind === "done" || (await buryUnjudged(record, options))) return;
     failed.add(record.messageId);
     if (verdict.delaySeconds !== undefined) await hide(record, verdict.delaySeconds, options);
   };
-  await Promise.all(records.filter((record) => attemptOf(record) === 1).map(run));
+  await Promise.all(records.filter((record) => receivesOf(record) === 1).map(run));
   for (const record of shuffled(
-    records.filter((record) => attemptOf(record) > 1),
+    records.filter((record) => receivesOf(record) > 1),
     options.random,
   ))
     await run(record);
@@ -139,7 +143,7 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
 
 /** Total: whatever fails, the record comes back. */
 async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<Verdict> {
-  const attempt = attemptOf(record);
+  const receives = receivesOf(record);
   let envelope: EventEnvelope | JobEnvelope | undefined;
   try {
     const decoded = fromRecord(record);
@@ -150,16 +154,36 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
       return await quarantine(record, "app", options, envelope);
     const { id, type } = envelope;
     return await options.consume(envelope, {
-      attempt,
-      redriven: record.messageAttributes?.[deadReasonAttribute] !== undefined,
+      receives,
+      redrives: redrivesOf(record),
       bury: (death) => bury(record, { ...death, id, type }, options),
     });
   } catch (error) {
     const { id, type, app } = envelope ?? {};
-    publish({ stage: "failed", level: "error", id, type, app, facts: { attempt, messageId: record.messageId }, error });
-    // Left to the queue's own timeout and, at last, its redrive policy: this release cannot judge it.
+    const facts = { receives, messageId: record.messageId };
+    publish({ stage: "failed", level: "error", id, type, app, facts, error });
+    // Left to the queue's own timeout: this release cannot judge it.
     if (error instanceof UnknownVersionError) return { kind: "retry" };
-    return { kind: "retry", delaySeconds: backoffSeconds(attempt, options.random) };
+    return { kind: "retry", delaySeconds: backoffSeconds(receives, options.random) };
+  }
+}
+
+/**
+ * The net under all that came to no verdict. After its last receive SQS would move the record without a reason, and
+ * nobody would know how many there are: it is moved here instead, and logged. `false`: it comes back, or SQS moves it.
+ */
+async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<boolean> {
+  const receives = receivesOf(record);
+  if (receives < options.maxReceives) return false;
+  const reason = "receivesExhausted";
+  const facts = { receives, messageId: record.messageId };
+  try {
+    await bury(record, { reason }, options);
+    publish({ stage: "dead", level: "error", facts: { reason, ...facts } });
+    return true;
+  } catch (error) {
+    publish({ stage: "failed", level: "error", facts: { reason: "dead-letter-queue", ...facts }, error });
+    return false;
   }
 }
 
@@ -173,7 +197,7 @@ async function quarantine(
     new SendMessageCommand({
       QueueUrl: urls.quarantineQueueUrl,
       MessageBody: record.body,
-      MessageAttributes: attributes({ reason, attempts: String(attemptOf(record)) }),
+      MessageAttributes: attributes({ reason, receives: String(receivesOf(record)) }),
     }),
   );
   publish({ stage: "quarantined", level: "error", id, type, app, facts: { reason, messageId: record.messageId } });
@@ -182,11 +206,9 @@ async function quarantine(
 
 async function bury(
   record: SQSRecord,
-  death: Death & { id: string; type: string },
-  { client, urls }: SettleOptions,
+  { reason, error, runs, id, type }: Death & { id?: string; type?: string },
+  { client, urls, clock }: SettleOptions,
 ): Promise<void> {
-  // A handler may have thrown `undefined`: that, too, is said.
-  const error = death.reason === "deadly" ? undefined : describeError(death.error);
   const group = record.attributes?.MessageGroupId;
   await client.send(
     new SendMessageCommand({
@@ -194,15 +216,15 @@ async function bury(
       MessageBody: record.body,
       ...(group === undefined ? undefined : { MessageGroupId: group }),
       MessageAttributes: attributes({
-        [deadReasonAttribute]: death.reason,
+        [deadReasonAttribute]: reason,
         errorClass: error?.errorClass,
         fingerprint: error?.fingerprint,
         at: error?.at,
-        attempts: String(attemptOf(record)),
+        attempts: runs?.toString(),
         firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
-        lastAttemptAt: isoTime(death.nowMs),
-        eventId: legal(death.id),
-        eventType: legal(death.type),
+        lastAttemptAt: isoTime(clock.nowMs()),
+        eventId: legal(id),
+        eventType: legal(type),
         redrives: String(redrivesOf(record)),
       }),
     }),
@@ -210,7 +232,7 @@ async function bury(
 }
 
 /** Outside text made fit for an attribute: SQS refuses the same characters there as in a body. */
-function legal(text: string): string | undefined {
+function legal(text: string | undefined): string | undefined {
   return clean(text)?.replace(/[\ufffe\uffff]/g, "");
 }
 
@@ -255,7 +277,7 @@ export function toBatchResponse(records: readonly SQSRecord[], failed: ReadonlyS
   return { batchItemFailures };
 }
 
-function attemptOf(record: SQSRecord): number {
+function receivesOf(record: SQSRecord): number {
   const count = Number(record.attributes?.ApproximateReceiveCount);
   return Number.isInteger(count) && count > 0 ? count : 1;
 }

@@ -1,5 +1,5 @@
-import leven from "leven";
 import rows from "./event-types.json" with { type: "json" };
+import { nearest } from "./nearest.ts";
 
 /** A type that the platform is known to push. The catalogue informs; a type outside it is received all the same. */
 export interface CatalogueEntry {
@@ -49,18 +49,9 @@ export function search(words: readonly string[]): CatalogueEntry[] {
   });
 }
 
-/** What someone who wrote `name` may have meant: types that contain it, then those it takes the fewest edits to reach. */
-export function nearest(name: string, n: number): string[] {
-  // No type is half as long; it bounds the work that a pasted page of text makes.
-  const wanted = name.slice(0, 200).toLowerCase();
-  return catalogue
-    .map(({ type }) => {
-      const lower = type.toLowerCase();
-      return { type, isPart: wanted.length > 2 && lower.includes(wanted), edits: leven(wanted, lower) };
-    })
-    .sort((a, b) => Number(b.isPart) - Number(a.isPart) || a.edits - b.edits || (a.type < b.type ? -1 : 1))
-    .slice(0, n)
-    .map(({ type }) => type);
+/** The types that someone who wrote `name` may have meant. */
+export function nearestTypes(name: string, n: number): string[] {
+  return nearest(name, [...byType.keys()], n);
 }
 
 /**

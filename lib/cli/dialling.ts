@@ -5,7 +5,6 @@ import { LongConnectionError } from "../errors.ts";
 import { startLongConnectionProcess } from "../local/long-connection.ts";
 import { longConnectionConfig } from "../long-connection-config.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../simulator/long-connection.ts";
-import { type Lock, lockApp } from "./lock.ts";
 import { refuseDeployedApp } from "./stages.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -18,8 +17,6 @@ export interface DiallingOptions {
   readonly local?: { readonly appId: string; readonly appSecret?: string } | undefined;
   /** Dial, though the app is a deployed stage's. */
   readonly force: boolean;
-  /** Where locks are; the machine's temporary files, unless given. */
-  readonly lockFolder?: string;
 }
 
 export interface DiallingStart {
@@ -33,10 +30,9 @@ export interface DiallingStart {
 
 /**
  * The long connection of `npm start`. What speaks against it is found before anything is started.
- * @throws {ConfigError} A setting is missing or wrong, the app is a deployed stage's, or another process has it.
+ * @throws {ConfigError} A setting is missing or wrong, the app is a deployed stage's.
  */
-export async function prepareDialling({ root, env, local, force, lockFolder }: DiallingOptions) {
-  let lock: Lock | undefined;
+export async function prepareDialling({ root, env, local, force }: DiallingOptions) {
   let target = "a simulator on this machine";
   if (local === undefined) {
     const { appId, api } = longConnectionConfig({
@@ -46,7 +42,6 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
       LEDGER_TABLE: "ledger",
     });
     if (!force) refuseDeployedApp(appId, root);
-    lock = await lockApp(appId, lockFolder === undefined ? {} : { folder: lockFolder });
     target = `${new URL(api.origin).host} as "${appId}"`;
   }
   const failed = Promise.withResolvers<never>();
@@ -58,7 +53,6 @@ export async function prepareDialling({ root, env, local, force, lockFolder }: D
   const stop = async () => {
     await running?.stop();
     await server?.close();
-    lock?.release();
   };
   return {
     /** Whom it dials, for a person. */

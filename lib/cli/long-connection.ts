@@ -8,7 +8,6 @@ import { longConnectionConfig } from "../long-connection-config.ts";
 import { subscribe, type TraceEntry } from "../trace.ts";
 import { subcommand, withUsage } from "./command.ts";
 import { generate } from "./generate.ts";
-import { lockApp } from "./lock.ts";
 import { projectRoot } from "./project.ts";
 import { humanLine } from "./render.ts";
 
@@ -17,7 +16,6 @@ const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 export function longConnectionCommand(): Command {
   const command = subcommand("long-connection")
     .description("receive over the long connection, without a public address: dials the platform, queues on AWS")
-    .option("--force", "run even if another process of this machine has the app's long connection")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")
     .addHelpText(
       "after",
@@ -31,16 +29,15 @@ refuses the app or a setting is missing. The deployed worker runs the handlers o
 
 Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long-connection`,
     )
-    .action((options: { force?: boolean; json?: boolean }) => withUsage(command, () => run(options)));
+    .action((options: { json?: boolean }) => withUsage(command, () => run(options)));
   return command;
 }
 
-async function run({ force = false, json = false }: { force?: boolean; json?: boolean }): Promise<void> {
+async function run({ json = false }: { json?: boolean }): Promise<void> {
   const root = projectRoot();
   if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
   // Before anything else, so that a setting that is missing is one line and not a log.
-  const { appId } = longConnectionConfig(process.env);
-  if (!force) await lockApp(appId);
+  longConnectionConfig(process.env);
   await generate({ root });
   startPrinting(json);
   // It runs from here on, ends the process itself, and answers its signals.

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { oldCardType } from "../feishu/classify.ts";
-import { type CatalogueEntry, doublySubscribed, find, nearest } from "./catalogue.ts";
+import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "./catalogue.ts";
 import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { projectRoot } from "./project.ts";
@@ -67,7 +67,7 @@ async function run(type: string): Promise<void> {
 function checkedEntry(type: string): CatalogueEntry {
   const entry = find(type);
   if (entry === undefined) {
-    const names = quoted(nearest(type, 3));
+    const names = quoted(nearestTypes(type, 3));
     throw new UsageError(
       `Cannot write a handler for "${oneLine(type, 100)}": it is not in the catalogue. Nearest: ${names}. ` +
         "For a type that is newer than the catalogue, copy a file of functions/events/",

@@ -7,7 +7,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
 import { type Message, toMessage } from "../simulator/platform.ts";
 import { oldCardSample, type SampleOptions, sampleEnvelope } from "../simulator/samples.ts";
-import { find, nearest } from "./catalogue.ts";
+import { find, nearestTypes } from "./catalogue.ts";
 import { oneLine, quoted, subcommand, UsageError, withUsage } from "./command.ts";
 import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
 import { projectRoot } from "./project.ts";
@@ -204,7 +204,7 @@ function describe(text: string): Message {
 
 function checkType(type: string): void {
   if (find(type) !== undefined) return;
-  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearest(type, 3))}`);
+  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearestTypes(type, 3))}`);
 }
 
 function unreachableText({ url, result: { problem } }: Outcome): string {

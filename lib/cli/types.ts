@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { hasSample } from "../simulator/samples.ts";
-import { type CatalogueEntry, catalogue, nearest, search } from "./catalogue.ts";
+import { type CatalogueEntry, catalogue, nearestTypes, search } from "./catalogue.ts";
 import { oneLine, quoted, subcommand } from "./command.ts";
 import { handlerNames } from "./generate.ts";
 
@@ -36,7 +36,7 @@ function run(words: readonly string[], options: { json?: boolean }): void {
   else if (found.length > 0) print(table(found));
   if (found.length > 0) return;
   const asked = words.join(" ");
-  console.error(`No type has "${oneLine(asked, 100)}". Nearest: ${quoted(nearest(words.join("."), 5))}`);
+  console.error(`No type has "${oneLine(asked, 100)}". Nearest: ${quoted(nearestTypes(words.join("."), 5))}`);
   process.exitCode = 1;
 }
 

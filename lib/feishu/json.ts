@@ -3,7 +3,7 @@ export const maxDepth = 64;
 
 /** Where a text keeps its Verification Token, and how deep it nests. */
 export interface TextFacts {
-  /** Deepest nesting of objects and arrays; reading stops as soon as it is over {@link maxDepth}. */
+  /** Deepest nesting of objects and arrays. */
   readonly depth: number;
   /** `[start, end)` of each string value, quotes included, of a member `token` at the top or in the top's `header`. */
   readonly tokens: readonly (readonly [start: number, end: number])[];
@@ -54,14 +54,12 @@ export function inspect(text: string, { headOnly = false } = {}): TextFacts {
         isKey = true;
         if (++depth > deepest) deepest = depth;
         if (depth === 2) inner = "";
-        if (deepest > maxDepth) return { depth: deepest, tokens, event };
         break;
       case 91: // [
         isKey = false;
         // An array's strings are nobody's member: forget the name, so that they are not taken for a token.
         if (++depth > deepest) deepest = depth;
         if (depth === 2) inner = "";
-        if (deepest > maxDepth) return { depth: deepest, tokens, event };
         break;
       case 125: // }
       case 93: // ]

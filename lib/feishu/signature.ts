@@ -1,4 +1,4 @@
-import { createHash, hash, timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 
 /**
  * The signature of an event or a callback: SHA-256 over timestamp, nonce, Encrypt Key and the raw
@@ -8,19 +8,12 @@ import { createHash, hash, timingSafeEqual } from "node:crypto";
  * @param rawBody The bytes as they were on the wire, before decryption.
  */
 export function sign(input: { timestamp: string; nonce: string; encryptKey: string; rawBody: Uint8Array }): string {
-  const { rawBody } = input;
-  const head = input.timestamp + input.nonce + input.encryptKey;
-  // No character takes more than three bytes.
-  if (3 * head.length + rawBody.length > joined.length) {
-    return createHash("sha256").update(head).update(rawBody).digest("hex");
-  }
-  const headBytes = joined.write(head, "utf8");
-  joined.set(rawBody, headBytes);
-  return hash("sha256", joined.subarray(0, headBytes + rawBody.length));
+  const { timestamp, nonce, encryptKey, rawBody } = input;
+  return createHash("sha256")
+    .update(timestamp + nonce + encryptKey)
+    .update(rawBody)
+    .digest("hex");
 }
-
-/** Where a usual request's parts are joined, to be hashed in one call: a hash object costs more than the copy. */
-const joined = Buffer.alloc(16_384);
 
 /**
  * The signature of the old card callback: SHA-1, with the Verification Token in the Encrypt Key's place.
@@ -54,16 +47,8 @@ export function matches(signature: string, expected: string): boolean {
   );
 }
 
-// Kept: making buffers costs several times as much as comparing them. As long as the longest digest.
-const left = Buffer.alloc(64);
-const right = Buffer.alloc(64);
-
 /** Whether two digests (SHA-1 or SHA-256) are one, in constant time. Both are hex digits in the same case: the caller has seen to it. */
 export function isSameDigest(one: string, other: string): boolean {
-  const { length } = other;
-  if (one.length !== length || length === 0 || length > left.length) return false;
-  left.write(one, "latin1");
-  right.write(other, "latin1");
-  // What stands behind them is left from comparisons before.
-  return timingSafeEqual(left.subarray(0, length), right.subarray(0, length));
+  if (one.length !== other.length || other.length === 0) return false;
+  return timingSafeEqual(Buffer.from(one, "latin1"), Buffer.from(other, "latin1"));
 }

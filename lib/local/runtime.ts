@@ -67,6 +67,7 @@ export async function startRuntime(options: RuntimeOptions) {
       QUARANTINE_QUEUE_URL: url("quarantine"),
       DEAD_LETTER_QUEUE_URL: url("dead-letters"),
       LEDGER_TABLE: ledgerTable,
+      MAX_ATTEMPTS: String(limits.maxAttempts),
       MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
       CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
     };

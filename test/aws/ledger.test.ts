@@ -27,7 +27,16 @@ let keys = 0;
 const newKey = () => `key-${++keys}`;
 const request = (key: string, owner: string, given: Partial<ClaimRequest> = {}): ClaimRequest => {
   const atMs = given.nowMs ?? nowMs;
-  return { key, owner, nowMs: atMs, leaseEndsAtMs: atMs + leaseMs, redriven: false, digest: "digest", ...given };
+  return {
+    key,
+    owner,
+    nowMs: atMs,
+    leaseEndsAtMs: atMs + leaseMs,
+    maxRuns: 100,
+    redrives: 0,
+    digest: "digest",
+    ...given,
+  };
 };
 const rowOf = async (key: string) => {
   const { dynamo, ledgerTable } = services;
@@ -36,7 +45,7 @@ const rowOf = async (key: string) => {
 
 describe("a claim", () => {
   test("of a key that nobody has seen is one write", async () => {
-    assert.deepEqual(await ledger.claim(request(newKey(), "a")), { state: "claimed" });
+    assert.deepEqual(await ledger.claim(request(newKey(), "a")), { state: "claimed", run: 1 });
     assert.deepEqual([faults.calls("PutItem"), faults.calls("GetItem")], [1, 0]);
   });
 
@@ -46,7 +55,7 @@ describe("a claim", () => {
     const busy = { state: "busy", leaseEndsAtMs: nowMs + leaseMs };
     assert.deepEqual(await ledger.claim(request(key, "b")), busy);
     assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs - 1 })), busy);
-    assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs })), { state: "claimed" });
+    assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs })), { state: "claimed", run: 2 });
   });
 
   for (const [when, prepare] of Object.entries<(key: string) => Promise<void>>({
@@ -54,7 +63,7 @@ describe("a claim", () => {
     "whose lease has ended": async (key: string) => void (await ledger.claim(request(key, "old", { nowMs: 1e12 }))),
     "that was given back": async (key: string) => {
       await ledger.claim(request(key, "old"));
-      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs });
+      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs, runs: 1 });
     },
   })) {
     test(`S1: by 10 runs at once of a key ${when} is granted to one of them`, async () => {
@@ -76,7 +85,7 @@ describe("a claim", () => {
       const key = newKey();
       await prepare(key);
       faults.inject("PutItem", { kind: "lost" }, firstTry);
-      assert.deepEqual(await ledger.claim(request(key, "a")), { state: "claimed" });
+      assert.deepEqual(await ledger.claim(request(key, "a")), { state: "claimed", run: 1 });
       assert.ok(faults.injected("lost") > 0);
       assert.equal((await ledger.claim(request(key, "b"))).state, "busy");
     });
@@ -92,7 +101,7 @@ describe("a claim", () => {
       try {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
         const late = dynamoLedger(hasty, services.ledgerTable);
-        assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed" });
+        assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed", run: 1 });
         assert.equal(await late.complete(key, "a", nowMs), true);
         assert.ok(faults.injected("hold") > 0);
         stop();
@@ -125,11 +134,15 @@ describe("a claim", () => {
     const key = newKey();
     let atMs = nowMs;
     for (let start = 1; start <= deadlyStarts; start++) {
-      assert.deepEqual(await ledger.claim(request(key, `run-${start}`, { nowMs: atMs })), { state: "claimed" });
+      assert.deepEqual(await ledger.claim(request(key, `run-${start}`, { nowMs: atMs })), {
+        state: "claimed",
+        run: start,
+      });
       atMs += leaseMs;
     }
     assert.equal(deadlyStarts, 5);
-    assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), { state: "deadly" });
+    const spent = { state: "spent", run: deadlyStarts, isCrashLoop: true, death: undefined };
+    assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), spent);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 1 }))).state, "busy");
     assert.equal(await ledger.bury(key, "grave", atMs), true);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 2 }))).state, "dead");
@@ -140,31 +153,73 @@ describe("a claim", () => {
     let atMs = nowMs;
     for (let start = 1; start <= 2 * deadlyStarts; start++) {
       const owner = `run-${start}`;
-      assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed" });
+      assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed", run: start });
       atMs += leaseMs;
-      if (start % deadlyStarts === 0) await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs });
+      if (start % deadlyStarts === 0)
+        await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs, runs: start });
     }
   });
 
-  for (const { phase, redriven, state } of [
-    { phase: "complete", redriven: false, state: "done" },
-    { phase: "complete", redriven: true, state: "done" },
-    { phase: "bury", redriven: false, state: "dead" },
-    { phase: "bury", redriven: true, state: "claimed" },
+  test("W2, H1: counts the runs that have started, whatever became of them, and is spent after the last", async () => {
+    const key = newKey();
+    let atMs = nowMs;
+    for (const [run, ending] of ["failed", "never reported", "failed"].entries()) {
+      const owner = `run-${run + 1}`;
+      const claim = await ledger.claim(request(key, owner, { nowMs: atMs, maxRuns: 3 }));
+      assert.deepEqual(claim, { state: "claimed", run: run + 1 });
+      const release = { nowMs: atMs, claimableAtMs: atMs, runs: run + 1 };
+      if (ending === "failed") assert.equal(await ledger.release(key, owner, release), true);
+      atMs += leaseMs;
+    }
+    const spent = { state: "spent", run: 3, isCrashLoop: false, death: undefined };
+    assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs, maxRuns: 3 })), spent);
+    const redriven = request(key, "redriven", { nowMs: atMs + leaseMs, maxRuns: 3, redrives: 1 });
+    assert.deepEqual(await ledger.claim(redriven), { state: "claimed", run: 1 }, "a redrive counts anew");
+  });
+
+  test("H1: of a key that was given back uncounted has the same number again", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 0 });
+    assert.deepEqual(await ledger.claim(request(key, "b")), { state: "claimed", run: 1 });
+  });
+
+  test("H2: of a key whose death could not be stored is spent with it, also after another process died of it", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a"));
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 1, death: "the reason" });
+    const spent = { state: "spent", run: 1, isCrashLoop: false, death: "the reason" };
+    assert.deepEqual(await ledger.claim(request(key, "b")), spent);
+    assert.deepEqual(await ledger.claim(request(key, "c", { nowMs: nowMs + leaseMs })), spent);
+  });
+
+  for (const { phase, redrives, state } of [
+    { phase: "complete", redrives: 0, state: "done" },
+    { phase: "complete", redrives: 1, state: "done" },
+    { phase: "bury", redrives: 0, state: "dead" },
+    { phase: "bury", redrives: 1, state: "claimed" },
   ] as const) {
-    test(`I12: of a key that is ${phase === "bury" ? "dead" : "done"} is ${state} for ${redriven ? "a redriven" : "a repeated"} record`, async () => {
+    test(`I12: of a key that is ${phase === "bury" ? "dead" : "done"} is ${state} for ${redrives > 0 ? "a redriven" : "a repeated"} record`, async () => {
       const key = newKey();
       await ledger.claim(request(key, "a"));
       await ledger[phase](key, "a", nowMs);
-      const claim = await ledger.claim(request(key, "b", { redriven, digest: "another" }));
-      assert.deepEqual(claim, state === "claimed" ? { state } : { state, digest: "digest" });
+      const claim = await ledger.claim(request(key, "b", { redrives, digest: "another" }));
+      assert.deepEqual(claim, state === "claimed" ? { state, run: 1 } : { state, digest: "digest" });
     });
   }
+
+  test("I12: of a record that was redriven before its key died is a duplicate: it is that death's own", async () => {
+    const key = newKey();
+    await ledger.claim(request(key, "a", { redrives: 1 }));
+    await ledger.bury(key, "a", nowMs);
+    assert.equal((await ledger.claim(request(key, "b", { redrives: 1 }))).state, "dead");
+    assert.equal((await ledger.claim(request(key, "b", { redrives: 2 }))).state, "claimed");
+  });
 
   test("I12: of a redriven record waits for a run that is under way", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    assert.equal((await ledger.claim(request(key, "b", { redriven: true }))).state, "busy");
+    assert.equal((await ledger.claim(request(key, "b", { redrives: 1 }))).state, "busy");
   });
 
   for (const phase of ["complete", "bury"] as const) {
@@ -175,7 +230,7 @@ describe("a claim", () => {
       const last = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 });
       assert.notEqual((await ledger.claim(last)).state, "claimed");
       const later = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 + 1_000 });
-      assert.deepEqual(await ledger.claim(later), { state: "claimed" });
+      assert.deepEqual(await ledger.claim(later), { state: "claimed", run: 1 });
       assert.equal((await ledger.claim(request(key, "c", { nowMs: later.nowMs + 1 }))).state, "busy");
     });
   }
@@ -190,7 +245,7 @@ describe("an outcome", () => {
     const laterMs = nowMs + leaseMs + 1;
     assert.equal(await ledger.complete(key, "a", laterMs), false);
     assert.equal(await ledger.bury(key, "a", laterMs), false);
-    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs }), false);
+    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs, runs: 1 }), false);
     assert.deepEqual(await rowOf(key), before);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: laterMs }))).state, "busy", "no third run");
     assert.equal(await ledger.complete(key, "b", laterMs), true);
@@ -201,7 +256,7 @@ describe("an outcome", () => {
     await ledger.claim(request(key, "a"));
     await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
     await ledger.complete(key, "b", nowMs + leaseMs);
-    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs }), false);
+    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 1 }), false);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
   });
 
@@ -229,7 +284,7 @@ describe("an outcome", () => {
   test("of failure keeps the key closed until the time it names", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000 });
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000, runs: 1 });
     assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + 4_999 })), {
       state: "busy",
       leaseEndsAtMs: nowMs + 5_000,
@@ -255,12 +310,15 @@ test("the ledger in memory, which rows of many cases use, agrees with this one o
       atMs += random.pick([0, 1, 500, 10_000, leaseMs, leaseMs, 35 * 86_400_000 + random.below(2_000)]);
       const owner = random.pick(["a", "b", "c"]);
       const claimableAtMs = atMs + random.pick([0, 5_000]);
-      const asked = request(key, owner, { nowMs: atMs, redriven: random.chance(0.3), digest: random.hex(4) });
+      const redrives = random.pick([0, 0, 0, 1, 2]);
+      const asked = request(key, owner, { nowMs: atMs, maxRuns: 3, redrives, digest: random.hex(4) });
+      const runs = random.below(4);
+      const death = random.chance(0.2) ? { death: random.hex(4) } : undefined;
       const action = random.pick(["claim", "claim", "claim", "claim", "complete", "bury", "release"] as const);
       const act = (on: Ledger) => {
         if (action === "claim") return on.claim(asked);
         return action === "release"
-          ? on.release(key, owner, { nowMs: atMs, claimableAtMs })
+          ? on.release(key, owner, { nowMs: atMs, claimableAtMs, runs, ...death })
           : on[action](key, owner, atMs);
       };
       assert.deepEqual(await act(ledger), await act(memory), `seed ${seed}, step ${step}: ${action} by ${owner}`);
@@ -276,7 +334,18 @@ test("the ledger's rows hold no payload, and stand under a prefix of their own",
     assert.deepEqual(
       Object.keys(item).filter(
         (name) =>
-          !["pk", "phase", "claimOwner", "leaseEndsAtMs", "starts", "digest", "expiresAtSeconds"].includes(name),
+          ![
+            "pk",
+            "phase",
+            "claimOwner",
+            "leaseEndsAtMs",
+            "runs",
+            "unfinished",
+            "redrives",
+            "death",
+            "digest",
+            "expiresAtSeconds",
+          ].includes(name),
       ),
       [],
     );

@@ -10,7 +10,7 @@ import { NonRetryableError } from "../../lib/errors.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { receive } from "../../lib/receiver.ts";
 import { appId, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
-import { aim, type Call, denied, expired, firstTry, throttled, unavailable } from "../support/faults.ts";
+import { aim, type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { deletedBy, startWorker } from "../support/worker.ts";
 
@@ -115,6 +115,7 @@ describe("the answer to a batch", () => {
       try {
         answer = await settle(records, {
           ...{ client: bench.client, urls: bench.urls, appId, random: bench.random.next },
+          ...{ clock: bench.clock, maxReceives: 10 },
           consume: async () => verdict as never,
         });
       } catch (error) {
@@ -129,6 +130,7 @@ describe("the answer to a batch", () => {
     for (const thrown of [undefined, null, "text", new Error("worker"), Object.freeze({})]) {
       const answer = await settle(records, {
         ...{ client: bench.client, urls: bench.urls, appId, random: bench.random.next },
+        ...{ clock: bench.clock, maxReceives: 10 },
         consume: () => Promise.reject(thrown),
       });
       assert.equal(answer.batchItemFailures.length, 3);
@@ -191,17 +193,50 @@ describe("a record that comes back", () => {
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
   });
 
-  test("W5: of a newer release's version is never acknowledged, and SQS moves it to the dead-letter queue", async () => {
+  test("W5: of a newer release's version is never acknowledged before it lies in the dead-letter queue", async () => {
     const newer = plantedBody(eventText({ id: bench.newId() }), { v: messageVersion + 1 });
     await bench.send(newer);
     const outcomes = await bench.drain({ handlers: works });
     assert.equal(outcomes.length, 10);
-    assert.equal(outcomes.filter(({ deleted }) => deleted.length > 0).length, 0);
-    assert.deepEqual(new Set(sent.map(({ action }) => action)), new Set(), "left to the queue's own timeout");
+    assert.deepEqual(
+      outcomes.map(({ deleted }) => deleted.length),
+      [0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    );
+    assert.deepEqual(new Set(sent.map(({ action }) => action)), new Set(["SendMessage"]), "no visibility is changed");
     const [message] = await bench.lying();
     assert.equal(message?.Body, newer);
-    assert.equal(message?.MessageAttributes?.["deadReason"], undefined);
+    assert.equal(message?.MessageAttributes?.["deadReason"]?.StringValue, "receivesExhausted");
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 1, quarantined: 0 });
+  });
+
+  test("D5: that no delivery could judge is moved with a reason before SQS would move it bare, and each is logged", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    bench.dynamoFaults.inject("PutItem", internal);
+    await bench.drain({ handlers: { "test.event": () => assert.fail("not entered") } });
+    const attributes = lastSend()["MessageAttributes"] as Record<string, { StringValue: string }>;
+    assert.equal(attributes["deadReason"]?.StringValue, "receivesExhausted");
+    assert.equal(attributes["attempts"], undefined, "no run started");
+    const told = bench.trace.entries.filter(({ stage }) => stage === "dead").map(({ facts }) => facts);
+    assert.deepEqual(
+      told.map((facts) => [facts?.["reason"], facts?.["receives"]]),
+      [["receivesExhausted", 10]],
+    );
+    bench.dynamoFaults.reset();
+    let runs = 0;
+    assert.equal(await bench.redrive(), 1);
+    await bench.drain({ handlers: { "test.event": () => void runs++ } });
+    assert.equal(runs, 1);
+  });
+
+  test("D5: comes back, or is moved by SQS, when the dead-letter queue takes nothing at its last receive", async () => {
+    bench.dynamoFaults.inject("PutItem", internal);
+    bench.sqsFaults.inject("SendMessage", unavailable);
+    const last = record(eventBody({ id: bench.newId() }), { attempt: 10 });
+    const { kept } = await bench.invoke([last], { handlers: works });
+    assert.equal(kept.length, 1);
+    const reasons = bench.trace.entries.filter(({ stage }) => stage === "failed").map(({ facts }) => facts?.["reason"]);
+    assert.ok(reasons.includes("dead-letter-queue"));
   });
 
   test("W6: and is no event stays in the queue while the quarantine cannot take it", async () => {

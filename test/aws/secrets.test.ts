@@ -3,7 +3,7 @@ import { after, before, beforeEach, describe, type TestContext, test } from "nod
 import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/aws/http.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
 import { cacheMs, renewalPauseMs, ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
-import { appSigner, readValue, signValue } from "../../lib/card-value.ts";
+import { appSigner, cardSigner, readValue, signValue } from "../../lib/card-value.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import { toLine } from "../../lib/log.ts";
@@ -533,22 +533,26 @@ describe("a stored app secret", () => {
     t.after(() => client.destroy());
     const signer = appSigner(storedKeys(client, { parameter }, clock).appSecret);
     store.become("denied");
-    await assert.rejects(signer.sign("x"));
-    await assert.rejects(readValue({ _signed: "x.y" }, { signer, tenant: null }));
-    assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null }), { state: "unsigned" });
+    await assert.rejects(signer.sign("text", "x"));
+    await assert.rejects(readValue({ _signed: "x.y" }, { signer, tenant: null, nowMs: 1 }));
+    assert.deepEqual(await readValue({ amount: 5 }, { signer, tenant: null, nowMs: 1 }), { state: "unsigned" });
     store.become("up");
-    const value = await signValue(5, { tenant: null, sign: signer.sign });
-    assert.deepEqual(await readValue(value, { signer, tenant: null }), { state: "signed", value: 5 });
+    const value = await signValue(5, { tenant: null, signCard: cardSigner(signer, clock) });
+    assert.deepEqual(await readValue(value, { signer, tenant: null, nowMs: 1 }), {
+      state: "signed",
+      value: 5,
+      purpose: null,
+    });
     await clock.advance(cacheMs);
     store.become("denied");
-    await assert.rejects(readValue(value, { signer, tenant: null }));
+    await assert.rejects(readValue(value, { signer, tenant: null, nowMs: 1 }));
   });
 
   test("C-77: is asked for once, whoever asks: the door, who signs and who verifies", async (t) => {
     const { store } = await setUp(t, stored({ appSecret: secret }));
     const source = secretSource({ stored: { parameter, appId: undefined, oldCards: true } });
     const signers = [appSigner(source.appSecret), appSigner(source.appSecret)];
-    const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("x"))]);
+    const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("text", "x"))]);
     assert.equal(new Set(macs).size, 1);
     assert.equal((await door.current()).get("default")?.oldCards, true);
     assert.equal(store.asked(), 1);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, doublySubscribed, find, nearest, samePairs, search } from "../../lib/cli/catalogue.ts";
+import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/cli/catalogue.ts";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
 
 test("the catalogue has each type once, sorted, with a title and a known version", () => {
@@ -44,11 +44,11 @@ test("searches all columns, in any order and case", () => {
 });
 
 test("names the nearest types for a misspelt or partial name", () => {
-  assert.equal(nearest("im.message.recieve_v1", 3)[0], "im.message.receive_v1");
-  assert.equal(nearest("aproval_instance", 1)[0], "approval_instance");
-  assert.equal(nearest("IM.MESSAGE.RECEIVE", 1)[0], "im.message.receive_v1");
-  assert.ok(nearest("reaction", 2).every((type) => type.includes("reaction")));
-  assert.equal(nearest("x".repeat(1_000_000), 3).length, 3);
+  assert.equal(nearestTypes("im.message.recieve_v1", 3)[0], "im.message.receive_v1");
+  assert.equal(nearestTypes("aproval_instance", 1)[0], "approval_instance");
+  assert.equal(nearestTypes("IM.MESSAGE.RECEIVE", 1)[0], "im.message.receive_v1");
+  assert.ok(nearestTypes("reaction", 2).every((type) => type.includes("reaction")));
+  assert.equal(nearestTypes("x".repeat(1_000_000), 3).length, 3);
 });
 
 test("I13: handlers for the old and the new form of one fact are told, each pair once", () => {

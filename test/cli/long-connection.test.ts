@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { lockApp } from "../../lib/cli/lock.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
 import { eventText } from "../support/events.ts";
@@ -42,7 +41,6 @@ describe("npm run long-connection", () => {
     project.remove();
   });
 
-  const locks = () => readdirSync(temporary()).filter((name) => name.startsWith("larkpost-"));
   function start(...args: string[]) {
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "long-connection", ...args], {
       env: env(),
@@ -62,34 +60,21 @@ describe("npm run long-connection", () => {
     assert.equal((await platform.deliver(eventText({ id: "commanded", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /commanded/);
-    assert.equal(locks().length, 1);
-    // The same app once more on this machine.
-    const second = await larkpostProcess(["long-connection"], { root: project.root, env: env() });
-    assert.deepEqual([second.code, second.stdout], [1, ""]);
-    assert.match(
-      second.stderr,
-      new RegExp(`^Cannot start: process ${child.pid} of this machine has the long [^\n]+\n$`),
-    );
     child.kill("SIGTERM");
     assert.deepEqual(await closed, [0, null]);
     assert.match(
       printed.stdout,
       /^\d\d:\d\d:\d\d {2}connected[^\n]*\n\d\d:\d\d:\d\d {2}queued +test\.event {2}commanded/,
     );
-    assert.deepEqual(locks(), []);
   });
 
-  test("runs beside another one with --force, and prints JSON with --json", async () => {
-    const lock = await lockApp(appId, { folder: temporary() });
-    const { child, printed, closed } = start("--force", "--json");
+  test("prints JSON with --json", async () => {
+    const { child, printed, closed } = start("--json");
     await until("a connection", () => platform.connections().length === 1);
     child.kill("SIGINT");
     assert.deepEqual(await closed, [0, null]);
     const lines = printed.stdout.trim().split("\n");
     assert.equal((JSON.parse(lines[0] ?? "") as { stage: string }).stage, "connected");
-    // The other one's, still.
-    assert.equal(locks().length, 1);
-    lock.release();
   });
 
   test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
@@ -99,7 +84,6 @@ describe("npm run long-connection", () => {
     });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.equal(stderr, "Cannot connect: the app's id or secret is wrong. Check APP_ID and APP_SECRET\n");
-    assert.deepEqual(locks(), []);
   });
 
   for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {
@@ -121,7 +105,7 @@ describe("npm run long-connection", () => {
     assert.equal(wrong.code, 2);
     const help = await larkpostProcess(["long-connection", "--help"], { root: project.root });
     assert.deepEqual([help.code, help.stderr], [0, ""]);
-    for (const said of ["--force", "--json", "EVENTS_QUEUE_URL", "SECRETS_PARAMETER"]) {
+    for (const said of ["--json", "EVENTS_QUEUE_URL", "SECRETS_PARAMETER"]) {
       assert.ok(help.stdout.includes(said), said);
     }
   });

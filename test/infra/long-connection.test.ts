@@ -6,9 +6,10 @@ import { before, describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
 import { longConnectionConfig } from "../../lib/long-connection-config.ts";
-import { acceptedOn, rules, statementsOf } from "./rules.ts";
+import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
+import { unnoticed, unproven } from "./waivers.ts";
 
 const appId = "cli_0123456789abcdef";
 const registry = "111122223333.dkr.ecr.ap-southeast-1.amazonaws.com";
@@ -148,7 +149,7 @@ describe("the long connection in the template", () => {
     assert.ok(other && !JSON.stringify(other).includes("ecr:"));
     const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
     const { resources } = made({}, { customerKeyArn });
-    const key = { Effect: "Allow", Action: ["kms:Decrypt", "kms:GenerateDataKey"], Resource: [customerKeyArn] };
+    const key = keyThrough(customerKeyArn, ["sqs", "ssm", "dynamodb"]);
     assert.deepEqual(statementsOf(resources["LongConnectionRole"] as Resource).at(-1), key);
     assert.equal(resources["LongConnectionLogGroup"]?.Properties["KmsKeyId"], customerKeyArn);
   });
@@ -210,6 +211,13 @@ describe("the long connection in the template", () => {
         );
       }
     });
+  }
+});
+
+test("D.6: the reason of each accepted finding is a fact of the template, and found when it is none", () => {
+  for (const { template } of [on, made({ hasPublicIp: true })]) {
+    assert.deepEqual(unproven(template), []);
+    assert.deepEqual(unnoticed(template), []);
   }
 });
 

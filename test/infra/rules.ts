@@ -22,6 +22,21 @@ export function statementsOf(role: Resource): Statement[] {
   return policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
 }
 
+/** The statement that lets a role use a key, through the given services and in no other way. */
+export function keyThrough(keyArn: string, services: readonly string[]): object {
+  const hosts = services.flatMap((service) => [
+    { "Fn::Sub": `${service}.\${AWS::Region}.amazonaws.com` },
+    { "Fn::Sub": `${service}.\${AWS::Region}.amazonaws.com.cn` },
+  ]);
+  const ofTable = services.includes("dynamodb") ? ["kms:Encrypt", "kms:DescribeKey"] : [];
+  return {
+    Effect: "Allow",
+    Action: ["kms:Decrypt", "kms:GenerateDataKey", ...ofTable],
+    Resource: [keyArn],
+    Condition: { StringEquals: { "kms:ViaService": hosts } },
+  };
+}
+
 const queuePolicyStatements = ({ Properties }: Resource): Statement[] => Properties["PolicyDocument"].Statement;
 const has =
   (...path: string[]) =>

@@ -401,7 +401,7 @@ export const workerRows: readonly Row[] = [
               const startedAtMs = atMs;
               consume(
                 envelope,
-                { attempt: 1, redriven: false, bury: () => Promise.reject(new Error("not dead")) },
+                { receives: 1, redrives: 0, bury: () => Promise.reject(new Error("not dead")) },
                 {
                   ...noCallbacks,
                   dispatch: handlerList({

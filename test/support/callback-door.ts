@@ -65,7 +65,7 @@ export function startCallback(
     },
     defer: async (job: JobEnvelope) => void queued.push(job),
     signer,
-    services: () => ({ ...noCallbacks.services(), sign: signer.sign }),
+    services: () => noCallbacks.services(),
     clock,
     newOwner: () => "owner",
     deadlineMs: 2_300,

@@ -29,7 +29,7 @@ export const withinMs = 2_500;
 export type TestCallback = (callback: any, context: CallbackContext) => unknown;
 interface TestCallbackFile {
   readonly handle: TestCallback;
-  readonly once?: string;
+  readonly dedupe?: string;
   readonly deferred?: (payload: unknown, context: Context & { callback?: unknown }) => unknown;
 }
 /** Handlers by callback type, each alone or with the options of its file. */

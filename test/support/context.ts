@@ -48,7 +48,7 @@ export function callbackContextFor<T extends CallbackType>(
   const defer = async (payload: unknown) => void deferred.push(payload);
   return {
     callback: message.event as CallbackOf<T>,
-    context: { ...context, isSigned: false, defer },
+    context: { ...context, isSigned: false, purpose: null, defer },
     logged,
     deferred,
   };
@@ -99,6 +99,7 @@ function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
     sign: async (text) => `signed:${text}`,
+    signCard: async (card) => `signed:${JSON.stringify(card)}`,
     lark: notHere,
     request: notHere,
   };

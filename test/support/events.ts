@@ -71,16 +71,21 @@ export function record(body: string, { attempt = 1, id = "message-1" } = {}): SQ
 
 export type TestHandle = (event: Readonly<Record<string, unknown>>, context: Context) => unknown;
 export type TestKey = (event: Readonly<Record<string, unknown>>, context: KeyContext) => unknown;
-/** Handlers by event type, each alone or with the key it gives its events. */
+/** Handlers by event type, each alone, with the key it gives its events, or as what loads its file. */
 export type TestHandlers = Readonly<
-  Record<string, TestHandle | { readonly handle: TestHandle; readonly key: TestKey }>
+  Record<
+    string,
+    | TestHandle
+    | { readonly handle: TestHandle; readonly key: TestKey }
+    | { readonly load: () => Promise<{ readonly handle: TestHandle; readonly key?: TestKey }> }
+  >
 >;
 
 /** A dispatcher over handlers that stand in no file. */
 export function handlerList(handlers: TestHandlers): Dispatch {
   const list = Object.entries(handlers).map(([type, given]) => {
-    const parts = typeof given === "function" ? { handle: given } : given;
-    return [type, async () => ({ default: { type, ...parts } })] as const;
+    const load = async () => (typeof given === "function" ? { handle: given } : "load" in given ? given.load() : given);
+    return [type, async () => ({ default: { type, ...(await load()) } })] as const;
   });
   return dispatcher(Object.fromEntries(list) as unknown as EventList);
 }
@@ -89,6 +94,12 @@ const unexpected = () => Promise.reject(new Error("nothing was expected to be ca
 
 /** Ports of a worker that no callback defers to. */
 export const noCallbacks = {
-  dispatchJob: () => Promise.reject(new Error("no job was expected")),
-  services: () => ({ sign: unexpected, lark: unexpected, request: unexpected, updateCard: unexpected }),
+  dispatchJob: () => ({ name: "unexpected", load: unexpected }),
+  services: () => ({
+    sign: unexpected,
+    signCard: unexpected,
+    lark: unexpected,
+    request: unexpected,
+    updateCard: unexpected,
+  }),
 };

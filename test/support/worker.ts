@@ -70,7 +70,7 @@ const never = new Promise<never>(() => {});
  * {@link memoryLedger}, for rows of many cases that are not about the table.
  */
 export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
-  const { seed = 1, maxReceiveCount = 10, memory = false } = options;
+  const { seed = 1, maxReceiveCount = 100, memory = false } = options;
   const services = await startServices({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
   const { sqs, urls, ledgerTable } = services;
   // The clients under test take region, credentials and endpoint from the environment, as in a function.
@@ -98,7 +98,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
 
   /** One process of the worker function; once killed, nothing it began goes any further. */
   function startProcess(given: InvokeOptions) {
-    const { timeoutMs = 60_000, maxAttempts = maxReceiveCount, app = appId, clock: ownClock = clock } = given;
+    const { timeoutMs = 60_000, maxAttempts = 10, app = appId, clock: ownClock = clock } = given;
     const startMs = clock.nowMs();
     const remainingMs = () => startMs + timeoutMs - clock.nowMs();
     const death = Promise.withResolvers<void>();
@@ -132,6 +132,8 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
           urls,
           appId: app,
           random: random.next,
+          clock: mortalClock,
+          maxReceives: maxReceiveCount,
           consume: (envelope, delivery) =>
             consume(envelope, delivery, {
               ...noCallbacks,
@@ -313,37 +315,50 @@ export function deletedBy(records: readonly SQSRecord[], answer: unknown): reado
 
 /** The ledger's rules without a table. A test holds it against `dynamoLedger` on random scripts. */
 export function memoryLedger(): Ledger {
-  type Row = ClaimRequest & { phase: "running" | "open" | "done" | "dead"; starts: number; expiresAtSeconds: number };
+  interface Row extends ClaimRequest {
+    readonly phase: "running" | "open" | "done" | "dead";
+    readonly runs: number;
+    readonly unfinished: number;
+    readonly expiresAtSeconds: number;
+    readonly death?: string | undefined;
+  }
   const rows = new Map<string, Row>();
   const expiry = (nowMs: number) => Math.floor(nowMs / 1000) + rememberSeconds;
   const conclude = async (key: string, owner: string, nowMs: number, change: Partial<Row>) => {
     const row = rows.get(key);
     if (row?.owner !== owner) return false;
-    rows.set(key, { ...row, starts: 0, expiresAtSeconds: expiry(nowMs), ...change });
+    rows.set(key, { ...row, unfinished: 0, expiresAtSeconds: expiry(nowMs), ...change });
     return true;
   };
   return {
     async claim(request) {
-      const { key, owner, nowMs, redriven } = request;
+      const { key, owner, nowMs, redrives, maxRuns } = request;
       const row = rows.get(key);
-      const take = (starts: number) =>
-        void rows.set(key, { ...request, phase: "running", starts, expiresAtSeconds: expiry(nowMs) });
+      const take = (counts: Pick<Row, "runs" | "unfinished" | "death">) =>
+        void rows.set(key, { ...request, ...counts, phase: "running", expiresAtSeconds: expiry(nowMs) });
       const isOwn = row?.phase === "running" && row.owner === owner;
-      const isFree = row === undefined || row.expiresAtSeconds * 1000 < nowMs || (row.phase === "dead" && redriven);
-      if (isFree || isOwn) {
-        take(1);
-        return { state: "claimed" };
+      const isRedriven = row !== undefined && redrives > row.redrives;
+      const isOver = row !== undefined && (row.phase === "dead" || row.leaseEndsAtMs <= nowMs);
+      const isExpired = row !== undefined && row.expiresAtSeconds * 1000 < nowMs;
+      if (row === undefined || isExpired || isOwn || (isRedriven && isOver && row.phase !== "done")) {
+        take({ runs: 1, unfinished: 1, death: undefined });
+        return { state: "claimed", run: 1 };
       }
       if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
-      if (row.leaseEndsAtMs > nowMs) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
-      const isDeadly = row.phase === "running" && row.starts >= deadlyStarts;
-      take(isDeadly ? row.starts : row.starts + 1);
-      return { state: isDeadly ? "deadly" : "claimed" };
+      if (!isOver) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
+      const { runs, unfinished, death } = row;
+      const isCrashLoop = row.phase === "running" && unfinished >= deadlyStarts;
+      if (isCrashLoop || runs >= maxRuns || death !== undefined) {
+        take({ runs, unfinished, death });
+        return { state: "spent", run: runs, isCrashLoop, death };
+      }
+      take({ runs: runs + 1, unfinished: unfinished + 1, death });
+      return { state: "claimed", run: runs + 1 };
     },
     complete: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "done", leaseEndsAtMs: nowMs }),
     bury: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "dead", leaseEndsAtMs: nowMs }),
-    release: (key, owner, { nowMs, claimableAtMs }) =>
-      conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs }),
+    release: (key, owner, { nowMs, claimableAtMs, ...change }) =>
+      conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs, ...change }),
   };
 }
 

@@ -25,15 +25,15 @@ function signedEvent(): unknown {
   return event;
 }
 
-export const handler = callbackFunction("always");
-export const withoutTable = callbackFunction("never");
+export const handler = callbackFunction("required");
+export const withoutTable = callbackFunction("off");
 
-function callbackFunction(once: "always" | "never") {
+function callbackFunction(dedupe: "required" | "off") {
   const ports = {
     ...{ answers: dynamoAnswers(dynamoClient(), process.env["LEDGER_TABLE"] ?? ""), defer: never },
-    services: () => ({ sign: never, lark: never, request: never, updateCard: never }),
+    services: () => ({ sign: never, signCard: never, lark: never, request: never, updateCard: never }),
     ...{ signer: { sign: never, isSigned: never }, clock: systemClock, newOwner: randomUUID, deadlineMs: 2_300 },
-    dispatch: callbackList({ [cardType]: { handle: () => toast("done"), once } }),
+    dispatch: callbackList({ [cardType]: { handle: () => toast("done"), dedupe } }),
   };
   const callback: ReceiverPorts["callback"] = (envelope, timing) =>
     answerCallback({ ...envelope, id: randomUUID() }, ports, timing);

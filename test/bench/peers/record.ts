@@ -16,7 +16,7 @@ const dispatch = dispatcher({
 } as unknown as EventList);
 
 const noLedger: Ledger = {
-  claim: async () => ({ state: "claimed" }),
+  claim: async () => ({ state: "claimed", run: 1 }),
   complete: async () => true,
   bury: async () => true,
   release: async () => true,
@@ -29,7 +29,7 @@ function worker(ledger: Ledger) {
   return async () => {
     const verdict = await consume(
       { ...base, id: randomUUID() },
-      { attempt: 1, redriven: false, bury: async () => {} },
+      { receives: 1, redrives: 0, bury: async () => {} },
       {
         ...{ ...noCallbacks, dispatch },
         ...{ ledger, clock: systemClock, random: Math.random, newOwner: randomUUID, maxAttempts: 10 },

@@ -1,0 +1,29 @@
+/** What someone who wrote `name` may have meant: names that contain it, then those it takes the fewest edits to reach. */
+export function nearest(name: string, names: readonly string[], n: number): string[] {
+  // No name is half as long; it bounds the work that a pasted page of text makes.
+  const wanted = name.slice(0, 200).toLowerCase();
+  return names
+    .map((one) => {
+      const lower = one.toLowerCase();
+      return { name: one, isPart: wanted.length > 2 && lower.includes(wanted), edits: editsBetween(wanted, lower) };
+    })
+    .sort((a, b) => Number(b.isPart) - Number(a.isPart) || a.edits - b.edits || (a.name < b.name ? -1 : 1))
+    .slice(0, n)
+    .map(({ name }) => name);
+}
+
+/** Levenshtein's distance: letters to insert, delete or replace. */
+function editsBetween(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (const [i, letter] of [...one].entries()) {
+    let before = i + 1;
+    const next = [before];
+    for (let j = 0; j < other.length; j++) {
+      const replaced = (row[j] ?? 0) + (letter === other[j] ? 0 : 1);
+      before = Math.min(replaced, (row[j + 1] ?? 0) + 1, before + 1);
+      next.push(before);
+    }
+    row = next;
+  }
+  return row[other.length] ?? 0;
+}

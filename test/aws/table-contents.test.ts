@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { tableResources } from "../../infra/tables.js";
+import { dynamoAnswers } from "../../lib/aws/answers.ts";
+import { dynamoLedger } from "../../lib/aws/ledger.ts";
+import { dynamoTokens } from "../../lib/aws/token-cache.ts";
+
+/** Every attribute of the table, by what the reason for which it may be under AWS's key says of it. */
+const attributes = {
+  ids: ["pk", "claimOwner"],
+  hashes: ["digest"],
+  times: ["leaseEndsAtMs", "endsAtMs", "expiresAtSeconds"],
+  counts: ["phase", "runs", "unfinished", "redrives"],
+  "the class and place of an error": ["death"],
+  "sealed tokens": ["sealed"],
+  "what callbacks were answered": ["answer"],
+};
+
+test("the table holds what the reason for its key says, and nothing else", async () => {
+  const written = new Set<string>();
+  const client = {
+    async send({ input }: { input: { Item?: object; Key?: object; UpdateExpression?: string } }) {
+      for (const name of Object.keys({ ...input.Item, ...input.Key })) written.add(name);
+      const [, set = ""] = /^SET (.*?)( REMOVE .*)?$/.exec(input.UpdateExpression ?? "") ?? [];
+      for (const [, name = ""] of set.matchAll(/(\w+) = /g)) written.add(name);
+      return {};
+    },
+  } as unknown as Pick<DynamoDBClient, "send">;
+  const { signal } = new AbortController();
+  const run = { key: "k", owner: "o", nowMs: 1 };
+  const ledger = dynamoLedger(client, "t");
+  await ledger.claim({ ...run, leaseEndsAtMs: 2, maxRuns: 1, redrives: 0, digest: "d" });
+  await ledger.complete("k", "o", 1);
+  await ledger.bury("k", "o", 1);
+  await ledger.release("k", "o", { nowMs: 1, claimableAtMs: 2, runs: 1, death: "{}" });
+  const answers = dynamoAnswers(client, "t");
+  await answers.claim(run, signal);
+  await answers.record({ ...run, answer: "{}" }, signal);
+  const tokens = dynamoTokens(client, "t");
+  await tokens.lease("cli_a/tenant", { nowMs: 1, untilMs: 2 });
+  await tokens.write("cli_a/tenant", { sealed: "s", endsAtMs: 2 });
+  await tokens.release("cli_a/tenant", 2);
+
+  assert.deepEqual([...written].sort(), Object.values(attributes).flat().sort());
+  const deployment = {
+    ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
+    ...{ customerKeyArn: "", alarmTopicArn: "" },
+  };
+  const reason = JSON.stringify(tableResources(deployment).LedgerTable.Metadata);
+  for (const kind of Object.keys(attributes)) assert.ok(reason.includes(kind), kind);
+});
