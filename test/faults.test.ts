@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import { faultRows } from "./rows/faults.ts";
 
-// A file of its own: its processes wait for stalled calls, and other files run meanwhile.
+// It has a file of its own because its processes wait for stalled calls, and other files run meanwhile.
 const seed = Number(process.env["SEED"] ?? 20_264);
 
 for (const row of faultRows) {

@@ -3,32 +3,30 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createTable, type Input, type Reply } from "./table.ts";
 
-/** What goes wrong with one call. */
+/** What goes wrong with one call. The SDK retries all but `denied`. */
 export type Fault =
   | "none"
-  /** Before the effect: refused with 5xx, throttled, denied for lack of a permission (the SDK does not retry that), or cut off. */
+  /** Refused, without effect: 5xx, throttling, a missing permission, or a connection that is cut. */
   | "unavailable"
   | "throttled"
   | "denied"
   | "cut"
-  /** After the effect: the connection is cut, the answer is a 5xx, or half of it is missing. */
+  /** Done, but the answer is cut off, a 5xx, or only half there. */
   | "lost"
   | "failed"
   | "truncated"
-  /** Never answered: without effect, with it, or with it long after the caller gave up. */
+  /** Never answered: not done, done, or done long after the caller gave up. */
   | "stall"
   | "mute"
   | "late"
-  /** `kill -9` of the calling process, before or after the effect. */
+  /** `kill -9` of the caller, before or after the effect. */
   | "kill"
   | "kill-after";
-
-export type QueueName = "events" | "dead-letters" | "quarantine";
 
 export interface Message {
   readonly id: string;
   readonly body: string;
-  readonly attributes: Readonly<Record<string, { readonly StringValue: string; readonly DataType: string }>>;
+  readonly attributes: Readonly<Record<string, { readonly StringValue: string }>>;
   readonly groupId: string | undefined;
   readonly sentAtMs: number;
   visibleAtMs: number;
@@ -38,31 +36,28 @@ export interface Message {
 }
 
 export interface Call {
-  /** Access key id of the caller: each process has its own. */
+  /** The caller's access key id, which is its process's name. */
   readonly process: string;
   readonly action: string;
-  readonly queue: QueueName | undefined;
+  readonly queue: string | undefined;
   readonly input: Input;
 }
 
 export interface CloudOptions {
-  /** In the simulation's time. */
   readonly nowMs: () => number;
+  /** The value of every SSM parameter. */
   readonly secrets: string;
-  /** Decides what goes wrong with a call; `done` runs what is left of it. */
   readonly decide: (call: Call) => Fault;
-  /** Runs the effect of a `late` call at some later time. */
+  /** Schedules the effect of a `late` call. */
   readonly later: (effect: () => void) => void;
   readonly kill: (process: string) => void;
-  /** Is told the effect of a call. Returns nothing. */
+  /** Runs after a call's effect and before its answer. `message`: the one that was sent, or whose visibility was changed. */
   readonly onEffect: (call: Call, reply: Reply, message: Message | undefined) => void;
+  /** Runs when a call cannot be simulated. */
   readonly onUnknown: (error: unknown) => void;
 }
 
-/**
- * SQS, DynamoDB and SSM on one port of 127.0.0.1, in memory and on AWS's JSON protocols: as much of them as the built
- * functions call. An effect happens at once or not at all, and before its answer leaves.
- */
+/** The calls of SQS, DynamoDB and SSM that the built functions make, over HTTP on AWS's JSON protocols, in memory. */
 export async function startCloud(options: CloudOptions) {
   const { nowMs } = options;
   const table = createTable();
@@ -74,13 +69,9 @@ export async function startCloud(options: CloudOptions) {
     request.on("end", () => {
       const input = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Input;
       const { authorization = "", "x-amz-target": target = "" } = request.headers;
-      const call: Call = {
-        process: /Credential=([\w-]+)/.exec(authorization)?.[1] ?? "",
-        action: String(target).replace(/^.*\./, ""),
-        queue:
-          input["QueueUrl"] === undefined ? undefined : (/[^/]+$/.exec(String(input["QueueUrl"]))?.[0] as QueueName),
-        input,
-      };
+      const process = /Credential=([\w-]+)/.exec(authorization)?.[1] ?? "";
+      const queue = /[^/]+$/.exec(String(input["QueueUrl"] ?? ""))?.[0];
+      const call = { process, action: String(target).replace(/^.*\./, ""), queue, input };
       try {
         serve(call, response);
       } catch (error) {
@@ -110,39 +101,29 @@ export async function startCloud(options: CloudOptions) {
   }
 
   function effect(call: Call): Reply {
-    let message: Message | undefined;
-    const apply = (): Reply => {
-      if (call.action === "SendMessage") {
-        message = toMessage(call.input);
-        const MD5OfMessageBody = hash("md5", message.body);
-        return { status: 200, body: { MessageId: message.id, MD5OfMessageBody } };
-      }
-      if (call.action === "ChangeMessageVisibility") {
-        message = receipts.get(String(call.input["ReceiptHandle"]));
-        return changeVisibility(message, call.input);
-      }
-      if (call.action === "GetParameter") {
-        return {
-          status: 200,
-          body: { Parameter: { Name: call.input["Name"], Type: "SecureString", Value: options.secrets } },
-        };
-      }
-      return table.call(call.action, call.input);
-    };
-    const reply = apply();
+    const { action, input } = call;
+    const isMessage = action === "SendMessage";
+    const message = isMessage ? toMessage(input) : receipts.get(String(input["ReceiptHandle"]));
+    let reply: Reply;
+    if (isMessage && message !== undefined) {
+      reply = { status: 200, body: { MessageId: message.id, MD5OfMessageBody: hash("md5", message.body) } };
+    } else if (action === "ChangeMessageVisibility") reply = changeVisibility(message, input);
+    else if (action === "GetParameter") {
+      const Parameter = { Name: input["Name"], Type: "SecureString", Value: options.secrets };
+      reply = { status: 200, body: { Parameter } };
+    } else reply = table.call(action, input);
     options.onEffect(call, reply, message);
     return reply;
   }
 
   function toMessage(input: Input): Message {
-    const delayMs = 1000 * Number(input["DelaySeconds"] ?? 0);
     return {
       id: randomUUID(),
       body: String(input["MessageBody"]),
       attributes: (input["MessageAttributes"] ?? {}) as Message["attributes"],
       groupId: input["MessageGroupId"] as string | undefined,
       sentAtMs: nowMs(),
-      visibleAtMs: nowMs() + delayMs,
+      visibleAtMs: nowMs() + 1000 * Number(input["DelaySeconds"] ?? 0),
       firstReceivedAtMs: 0,
       receives: 0,
       isDeleted: false,
@@ -156,10 +137,10 @@ export async function startCloud(options: CloudOptions) {
   }
 
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    endpoint,
-    table: table.items,
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    itemOf: table.itemOf,
+    /** The messages under way, by receipt handle. */
     receipts,
     async stop(): Promise<void> {
       server.closeAllConnections();
@@ -167,6 +148,8 @@ export async function startCloud(options: CloudOptions) {
     },
   };
 }
+
+export type Cloud = Awaited<ReturnType<typeof startCloud>>;
 
 const refusals: ReadonlyMap<Fault, Reply> = new Map([
   ["unavailable", failure(503, "ServiceUnavailable")],
@@ -183,7 +166,7 @@ function send(response: ServerResponse, { status, body }: Reply): void {
   response.end(JSON.stringify(body));
 }
 
-/** The head promises more than comes. */
+/** The head announces more bytes than come. */
 function sendHalf(response: ServerResponse, { status, body }: Reply): void {
   const text = JSON.stringify(body);
   response.writeHead(status, { "content-type": "application/x-amz-json-1.0", "content-length": text.length });

@@ -11,28 +11,29 @@ export type Ended =
   | { readonly kind: "died"; readonly isTimeout: boolean };
 
 export interface FleetOptions {
-  /** Of the function, and the beginning of its processes' names. */
+  /** Each process's name begins with it. */
   readonly name: string;
   readonly size: number;
   readonly file: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Beyond it, an invocation's process is killed, as Lambda does. */
+  readonly seed: number;
+  /** After this, the process is killed, as Lambda does. */
   readonly timeoutMs: number;
-  /** An answer that takes longer is late. */
   readonly lateAfterMs: number;
-  /** What the clocks of the processes are ahead of the real one: the simulation's own, and each one's skew. */
+  /** How far the simulation's clock is ahead of the real one. */
   readonly aheadMs: () => number;
+  /** The processes' clocks differ from it by up to this, in both directions. */
   readonly skewMs: number;
-  /** Is told that a process became free. */
+  /** Runs when a process becomes free. */
   readonly onFree: () => void;
-  /** Is told that a handler runs, and has to answer what it is to do. */
+  /** Runs when a handler asks what to do; {@link Fleet.answerRun} answers. */
   readonly onRun: (instance: Instance, attempt: number) => void;
-  /** Is told that the function cannot be loaded. */
+  /** Runs when the function cannot be loaded. */
   readonly onBroken: (error: Error) => void;
 }
 
 export interface Instance {
-  /** Unlike any other process's, also one that ran in its place before. */
+  /** Unique: a process that replaces this one has another name. */
   readonly name: string;
   readonly child: ChildProcess;
   readonly skewMs: number;
@@ -40,7 +41,7 @@ export interface Instance {
   isTimeout: boolean;
 }
 
-/** Processes of one built function. Each has one invocation at a time, as on Lambda; a dead one is replaced. */
+/** Processes of one built function. Each takes one invocation at a time, as on Lambda. A dead process is replaced. */
 export function startFleet(options: FleetOptions) {
   const { size, timeoutMs, onFree } = options;
   const free = new Set<Instance>();
@@ -55,6 +56,7 @@ export function startFleet(options: FleetOptions) {
       ...options.env,
       AWS_ACCESS_KEY_ID: name,
       CLOCK_AHEAD_MS: String(options.aheadMs() + skewMs),
+      SEED: String(options.seed + starts),
       LATE_AFTER_MS: String(options.lateAfterMs),
     };
     const child = fork(join(import.meta.dirname, "host.ts"), [options.file], {
@@ -78,7 +80,7 @@ export function startFleet(options: FleetOptions) {
       onFree();
     });
     child.once("exit", (code) => {
-      // 1 is Node's own: the module threw.
+      // Node exits with 1 when the module throws.
       if (code === 1 && !wasReady) options.onBroken(new Error(`${name} cannot load ${options.file}`));
       all.delete(name);
       free.delete(instance);
@@ -90,7 +92,6 @@ export function startFleet(options: FleetOptions) {
   const tell = ({ child }: Instance, message: ToHost) => child.send(message, () => {});
   for (let place = 0; place < size; place++) start(place);
   return {
-    /** A process that waits for an invocation. */
     takeFree(): Instance | undefined {
       const [instance] = free;
       if (instance !== undefined) free.delete(instance);
@@ -115,7 +116,7 @@ export function startFleet(options: FleetOptions) {
     answerRun(instance: Instance, act: Act): void {
       tell(instance, { act });
     },
-    /** Tells a process amid its invocation that the simulation's clock has changed; others learn it with their next. */
+    /** Sets the clock of a process during its invocation. The others' clocks are set by their next invocation. */
     tellClock(instance: Instance): void {
       tell(instance, { aheadMs: options.aheadMs() + instance.skewMs });
     },

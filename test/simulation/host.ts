@@ -1,17 +1,18 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
 import type { Act } from "../fixtures/simulated-handler.ts";
+import { seeded } from "../support/random.ts";
 
-// A child process: one built function on the simulation's clock. Dates are the simulation's, timers are real. The
-// function's bundle is loaded after the clock is in place, so that nothing keeps the real one.
+// A child process that runs one built function. Its dates come from the simulation's clock, its timers are real. The
+// bundle is loaded after the clock is set, because lib keeps a reference to Date.now.
 
 export type ToHost =
-  /** What the process's clock is ahead of the real one; and an invocation, unless it is only told that. */
+  /** A new distance from the real clock, and an invocation if there is a `timeoutMs`. */
   | { readonly aheadMs: number; readonly event?: unknown; readonly timeoutMs?: number }
-  /** For the handler, which asked. */
+  /** The answer to a handler's question. */
   | { readonly act: Act };
 export type FromHost =
   | { readonly ready: true }
-  /** The handler asks what to do. */
+  /** A handler's question: what is this run to do? */
   | { readonly attempt: number }
   | { readonly result?: unknown; readonly error?: string; readonly isLate: boolean; readonly ms: number };
 
@@ -26,6 +27,7 @@ class SimulatedDate extends RealDate {
   }
 }
 globalThis.Date = SimulatedDate as DateConstructor;
+Math.random = seeded(Number(process.env["SEED"])).next;
 
 const tell = (message: FromHost) => process.send?.(message, () => {});
 process.on("disconnect", () => process.exit(0));
@@ -39,7 +41,10 @@ process.on("message", (message: ToHost) => {
   if (message.timeoutMs !== undefined) void invoke(message.event, message.timeoutMs);
 });
 
-/** An answer is late when a timer, set with the request, fires before it: timers fire in the order of their times even where the machine is too busy for them. */
+/**
+ * An answer is late when a timer that started with the request fires before it. On a busy machine the function's own
+ * deadline still fires before this timer, so only a real miss counts.
+ */
 async function invoke(event: unknown, timeoutMs: number): Promise<void> {
   const startMs = performance.now();
   let isLate = false;

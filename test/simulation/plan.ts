@@ -1,30 +1,24 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Act } from "../fixtures/simulated-handler.ts";
 import type { Call, Fault } from "./cloud.ts";
 
 const minute = 60_000;
 
-/** `freeze`: the process stands still past its lease, and returns then. */
+/** `freeze`: the process stands still past its lease and then returns. */
 export type PlannedAct = Act | "freeze";
 
-/** What is to become of an event, and what its runs do, by their number; later ones do as the last. */
+/** How an event has to end, and what its runs do: the first act is for the first run, the last act for all later ones. */
 export interface Plan {
   readonly acts: readonly PlannedAct[];
   readonly end: "completed" | "quarantined" | "nonRetryable" | "attemptsExhausted" | "deadly";
 }
 
-/** In [0, 1), by the seed and what it is for, so that no roll depends on what happened before it elsewhere. */
+/** A number in [0, 1) that depends on the arguments alone. */
 export function rollFor(seed: number, ...what: readonly (string | number)[]): number {
-  return (
-    createHash("md5")
-      .update([seed, ...what].join(" "))
-      .digest()
-      .readUInt32LE() /
-    2 ** 32
-  );
+  return hash("md5", [seed, ...what].join(" "), "buffer").readUInt32LE() / 2 ** 32;
 }
 
-/** One event in a hundred each never succeeds, fails every time, cannot be read, or freezes; six fail up to four times first. */
+/** Of a hundred events ten or so are special: poison of each kind, a freeze, and some that fail up to four times first. */
 export function planOf(seed: number, index: number): Plan {
   const place = index % 100;
   if (place === 1) return { acts: ["never"], end: "nonRetryable" };
@@ -40,7 +34,7 @@ export function planOf(seed: number, index: number): Plan {
   return { acts: [...failures, "return"], end: "completed" };
 }
 
-/** Of every call: an eighth goes wrong, half of that after the effect. */
+/** The shares of the calls that meet each fault: an eighth in all, and half of that after the effect. */
 const callFaults: readonly (readonly [Fault, number])[] = [
   ["unavailable", 0.025],
   ["throttled", 0.01],
@@ -51,10 +45,12 @@ const callFaults: readonly (readonly [Fault, number])[] = [
   ["stall", 0.0015],
   ["mute", 0.0015],
   ["late", 0.0015],
-  ["kill", 0.0003],
-  ["kill-after", 0.0003],
+  ["kill", 0.0006],
+  ["kill-after", 0.0006],
 ];
-/** Each holds its process for as long as the real clients wait. */
+/** Faults without effect. */
+export const refused: ReadonlySet<Fault> = new Set(["unavailable", "throttled", "denied", "cut"]);
+/** Faults that hold the process until its client gives up, in real time. */
 export const stalls: ReadonlySet<Fault> = new Set(["stall", "mute", "late"]);
 
 export const faultNames: readonly Fault[] = [...callFaults.map(([name]) => name), "denied"];
@@ -68,33 +64,33 @@ export function faultOf(roll: number): Fault {
   return "none";
 }
 
-/** The platform's, the queue's and Lambda's own faults, by chance. */
+/** How often the platform, SQS and Lambda do what they may do. */
 export const chances = {
-  /** A push that the edge refuses; a 200 that does not reach the platform. */
+  /** The edge refuses a push. A 200 does not reach the platform. */
   refusedPush: 0.05,
   lostAnswer: 0.05,
-  /** A push that is repeated though it was answered: at once, or within six hours. */
+  /** The platform repeats a push that was answered 200: at once, or within six hours. */
   repeatedPush: 0.2,
-  /** A message that the queue has twice: both at once, or one up to ten minutes later. */
+  /** SQS delivers a message twice: at once, or up to ten minutes apart. */
   twiceQueued: 0.1,
-  /** A process that is killed while its handler runs. */
+  /** `kill -9` of a process while its handler runs. */
   killedRun: 0.004,
-  /** An invocation that is throttled: the receive counts, and nothing runs. */
+  /** Lambda throttles an invocation: the receive counts, and nothing runs. */
   throttled: 0.03,
-  /** A message that is settled and not deleted. */
+  /** A message that was handled is not deleted. */
   lostDelete: 0.03,
 } as const;
 
-/** Events arrive in waves, all of them within this. */
+/** The waves of events arrive within this time. */
 export const arrivalMs = 120 * minute;
 
 type Target = "table" | "events" | "dead-letters" | "quarantine" | "secrets" | "invocations";
-/** When something refuses everything, since the start. The long ones outlast ten deliveries with their waits. */
+/** When a service refuses every call. The long outages outlast ten deliveries with their waits (51 minutes). */
 const outages: readonly { readonly target: Target; readonly fromMs: number; readonly toMs: number }[] = [
   { target: "dead-letters", fromMs: 0, toMs: 75 * minute },
   { target: "table", fromMs: 2 * minute, toMs: 4 * minute },
-  { target: "events", fromMs: 60 * minute, toMs: 60.1 * minute },
-  { target: "secrets", fromMs: 60 * minute, toMs: 60.2 * minute },
+  { target: "events", fromMs: 60.25 * minute, toMs: 60.3 * minute },
+  { target: "secrets", fromMs: 60.25 * minute, toMs: 60.35 * minute },
   { target: "quarantine", fromMs: 60 * minute, toMs: 62 * minute },
   { target: "invocations", fromMs: 61 * minute, toMs: 65 * minute },
   { target: "table", fromMs: 150 * minute, toMs: 225 * minute },
@@ -105,6 +101,6 @@ export function isDown(target: Target, sinceStartMs: number): boolean {
 }
 
 export function targetOf({ action, queue }: Call): Target {
-  if (queue !== undefined) return queue;
+  if (queue !== undefined) return queue as Target;
   return action === "GetParameter" ? "secrets" : "table";
 }
