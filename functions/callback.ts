@@ -1,21 +1,21 @@
 import { randomUUID } from "node:crypto";
-import { apiConfig } from "../lib/api-config.ts";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
-import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
+import { callbackConfig } from "../lib/aws/config.ts";
+import { awsServices } from "../lib/aws/handler-services.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
 import { deferTo, receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
-import { awsServices } from "../lib/aws/services.ts";
-import { answerCallback, callbackTryMs } from "../lib/callback.ts";
 import { systemClock, within } from "../lib/clock.ts";
-import { callbackConfig } from "../lib/config.ts";
-import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
-import { startLogging } from "../lib/log.ts";
-import { type ReceiverPorts, receive } from "../lib/receiver.ts";
-import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
+import { answerCallback, callbackTryMs } from "../lib/handling/callback.ts";
+import { callbackDispatcher } from "../lib/handling/dispatcher.ts";
+import { outliveLeaks } from "../lib/handling/run.ts";
+import { apiConfig } from "../lib/open-api/config.ts";
+import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.

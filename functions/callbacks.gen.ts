@@ -1,5 +1,5 @@
 // Generated from functions/callbacks/ by `npm run generate`. Do not edit: add or remove a file there.
-import type { CallbackList } from "../lib/handler.ts";
+import type { CallbackList } from "larkpost";
 
 export const callbacks = {
   "card.action.trigger": () => import("./callbacks/card.action.trigger.ts"),

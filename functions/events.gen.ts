@@ -1,5 +1,5 @@
 // Generated from functions/events/ by `npm run generate`. Do not edit: add or remove a file there.
-import type { EventList } from "../lib/handler.ts";
+import type { EventList } from "larkpost";
 
 export const events = {
   approval_instance: () => import("./events/approval_instance.ts"),

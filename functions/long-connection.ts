@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../lib/aws/answers.ts";
+import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient } from "../lib/aws/ledger.ts";
+import { longConnectionConfig } from "../lib/aws/long-connection-config.ts";
 import { deferTo, receiverQueues, sqsClient } from "../lib/aws/queue.ts";
-import { awsServices } from "../lib/aws/services.ts";
-import { answerCallback, callbackTryMs } from "../lib/callback.ts";
 import { systemClock } from "../lib/clock.ts";
-import { callbackDispatcher } from "../lib/dispatcher.ts";
 import { ConfigError, LongConnectionError } from "../lib/errors.ts";
-import { serveHealth } from "../lib/health.ts";
-import { startHeartbeat } from "../lib/heartbeat.ts";
-import { startLogging } from "../lib/log.ts";
-import { longConnection } from "../lib/long-connection.ts";
-import { longConnectionConfig } from "../lib/long-connection-config.ts";
-import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
+import { answerCallback, callbackTryMs } from "../lib/handling/callback.ts";
+import { callbackDispatcher } from "../lib/handling/dispatcher.ts";
+import { outliveLeaks } from "../lib/handling/run.ts";
+import { serveHealth } from "../lib/long-connection/health.ts";
+import { startHeartbeat } from "../lib/long-connection/heartbeat.ts";
+import { longConnection } from "../lib/long-connection/session.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 
 // A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address.

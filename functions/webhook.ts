@@ -1,12 +1,12 @@
-import { answerHttp, type HttpResponse } from "../lib/aws/http.ts";
+import { webhookConfig } from "../lib/aws/config.ts";
 import { type KeySource, secretSource } from "../lib/aws/keys.ts";
 import { receiverQueues, rehearse, sqsClient } from "../lib/aws/queue.ts";
 import { systemClock } from "../lib/clock.ts";
-import { webhookConfig } from "../lib/config.ts";
 import { ConfigError } from "../lib/errors.ts";
-import { startLogging } from "../lib/log.ts";
-import { type ReceiverPorts, receive } from "../lib/receiver.ts";
-import { publish } from "../lib/trace.ts";
+import { answerHttp, type HttpResponse } from "../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 
 // HTTP in, for events: open → receive → answer. No user code runs here.
 

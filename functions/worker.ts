@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../infra/limits.js";
-import { apiConfig } from "../lib/api-config.ts";
+import { wholeNumber, workerConfig } from "../lib/aws/config.ts";
+import { awsServices } from "../lib/aws/handler-services.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { dynamoClient, dynamoLedger } from "../lib/aws/ledger.ts";
 import { settle, sqsClient } from "../lib/aws/queue.ts";
-import { awsServices } from "../lib/aws/services.ts";
 import { systemClock } from "../lib/clock.ts";
-import { wholeNumber, workerConfig } from "../lib/config.ts";
-import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
-import { startLogging } from "../lib/log.ts";
-import { outliveLeaks } from "../lib/run.ts";
-import { publish } from "../lib/trace.ts";
-import { consume } from "../lib/worker.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../lib/handling/dispatcher.ts";
+import { outliveLeaks } from "../lib/handling/run.ts";
+import { consume } from "../lib/handling/worker.ts";
+import { apiConfig } from "../lib/open-api/config.ts";
+import { startLogging } from "../lib/trace/log.ts";
+import { publish } from "../lib/trace/trace.ts";
 import { callbacks } from "./callbacks.gen.ts";
 import { events } from "./events.gen.ts";
 

@@ -152,7 +152,7 @@ function isFargatePair(cpu, memoryMb) {
 
 /** A receive that came to no verdict is no attempt, and there may be many for one. */
 const receivesPerAttempt = 10;
-/** As in lib/claims.ts. */
+/** As in lib/handling/claims.ts. */
 const longestBackoffSeconds = 900;
 
 /** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */
@@ -169,6 +169,8 @@ export function contradictions(given = limits) {
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
   const tooLong = "is over what the HTTP API waits, 29 s";
+  const longestWaitSeconds = Math.max(longestBackoffSeconds, visibilityTimeoutSeconds(given));
+  const mostReceives = Math.floor(given.queueRetentionSeconds / longestWaitSeconds);
   /** @type {[holds: boolean, found: string][]} */
   const relations = [
     [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
@@ -201,9 +203,8 @@ export function contradictions(given = limits) {
     ],
     [given.maxReceiveCount <= 1_000, "maxReceiveCount is over 1,000: SQS takes no more"],
     [
-      given.maxReceiveCount * Math.max(longestBackoffSeconds, visibilityTimeoutSeconds(given)) <=
-        given.queueRetentionSeconds,
-      "maxReceiveCount × the longest wait (900 s, or the visibility timeout) outlasts queueRetentionSeconds: SQS would delete events before they are dead",
+      given.maxReceiveCount <= mostReceives,
+      `maxReceiveCount is over ${mostReceives}: so often ${longestWaitSeconds} s (900, or 6 × workerTimeoutSeconds) outlast queueRetentionSeconds, and SQS would delete events before they are dead`,
     ],
     [given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000, "maxConcurrency is not within 2 and 1,000"],
     [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],

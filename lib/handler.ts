@@ -1,5 +1,4 @@
 import type { Client, EventHandles, messageCard, withTenantKey, withUserAccessToken } from "@larksuiteoapi/node-sdk";
-import type { CardContent } from "./card-value.ts";
 import type {
   CardAction,
   CardAnswer,
@@ -10,15 +9,26 @@ import type {
   UrlPreview,
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
+import type { CardContent } from "./signed-value.ts";
 
 export { CardTokenError, OpenApiError } from "./api-errors.ts";
-export { signValue } from "./card-value.ts";
+export { ConfigError, HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
+export {
+  type Bot,
+  type Mention,
+  type MessageResource,
+  mentionsBot,
+  type ReceivedMessage,
+  resourcesOf,
+  textOf,
+} from "./message.ts";
+export { signValue } from "./signed-value.ts";
 
 /**
  * Payloads that the official SDK does not type, declared beside their handler:
  *
  * ```ts
- * declare module "../../lib/handler.ts" {
+ * declare module "larkpost" {
  *   interface EventTypes { "approval_instance": { instance_code: string; status: string } }
  * }
  * ```

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { basename, join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
-import { build } from "../lib/cli/build.ts";
+import { build } from "../lib/cli/deploy/build.ts";
 import { groupChat, mei } from "../lib/simulator/samples/facts.ts";
 import { type EventParts, eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
@@ -21,7 +21,7 @@ const keys = {
 
 /** A handler's file that calls the API as its event says. */
 const source = (declare: string) => `
-import { ${declare} } from "../../lib/handler.ts";
+import { ${declare} } from "larkpost";
 export default ${declare}("TYPE", async (event: never, { request, lark }) => {
   const { how } = JSON.parse(JSON.stringify(event)).action?.value ?? event;
   const data = { receive_id: "${groupChat}", msg_type: "text", content: JSON.stringify({ text: how }) };

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
-import { toBody } from "../lib/aws/message.ts";
-import { dynamoTokens } from "../lib/aws/token-cache.ts";
+import { toBody } from "../lib/aws/record.ts";
+import { dynamoTokens } from "../lib/aws/tokens.ts";
 import { classify } from "../lib/feishu/classify.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../lib/handler.ts";
-import { services } from "../lib/services.ts";
+import { services } from "../lib/handling/services.ts";
 import { groupChat, mei } from "../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "./support/api.ts";
 import { appId, eventBody, type TestHandle } from "./support/events.ts";
@@ -205,7 +205,14 @@ test("deferred work updates the card that was clicked, in the worker, and a thir
   const { token: _, ...callback } = classified;
   const job: JobEnvelope = {
     ...callback,
-    ...{ kind: "job", id: jobId(callback.id), payload: { pallet: 17 }, requestId: null, transport: "webhook" },
+    ...{
+      kind: "job",
+      id: jobId(callback.id),
+      payload: { pallet: 17 },
+      requestId: null,
+      transport: "webhook",
+      receivedBy: appId,
+    },
   };
   const update = async (payload: unknown, context: DeferredContext) => {
     for (const title of ["checking", "released", "once too often"]) {

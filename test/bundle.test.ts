@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { deflateRawSync } from "node:zlib";
 import type { Metafile } from "esbuild";
-import { build, functionNames } from "../lib/cli/build.ts";
+import { build, functionNames } from "../lib/cli/deploy/build.ts";
 import { type Functions, startFunctions } from "../lib/local/functions.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { eventText } from "./support/events.ts";
@@ -130,7 +130,10 @@ describe("the built bundles", () => {
   const challenge = challengeText({ challenge: "c-1" });
 
   function message(id: string): string {
-    const event = { message: { message_id: `om_${id}`, chat_type: "p2p", message_type: "text", content: "{}" } };
+    const event = {
+      sender: { sender_type: "user" },
+      message: { message_id: `om_${id}`, chat_type: "p2p", message_type: "text", content: "{}" },
+    };
     return eventText({ id, type: "im.message.receive_v1", app: keysEnv.APP_ID, event });
   }
 

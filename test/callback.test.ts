@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { toBody } from "../lib/aws/message.ts";
-import { type CallbackPorts, fallback } from "../lib/callback.ts";
+import { toBody } from "../lib/aws/record.ts";
 import { systemClock } from "../lib/clock.ts";
 import { InvalidAnswerError } from "../lib/errors.ts";
 import { checkAnswer } from "../lib/feishu/answers.ts";
 import type { CallbackContext } from "../lib/handler.ts";
-import type { AnswerStore } from "../lib/idempotency.ts";
-import { toLine } from "../lib/log.ts";
-import { reportLeak } from "../lib/run.ts";
+import { type CallbackPorts, fallback } from "../lib/handling/callback.ts";
+import type { AnswerStore } from "../lib/handling/idempotency.ts";
+import { reportLeak } from "../lib/handling/run.ts";
+import { toLine } from "../lib/trace/log.ts";
 import { ingressBehaves } from "./ingress.ts";
 import {
   callbackList,

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { callbackConfig, parseSecrets, webhookConfig, wholeNumber, workerConfig } from "../lib/config.ts";
+import { callbackConfig, parseSecrets, webhookConfig, wholeNumber, workerConfig } from "../lib/aws/config.ts";
+import { longConnectionConfig } from "../lib/aws/long-connection-config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
-import { longConnectionConfig } from "../lib/long-connection-config.ts";
 
 const webhook = {
   ENCRYPT_KEY: "an encrypt key of some length",

@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { healthCheck } from "../infra/long-connection.js";
 import { systemClock } from "../lib/clock.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../lib/simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../lib/simulator/long-connection/server.ts";
 import { eventText } from "./support/events.ts";
 import { type Services, startServices } from "./support/services.ts";
 import { until } from "./support/until.ts";

@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { callbackDispatcher, type Dispatch, dispatcher, jobDispatcher, keepingTickets } from "../lib/dispatcher.ts";
 import { NonRetryableError } from "../lib/errors.ts";
 import { callbackTypes } from "../lib/feishu/classify.ts";
 import { type CallbackList, type Context, type EventList, onAnyEvent, onCallback, onEvent } from "../lib/handler.ts";
+import {
+  callbackDispatcher,
+  type Dispatch,
+  dispatcher,
+  jobDispatcher,
+  keepingTickets,
+} from "../lib/handling/dispatcher.ts";
 
 const list = (loaders: Record<string, () => Promise<{ default: unknown }>>): Dispatch =>
   dispatcher(loaders as unknown as EventList);

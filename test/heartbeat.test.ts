@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError } from "../lib/errors.ts";
-import { startHeartbeat } from "../lib/heartbeat.ts";
-import { publish, subscribe, type TraceEntry } from "../lib/trace.ts";
+import { startHeartbeat } from "../lib/long-connection/heartbeat.ts";
+import { publish, subscribe, type TraceEntry } from "../lib/trace/trace.ts";
 import { testClock } from "./support/clock.ts";
 
 function heard(): { stages: () => string[]; end: () => void } {

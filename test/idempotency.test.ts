@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
-import { idempotencyKey, persist } from "../lib/idempotency.ts";
+import { idempotencyKey, persist } from "../lib/handling/idempotency.ts";
 import { eventBody, eventText, plantedBody, record, type TestHandlers } from "./support/events.ts";
 import { denied, firstTry, internal } from "./support/faults.ts";
 import { startWorker } from "./support/worker.ts";
@@ -370,8 +370,15 @@ test("I15: no setting switches the ledger off", () => {
       .map((name) => `${folder}/${name}`);
   const read = (path: string) => readFileSync(new URL(path, root), "utf8");
   // The flow takes what it needs as arguments, so none of these reads any setting at all.
-  const flow = ["lib/worker.ts", "lib/idempotency.ts", "lib/dispatcher.ts", "lib/aws/ledger.ts", "lib/aws/queue.ts"];
-  for (const path of flow) assert.doesNotMatch(read(path), /process\.env|\benv\b/, path);
+  const flow = [
+    "handling/worker.ts",
+    "handling/claims.ts",
+    "handling/idempotency.ts",
+    "handling/dispatcher.ts",
+    "aws/ledger.ts",
+    "aws/queue.ts",
+  ];
+  for (const path of flow) assert.doesNotMatch(read(`lib/${path}`), /process\.env|\benv\b/, path);
   const settings = [...sources("lib"), ...sources("functions")].flatMap((path) => [
     ...read(path).matchAll(
       /\b[A-Z]+(?:_[A-Z]+)*(?:LEDGER|IDEMPOT|DEDUP|DUPLICATE)[A-Z_]*\b|\b(?:LEDGER|IDEMPOT|DEDUP|DUPLICATE)[A-Z_]*\b/g,

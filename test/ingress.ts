@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { EventEnvelope, UnreadableEnvelope } from "../lib/feishu/envelope.ts";
-import { challengeText, v1Text, v2Text } from "./support/push.ts";
+import { appId, challengeText, v1Text, v2Text } from "./support/push.ts";
 
 /** What the platform says to us, whatever carries it: an envelope's text, its token included. */
 export interface IngressRequest {
@@ -157,6 +157,16 @@ export function ingressBehaves(
         await queuesOne(v1Text({ envelope: { token: undefined } }));
       });
     }
+
+    test("C-41: that names no app is queued with the app that received it; so is one that names it", async () => {
+      for (const app_id of [undefined, appId]) {
+        const named = [v2Text({ header: { app_id } }), v1Text({ event: { app_id } })];
+        for (const text of named) {
+          const { app, receivedBy } = await queuesOne(text);
+          assert.deepEqual([app, receivedBy], [app_id ?? null, appId]);
+        }
+      }
+    });
 
     test("C-35: whose inner type is url_verification is an event", async () => {
       const { type } = await queuesOne(v2Text({ event: { type: "url_verification", challenge: "x" } }));

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { NonRetryableError, UnauthenticatedError } from "../lib/errors.ts";
-import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/log.ts";
-import type { Level, TraceEntry } from "../lib/trace.ts";
+import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/trace/log.ts";
+import type { Level, TraceEntry } from "../lib/trace/trace.ts";
 import { testClock } from "./support/clock.ts";
 
 function logger(level: Level = "info", startMs = 0) {

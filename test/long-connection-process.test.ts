@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type AddressInfo, createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { serveHealth } from "../lib/health.ts";
 import { queueUrl } from "../lib/local/sqs.ts";
+import { serveHealth } from "../lib/long-connection/health.ts";
 import { type Faults, firstTry, startFaults } from "./support/faults.ts";
 import { appSecret, collectingPorts, startClient, startPlatformEnd } from "./support/long-connection.ts";
 import { startProcess } from "./support/long-connection-process.ts";

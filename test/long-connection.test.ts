@@ -6,8 +6,8 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { WebSocketServer } from "ws";
 import { LongConnectionError } from "../lib/errors.ts";
 import { controlMethod, dataMethod, type Frame, headerOf } from "../lib/feishu/frame.ts";
-import { toLongConnection } from "../lib/simulator/long-connection.ts";
-import { startPlatform, toMessage } from "../lib/simulator/platform.ts";
+import { toLongConnection } from "../lib/simulator/long-connection/server.ts";
+import { startPlatform, toMessage } from "../lib/simulator/platform/platform.ts";
 import { ingressBehaves } from "./ingress.ts";
 import { settled, type TestClock, testClock } from "./support/clock.ts";
 import {

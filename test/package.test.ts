@@ -4,19 +4,19 @@ import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { Zip } from "../lib/cli/package.ts";
+import type { Zip } from "../lib/cli/deploy/package.ts";
 import { oslsEnv } from "./infra/stack.ts";
 import { temporaryProject } from "./support/project.ts";
 
 const projectFolder = resolve(import.meta.dirname, "..");
-const handler = `import { onEvent } from "../../lib/handler.ts";
+const handler = `import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async () => {});
 `;
 const appId = "cli_0123456789abcdef";
 
 /** Runs a command in a process of its own, with none of this machine's credentials. */
 async function larkpost(name: "package" | "deploy", args: readonly string[], root: string, env = {}) {
-  const module = JSON.stringify(join(projectFolder, `lib/cli/${name}.ts`));
+  const module = JSON.stringify(join(projectFolder, `lib/cli/deploy/${name}.ts`));
   const script = `const { ${name}Command } = await import(${module}); await ${name}Command().parseAsync(process.argv.slice(1), { from: "user" });`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", script, "--", ...args], {
     env: { ...oslsEnv, HOME: root, LARKPOST_ROOT: root, ...env },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
 import { type Envelope, type EventEnvelope, open, type UnreadableEnvelope } from "../lib/feishu/envelope.ts";
-import { type ReceiverPorts, receive } from "../lib/receiver.ts";
+import { type ReceiverPorts, receive } from "../lib/receiving/receiver.ts";
 import { settled } from "./support/clock.ts";
 import { challengeText, push, ring, signedPush, startMs, unsigned, v2Text } from "./support/push.ts";
 import { recordTrace } from "./support/trace.ts";

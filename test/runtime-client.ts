@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { build } from "../lib/cli/build.ts";
+import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
@@ -126,7 +126,10 @@ async function run(file: string, events: readonly unknown[], env: Record<string,
 
 const httpEvent = (text: string) => httpApi(sealNow(text, keysEnv));
 const message = (id: string) => {
-  const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
+  const event = {
+    sender: { sender_type: "user" },
+    message: { message_id: `om_${id}`, chat_type: "p2p", message_type: "text", content: "{}" },
+  };
   return eventText({ id, type: "im.message.receive_v1", app: keysEnv.APP_ID, event });
 };
 const challenge = challengeText({ challenge: "c-1" });

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { gzipSync, inflateRawSync } from "node:zlib";
-import { fromApiGateway } from "../lib/aws/http.ts";
-import { toBody, toGroupId } from "../lib/aws/message.ts";
-import { appSigner, readValue } from "../lib/card-value.ts";
-import { webhookConfig, wholeNumber } from "../lib/config.ts";
+import { webhookConfig, wholeNumber } from "../lib/aws/config.ts";
+import { toBody, toGroupId } from "../lib/aws/record.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { classify } from "../lib/feishu/classify.ts";
 import { type EventEnvelope, open, openMessage } from "../lib/feishu/envelope.ts";
 import { isToken } from "../lib/feishu/keys.ts";
 import { matches } from "../lib/feishu/signature.ts";
-import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/log.ts";
-import { subscribe } from "../lib/trace.ts";
+import { fromApiGateway } from "../lib/receiving/http.ts";
+import { appSigner, readValue } from "../lib/signed-value.ts";
+import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/trace/log.ts";
+import { subscribe } from "../lib/trace/trace.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "./support/http-events.ts";
 import {

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
-import { dynamoTokens } from "../lib/aws/token-cache.ts";
+import { dynamoTokens } from "../lib/aws/tokens.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../lib/local/dynamodb.ts";
+import { type TokenStore, ticketKeeper, tokenSource } from "../lib/open-api/tokens.ts";
 import { defaultTenant, groupChat } from "../lib/simulator/samples/facts.ts";
-import { type TokenStore, ticketKeeper, tokenSource } from "../lib/tokens.ts";
 import { memoryTokens, messagesPath, startApi, tokenPath } from "./support/api.ts";
 import { settled, testClock } from "./support/clock.ts";
 import { marketplace, text } from "./support/open-api.ts";

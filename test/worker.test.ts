@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
-import { fromRecord, toBody } from "../lib/aws/message.ts";
 import { deferTo } from "../lib/aws/queue.ts";
-import { backoffSeconds } from "../lib/claims.ts";
+import { fromRecord, toBody } from "../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../lib/feishu/envelope.ts";
-import { reportLeak } from "../lib/run.ts";
+import { backoffSeconds } from "../lib/handling/claims.ts";
+import { reportLeak } from "../lib/handling/run.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "./support/callbacks.ts";
 import {
   appId,
@@ -292,14 +292,14 @@ describe("a handler's file", () => {
   test("W1: that was given up while it loaded neither claims nor runs when it comes at last", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
-    const { promise: loading, resolve } = Promise.withResolvers<{ handle: TestHandle }>();
+    const { promise: loading, resolve } = Promise.withResolvers<{ handle: TestHandle; key: () => string }>();
     const running = bench.invoke(await bench.receive(), { handlers: { "test.event": { load: () => loading } } });
     await new Promise(setImmediate);
     await bench.clock.advance(55_000);
     const { kept } = await running;
     const writes: string[] = [];
     const stop = bench.dynamoFaults.watch(({ action }) => writes.push(action));
-    resolve({ handle: () => assert.fail("given up") });
+    resolve({ handle: () => assert.fail("given up"), key: () => "a key of its own" });
     // Whatever the late one would write is on its way before this one's.
     await bench.invoke([record(eventBody({ id: bench.newId() }))], { handlers: { "test.event": () => {} } });
     stop();
@@ -1137,6 +1137,43 @@ describe("a planted message", () => {
       assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 1 });
     });
   }
+
+  test("C-70, C-71: that another app received or names, or whose app nothing says, is quarantined, be it an event or a job", async () => {
+    const planted = [
+      { app: null, receivedBy: undefined },
+      { app: null, receivedBy: [appId] },
+      { app: null, receivedBy: "cli_another" },
+      { app: appId, receivedBy: "cli_another" },
+      { app: "cli_another", receivedBy: appId },
+    ].flatMap(({ app, receivedBy }) => {
+      const click = cardText({ id: bench.newId("click"), header: { app_id: app ?? undefined } });
+      return [
+        plantedBody(eventText({ id: bench.newId(), app }), { receivedBy }),
+        plantedBody(click, { receivedBy, kind: "job", schema: "2.0", payload: 1 }),
+      ];
+    });
+    await bench.send(...planted);
+    const deferred = () => assert.fail("the job is not this app's");
+    await bench.drain({ handlers, callbacks: { [cardType]: { handle: deferred, deferred } } });
+    const kept = await bench.lying(bench.urls.quarantineQueueUrl);
+    assert.deepEqual(kept.map(({ Body }) => Body).toSorted(), planted.toSorted());
+    for (const { MessageAttributes } of kept) assert.equal(MessageAttributes?.["reason"]?.StringValue, "app");
+    assert.deepEqual(bench.idsAt("started"), []);
+  });
+
+  test("C-41: names no app but was received by this one: it is handled, and so is a job", async () => {
+    const [id, clicked] = [bench.newId("nameless"), bench.newId("click")];
+    const click = callbackOf(cardText({ id: clicked, header: { app_id: undefined } }), appId);
+    await bench.send(eventBody({ id, app: null }), toBody({ ...click, kind: "job", id: jobId(clicked), payload: 1 }));
+    const apps: unknown[] = [];
+    const run = (_input: unknown, { app }: { app: string | null }) => void apps.push(app);
+    await bench.drain({
+      handlers: { "test.event": run },
+      callbacks: { [cardType]: { handle: () => assert.fail("it was answered"), deferred: run } },
+    });
+    assert.deepEqual(bench.idsAt("handled").toSorted(), [jobId(clicked), id].toSorted());
+    assert.deepEqual(apps, [null, null], "a handler sees what the event says");
+  });
 
   test("C-71: names a handler, a key or an id of its own beside the text, and only the text counts", async () => {
     const id = bench.newId("inside");

@@ -1,4 +1,4 @@
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 
 /** Answers a click on a card's button, and does the slow part of it afterwards. */
 export default onCallback(

@@ -1,6 +1,6 @@
-import { onEvent } from "../../lib/handler.ts";
+import { onEvent } from "larkpost";
 
-declare module "../../lib/handler.ts" {
+declare module "larkpost" {
   interface EventTypes {
     /** https://open.feishu.cn/document/ukTMukTMukTM/uIDO24iM4YjLygjN/event/common-event/approval-instance-event */
     approval_instance: {

@@ -1,19 +1,27 @@
-import { onEvent, signValue } from "../../lib/handler.ts";
+import { mentionsBot, onEvent, signValue, textOf } from "larkpost";
 
 /** Answers a text: "card" with a card (its button is answered by `callbacks/card.action.trigger.ts`), others with an echo. */
-export default onEvent("im.message.receive_v1", async ({ message }, context) => {
-  const place = message.chat_type === "p2p" ? "a direct chat" : "a group";
-  context.log.info(`A ${message.message_type} message arrived in ${place}`, { characters: message.content.length });
-  if (message.message_type !== "text") return;
-  const { text } = JSON.parse(message.content) as { text?: string };
-  if (!text) return;
+export default onEvent(
+  "im.message.receive_v1",
+  async (event, context) => {
+    const { sender, message } = event;
+    // Two bots that answer each other never stop.
+    if (sender.sender_type !== "user") return;
+    if (message.chat_type === "group" && !mentionsBot(event)) return;
+    const text = textOf(message);
+    const place = message.chat_type === "p2p" ? "a direct chat" : "a group";
+    context.log.info(`A ${message.message_type} message arrived in ${place}`, { characters: text.length });
+    if (text === "") return;
 
-  const isCard = text.trim().toLowerCase() === "card";
-  const content = isCard ? card(await signValue({ pallet: 17 }, context)) : { text: `You said: ${text}` };
-  await context.request("POST", `/open-apis/im/v1/messages/${message.message_id}/reply`, {
-    body: { msg_type: isCard ? "interactive" : "text", content: JSON.stringify(content) },
-  });
-});
+    const isCard = text.toLowerCase() === "card";
+    const content = isCard ? card(await signValue({ pallet: 17 }, context)) : { text: `You said: ${text}` };
+    await context.request("POST", `/open-apis/im/v1/messages/${message.message_id}/reply`, {
+      body: { msg_type: isCard ? "interactive" : "text", content: JSON.stringify(content) },
+    });
+  },
+  // Feishu may push a message again under another event id, so the message id tells what is new.
+  { key: ({ message }) => message.message_id },
+);
 
 function card(value: object) {
   const button = { tag: "button", text: { tag: "plain_text", content: "Release" } };

@@ -5,7 +5,7 @@ import {
   PutItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import type { AnswerStore, Taken } from "../idempotency.ts";
+import type { AnswerStore, Taken } from "../handling/idempotency.ts";
 
 /** How long an answer is remembered: the platform asks once, and refuses nothing that is minutes old. */
 export const rememberAnswerSeconds = 24 * 3600;

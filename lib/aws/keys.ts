@@ -1,7 +1,7 @@
 import { systemClock } from "../clock.ts";
-import { noAppSecret, type StoredSecrets } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
+import { noAppSecret, type StoredSecrets } from "./config.ts";
 import type { StoredKeys } from "./secrets.ts";
 
 /** What requests are opened with. */

@@ -6,7 +6,7 @@ import {
   PutItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../idempotency.ts";
+import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
 /** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */

@@ -8,14 +8,14 @@ import {
   type SQSClientConfig,
 } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
-import { backoffSeconds, type Death, type Delivery, type Verdict } from "../claims.ts";
 import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { clean } from "../log.ts";
-import type { ReceiverPorts } from "../receiver.ts";
-import { publish } from "../trace.ts";
-import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./message.ts";
+import { backoffSeconds, type Death, type Delivery, type Verdict } from "../handling/claims.ts";
+import type { ReceiverPorts } from "../receiving/receiver.ts";
+import { clean } from "../trace/log.ts";
+import { publish } from "../trace/trace.ts";
+import { deadReasonAttribute, fromRecord, toBody, toGroupId } from "./record.ts";
 import { JsonSigner, trimmed } from "./signer.ts";
 
 /**
@@ -108,7 +108,7 @@ export function deferTo(client: Client, eventsQueueUrl: string) {
 export interface SettleOptions {
   readonly client: Client;
   readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
-  /** The app whose events this worker handles; a message that names another is quarantined. */
+  /** The app whose events this worker handles. A message that names another, or none, is quarantined. */
   readonly appId: string;
   readonly random: () => number;
   readonly clock: Pick<Clock, "nowMs">;
@@ -149,8 +149,9 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const decoded = fromRecord(record);
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
     envelope = decoded;
-    // SQS cannot say who wrote a message; an event of another app is none of ours.
-    if (envelope.app !== null && envelope.app !== options.appId)
+    // SQS cannot say who wrote a message. Only the receiver knows the app of an event that names none.
+    const { app, receivedBy } = envelope;
+    if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId)
       return await quarantine(record, "app", options, envelope);
     const { id, type } = envelope;
     return await options.consume(envelope, {

@@ -1,9 +1,9 @@
 import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import type { Clock } from "../clock.ts";
-import { type AppSecrets, noAppSecret, parseSecrets } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
-import { publish } from "../trace.ts";
+import { publish } from "../trace/trace.ts";
+import { type AppSecrets, noAppSecret, parseSecrets } from "./config.ts";
 
 /** How long keys are used without being looked at again: a key that was taken back is gone everywhere by then. */
 export const cacheMs = 300_000;

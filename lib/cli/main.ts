@@ -7,17 +7,17 @@ import { UsageError } from "./command.ts";
 enableCompileCache();
 
 const commands = new Map<string, () => Promise<Command>>([
-  ["start", async () => (await import("./start.ts")).startCommand()],
-  ["chat", async () => (await import("./chat.ts")).chatCommand()],
-  ["long-connection", async () => (await import("./long-connection.ts")).longConnectionCommand()],
-  ["send", async () => (await import("./send.ts")).sendCommand()],
-  ["new", async () => (await import("./new.ts")).newCommand()],
-  ["types", async () => (await import("./types.ts")).typesCommand()],
-  ["generate", async () => (await import("./generate.ts")).generateCommand()],
-  ["package", async () => (await import("./package.ts")).packageCommand()],
-  ["deploy", async () => (await import("./deploy.ts")).deployCommand()],
-  ["secrets", async () => (await import("./secrets.ts")).secretsCommand()],
-  ["build", async () => (await import("./build.ts")).buildCommand()],
+  ["start", async () => (await import("./start/start.ts")).startCommand()],
+  ["chat", async () => (await import("./chat/chat.ts")).chatCommand()],
+  ["long-connection", async () => (await import("./start/long-connection.ts")).longConnectionCommand()],
+  ["send", async () => (await import("./send/send.ts")).sendCommand()],
+  ["new", async () => (await import("./handlers/new.ts")).newCommand()],
+  ["types", async () => (await import("./handlers/types.ts")).typesCommand()],
+  ["generate", async () => (await import("./handlers/generate.ts")).generateCommand()],
+  ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
+  ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
+  ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
+  ["build", async () => (await import("./deploy/build.ts")).buildCommand()],
 ]);
 
 /** Loads the asked command only: `start` brings the embedded services along, `types` a catalogue. */

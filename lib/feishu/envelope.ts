@@ -26,6 +26,8 @@ interface Carried {
   /** `X-Tt-Logid`, else `X-Request-Id`: what vendor support asks for. Outside text. */
   readonly requestId: string | null;
   readonly transport: "webhook" | "long-connection";
+  /** Id of the app whose keys, or whose long connection, opened the message; `null` if nothing did. Many events name no app themselves. */
+  readonly receivedBy: string | null;
 }
 
 export type EventEnvelope = { readonly kind: "event" } & Notice & Carried;
@@ -106,12 +108,7 @@ export function open(request: SealedRequest, options: { keys: KeyRing; nowMs: nu
     throw refused("timestamp", "X-Lark-Request-Timestamp is over 8 hours old, or in the future. Check the clock");
   }
 
-  const unreadable = (reason: UnreadableReason): Envelope => ({
-    kind: "unreadable",
-    reason,
-    rawBody,
-    ...carried(request),
-  });
+  const unreadable = (reason: UnreadableReason) => toUnreadable(reason, request, app);
   const usual = ciphertextIn(rawBody);
   let decrypted = usual === undefined ? undefined : decrypt(usual, key.aes);
   if (decrypted?.intact !== true) {
@@ -178,20 +175,14 @@ function openOldCard(
   if (signedAtMs < nowMs - bounds.callbackAgeMs || signedAtMs > nowMs + bounds.futureMs) {
     throw refused("timestamp", "the callback was signed more than 5 minutes ago, or in the future. Check the clock");
   }
-  const unreadable = (reason: UnreadableReason): Envelope => ({
-    kind: "unreadable",
-    reason,
-    rawBody,
-    ...carried(request),
-  });
   const text = utf8(rawBody);
-  if (text === undefined) return unreadable("utf8");
+  if (text === undefined) return toUnreadable("utf8", request, app);
   const refreshToken = request.headers.get("x-refresh-token");
   const header: JsonObject = refreshToken === undefined ? {} : { refresh_token: refreshToken };
   const card = classifyOldCard(text, header);
   if (card.kind !== "unreadable") return toEnvelope(card, request, app);
   const challenge = ownChallenge(text, app, nowMs);
-  return challenge === undefined ? unreadable(card.reason) : toEnvelope(challenge, request, app);
+  return challenge === undefined ? toUnreadable(card.reason, request, app) : toEnvelope(challenge, request, app);
 }
 
 /** A challenge in plain text that carries our token: what the old card callback's page of the console sends. */
@@ -244,10 +235,11 @@ function openPlain(request: SealedRequest, app: AppKeys, nowMs: number): Envelop
     );
   }
   checkToken(message, app, nowMs);
-  if (message.kind === "unreadable") {
-    return { kind: "unreadable", reason: message.reason, rawBody: request.rawBody, ...carried(request) };
-  }
-  return toEnvelope(message, request, app);
+  return message.kind === "unreadable" ? toUnreadable(message.reason, request, app) : toEnvelope(message, request, app);
+}
+
+function toUnreadable(reason: UnreadableReason, request: SealedRequest, app: AppKeys): UnreadableEnvelope {
+  return { kind: "unreadable", reason, rawBody: request.rawBody, ...carried(request, app) };
 }
 
 function toEnvelope(
@@ -260,14 +252,14 @@ function toEnvelope(
     if (typeof challenge !== "string" || challenge.length > bounds.challengeLength) {
       throw refused("challenge", `a challenge is a text of at most ${bounds.challengeLength} characters`);
     }
-    return { kind: "challenge", challenge, ...carried(request) };
+    return { kind: "challenge", challenge, ...carried(request, app) };
   }
   if (message.app !== null && message.app !== app.appId) {
     throw refused("app", "the message is for another app. Check APP_ID");
   }
   const { kind, schema, id, type, tenant, createdAtMs, header, event, text } = message;
-  const { requestId, transport } = carried(request);
-  return { kind, schema, id, type, app: message.app, tenant, createdAtMs, header, event, text, requestId, transport };
+  const notice = { kind, schema, id, type, app: message.app, tenant, createdAtMs, header, event, text };
+  return { ...notice, ...carried(request, app) };
 }
 
 function checkToken(message: Classified, app: AppKeys, nowMs: number): void {
@@ -275,8 +267,9 @@ function checkToken(message: Classified, app: AppKeys, nowMs: number): void {
   throw refused("token", "the Verification Token is missing or another one. Check VERIFICATION_TOKEN");
 }
 
-function carried({ headers }: SealedRequest): Carried {
-  return { requestId: headers.get("x-tt-logid") || headers.get("x-request-id") || null, transport: "webhook" };
+function carried({ headers }: SealedRequest, { appId }: AppKeys): Carried {
+  const requestId = headers.get("x-tt-logid") || headers.get("x-request-id") || null;
+  return { requestId, transport: "webhook", receivedBy: appId };
 }
 
 /** Ten digits are seconds, thirteen milliseconds. The shape is fixed: with it open, digits could move to the nonce under one signature. */
@@ -300,7 +293,7 @@ export function openMessage(
   rawBody: Uint8Array,
   { appId, requestId }: { appId: string; requestId: string | null },
 ): EventEnvelope | CallbackEnvelope | UnreadableEnvelope {
-  const carried = { requestId, transport: "long-connection" } as const;
+  const carried = { requestId, transport: "long-connection", receivedBy: appId } as const;
   const unreadable = (reason: UnreadableReason) => ({ kind: "unreadable", reason, rawBody, ...carried }) as const;
   const text = utf8(rawBody);
   if (text === undefined) return unreadable("utf8");

@@ -1,6 +1,6 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
-import { toLine } from "../log.ts";
-import { subscribe } from "../trace.ts";
+import { toLine } from "../trace/log.ts";
+import { subscribe } from "../trace/trace.ts";
 
 // A process of its own: one function, loaded by its path as Lambda would, invoked over IPC; or the long connection,
 // which is loaded and runs. What it traces goes to the parent, which prints it. A change of code replaces the

@@ -24,7 +24,6 @@ export interface RuntimeOptions {
 }
 
 const region = "us-east-1";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 const ledgerTable = "ledger";
 const stopGraceMs = 5_000;
 /** Feishu waits no longer for an answer, so a request is not held back longer for a function that is down. */
@@ -43,6 +42,7 @@ export async function startRuntime(options: RuntimeOptions) {
     for (const one of stops.splice(0)) await one();
   };
   try {
+    const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
     const sqs = new SQSClient({ region, credentials, endpoint: services.endpoints.sqs });
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, limits);
@@ -114,6 +114,8 @@ export async function startRuntime(options: RuntimeOptions) {
       url: `http://127.0.0.1:${gateway.port}/webhook`,
       callbackUrl: `http://127.0.0.1:${gateway.port}/callback`,
       endpoints: services.endpoints,
+      /** The embedded services answer requests with this access key only. */
+      accessKeyId: services.accessKeyId,
       /** What the functions run with, for another process that is to use the same queues and ledger. */
       env: env as NodeJS.ProcessEnv,
       /** Addresses that the embedded services listen on. */
@@ -130,7 +132,7 @@ export async function startRuntime(options: RuntimeOptions) {
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
 
 async function startServices(folder: string, onNotice: (notice: string) => void) {
-  const child = fork(join(import.meta.dirname, "services.ts"), [folder], {
+  const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
@@ -142,6 +144,7 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
   let isStopping = false;
   const started = Promise.withResolvers<{
     ready: { sqs: string; dynamo: string };
+    accessKeyId: string;
     addresses: (string | undefined)[];
   }>();
   child.once("message", (message) => started.resolve(message as never));
@@ -154,10 +157,11 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
       resolve();
     });
   });
-  const { ready, addresses } = await started.promise;
+  const { ready, accessKeyId, addresses } = await started.promise;
   isReady = true;
   return {
     endpoints: ready,
+    accessKeyId,
     addresses,
     async stop() {
       isStopping = true;

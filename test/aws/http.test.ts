@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { answerHttp, answerWithinMs, fromApiGateway } from "../../lib/aws/http.ts";
 import { ConfigError, TooLargeError } from "../../lib/errors.ts";
 import { open } from "../../lib/feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
-import type { Answer } from "../../lib/receiver.ts";
+import { answerHttp, answerWithinMs, fromApiGateway } from "../../lib/receiving/http.ts";
+import type { Answer } from "../../lib/receiving/receiver.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
 import { bare, challengeText, push, ring, signedPush, startMs, unsigned, v2Text } from "../support/push.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoClient, dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
-import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/idempotency.ts";
+import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/handling/idempotency.ts";
 import { aim, denied, firstTry, internal, startFaults } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";

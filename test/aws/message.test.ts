@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
+import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
 import {
   attributeReserveBytes,
   fromRecord,
@@ -9,8 +10,7 @@ import {
   messageVersion,
   toBody,
   toGroupId,
-} from "../../lib/aws/message.ts";
-import { deferTo, receiverQueues } from "../../lib/aws/queue.ts";
+} from "../../lib/aws/record.ts";
 import { TooLargeError, UnknownVersionError } from "../../lib/errors.ts";
 import { classifyOldCard } from "../../lib/feishu/classify.ts";
 import {
@@ -23,7 +23,7 @@ import {
 } from "../../lib/feishu/envelope.ts";
 import { cardText, cardType, previewText } from "../support/callbacks.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";
-import { bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
+import { appId, bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
 import { type Services, startServices } from "../support/services.ts";
 
@@ -39,8 +39,10 @@ function eventOf(text: string, requestId: string | null = null): EventEnvelope {
   return envelope as EventEnvelope;
 }
 
+const carried = { requestId: null, transport: "webhook", receivedBy: appId } as const;
+
 function unreadableOf(rawBody: Uint8Array | string): UnreadableEnvelope {
-  return { kind: "unreadable", reason: "json", rawBody: Buffer.from(rawBody), requestId: null, transport: "webhook" };
+  return { kind: "unreadable", reason: "json", rawBody: Buffer.from(rawBody), ...carried };
 }
 
 const messageOf = (body: string) => JSON.parse(body) as Record<string, unknown>;
@@ -54,10 +56,10 @@ function noise(length: number, seed: number): string {
 }
 
 describe("an event as a message", () => {
-  test("holds version, kind, transport, request id and the platform's text, and no token", () => {
+  test("holds version, kind, transport, receiver's app, request id and the platform's text, and no token", () => {
     const envelope = eventOf(v2Text(), "log-1");
     assert.deepEqual(messageOf(toBody(envelope)), {
-      ...{ v: messageVersion, kind: "event", transport: "webhook", requestId: "log-1" },
+      ...{ v: messageVersion, kind: "event", transport: "webhook", receivedBy: appId, requestId: "log-1" },
       text: v2Text({ header: { token: "" } }),
     });
   });
@@ -141,6 +143,7 @@ describe("a body in quarantine as a message", () => {
       v: 1,
       kind: "unreadable",
       transport: "webhook",
+      receivedBy: appId,
       requestId: null,
       reason: "json",
       text: '{"\u4f60":"\uffff',
@@ -180,7 +183,7 @@ function oldJobOf(text: string, payload: unknown, header = {}): JobEnvelope {
   const card = classifyOldCard(text, header);
   assert.ok(card.kind === "callback");
   const { token: _, ...notice } = card;
-  const callback: CallbackEnvelope = { ...notice, kind: "callback", requestId: null, transport: "webhook" };
+  const callback: CallbackEnvelope = { ...notice, kind: "callback", ...carried };
   return { ...callback, kind: "job", id: jobId(callback.id), payload };
 }
 
@@ -194,7 +197,7 @@ describe("a job as a message", () => {
   test("C5: holds the callback's text and the payload, and no token of the app", () => {
     const message = messageOf(toBody(jobOf(cardText(), { order: 42 }, "log-1")));
     assert.deepEqual(message, {
-      ...{ v: messageVersion, kind: "job", transport: "webhook", requestId: "log-1", schema: "2.0" },
+      ...{ v: messageVersion, kind: "job", transport: "webhook", receivedBy: appId, requestId: "log-1", schema: "2.0" },
       payload: { order: 42 },
       text: cardText({ header: { token: "" } }),
     });

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
-import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/aws/http.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
 import { cacheMs, renewalPauseMs, ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
-import { appSigner, cardSigner, readValue, signValue } from "../../lib/card-value.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { toLine } from "../../lib/log.ts";
-import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
+import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
+import { appSigner, cardSigner, readValue, signValue } from "../../lib/signed-value.ts";
+import { toLine } from "../../lib/trace/log.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { httpApi, refusal } from "../support/http-events.ts";
 import { leastMs } from "../support/least.ts";

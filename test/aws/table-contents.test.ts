@@ -4,7 +4,7 @@ import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { tableResources } from "../../infra/tables.js";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import { dynamoLedger } from "../../lib/aws/ledger.ts";
-import { dynamoTokens } from "../../lib/aws/token-cache.ts";
+import { dynamoTokens } from "../../lib/aws/tokens.ts";
 
 /** Every attribute of the table, by what the reason for which it may be under AWS's key says of it. */
 const attributes = {

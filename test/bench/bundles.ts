@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "../../lib/cli/build.ts";
+import { build } from "../../lib/cli/deploy/build.ts";
 
 const peers = join(import.meta.dirname, "peers");
 

@@ -1,8 +1,8 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { answerCallback } from "../../lib/callback.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { open, type SealedRequest } from "../../lib/feishu/envelope.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerCallback } from "../../lib/handling/callback.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { callbackList, memoryAnswers, previewText, previewType } from "../support/callbacks.ts";
 import { push, ring } from "../support/push.ts";
 import { buildPeer } from "./bundles.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/cli/catalogue.ts";
+import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/feishu/catalogue.ts";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
 
 test("the catalogue has each type once, sorted, with a title and a known version", () => {
@@ -8,10 +8,11 @@ test("the catalogue has each type once, sorted, with a title and a known version
   assert.equal(new Set(catalogue.map(({ type }) => type)).size, catalogue.length);
   const names = catalogue.map(({ domain, type }) => `${domain} ${type}`);
   assert.deepEqual(names, names.toSorted());
-  for (const { type, version, title, isTyped } of catalogue) {
+  for (const { type, version, title, chinese, isTyped } of catalogue) {
     assert.match(type, /^[a-zA-Z0-9_.]+$/);
     assert.match(version, /^[12]\.0$/);
     assert.match(title, /^[A-Z]/, type);
+    if (chinese.title !== null) assert.match(chinese.title, /\p{Script=Han}/u, type);
     assert.equal(typeof isTyped, "boolean");
   }
 });
@@ -41,6 +42,17 @@ test("searches all columns, in any order and case", () => {
   assert.ok(search(["callback"]).every(({ kind }) => kind === "callback"));
   assert.equal(search([]).length, catalogue.length);
   assert.deepEqual(search(["no such thing"]), []);
+});
+
+test("searches the platform's Chinese titles and domains, also with English words", () => {
+  const found = (...words: string[]) => search(words).map(({ type }) => type);
+  assert.deepEqual(found("接收消息"), ["im.message.receive_v1", "message"]);
+  assert.deepEqual(found("离职", "contact"), ["contact.user.deleted_v3", "user_leave"]);
+  assert.ok(found("日历").length > 0);
+  assert.deepEqual(
+    found("日历"),
+    catalogue.filter(({ domain }) => domain === "calendar").map(({ type }) => type),
+  );
 });
 
 test("names the nearest types for a misspelt or partial name", () => {

@@ -6,8 +6,8 @@ import { follow } from "../../lib/cli/chat/follow.ts";
 import type { Link } from "../../lib/cli/chat/link.ts";
 import { runScript } from "../../lib/cli/chat/script.ts";
 import { startSession } from "../../lib/cli/chat/session.ts";
-import type { Entry } from "../../lib/simulator/conversation.ts";
-import type { MessageView } from "../../lib/simulator/message-view.ts";
+import type { Entry } from "../../lib/simulator/chat/conversation.ts";
+import type { MessageView } from "../../lib/simulator/chat/message-view.ts";
 import { until } from "../support/until.ts";
 
 const never = new Promise<never>(() => {});

@@ -5,13 +5,14 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
+import { ask, assertRefused } from "../support/page.ts";
 import { temporaryProject } from "../support/project.ts";
 import { until } from "../support/until.ts";
 import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "./run.ts";
 
 /** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
 const bot = `
-import { onEvent } from "../../lib/handler.ts";
+import { onEvent } from "larkpost";
 
 async function post(path, body, token) {
   const response = await fetch(process.env.LARK_DOMAIN + "/open-apis" + path, {
@@ -38,7 +39,7 @@ export default onEvent("im.message.receive_v1", async ({ message }) => {
 `;
 
 const clicks = `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 
 export default onCallback("card.action.trigger", ({ action }) => {
   if (action.value.order === 19) throw new Error("the gate is shut");
@@ -153,10 +154,21 @@ bot › You said: 1\\u001b[2J
     const file = join(project.state, "local.json");
     assert.equal(statSync(file).mode & 0o777, 0o600);
     const { control } = JSON.parse(readFileSync(file, "utf8")) as { control: { url: string; token: string } };
-    const say = (headers: Record<string, string>) =>
-      fetch(`${control.url}/say`, { method: "POST", headers, body: '{"text":"card"}' });
-    assert.equal((await say({ origin: "https://page.example", "content-type": "text/plain" })).status, 401);
+    const say = await fetch(`${control.url}/say`, { method: "POST", body: '{"text":"card"}' });
+    assert.equal(say.status, 401);
     assert.ok(!lines.some((line) => line.includes(control.token)), "it is not printed");
+  });
+
+  test("the state folder holds what another tool of this machine needs for the queues, and nothing prints it", async () => {
+    const { services } = JSON.parse(readFileSync(join(project.state, "local.json"), "utf8"));
+    const credential = `Credential=${services.accessKeyId}/20260101/us-east-1/sqs/aws4_request`;
+    const authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=host, Signature=0`;
+    const call = { "content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.ListQueues" };
+    assertRefused(await ask(services.sqs, { headers: call, body: "{}" }), "without the access key");
+    const { status, body } = await ask(services.sqs, { headers: { ...call, authorization }, body: "{}" });
+    assert.equal(status, 200);
+    for (const name of ["events", "quarantine", "dead-letters"]) assert.ok(body.includes(name), body);
+    assert.ok(!lines.some((line) => line.includes(services.accessKeyId)));
   });
 });
 

@@ -3,12 +3,12 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Dialling, keysBesideDialling, prepareDialling } from "../../lib/cli/dialling.ts";
-import { recordStage } from "../../lib/cli/stages.ts";
+import { webhookConfig } from "../../lib/aws/config.ts";
+import { type Dialling, keysBesideDialling, prepareDialling } from "../../lib/cli/start/dialling.ts";
+import { recordStage } from "../../lib/cli/state/stages.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { webhookConfig } from "../../lib/config.ts";
 import { ConfigError, LongConnectionError } from "../../lib/errors.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -17,7 +17,7 @@ import { until } from "../support/until.ts";
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
 const cardHandler = (answer: string) => `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 export default onCallback("card.action.trigger", async () => ({ toast: { content: "${answer}" } }));
 `;
 const click = eventText({

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { generate } from "../../lib/cli/generate.ts";
+import { generate } from "../../lib/cli/handlers/generate.ts";
 import { larkpost, temporaryRoot } from "./run.ts";
 
 /** A project of nothing but handler files, named by their paths below `functions/`. */
@@ -29,7 +29,7 @@ test("lists events and callbacks apart, each file once, and leaves out what is n
   assert.equal(
     list("events.gen.ts"),
     `// Generated from functions/events/ by \`npm run generate\`. Do not edit: add or remove a file there.
-import type { EventList } from "../lib/handler.ts";
+import type { EventList } from "larkpost";
 
 export const events = {
   approval_instance: () => import("./events/approval_instance.ts"),
@@ -40,7 +40,7 @@ export const events = {
   assert.equal(
     list("callbacks.gen.ts"),
     `// Generated from functions/callbacks/ by \`npm run generate\`. Do not edit: add or remove a file there.
-import type { CallbackList } from "../lib/handler.ts";
+import type { CallbackList } from "larkpost";
 
 export const callbacks = {
   "card.action.trigger": () => import("./callbacks/card.action.trigger.ts"),

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { localApp, writeLocal } from "../../lib/cli/local-keys.ts";
+import { localApp, writeLocal } from "../../lib/cli/state/local-keys.ts";
 
 function stateFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
@@ -20,6 +20,7 @@ test("the keys of this machine are made once, and kept where only this user read
   writeLocal(folder, { url: "http://127.0.0.1:3000/webhook", ...made });
   assert.deepEqual(localApp(folder, {}), made);
   assert.equal(statSync(file).mode & 0o777, 0o600);
+  assert.deepEqual(readdirSync(folder), ["local.json"]);
 });
 
 test("keys that were kept before there was a secret stay, and get one", (t) => {

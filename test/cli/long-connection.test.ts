@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../lib/clock.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";

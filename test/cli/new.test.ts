@@ -6,9 +6,35 @@ import { describe, test } from "node:test";
 import { temporaryProject } from "../support/project.ts";
 import { larkpost, projectFolder } from "./run.ts";
 
-/** Typed by the SDK, mistyped by it, without a type but with a sample, and without either. */
-const eventTypes = ["im.message.receive_v1", "im.chat.updated_v1", "out_approval", "approval_instance", "approval_cc"];
+/** Typed by the SDK, mistyped by it, without a type but with a sample, without either, and not in the catalogue. */
+const eventTypes = [
+  "im.message.receive_v1",
+  "im.chat.updated_v1",
+  "out_approval",
+  "approval_instance",
+  "approval_cc",
+  "calendar.room.booked_v9",
+];
 const callbackTypes = ["card.action.trigger", "card.action.trigger_v1", "url.preview.get", "profile.view.get"];
+
+/** What the developer console calls them, if it is known; and what has to be called before the platform pushes them. */
+const named: Readonly<Record<string, string>> = {
+  "im.message.receive_v1": "im.message.receive_v1 (接收消息)",
+  "im.chat.updated_v1": "im.chat.updated_v1 (群配置修改)",
+  out_approval: "out_approval (外出审批)",
+  approval_instance: "approval_instance (审批实例状态变更)",
+  approval_cc: "approval_cc (审批抄送状态变更)",
+  "card.action.trigger": "card.action.trigger (卡片回传交互)",
+  "card.action.trigger_v1": "card.action.trigger_v1 (消息卡片回传交互（旧）)",
+  "url.preview.get": "url.preview.get (拉取链接预览数据)",
+};
+const approvals = "for each approval definition, POST /open-apis/approval/v4/approvals/:approval_code/subscribe";
+const subscriptions: Readonly<Record<string, string>> = {
+  out_approval: approvals,
+  approval_instance: approvals,
+  approval_cc: approvals,
+  "calendar.room.booked_v9": "for each user, the subscription calls of the Calendar API with a user_access_token",
+};
 
 /** What is printed besides what was written. */
 function nextSteps(type: string): string[] {
@@ -17,13 +43,24 @@ function nextSteps(type: string): string[] {
   if (type === "card.action.trigger_v1") {
     steps.unshift("Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused");
   }
-  if (callbackTypes.includes(type)) {
-    steps.push(
-      "Let Feishu ask: paste the address that ends in /callback into the developer console, under Events & Callbacks → " +
-        `Callback configuration → Request URL, and add ${type} there`,
-    );
-  }
-  return steps;
+  const name = named[type] ?? type;
+  steps.push(
+    callbackTypes.includes(type)
+      ? "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
+          `that ends in /callback as the request URL, add ${name}, and publish a version of the app; until then nothing changes`
+      : "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address " +
+          `that ends in /webhook as the request URL, add ${name}, grant a permission that it asks for, and publish a ` +
+          "version of the app; until then nothing changes",
+  );
+  const subscription = subscriptions[type];
+  return subscription === undefined ? steps : [...steps, `Subscribe as well: ${subscription}`];
+}
+
+/** What is said of a type that the catalogue does not list. */
+function warning(type: string): RegExp {
+  return type === "calendar.room.booked_v9"
+    ? /^Warning: "calendar\.room\.booked_v9" is not in the catalogue\. The handler declares its payload .* Nearest: "[^\n]*\n$/
+    : /^$/;
 }
 
 /** A project that a new handler can be written to, checked and tested in. */
@@ -59,7 +96,8 @@ describe("new", { concurrency: 3 }, () => {
     for (const type of [...eventTypes, ...callbackTypes]) {
       const kind = callbackTypes.includes(type) ? "callbacks" : "events";
       const { code, stdout, stderr } = await larkpost(["new", type], { root });
-      assert.deepEqual([code, stderr], [0, ""]);
+      assert.equal(code, 0);
+      assert.match(stderr, warning(type));
       assert.equal(
         stdout,
         [
@@ -75,6 +113,9 @@ describe("new", { concurrency: 3 }, () => {
     const lists = ["events", "callbacks"].map((kind) => readFileSync(join(root, `functions/${kind}.gen.ts`), "utf8"));
     for (const type of eventTypes) assert.ok(lists[0]?.includes(`import("./events/${type}.ts")`), type);
     for (const type of callbackTypes) assert.ok(lists[1]?.includes(`import("./callbacks/${type}.ts")`), type);
+
+    const unlisted = readFileSync(join(root, "functions/events/calendar.room.booked_v9.ts"), "utf8");
+    assert.match(unlisted, /^declare module [\s\S]*"calendar\.room\.booked_v9": Record<string, unknown>;/m);
 
     const bin = join(projectFolder, "node_modules/.bin");
     const tests = ["test/events", "test/callbacks"].flatMap((folder) =>
@@ -135,17 +176,32 @@ describe("new", { concurrency: 3 }, () => {
     assert.equal(stderr.match(/^Warning: "message" and "im.message.receive_v1" report the same fact/gm)?.length, 1);
   });
 
-  for (const [name, says] of [
-    ["im.message.recieve_v1", /not in the catalogue\. Nearest: "im\.message\.receive_v1"/],
-    ["../../escape", /not in the catalogue/],
-    ["__proto__", /not in the catalogue/],
-  ] as const) {
-    test(`refuses ${name} and writes nothing`, async (t) => {
+  test("writes a type that looks misspelt as it is asked to, and names the nearest", async (t) => {
+    const { root, remove } = await project();
+    t.after(remove);
+    const { code, stderr } = await larkpost(["new", "im.message.recieve_v1"], { root });
+    assert.equal(code, 0);
+    assert.match(stderr, /not in the catalogue\..* delete both files\. Nearest: "im\.message\.receive_v1"/);
+    assert.ok(existsSync(join(root, "functions/events/im.message.recieve_v1.ts")));
+  });
+
+  for (const name of [
+    "../../escape",
+    "__proto__",
+    "_default",
+    "Im.message",
+    "im..message",
+    "a/b",
+    'x"; import "y',
+    "",
+    "x".repeat(300),
+  ]) {
+    test(`refuses "${name.slice(0, 20)}" and writes nothing`, async (t) => {
       const { root, remove } = await project();
       t.after(remove);
       const { code, stdout, stderr } = await larkpost(["new", name], { root });
       assert.deepEqual([code, stdout], [2, ""]);
-      assert.match(stderr, says);
+      assert.match(stderr, /a type has letters, digits, "_" and "\." only\. Nearest: /);
       assert.deepEqual(readdirSync(join(root, "functions/events")), []);
       assert.deepEqual(readdirSync(join(root, "functions/callbacks")), []);
       assert.ok(!existsSync(join(root, "test")));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { UsageError } from "../../lib/cli/command.ts";
-import { applySetting, completeEnvelope, parseSetting, readPayload } from "../../lib/cli/payload.ts";
+import { applySetting, completeEnvelope, parseSetting, readPayload } from "../../lib/cli/send/payload.ts";
 
 const payload = () => ({
   event: { message: { content: '{"text":"a"}', ids: [1, 2] }, count: 3, users: [{ name: "x" }], none: null },

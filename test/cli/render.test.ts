@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { humanLine, welcome } from "../../lib/cli/render.ts";
+import { humanLine, welcome } from "../../lib/cli/start/render.ts";
 
 const now = new Date("2026-01-02T03:04:05");
 const card = { level: "info", id: "click-1", type: "card.action.trigger", app: "cli_1", ms: 12, requestId: null };

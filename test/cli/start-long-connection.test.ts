@@ -5,7 +5,7 @@ import { mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../lib/clock.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { until } from "../support/until.ts";
@@ -14,7 +14,7 @@ import { larkpost, larkpostProcess, projectFolder } from "./run.ts";
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
 const eventHandler = `
-import { onEvent } from "../../lib/handler.ts";
+import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", () => {});
 `;
 

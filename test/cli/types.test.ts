@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { catalogue } from "../../lib/cli/catalogue.ts";
+import { catalogue } from "../../lib/feishu/catalogue.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "./run.ts";
 
 describe("types", { concurrency: 3 }, () => {
@@ -23,6 +23,25 @@ describe("types", { concurrency: 3 }, () => {
         "",
       ].join("\n"),
     );
+  });
+
+  test("shows domain and title in Chinese when that was searched in, in columns as a terminal has them", async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    const { code, stdout } = await larkpost(["types", "员工离职"], { root });
+    assert.equal(code, 0);
+    assert.equal(
+      stdout,
+      [
+        "type                     version  kind   domain  title     handler  sample",
+        "contact.user.deleted_v3  v2.0     event  通讯录  员工离职           yes",
+        "user_leave               v1.0     event  通讯录  员工离职",
+        `2 of ${catalogue.length} types`,
+        "",
+      ].join("\n"),
+    );
+    const untitled = await larkpost(["types", "视频会议", "invited"], { root });
+    assert.match(untitled.stdout, /视频会议 {2}Bot invited to meeting/);
   });
 
   test("marks a callback's handler by its file under callbacks, and by no other", async (t) => {

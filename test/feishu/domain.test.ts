@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { apiConfig } from "../../lib/api-config.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import { apiOrigin, isLoopback, isPlatformHost } from "../../lib/feishu/domain.ts";
+import { apiConfig } from "../../lib/open-api/config.ts";
 
 describe("LARK_DOMAIN", () => {
   const taken: [setting: string | undefined, origin: string][] = [

@@ -78,11 +78,17 @@ const notices = fc.tuple(fc.oneof(v2, v1), requestId).map(([text, id]): Envelope
   const message = classify(text);
   assert.ok(message.kind === "event" || message.kind === "callback", `the generator made ${message.kind}`);
   const { token: _, kind, ...notice } = message;
-  return { kind, ...notice, requestId: id, transport: "webhook" };
+  return { kind, ...notice, requestId: id, transport: "webhook", receivedBy: appId };
 });
-const challenges = fc
-  .tuple(fc.string({ unit: "binary", maxLength: 300 }), requestId)
-  .map(([challenge, id]): Envelope => ({ kind: "challenge", challenge, requestId: id, transport: "webhook" }));
+const challenges = fc.tuple(fc.string({ unit: "binary", maxLength: 300 }), requestId).map(
+  ([challenge, id]): Envelope => ({
+    kind: "challenge",
+    challenge,
+    requestId: id,
+    transport: "webhook",
+    receivedBy: appId,
+  }),
+);
 const rawBodies: fc.Arbitrary<[UnreadableReason, Buffer]> = fc.oneof(
   fc.uint8Array({ maxLength: 50 }).map((bytes): [UnreadableReason, Buffer] => ["utf8", Buffer.from([...bytes, 0xff])]),
   fc
@@ -108,6 +114,7 @@ const unreadables = fc.tuple(rawBodies, requestId).map(
     rawBody,
     requestId: id,
     transport: "webhook",
+    receivedBy: appId,
   }),
 );
 
@@ -388,8 +395,10 @@ describe("open", () => {
     const of = (app: "a" | "b") => v2Text({ header: { app_id: `cli_${app}`, token: `token of app ${app}` } });
     const sent = (app: "a" | "b", key: "a" | "b", route: "a" | "b") =>
       push(of(app), { encryptKey: `key of app ${key}`, app: route });
-    assert.equal(opened(sent("a", "a", "a"), startMs, two).kind, "event");
-    assert.equal(opened(sent("b", "b", "b"), startMs, two).kind, "event");
+    for (const app of ["a", "b"] as const) {
+      const { kind, receivedBy } = opened(sent(app, app, app), startMs, two);
+      assert.deepEqual([kind, receivedBy], ["event", `cli_${app}`]);
+    }
     assert.equal(refusalOf(sent("a", "a", "b"), startMs, two), "signature");
     assert.equal(refusalOf(sent("a", "b", "a"), startMs, two), "signature");
     assert.equal(refusalOf(sent("a", "b", "b"), startMs, two), "token");

@@ -3,11 +3,11 @@ import crypto, { createHash, createHmac } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { after, beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
-import { fallback } from "../../lib/callback.ts";
-import { callbackConfig, webhookConfig } from "../../lib/config.ts";
+import { callbackConfig, webhookConfig } from "../../lib/aws/config.ts";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import { type CallbackEnvelope, open, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
+import { fallback } from "../../lib/handling/callback.ts";
 import { startCallback } from "../support/callback-door.ts";
 import { httpApi, refusal, startWebhook } from "../support/http-events.ts";
 import { oldCardText, oldPush, oldRing } from "../support/old-card.ts";
@@ -540,6 +540,7 @@ describe("an old card callback that is authentic", () => {
       text: oldCardText(),
       requestId: "log-1",
       transport: "webhook",
+      receivedBy: appId,
     });
     const bare = opened(oldPush(oldCardText({ tenant_key: undefined })));
     assert.ok(bare.kind === "callback");

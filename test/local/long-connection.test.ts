@@ -6,7 +6,7 @@ import { after, describe, type TestContext, test } from "node:test";
 import { reasonOf, startLongConnectionProcess } from "../../lib/local/long-connection.ts";
 import { until } from "../support/until.ts";
 
-const trace = JSON.stringify(resolve(import.meta.dirname, "../../lib/trace.ts"));
+const trace = JSON.stringify(resolve(import.meta.dirname, "../../lib/trace/trace.ts"));
 const folder = mkdtempSync(join(tmpdir(), "larkpost-long-connection-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -3,10 +3,12 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { limits } from "../../infra/limits.js";
-import { webhookConfig } from "../../lib/config.ts";
+import { webhookConfig } from "../../lib/aws/config.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { type Envelope, type SealedRequest, seal } from "../../lib/feishu/envelope.ts";
 import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";
+import { eventText, plantedBody } from "../support/events.ts";
+import { type Asked, ask as askRaw, assertRefused, pages } from "../support/page.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
 import { until } from "../support/until.ts";
@@ -26,7 +28,7 @@ const random = seeded(71);
 /** A handler that leaves a line for each run: what a person would call the side effect. */
 const effectHandler = (type: string, mark = "") => `
 import { appendFileSync } from "node:fs";
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(async (_event, { id, attempt }) => {
   appendFileSync(new URL("../../effects.txt", import.meta.url), \`${mark}\${id} \${attempt}\\n\`);
 }), type: ${JSON.stringify(type)} };
@@ -34,7 +36,7 @@ export default { ...onAnyEvent(async (_event, { id, attempt }) => {
 
 /** A handler of card actions that does what the button's value says. */
 const cardHandler = (answer: string) => `
-import { onCallback } from "../../lib/handler.ts";
+import { onCallback } from "larkpost";
 export default onCallback("card.action.trigger", async ({ action }, { defer }) => {
   if (action.value.do === "die") process.exit(5);
   if (action.value.do === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
@@ -45,9 +47,11 @@ export default onCallback("card.action.trigger", async ({ action }, { defer }) =
 `;
 
 function sealed(id: string, type: string, event: object = { about: id }): SealedRequest {
+  // Many authentic events name no app; whoever received them, did.
+  const app_id = id.startsWith("nameless") ? undefined : env.APP_ID;
   const text = JSON.stringify({
     schema: "2.0",
-    header: { event_id: id, event_type: type, token: "", app_id: env.APP_ID, tenant_key: "tenant" },
+    header: { event_id: id, event_type: type, token: "", app_id, tenant_key: "tenant" },
     event,
   });
   const envelope = { ...classify(text), requestId: null, transport: "webhook" } as unknown as Envelope;
@@ -96,11 +100,11 @@ describe("the local runtime", () => {
       {
         "test.effect_v1": effectHandler("test.effect_v1"),
         "test.crash_v1": `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
 `,
         "test.block_v1": `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)), type: "test.block_v1" };
 `,
       },
@@ -126,6 +130,106 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     assert.deepEqual(new Set(runtime.addresses), new Set(["127.0.0.1"]));
   });
 
+  /** The services' access key as AWS's signature names it; neither service checks the signature itself. */
+  const signedWith = (accessKeyId: string, service = "sqs") => ({
+    authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/${service}/aws4_request, SignedHeaders=host, Signature=0`,
+  });
+  const form = (fields: Readonly<Record<string, string>>, headers: Asked["headers"] = {}) =>
+    askRaw(runtime.endpoints.sqs, {
+      headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+      body: String(new URLSearchParams(fields)),
+    });
+  const topicsOf = ({ status, body }: { status: number; body: string }) => {
+    assert.equal(status, 200, body);
+    return body.match(/<TopicArn>/g)?.length ?? 0;
+  };
+
+  for (const { from, headers } of pages) {
+    test(`the embedded SQS refuses forms of ${from}, though it takes them as SNS, and no handler runs`, async () => {
+      const id = `forged-by-${from}`;
+      const TopicArn = "arn:aws:sns:us-east-1:000000000000:t";
+      const Endpoint = "arn:aws:sqs:us-east-1:000000000000:events";
+      const raw = { "Attributes.entry.1.key": "RawMessageDelivery", "Attributes.entry.1.value": "true" };
+      const Message = plantedBody(eventText({ id, type: "test.effect_v1", app: env.APP_ID }));
+      for (const fields of [
+        { Action: "CreateTopic", Name: "t" },
+        { Action: "Subscribe", TopicArn, Protocol: "sqs", Endpoint, ...raw },
+        { Action: "Publish", TopicArn, Message },
+      ]) {
+        // Not even with the access key, which no page can know.
+        assertRefused(await form(fields, headers), fields.Action);
+        assertRefused(await form(fields, { ...signedWith(runtime.accessKeyId, "sns"), ...headers }), fields.Action);
+      }
+      assert.equal(topicsOf(await form({ Action: "ListTopics" }, signedWith(runtime.accessKeyId, "sns"))), 0);
+      assert.deepEqual(stagesOf(id), []);
+    });
+
+    test(`the embedded DynamoDB refuses ${from}, and its preflight`, async () => {
+      const headersOf = { ...signedWith(runtime.accessKeyId, "dynamodb"), ...headers };
+      for (const method of ["POST", "GET", "OPTIONS"]) {
+        assertRefused(await askRaw(runtime.endpoints.dynamo, { method, headers: headersOf }), method);
+      }
+    });
+  }
+
+  test("the embedded services answer who has the access key of this run, and nobody else", async () => {
+    const { sqs, dynamo } = runtime.endpoints;
+    const key = runtime.accessKeyId;
+    const tables = { "x-amz-target": "DynamoDB_20120810.ListTables", "content-type": "application/x-amz-json-1.0" };
+    const { authorization } = signedWith(key);
+    const strangers: Readonly<Record<string, Asked["headers"]>> = {
+      "no credentials": {},
+      "the usual credentials of an emulator": signedWith("local"),
+      "another run's key": signedWith(`local${"0".repeat(32)}`),
+      "a part of the key": signedWith(key.slice(0, -1)),
+      "more than the key": signedWith(`${key}0`),
+      "the key in another place": { authorization: `Bearer ${key}` },
+      "the key as a region": { authorization: authorization.replace(`${key}/20260101/us-east-1`, `x/20260101/${key}`) },
+      "a header that Node's fetch sends": { authorization, "sec-fetch-mode": "cors" },
+    };
+    for (const [who, headers = {}] of Object.entries(strangers)) {
+      assertRefused(await form({ Action: "ListTopics" }, headers), who);
+      assertRefused(await askRaw(dynamo, { headers: { ...tables, ...headers }, body: "{}" }), who);
+    }
+    const query = `/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${key}/20260101/us-east-1/sqs/aws4_request`;
+    assertRefused(await askRaw(sqs + query, { method: "GET" }), "a presigned URL");
+    const upgrade = { connection: "upgrade", upgrade: "websocket" };
+    assertRefused(await askRaw(sqs, { method: "GET", headers: upgrade }), "an upgrade");
+
+    const signed = { ...signedWith(key, "dynamodb"), "x-amz-date": "20260101T000000Z" };
+    assert.equal((await askRaw(dynamo, { headers: { ...tables, ...signed }, body: "{}" })).status, 200);
+    assert.equal(topicsOf(await form({ Action: "CreateTopic", Name: "t" }, signedWith(key, "sns"))), 1);
+    const local = { host: new URL(sqs).host.replace("127.0.0.1", "localhost"), ...signedWith(key, "sns") };
+    assert.equal(topicsOf(await form({ Action: "ListTopics" }, local)), 1);
+  });
+
+  test("both addresses take any Host and Origin, as a tunnel sends them: there the signature decides, on one path each", async () => {
+    const tunnel = { host: "a-tunnel.example", origin: "https://page.example", "sec-fetch-site": "cross-site" };
+    const event = sealed("by-tunnel", "test.effect_v1");
+    const pushed = { headers: { ...Object.fromEntries(event.headers), ...tunnel }, body: String(event.rawBody) };
+    const pushOnce = async () => {
+      const { status } = await askRaw(runtime.url, pushed);
+      return status !== 503 && status;
+    };
+    assert.equal(await until("another answer than 503", pushOnce), 200);
+    const clicked = click("click-by-tunnel", { order: 1 });
+    const asked = { headers: { ...Object.fromEntries(clicked.headers), ...tunnel }, body: String(clicked.rawBody) };
+    assert.equal((await askRaw(runtime.callbackUrl, asked)).status, 200);
+    await until("the event completed", () => stagesOf("by-tunnel").includes("handled"));
+
+    const forged = { headers: tunnel, body: eventText({ id: "forged", type: "test.effect_v1", app: env.APP_ID }) };
+    for (const [url, status] of [
+      [runtime.url, 401],
+      [runtime.callbackUrl, 401],
+      [new URL("/", runtime.url).href, 401],
+      [new URL("/elsewhere", runtime.url).href, 404],
+    ] as const) {
+      assert.equal((await askRaw(url, forged)).status, status, url);
+      assert.equal((await askRaw(url, { method: "GET", headers: tunnel })).status, status === 404 ? 404 : 405, url);
+    }
+    assert.deepEqual(stagesOf("forged"), []);
+  });
+
   test("runs the handler of each of 100 events once", async () => {
     const ids = Array.from({ length: 100 }, (_, index) => `hundred-${index}`);
     const waiting = [...ids];
@@ -144,6 +248,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
         .sort(),
       ids.toSorted(),
     );
+  });
+
+  test("C-41: an event and a deferred click that name no app are handled", async () => {
+    await accepted(runtime.url, "nameless", "test.effect_v1");
+    assert.equal((await ask(runtime.callbackUrl, click("nameless-click", { do: "defer" }))).status, 200);
+    const isDone = (name: string) =>
+      lines.some(({ id, stage, by }) => stage === "handled" && by === "worker" && String(id).startsWith(name));
+    await until("both are done", () => isDone("nameless") && isDone("nameless-click"));
   });
 
   test("a repeated push is acked and leaves one run and duplicates", async () => {
@@ -170,7 +282,7 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       }
     })();
     project.write("test.added_v1", effectHandler("test.added_v1", "added "));
-    const { generate } = await import("../../lib/cli/generate.ts");
+    const { generate } = await import("../../lib/cli/handlers/generate.ts");
     await generate({ root: project.root });
     await runtime.reload();
     await accepted(runtime.url, "new", "test.added_v1");

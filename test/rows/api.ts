@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { openApi } from "../../lib/api.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { services } from "../../lib/services.ts";
+import { services } from "../../lib/handling/services.ts";
+import { openApi } from "../../lib/open-api/client.ts";
+import { openApi as simulate } from "../../lib/simulator/open-api/open-api.ts";
 import { type ApiRequest, type ApiResponse, serve } from "../../lib/simulator/open-api/server.ts";
-import { openApi as simulate } from "../../lib/simulator/open-api.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { memoryTokens } from "../support/api.ts";
 import { eventBody, type TestHandle } from "../support/events.ts";

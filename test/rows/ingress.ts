@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/aws/http.ts";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import { open, type SealedRequest } from "../../lib/feishu/envelope.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
-import { jsonLines } from "../../lib/log.ts";
-import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
-import { subscribe } from "../../lib/trace.ts";
+import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
+import { jsonLines } from "../../lib/trace/log.ts";
+import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
 import { httpApi, shapes, startWebhook } from "../support/http-events.ts";
 import {

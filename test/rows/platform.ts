@@ -1,13 +1,18 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { answerHttp } from "../../lib/aws/http.ts";
 import { receiverQueues } from "../../lib/aws/queue.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { receive } from "../../lib/receiver.ts";
-import { type Deliver, type Message, type PlatformOptions, startPlatform } from "../../lib/simulator/platform.ts";
-import type { PushResult } from "../../lib/simulator/push.ts";
-import { toWebhook } from "../../lib/simulator/webhook.ts";
+import { answerHttp } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
+import {
+  type Deliver,
+  type Message,
+  type PlatformOptions,
+  startPlatform,
+} from "../../lib/simulator/platform/platform.ts";
+import type { PushResult } from "../../lib/simulator/platform/push.ts";
+import { toWebhook } from "../../lib/simulator/platform/webhook.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { appId, eventText } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { idempotencyKey } from "../../lib/idempotency.ts";
+import { idempotencyKey } from "../../lib/handling/idempotency.ts";
+import { leaseMarginMs } from "../../lib/handling/worker.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
-import { leaseMarginMs } from "../../lib/worker.ts";
 import { eventText } from "../support/events.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
@@ -39,7 +39,7 @@ function shortenVisibility(root: string): void {
 
 /** Takes a while, so that the end meets runs under way even where this process learns late of an answer. */
 const handler = `
-import { onAnyEvent } from "../../lib/handler.ts";
+import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => new Promise((resolve) => setTimeout(resolve, 100))), type: ${JSON.stringify(type)} };
 `;
 
@@ -121,9 +121,14 @@ async function isCompleted(client: DynamoDBClient, id: string): Promise<boolean>
   return Item?.["phase"]?.S === "done";
 }
 
+/** How a tool of this machine gets at an embedded service: `npm start` wrote the access key of its run down. */
+function access(endpoint: string, state: string) {
+  const { services } = JSON.parse(readFileSync(join(state, "local.json"), "utf8"));
+  return { endpoint, credentials: { accessKeyId: String(services.accessKeyId), secretAccessKey: "local" } };
+}
+
 /** Messages in the events queue and the dead-letter queue. */
-async function messagesIn(endpoint: string): Promise<number> {
-  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+async function messagesIn({ endpoint, credentials }: ReturnType<typeof access>): Promise<number> {
   const client = new SQSClient({ region: "us-east-1", endpoint, credentials });
   let sum = 0;
   for (const name of ["events", "dead-letters"]) {
@@ -188,11 +193,7 @@ export const runtimeRows: readonly Row[] = [
           }
           progress(acked.size);
         }
-        const client = new DynamoDBClient({
-          region: "us-east-1",
-          endpoint: services.dynamo,
-          credentials: { accessKeyId: "local", secretAccessKey: "local" },
-        });
+        const client = new DynamoDBClient({ region: "us-east-1", ...access(services.dynamo, project.state) });
         // After many kills the queue is long, and working it off takes its time. What may not be is that nothing
         // is completed for as long as a record stays hidden, and 30 s more.
         const open = new Set(acked);
@@ -216,7 +217,7 @@ export const runtimeRows: readonly Row[] = [
           progress(n - open.size);
         }
         // An event that five kills in a row have met under way counts as deadly, and is parked, not lost.
-        const kept = kills < 5 ? 0 : await messagesIn(services.sqs);
+        const kept = kills < 5 ? 0 : await messagesIn(access(services.sqs, project.state));
         assert.ok(
           open.size <= kept,
           `seed ${seed}: of ${open.size} acked events not completed, ${kept} are in a queue`,

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { answerWithinMs } from "../../lib/aws/http.ts";
-import { messageVersion } from "../../lib/aws/message.ts";
 import { receiverQueues, sqsClient } from "../../lib/aws/queue.ts";
+import { messageVersion } from "../../lib/aws/record.ts";
 import { systemClock, within } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
-import { receive } from "../../lib/receiver.ts";
-import { consume } from "../../lib/worker.ts";
+import { consume } from "../../lib/handling/worker.ts";
+import { answerWithinMs } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import {
   envelopeOf,
   eventBody,

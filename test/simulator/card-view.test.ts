@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { cardView } from "../../lib/simulator/card-view.ts";
-import { textView } from "../../lib/simulator/message-view.ts";
+import { cardView } from "../../lib/simulator/chat/card-view.ts";
+import { textView } from "../../lib/simulator/chat/message-view.ts";
 
 const plain = (content: string) => ({ tag: "plain_text", content });
 const view = (card: object) => cardView(JSON.stringify(card));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type ClientView, clientView } from "../../lib/simulator/client.ts";
-import type { PushResult } from "../../lib/simulator/push.ts";
+import { type ClientView, clientView } from "../../lib/simulator/platform/client-view.ts";
+import type { PushResult } from "../../lib/simulator/platform/push.ts";
 
 const answered = (body: string, status = 200): PushResult => ({
   ...{ status, ms: 5, body, delivered: status === 200 },

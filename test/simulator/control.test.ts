@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { serveControl } from "../../lib/simulator/control.ts";
-import { startConversation } from "../../lib/simulator/conversation.ts";
-import { openApi } from "../../lib/simulator/open-api.ts";
+import { serveControl } from "../../lib/simulator/chat/control.ts";
+import { startConversation } from "../../lib/simulator/chat/conversation.ts";
+import { openApi } from "../../lib/simulator/open-api/open-api.ts";
 import { testClock } from "../support/clock.ts";
 import { selfBuilt } from "../support/open-api.ts";
+import { ask, assertRefused, pages } from "../support/page.ts";
 import { seeded } from "../support/random.ts";
 import { until } from "../support/until.ts";
 
@@ -39,7 +40,6 @@ const strangers: readonly { who: string; headers: Record<string, string> }[] = [
   { who: "has no token", headers: {} },
   { who: "guesses", headers: { authorization: "Bearer another-token-of-it" } },
   { who: "has a part of it", headers: { authorization: `Bearer ${token.slice(0, -1)}` } },
-  { who: "is a web page", headers: { origin: "https://page.example", "content-type": "text/plain" } },
 ];
 test("there is nothing to push over where there is no long connection", async (t) => {
   const { call } = await setUp(t);
@@ -68,16 +68,21 @@ for (const { who, headers } of strangers) {
   });
 }
 
-test("a web page is not told that it may send the token", async (t) => {
-  const { url } = await setUp(t);
-  const headers = { origin: "https://page.example", "access-control-request-headers": "authorization" };
-  const response = await fetch(`${url}/say`, { method: "OPTIONS", headers });
-  assert.equal(response.status, 401);
-  assert.deepEqual(
-    [...response.headers.keys()].filter((name) => name.startsWith("access-control-")),
-    [],
-  );
-});
+for (const { from, headers } of pages) {
+  test(`${from} can neither talk nor listen, though it knows the token`, async (t) => {
+    const { conversation, url } = await setUp(t);
+    for (const [method, path] of [
+      ["POST", "/say"],
+      ["POST", "/push"],
+      ["GET", "/said?after=0"],
+      ["OPTIONS", "/say"],
+    ] as const) {
+      const body = method === "POST" ? '{"text":"hello"}' : "";
+      assertRefused(await ask(url + path, { method, body, headers: { ...bearer, ...headers } }), path);
+    }
+    assert.equal(conversation.count(), 0);
+  });
+}
 
 test("says what it is asked to say, and tells what was said", async (t) => {
   const { conversation, call } = await setUp(t);

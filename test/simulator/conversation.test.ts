@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { classify } from "../../lib/feishu/classify.ts";
-import { type Entry, Impossible, startConversation } from "../../lib/simulator/conversation.ts";
-import { openApi } from "../../lib/simulator/open-api.ts";
-import type { Message } from "../../lib/simulator/platform.ts";
-import type { PushResult } from "../../lib/simulator/push.ts";
+import { type Entry, Impossible, startConversation } from "../../lib/simulator/chat/conversation.ts";
+import { openApi } from "../../lib/simulator/open-api/open-api.ts";
+import type { Message } from "../../lib/simulator/platform/platform.ts";
+import type { PushResult } from "../../lib/simulator/platform/push.ts";
 import { bot, groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { meisChat, selfBuilt } from "../support/open-api.ts";

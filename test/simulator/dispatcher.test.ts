@@ -4,10 +4,10 @@ import type { AddressInfo } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { adaptDefault, EventDispatcher } from "@larksuiteoapi/node-sdk";
 import { systemClock } from "../../lib/clock.ts";
-import { startPlatform, toMessage } from "../../lib/simulator/platform.ts";
-import { spoilSignature } from "../../lib/simulator/push.ts";
-import { sampleText } from "../../lib/simulator/samples.ts";
-import { checkAddress, toWebhook, type WebhookOptions } from "../../lib/simulator/webhook.ts";
+import { startPlatform, toMessage } from "../../lib/simulator/platform/platform.ts";
+import { spoilSignature } from "../../lib/simulator/platform/push.ts";
+import { checkAddress, toWebhook, type WebhookOptions } from "../../lib/simulator/platform/webhook.ts";
+import { sampleText } from "../../lib/simulator/samples/samples.ts";
 import { appId, encryptKey, ring, verificationToken } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
 

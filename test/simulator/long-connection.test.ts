@@ -5,8 +5,8 @@ import { describe, type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
 import { WebSocket } from "ws";
 import { decodeFrame, encodeFrame, headerOf, pingFrame } from "../../lib/feishu/frame.ts";
-import { startLongConnectionServer, toLongConnection } from "../../lib/simulator/long-connection.ts";
-import { startPlatform, toMessage } from "../../lib/simulator/platform.ts";
+import { startLongConnectionServer, toLongConnection } from "../../lib/simulator/long-connection/server.ts";
+import { startPlatform, toMessage } from "../../lib/simulator/platform/platform.ts";
 import { settled, testClock } from "../support/clock.ts";
 import {
   appIdOf,

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
 import type { AppTicket } from "../../lib/simulator/open-api/tokens.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
-import { sampleEnvelope } from "../../lib/simulator/samples.ts";
+import { sampleEnvelope } from "../../lib/simulator/samples/samples.ts";
 import { card, marketplace, selfBuilt, startOpenApi, text } from "../support/open-api.ts";
 import { until } from "../support/until.ts";
 

@@ -10,9 +10,9 @@ import {
   type PlatformOptions,
   startPlatform,
   toMessage,
-} from "../../lib/simulator/platform.ts";
-import type { PushResult } from "../../lib/simulator/push.ts";
-import { checkAddress, toWebhook, type WebhookOptions } from "../../lib/simulator/webhook.ts";
+} from "../../lib/simulator/platform/platform.ts";
+import type { PushResult } from "../../lib/simulator/platform/push.ts";
+import { checkAddress, toWebhook, type WebhookOptions } from "../../lib/simulator/platform/webhook.ts";
 import { type TestClock, testClock } from "../support/clock.ts";
 import { startWebhook } from "../support/http-events.ts";
 import { challengeText, ring, startMs, v2Text } from "../support/push.ts";

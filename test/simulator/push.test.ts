@@ -16,9 +16,9 @@ import {
   push,
   sealEnvelope,
   spoilSignature,
-} from "../../lib/simulator/push.ts";
-import { sampleText } from "../../lib/simulator/samples.ts";
-import { checkAddress, toWebhook } from "../../lib/simulator/webhook.ts";
+} from "../../lib/simulator/platform/push.ts";
+import { checkAddress, toWebhook } from "../../lib/simulator/platform/webhook.ts";
+import { sampleText } from "../../lib/simulator/samples/samples.ts";
 
 const nowMs = 1_760_000_000_000;
 const appId = "cli_0123456789abcdef";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, find } from "../../lib/cli/catalogue.ts";
+import { catalogue, find } from "../../lib/feishu/catalogue.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { open } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../lib/feishu/keys.ts";
-import { sealEnvelope } from "../../lib/simulator/push.ts";
-import { hasSample, sampleEnvelope, sampleText, sampleTypes } from "../../lib/simulator/samples.ts";
+import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
+import { hasSample, sampleEnvelope, sampleText, sampleTypes } from "../../lib/simulator/samples/samples.ts";
 
 const nowMs = 1_760_000_000_123;
 const appId = "cli_0123456789abcdef";

@@ -1,10 +1,10 @@
 import type { TestContext } from "node:test";
-import { openApi } from "../../lib/api.ts";
-import type { ApiRun } from "../../lib/api-transport.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { openApi } from "../../lib/open-api/client.ts";
+import { type TokenStore, ticketKeeper } from "../../lib/open-api/tokens.ts";
+import type { ApiRun } from "../../lib/open-api/transport.ts";
+import type { OpenApiOptions } from "../../lib/simulator/open-api/open-api.ts";
 import type { App } from "../../lib/simulator/open-api/tokens.ts";
-import type { OpenApiOptions } from "../../lib/simulator/open-api.ts";
-import { type TokenStore, ticketKeeper } from "../../lib/tokens.ts";
 import { selfBuilt, startOpenApi } from "./open-api.ts";
 
 /** A store of tokens in memory, with the table's rules. */

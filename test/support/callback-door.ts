@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
-import { answerCallback, fallback } from "../../lib/callback.ts";
-import type { Signer } from "../../lib/card-value.ts";
-import { callbackDispatcher } from "../../lib/dispatcher.ts";
 import type { EventEnvelope, JobEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, CallbackOptions } from "../../lib/handler.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerCallback, fallback } from "../../lib/handling/callback.ts";
+import { callbackDispatcher } from "../../lib/handling/dispatcher.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
+import type { Signer } from "../../lib/signed-value.ts";
 import { testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
 import { httpApi } from "./http-events.ts";

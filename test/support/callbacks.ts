@@ -1,7 +1,4 @@
 import assert from "node:assert/strict";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
-import { answerCallback, type CallbackPorts } from "../../lib/callback.ts";
-import { callbackDispatcher, type DispatchCallback } from "../../lib/dispatcher.ts";
 import {
   type CallbackEnvelope,
   type EventEnvelope,
@@ -12,8 +9,11 @@ import {
 } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
-import type { AnswerStore } from "../../lib/idempotency.ts";
-import { receive } from "../../lib/receiver.ts";
+import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
+import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
+import type { AnswerStore } from "../../lib/handling/idempotency.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
 import { type HttpOptions, httpApi } from "./http-events.ts";

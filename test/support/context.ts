@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { find } from "../../lib/cli/catalogue.ts";
+import { find } from "../../lib/feishu/catalogue.ts";
 import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
 import type {
   CallbackContext,
@@ -11,7 +11,7 @@ import type {
   EventType,
   LogFields,
 } from "../../lib/handler.ts";
-import { sampleEnvelope, sampleText } from "../../lib/simulator/samples.ts";
+import { sampleEnvelope, sampleText } from "../../lib/simulator/samples/samples.ts";
 import { startApi } from "./api.ts";
 import { selfBuilt } from "./open-api.ts";
 

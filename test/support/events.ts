@@ -1,9 +1,9 @@
 import type { SQSRecord } from "aws-lambda";
-import { messageVersion, toBody } from "../../lib/aws/message.ts";
-import { type Dispatch, dispatcher } from "../../lib/dispatcher.ts";
+import { messageVersion, toBody } from "../../lib/aws/record.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
 import type { Context, EventList, KeyContext } from "../../lib/handler.ts";
+import { type Dispatch, dispatcher } from "../../lib/handling/dispatcher.ts";
 
 export const appId = "cli_a1b2c3d4e5f6a7b8";
 
@@ -11,7 +11,8 @@ export interface EventParts {
   /** `null`: the event comes without one. */
   readonly id?: string | null;
   readonly type?: string;
-  readonly app?: string;
+  /** `null`: the event names no app, as many authentic ones. */
+  readonly app?: string | null;
   readonly tenant?: string;
   readonly event?: object;
 }
@@ -26,7 +27,7 @@ export function eventText({
 }: EventParts): string {
   const header = {
     ...(id === null ? undefined : { event_id: id }),
-    ...{ event_type: type, app_id: app, create_time: "1760000000000", token: "" },
+    ...{ event_type: type, app_id: app ?? undefined, create_time: "1760000000000", token: "" },
     ...(tenant === undefined ? undefined : { tenant_key: tenant }),
   };
   return JSON.stringify({ schema: "2.0", header, event });
@@ -36,7 +37,7 @@ export function envelopeOf(text: string): EventEnvelope {
   const classified = classify(text);
   if (classified.kind !== "event") throw new TypeError(`not an event: ${classified.kind}`);
   const { token: _, ...notice } = classified;
-  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook" };
+  return { ...notice, kind: "event", requestId: "log-1", transport: "webhook", receivedBy: appId };
 }
 
 /** The SQS body of an event, as the receiver writes it. */

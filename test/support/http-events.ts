@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { answerHttp, type HttpResponse } from "../../lib/aws/http.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
-import { type ReceiverPorts, receive } from "../../lib/receiver.ts";
+import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { ring, startMs } from "./push.ts";
 

@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import type { TestContext } from "node:test";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 import type { CallbackEnvelope, EventEnvelope, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { longConnection } from "../../lib/long-connection.ts";
-import type { Answer, ReceiverPorts } from "../../lib/receiver.ts";
-import type { ClientConfigJson } from "../../lib/simulator/connection.ts";
-import { startLongConnectionServer } from "../../lib/simulator/long-connection.ts";
+import { longConnection } from "../../lib/long-connection/session.ts";
+import type { Answer, ReceiverPorts } from "../../lib/receiving/receiver.ts";
+import type { ClientConfigJson } from "../../lib/simulator/long-connection/connection.ts";
+import { startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { appId } from "./push.ts";
 import { until } from "./until.ts";
 

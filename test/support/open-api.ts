@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
-import { type OpenApiOptions, openApi } from "../../lib/simulator/open-api.ts";
+import { type OpenApiOptions, openApi } from "../../lib/simulator/open-api/open-api.ts";
 import { mei } from "../../lib/simulator/samples/facts.ts";
 import { testClock } from "./clock.ts";
 import { seeded } from "./random.ts";

@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { generate } from "../../lib/cli/generate.ts";
+import { generate } from "../../lib/cli/handlers/generate.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 

@@ -1,5 +1,5 @@
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
-import { sealEnvelope } from "../../lib/simulator/push.ts";
+import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
 import { ring } from "./push.ts";
 
 /** An app's keys, as a developer has them in the environment. */

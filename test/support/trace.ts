@@ -1,4 +1,4 @@
-import { subscribe, type TraceEntry } from "../../lib/trace.ts";
+import { subscribe, type TraceEntry } from "../../lib/trace/trace.ts";
 
 /** Collects what the flow tells; no line is printed meanwhile. */
 export function recordTrace(): { entries: TraceEntry[]; stages: () => string[]; stop: () => void } {

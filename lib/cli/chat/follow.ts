@@ -1,4 +1,4 @@
-import type { Entry } from "../../simulator/conversation.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
 import type { Link } from "./link.ts";
 import type { Session } from "./session.ts";
 

@@ -1,10 +1,10 @@
 import { styleText } from "node:util";
-import type { CardView, Choice } from "../../simulator/card-view.ts";
-import type { ClientView } from "../../simulator/client.ts";
-import type { Entry } from "../../simulator/conversation.ts";
-import type { MessageView } from "../../simulator/message-view.ts";
+import type { CardView, Choice } from "../../simulator/chat/card-view.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { MessageView } from "../../simulator/chat/message-view.ts";
+import type { ClientView } from "../../simulator/platform/client-view.ts";
 import { oneLine } from "../command.ts";
-import { duration } from "../report.ts";
+import { duration } from "../send/report.ts";
 
 type Style = Parameters<typeof styleText>[0];
 

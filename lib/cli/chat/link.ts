@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { LarkpostError } from "../../errors.ts";
-import type { Entry } from "../../simulator/conversation.ts";
-import { readLocal } from "../target.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
+import { readLocal } from "../state/target.ts";
 
 /** There is nobody to talk to, or no longer. */
 export class ChatError extends LarkpostError {

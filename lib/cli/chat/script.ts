@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Entry } from "../../simulator/conversation.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
 import { follow } from "./follow.ts";
 import { ChatError, type Link } from "./link.ts";
 import type { Session } from "./session.ts";

@@ -1,6 +1,6 @@
 import { jobId } from "../../feishu/envelope.ts";
-import type { Entry } from "../../simulator/conversation.ts";
-import type { MessageView } from "../../simulator/message-view.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { MessageView } from "../../simulator/chat/message-view.ts";
 import { type Link, RefusedError } from "./link.ts";
 
 export const help = `What you type is said to the bot. A number chooses on the card shown last in this terminal.

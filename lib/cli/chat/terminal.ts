@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor } from "node:readline";
-import type { Entry } from "../../simulator/conversation.ts";
+import type { Entry } from "../../simulator/chat/conversation.ts";
 import { follow } from "./follow.ts";
 import { paint } from "./lines.ts";
 import type { Link } from "./link.ts";

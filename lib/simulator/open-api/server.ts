@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { listenOnLoopback } from "../loopback.ts";
 
 export interface ApiRequest {
   readonly method: string;
@@ -30,17 +30,13 @@ export interface ApiServer {
   close(): Promise<void>;
 }
 
-/** Serves a handler on loopback. Port 0 takes a free one. */
+/** Serves a handler to the programs of this machine, not to web pages. Port 0 takes a free one. */
 export async function serve(handle: Handle, port: number): Promise<ApiServer> {
   const server = createServer((request, response) => {
     void answer(request, response, handle).catch(() => response.destroy());
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, "127.0.0.1", resolve);
-  });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${await listenOnLoopback(server, port)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../../../lib/aws/answers.ts";
-import { answerHttp } from "../../../lib/aws/http.ts";
 import { dynamoClient } from "../../../lib/aws/ledger.ts";
-import { answerCallback } from "../../../lib/callback.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { type ReceiverPorts, receive } from "../../../lib/receiver.ts";
+import { answerCallback } from "../../../lib/handling/callback.ts";
+import { answerHttp } from "../../../lib/receiving/http.ts";
+import { type ReceiverPorts, receive } from "../../../lib/receiving/receiver.ts";
 import { callbackList, cardText, cardType, toast } from "../../support/callbacks.ts";
 import { httpApi } from "../../support/http-events.ts";
 import { push, ring } from "../../support/push.ts";

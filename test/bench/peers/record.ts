@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { dynamoClient, dynamoLedger } from "../../../lib/aws/ledger.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { dispatcher } from "../../../lib/dispatcher.ts";
 import type { EventList } from "../../../lib/handler.ts";
-import type { Ledger } from "../../../lib/idempotency.ts";
-import { consume } from "../../../lib/worker.ts";
+import { dispatcher } from "../../../lib/handling/dispatcher.ts";
+import type { Ledger } from "../../../lib/handling/idempotency.ts";
+import { consume } from "../../../lib/handling/worker.ts";
 import { envelopeOf, noCallbacks } from "../../support/events.ts";
 import { eventType, messageText } from "../requests.ts";
 

@@ -1,0 +1,98 @@
+import { stripVTControlCharacters, styleText } from "node:util";
+import type { Command } from "commander";
+import { ConfigError } from "../../errors.ts";
+import { subcommand } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { recordStage, stagesFile } from "../state/stages.ts";
+import { build } from "./build.ts";
+import { osls } from "./package.ts";
+
+export function deployCommand(): Command {
+  return subcommand("deploy")
+    .description("bundle the functions, deploy them with all they need, and print their addresses")
+    .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
+    .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
+    .allowUnknownOption()
+    .addHelpText(
+      "after",
+      `
+Needs AWS credentials, found as the AWS SDK finds them, and the app's id: APP_ID in the environment, or
+--param appId=cli_…. The app's keys are no part of a deployment: npm run secrets stores them.
+
+Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
+    )
+    .action(run);
+}
+
+async function run(passedOn: readonly string[], { stage }: { stage: string }): Promise<void> {
+  if (passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
+    throw new ConfigError(
+      "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
+    );
+  }
+  const root = projectRoot();
+  await build({ root });
+  const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
+  if (code !== 0) {
+    process.exitCode = code;
+    return;
+  }
+  const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];
+  const { output } = await osls(info, { root, isQuiet: true });
+  const request = outputOf(output, "RequestAddress");
+  const callback = outputOf(output, "CallbackAddress");
+  const appId = outputOf(output, "AppId");
+  if (request === undefined || callback === undefined || appId === undefined) {
+    console.error(
+      `Deployed. Cannot read the addresses and the app: run "npx osls ${info.join(" ")}" and check its outputs`,
+    );
+    process.exitCode = 1;
+    return;
+  }
+  console.log(nextSteps({ request, callback }, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
+  if (recordStage(stage, appId, root)) {
+    console.log(
+      `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
+    );
+  }
+}
+
+const outputShapes = { RequestAddress: "https://\\S+", CallbackAddress: "https://\\S+", AppId: "cli_\\w+" };
+
+/** The stack's output of that name, out of what `osls info --verbose` prints. */
+function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
+  return new RegExp(`^\\s*${name}: (${outputShapes[name]})$`, "m").exec(stripVTControlCharacters(output))?.[1];
+}
+
+const sharedNames = ["--region", "-r", "--aws-profile", "--param", "--config", "-c"];
+
+/** Those of the options that say which stack it is, whatever the command. */
+function sharedOptions(args: readonly string[]): string[] {
+  return args.filter((arg, index) => {
+    const isValue = !arg.startsWith("-") && sharedNames.includes(args[index - 1] ?? "");
+    return isValue || sharedNames.includes(arg.split("=", 1)[0] ?? "");
+  });
+}
+
+/** What `npm run secrets` must be told as well, to reach the same stack. */
+function regionOptions(args: readonly string[]): string[] {
+  const at = args.findIndex((arg) => /^(--region|-r)(=|$)/.test(arg));
+  const region = at === -1 ? undefined : (args[at]?.split("=", 2)[1] ?? args[at + 1]);
+  return region === undefined ? [] : ["--region", region];
+}
+
+function nextSteps(addresses: { request: string; callback: string }, where: string): string {
+  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  return `
+  Request address   ${strong(addresses.request)}
+  Callback address  ${strong(addresses.callback)}
+
+In the Feishu developer console, open your app, then Events & Callbacks:
+  1. Encryption Strategy: copy Encrypt Key and Verification Token into
+     ${strong(`npm run secrets -- set ${where}`)}
+  2. Event configuration > Request URL: paste the request address and save. Feishu checks it at once.
+  3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
+  4. Callback configuration > Request URL: paste the callback address and save, then Add callbacks: those
+     that functions/callbacks/ has files for.
+`;
+}

@@ -1,0 +1,90 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import type { Command } from "commander";
+import { subcommand } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { build } from "./build.ts";
+
+/** What is uploaded for one function. */
+export interface Zip {
+  readonly name: string;
+  readonly file: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export function packageCommand(): Command {
+  return subcommand("package")
+    .description("bundle the functions, zip them and write the template, all on this machine: nothing is uploaded")
+    .option("--stage <stage>", "stage that the template is for", "dev")
+    .option("--package <folder>", "where to write", ".serverless")
+    .option("--json", "print JSON instead of text for a person")
+    .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
+    .allowUnknownOption()
+    .addHelpText("after", "\nNeeds no account and no network. The same sources give the same zips, byte for byte.")
+    .action(run);
+}
+
+async function run(
+  passedOn: readonly string[],
+  { stage, package: folder, json = false }: { stage: string; package: string; json?: boolean },
+): Promise<void> {
+  const root = projectRoot();
+  await build({ root });
+  const args = ["package", "--stage", stage, "--package", folder, ...passedOn];
+  const { code, output } = await osls(args, { root, isQuiet: json });
+  if (code !== 0) {
+    if (json) process.stderr.write(output);
+    process.exitCode = code;
+    return;
+  }
+  const zips = zipsIn(resolve(root, folder));
+  if (json) console.log(JSON.stringify({ stage, folder: resolve(root, folder), zips }));
+  else {
+    for (const { name, bytes, sha256 } of zips) {
+      console.log(`${join(folder, name)}  ${(bytes / 1024).toFixed(0)} KiB  sha256 ${sha256}`);
+    }
+  }
+}
+
+/**
+ * Runs osls, the deployment tool, on this process's Node.
+ *
+ * @param options.isQuiet Keeps what it prints, instead of printing it.
+ * @returns Its exit code, and what it printed if that was kept.
+ */
+export async function osls(
+  args: readonly string[],
+  options: { root: string; isQuiet?: boolean },
+): Promise<{ code: number; output: string }> {
+  const { root, isQuiet = false } = options;
+  const tool = createRequire(join(root, "package.json")).resolve("osls/bin/serverless.js");
+  const child = spawn(process.execPath, [tool, ...args], {
+    cwd: root,
+    stdio: isQuiet ? ["ignore", "pipe", "pipe"] : "inherit",
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
+  child.once("error", reject);
+  child.once("close", done);
+  return { code: (await promise) ?? 1, output };
+}
+
+function zipsIn(folder: string): Zip[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".zip"))
+    .sort()
+    .map((name) => {
+      const file = join(folder, name);
+      const content = readFileSync(file);
+      return { name, file, bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") };
+    });
+}

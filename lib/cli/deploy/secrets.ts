@@ -1,0 +1,207 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { type AppSecrets, parseSecrets } from "../../aws/config.ts";
+import { findSecrets, ssmClient, writeSecrets } from "../../aws/secrets.ts";
+import { ConfigError, LarkpostError } from "../../errors.ts";
+import type { Secret } from "../../feishu/keys.ts";
+import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
+
+const hourMs = 3_600_000;
+
+/** SSM could not be asked, or refused. */
+class UnreachableError extends LarkpostError {
+  override readonly name = "UnreachableError";
+  readonly code = "UNREACHABLE";
+}
+
+/** Name of a stage's parameter; the template gives the functions the same: `/<service>/<stage>/app`. */
+export function parameterName(stage: string): string {
+  const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
+  const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
+  if (service === undefined)
+    throw new ConfigError('Cannot name the parameter: serverless.yml has no line "service: name"');
+  return `/${service}/${stage}/app`;
+}
+
+/** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */
+function regionOf(asked: string | undefined): string {
+  return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
+}
+
+export function secretsCommand(): Command {
+  const command = subcommand("secrets").description("write or look at a stage's keys in SSM (one SecureString)");
+  command
+    .command("set")
+    .description("store the keys of the environment; keys that they replace stay valid for a while")
+    .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option(
+      "--overlap-hours <hours>",
+      "how long a replaced key is still accepted; running functions look every 5 minutes",
+      "8",
+    )
+    .option(
+      "--kms-key <id>",
+      "customer key to encrypt with, each time; the deployment's customerKeyArn (default: AWS's own key)",
+    )
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `
+Reads APP_ID, APP_SECRET, ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from .env
+(APP_SECRET may be missing: it is for calling the Open API and for signing the values of cards); never from arguments:
+those stay in the shell's history. AWS credentials and region as everywhere.
+
+Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
+
+Example: npm run secrets -- set --stage prod`,
+    )
+    .action((options: SetOptions) => withUsage(command, () => set(options)));
+  command
+    .command("show")
+    .description("print what is stored, without the values")
+    .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option("--redacted", "without the values; there is no other way to print them", true)
+    .option("--json", "print one JSON object")
+    .action((options: ShowOptions) => withUsage(command, () => show(options)));
+  return command;
+}
+
+interface ShowOptions {
+  readonly stage: string;
+  readonly region?: string;
+  readonly json?: boolean;
+}
+
+interface SetOptions {
+  readonly stage: string;
+  readonly region?: string;
+  readonly overlapHours: string;
+  readonly kmsKey?: string;
+  readonly json?: boolean;
+}
+
+async function set(options: SetOptions): Promise<void> {
+  if (!/^\d{1,4}$/.test(options.overlapHours)) {
+    throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
+  }
+  try {
+    process.loadEnvFile();
+  } catch {
+    // There need not be a file .env.
+  }
+  const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
+  const wanted = parseSecrets(
+    JSON.stringify({
+      appId,
+      appSecret,
+      encryptKeys: [{ value: encryptKey }],
+      verificationTokens: [{ value: token }],
+    }),
+  );
+  const client = ssmClient({ isPatient: true, region: regionOf(options.region) });
+  const name = parameterName(options.stage);
+  const before = await replaceable(client, name, wanted.appId);
+  const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
+  const next: AppSecrets = {
+    ...wanted,
+    // A line of .env that was left empty is no app secret.
+    appSecret: wanted.appSecret || before?.appSecret,
+    encryptKeys: rotated(wanted.encryptKeys, before?.encryptKeys ?? [], notAfter),
+    verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
+  };
+  await asked(name, writeSecrets(client, name, next, options.kmsKey));
+  print(name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
+  for (const warning of next.warnings) console.error(`Warning: ${warning}`);
+}
+
+/** What is stored now. Keys in it stay valid for a while, so it must be readable, and of the same app. */
+async function replaceable(
+  client: Parameters<typeof findSecrets>[0],
+  name: string,
+  appId: string,
+): Promise<AppSecrets | undefined> {
+  let found: AppSecrets | undefined;
+  try {
+    found = await asked(name, findSecrets(client, name));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(
+      `Cannot store the keys: what ${name} holds cannot be read, so no key in it could be kept. Mend it, or delete that parameter and run this again`,
+      { cause: error },
+    );
+  }
+  if (found === undefined || found.appId === appId) return found;
+  throw new ConfigError(
+    `Cannot store the keys: ${name} holds those of "${oneLine(found.appId)}". Check --stage and APP_ID, or delete that parameter and run this again`,
+  );
+}
+
+/** SSM's answer, or one line about why there is none. AWS's own text may hold anything, the name of the fault does not. */
+async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
+    throw new UnreachableError(
+      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
+      { cause: error },
+    );
+  }
+}
+
+async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
+  const name = parameterName(stage);
+  const found = await asked(name, findSecrets(ssmClient({ isPatient: true, region: regionOf(region) }), name));
+  if (found === undefined) {
+    throw new ConfigError(
+      `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
+    );
+  }
+  print(name, found, json, "Found");
+}
+
+/** The new secret first; each other one that is still accepted ends with the overlap, or earlier if it did before. */
+function rotated(wanted: readonly Secret[], before: readonly Secret[], notAfter: number): Secret[] {
+  const values = new Set(wanted.map(({ value }) => value));
+  const kept = before
+    .filter((secret) => !values.has(secret.value) && (secret.notAfter ?? notAfter) > Date.now())
+    .map(({ value, notAfter: until }) => ({ value, notAfter: Math.min(until ?? notAfter, notAfter) }));
+  return [...wanted, ...kept];
+}
+
+/** Lengths and ends: enough to see which keys there are, nothing to guess them by. */
+function print(name: string, secrets: AppSecrets, json: boolean, verb: string): void {
+  const redact = (list: readonly Secret[]) =>
+    list.map(({ value, notAfter }) => ({
+      characters: value.length,
+      notAfter: notAfter === undefined ? null : new Date(notAfter).toISOString(),
+    }));
+  const shown = {
+    parameter: name,
+    appId: secrets.appId,
+    hasAppSecret: secrets.appSecret !== undefined,
+    encryptKeys: redact(secrets.encryptKeys),
+    verificationTokens: redact(secrets.verificationTokens),
+  };
+  if (json) {
+    console.log(JSON.stringify(shown));
+    return;
+  }
+  const line = (label: string, list: ReturnType<typeof redact>) =>
+    list.map(
+      ({ characters, notAfter }) =>
+        `  ${label.padEnd(18)} ${characters} characters, ${notAfter === null ? "current" : `accepted until ${notAfter}`}`,
+    );
+  console.log(
+    [
+      `${verb} ${name}`,
+      `  App                ${shown.appId}${shown.hasAppSecret ? ", with its secret" : ""}`,
+      ...line("Encrypt Key", shown.encryptKeys),
+      ...line("Verification Token", shown.verificationTokens),
+    ].join("\n"),
+  );
+}

@@ -1,0 +1,129 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { styleText } from "node:util";
+import type { Command } from "commander";
+import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "../../feishu/catalogue.ts";
+import { oldCardType } from "../../feishu/classify.ts";
+import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { generate, handlerNames } from "./generate.ts";
+import { handlerSource, testSource } from "./templates.ts";
+
+export function newCommand(): Command {
+  const command = subcommand("new")
+    .description("write a handler file for an event or callback type, with a test that runs it on a sample")
+    .argument("<type>", 'like contact.user.created_v3 or url.preview.get; "npm run types" lists them')
+    .addHelpText(
+      "after",
+      `
+Writes functions/events/<type>.ts and test/events/<type>.test.ts, and lists the handler in
+functions/events.gen.ts; for a callback type, the same under callbacks. Nothing that exists is overwritten.
+A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in.
+
+Examples:
+  npm run new -- contact.user.created_v3
+  npm run new -- url.preview.get`,
+    );
+  return command.action((type: string) => withUsage(command, () => run(type)));
+}
+
+async function run(type: string): Promise<void> {
+  const root = projectRoot();
+  const entry = find(type) ?? unlisted(type);
+  const folder = entry.kind === "callback" ? "callbacks" : "events";
+  const written = new Map([
+    [`functions/${folder}/${type}.ts`, handlerSource(entry)],
+    [`test/${folder}/${type}.test.ts`, testSource(entry)],
+  ]);
+  for (const path of written.keys()) {
+    if (existsSync(join(root, path))) throw new UsageError(`Cannot write ${path}: it exists. Nothing was changed`);
+  }
+  for (const [path, source] of written) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    // `wx`: a file that appeared meanwhile is not overwritten either.
+    writeFileSync(join(root, path), source, { flag: "wx" });
+  }
+  const { changed } = await generate({ root });
+
+  for (const path of written.keys()) print(`Wrote ${strong(path)}`);
+  for (const path of changed) print(`Updated ${path}`);
+  warn(entry, root);
+  for (const step of nextSteps(entry)) print(step);
+}
+
+/**
+ * An entry for a type that the catalogue does not have: it may be newer.
+ * @throws {UsageError} No type of the platform is spelt like this.
+ */
+function unlisted(type: string): CatalogueEntry {
+  if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$/.test(type)) {
+    throw new UsageError(
+      `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only. ` +
+        `Nearest: ${quoted(nearestTypes(type, 3))}`,
+    );
+  }
+  const version = type.includes(".") ? "2.0" : "1.0";
+  return {
+    type,
+    version,
+    kind: "event",
+    domain: "",
+    title: type,
+    chinese: { domain: "", title: null },
+    isTyped: false,
+  };
+}
+
+function warn({ type, domain }: CatalogueEntry, root: string): void {
+  if (domain === "") {
+    console.error(
+      `Warning: "${type}" is not in the catalogue. The handler declares its payload ("declare module"): write down the ` +
+        `members that you use. If you meant another type, delete both files. Nearest: ${quoted(nearestTypes(type, 3))}`,
+    );
+  }
+  for (const [older, newer] of doublySubscribed(handlerNames("events", root))) {
+    console.error(
+      `Warning: "${older}" and "${newer}" report the same fact with different ids. Subscribe to one of them only`,
+    );
+  }
+}
+
+/** What is left to do, a line each: locally, and in the developer console. */
+function nextSteps({ type, kind, chinese }: CatalogueEntry): string[] {
+  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
+  const attempt = `Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`;
+  const named = chinese.title === null ? type : `${type} (${chinese.title})`;
+  const publish = "publish a version of the app; until then nothing changes";
+  if (kind === "callback") {
+    const ask =
+      "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
+      `that ends in /callback as the request URL, add ${named}, and ${publish}`;
+    if (type !== oldCardType) return [attempt, ask];
+    const flag = strong("LEGACY_CARD_CALLBACK=true");
+    return [`Switch it on: set ${flag}; without it, the old card callback is refused`, attempt, ask];
+  }
+  const push =
+    "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address that " +
+    `ends in /webhook as the request URL, add ${named}, grant a permission that it asks for, and ${publish}`;
+  const subscription = subscriptions.find(([types]) => types.test(type))?.[1];
+  return subscription === undefined ? [attempt, push] : [attempt, push, `Subscribe as well: ${subscription}`];
+}
+
+/**
+ * What the platform wants to be called before it pushes events of these types.
+ * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/subscription-event-case
+ */
+const subscriptions: readonly (readonly [types: RegExp, call: string])[] = [
+  [/(^|_)approval/, "for each approval definition, POST /open-apis/approval/v4/approvals/:approval_code/subscribe"],
+  [/^calendar\./, "for each user, the subscription calls of the Calendar API with a user_access_token"],
+  [/^drive\.file\./, "for each file, POST /open-apis/drive/v1/files/:file_token/subscribe"],
+  [/^mail\./, "for each user, POST /open-apis/mail/v1/user_mailboxes/:user_mailbox_id/event/subscribe"],
+];
+
+function strong(text: string): string {
+  return styleText("bold", text, { stream: process.stdout });
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

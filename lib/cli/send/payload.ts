@@ -1,0 +1,161 @@
+import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { UsageError } from "../command.ts";
+
+type JsonObject = Record<string, unknown>;
+
+/** What `--file` holds. */
+export type FileContent =
+  | {
+      readonly is: "envelope";
+      readonly text: string;
+      readonly type: string | undefined;
+      readonly app: string | undefined;
+    }
+  | { readonly is: "event"; readonly text: string };
+
+/**
+ * Reads a payload file: a whole envelope, of schema 2.0, 1.0 or a challenge, or just an event object.
+ * @throws {UsageError} It is not a JSON object.
+ */
+export function readPayload(text: string, file: string): FileContent {
+  const value = parseObject(text, file);
+  const { header, event, type } = value;
+  if (value["schema"] === undefined && !isObject(header) && type !== "event_callback" && type !== "url_verification") {
+    return { is: "event", text };
+  }
+  const own = isObject(header) ? header["event_type"] : isObject(event) ? event["type"] : undefined;
+  const app = isObject(header) ? header["app_id"] : isObject(event) ? event["app_id"] : undefined;
+  return {
+    is: "envelope",
+    text,
+    type: typeof own === "string" ? own : undefined,
+    app: typeof app === "string" ? app : undefined,
+  };
+}
+
+/** The file's envelope, with the identity, time and app it lacks; `eventId` replaces the one it has. */
+export function completeEnvelope(text: string, options: SampleOptions): JsonObject {
+  const envelope = parseExact(text) as JsonObject;
+  const { nowMs, appId, eventId, newId } = options;
+  const identity = (present: unknown) => eventId ?? (present === undefined || present === "" ? newId() : present);
+  if (envelope["type"] === "url_verification") return { ...envelope, token: "" };
+  const { header, event } = envelope;
+  if (isObject(header)) {
+    return {
+      ...envelope,
+      header: {
+        create_time: String(nowMs),
+        app_id: appId,
+        ...header,
+        event_id: identity(header["event_id"]),
+        token: "",
+      },
+    };
+  }
+  return {
+    ts: (nowMs / 1000).toFixed(7),
+    ...envelope,
+    uuid: identity(envelope["uuid"]),
+    token: "",
+    ...(isObject(event) ? { event: { app_id: appId, ...event } } : {}),
+  };
+}
+
+/** An envelope of `type` around the file's event object. */
+export function wrapEvent(text: string, type: string, options: SampleOptions): SampleEnvelope {
+  return sampleEnvelope(type, options, parseExact(text) as JsonObject);
+}
+
+/** `path=value`, as given to `--set`. */
+export interface Setting {
+  readonly path: readonly string[];
+  readonly value: string;
+}
+
+const forbidden: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+
+/**
+ * Reads `event.message.content=hi`; array indices are written `users.0.name` or `users[0].name`.
+ * @throws {UsageError} There is no `=`, a part is empty, or a part would reach outside the payload.
+ */
+export function parseSetting(text: string): Setting {
+  const at = text.indexOf("=");
+  const path = text
+    .slice(0, Math.max(at, 0))
+    .replaceAll(/\[(\d+)\]/g, ".$1")
+    .split(".");
+  if (at < 1 || path.includes("")) {
+    throw new UsageError(`Cannot set "${text}": it is not path=value, like event.message.chat_type=p2p`);
+  }
+  const wrong = path.find((part) => forbidden.has(part));
+  if (wrong !== undefined)
+    throw new UsageError(`Cannot set "${path.join(".")}": "${wrong}" is not a member of a payload`);
+  return { path, value: text.slice(at + 1) };
+}
+
+/**
+ * Sets one member. The value is JSON when it parses as JSON, but a text that is there stays a text: the
+ * content of a message is a JSON document in a string. Objects on the way are made when missing.
+ * @throws {UsageError} The path leads through something that has no members, or past an array's end.
+ */
+export function applySetting(envelope: object, { path, value }: Setting): void {
+  const shown = path.join(".");
+  let place: object = envelope;
+  for (const [depth, name] of path.entries()) {
+    checkIndex(place, name, shown);
+    const present: unknown = Object.hasOwn(place, name) ? Reflect.get(place, name) : undefined;
+    if (depth === path.length - 1) {
+      Reflect.set(place, name, typeof present === "string" ? value : jsonOrText(value));
+      return;
+    }
+    const next = present ?? {};
+    if (typeof next !== "object") {
+      const reached = path.slice(0, depth + 1).join(".");
+      throw new UsageError(`Cannot set "${shown}": "${reached}" is a ${typeof next}, which has no members`);
+    }
+    Reflect.set(place, name, next);
+    place = next;
+  }
+}
+
+function checkIndex(place: object, name: string, shown: string): void {
+  if (!Array.isArray(place)) return;
+  if (!/^(0|[1-9]\d{0,8})$/.test(name) || Number(name) > place.length) {
+    throw new UsageError(
+      `Cannot set "${shown}": "${name}" is not an index of an array of ${place.length}. 0 to ${place.length} can be set`,
+    );
+  }
+}
+
+function jsonOrText(value: string): unknown {
+  try {
+    return parseExact(value);
+  } catch {
+    return value;
+  }
+}
+
+function parseObject(text: string, file: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new UsageError(`Cannot read ${file}: it is not JSON (${(cause as Error).message})`, { cause });
+  }
+  if (!isObject(value)) throw new UsageError(`Cannot read ${file}: it is JSON, but not an object`);
+  return value;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Numbers that a double cannot hold keep their digits when the value is printed again: ids may be 64 bits wide. */
+function parseExact(text: string): unknown {
+  const { rawJSON } = JSON as typeof JSON & { rawJSON(text: string): object };
+  return JSON.parse(text, (_name, value: unknown, context?: { source?: string }) =>
+    typeof value === "number" && context?.source !== undefined && String(value) !== context.source
+      ? rawJSON(context.source)
+      : value,
+  );
+}

@@ -1,0 +1,116 @@
+import { styleText } from "node:util";
+import type { ClientView } from "../../simulator/platform/client-view.ts";
+import type { PushResult } from "../../simulator/platform/push.ts";
+import { oneLine } from "../command.ts";
+
+/** One push, and what came of it. */
+export interface Outcome {
+  readonly type: string;
+  readonly id: string;
+  readonly url: string;
+  readonly result: PushResult;
+  /** Whether it was answered as the options promise. */
+  readonly isOk: boolean;
+  readonly note: string | undefined;
+  /** Of a callback's answer. */
+  readonly view?: ClientView;
+  /** Which push of the event it was, and the time to the next if it failed; `null` after the last. */
+  readonly ladder?: { readonly number: number; readonly againMs: number | null };
+}
+
+/** An outcome for scripts. */
+export function facts({ type, id, result, isOk, note, view, ladder }: Outcome): object {
+  const { status, ms, delivered, body } = result;
+  const attempt = ladder === undefined ? {} : { attempt: ladder.number };
+  const told = { ...(note === undefined ? {} : { note }), ...(view === undefined ? {} : { view }) };
+  return { type, id, ...attempt, status, ms, delivered, ok: isOk, ...told, body };
+}
+
+/** An outcome for a person: `200 in 12 ms  im.message.receive_v1  id 3f1d…  {}` */
+export function line({ type, id, result, isOk, note, view, ladder }: Outcome): string {
+  const { status } = result;
+  // A code is told with its cause, which else would repeat the status.
+  const cause = view?.code == null ? note : `the client shows error ${view.code}: ${note}`;
+  const parts = [
+    `${paint(isOk ? "green" : "red", String(status ?? "none"))} in ${Math.round(result.ms)} ms`,
+    paint("bold", oneLine(type)),
+    id === "" ? undefined : `id ${oneLine(id, 100)}`,
+    shown(view) ?? (result.body === "" ? undefined : oneLine(result.body)),
+    cause === undefined || cause === `answered ${status}` ? undefined : paint(isOk ? "green" : "red", cause),
+    ladder === undefined ? undefined : paint("dim", rungText(ladder, isOk)),
+  ];
+  const text = parts.filter((part) => part !== undefined).join("  ");
+  if (isOk || status !== 401) return text;
+  return `${text}\n${paint("dim", "Refused. Check that ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID are the receiver's")}`;
+}
+
+/** What the client shows of an answer, like `toast success "Approved", card raw`. */
+function shown(view: ClientView | undefined): string | undefined {
+  const { toast, card, title } = view ?? {};
+  const parts = [
+    toast === undefined ? [] : [`toast ${toast.type === null ? "" : `${toast.type} `}"${oneLine(toast.text)}"`],
+    title === undefined ? [] : [`preview "${oneLine(title)}"`],
+    card === undefined ? [] : [`card ${card}`],
+  ].flat();
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+function rungText({ number, againMs }: { number: number; againMs: number | null }, isOk: boolean): string {
+  if (isOk) return `push ${number}`;
+  return againMs === null ? `push ${number}, given up` : `push ${number}, again in ${duration(againMs)}`;
+}
+
+/** `15 s`, `5 min`, `6 h` */
+export function duration(ms: number): string {
+  if (ms < 60_000) return `${ms / 1000} s`;
+  return ms < 3_600_000 ? `${ms / 60_000} min` : `${ms / 3_600_000} h`;
+}
+
+export function summary(outcomes: readonly Outcome[]) {
+  const statuses = new Map<string, number>();
+  for (const { result } of outcomes) {
+    const name = result.status === null ? "none" : String(result.status);
+    statuses.set(name, (statuses.get(name) ?? 0) + 1);
+  }
+  const times = outcomes.flatMap(({ result }) => (result.status === null ? [] : [result.ms])).sort((a, b) => a - b);
+  const at = (share: number) => times[Math.max(0, Math.ceil(share * times.length) - 1)] ?? null;
+  return {
+    sent: outcomes.length,
+    ok: outcomes.filter(({ isOk }) => isOk).length,
+    statuses: Object.fromEntries([...statuses].sort(([a], [b]) => (a < b ? -1 : 1))),
+    ackMs: { min: at(0), median: at(0.5), p99: at(0.99), max: at(1) },
+  };
+}
+
+/** @param lost Ids of the events that were given up. */
+export function summaryText(outcomes: readonly Outcome[], lost: readonly string[]): string {
+  const { sent, ok, statuses, ackMs } = summary(outcomes);
+  const counts = Object.entries(statuses).map(([status, n]) => `${n} × ${status === "none" ? "no answer" : status}`);
+  const notes = new Set(outcomes.flatMap(({ isOk, note }) => (isOk || note === undefined ? [] : [note])));
+  const shownMs = (ms: number | null) => (ms === null ? "–" : `${Math.round(ms)} ms`);
+  return [
+    `${sent} sent: ${paint(ok === sent ? "green" : "red", counts.join(", "))}`,
+    ...[...notes].map((note) => `  ${note}`),
+    ...(lost.length === 0 ? [] : [`${lost.length} given up: ${oneLine(lost.join(" "))}`]),
+    `ack min ${shownMs(ackMs.min)}, median ${shownMs(ackMs.median)}, p99 ${shownMs(ackMs.p99)}, max ${shownMs(ackMs.max)}`,
+  ].join("\n");
+}
+
+/** How far a long run is, for a person at a terminal; scripts and logs get none of it. */
+export function progressLine(total: number | undefined): { show(done: number): void; clear(): void } {
+  if (total === undefined || !process.stderr.isTTY) return { show() {}, clear() {} };
+  let shownAtMs = 0;
+  return {
+    show(done) {
+      const nowMs = performance.now();
+      if (nowMs - shownAtMs < 50) return;
+      shownAtMs = nowMs;
+      process.stderr.write(`\r${done} of ${total}`);
+    },
+    clear: () => void process.stderr.write("\r\u001b[K"),
+  };
+}
+
+function paint(style: Parameters<typeof styleText>[0], text: string): string {
+  return styleText(style, text, { stream: process.stdout });
+}

@@ -1,0 +1,258 @@
+import { randomUUID } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { styleText } from "node:util";
+import type { Command } from "commander";
+import { type Clock, systemClock } from "../../clock.ts";
+import { find, nearestTypes } from "../../feishu/catalogue.ts";
+import { classify, classifyOldCard, oldCardType } from "../../feishu/classify.ts";
+import { type Message, toMessage } from "../../simulator/platform/platform.ts";
+import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
+import { projectRoot } from "../project.ts";
+import { findTarget, type Target } from "../state/target.ts";
+import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
+import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
+import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
+import { viaConnection } from "./via-connection.ts";
+
+interface Options {
+  readonly set?: readonly string[];
+  readonly file?: string;
+  readonly url?: string;
+  readonly state: string;
+  readonly times?: string;
+  readonly eventId?: string;
+  readonly challenge?: boolean;
+  readonly badSignature?: boolean;
+  readonly repush?: boolean;
+  readonly speed?: string;
+  readonly via?: string;
+  readonly json?: boolean;
+}
+
+export function sendCommand(): Command {
+  const command = subcommand("send")
+    .description(
+      "push an event, signed and encrypted as the platform does it, and judge the answer as the platform does",
+    )
+    .argument("[type]", 'event or callback type, like im.message.receive_v1; "npm run types" lists them')
+    .option(
+      "--set <path=value>",
+      "change a member of the payload (repeatable); the value is JSON where it parses, but a text stays a text",
+      (text: string, before: readonly string[] = []) => [...before, text],
+    )
+    .option("--file <payload.json>", "push this envelope, or this event object in an envelope of the type")
+    .option("--url <url>", "request address (default: the local runtime's, /callback for callback types)")
+    .option("--state <folder>", "where the local runtime keeps its keys and address", ".larkpost")
+    .option("--times <n>", `push it n times, ${concurrency} at once; without --event-id, each is another event`)
+    .option("--event-id <id>", "identity of the event: the same id is the same event, pushed again")
+    .option("--challenge", "check the request address as the developer console does; needs no type")
+    .option("--bad-signature", "sign wrongly: the receiver has to refuse with 401")
+    .option("--repush", "push an event that fails again, as the platform does: after 15 s, 5 min, 1 h and 6 h")
+    .option("--speed <n>", "with --repush: wait n times shorter")
+    .option("--via <way>", "webhook (default), or long-connection: the one of npm start -- --long-connection")
+    .option("--json", "print one JSON object a push and one summary, for scripts")
+    .addHelpText(
+      "after",
+      `
+Only exactly 200 within 3 seconds counts as delivered; without --repush, nothing is pushed again. A callback
+never is: its answer is shown as the client would show it, with the client's error code when it is not taken.
+Keys: ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID and PORT from the environment or .env, else the ones of the
+running local runtime. Exit code: 0 answered as promised, 1 not, 2 wrong usage.
+
+Examples:
+  npm run send -- im.message.receive_v1
+  npm run send -- im.message.receive_v1 --set event.message.content='{"text":"hi"}'
+  npm run send -- approval_instance --event-id twice --times 2
+  npm run send -- card.action.trigger --set event.action.value.order=18
+  npm run send -- --file payload.json
+  npm run send -- im.message.receive_v1 --repush --speed 1000
+  npm run send -- --challenge`,
+    );
+  return command.action((type: string | undefined, options: Options) => withUsage(command, () => run(type, options)));
+}
+
+async function run(type: string | undefined, options: Options): Promise<void> {
+  const times = count(options.times ?? "1");
+  const settings = (options.set ?? []).map(parseSetting);
+  checkOptions(type, options);
+  const clock = hastened(speed(options));
+  const root = projectRoot();
+  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
+
+  const { json = false, repush = false, badSignature = false } = options;
+  const progress = progressLine(json || times === 1 ? undefined : times);
+  const show = (outcome: Outcome, done: number): void => {
+    progress.show(done);
+    if (json) print(JSON.stringify(facts(outcome)));
+    else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
+  };
+  const { outcomes, endings } =
+    options.challenge === true
+      ? { outcomes: [await askChallenge(target, show)], endings: [] }
+      : await fire(target, shots(type, settings, options, target), {
+          ...{ times, clock, repush, badSignature, show },
+          deliver: options.via === "long-connection" ? viaConnection(target) : undefined,
+        });
+  progress.clear();
+
+  // With the ladder, what counts is how it ended; else it is each push.
+  const isWell = repush ? endings.every(({ isDelivered }) => isDelivered) : outcomes.every(({ isOk }) => isOk);
+  const missed = isWell ? undefined : outcomes.find(({ result }) => isUnreachable(result));
+  if (missed !== undefined) console.error(unreachableText(missed));
+  const lost = repush ? endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id) : [];
+  const ended = repush ? { messages: endings.length, givenUp: lost } : {};
+  if (json) print(JSON.stringify({ summary: true, ...summary(outcomes), ...ended }));
+  else if (times > 1) print(summaryText(outcomes, lost));
+  if (!isWell) process.exitCode = 1;
+}
+
+function checkOptions(type: string | undefined, options: Options): void {
+  const { challenge, badSignature, repush, file, eventId, times, set } = options;
+  if (options.speed !== undefined && repush !== true) {
+    throw new UsageError("Cannot wait shorter: --speed goes with --repush");
+  }
+  if (options.via !== undefined && options.via !== "webhook" && options.via !== "long-connection") {
+    throw new UsageError(`Cannot send via "${oneLine(options.via, 40)}": there are webhook and long-connection`);
+  }
+  if (options.via === "long-connection" && (challenge === true || badSignature === true || options.url !== undefined)) {
+    throw new UsageError("Cannot send: over the long connection there is no address, no challenge and no signature");
+  }
+  if (challenge === true) {
+    const others = [type, file, eventId, times, set, badSignature, repush].filter((option) => option !== undefined);
+    if (others.length > 0) {
+      throw new UsageError("Cannot send a challenge: --challenge goes with no type and no other payload option");
+    }
+    return;
+  }
+  if (badSignature === true && repush === true) {
+    throw new UsageError("Cannot push a forged event again: --bad-signature goes without --repush");
+  }
+  if (type === undefined && file === undefined) {
+    throw new UsageError(
+      'Cannot send: no type was given. "npm run types -- message" finds one; --file sends an envelope of your own',
+    );
+  }
+  if (eventId === "") throw new UsageError("Cannot send: --event-id is empty");
+}
+
+/** Returns what makes the pushes: other ids and times for each, unless the event's id is fixed. */
+function shots(
+  type: string | undefined,
+  settings: readonly Setting[],
+  options: Options,
+  target: Target,
+): () => Message {
+  const { file, eventId } = options;
+  const content = file === undefined ? undefined : readPayload(readText(file), file);
+  const known = content?.is === "envelope" ? content.type : type;
+  if (content?.is === "event" && type === undefined) {
+    throw new UsageError(
+      `Cannot send ${file}: it holds an event without an envelope, so its type has to be given as well`,
+    );
+  }
+  if (content?.is === "envelope" && type !== undefined && type !== content.type) {
+    throw new UsageError(`Cannot send ${file} as "${type}": its envelope says "${content.type ?? "no type"}"`);
+  }
+  if (content?.is === "envelope" && content.app !== undefined && content.app !== target.appId) {
+    warn(`${file} names the app "${content.app}", but the receiver's is "${target.appId}": it will be refused`);
+  }
+  if (known !== undefined) checkType(known);
+
+  const make = (): Message => {
+    const schema = known === undefined ? undefined : find(known)?.version;
+    const how: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
+    const envelope =
+      content?.is === "envelope"
+        ? completeEnvelope(content.text, how)
+        : content?.is === "event"
+          ? wrapEvent(content.text, known ?? "", how)
+          : known === oldCardType
+            ? oldCardSample(how)
+            : sampleEnvelope(known ?? "", how);
+    for (const setting of settings) applySetting(envelope, setting);
+    const text = JSON.stringify(envelope);
+    return known === oldCardType && content === undefined ? oldCard(text) : describe(text);
+  };
+  const first = make();
+  // One event pushed several times is the same to the letter; only its signature is made anew.
+  let unused: Message | undefined = first;
+  return () => {
+    if (eventId !== undefined) return first;
+    const shot = unused ?? make();
+    unused = undefined;
+    return shot;
+  };
+}
+
+/** It has no envelope that would say what it is; a receiver without LEGACY_CARD_CALLBACK refuses it. */
+function oldCard(text: string): Message {
+  const { kind, ...found } = classifyOldCard(text, {});
+  if (kind === "callback" && "id" in found) return { kind, id: found.id, type: oldCardType, text };
+  throw new UsageError("Cannot send the old card callback: without an action it is none");
+}
+
+function describe(text: string): Message {
+  const found = classify(text);
+  if (found.kind === "unreadable") {
+    warn(`this is no envelope that Larkpost reads (${found.reason}): it will be quarantined`);
+  }
+  return toMessage(text);
+}
+
+function checkType(type: string): void {
+  if (find(type) !== undefined) return;
+  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearestTypes(type, 3))}`);
+}
+
+function unreachableText({ url, result: { problem } }: Outcome): string {
+  const isLocal = /^(127\.0\.0\.1|localhost|\[::1\])$/.test(new URL(url).hostname);
+  const advice = isLocal ? 'Start the runtime with "npm start" in another terminal' : "Check --url";
+  return `Cannot reach ${url}: ${problem}. ${advice}`;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    const found = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : "it cannot be opened";
+    throw new UsageError(`Cannot read ${file}: ${found}`, { cause });
+  }
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) {
+    throw new UsageError(`Cannot send "${text}" times: --times takes a whole number from 1 to 9999999`);
+  }
+  return Number(text);
+}
+
+function speed({ speed: text = "1" }: Options): number {
+  const factor = /^\d{1,7}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  if (factor > 0) return factor;
+  throw new UsageError(`Cannot wait "${text}" times shorter: --speed takes a number above 0, like 1000`);
+}
+
+/** Waits shorter; what is signed is signed at the real time. */
+function hastened(factor: number): Clock {
+  return { nowMs: systemClock.nowMs, after: (ms, fire) => systemClock.after(ms / factor, fire) };
+}
+
+function newId(): string {
+  return randomUUID().replaceAll("-", "");
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+const warned = new Set<string>();
+
+/** Once for each text, however many pushes it is true of. */
+function warn(text: string): void {
+  if (warned.has(text)) return;
+  warned.add(text);
+  console.error(styleText("yellow", `Warning: ${oneLine(text)}`, { stream: process.stderr }));
+}

@@ -1,0 +1,61 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Command } from "commander";
+import { longConnectionConfig } from "../../aws/long-connection-config.ts";
+import { reasonOf } from "../../local/long-connection.ts";
+import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
+import { subscribe, type TraceEntry } from "../../trace/trace.ts";
+import { subcommand, withUsage } from "../command.ts";
+import { generate } from "../handlers/generate.ts";
+import { projectRoot } from "../project.ts";
+import { humanLine } from "./render.ts";
+
+const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export function longConnectionCommand(): Command {
+  const command = subcommand("long-connection")
+    .description("receive over the long connection, without a public address: dials the platform, queues on AWS")
+    .option("--json", "print JSON lines, one a stage, instead of text for a person")
+    .addHelpText(
+      "after",
+      `
+Settings come from the environment, and what is not there from a file .env: APP_ID, and APP_SECRET or
+SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of the deployed stage; if need be
+LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS credentials and region as everywhere.
+
+Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
+refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
+
+Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long-connection`,
+    )
+    .action((options: { json?: boolean }) => withUsage(command, () => run(options)));
+  return command;
+}
+
+async function run({ json = false }: { json?: boolean }): Promise<void> {
+  const root = projectRoot();
+  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  // Before anything else, so that a setting that is missing is one line and not a log.
+  longConnectionConfig(process.env);
+  await generate({ root });
+  startPrinting(json);
+  // It runs from here on, ends the process itself, and answers its signals.
+  await import(pathToFileURL(join(root, "functions/long-connection.ts")).href);
+}
+
+/** In the place of the process's own log; why it gave up is for stderr. */
+function startPrinting(json: boolean): void {
+  const level = levelOf(process.env["LOG_LEVEL"]);
+  const write = json
+    ? jsonLines({ level, write: (line) => process.stdout.write(line) })
+    : (entry: TraceEntry) => {
+        if (rank[entry.level] < rank[level] || entry.stage === "misconfigured") return;
+        const line = humanLine(toLine(entry), undefined, { now: new Date(), isCallback: true });
+        process.stdout.write(`${line}\n`);
+      };
+  subscribe("log", (entry) => {
+    write(entry);
+    if (entry.stage === "misconfigured") console.error(reasonOf(toLine(entry)));
+  });
+}

@@ -1,0 +1,132 @@
+import { styleText } from "node:util";
+import { oldCardType } from "../../feishu/classify.ts";
+
+type Style = Parameters<typeof styleText>[0];
+
+const styles: Readonly<Record<string, Style>> = {
+  queued: "cyan",
+  handled: "green",
+  started: "dim",
+  duplicate: "yellow",
+  busy: "yellow",
+  unhandled: "yellow",
+  misdirected: "yellow",
+  refused: "red",
+  failed: "red",
+  late: "red",
+  deferred: "cyan",
+  dead: ["red", "bold"],
+  leaked: "red",
+  unavailable: "red",
+  quarantined: "magenta",
+  challenged: "cyan",
+  connected: "green",
+  disconnected: "yellow",
+  ignored: "yellow",
+  log: "bold",
+};
+
+/** Facts shown by their own words; the rest are for machines. */
+const quiet = new Set([
+  "level",
+  "stage",
+  "id",
+  "type",
+  "app",
+  "ms",
+  "requestId",
+  "message",
+  "fingerprint",
+  "at",
+  "errorCode",
+]);
+
+/** Stages of a callback with which its answer is made. */
+const answers = new Set(["handled", "late", "unhandled", "duplicate"]);
+
+/**
+ * A stage as one line for a person: time, stage, type, id, how long, and what else there is to know.
+ * @param options.isCallback The callback function told it: somebody waits, so the answer's time is said as such.
+ */
+export function humanLine(
+  line: Readonly<Record<string, unknown>>,
+  detail: string | undefined,
+  { now, isCallback }: { now: Date; isCallback: boolean },
+): string {
+  const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout });
+  const stage = String(line["stage"]);
+  const facts = Object.entries(line)
+    .filter(([name, value]) => !quiet.has(name) && value !== undefined && value !== null)
+    .map(([name, value]) => `${name} ${String(value)}`);
+  const parts = [
+    paint("dim", now.toTimeString().slice(0, 8)),
+    paint(styles[stage] ?? "reset", stage.padEnd(11)),
+    stage === "log" ? String(line["message"] ?? "") : undefined,
+    text(line["type"]),
+    shortId(line["id"]),
+    line["ms"] === undefined ? undefined : `${isCallback && answers.has(stage) ? "answer after " : ""}${line["ms"]} ms`,
+    facts.length > 0 ? paint("dim", facts.join(", ")) : undefined,
+    stage === "log" ? undefined : text(line["message"]),
+  ];
+  const shown = parts.filter((part) => part !== undefined && part !== "").join("  ");
+  return detail === undefined || stage === "refused" ? shown : `${shown}\n${paint("dim", indent(detail))}`;
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Enough of an id to tell it from its neighbours. */
+function shortId(value: unknown): string | undefined {
+  return typeof value === "string" && value.length > 20 ? `${value.slice(0, 8)}…${value.slice(-4)}` : text(value);
+}
+
+function indent(detail: string): string {
+  return detail
+    .split("\n")
+    .slice(0, 8)
+    .map((line) => `            ${line.trimStart()}`)
+    .join("\n");
+}
+
+/** What `npm start` says once everything listens. */
+export function welcome(facts: {
+  url: string;
+  callbackUrl: string;
+  /** Of the simulated platform; `undefined` with the keys of a real app. */
+  openApi: string | undefined;
+  state: string;
+  handlers: readonly string[];
+  callbacks: readonly string[];
+}): string {
+  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  const { url, callbackUrl, openApi, state, handlers, callbacks } = facts;
+  const isLocal = openApi !== undefined;
+  const typed = handlers.filter((name) => name !== "_default");
+  const rest = handlers.includes("_default")
+    ? "events/_default.ts takes the other events"
+    : `${handlers.length + callbacks.length === 0 ? "none yet; " : "other "}events are completed as unhandled`;
+  const files = [...typed.map((name) => `events/${name}`), ...callbacks.map((name) => `callbacks/${name}`), rest];
+  const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
+  // The old card callback is refused unless it was switched on.
+  const callback = callbacks.find((name) => name !== oldCardType) ?? callbacks[0] ?? "card.action.trigger";
+  return `
+${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
+
+  Request address   ${strong(url)}
+  Callback address  ${strong(callbackUrl)}
+  State             ${state}/ (queues, ledger${isLocal ? ", keys" : ""}; delete it to start empty)
+  Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  Open API          ${isLocal ? `${openApi} (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
+  Handlers          ${files.join("\n                    ")}
+
+${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
+  Send a callback   ${strong(`npm run send -- ${callback}`)}
+  Add a handler     ${strong("npm run new -- contact.user.created_v3")}
+
+To receive from a real app, lead a public HTTPS address here and paste it into the developer console, under
+Events & Callbacks:
+  Event configuration > Request URL      https://your-host${new URL(url).pathname}
+  Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}
+`;
+}

@@ -1,0 +1,284 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { styleText } from "node:util";
+import chokidar from "chokidar";
+import { Command } from "commander";
+import { limits as defaultLimits } from "../../../infra/limits.js";
+import { callbackConfig } from "../../aws/config.ts";
+import { systemClock } from "../../clock.ts";
+import { ConfigError } from "../../errors.ts";
+import { doublySubscribed } from "../../feishu/catalogue.ts";
+import { startRuntime } from "../../local/runtime.ts";
+import { toLongConnection } from "../../simulator/long-connection/server.ts";
+import type { Message } from "../../simulator/platform/platform.ts";
+import { toWebhook } from "../../simulator/platform/webhook.ts";
+import { levelOf } from "../../trace/log.ts";
+import { botLine, entryFacts } from "../chat/lines.ts";
+import { generate, handlerNames } from "../handlers/generate.ts";
+import { projectRoot } from "../project.ts";
+import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
+import { keysBesideDialling, prepareDialling } from "./dialling.ts";
+import { humanLine, welcome } from "./render.ts";
+import { startSimulated } from "./simulated.ts";
+
+const leastWorkerTimeoutSeconds = 7;
+const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export function startCommand(): Command {
+  return new Command("start")
+    .description(
+      "run everything on this machine: webhook, callback, queue, worker and your handlers, without an account",
+    )
+    .option("--port <port>", "port of both addresses (or PORT; 0 takes a free one)")
+    .option(
+      "--limits <file>",
+      "another limits file (.js or .json) instead of infra/limits.js: its entries replace the defaults",
+    )
+    .option("--state <folder>", "where queues, ledger and local keys are kept", ".larkpost")
+    .option(
+      "--long-connection",
+      "receive over the long connection as well: a real app's, with APP_ID and APP_SECRET, or a simulated one's",
+    )
+    .option("--force", "with --long-connection: even if the app is a deployed stage's")
+    .option("--json", "print JSON lines, one a stage, instead of text for a person")
+    .addHelpText(
+      "after",
+      `
+Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
+real app (without them, local ones are made, and what handlers call is a simulated Feishu), ALLOW_UNENCRYPTED,
+LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
+With --long-connection, APP_ID and APP_SECRET are enough, and LARK_DOMAIN (feishu, lark) says where the app is.
+
+Examples:
+  PORT=8080 npm start
+  APP_ID=cli_… APP_SECRET=… npm start -- --long-connection`,
+    )
+    .action(run);
+}
+
+interface StartOptions {
+  readonly port?: string;
+  readonly limits?: string;
+  readonly state: string;
+  readonly longConnection?: boolean;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+async function run(options: StartOptions): Promise<void> {
+  const root = projectRoot();
+  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  const port = portOf(options.port ?? process.env["PORT"]);
+  const limits = await loadLimits(options.limits);
+  const stateFolder = resolve(root, options.state);
+  // Queued payloads are in it.
+  mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
+  const app = localApp(stateFolder, process.env);
+  const besides = options.longConnection === true ? keysBesideDialling(process.env) : {};
+  const appEnv = app === undefined ? besides : envOf(app);
+  // The callback function wants all that the webhook wants, and more.
+  const { warnings, keys } = callbackConfig({
+    ...process.env,
+    ...appEnv,
+    EVENTS_QUEUE_URL: "http://127.0.0.1/events",
+    QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+    LEDGER_TABLE: "ledger",
+    CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+  });
+
+  await generate({ root });
+  const isJson = options.json === true;
+  const level = rank[levelOf(process.env["LOG_LEVEL"])];
+  const print = (text: string) => process.stdout.write(`${text}\n`);
+  const notice = (message: string) =>
+    isJson
+      ? print(JSON.stringify({ notice: message }))
+      : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
+
+  const dialling =
+    options.longConnection === true
+      ? await prepareDialling({
+          root,
+          env: { ...process.env, ...appEnv },
+          local: app,
+          force: options.force === true,
+        })
+      : undefined;
+  const simulated =
+    app === undefined
+      ? undefined
+      : await startSimulated({
+          app,
+          onEntry(entry) {
+            const line = isJson ? entryFacts(entry) : botLine(entry, new Date());
+            if (line !== undefined) print(line);
+          },
+          onProblem: (error) => console.error(error),
+        });
+
+  const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
+    simulated?.told(line["stage"], line["id"], line["type"]);
+    if (rank[line["level"] as keyof typeof rank] < level) return;
+    print(isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
+  };
+
+  const runtime = await startRuntime({
+    root,
+    stateFolder,
+    port,
+    limits,
+    // Instead of the environment's: an address or a secret of the real platform has no part in an app that is made up.
+    env: { ...appEnv, ...(simulated === undefined ? {} : { LARK_DOMAIN: simulated.url }) },
+    onNotice: notice,
+    onLine,
+  }).catch(async (error: unknown) => {
+    await simulated?.stop();
+    throw error;
+  });
+  const { url, callbackUrl } = runtime;
+  const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
+  if (dialling !== undefined) {
+    notice(`the long connection goes to ${dialling.target}`);
+    const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
+    await dialling.start({ env: runtime.env, openApi: simulated?.url, ...told }).catch(async (error: unknown) => {
+      await runtime.stop();
+      await simulated?.stop();
+      throw error;
+    });
+  }
+
+  const deliver = dialling?.deliver;
+  const toConnection =
+    deliver === undefined || app === undefined ? undefined : toLongConnection({ deliver }, { appId: app.appId });
+  const toAddresses = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
+  const control = await simulated?.listen(toAddresses, toConnection);
+  const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
+  writeLocal(stateFolder, { url, ...app, control, services });
+
+  const handlers = handlerNames("events", root);
+  const callbacks = handlerNames("callbacks", root);
+  const shownState = relative(process.cwd(), stateFolder) || ".";
+  if (isJson) {
+    const openApi = simulated?.url ?? null;
+    const facts = { url, callbackUrl, openApi, services: runtime.endpoints, state: stateFolder, handlers, callbacks };
+    print(JSON.stringify({ ready: true, ...facts }));
+  } else print(welcome({ url, callbackUrl, openApi: simulated?.url, state: shownState, handlers, callbacks }));
+  for (const warning of warnings) notice(warning);
+  for (const name of ["LARK_DOMAIN", "APP_SECRET"]) {
+    if (simulated !== undefined && process.env[name]) {
+      notice(
+        `${name} is not used: without APP_ID and its keys there is no real app, and handlers call the simulated one`,
+      );
+    }
+  }
+  for (const [one, other] of doublySubscribed(handlers)) {
+    notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
+  }
+
+  const watcher = watch(root, async (path) => {
+    if (path.startsWith("infra/")) {
+      notice(`${path} changed: stop and start again to apply it`);
+      return;
+    }
+    await generate({ root });
+    await Promise.all([runtime.reload(), dialling?.reload()]);
+    const found = { handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) };
+    const live = found.handlers.length + found.callbacks.length;
+    if (isJson) print(JSON.stringify({ reloaded: path, ...found }));
+    else print(styleText("dim", `~ ${path} changed; ${live} handlers are live`, { stream: process.stdout }));
+  });
+
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      ask();
+      process.once(signal, () => process.exit(130));
+    });
+  }
+  const problem = await Promise.race([asked, ...(dialling === undefined ? [] : [dialling.failed])]).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  if (problem !== undefined) console.error(problem.message);
+  if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
+  await watcher.close();
+  await simulated?.hush();
+  await dialling?.stop();
+  await runtime.stop();
+  await simulated?.stop();
+  process.exit(problem === undefined ? 0 : 1);
+}
+
+/** Calls `changed` once for the changes that come together, with the first one's path; never two at a time. */
+function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
+  const watcher = chokidar.watch(["functions", "lib", "infra"], {
+    cwd: root,
+    ignoreInitial: true,
+    // Not what only this process runs: it would take a start to apply it.
+    ignored: (path, stats) =>
+      /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
+      (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),
+  });
+  let timer: NodeJS.Timeout | undefined;
+  let first: string | undefined;
+  let working: Promise<void> = Promise.resolve();
+  watcher.on("all", (_event, path) => {
+    if (/\.gen\.ts$/.test(path)) return;
+    first ??= path;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const path = first ?? "";
+      first = undefined;
+      working = working.then(() => changed(path)).catch((error: unknown) => console.error(error));
+    }, 30);
+  });
+  return {
+    async close() {
+      clearTimeout(timer);
+      await watcher.close();
+      await working;
+    },
+  };
+}
+
+async function loadLimits(file: string | undefined): Promise<typeof defaultLimits> {
+  if (file === undefined) return defaultLimits;
+  const path = resolve(file);
+  if (!existsSync(path)) throw new ConfigError(`Cannot read the limits: there is no file ${file}`);
+  const loaded: unknown = path.endsWith(".json")
+    ? JSON.parse(readFileSync(path, "utf8"))
+    : ((await import(pathToFileURL(path).href)) as { limits?: unknown }).limits;
+  if (typeof loaded !== "object" || loaded === null) {
+    throw new ConfigError(
+      `Cannot read the limits: ${file} holds none. A .js file exports "limits", a .json file is an object`,
+    );
+  }
+  for (const [name, value] of Object.entries(loaded)) {
+    if (!Object.hasOwn(defaultLimits, name)) {
+      throw new ConfigError(
+        `Cannot read the limits: "${name}" in ${file} is none of ${Object.keys(defaultLimits).join(", ")}`,
+      );
+    }
+    if (!Number.isInteger(value) || value < 0) {
+      throw new ConfigError(`Cannot read the limits: "${name}" in ${file} is not a whole number`);
+    }
+  }
+  const limits = { ...defaultLimits, ...loaded };
+  if (limits.workerTimeoutSeconds < leastWorkerTimeoutSeconds) {
+    throw new ConfigError(
+      `Cannot read the limits: workerTimeoutSeconds in ${file} is below ${leastWorkerTimeoutSeconds}. 5 are kept for a handler's outcome, 1 it gets at least`,
+    );
+  }
+  return limits;
+}
+
+function portOf(text: string | undefined): number {
+  if (text === undefined || text === "") return 3000;
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) {
+    throw new ConfigError(`Cannot start: the port "${text}" is not a number from 0 to 65535. Check PORT`);
+  }
+  return port;
+}

@@ -1,0 +1,68 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const ofRealApp = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
+
+/** The keys of an app that exists on this machine alone. */
+export interface LocalApp {
+  readonly encryptKey: string;
+  readonly verificationToken: string;
+  readonly appId: string;
+  readonly appSecret: string;
+}
+
+/** The app as the functions' settings name it. */
+export function envOf({ encryptKey, verificationToken, appId, appSecret }: LocalApp) {
+  return { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId, APP_SECRET: appSecret };
+}
+
+/**
+ * Keys for this machine alone, made once and kept in the state folder. `undefined` when the environment has some of
+ * a real app: then that is the app.
+ */
+export function localApp(stateFolder: string, env: NodeJS.ProcessEnv): LocalApp | undefined {
+  if (ofRealApp.some((name) => env[name] !== undefined) || env["ALLOW_UNENCRYPTED"] === "true") return undefined;
+  const { encryptKey, verificationToken, appId, appSecret } = readLocal(localFile(stateFolder));
+  const isKept = typeof encryptKey === "string" && typeof verificationToken === "string" && typeof appId === "string";
+  return {
+    ...(isKept
+      ? { encryptKey, verificationToken, appId }
+      : { encryptKey: secret(), verificationToken: secret(), appId: `cli_${randomBytes(8).toString("hex")}` }),
+    appSecret: isKept && typeof appSecret === "string" ? appSecret : secret(),
+  };
+}
+
+/** Tells other commands where this runtime is; keys from the environment are not written down. */
+export function writeLocal(
+  stateFolder: string,
+  facts: Partial<LocalApp> & {
+    readonly url: string;
+    readonly control?: { readonly url: string; readonly token: string } | undefined;
+    /** The embedded services, and the access key that they want: for other tools of this machine. */
+    readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };
+  },
+): void {
+  const file = localFile(stateFolder);
+  // The mode holds for a new file only, and a reader must not find half of it.
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 });
+  renameSync(draft, file);
+}
+
+function localFile(stateFolder: string): string {
+  return join(stateFolder, "local.json");
+}
+
+/** What cannot be read is written anew: these keys protect nothing but this machine's own test events. */
+function readLocal(file: string): Readonly<Record<string, unknown>> {
+  try {
+    return existsSync(file) ? (Object(JSON.parse(readFileSync(file, "utf8"))) as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function secret(): string {
+  return randomBytes(24).toString("base64url");
+}

@@ -1,0 +1,100 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { UsageError } from "../command.ts";
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Where pushes go, and the keys they are sealed with. */
+export interface Target {
+  /** For events. */
+  readonly url: string;
+  /** For callbacks: the same, unless the receiver is the local runtime, which has an address for each. */
+  readonly callbackUrl: string;
+  readonly appId: string;
+  readonly keys: KeyRing;
+  /** How the running `npm start` is asked to do something; only while it simulates the platform. */
+  readonly control?: { readonly url: string; readonly token: string } | undefined;
+}
+
+/** What the local runtime tells of itself. */
+export interface LocalRuntime {
+  readonly url?: string;
+  /** Where a conversation with the bot can be had. */
+  readonly control?: { readonly url: string; readonly token: string };
+  readonly encryptKey?: string | null;
+  readonly verificationToken?: string;
+  readonly appId?: string;
+}
+
+/**
+ * Finds the receiver: what was given, then the environment, then what the running local runtime wrote
+ * to `local.json` in its state folder.
+ * @throws {UsageError} A setting is in none of them. Values are never printed.
+ */
+export function findTarget(options: { url: string | undefined; stateFolder: string; env: Env }): Target {
+  const { env, stateFolder } = options;
+  const file = join(stateFolder, "local.json");
+  const local = readLocal(file);
+  const url = options.url ?? localUrl(env["PORT"]) ?? local?.url ?? "http://127.0.0.1:3000/webhook";
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw new UsageError(`Cannot send to "${url}": it is not an http(s) URL. Check --url`);
+  }
+  const appId = env["APP_ID"] || local?.appId;
+  const verificationToken = env["VERIFICATION_TOKEN"] || local?.verificationToken;
+  const encryptKey = env["ENCRYPT_KEY"] || local?.encryptKey;
+  const isPlain = !encryptKey && (env["ALLOW_UNENCRYPTED"] === "true" || local?.encryptKey === null);
+  const missing = [
+    ...(encryptKey || isPlain ? [] : ["ENCRYPT_KEY"]),
+    ...(verificationToken ? [] : ["VERIFICATION_TOKEN"]),
+    ...(appId ? [] : ["APP_ID"]),
+  ];
+  if (missing.length > 0 || !verificationToken || !appId) {
+    const found = local === undefined ? `, and there is no ${file}` : "";
+    throw new UsageError(
+      `Cannot seal an event: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set${found}. ` +
+        'Run "npm start" first, or set ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID to the receiver\'s',
+    );
+  }
+  const keys = appKeys({
+    appId,
+    encryptKeys: encryptKey ? [{ value: encryptKey }] : [],
+    verificationTokens: [{ value: verificationToken }],
+  });
+  const callbackUrl = options.url === undefined ? new URL("callback", url).href : url;
+  return { url, callbackUrl, appId, keys: new Map([[defaultApp, keys]]), control: local?.control };
+}
+
+function localUrl(port: string | undefined): string | undefined {
+  // 0 asked the runtime for a free port: only its file knows which it got.
+  if (port === undefined || port === "" || port === "0") return undefined;
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    throw new UsageError(`Cannot send: the port "${port}" is not a number from 1 to 65535. Check PORT`);
+  }
+  return `http://127.0.0.1:${port}/webhook`;
+}
+
+/** @throws {UsageError} The file is not what `npm start` writes. */
+export function readLocal(file: string): LocalRuntime | undefined {
+  if (!existsSync(file)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    // Told below, together with a file that is JSON but not ours.
+  }
+  if (typeof value !== "object" || value === null) {
+    throw new UsageError(
+      `Cannot read ${file}: it is not what "npm start" writes. Delete it and start the runtime again`,
+    );
+  }
+  const { url, encryptKey, verificationToken, appId, control } = value as Record<string, unknown>;
+  const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
+  return {
+    ...(typeof controlUrl === "string" && typeof token === "string" ? { control: { url: controlUrl, token } } : {}),
+    ...(typeof url === "string" ? { url } : {}),
+    ...(typeof encryptKey === "string" || encryptKey === null ? { encryptKey } : {}),
+    ...(typeof verificationToken === "string" ? { verificationToken } : {}),
+    ...(typeof appId === "string" ? { appId } : {}),
+  };
+}

@@ -1,0 +1,185 @@
+type Fields = Readonly<Record<string, unknown>>;
+
+/** `event.message` of `im.message.receive_v1`: the members that are read here. */
+export interface ReceivedMessage {
+  readonly message_id: string;
+  readonly message_type: string;
+  /** A JSON document in a string. */
+  readonly content: string;
+  readonly mentions?: readonly Mention[];
+}
+
+export interface Mention {
+  /** What stands for it in the content: `@_user_1`. */
+  readonly key: string;
+  readonly id: { readonly open_id?: string };
+  readonly name: string;
+  readonly mentioned_type?: string;
+}
+
+/** The app's own bot: `GET /open-apis/bot/v3/info` answers its `open_id`. */
+export interface Bot {
+  readonly open_id: string;
+}
+
+/** A file of a message, with what its download needs. */
+export interface MessageResource {
+  readonly messageId: string;
+  readonly key: string;
+  readonly type: "image" | "file";
+  /** `null` for images, audio, and videos inside a post. */
+  readonly name: string | null;
+}
+
+/**
+ * The text of a `text` or a `post` message; `""` for other types and for content that cannot be read. It never throws.
+ * Names replace `@_user_1`, and the mention of the bot itself is left out. A post becomes its title and its lines; its
+ * links look as they do in a text, `[Feishu](https://www.feishu.cn)`, and its images are left to {@link resourcesOf}.
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content
+ *
+ * @param bot Without it, the mentions of all bots are left out. That differs only where a message mentions several.
+ */
+export function textOf(message: ReceivedMessage, bot?: Bot): string {
+  const names = new Map(mentionsOf(message).map((mention) => [textIn(mention["key"]), shownName(mention, bot)]));
+  return writtenText(message)
+    .replace(/(@_user_\d{1,9})( *)/g, (_, placeholder: string, spaces: string) => named(placeholder, spaces, names))
+    .replace(/@_all\b/g, "@all")
+    .trim();
+}
+
+/**
+ * The files of a message: images, files, audio and videos, also those inside a post. It never throws.
+ * Stickers, folders and the files of cards and of forwarded messages are not among them: the platform gives out none.
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-resource/get
+ *
+ * ```ts
+ * const client = await lark();
+ * for (const { messageId, key, type } of resourcesOf(message)) {
+ *   const path = { message_id: messageId, file_key: key };
+ *   const file = await client.im.messageResource.get({ path, params: { type } });
+ * }
+ * ```
+ */
+export function resourcesOf(message: ReceivedMessage): MessageResource[] {
+  const { message_id: messageId, message_type: type, content } = fieldsOf(message);
+  const parsed = parsedFields(content);
+  const parts = type === "post" ? postLines(parsed).flat() : [{ ...parsed, tag: type }];
+  return parts.flatMap((part) => {
+    const isImage = part["tag"] === "img" || part["tag"] === "image";
+    const isFile = ["file", "audio", "media"].includes(textIn(part["tag"]));
+    const key = textIn(isImage ? part["image_key"] : part["file_key"]);
+    if ((!isImage && !isFile) || key === "") return [];
+    const name = isImage ? null : textIn(part["file_name"]) || null;
+    return [{ messageId: textIn(messageId), key, type: isImage ? "image" : "file", name }];
+  });
+}
+
+/**
+ * Whether a message mentions the bot. Mentioning everyone (`@_all`) does not count. It never throws.
+ * Nobody mentions the bot in a direct chat; look at `chat_type` first.
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/events/receive
+ *
+ * @param bot Without it, the mention of any bot counts. That differs only in groups of several bots, for an app that
+ * may read all messages (`im:message.group_msg`).
+ */
+export function mentionsBot(event: { readonly message: ReceivedMessage }, bot?: Bot): boolean {
+  return mentionsOf(fieldsOf(event)["message"]).some((mention) => isBot(mention, bot));
+}
+
+function isBot(mention: Fields, bot: Bot | undefined): boolean {
+  if (bot === undefined) return mention["mentioned_type"] === "bot";
+  return fieldsOf(mention["id"])["open_id"] === bot.open_id;
+}
+
+function mentionsOf(message: unknown): Fields[] {
+  return listIn(fieldsOf(message)["mentions"]).map(fieldsOf);
+}
+
+/** Empty for the bot itself. */
+function shownName(mention: Fields, bot: Bot | undefined): string {
+  if (isBot(mention, bot)) return "";
+  const name = textIn(mention["name"]);
+  return name === "" ? textIn(mention["key"]) : `@${name}`;
+}
+
+/** The text with its placeholders. */
+function writtenText(message: ReceivedMessage): string {
+  const { message_type: type, content } = fieldsOf(message);
+  const parsed = parsedFields(content);
+  if (type === "text") return textIn(parsed["text"]);
+  return type === "post" ? postText(parsed) : "";
+}
+
+/**
+ * What replaces a placeholder and the spaces behind it. A digit typed right behind a mention makes it look longer:
+ * `@_user_1` and `2 pallets` is `@_user_12 pallets`, so the longest key that was mentioned counts.
+ */
+function named(placeholder: string, spaces: string, names: ReadonlyMap<string, string>): string {
+  for (let end = placeholder.length; end > 0; end--) {
+    const name = names.get(placeholder.slice(0, end));
+    if (name === undefined) continue;
+    const rest = placeholder.slice(end) + spaces;
+    return name === "" ? rest.trimStart() : name + rest;
+  }
+  return placeholder + spaces;
+}
+
+function postText(content: Fields): string {
+  const lines = postLines(content).map((line) => line.map(elementText).join(""));
+  return [textIn(postOf(content)["title"]), ...lines].join("\n");
+}
+
+function postLines(content: Fields): Fields[][] {
+  return listIn(postOf(content)["content"]).map((line) => listIn(line).map(fieldsOf));
+}
+
+/** Received posts have no language above them; sent ones do, and the first language counts. */
+function postOf(content: Fields): Fields {
+  if (Array.isArray(content["content"])) return content;
+  return (
+    Object.values(content)
+      .map(fieldsOf)
+      .find((post) => Array.isArray(post["content"])) ?? {}
+  );
+}
+
+function elementText(element: Fields): string {
+  const text = textIn(element["text"]);
+  switch (element["tag"]) {
+    case "a": {
+      const href = textIn(element["href"]);
+      return href === "" || href === text ? text : `[${text}](${href})`;
+    }
+    case "at": {
+      const id = textIn(element["user_id"]);
+      return id.startsWith("@_") ? id : `@${textIn(element["user_name"]) || id}`;
+    }
+    case "emotion":
+      return `[${textIn(element["emoji_type"])}]`;
+    case "hr":
+      return "---";
+    default:
+      return text;
+  }
+}
+
+function parsedFields(json: unknown): Fields {
+  try {
+    return fieldsOf(JSON.parse(textIn(json)));
+  } catch {
+    return {};
+  }
+}
+
+/** The members of an object; of anything else, none. */
+function fieldsOf(value: unknown): Fields {
+  return typeof value === "object" && value !== null ? (value as Fields) : {};
+}
+
+function listIn(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function textIn(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}

@@ -1,0 +1,83 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { type IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+
+/** The events with which a server hands a request to its own code. */
+const requestEvents: ReadonlySet<string> = new Set([
+  "request",
+  "checkContinue",
+  "checkExpectation",
+  "upgrade",
+  "connect",
+]);
+const refusal = JSON.stringify({
+  error: "forbidden",
+  message: "Only programs of this machine may ask here. What they need is in .larkpost/local.json",
+});
+const refusalHeaders = {
+  "content-type": "application/json",
+  "content-length": Buffer.byteLength(refusal),
+  connection: "close",
+};
+
+/**
+ * Answers 403 to every request that a web page may have made, before the server's own listeners see it. A browser
+ * sends `Origin` or `Sec-Fetch-*` with a page's requests; after DNS rebinding it sends the page's own host name.
+ *
+ * @param options.accessKeyId Required in the request's AWS signature, if given: only this run's programs know it.
+ */
+export function guard(server: Server, { accessKeyId }: { readonly accessKeyId?: string } = {}): Server {
+  const emit = server.emit.bind(server) as (event: string, ...args: unknown[]) => boolean;
+  // Node's fetch, which handlers and commands use, sends this one header. The AWS SDK does not use fetch.
+  const ignored = accessKeyId === undefined ? "sec-fetch-mode" : undefined;
+  const isAllowed = (request: IncomingMessage) =>
+    isToThisServer(request) &&
+    !isFromPage(request, ignored) &&
+    (accessKeyId === undefined || isSameSecret(accessKeyOf(request), accessKeyId));
+  server.emit = (event: string, ...args: unknown[]) => {
+    const [request, answer] = args;
+    if (!requestEvents.has(event) || isAllowed(request as IncomingMessage)) return emit(event, ...args);
+    refuse(answer as ServerResponse | Duplex);
+    return true;
+  };
+  return server;
+}
+
+/** Opens a guarded server on 127.0.0.1; port 0 takes a free one. Resolves to the port. */
+export async function listenOnLoopback(server: Server, port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    guard(server).listen(port, "127.0.0.1", resolve);
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** Compares in constant time: digests have one length, whatever was sent. */
+export function isSameSecret(sent: string | undefined, secret: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(sent ?? ""), digest(secret));
+}
+
+function isToThisServer({ headers, socket }: IncomingMessage): boolean {
+  return headers.host === `127.0.0.1:${socket.localPort}` || headers.host === `localhost:${socket.localPort}`;
+}
+
+function isFromPage({ headers }: IncomingMessage, ignored: string | undefined): boolean {
+  return Object.keys(headers).some((name) => name === "origin" || (name.startsWith("sec-fetch-") && name !== ignored));
+}
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
+function accessKeyOf({ headers }: IncomingMessage): string | undefined {
+  return /^AWS4-HMAC-SHA256 (?:.*[ ,])?Credential=([^/,\s]+)\//.exec(headers.authorization ?? "")?.[1];
+}
+
+function refuse(answer: ServerResponse | Duplex): void {
+  if (answer instanceof ServerResponse) {
+    answer.writeHead(403, refusalHeaders).end(refusal);
+    return;
+  }
+  const lines = Object.entries(refusalHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
+  answer.on("error", () => answer.destroy());
+  answer.end(`HTTP/1.1 403 Forbidden\r\n${lines.join("")}\r\n${refusal}`);
+}
