@@ -282,6 +282,7 @@ export class Simulation {
   }
 
   #judgeAnswer({ subject, hasStored }: Job, ended: Ended): boolean {
+    if (ended.kind === "died" && ended.isTimeout) this.violate("an answer never came", subject);
     if (ended.kind !== "answered") return false;
     const { statusCode } = ended.result as { statusCode: number };
     if (ended.isLate) this.violate(`an answer took ${Math.round(ended.ms)} ms`, subject);
