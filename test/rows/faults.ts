@@ -103,6 +103,8 @@ function judge(simulation: Simulation, subject: Subject): void {
     else if (letter.attributes["eventId"]?.StringValue !== id) violate("a dead letter of another event");
     if (plan.end === "completed" || plan.end === "quarantined") violate("a healthy event is dead");
     else if (reason !== plan.end) violate(`dead as ${reason} instead of ${plan.end}`);
+    const attempts = Number(letter.attributes["attempts"]?.StringValue);
+    if (reason === "attemptsExhausted" && attempts < limits.maxAttempts) violate(`dead after ${attempts} attempts`);
   }
 }
 
