@@ -33,10 +33,12 @@ const { exports, scripts } = JSON.parse(read("package.json")) as {
 const notYet = new Set([
   "larkpost/config",
   "larkpost/test",
-  "larkpost/aws",
   "context.secrets",
   ".env.example",
   "secrets set --extra",
+  "larkpost.config.js",
+  "lib/index.ts",
+  "lib/testing",
 ]);
 
 function isNotYet(t: TestContext, fact: string, path: string): boolean {
@@ -98,6 +100,26 @@ test("every link leads to a file and a heading that exist", () => {
   }
   assert.deepEqual(broken, []);
 });
+
+test("every file of the engine that is named in code font, and each in the tree of rooms, exists", (t) => {
+  const wrong: string[] = [];
+  for (const [path, { spans }] of pages) {
+    const named = spans.filter((span) => /^(lib|infra|test|docs)\/[\w/.-]+$/.test(span));
+    const files = path.endsWith("inside.md") ? [...named, ...filesOfTree(read(path))] : named;
+    for (const file of files) {
+      if (!existsSync(join(root, file)) && !isNotYet(t, file, path)) wrong.push(`${path}: ${file}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** The paths in the drawing of the rooms: names at the margin, and those in `lib/` two columns further. */
+function filesOfTree(markdown: string): string[] {
+  const tree = /```text\n(functions\/[\s\S]*?)```/.exec(markdown)?.[1] ?? "";
+  const lines = [...tree.matchAll(/^( *)([\w./-]+?)\/?(?: {2,}|$)/gm)];
+  assert.ok(lines.length > 10, "the tree was found");
+  return lines.map(([, indent = "", name = ""]) => (indent === "" ? name : `lib/${name}`));
+}
 
 test("every command in a sh block, and every npm or cp command in code font, exists with its options", async (t) => {
   const known = await allCommands();
