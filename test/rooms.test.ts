@@ -59,7 +59,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "lib/trace",
   ],
   "lib/handling": ["lib", "lib/feishu", "lib/open-api", "lib/receiving", "lib/trace"],
-  "lib/long-connection": ["lib", "lib/aws/config.ts", "lib/feishu", "lib/receiving", "lib/trace"],
+  "lib/long-connection": ["lib", "lib/settings", "lib/feishu", "lib/receiving", "lib/trace"],
   "lib/open-api": ["lib", "lib/feishu", "lib/settings", "lib/trace"],
   "lib/receiving": ["lib", "lib/feishu", "lib/trace"],
   "lib/local": ["infra/limits.js", "lib", "lib/simulator/loopback.ts", "lib/trace"],

@@ -7,10 +7,11 @@ import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from ".
 import { outliveLeaks } from "../../handling/run.ts";
 import { consume } from "../../handling/worker.ts";
 import { apiConfig } from "../../open-api/config.ts";
+import { wholeNumber } from "../../settings/environment.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
-import { wholeNumber, workerConfig } from "../config.ts";
+import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
 import { awsServices } from "../handler-services.ts";
 import { secretSource } from "../keys.ts";
