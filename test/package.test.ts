@@ -139,10 +139,6 @@ describe("npm run deploy, with a stand-in for osls", () => {
 
   before(async () => {
     made = await project();
-    // Nothing of this project's own is to be written to.
-    unlinkSync(join(made.root, "infra"));
-    cpSync(join(projectFolder, "infra"), join(made.root, "infra"), { recursive: true });
-    rmSync(join(made.root, "infra/stages.json"), { force: true });
     unlinkSync(join(made.root, "node_modules"));
     const bin = join(made.root, "node_modules/osls/bin");
     mkdirSync(bin, { recursive: true });
@@ -197,18 +193,18 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     );
   });
 
-  const recorded = () => JSON.parse(readFileSync(join(made.root, "infra/stages.json"), "utf8")) as unknown;
+  const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
   const infoFor = (app: string) => ({
     INFO: `  RequestAddress: https://x.example/webhook\n  CallbackAddress: https://x.example/callback\n  AppId: ${app}`,
   });
 
   test("records the app of each stage, and says to commit that, once", async () => {
-    rmSync(join(made.root, "infra/stages.json"), { force: true });
+    rmSync(join(made.root, "larkpost.stages.json"), { force: true });
     const other = "cli_fedcba9876543210";
     const said = async (stage: string, app: string) => {
       const { code, stdout, stderr } = await larkpost("deploy", ["--stage", stage], made.root, infoFor(app));
       assert.equal(code, 0, stderr);
-      return /infra\/stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
+      return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
     };
     assert.equal(await said("prod", appId), "prod");
     assert.equal(await said("dev", other), "dev");
@@ -220,10 +216,10 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
   });
 
   test("records nothing of a deployment that failed", async () => {
-    rmSync(join(made.root, "infra/stages.json"), { force: true });
+    rmSync(join(made.root, "larkpost.stages.json"), { force: true });
     const { code } = await larkpost("deploy", ["--stage", "prod"], made.root, { ...infoFor(appId), EXIT: "3" });
     assert.equal(code, 3);
-    assert.equal(existsSync(join(made.root, "infra/stages.json")), false);
+    assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
   });
 
   test("passes a failure of osls on, and asks for no address", async () => {
