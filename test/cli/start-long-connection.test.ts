@@ -92,7 +92,7 @@ describe("npm start -- --long-connection", () => {
     assert.deepEqual(await closed, [0, null]);
 
     const late = await larkpost(["send", "im.message.receive_v1", "--via", "long-connection"], options);
-    assert.equal(late.code, 2);
+    assert.equal(late.code, 1);
     assert.match(late.stderr, /Cannot send over the long connection: npm start has ended/);
     for (const [wrong, problem] of [
       [["--via", "pigeon"], /via "pigeon": there are webhook and long-connection/],

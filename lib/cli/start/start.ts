@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { styleText } from "node:util";
 import chokidar from "chokidar";
-import { Command } from "commander";
+import type { Command } from "commander";
 import { limits as defaultLimits } from "../../../infra/limits.js";
 import { callbackConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
@@ -16,8 +16,9 @@ import type { Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { levelOf } from "../../trace/log.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
+import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
-import { projectRoot } from "../project.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
 import { keysBesideDialling, prepareDialling } from "./dialling.ts";
 import { humanLine, welcome } from "./render.ts";
@@ -27,7 +28,7 @@ const leastWorkerTimeoutSeconds = 7;
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function startCommand(): Command {
-  return new Command("start")
+  return subcommand("start")
     .description(
       "run everything on this machine: webhook, callback, queue, worker and your handlers, without an account",
     )
@@ -69,8 +70,8 @@ interface StartOptions {
 
 async function run(options: StartOptions): Promise<void> {
   const root = projectRoot();
-  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
-  const port = portOf(options.port ?? process.env["PORT"]);
+  loadEnv(root);
+  const port = portOf(options.port, process.env["PORT"]);
   const limits = await loadLimits(options.limits);
   const stateFolder = resolve(root, options.state);
   // Queued payloads are in it.
@@ -274,11 +275,10 @@ async function loadLimits(file: string | undefined): Promise<typeof defaultLimit
   return limits;
 }
 
-function portOf(text: string | undefined): number {
-  if (text === undefined || text === "") return 3000;
+function portOf(option: string | undefined, variable: string | undefined): number {
+  const text = option ?? (variable || "3000");
   const port = Number(text);
-  if (!/^\d{1,5}$/.test(text) || port > 65_535) {
-    throw new ConfigError(`Cannot start: the port "${text}" is not a number from 0 to 65535. Check PORT`);
-  }
-  return port;
+  if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
+  const message = `Cannot start: the port "${text}" is not a number from 0 to 65535. Check`;
+  throw option === undefined ? new ConfigError(`${message} PORT`) : new UsageError(`${message} --port`);
 }
