@@ -36,7 +36,7 @@ export default ${declare}("TYPE", async (event: never, { request, lark }) => {
 
 /** Which chunk of a bundle a file's name begins with. */
 const api = /\/chunks\/api-(?!config)/;
-const client = /\/chunks\/lark-client-/;
+const client = /\/chunks\/official-client-/;
 
 describe("the Open API in the bundles", () => {
   let project: Awaited<ReturnType<typeof temporaryProject>>;
@@ -157,10 +157,10 @@ describe("the Open API in the bundles", () => {
       );
       assert.equal(holding.length, 1);
       const [[path, { inputs }] = assert.fail()] = holding;
-      assert.match(path, /lark-client-/);
+      assert.match(path, /official-client-/);
       assert.deepEqual(
         Object.keys(inputs).flatMap((input) => (input.includes("node_modules/") ? [] : [basename(input)])),
-        ["lark-client.ts"],
+        ["official-client.ts"],
       );
     }
   });

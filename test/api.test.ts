@@ -3,8 +3,13 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import { inspect } from "node:util";
-import { CardTokenError, OpenApiError } from "../lib/api-errors.ts";
-import { HandlerTimeoutError, NonRetryableError, RetryLaterError } from "../lib/errors.ts";
+import {
+  CardTokenError,
+  HandlerTimeoutError,
+  NonRetryableError,
+  OpenApiError,
+  RetryLaterError,
+} from "../lib/errors.ts";
 import { groupChat, mei } from "../lib/simulator/samples/facts.ts";
 import { messagesPath, startApi, tokenPath } from "./support/api.ts";
 import { card, selfBuilt, text } from "./support/open-api.ts";

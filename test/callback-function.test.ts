@@ -7,12 +7,12 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
+import type { HttpResponse } from "../lib/aws/gateway.ts";
 import { fromRecord } from "../lib/aws/record.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../lib/handler.ts";
 import { fallback } from "../lib/handling/fallback.ts";
-import type { HttpResponse } from "../lib/receiving/http.ts";
 import {
   cardText,
   cardType,

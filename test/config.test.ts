@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { callbackConfig, parseSecrets, webhookConfig, wholeNumber, workerConfig } from "../lib/aws/config.ts";
-import { longConnectionConfig } from "../lib/aws/long-connection-config.ts";
+import { callbackConfig, longConnectionConfig, webhookConfig, workerConfig } from "../lib/aws/config.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { defaultApp } from "../lib/feishu/keys.ts";
+import { parseSecrets } from "../lib/settings/app-secrets.ts";
+import { wholeNumber } from "../lib/settings/environment.ts";
 
 const webhook = {
   ENCRYPT_KEY: "an encrypt key of some length",

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { gzipSync, inflateRawSync } from "node:zlib";
-import { webhookConfig, wholeNumber } from "../lib/aws/config.ts";
+import { webhookConfig } from "../lib/aws/config.ts";
+import { fromApiGateway } from "../lib/aws/gateway.ts";
 import { toBody, toGroupId } from "../lib/aws/record.ts";
 import { ConfigError } from "../lib/errors.ts";
 import { classify } from "../lib/feishu/classify.ts";
@@ -9,7 +10,7 @@ import type { EventEnvelope } from "../lib/feishu/envelope.ts";
 import { isToken } from "../lib/feishu/keys.ts";
 import { open, openMessage } from "../lib/feishu/open.ts";
 import { matches } from "../lib/feishu/signature.ts";
-import { fromApiGateway } from "../lib/receiving/http.ts";
+import { wholeNumber } from "../lib/settings/environment.ts";
 import { appSigner, readValue } from "../lib/signed-value.ts";
 import { clean, describeError, jsonLines, levelOf, toLine } from "../lib/trace/log.ts";
 import { subscribe } from "../lib/trace/trace.ts";

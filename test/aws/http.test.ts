@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
+import { answerGateway, fromApiGateway } from "../../lib/aws/gateway.ts";
 import { ConfigError, TooLargeError } from "../../lib/errors.ts";
 import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
-import { answerHttp, answerWithinMs, fromApiGateway } from "../../lib/receiving/http.ts";
+import { answerWithinMs } from "../../lib/receiving/http.ts";
 import type { Answer } from "../../lib/receiving/receiver.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
@@ -132,7 +133,7 @@ describe("the path", () => {
   const receive = async () => ({ status: 200, body: {} });
   const statusOf = async (own: string | undefined, path: string, method = "POST") => {
     const options = { clock: testClock(startMs), keys: ring, receive, ...(own === undefined ? {} : { path: own }) };
-    return (await answerHttp(httpApi(event, { path, method }), options)).statusCode;
+    return (await answerGateway(httpApi(event, { path, method }), options)).statusCode;
   };
 
   test("C7: is the function's own or the root, and any other is a 404", async () => {
@@ -165,7 +166,7 @@ describe("an answer", () => {
 
   test("is sent as its text where that was written already", async () => {
     const receive = async () => ({ status: 200, body: { n: 1 }, json: '{"n": 1}' });
-    const response = await answerHttp(httpApi(event), { clock: testClock(startMs), keys: ring, receive });
+    const response = await answerGateway(httpApi(event), { clock: testClock(startMs), keys: ring, receive });
     assert.deepEqual([response.statusCode, response.body], [200, '{"n": 1}']);
   });
 
@@ -219,7 +220,7 @@ describe("whatever goes wrong", () => {
     test(`E10: an answer of ${what} becomes a 503`, async () => {
       const clock = testClock(startMs);
       const receive = async () => outcome() as Answer;
-      const { statusCode, body } = await answerHttp(httpApi(event), { clock, keys: ring, receive });
+      const { statusCode, body } = await answerGateway(httpApi(event), { clock, keys: ring, receive });
       assert.deepEqual([statusCode, body], [503, '{"error":"unavailable"}']);
       assert.equal(clock.pending, 0);
       assert.deepEqual(trace.stages(), ["received", "unavailable", "answered"]);
@@ -241,7 +242,7 @@ describe("whatever goes wrong", () => {
       const raise = (): never => {
         throw fault;
       };
-      const steps: Partial<Parameters<typeof answerHttp>[1]>[] = [
+      const steps: Partial<Parameters<typeof answerGateway>[1]>[] = [
         { keys: raise },
         { receive: raise },
         { receive: () => Promise.reject(fault) },
@@ -249,7 +250,7 @@ describe("whatever goes wrong", () => {
       for (const step of steps) {
         const clock = testClock(startMs);
         const receive = async () => ({ status: 200, body: {} });
-        const response = await answerHttp(httpApi(event), { clock, keys: ring, receive, ...step });
+        const response = await answerGateway(httpApi(event), { clock, keys: ring, receive, ...step });
         assert.deepEqual([response.statusCode, response.body], [503, '{"error":"unavailable"}']);
         assert.equal(clock.pending, 0);
       }
@@ -260,7 +261,7 @@ describe("whatever goes wrong", () => {
     for (const keys of [undefined, null, {}, "x"]) {
       const receive = async () => ({ status: 200, body: {} });
       const options = { clock: testClock(startMs), keys: () => keys as unknown as KeyRing, receive };
-      assert.equal((await answerHttp(httpApi(event), options)).statusCode, 503);
+      assert.equal((await answerGateway(httpApi(event), options)).statusCode, 503);
     }
     await startWebhook({ keys: new Map() }).refuses(event);
   });
@@ -342,7 +343,7 @@ describe("the deadline", () => {
       waitMs = ms;
       return clock.after(ms, fire);
     };
-    await answerHttp(httpApi(event), {
+    await answerGateway(httpApi(event), {
       clock: { ...slow, after },
       keys: ring,
       receive: async () => ({ status: 200, body: {} }),
@@ -376,7 +377,7 @@ describe("the deadline", () => {
     test(`C1: is ${withinMs} ms after the request's beginning, where a function asks for that`, async () => {
       const clock = testClock(startMs);
       let atMs = Number.NaN;
-      const answer = answerHttp(httpApi(event), { clock, withinMs, keys: ring, receive: never }).finally(() => {
+      const answer = answerGateway(httpApi(event), { clock, withinMs, keys: ring, receive: never }).finally(() => {
         atMs = clock.nowMs() - startMs;
       });
       await clock.advance(10_000);
@@ -394,7 +395,7 @@ describe("the deadline", () => {
       let answeredAtMs = Number.NaN;
       const receive = () =>
         new Promise<Answer>((resolve) => void clock.after(2_600, () => resolve({ status: 200, body: {} })));
-      const answer = answerHttp(httpApi(request), { clock, withinMs: 2_500, keys: ring, receive }).finally(() => {
+      const answer = answerGateway(httpApi(request), { clock, withinMs: 2_500, keys: ring, receive }).finally(() => {
         answeredAtMs = clock.nowMs() - startMs;
       });
       await clock.advance(5_000);
@@ -405,7 +406,7 @@ describe("the deadline", () => {
   test("C7: a callback that cannot be answered after all is a 503, and leaves no promise behind", async () => {
     const callback = push(v2Text({ header: { event_type: "card.action.trigger" } }));
     for (const receive of [async () => undefined as never, () => Promise.reject(new Error("x"))]) {
-      const response = await answerHttp(httpApi(callback), { clock: testClock(startMs), keys: ring, receive });
+      const response = await answerGateway(httpApi(callback), { clock: testClock(startMs), keys: ring, receive });
       assert.equal(response.statusCode, 503);
     }
     await settled();
@@ -416,7 +417,7 @@ describe("the deadline", () => {
     const receive = () => assert.fail("nothing may be received");
     const callback = push(v2Text({ header: { event_type: "card.action.trigger" } }));
     const late = () => new Promise<KeyRing>((resolve) => void clock.after(2_500, () => resolve(ring())));
-    const answer = answerHttp(httpApi(callback), { clock, withinMs: 2_500, keys: late, receive });
+    const answer = answerGateway(httpApi(callback), { clock, withinMs: 2_500, keys: late, receive });
     await clock.advance(5_000);
     assert.equal((await answer).statusCode, 503);
   });

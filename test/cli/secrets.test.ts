@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
-import { parseSecrets } from "../../lib/aws/config.ts";
+import { parseSecrets } from "../../lib/settings/app-secrets.ts";
 import { startStore, throughputArn } from "../support/ssm.ts";
 import { command, commandProcess } from "./run.ts";
 

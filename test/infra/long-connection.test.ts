@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { before, describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
-import { longConnectionConfig } from "../../lib/aws/long-connection-config.ts";
+import { longConnectionConfig } from "../../lib/aws/config.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";

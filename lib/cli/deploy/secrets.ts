@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type AppSecrets, parseSecrets } from "../../aws/config.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
+import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { findSecrets, patientClient, readThroughput, writeSecrets, writeThroughput } from "./parameter-store.ts";
