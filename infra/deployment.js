@@ -1,4 +1,5 @@
-import { contradictions } from "./limits.js";
+import { readProject } from "./project.js";
+import { refusal } from "./refusal.js";
 
 /**
  * What one deployment differs in from another: the stage and the `params` of serverless.yml.
@@ -7,6 +8,7 @@ import { contradictions } from "./limits.js";
  * @property {string} stage
  * @property {string} front What stands before the functions that answer HTTP: `httpApi` or `functionUrl`.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
+ * @property {string} extraSecretsParameter Name of the one that holds the project's further secrets.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} alarmTopicArn Empty: alarms show in the console only.
  */
@@ -14,23 +16,24 @@ import { contradictions } from "./limits.js";
 /** @typedef {{ resolveVariable: (name: string) => Promise<unknown> }} Variables */
 
 /**
- * Makes a function of a deployment into one that `${file(…):name}` can call.
+ * Makes a function of a deployment and its project into one that `${file(…):name}` can call.
  * @template T
- * @param {(deployment: Deployment) => T} build
+ * @param {(deployment: Deployment, project: import("./project.js").Project) => T} build
  */
 export function forDeployment(build) {
   return async (/** @type {Variables} */ { resolveVariable }) => {
-    const [wrong] = contradictions();
-    if (wrong !== undefined) throw refusal(`Cannot deploy: ${wrong}. Check infra/limits.js`);
+    const project = await readProject(process.cwd());
     const text = async (/** @type {string} */ name) => String(await resolveVariable(name));
-    return build({
+    const deployment = {
       service: await text("self:service"),
       stage: await text("sls:stage"),
       front: await text("param:front"),
       secretsParameter: await text("self:custom.secretsParameter"),
+      extraSecretsParameter: await text("self:custom.extraSecretsParameter"),
       customerKeyArn: await text("param:customerKeyArn"),
       alarmTopicArn: await text("param:alarmTopicArn"),
-    });
+    };
+    return build(deployment, project);
   };
 }
 
@@ -86,16 +89,6 @@ export async function larkDomain({ resolveVariable }) {
     );
   }
   return given;
-}
-
-/**
- * An error that osls prints as its message alone, without a stack.
- * @param {string} message
- */
-export function refusal(message) {
-  const error = new Error(message);
-  error.stack = message;
-  return error;
 }
 
 /**

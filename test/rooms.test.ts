@@ -68,7 +68,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/trace": ["lib/clock.ts"],
   lib: ["lib/feishu"],
   "lib/feishu": ["lib/errors.ts"],
-  infra: [],
+  infra: ["lib/errors.ts", "lib/nearest.ts"],
 };
 
 for (const [file, targets] of imports) {
