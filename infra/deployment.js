@@ -8,7 +8,6 @@ import { refusal } from "./refusal.js";
  * @property {string} stage
  * @property {string} front What stands before the functions that answer HTTP: `httpApi` or `functionUrl`.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
- * @property {string} extraSecretsParameter Name of the one that holds the project's further secrets.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} alarmTopicArn Empty: alarms show in the console only.
  */
@@ -29,7 +28,6 @@ export function forDeployment(build) {
       stage: await text("sls:stage"),
       front: await text("param:front"),
       secretsParameter: await text("self:custom.secretsParameter"),
-      extraSecretsParameter: await text("self:custom.extraSecretsParameter"),
       customerKeyArn: await text("param:customerKeyArn"),
       alarmTopicArn: await text("param:alarmTopicArn"),
     };

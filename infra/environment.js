@@ -5,14 +5,26 @@ import { allowOtherDomain, forDeployment, larkDomain, legacyCardCallback, market
 /** @typedef {import("./deployment.js").Variables} Variables */
 
 /**
+ * Name of the SSM parameter of this stage that holds the project's further secrets. `npm run secrets` writes it.
+ * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
+ */
+export function extraSecretsParameter({ service, stage }) {
+  return `/${service}/${stage}/extra`;
+}
+
+/**
  * Of the project's own.
- * @param {Pick<import("./deployment.js").Deployment, "extraSecretsParameter">} deployment
+ * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
  * @param {import("./project.js").Project} project
  */
-export function ownVariables({ extraSecretsParameter }, { environment, secrets }) {
+export function ownVariables(deployment, { environment, secrets }) {
   if (secrets.length === 0) return environment;
   // Names alone: the values are in the parameter.
-  return { ...environment, EXTRA_SECRETS: secrets.join(","), EXTRA_SECRETS_PARAMETER: extraSecretsParameter };
+  return {
+    ...environment,
+    EXTRA_SECRETS: secrets.join(","),
+    EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment),
+  };
 }
 
 /** @param {Variables} variables */

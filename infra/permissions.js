@@ -1,4 +1,5 @@
 import { forDeployment } from "./deployment.js";
+import { extraSecretsParameter } from "./environment.js";
 import { projectOf } from "./project.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
@@ -91,8 +92,8 @@ export function readSecrets({ secretsParameter }) {
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function forHandlers({ extraSecretsParameter }, { secrets, statements }) {
-  return [...(secrets.length === 0 ? [] : [readParameter(extraSecretsParameter)]), ...statements];
+export function forHandlers(deployment, { secrets, statements }) {
+  return [...(secrets.length === 0 ? [] : [readParameter(extraSecretsParameter(deployment))]), ...statements];
 }
 
 /** @param {string} name */

@@ -10,7 +10,7 @@ import {
 } from "./limits.js";
 import { refusal } from "./refusal.js";
 
-const configFile = "larkpost.config.js";
+export const configFile = "larkpost.config.js";
 
 /**
  * What one project differs in from another: its `larkpost.config.js`, and the defaults for what is not in it.

@@ -15,6 +15,7 @@ const root = resolve(import.meta.dirname, "..");
 /** Files that take long, longest first: begun last, one of them would run alone at the end. The others follow by name. */
 const first = [
   "durability",
+  "faults",
   "local/runtime",
   "rows",
   "infra",

@@ -35,7 +35,7 @@ export default ${declare}("TYPE", async (event: never, { request, lark }) => {
 });`;
 
 /** Which chunk of a bundle a file's name begins with. */
-const api = /\/chunks\/api-(?!config)/;
+const api = /\/chunks\/client-/;
 const client = /\/chunks\/official-client-/;
 
 describe("the Open API in the bundles", () => {

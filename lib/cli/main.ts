@@ -5,26 +5,12 @@ import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { UsageError } from "./command.ts";
+import { commands } from "./commands.ts";
 import { engineRoot } from "./project.ts";
 
 // Halves the start of a short command such as `send`.
 enableCompileCache();
 
-const commands = new Map<string, () => Promise<Command>>([
-  ["start", async () => (await import("./start/start.ts")).startCommand()],
-  ["chat", async () => (await import("./chat/chat.ts")).chatCommand()],
-  ["long-connection", async () => (await import("./start/long-connection.ts")).longConnectionCommand()],
-  ["send", async () => (await import("./send/send.ts")).sendCommand()],
-  ["new", async () => (await import("./handlers/new.ts")).newCommand()],
-  ["types", async () => (await import("./handlers/types.ts")).typesCommand()],
-  ["generate", async () => (await import("./handlers/generate.ts")).generateCommand()],
-  ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
-  ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
-  ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
-  ["build", async () => (await import("./deploy/build.ts")).buildCommand()],
-]);
-
-/** Loads the asked command only: `start` brings the embedded services along, `types` a catalogue. */
 async function main(args: readonly string[]): Promise<void> {
   const { version } = JSON.parse(readFileSync(join(engineRoot, "package.json"), "utf8")) as { version: string };
   const program = new Command("larkpost")

@@ -3,12 +3,14 @@ import { join } from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
-import { createLedgerTable } from "./dynamodb.ts";
+import { createLedgerTable, createTable } from "./dynamodb.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { startPoller } from "./poller.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
+import { tablesOf } from "./tables.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
@@ -17,6 +19,8 @@ export interface RuntimeOptions {
   /** 0 takes a free port. */
   readonly port: number;
   readonly limits: typeof defaultLimits;
+  /** The project's own; the tables among them are created. */
+  readonly resources?: Project["resources"];
   /** The functions' own settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
@@ -47,6 +51,7 @@ export async function startRuntime(options: RuntimeOptions) {
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, limits);
     await createLedgerTable(dynamo, ledgerTable);
+    for (const table of tablesOf(options.resources ?? {})) await createOwnTable(dynamo, table);
     dynamo.destroy();
     const url = (name: string) => queueUrl(services.endpoints.sqs, name);
 
@@ -131,6 +136,16 @@ export async function startRuntime(options: RuntimeOptions) {
 }
 
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
+
+async function createOwnTable(client: DynamoDBClient, table: ReturnType<typeof tablesOf>[number]): Promise<void> {
+  const { TableName } = table;
+  const refused = (found: string, cause?: unknown) =>
+    new ConfigError(`Cannot create the table "${TableName}" of larkpost.config.js: ${found}`, { cause });
+  if (TableName === ledgerTable) throw refused("the local ledger has this name. Choose another name");
+  await createTable(client, table).catch((error: Error) => {
+    throw refused(error.message, error);
+  });
+}
 
 async function startServices(folder: string, onNotice: (notice: string) => void) {
   const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {

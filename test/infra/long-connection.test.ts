@@ -27,7 +27,7 @@ const params = {
 const canaries = { APP_SECRET: "canary-of-the-app-secret", ENCRYPT_KEY: "canary-of-the-encrypt-key" };
 const deployment = {
   ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
-  ...{ extraSecretsParameter: "/larkpost/prod/extra", customerKeyArn: "", alarmTopicArn: "" },
+  ...{ customerKeyArn: "", alarmTopicArn: "" },
 };
 const service = {
   ...{ domain: "feishu", allowOtherDomain: "false" },

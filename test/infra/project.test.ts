@@ -34,7 +34,6 @@ const deployment = {
   stage: "prod",
   front: "httpApi",
   secretsParameter: "/larkpost/prod/app",
-  extraSecretsParameter: "/larkpost/prod/extra",
   customerKeyArn: "",
   alarmTopicArn: "",
 };
@@ -84,9 +83,7 @@ describe("larkpost.config.js in the template", () => {
       "WorkerLambdaFunction ReservedConcurrentExecutions": 12,
       "WorkerSlowAlarm Threshold": 30_000,
     });
-    const { EXTRA_SECRETS_PARAMETER } =
-      own.template.Resources["WorkerLambdaFunction"]?.Properties["Environment"].Variables;
-    const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter${EXTRA_SECRETS_PARAMETER}`;
+    const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/prod/extra`;
     const read = { Effect: "Allow", Action: ["ssm:GetParameter"], Resource: [{ "Fn::Sub": parameter }] };
     for (const id of ["CallbackRole", "WorkerRole"]) {
       const [before, after] = [bare, own].map(({ template }) => statementsOf(template.Resources[id] as Resource));

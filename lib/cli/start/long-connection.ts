@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
+import { readProject } from "../../../infra/project.js";
 import { longConnectionConfig } from "../../aws/config.ts";
+import { ConfigError } from "../../errors.ts";
 import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
@@ -9,6 +11,7 @@ import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { humanLine } from "./render.ts";
+import { setVariables } from "./variables.ts";
 
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -34,6 +37,9 @@ Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long
 async function run({ json = false }: { json?: boolean }): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
+  setVariables(await readProject(root), (table, variable) => {
+    throw new ConfigError(`Cannot start: ${variable} is not set. It is the name of the deployed stage's ${table}`);
+  });
   // Before anything else, so that a setting that is missing is one line and not a log.
   longConnectionConfig(process.env);
   await generate({ root });
