@@ -5,12 +5,12 @@ import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClie
 import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
-import { createLedgerTable, createTable } from "./dynamodb.ts";
+import { createLedgerTable } from "./dynamodb.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { startPoller } from "./poller.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
-import { tablesOf } from "./tables.ts";
+import { createTables } from "./tables.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
@@ -51,7 +51,7 @@ export async function startRuntime(options: RuntimeOptions) {
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, limits);
     await createLedgerTable(dynamo, ledgerTable);
-    for (const table of tablesOf(options.resources ?? {})) await createOwnTable(dynamo, table);
+    await createTables(dynamo, options.resources ?? {}, ledgerTable);
     dynamo.destroy();
     const url = (name: string) => queueUrl(services.endpoints.sqs, name);
 
@@ -136,16 +136,6 @@ export async function startRuntime(options: RuntimeOptions) {
 }
 
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
-
-async function createOwnTable(client: DynamoDBClient, table: ReturnType<typeof tablesOf>[number]): Promise<void> {
-  const { TableName } = table;
-  const refused = (found: string, cause?: unknown) =>
-    new ConfigError(`Cannot create the table "${TableName}" of larkpost.config.js: ${found}`, { cause });
-  if (TableName === ledgerTable) throw refused("the local ledger has this name. Choose another name");
-  await createTable(client, table).catch((error: Error) => {
-    throw refused(error.message, error);
-  });
-}
 
 async function startServices(folder: string, onNotice: (notice: string) => void) {
   const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
