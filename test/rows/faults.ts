@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../infra/limits.js";
+import { projectOf } from "../../infra/project.js";
 import { queueResources } from "../../infra/queues.js";
 import { build } from "../../lib/cli/deploy/build.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
@@ -37,7 +38,8 @@ export const faultRows: readonly Row[] = [
         const fileOf = (name: string) => built.find((one) => one.name === name)?.file ?? "";
         // The deployed queue, but with the shorter worker timeout.
         const given = { ...limits, workerTimeoutSeconds };
-        const queue = queueResources(deployment, given).EventsQueue.Properties as object as {
+        const queue = queueResources(deployment, { ...projectOf({}), limits: given }).EventsQueue
+          .Properties as object as {
           VisibilityTimeout: number;
           RedrivePolicy: { maxReceiveCount: number };
         };

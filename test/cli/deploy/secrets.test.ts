@@ -26,6 +26,7 @@ async function setUp(t: TestContext, value?: object | string) {
   const store = await startStore();
   if (value !== undefined) store.put(parameter, typeof value === "string" ? value : JSON.stringify(value));
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  writeFileSync(join(folder, "serverless.yml"), "service: larkpost\n");
   t.after(async () => {
     await store.stop();
     rmSync(folder, { recursive: true, force: true });

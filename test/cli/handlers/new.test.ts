@@ -161,7 +161,7 @@ describe("new", { concurrency: 3 }, () => {
     t.after(remove);
     write("app_ticket", "// mine\n");
     const { code, stderr } = await larkpost(["new", "app_ticket"], { root });
-    assert.equal(code, 2);
+    assert.equal(code, 1);
     assert.equal(stderr, "Cannot write functions/events/app_ticket.ts: it exists. Nothing was changed\n");
     assert.equal(readFileSync(join(root, "functions/events/app_ticket.ts"), "utf8"), "// mine\n");
     assert.ok(!existsSync(join(root, "test")));
