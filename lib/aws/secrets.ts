@@ -1,32 +1,32 @@
 import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/client-ssm";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, pause, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
 import { publish } from "../trace/trace.ts";
 import type { StoredSecrets } from "./config.ts";
 
-/** Older keys are read again before they are used. A revoked key is refused everywhere by then, while the store answers. */
+/** Keys older than this are read again before use, so a revoked key is refused everywhere by then, while SSM answers. */
 export const cacheMs = 300_000;
-/** From then on a request starts a read and does not wait for it. Each process has its own moment. */
+/** From this age on a request starts a read and does not wait for it. Each process adds a random time. */
 export const refreshMs = 150_000;
 const refreshSpreadMs = 60_000;
-/** A mismatch may mean that the keys were just changed, or an attack: it may ask the store this often. So may a failure. */
+/** A mismatch means that the keys were changed, or an attack. It reads the keys at most this often, and so does a failure. */
 export const renewalPauseMs = 30_000;
-/** Pauses after failures while there are no keys. They double, since all cold instances ask one store. */
+/** Pauses after failures while there are no keys. They double, since all cold instances ask SSM. */
 const firstPauseMs = 100;
 const longestPauseMs = 1_000;
 const loadMs = 800;
-/** A request without keys waits this long for them, and has 300 ms left to store its event; with old ones, one try's time. */
+/** How long a request waits for keys: 300 ms are left to store its event. With old keys it waits for one try. */
 export const emptyWaitMs = 1_500;
 export const staleWaitMs = 600;
-/** No read takes longer, retry included. */
+/** No read takes longer, with its retry. */
 const frozenMs = 3_000;
 const staleLogMs = 60_000;
 /** Below the 8 hours that a replaced key is accepted after `secrets set`. */
 const defaultStaleMs = 6 * 3_600_000;
 
-/** A client that gives up within the receiver's budget. */
+/** A client that gives up within the receiver's time. */
 export function ssmClient(): SSMClient {
   return new SSMClient({
     maxAttempts: 2,
@@ -34,13 +34,13 @@ export function ssmClient(): SSMClient {
   });
 }
 
-/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets; anything else: the store could not be asked. */
+/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets. Any other error: SSM did not answer. */
 export async function readSecrets(client: Client, parameter: string): Promise<AppSecrets> {
   const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
   return parseSecrets(Parameter?.Value ?? "");
 }
 
-/** The secrets as requests need them. What a person must repair is logged here: the request's own line has no text. */
+/** The secrets as requests need them. A ConfigError is logged here, since the request's own log line has no message. */
 async function readKeys(client: Client, { parameter, appId, oldCards }: Options) {
   try {
     const secrets = await readSecrets(client, parameter);
@@ -63,16 +63,16 @@ type Client = Pick<SSMClient, "send">;
 type Options = Pick<StoredSecrets, "parameter"> & Partial<StoredSecrets>;
 
 export interface StoredKeys {
-  /** Reads the keys before the first request, for 0.8 s at most: the challenge that loads a function has a second. */
+  /** Reads the keys before the first request, for 0.8 s at most: a challenge must be answered within a second. */
   load(): Promise<void>;
   /**
-   * The last keys that were read, unless they are older than the stale limit. Without any it waits for a read, for 1.5 s
-   * at most, and rejects: the answer is then a 503, never a 401.
+   * The last keys that were read, unless they are older than the stale limit. Without keys it waits for a read, for 1.5 s
+   * at most. It rejects without keys, so the answer is a 503, never a 401.
    */
   current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
+  /** Keys read after a mismatch; `undefined` when they were read less than 30 s ago. Rejects while SSM does not answer. */
   renewed(): Promise<KeyRing | undefined>;
-  /** The app's secret, as cached. @throws {ConfigError} None is stored. */
+  /** The app's secret, cached. @throws {ConfigError} None is stored. */
   appSecret(): Promise<string>;
 }
 
@@ -84,8 +84,8 @@ interface Kept {
 }
 
 /**
- * An app's keys from SSM, cached. One read is under way at most, and a failed read is followed by a pause. While reads
- * fail, the last good keys are used for `staleMs`.
+ * An app's keys from SSM, cached. At most one read runs at a time, and a pause follows a failed read. While reads fail,
+ * the last good keys are used for `staleMs`.
  */
 export function storedKeys(client: Client, options: Options, clock: Clock, random = Math.random): StoredKeys {
   const { staleMs = defaultStaleMs } = options;
@@ -115,7 +115,7 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       return kept.ring;
     } catch (error) {
       lastFailure = error;
-      // Else Lambda froze the process during the read, and its timers fired with the next request: no failure of the store.
+      // A longer read means that Lambda froze the process meanwhile, which is no failure of SSM.
       if (clock.nowMs() - askedAtMs < frozenMs) {
         const pauseMs = ageMs() < staleMs ? renewalPauseMs : Math.min(firstPauseMs * 2 ** failures, longestPauseMs);
         nextAtMs = clock.nowMs() + pauseMs * (1 + random() / 2);
@@ -136,7 +136,7 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       const stale = ageMs() < staleMs ? kept : undefined;
       const untilMs = startMs + (stale === undefined ? emptyWaitMs : staleWaitMs);
       if (nowMs < untilMs && (reading !== undefined || nowMs >= nextAtMs)) {
-        await within(clock, untilMs - nowMs, tooSlow, read).catch(() => {});
+        await withDeadline(clock, { ms: untilMs - nowMs, error: tooSlow }, read).catch(() => {});
       } else if (stale !== undefined) {
         if (nowMs - loggedAtMs >= staleLogMs) {
           loggedAtMs = nowMs;
@@ -146,19 +146,19 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       } else if (Math.max(nowMs, nextAtMs) >= untilMs || lastFailure instanceof ConfigError) {
         throw lastFailure ?? tooSlow();
       } else {
-        await new Promise<void>((resolve) => clock.after(nextAtMs - nowMs, resolve));
+        await pause(clock, nextAtMs - nowMs);
       }
     }
   }
 
   return {
-    // The request that needs the keys reports a failure.
-    load: () => within(clock, loadMs, tooSlow, latest).then(noop, noop),
+    // The request that needs the keys reports the failure.
+    load: () => withDeadline(clock, { ms: loadMs, error: tooSlow }, latest).then(noop, noop),
     current: async () => (await latest()).ring,
     appSecret: async () => secretOf(await latest()),
     async renewed() {
       if (reading !== undefined || clock.nowMs() - askedAtMs >= renewalPauseMs) return read();
-      // The store could not say: the key may have been changed, and a 401 would be a guess.
+      // The last read failed, so the key may have been changed and a 401 would be a guess.
       if (lastFailure !== undefined) throw lastFailure;
       return undefined;
     },

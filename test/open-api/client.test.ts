@@ -13,6 +13,7 @@ import {
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
 import { card, selfBuilt, text } from "../support/open-api.ts";
+import { recordTrace } from "../support/trace.ts";
 import { until } from "../support/until.ts";
 
 const toChat = { query: { receive_id_type: "chat_id" }, body: { receive_id: groupChat, ...text("hello") } };
@@ -161,9 +162,11 @@ describe("a failure of the platform's", () => {
     const { run, apiClock } = await startApi(t, { origin });
     await run().request("GET", messagesPath);
     await new Promise<unknown>((resolve) => gone.close(resolve));
+    const before = apiClock.asked.length;
     const error = await thrown(run().request(once.method, once.path, { body: once.body }));
     assert.match(error.message, /^Cannot call PATCH .*: there was no answer \(ECONNREFUSED\)/);
-    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2, "the waits between three tries");
+    const deadlines = apiClock.asked.slice(before).filter((ms) => ms === 10_000);
+    assert.equal(deadlines.length, 3, "each of three tries has a deadline of its own");
     assert.deepEqual(got, [tokenPath, messagesPath]);
   });
 
@@ -190,15 +193,18 @@ describe("a failure of the platform's", () => {
     const { run, simulator, clock, called } = await startApi(t);
     simulator.addRule({ path: tokenPath, delayMs: 30_000 });
     const endsAtMs = clock.nowMs() + 700;
-    const told: string[] = [];
-    const given = { remainingMs: () => endsAtMs - clock.nowMs(), tell: (call: string) => void told.push(call) };
-    const late = thrown(run(given).request("GET", messagesPath));
+    const trace = recordTrace();
+    t.after(trace.stop);
+    const late = thrown(run({ remainingMs: () => endsAtMs - clock.nowMs() }).request("GET", messagesPath));
     await until("the call", () => called("/internal") === 1);
     await clock.advance(700);
     const error = await late;
     assert.ok(error instanceof OpenApiError);
     assert.match(error.message, /no answer in time/);
-    assert.deepEqual(told, ["GET /open-apis/im/v1/messages"]);
+    assert.deepEqual(
+      trace.entries.map(({ facts }) => facts?.["call"]),
+      ["GET /open-apis/im/v1/messages"],
+    );
   });
 
   test("ends at once, with the run's own reason, when the run is over", async (t) => {
@@ -418,13 +424,16 @@ describe("a call that will never go well", () => {
 
   test("is told with its code and log id, and without an id of anybody", async (t) => {
     const { run, simulator } = await startApi(t);
-    const told: unknown[] = [];
+    const trace = recordTrace();
+    t.after(trace.stop);
     simulator.addRule({ path: `${messagesPath}/:id/reply`, fault: { kind: "answer", code: 230011 } });
-    const tell = (call: string, { apiCode, status, logId }: OpenApiError) =>
-      told.push({ call, apiCode, status, logId: typeof logId });
-    await thrown(run({ tell }).request("POST", `${messagesPath}/om_secret1/reply`, { body: text("x") }));
+    const event = { id: "event-1", type: "x" };
+    await thrown(run({ event }).request("POST", `${messagesPath}/om_secret1/reply`, { body: text("x") }));
+    const { logId, ...facts } = trace.entries[0]?.facts ?? {};
+    assert.equal(typeof logId, "string");
     const call = "POST /open-apis/im/v1/messages/…/reply";
-    assert.deepEqual(told, [{ call, apiCode: 230011, status: 400, logId: "string" }]);
+    assert.deepEqual(facts, { message: "A call of the Open API failed", call, apiCode: 230011, status: 400 });
+    assert.deepEqual([trace.entries.length, trace.entries[0]?.id], [1, "event-1"]);
   });
 });
 
