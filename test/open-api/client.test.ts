@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import { inspect } from "node:util";
 import {
@@ -10,6 +9,7 @@ import {
   OpenApiError,
   RetryLaterError,
 } from "../../lib/errors.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
 import { card, selfBuilt, text } from "../support/open-api.ts";
@@ -55,9 +55,9 @@ describe("request", () => {
 
   test("a success that is no JSON of the platform's is a failure", async (t) => {
     const page = createServer((_request, response) => response.end("<html>sign in</html>"));
-    await new Promise<void>((resolve) => page.listen(0, "127.0.0.1", resolve));
+    const pagePort = await listenOnLoopback(page);
     t.after(() => page.close());
-    const origin = `http://127.0.0.1:${(page.address() as AddressInfo).port}`;
+    const origin = `http://127.0.0.1:${pagePort}`;
     const { run } = await startApi(t, { origin });
     const error = await thrown(run().request("GET", messagesPath));
     assert.match(error.message, /no answer \(UNREADABLE\)/);
@@ -157,8 +157,8 @@ describe("a failure of the platform's", () => {
       response.setHeader("connection", "close");
       response.end(JSON.stringify({ code: 0, tenant_access_token: "t-1", expire: 7_200 }));
     });
-    await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
-    const origin = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
+    const gonePort = await listenOnLoopback(gone);
+    const origin = `http://127.0.0.1:${gonePort}`;
     const { run, apiClock } = await startApi(t, { origin });
     await run().request("GET", messagesPath);
     await new Promise<unknown>((resolve) => gone.close(resolve));
@@ -315,12 +315,12 @@ describe("the uuid", () => {
       const token = { tenant_access_token: "t-1", expire: 7_200 };
       response.end(JSON.stringify({ code: 0, ...token }));
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const port = await listenOnLoopback(server);
     t.after(() => {
       server.close();
       server.closeAllConnections();
     });
-    const { run } = await startApi(t, { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    const { run } = await startApi(t, { origin: `http://127.0.0.1:${port}` });
     for (const path of [`${messagesPath}/merge_forward`, "/open-apis/im/v1/threads/omt_1/forward"]) {
       await run().request("POST", path, { body: { receive_id: "x" } });
       assert.match(urls.at(-1)?.searchParams.get("uuid") ?? "", /^[0-9a-f]{50}$/);
@@ -517,22 +517,22 @@ describe("the app's secrets", () => {
       got.push(request.headers.authorization ?? "none");
       response.end('{"code":0}');
     });
-    await new Promise<void>((resolve) => thief.listen(0, "127.0.0.1", resolve));
+    const thiefPort = await listenOnLoopback(thief);
     t.after(() => {
       thief.close();
       thief.closeAllConnections();
     });
-    const location = `http://127.0.0.1:${(thief.address() as AddressInfo).port}/`;
+    const location = `http://127.0.0.1:${thiefPort}/`;
     const platform = createServer((request, response) => {
       if (request.url === tokenPath) response.end('{"code":0,"tenant_access_token":"t-secret","expire":7200}');
       else response.writeHead(307, { location }).end();
     });
-    await new Promise<void>((resolve) => platform.listen(0, "127.0.0.1", resolve));
+    const platformPort = await listenOnLoopback(platform);
     t.after(() => {
       platform.close();
       platform.closeAllConnections();
     });
-    const { run } = await startApi(t, { origin: `http://127.0.0.1:${(platform.address() as AddressInfo).port}` });
+    const { run } = await startApi(t, { origin: `http://127.0.0.1:${platformPort}` });
     const error = await thrown(run().request("GET", messagesPath));
     assert.ok(error instanceof OpenApiError && error.status === 307);
     const client = await run().lark();
