@@ -50,7 +50,7 @@ export const faultRows: readonly Row[] = [
           files: { webhook: fileOf("webhook"), worker: fileOf("worker") },
           env: {
             PATH: process.env["PATH"],
-            NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+            NODE_COMPILE_CACHE: join(import.meta.dirname, "../../node_modules/.cache/larkpost"),
             APP_ID: appId,
             LEDGER_TABLE: "ledger",
             SECRETS_PARAMETER: "/larkpost/simulated/app",
