@@ -1,5 +1,6 @@
 import type { DeferredContext, Services } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
+import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
 import type { Handled } from "./run.ts";
 
@@ -17,17 +18,26 @@ export interface RunFacts {
 const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
-export type MakeServices = (run: RunFacts) => Services & Pick<DeferredContext, "updateCard">;
+export type MakeServices = (run: RunFacts) => Made | Promise<Made>;
+type Made = Services & Pick<DeferredContext, "updateCard">;
 
 /** Nothing of the Open API is loaded before a handler calls it. */
-export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: ApiOptions }): MakeServices {
+export function services({
+  signer,
+  api,
+  secrets,
+}: {
+  readonly signer: Pick<Signer, "sign">;
+  readonly api: ApiOptions;
+  readonly secrets: () => Promise<Secrets>;
+}): (run: RunFacts) => Promise<Made> {
   let loading: Promise<ReturnType<typeof openApi>> | undefined;
   const load = () => {
     loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
     return loading;
   };
   const signCard = cardSigner(signer, api.clock);
-  return ({ envelope, key, signal, remainingMs }) => {
+  return async ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
     const event = { id, type, app, requestId };
@@ -40,6 +50,7 @@ export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: A
       return opened;
     };
     return {
+      secrets: await secrets(),
       sign: (text) => signer.sign("text", text),
       signCard,
       lark: async () => (await calls()).lark(),

@@ -3,7 +3,7 @@ import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
-import { cacheMs } from "../../lib/aws/secrets.ts";
+import { cacheMs } from "../../lib/aws/parameter.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import { bounds } from "../../lib/feishu/open.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
