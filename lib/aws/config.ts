@@ -119,12 +119,17 @@ function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
       `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
     );
   }
-  const staleSeconds = wholeNumber(env, "STALE_KEYS_SECONDS");
   return {
     parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
     appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
-    staleMs: staleSeconds === undefined ? undefined : staleSeconds * 1000,
+    staleMs: staleMs(env),
   };
+}
+
+/** How long what was read from SSM is used while it cannot be read again. */
+export function staleMs(env: Env): number | undefined {
+  const seconds = wholeNumber(env, "STALE_KEYS_SECONDS");
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 function ledgerTable(env: Env): string {

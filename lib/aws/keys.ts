@@ -19,7 +19,9 @@ export function secretSource(config: { keys?: KeyRing; appSecret?: string | unde
   const { keys = new Map(), appSecret, stored } = config;
   let opened: Promise<StoredKeys> | undefined;
   const open = (where: StoredSecrets) => {
-    opened ??= import("./secrets.ts").then(({ ssmClient, storedKeys }) => storedKeys(ssmClient(), where, systemClock));
+    opened ??= Promise.all([import("./ssm.ts"), import("./secrets.ts")]).then(([{ ssmClient }, { storedKeys }]) =>
+      storedKeys(ssmClient(), where, systemClock),
+    );
     return opened;
   };
   return {

@@ -3,6 +3,7 @@ import { systemClock } from "../clock.ts";
 import { type MakeTools, toolMaker } from "../handling/tools.ts";
 import type { ApiConfig } from "../open-api/config.ts";
 import { ticketKeeper } from "../open-api/tickets.ts";
+import type { Secrets } from "../secrets.ts";
 import { appSigner, type Signer } from "../signed-value.ts";
 import { dynamoTokens } from "./tokens.ts";
 
@@ -12,8 +13,9 @@ export function awsTools(options: {
   table: string;
   appSecret: () => Promise<string>;
   api: ApiConfig;
+  secrets: () => Promise<Secrets>;
 }): { signer: Signer; tools: MakeTools; keepTicket: ReturnType<typeof ticketKeeper>["keep"] | undefined } {
-  const { client, table, appSecret } = options;
+  const { client, table, appSecret, secrets } = options;
   const { appId, origin, isMarketplace } = options.api;
   const store = dynamoTokens(client, table);
   const signer = appSigner(appSecret);
@@ -21,5 +23,5 @@ export function awsTools(options: {
   const tickets = isMarketplace ? ticketKeeper({ store, secret: appSecret, appId, clock }) : undefined;
   const marketplace = tickets && { ticket: tickets.latest };
   const api = { origin, appId, appSecret, store, clock, random: Math.random, marketplace };
-  return { signer, keepTicket: tickets?.keep, tools: toolMaker({ signer, api }) };
+  return { signer, keepTicket: tickets?.keep, tools: toolMaker({ signer, api, secrets }) };
 }

@@ -77,12 +77,12 @@ export async function answerCallback(
       const key = () => idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
       const earlier = handler.dedupe === "off" ? undefined : await claim(key(), signal);
       if (earlier !== undefined) return earlier;
+      const { updateCard: _, ...tools } = await ports.tools({ envelope, key, signal, remainingMs: leftMs });
       if (leftMs() < leastHandlerMs) {
         throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
       }
       publishStage({ stage: "started", level: "info" });
       const { defer, close } = deferral({ envelope, handler, signal, store: ports.defer, publishStage });
-      const { updateCard: _, ...tools } = ports.tools({ envelope, key, signal, remainingMs: leftMs });
       const context = { ...contextOf(envelope, { attempt: 1, signal, tools }), ...card, defer };
       let returned: unknown;
       try {

@@ -1,5 +1,6 @@
 import type { DeferredContext, Tools } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
+import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
 import type { Run } from "./run.ts";
 
@@ -7,17 +8,23 @@ import type { Run } from "./run.ts";
 const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
-export type MakeTools = (run: Run) => Tools & Pick<DeferredContext, "updateCard">;
+export type MakeTools = (run: Run) => RunTools | Promise<RunTools>;
+type RunTools = Tools & Pick<DeferredContext, "updateCard">;
 
 /** Loads nothing of the Open API before a handler calls it. */
-export function toolMaker({ signer, api }: { signer: Pick<Signer, "sign">; api: ApiOptions }): MakeTools {
+export function toolMaker(options: {
+  readonly signer: Pick<Signer, "sign">;
+  readonly api: ApiOptions;
+  readonly secrets: () => Promise<Secrets>;
+}): (run: Run) => Promise<RunTools> {
+  const { signer, api, secrets } = options;
   let loading: Promise<ReturnType<typeof openApi>> | undefined;
   const load = () => {
     loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
     return loading;
   };
   const signCard = cardSigner(signer, api.clock);
-  return ({ envelope, key, signal, remainingMs }) => {
+  return async ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
     const event = { id, type, app, requestId };
@@ -30,6 +37,7 @@ export function toolMaker({ signer, api }: { signer: Pick<Signer, "sign">; api: 
       return opened;
     };
     return {
+      secrets: await secrets(),
       sign: (text) => signer.sign("text", text),
       signCard,
       lark: async () => (await calls()).lark(),

@@ -111,11 +111,11 @@ async function attempt(
       progress.step = "claim";
       verdict = await claims.claim(key);
       if (verdict !== undefined) return;
+      const remainingMs = () => endsAtMs - clock.nowMs();
+      const { updateCard, ...tools } = await ports.tools({ envelope, key: () => key, signal, remainingMs });
       signal.throwIfAborted();
       progress.step = "run";
       publishStage({ stage: "started", level: "info", facts: { attempt: claims.runs } });
-      const remainingMs = () => endsAtMs - clock.nowMs();
-      const { updateCard, ...tools } = ports.tools({ envelope, key: () => key, signal, remainingMs });
       const context = contextOf(envelope, { attempt: claims.runs, signal, tools });
       const deferred = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
       await handler.handle(input, { ...context, ...deferred });

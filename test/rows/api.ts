@@ -45,7 +45,7 @@ async function startPlatform(random: Random, fate: Fate) {
   const sign = () => Promise.reject(new Error("nothing is signed"));
   return {
     simulator,
-    tools: toolMaker({ signer: { sign }, api }),
+    tools: toolMaker({ signer: { sign }, api, secrets: async () => ({}) }),
     openApi: () => openApi(api),
     async stop() {
       await server.close();

@@ -5,6 +5,7 @@ import { outliveLeaks } from "../../handling/run.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { startLogging } from "../../trace/log.ts";
 import { callbackConfig } from "../config.ts";
+import { extraSecrets } from "../extra-secrets.ts";
 import { secretSource } from "../keys.ts";
 import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
@@ -30,11 +31,17 @@ export async function callback({
   outliveLeaks();
   return answering({ path: "/callback" }, async () => {
     const config = callbackConfig(env);
-    const secrets = secretSource(config);
+    const { keys: readKeys, appSecret } = secretSource(config);
+    const extra = extraSecrets(env);
     const client = sqsClient();
     const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
-    const ports = callbackPorts({ config, callbacks, client, api, appSecret: secrets.appSecret });
-    const [keys] = await Promise.all([secrets.keys(), warmUp(client, config.eventsQueueUrl), loaded(callbacks)]);
+    const ports = callbackPorts({ config, callbacks, client, api, appSecret, secrets: extra.current });
+    const [keys] = await Promise.all([
+      readKeys(),
+      extra.load(),
+      warmUp(client, config.eventsQueueUrl),
+      loaded(callbacks),
+    ]);
     return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
   });
 }

@@ -8,6 +8,7 @@ import { createSession } from "../../long-connection/session.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
+import { extraSecrets } from "../extra-secrets.ts";
 import { secretSource } from "../keys.ts";
 import { sqsClient } from "../sqs.ts";
 import { loadAll } from "./callback.ts";
@@ -43,13 +44,14 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { appSecret } = secretSource(config);
+  const extra = extraSecrets(env);
   const { api, appId, healthPort } = config;
   let isConnected = false;
   const session = createSession({
     origin: api.origin,
     appId,
     appSecret: await appSecret(),
-    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret }),
+    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret, secrets: extra.current }),
     clock: systemClock,
     random: Math.random,
     onConnected(now) {
@@ -59,7 +61,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
     },
   });
   if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
-  await loadAll(callbacks);
+  await Promise.all([loadAll(callbacks), extra.load()]);
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => void session.stop());
   await session.start();
 }

@@ -13,6 +13,7 @@ import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
+import { extraSecrets } from "../extra-secrets.ts";
 import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
 import { sqsClient } from "../sqs.ts";
@@ -69,9 +70,11 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const { appId, ledgerTable: table } = config;
   const client = dynamoClient();
   const { appSecret, keys } = secretSource(config);
-  const { tools, keepTicket } = awsTools({ client, table, appSecret, api: apiConfig(env, appId) });
+  const extra = extraSecrets(env);
+  const api = apiConfig(env, appId);
+  const { tools, keepTicket } = awsTools({ client, table, appSecret, api, secrets: extra.current });
   // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
-  await keys();
+  await Promise.all([keys(), extra.load()]);
   return {
     config,
     client: sqsClient(),

@@ -14,7 +14,7 @@ export function testSource({ type, kind }: CatalogueEntry): string {
     ? `import assert from "node:assert/strict";
 import { test } from "node:test";
 import handler from "../../functions/callbacks/${type}.ts";
-import { checkAnswer } from "../../feishu/answers.ts";
+import { checkAnswer } from "../../lib/feishu/answers.ts";
 import { callbackContextFor } from "../support/context.ts";
 
 test("answers a sample of ${type} as the platform wants it", async () => {
