@@ -2,7 +2,7 @@ import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { systemClock } from "../clock.ts";
 import { type MakeServices, services } from "../handling/services.ts";
 import type { ApiConfig } from "../open-api/config.ts";
-import { ticketKeeper } from "../open-api/tokens.ts";
+import { ticketKeeper } from "../open-api/tickets.ts";
 import type { Secrets } from "../secrets.ts";
 import { appSigner, type Signer } from "../signed-value.ts";
 import { dynamoTokens } from "./tokens.ts";

@@ -11,7 +11,7 @@ type Client = Pick<SSMClient, "send">;
 
 type Options = Pick<StoredSecrets, "parameter"> & Partial<StoredSecrets>;
 
-/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets; anything else: the store could not be asked. */
+/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets. Any other error: SSM did not answer. */
 export async function readSecrets(client: Client, parameter: string): Promise<AppSecrets> {
   const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
   return parseSecrets(Parameter?.Value ?? "");
@@ -19,7 +19,7 @@ export async function readSecrets(client: Client, parameter: string): Promise<Ap
 
 /**
  * Reads the SecureString of a project's further secrets: value by name, nothing where there is none yet.
- * @throws {ConfigError} It holds something else; anything else: the store could not be asked.
+ * @throws {ConfigError} It holds something else. Any other error: SSM did not answer.
  */
 export async function readExtraSecrets(client: Client, parameter: string): Promise<Readonly<Record<string, string>>> {
   try {
@@ -46,11 +46,11 @@ async function readKeys(client: Client, { parameter, appId, oldCards }: Options)
 
 export interface StoredKeys {
   load(): Promise<void>;
-  /** Rejects while there are none: the answer is then a 503, never a 401. */
+  /** Rejects without keys, so the answer is a 503, never a 401. */
   current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
+  /** Keys read after a mismatch; `undefined` when they were read less than 30 s ago. Rejects while SSM does not answer. */
   renewed(): Promise<KeyRing | undefined>;
-  /** The app's secret, as cached. @throws {ConfigError} None is stored. */
+  /** The app's secret, cached. @throws {ConfigError} None is stored. */
   appSecret(): Promise<string>;
 }
 

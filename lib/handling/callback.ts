@@ -1,4 +1,4 @@
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
 import type { JsonObject } from "../feishu/classify.ts";
@@ -140,10 +140,9 @@ export async function answerCallback(
       signal.throwIfAborted();
       let taken: Awaited<ReturnType<AnswerStore["claim"]>>;
       try {
-        taken = await within(
+        taken = await withDeadline(
           clock,
-          Math.min(claimWithinMs, leftMs()),
-          () => new StoreFailure(),
+          { ms: Math.min(claimWithinMs, leftMs()), error: () => new StoreFailure() },
           (stop) => {
             const request = { key: wanted, owner, nowMs: clock.nowMs() };
             return answers.claim(request, AbortSignal.any([stop, signal]));
@@ -182,11 +181,8 @@ export async function answerCallback(
   async function remember(request: Parameters<AnswerStore["record"]>[0]): Promise<void> {
     try {
       const graceMs = Math.min(claimWithinMs, leftMs() + recordWithinMs);
-      await within(
-        clock,
-        graceMs,
-        () => new StoreFailure(),
-        (signal) => answers.record(request, signal),
+      await withDeadline(clock, { ms: graceMs, error: () => new StoreFailure() }, (signal) =>
+        answers.record(request, signal),
       );
     } catch (error) {
       // The user gets the answer all the same; a second push of this callback waits for it in vain.

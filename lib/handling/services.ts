@@ -2,7 +2,6 @@ import type { DeferredContext, Services } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
 import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
-import { publish } from "../trace/trace.ts";
 import type { Handled } from "./run.ts";
 
 /** One run of a handler, as what it calls needs to know it. */
@@ -41,14 +40,9 @@ export function services({
   return async ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
+    const event = { id, type, app, requestId };
     const open = async () =>
-      (await load()).forRun({
-        ...{ key: key(), tenant, signal, remainingMs: () => remainingMs() - ownMs },
-        tell(call, { status, apiCode, logId }) {
-          const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
-          publish({ stage: "log", level: "warn", id, type, app, requestId, facts });
-        },
-      });
+      (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs });
     let opened: ReturnType<typeof open> | undefined;
     // One for the whole run: it counts what is sent.
     const calls = () => {

@@ -15,8 +15,8 @@ import { loadAll } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
 
 /**
- * A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address. It runs
- * until SIGTERM or SIGINT and ends the process with 0, or with 1 where trying again is of no use.
+ * A process, not a Lambda: frame → receive → the answer's frame. It opens the connection, so it needs no public address.
+ * It runs until SIGTERM or SIGINT and exits with 0, or with 1 when a retry cannot help.
  * @param options.callbacks The generated list of `functions/callbacks`.
  */
 export async function longConnection({
@@ -30,7 +30,7 @@ export async function longConnection({
   outliveLeaks();
   try {
     await run(callbacks, env);
-    // What a handler left open, a timer for one, must not keep the process.
+    // A timer that a handler left open must not keep the process alive.
     process.exit(0);
   } catch (error) {
     const isOurs = error instanceof ConfigError || error instanceof LongConnectionError;
@@ -56,7 +56,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
     random: Math.random,
     onConnected(now) {
       isConnected = now;
-      // Told to whoever started this as a child, if it still listens.
+      // For the parent process, if it still listens.
       if (process.connected) process.send?.({ isConnected }, undefined, undefined, () => {});
     },
   });

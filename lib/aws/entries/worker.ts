@@ -30,7 +30,7 @@ interface WorkerOptions {
 /**
  * SQS in: decode → consume → which records failed.
  * @param options.events The generated list of `functions/events`.
- * @param options.callbacks That of `functions/callbacks`: what they put off runs here.
+ * @param options.callbacks The generated list of `functions/callbacks`, whose deferred work runs here.
  */
 export async function worker({
   events = {},
@@ -48,7 +48,7 @@ export async function worker({
     if ("error" in prepared) throw prepared.error;
     const { config, client, ports, maxReceives } = prepared;
     const startMs = systemClock.nowMs();
-    // Lambda always says; a test that does not has the whole time.
+    // Lambda always gives the remaining time. A test without it has the whole time.
     const remainingMs = () =>
       context?.getRemainingTimeInMillis?.() ?? limits.workerTimeoutSeconds * 1000 - (systemClock.nowMs() - startMs);
     const { random } = Math;
@@ -73,12 +73,12 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const extra = extraSecrets(env);
   const api = apiConfig(env, appId);
   const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
-  // The stored app secret is read as well, so that the first handler that signs or calls the Open API finds it.
+  // Reads the stored secrets too, so that the first handler that needs one does not wait.
   await Promise.all([keys(), extra.load()]);
   return {
     config,
     client: sqsClient(),
-    // The deployed stack and the local runtime set both from their limits; without them, they are the file's own.
+    // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {
       services,
