@@ -1,5 +1,5 @@
 import { readProject } from "../../../infra/project.js";
-import { readExtraSecrets } from "../../aws/secrets.ts";
+import { readExtraSecrets } from "../../aws/stored-extra.ts";
 import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
