@@ -29,7 +29,7 @@ const first = [
 ];
 /** Files that share no state: in one process, what they import is loaded once, for less than half the CPU. */
 const together =
-  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*-sdk)|cli\/(?:catalogue|payload|render|chat-session)|aws\/signer|(?:dispatcher|rooms|heartbeat|tokens|api|handler-types|config|message|samples)\.)/;
+  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*-sdk)|cli\/(?:catalogue|payload|render|chat-session)|aws\/signer|testing\/|(?:dispatcher|public-surface|rooms|heartbeat|tokens|api|handler-types|config|message|samples)\.)/;
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
 
