@@ -5,7 +5,7 @@ import { openApi } from "../../lib/open-api/client.ts";
 import { openApi as simulate } from "../../lib/simulator/open-api/open-api.ts";
 import { type ApiRequest, type ApiResponse, serve } from "../../lib/simulator/open-api/server.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
-import { memoryTokens } from "../support/api.ts";
+import { memoryTokens } from "../../lib/testing/tokens.ts";
 import { eventBody, type TestHandle } from "../support/events.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { startWorker, type Worker } from "../support/worker.ts";
