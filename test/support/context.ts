@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
+import { type Classified, classify, oldCardType } from "../../lib/feishu/classify.ts";
+import { classifyOldCard } from "../../lib/feishu/old-card.ts";
 import type {
   CallbackContext,
   CallbackOf,
