@@ -1,8 +1,8 @@
 import { type Clock, withDeadline } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
-import type { JsonObject } from "../feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "../feishu/envelope.ts";
+import type { JsonObject } from "../feishu/json.ts";
 import type { CallbackContext } from "../handler.ts";
 import type { Answer } from "../receiving/receiver.ts";
 import type { Signer } from "../signed-value.ts";

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { systemClock } from "../clock.ts";
-import { type Classified, classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
+import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
+import { classifyOldCard } from "../feishu/old-card.ts";
 import type { CallbackContext, CallbackOf, CallbackType, Context, EventOf, EventType, LogFields } from "../handler.ts";
 import { openApi } from "../open-api/client.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
