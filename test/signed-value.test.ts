@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import crypto, { createHash, createHmac, hkdfSync } from "node:crypto";
 import { registerHooks, syncBuiltinESMExports } from "node:module";
 import { after, before, beforeEach, describe, test } from "node:test";
-import type { SQSEvent } from "aws-lambda";
+import type { SQSBatchResponse, SQSEvent } from "aws-lambda";
 import fc from "fast-check";
+import type { HttpResponse } from "../lib/aws/gateway.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
@@ -565,8 +566,12 @@ describe("the worker's function and the callback's", () => {
   async function load(settings: Readonly<Record<string, string>>) {
     process.env = { ...envBefore, ...services.env, APP_ID: appId, ...settings };
     const nth = ++loads;
-    const worker: typeof import("../functions/worker.ts") = await import(`../functions/worker.ts?signs=${nth}`);
-    const callback: typeof import("../functions/callback.ts") = await import(`../functions/callback.ts?signs=${nth}`);
+    const worker: { handler(event: SQSEvent): Promise<SQSBatchResponse> } = await import(
+      `../functions/worker.ts?signs=${nth}`
+    );
+    const callback: { handler(event: unknown): Promise<HttpResponse> } = await import(
+      `../functions/callback.ts?signs=${nth}`
+    );
     let ids = 0;
     return {
       /** Has an event's handler sign a value; gives the value for the card, or `undefined` when the record is to be retried. */
