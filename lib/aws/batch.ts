@@ -91,7 +91,7 @@ async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<
   }
 }
 
-export async function quarantine(
+async function quarantine(
   record: SQSRecord,
   reason: string,
   { client, urls }: SettleOptions,

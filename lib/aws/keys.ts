@@ -14,7 +14,11 @@ export interface KeySource {
 /**
  * An app's secrets, from the environment or from SSM, with one cache. SSM's client is loaded when it is first needed.
  */
-export function secretSource(config: { keys?: KeyRing; appSecret?: string | undefined; stored?: StoredSecrets }) {
+export function secretSource(config: {
+  keys?: KeyRing;
+  appSecret?: string | undefined;
+  stored?: StoredSecrets | undefined;
+}) {
   const { keys = new Map(), appSecret, stored } = config;
   let opened: Promise<StoredKeys> | undefined;
   const open = (where: StoredSecrets) => {
