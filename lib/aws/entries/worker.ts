@@ -73,7 +73,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const extra = extraSecrets(env);
   const api = apiConfig(env, appId);
   const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
-  // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
+  // Reads the stored secrets too, so that the first handler that needs one does not wait.
   await Promise.all([keys(), extra.load()]);
   return {
     config,
