@@ -32,9 +32,9 @@ export interface StoredKeys {
   load(): Promise<void>;
   /** Rejects without keys, so the answer is a 503, never a 401. */
   current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
+  /** Keys read after a mismatch; `undefined` when they were read less than 30 s ago. Rejects while SSM does not answer. */
   renewed(): Promise<KeyRing | undefined>;
-  /** The app's secret, as cached. @throws {ConfigError} None is stored. */
+  /** The app's secret, cached. @throws {ConfigError} None is stored. */
   appSecret(): Promise<string>;
 }
 
