@@ -90,14 +90,15 @@ export async function answerCallback(
         const { event, ...card } = await readCard(envelope, handler, ports);
         const before = handler.dedupe === "off" ? undefined : await take(handler, signal);
         if (before !== undefined) return before;
+        const services = await servicesOf(handler, signal);
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
-        const context: CallbackContext = Object.assign(
-          contextOf(envelope, { attempt: 1, signal, services: servicesOf(handler, signal) }),
-          { ...card, defer: deferral.defer },
-        );
+        const context: CallbackContext = Object.assign(contextOf(envelope, { attempt: 1, signal, services }), {
+          ...card,
+          defer: deferral.defer,
+        });
         let returned: unknown;
         try {
           returned = await handler.handle(event, context);
@@ -170,10 +171,10 @@ export async function answerCallback(
     return idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
   }
 
-  function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
+  async function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
     // Most callbacks call nothing: their key is made when one does.
     const key = () => keyOf(handler);
-    const { updateCard: _, ...services } = ports.services({ envelope, key, signal, remainingMs: leftMs });
+    const { updateCard: _, ...services } = await ports.services({ envelope, key, signal, remainingMs: leftMs });
     return services;
   }
 

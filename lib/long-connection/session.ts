@@ -1,6 +1,6 @@
 import { pause, withDeadline } from "../clock.ts";
 import { DeadlineError, LongConnectionError } from "../errors.ts";
-import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, defaultConfig } from "../feishu/discovery.ts";
+import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
 import { publish } from "../trace/trace.ts";
 import { type ConnectionOptions, type End, nameOf, serveConnection } from "./connection.ts";
 

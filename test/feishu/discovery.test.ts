@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { mergeConfig, readDiscovery, readRefusal, defaultConfig } from "../../lib/feishu/discovery.ts";
+import { defaultConfig, mergeConfig, readDiscovery, readRefusal } from "../../lib/feishu/discovery.ts";
 
 const apiHost = "open.feishu.cn";
 const config = defaultConfig;

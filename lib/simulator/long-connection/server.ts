@@ -6,7 +6,7 @@ import { type Clock, withDeadline } from "../../clock.ts";
 import { discoveryPath } from "../../feishu/discovery.ts";
 import { dataMethod, type Frame } from "../../feishu/frame.ts";
 import { parseObject } from "../../feishu/json.ts";
-import { listenOnLoopback } from "../loopback.ts";
+import { guard, listenOnLoopback } from "../loopback.ts";
 import type { Deliver } from "../platform/platform.ts";
 import { ackDeadlineMs, type PushResult, type RandomBytes } from "../platform/push.ts";
 import { type ClientConfigJson, Connection, type SimulatedConnection } from "./connection.ts";
@@ -72,7 +72,7 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
   });
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   server.on("upgrade", upgrade);
-  const host = `127.0.0.1:${await listenOnLoopback(server, options.port ?? 0)}`;
+  const host = `127.0.0.1:${await listenOnLoopback(guard(server), options.port)}`;
 
   return {
     /** What a client is told to be its domain. */
