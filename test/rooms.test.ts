@@ -10,6 +10,8 @@ for (const folder of ["functions", "lib", "infra"]) {
   for (const name of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })) {
     if (!/\.(ts|js)$/.test(name) || name.endsWith(".d.ts")) continue;
     const file = join(folder, name);
+    // The folders of `functions/` are the user's: what they import is no matter of the engine's.
+    if (roomOf(file) !== "functions" && folder === "functions") continue;
     const source = readFileSync(join(root, file), "utf8");
     const specifiers = [...source.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1] ?? "");
     imports.set(
@@ -23,9 +25,8 @@ for (const folder of ["functions", "lib", "infra"]) {
   }
 }
 
-/** The room of a file: the folder it is in, of the first two. Handler files are apart: they are yours. */
+/** The room of a file: the folder it is in, of the first two. */
 function roomOf(file: string): string {
-  if (/^functions\/(events|callbacks)\//.test(file)) return "functions/events";
   return file.split("/").slice(0, -1).slice(0, 2).join("/");
 }
 

@@ -3,9 +3,10 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { SQSRecord } from "aws-lambda";
 import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
-import { classify, classifyOldCard } from "../feishu/classify.ts";
+import { classify } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
 import { fill, inspect } from "../feishu/json.ts";
+import { classifyOldCard } from "../feishu/old-card.ts";
 
 /** Version of the queue message. A message of a newer version fails and is retried, so that a rollback loses nothing. */
 export const messageVersion = 1;

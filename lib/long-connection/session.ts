@@ -1,6 +1,6 @@
 import { pause, withDeadline } from "../clock.ts";
 import { DeadlineError, LongConnectionError } from "../errors.ts";
-import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, usualConfig } from "../feishu/discovery.ts";
+import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
 import { publish } from "../trace/trace.ts";
 import { type ConnectionOptions, type End, nameOf, serveConnection } from "./connection.ts";
 
@@ -67,7 +67,7 @@ export function createSession(options: LongConnectionOptions) {
   };
 
   async function serve(signal: AbortSignal): Promise<void> {
-    let config = usualConfig;
+    let config = defaultConfig;
     /** Attempts to connect anew since a connection last stood. */
     let attempts = 0;
     let dialedAtMs = Number.NEGATIVE_INFINITY;

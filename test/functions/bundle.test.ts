@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -14,6 +13,7 @@ import { toRecord } from "../../lib/local/poller.ts";
 import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
+import { fixtureProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -32,7 +32,6 @@ const storedSecrets = JSON.stringify({
   verificationTokens: [{ value: keysEnv.VERIFICATION_TOKEN }],
 });
 
-const root = resolve(import.meta.dirname, "../..");
 const fixture = join(import.meta.dirname, "../fixtures/webhook-modules.json");
 const zipLimitBytes = 200 * 1024;
 
@@ -84,7 +83,8 @@ function closure({ outputs }: Metafile, roots: readonly string[]): Set<string> {
 }
 
 describe("the built bundles", () => {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "larkpost-dist-")));
+  let project: Awaited<ReturnType<typeof fixtureProject>>;
+  let root: string;
   let services: Services;
   let functions: Functions;
   let store: Store;
@@ -93,7 +93,10 @@ describe("the built bundles", () => {
   let built: Awaited<ReturnType<typeof build>>;
 
   before(async () => {
-    [services, store, built] = await Promise.all([startServices(), startStore(), build({ outFolder: folder })]);
+    // Copied, not linked: a bundle's parts are told apart by their paths.
+    project = await fixtureProject({ isWhole: true });
+    root = realpathSync(project.root);
+    [services, store, built] = await Promise.all([startServices(), startStore(), build({ root })]);
     store.put(parameter, storedSecrets);
     const start = (env: NodeJS.ProcessEnv, names: readonly string[] = functionNames) =>
       startFunctions({
@@ -111,7 +114,7 @@ describe("the built bundles", () => {
   after(async () => {
     await Promise.all([functions.stop(0), storedFunctions.stop(0)]);
     await Promise.all([services.stop(), store.stop()]);
-    rmSync(folder, { recursive: true, force: true });
+    project.remove();
   });
 
   function webhook() {
@@ -297,7 +300,7 @@ describe("the built bundles", () => {
     test("R1: zipped, is at most 200 KB", () => {
       const files = Object.keys(webhook().metafile.outputs).filter((path) => path.endsWith(".mjs"));
       const parts = files.map((path) => {
-        const name = relative(folder, resolve(root, path));
+        const name = relative("dist", path);
         // A zip names each file twice, in headers of 30 and 46 bytes.
         const headers = 30 + 46 + 2 * Buffer.byteLength(`dist/${name}`);
         return { name: basename(name), bytes: headers + deflateRawSync(readFileSync(resolve(root, path))).length };

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { test } from "node:test";
 import type { EventHandler, EventOf } from "../../lib/handler.ts";
 import { checkContent } from "../../lib/simulator/open-api/content.ts";
-import { contextFor } from "../support/context.ts";
+import { contextFor } from "../../lib/testing/context.ts";
 
 // The handler that the project comes with. It is the user's to delete, and these tests then have nothing to say.
 

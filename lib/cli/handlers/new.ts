@@ -16,7 +16,7 @@ export function newCommand(): Command {
     .addHelpText(
       "after",
       `
-Writes functions/events/<type>.ts and test/events/<type>.test.ts, and lists the handler in
+Writes functions/events/<type>.ts and its test, functions/events/<type>.test.ts, and lists the handler in
 functions/events.gen.ts; for a callback type, the same under callbacks. Nothing that exists is overwritten.
 A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in.
 
@@ -33,7 +33,7 @@ async function run(type: string): Promise<void> {
   const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([
     [`functions/${folder}/${type}.ts`, handlerSource(entry)],
-    [`test/${folder}/${type}.test.ts`, testSource(entry)],
+    [`functions/${folder}/${type}.test.ts`, testSource(entry)],
   ]);
   for (const path of written.keys()) {
     if (existsSync(join(root, path))) throw new CommandError(`Cannot write ${path}: it exists. Nothing was changed`);

@@ -3,9 +3,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { type Clock, withDeadline } from "../../clock.ts";
-import { parseObject } from "../../feishu/classify.ts";
 import { discoveryPath } from "../../feishu/discovery.ts";
 import { dataMethod, type Frame } from "../../feishu/frame.ts";
+import { parseObject } from "../../feishu/json.ts";
 import { guard, listenOnLoopback } from "../loopback.ts";
 import type { Deliver } from "../platform/platform.ts";
 import { ackDeadlineMs, type PushResult, type RandomBytes } from "../platform/push.ts";

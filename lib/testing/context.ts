@@ -1,22 +1,24 @@
 import { randomUUID } from "node:crypto";
-import type { TestContext } from "node:test";
-import { type Classified, classify, classifyOldCard, oldCardType } from "../../lib/feishu/classify.ts";
-import type {
-  CallbackContext,
-  CallbackOf,
-  CallbackType,
-  Context,
-  EventOf,
-  EventType,
-  LogFields,
-} from "../../lib/handler.ts";
-import { type Secrets, secretsFrom } from "../../lib/secrets.ts";
-import { find } from "../../lib/simulator/catalogue.ts";
-import { sampleEnvelope, sampleText } from "../../lib/simulator/samples/samples.ts";
-import { startApi } from "./api.ts";
-import { selfBuilt } from "./open-api.ts";
+import { systemClock } from "../clock.ts";
+import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
+import { classifyOldCard } from "../feishu/old-card.ts";
+import type { CallbackContext, CallbackOf, CallbackType, Context, EventOf, EventType, LogFields } from "../handler.ts";
+import { openApi } from "../open-api/client.ts";
+import { type Secrets, secretsFrom } from "../secrets.ts";
+import { find } from "../simulator/catalogue.ts";
+import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
+import { sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
+import { memoryTokens } from "./tokens.ts";
 
-const notHere = () => Promise.reject(new Error("Give the context an Open API: withOpenApi(t, context)"));
+export { checkAnswer } from "../feishu/answers.ts";
+
+const app = {
+  kind: "self-built",
+  appId: "cli_0123456789abcdef",
+  appSecret: "the app secret of larkpost/test",
+} as const;
+
+const noOpenApi = () => Promise.reject(new Error("Give the context an Open API: withOpenApi(t, context)"));
 
 /** One line that a handler logged. */
 export interface LoggedLine {
@@ -63,17 +65,41 @@ export function callbackContextFor<T extends CallbackType>(
 }
 
 /**
- * A context whose `lark` and `request` call the simulator, over HTTP: `simulator.messages()` has what was sent,
- * `simulator.addRule` makes calls go wrong. It ends with the test.
+ * The context with `lark` and `request` calling a simulated Feishu over HTTP, in real time. `simulator.messages()`
+ * holds what was sent, `simulator.addRule(…)` makes calls fail. It ends with the test.
+ *
+ * @param t The test's context of `node:test`, or whatever else runs a function when the test ends.
  */
-export async function withOpenApi<C extends Context>(t: TestContext, context: C) {
-  const { run, simulator } = await startApi(t, { app: selfBuilt });
-  const { lark, request } = run({ key: context.id, tenant: context.tenant });
+export async function withOpenApi<C extends Context>(t: { after(end: () => Promise<void>): void }, context: C) {
+  const problems: unknown[] = [];
+  const onProblem = (problem: unknown) => void problems.push(problem);
+  const simulator = simulatedOpenApi({ clock: systemClock, newId, apps: [app], onProblem });
+  const server = await simulator.listen();
+  t.after(async () => {
+    await server.close();
+    if (problems.length > 0) throw new AggregateError(problems, "The simulated Feishu failed");
+  });
+  const api = openApi({
+    origin: server.url,
+    appId: app.appId,
+    appSecret: async () => app.appSecret,
+    store: memoryTokens(),
+    clock: systemClock,
+    // Of the waits between two tries only those remain that the platform asks for.
+    random: () => 0,
+  });
+  const { id: key, tenant, signal } = context;
+  const { lark, request } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
   return { context: { ...context, lark, request }, simulator };
 }
 
 function sampling() {
-  return { nowMs: Date.now(), appId: "cli_0123456789abcdef", newId: () => randomUUID().replaceAll("-", "") };
+  return { nowMs: Date.now(), appId: app.appId, newId };
+}
+
+/** 32 hex digits. */
+function newId(): string {
+  return randomUUID().replaceAll("-", "");
 }
 
 /** The sample of a card's action, as the old protocol words it: without an envelope, and its parts at the top. */
@@ -118,8 +144,8 @@ function contextOf(
     }),
     sign: async (text) => `signed:${text}`,
     signCard: async (card) => `signed:${JSON.stringify(card)}`,
-    lark: notHere,
-    request: notHere,
+    lark: noOpenApi,
+    request: noOpenApi,
   };
   return { context, logged };
 }
