@@ -13,6 +13,7 @@ import {
   appId,
   eventBody,
   eventText,
+  noCallbacks,
   plantedBody,
   record,
   type TestHandle,
@@ -362,6 +363,26 @@ describe("a handler's file", () => {
     await bench.invoke([record(eventBody({ id: bench.newId() }))], { handlers: { "test.event": () => {} } });
     stop();
     assert.deepEqual([kept.length, writes], [1, ["PutItem", "UpdateItem"]]);
+    assert.deepEqual(bench.stagesOf(id), ["failed"]);
+  });
+
+  test("W1: whose secrets come too late is not entered behind the verdict", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const asked = Promise.withResolvers<void>();
+    const given = Promise.withResolvers<ReturnType<typeof noCallbacks.services>>();
+    const services = () => {
+      asked.resolve();
+      return given.promise;
+    };
+    const handlers = { "test.event": () => assert.fail("given up") };
+    const running = bench.invoke(await bench.receive(), { handlers, ports: { services } });
+    await asked.promise;
+    await bench.clock.advance(55_000);
+    const { kept } = await running;
+    given.resolve(noCallbacks.services());
+    await new Promise(setImmediate);
+    assert.equal(kept.length, 1);
     assert.deepEqual(bench.stagesOf(id), ["failed"]);
   });
 
