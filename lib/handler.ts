@@ -11,8 +11,14 @@ import type {
 } from "./feishu/callback-types.ts";
 import type { CardContent } from "./signed-value.ts";
 
-export { CardTokenError, OpenApiError } from "./api-errors.ts";
-export { ConfigError, HandlerTimeoutError, NonRetryableError, RetryLaterError } from "./errors.ts";
+export {
+  CardTokenError,
+  ConfigError,
+  HandlerTimeoutError,
+  NonRetryableError,
+  OpenApiError,
+  RetryLaterError,
+} from "./errors.ts";
 export {
   type Bot,
   type Mention,

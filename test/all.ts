@@ -16,20 +16,21 @@ const root = resolve(import.meta.dirname, "..");
 /** Files that take long, longest first: begun last, one of them would run alone at the end. The others follow by name. */
 const first = [
   "durability",
+  "faults",
   "local/runtime",
   "rows",
-  "infra",
-  "cli/start-long-connection",
-  "long-connection-process",
-  "callback-function",
-  "package",
-  "cli/new",
-  "webhook",
-  "worker",
+  "infra/template",
+  "cli/start/start-long-connection",
+  "long-connection/process",
+  "functions/callback",
+  "cli/deploy/package",
+  "cli/handlers/new",
+  "functions/webhook",
+  "handling/worker",
 ];
 /** Files that share no state: in one process, what they import is loaded once, for less than half the CPU. */
 const together =
-  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*-sdk)|cli\/(?:catalogue|payload|render|chat-session)|aws\/signer|testing\/|(?:dispatcher|public-surface|rooms|heartbeat|tokens|api|handler-types|config|message|samples)\.)/;
+  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*official)|cli\/(?:send\/payload|start\/render|chat\/session)|aws\/(?:signer|config)|handling\/dispatcher|long-connection\/heartbeat|open-api\/(?:tokens|client)|functions\/samples|testing\/|(?:public-surface|rooms|handler|message)\.)/;
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
 

@@ -1,7 +1,17 @@
 import { ConfigError } from "../errors.ts";
-import { appKeys, defaultApp, type KeyRing, type Secret } from "../feishu/keys.ts";
-
-type Env = Readonly<Record<string, string | undefined>>;
+import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
+import { type ApiConfig, apiConfig } from "../open-api/config.ts";
+import { appSecret, noSecret } from "../settings/app-secrets.ts";
+import {
+  appIdAdvice,
+  type Env,
+  flag,
+  refuseUncheckedTls,
+  secret,
+  setting,
+  url,
+  wholeNumber,
+} from "../settings/environment.ts";
 
 /** Where the keys are kept instead of in the environment, and the app they must be for. */
 export interface StoredSecrets {
@@ -40,12 +50,6 @@ export interface WorkerConfig {
   readonly deadLetterQueueUrl: string;
   readonly ledgerTable: string;
 }
-
-const shortSecret = 16;
-export const appIdAdvice = "Copy it from the developer console (cli_…)";
-/** What stands in a template until someone pastes the real thing. */
-const placeholder =
-  /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
 
 /**
  * The webhook function's settings.
@@ -123,76 +127,6 @@ function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
   };
 }
 
-/** One app's secrets as they are kept: JSON in an SSM SecureString. */
-export interface AppSecrets {
-  readonly appId: string;
-  readonly appSecret?: string | undefined;
-  /** At least one. `notAfter` (epoch milliseconds) is when a replaced one stops being accepted. */
-  readonly encryptKeys: readonly Secret[];
-  readonly verificationTokens: readonly Secret[];
-  readonly warnings: readonly string[];
-}
-
-/**
- * Reads stored secrets, by the same rules as the environment's.
- * @throws {ConfigError} Not that JSON, or one of them is missing, blank, padded with white space or a placeholder; the message has no value.
- */
-export function parseSecrets(json: string): AppSecrets {
-  let stored: { readonly [name: string]: unknown };
-  try {
-    stored = Object(JSON.parse(json));
-  } catch {
-    throw new ConfigError('Cannot read the stored secrets: they are not JSON. Run "npm run secrets -- set"');
-  }
-  const warnings: string[] = [];
-  const list = (name: string, label: string): Secret[] => {
-    const values: unknown = stored[name];
-    if (!Array.isArray(values) || values.length === 0) {
-      throw new ConfigError(`Cannot start: ${name} in the stored secrets is empty. Run "npm run secrets -- set"`);
-    }
-    return values.map((one: unknown) => {
-      const { value, notAfter } = Object(one) as { value?: unknown; notAfter?: unknown };
-      const checked = secret({ [label]: typeof value === "string" ? value : undefined }, label, warnings);
-      return notAfter === undefined || notAfter === null
-        ? { value: checked }
-        : { value: checked, notAfter: endOf(notAfter, label) };
-    });
-  };
-  const text = (name: string) => (typeof stored[name] === "string" ? stored[name] : undefined);
-  const own = appSecret({ APP_SECRET: text("appSecret") });
-  return {
-    appId: setting({ APP_ID: text("appId") }, "APP_ID", appIdAdvice),
-    ...(own === undefined ? undefined : { appSecret: own }),
-    encryptKeys: list("encryptKeys", "ENCRYPT_KEY"),
-    verificationTokens: list("verificationTokens", "VERIFICATION_TOKEN"),
-    warnings,
-  };
-}
-
-/** What `Date.parse` takes beyond this it guesses: "for ever 9999" is the year 9999 to it. A time of day needs its zone. */
-const isoTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
-
-/** Epoch milliseconds or an ISO 8601 time. A time that cannot be read must not mean "for ever". */
-function endOf(notAfter: unknown, name: string): number {
-  const isText = typeof notAfter === "string" && isoTime.test(notAfter);
-  const ms = isText ? Date.parse(notAfter) : notAfter;
-  // Past the range of dates it cannot be a time in milliseconds, and nobody could print it.
-  if (typeof ms === "number" && !Number.isNaN(new Date(ms).getTime())) return ms;
-  throw new ConfigError(
-    `Cannot start: the end ("notAfter") of a stored ${name} is no time. Give it as 2026-01-31T12:00:00Z`,
-  );
-}
-
-export const noSecret = 'APP_SECRET is not set. Copy it from the developer console, or run "npm run secrets -- set"';
-/** What a handler is told that signs something, or calls the Open API, without it. */
-export const noAppSecret = `Cannot act as the app: ${noSecret}`;
-
-/** The app's secret, where there is one in the environment; it may be elsewhere, or not be needed. */
-function appSecret(env: Env): string | undefined {
-  const isUnset = env["APP_SECRET"] === undefined || env["APP_SECRET"] === "";
-  return isUnset ? undefined : setting(env, "APP_SECRET", "Copy it from the developer console");
-}
-
 function ledgerTable(env: Env): string {
   return setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table");
 }
@@ -218,50 +152,35 @@ export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl
   };
 }
 
-/** A whole number from the environment, or `undefined` when it is not set. */
-export function wholeNumber(env: Env, name: string): number | undefined {
-  const text = env[name];
-  if (text === undefined || text === "") return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new ConfigError(`Cannot start: ${name} is not a whole number above 0`);
-  return Number(text);
+export interface LongConnectionConfig extends Omit<WorkerConfig, "deadLetterQueueUrl"> {
+  /** Where the connection is asked for as well. */
+  readonly api: ApiConfig;
+  /** Milliseconds until a fallback goes out instead of a callback handler's answer. */
+  readonly deadlineMs: number;
+  /** Where to say on this machine whether the connection stands; nowhere unless set. */
+  readonly healthPort: number | undefined;
 }
 
-function secret(env: Env, name: string, warnings: string[]): string {
-  const value = setting(env, name, "Copy it from the developer console, or anyone can pose as Feishu");
-  if (value.length < shortSecret)
-    warnings.push(`${name} is shorter than ${shortSecret} characters. Generate a longer one`);
-  return value;
-}
-
-function setting(env: Env, name: string, advice: string): string {
-  const value = env[name];
-  if (value === undefined) throw new ConfigError(`Cannot start: ${name} is not set. ${advice}`);
-  if (value === "") throw new ConfigError(`Cannot start: ${name} is empty. ${advice}`);
-  if (value.trim() === "") throw new ConfigError(`Cannot start: ${name} is blank. ${advice}`);
-  if (value.trim() !== value) {
-    throw new ConfigError(`Cannot start: ${name} begins or ends with white space. Check for a line break after it`);
+/**
+ * The long connection's settings.
+ * @throws {ConfigError} One is missing or wrong. The app's id has one shape only: another would be refused for ever.
+ */
+export function longConnectionConfig(env: Readonly<Record<string, string | undefined>>): LongConnectionConfig {
+  const config = handlingConfig(env);
+  if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
+    throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
   }
-  if (placeholder.test(value)) throw new ConfigError(`Cannot start: ${name} is a placeholder. ${advice}`);
-  return value;
-}
-
-function url(env: Env, name: string): string {
-  const value = setting(env, name, "It is the URL of an SQS queue");
-  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
-    throw new ConfigError(`Cannot start: ${name} is not an http(s) URL. It is the URL of an SQS queue`);
+  // Without it nothing would ever come.
+  if (config.appSecret === undefined && config.stored === undefined) {
+    throw new ConfigError(`Cannot start: ${noSecret}`);
   }
-  return value;
-}
-
-function flag(env: Env, name: string): boolean {
-  const value = env[name];
-  if (value === undefined || value === "" || value === "false") return false;
-  if (value === "true") return true;
-  throw new ConfigError(`Cannot start: ${name} is neither "true" nor "false"`);
-}
-
-function refuseUncheckedTls(env: Env): void {
-  if (env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
-    throw new ConfigError("Cannot start: NODE_TLS_REJECT_UNAUTHORIZED is 0, so any host could pose as AWS. Remove it");
+  const api = apiConfig(env, config.appId);
+  if (api.isMarketplace) {
+    throw new ConfigError(
+      "Cannot start: MARKETPLACE_APP is true, but only self-built apps may connect. Use the webhook",
+    );
   }
+  const healthPort = wholeNumber(env, "HEALTH_PORT");
+  if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is no port");
+  return { ...config, api, deadlineMs: callbackDeadlineMs(env), healthPort };
 }

@@ -1,7 +1,8 @@
 import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
-import { noAppSecret, type StoredSecrets } from "./config.ts";
+import { noAppSecret } from "../settings/app-secrets.ts";
+import type { StoredSecrets } from "./config.ts";
 import type { StoredKeys } from "./secrets.ts";
 
 /** What requests are opened with. */

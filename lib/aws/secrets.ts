@@ -2,8 +2,9 @@ import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/clie
 import { type Clock, within } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
+import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
 import { publish } from "../trace/trace.ts";
-import { type AppSecrets, noAppSecret, parseSecrets, type StoredSecrets } from "./config.ts";
+import type { StoredSecrets } from "./config.ts";
 
 /** Older keys are read again before they are used. A revoked key is refused everywhere by then, while the store answers. */
 export const cacheMs = 300_000;

@@ -1,8 +1,8 @@
+import type { Clock } from "../clock.ts";
 import { type JsonObject, oldCardType } from "../feishu/classify.ts";
 import type { CallbackEnvelope } from "../feishu/envelope.ts";
 import type { CallbackContext } from "../handler.ts";
-import { readValue } from "../signed-value.ts";
-import type { CallbackPorts } from "./callback.ts";
+import { readValue, type Signer } from "../signed-value.ts";
 import type { LoadedCallback } from "./dispatcher.ts";
 
 /** A card's action without its credential, or without the person who acted, is none: nothing may be done in nobody's name. */
@@ -24,7 +24,7 @@ function isBlank(value: unknown): boolean {
 export async function readCard(
   { event, tenant }: CallbackEnvelope,
   { signedValues, purposes }: LoadedCallback,
-  { signer, clock }: Pick<CallbackPorts, "signer" | "clock">,
+  { signer, clock }: { readonly signer: Signer; readonly clock: Clock },
 ): Promise<{ event: JsonObject } & Pick<CallbackContext, "isSigned" | "purpose">> {
   // A malformed `action` counts as unsigned, so `signedValues` still refuses it.
   const action: JsonObject = Object(event["action"]);

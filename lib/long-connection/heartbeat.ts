@@ -1,5 +1,5 @@
-import { wholeNumber } from "../aws/config.ts";
 import { type Clock, systemClock } from "../clock.ts";
+import { wholeNumber } from "../settings/environment.ts";
 import { publish, subscribe } from "../trace/trace.ts";
 
 /**

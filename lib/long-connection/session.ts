@@ -30,7 +30,7 @@ const longestNonceMs = 30_000;
  * is acknowledged, a callback is answered in its frame. One loop dials, serves and waits, so that there is never
  * more than one socket.
  */
-export function longConnection(options: LongConnectionOptions) {
+export function createSession(options: LongConnectionOptions) {
   const { clock, random } = options;
   let current: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 

@@ -1,6 +1,5 @@
-import { CardTokenError, OpenApiError } from "../api-errors.ts";
 import type { Clock } from "../clock.ts";
-import { isError } from "../errors.ts";
+import { CardTokenError, isError, OpenApiError } from "../errors.ts";
 import type { ApiAnswer, LarkClient, RequestOptions } from "../handler.ts";
 import { tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";

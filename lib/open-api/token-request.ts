@@ -1,6 +1,5 @@
-import { OpenApiError } from "../api-errors.ts";
 import type { Clock } from "../clock.ts";
-import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
 import { publish } from "../trace/trace.ts";
 import type { Token } from "./tokens.ts";
 import type { ApiRun } from "./transport.ts";

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { OpenApiError } from "../api-errors.ts";
 import { type Clock, within } from "../clock.ts";
-import { DeadlineError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
 import { verdictOf } from "./verdicts.ts";
 
 /** Who calls, and for how long: one run of a handler. */

@@ -6,17 +6,7 @@ import { open } from "../feishu/open.ts";
 import { publish } from "../trace/trace.ts";
 import type { Answer } from "./receiver.ts";
 
-/** What API Gateway takes from a function, whichever of its shapes asked. */
-export interface HttpResponse {
-  statusCode: number;
-  headers: Record<string, string>;
-  body: string;
-  isBase64Encoded: boolean;
-  /** Only where the request had them (a load balancer with multi-value headers ignores `headers`). */
-  multiValueHeaders?: Record<string, string[]>;
-}
-
-/** A request out of any of the four event shapes. */
+/** A request, whatever server it came to. */
 export interface HttpRequest {
   readonly method: string;
   /** Without stage prefix, doubled or trailing slashes. */
@@ -26,8 +16,14 @@ export interface HttpRequest {
   /** Bytes in `body`, counted before it is decoded. */
   readonly bodyBytes: number;
   rawBody(): Buffer;
-  /** From the gateway itself; headers can be forged. */
+  /** From the server itself; headers can be forged. */
   readonly sourceIp: string | undefined;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
 }
 
 export const bodyLimitBytes = 1_048_576;
@@ -38,99 +34,82 @@ const unauthorized = { error: "unauthorized" };
 /** Refusals that a key or a token changed meanwhile would explain. */
 const changeableBy: ReadonlySet<string> = new Set(["signature", "token", "unsigned"]);
 
+export interface HttpOptions {
+  readonly clock: Clock;
+  /** Where it answers, besides `/`: `/webhook` unless given. */
+  readonly path?: string;
+  /** {@link answerWithinMs}, unless an answer may take longer to make. */
+  readonly withinMs?: number | undefined;
+  /** Throws {@link ConfigError} while settings are missing: then every request gets 503. */
+  readonly keys: () => KeyRing | Promise<KeyRing>;
+  /** Keys read anew because a request did not match; `undefined` when that is not to be asked yet. */
+  readonly renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined;
+  /** Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again. */
+  readonly receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
+}
+
 /**
- * Answers one HTTP request of any shape: reads it, opens it, hands the envelope on and turns whatever
- * happens into a status. Never throws, and never takes longer than `withinMs`.
- *
- * @param options.path Where the function answers, besides `/`: `/webhook` unless given.
- * @param options.withinMs {@link answerWithinMs}, unless an answer may take longer to make.
- * @param options.keys Throws {@link ConfigError} while the function is not configured: then every request gets 503.
- * @param options.renewedKeys Keys read anew because a request did not match; `undefined` when that is not to be asked yet.
- * @param options.receive Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again.
+ * Answers one HTTP request: opens it, hands the envelope on and turns whatever happens into a status. Never throws, and
+ * never takes longer than `withinMs`.
  */
-export async function answerHttp(
-  event: unknown,
-  options: {
-    clock: Clock;
-    path?: string;
-    withinMs?: number;
-    keys: () => KeyRing | Promise<KeyRing>;
-    renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined;
-    receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
-  },
-): Promise<HttpResponse> {
-  const { clock, path: ownPath = "/webhook", withinMs = answerWithinMs } = options;
+export async function answerHttp(request: HttpRequest, options: HttpOptions): Promise<HttpAnswer> {
+  const { clock } = options;
   const startMs = clock.nowMs();
   const elapsedMs = () => clock.nowMs() - startMs;
-  let request: HttpRequest | undefined;
-  let answer: Answer & { headers?: Record<string, string> };
-  let response: HttpResponse;
-  let isAuthentic = false;
+  const requestId = request.headers.get("x-tt-logid") || request.headers.get("x-request-id") || null;
+  publish({ stage: "received", level: "debug", requestId, facts: { size: request.bodyBytes } });
+  const progress = { isAuthentic: false };
+  let answer: HttpAnswer;
   try {
-    request = fromApiGateway(event);
-    const { method, path, headers, bodyBytes } = request;
-    publish({ stage: "received", level: "debug", requestId: requestIdOf(request), facts: { size: bodyBytes } });
-    const keys = options.keys();
-    // Told by the await below; a request that never gets there must not leave it dropped.
-    if (keys instanceof Promise) keys.catch(() => {});
-    if (path !== "/" && path !== ownPath) answer = { status: 404, body: { error: "not found" } };
-    else if (method !== "POST")
-      answer = { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
-    else {
-      // Decided before a byte is hashed, decoded or parsed.
-      if (bodyBytes > bodyLimitBytes)
-        throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
-      const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
-      const begun = await within(
-        clock,
-        withinMs - elapsedMs(),
-        () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`),
-        async (signal) => {
-          const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys: options.renewedKeys });
-          isAuthentic = true;
-          // Keys that came too late: the answer is out, and nothing may be stored behind it.
-          signal.throwIfAborted();
-          const answering = options.receive(envelope, { signal, elapsedMs });
-          // A callback has a deadline of its own. Where the process was too busy to keep it, its answer still comes
-          // after: to the person who clicked, a late answer is better than an error.
-          return envelope.kind === "callback" ? () => answering : answering;
-        },
-      );
-      answer = typeof begun === "function" ? await begun() : begun;
-      // A response without a status would reach Feishu as a 200, and the event would be gone.
-      if (!Number.isInteger(answer?.status)) throw new TypeError("Cannot answer: the answer has no status");
-    }
-    response = toHttpResponse(answer, event);
+    answer = toHttpAnswer(await answerOf(request, options, { startMs, elapsedMs, progress }));
   } catch (error) {
-    answer = toAnswer(error);
-    response = toHttpResponse(answer, event);
-    const facts = { status: answer.status, size: request?.bodyBytes, sourceIp: request?.sourceIp };
-    const common = { ms: elapsedMs(), requestId: requestIdOf(request) };
-    if (error instanceof UnauthenticatedError) {
-      publish({
-        stage: "refused",
-        level: "warn",
-        ...common,
-        facts: { ...facts, reason: error.reason, message: error.message },
-      });
-    } else if (error instanceof TooLargeError && !isAuthentic) {
-      const message = error.message;
-      publish({ stage: "refused", level: "warn", ...common, facts: { ...facts, reason: "too-large", message } });
+    answer = toHttpAnswer(failureOf(error));
+    const facts = { status: answer.status, size: request.bodyBytes, sourceIp: request.sourceIp };
+    const entry = { ms: elapsedMs(), requestId };
+    const reason = progress.isAuthentic ? undefined : refusalOf(error);
+    if (reason !== undefined) {
+      const { message } = error as Error;
+      publish({ ...entry, stage: "refused", level: "warn", facts: { ...facts, reason, message } });
     } else {
-      // Also an authentic event that no queue can hold (413): it will be lost, and must not be sampled away.
-      // A wrong configuration was told once, when the function was loaded.
+      // Also an authentic event that no queue can hold (413): it will be lost, and must not be sampled away. A wrong
+      // configuration was logged when the function was loaded.
       const level = error instanceof ConfigError ? "debug" : "error";
-      publish({ stage: "unavailable", level, ...common, facts, error });
+      publish({ ...entry, stage: "unavailable", level, facts, error });
     }
   }
-  publish({
-    stage: "answered",
-    level: "debug",
-    ms: elapsedMs(),
-    requestId: requestIdOf(request),
-    facts: { status: answer.status },
+  publish({ stage: "answered", level: "debug", ms: elapsedMs(), requestId, facts: { status: answer.status } });
+  return answer;
+}
+
+async function answerOf(
+  request: HttpRequest,
+  options: HttpOptions,
+  at: { startMs: number; elapsedMs: () => number; progress: { isAuthentic: boolean } },
+): Promise<Answer & { headers?: Record<string, string> }> {
+  const { path: ownPath = "/webhook", withinMs = answerWithinMs, renewedKeys } = options;
+  const { method, path, headers, bodyBytes } = request;
+  const { startMs, elapsedMs, progress } = at;
+  const keys = options.keys();
+  // Marks the promise as handled: a 404 or 405 answers before `await keys`.
+  if (keys instanceof Promise) keys.catch(() => {});
+  if (path !== "/" && path !== ownPath) return { status: 404, body: { error: "not found" } };
+  if (method !== "POST") return { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
+  // Decided before a byte is hashed, decoded or parsed.
+  if (bodyBytes > bodyLimitBytes) throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
+  const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
+  const late = () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`);
+  const { answering } = await within(options.clock, withinMs - elapsedMs(), late, async (signal) => {
+    const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys });
+    progress.isAuthentic = true;
+    // The deadline may have passed while the keys loaded. The 503 is sent, so nothing may be stored.
+    signal.throwIfAborted();
+    const answering = options.receive(envelope, { signal, elapsedMs });
+    // A callback has a deadline of its own. Where the process was too busy to keep it, its answer still comes
+    // after: to the person who clicked, a late answer is better than an error.
+    if (envelope.kind !== "callback") await answering;
+    return { answering };
   });
-  return response;
+  return answering;
 }
 
 /** Opens with the keys at hand. When they do not match, they may have been changed: then once more, with newer ones. */
@@ -149,85 +128,26 @@ async function openWith(
   }
 }
 
-function toAnswer(error: unknown): Answer {
+/** Why a request is refused; `undefined` for a failure of ours. */
+function refusalOf(error: unknown): string | undefined {
+  if (error instanceof UnauthenticatedError) return error.reason;
+  return error instanceof TooLargeError ? "too-large" : undefined;
+}
+
+function failureOf(error: unknown): Answer {
   if (error instanceof UnauthenticatedError) return { status: 401, body: unauthorized };
   if (error instanceof TooLargeError) return { status: 413, body: { error: "payload too large" } };
   return { status: 503, body: { error: "unavailable" } };
 }
 
-/** HTTP API (payload 2.0), REST (1.0), Function URL and load balancer events alike. Total: absent members read as empty. */
-export function fromApiGateway(event: unknown): HttpRequest {
-  const root = members(event);
-  const context = members(root.get("requestContext"));
-  const http = members(context.get("http"));
-  const identity = members(context.get("identity"));
-  const body = root.get("body");
-  const text = typeof body === "string" ? body : "";
-  const isBase64 = root.get("isBase64Encoded") === true;
+function toHttpAnswer({ status, headers, body, json }: Answer & { headers?: Record<string, string> }): HttpAnswer {
+  // A response without a status would reach Feishu as a 200, and the event would be gone.
+  if (!Number.isInteger(status)) throw new TypeError("Cannot answer: the answer has no status");
+  const text: string | undefined = json ?? JSON.stringify(body);
+  if (text === undefined) throw new TypeError("Cannot answer: the answer has no body");
   return {
-    method: stringOf(http.get("method")) ?? stringOf(root.get("httpMethod")) ?? "",
-    path: normalPath(
-      stringOf(root.get("rawPath")) ?? stringOf(root.get("path")) ?? "",
-      http.size > 0 ? stringOf(context.get("stage")) : undefined,
-    ),
-    headers: headersOf(root),
-    bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
-    rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
-    sourceIp: stringOf(http.get("sourceIp")) ?? stringOf(identity.get("sourceIp")),
+    status,
+    headers: { "content-type": "application/json; charset=utf-8", "x-content-type-options": "nosniff", ...headers },
+    body: text,
   };
-}
-
-function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
-  const headers = new Map<string, string>();
-  const multi = members(root.get("multiValueHeaders"));
-  for (const [name, value] of multi.size > 0 ? multi : members(root.get("headers"))) {
-    const values = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === "string");
-    if (values.length === 0) continue;
-    const key = name.toLowerCase();
-    const before = headers.get(key);
-    const joined = values.join(",");
-    headers.set(key, before === undefined || before === joined ? joined : `${before},${joined}`);
-  }
-  return headers;
-}
-
-/** HTTP APIs with a named stage put it in front of `rawPath`; `$default` is not put there. */
-function normalPath(path: string, stage: string | undefined): string {
-  const parts = path.split("/").filter((part) => part !== "");
-  if (stage !== undefined && stage !== "$default" && parts[0] === stage) parts.shift();
-  return `/${parts.join("/")}`;
-}
-
-function base64Bytes(text: string): number {
-  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
-  return Math.floor((text.length * 3) / 4) - padding;
-}
-
-function toHttpResponse(answer: Answer & { headers?: Record<string, string> }, event: unknown): HttpResponse {
-  const headers = {
-    "content-type": "application/json; charset=utf-8",
-    "x-content-type-options": "nosniff",
-    ...answer.headers,
-  };
-  const body: string | undefined = answer.json ?? JSON.stringify(answer.body);
-  if (body === undefined) throw new TypeError("Cannot answer: the answer has no body");
-  const response = { statusCode: answer.status, headers, body, isBase64Encoded: false };
-  if (members(members(event).get("multiValueHeaders")).size === 0) return response;
-  return {
-    ...response,
-    multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
-  };
-}
-
-function requestIdOf(request: HttpRequest | undefined): string | null {
-  return request?.headers.get("x-tt-logid") || request?.headers.get("x-request-id") || null;
-}
-
-/** An object's own members as a Map: a name from outside must never find `constructor`. */
-function members(value: unknown): ReadonlyMap<string, unknown> {
-  return new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
-}
-
-function stringOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
 }

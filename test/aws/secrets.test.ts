@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import type { SSMClient } from "@aws-sdk/client-ssm";
+import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
 import {
   cacheMs,
@@ -13,7 +14,6 @@ import {
 } from "../../lib/aws/secrets.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { appSigner, cardSigner, readValue, signValue } from "../../lib/signed-value.ts";
 import { toLine } from "../../lib/trace/log.ts";
@@ -94,7 +94,7 @@ function startWebhook(clock: TestClock, { appId, random = () => 0.5 }: { appId?:
   };
   const ports: ReceiverPorts = { send: keep, quarantine: keep };
   const post = (request: SealedRequest): Promise<HttpResponse> =>
-    answerHttp(httpApi(request), {
+    answerGateway(httpApi(request), {
       clock,
       keys: keys.current,
       renewedKeys: keys.renewed,

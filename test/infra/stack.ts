@@ -3,6 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
+type Config = import("../../infra/config.js").Config;
+
 const root = resolve(import.meta.dirname, "../..");
 
 /** For osls in tests: neither credentials nor a region of this machine; what it compiles for itself is kept for the next run. */
@@ -40,30 +42,27 @@ export interface Compiled {
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
  * of one line, without account or network.
  *
- * @param options.edit Changes infra/limits.js before.
+ * @param options.config The project's larkpost.config.js.
  */
 export async function compile(
   stage: string,
   options: {
     params?: Readonly<Record<string, string>>;
     env?: Readonly<Record<string, string>>;
-    edit?: (limits: string) => string;
+    config?: Config;
   } = {},
 ): Promise<Compiled> {
-  const { params = {}, env = {}, edit } = options;
+  const { params = {}, env = {}, config } = options;
   const folder = mkdtempSync(join(tmpdir(), "larkpost-stack-"));
   try {
     for (const name of ["serverless.yml", "package.json", "infra"])
       cpSync(join(root, name), join(folder, name), { recursive: true });
-    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
+    for (const name of ["lib", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
     for (const name of ["webhook", "callback", "worker"]) {
       mkdirSync(join(folder, "dist", name), { recursive: true });
       writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
     }
-    if (edit !== undefined) {
-      const file = join(folder, "infra/limits.js");
-      writeFileSync(file, edit(readFileSync(file, "utf8")));
-    }
+    if (config !== undefined) writeConfig(folder, config);
     const args = Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
     await run(["package", "--stage", stage, "--package", "out", ...args], folder, env);
     const out = join(folder, "out");
@@ -77,6 +76,12 @@ export async function compile(
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Writes a project's larkpost.config.js. */
+export function writeConfig(folder: string, config: Config): void {
+  const source = `import { defineConfig } from "larkpost/config";\nexport default defineConfig(${JSON.stringify(config)});\n`;
+  writeFileSync(join(folder, "larkpost.config.js"), source);
 }
 
 async function run(args: readonly string[], cwd: string, env: Readonly<Record<string, string>>): Promise<void> {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
-import { answerHttp, answerWithinMs, type HttpResponse } from "../../lib/receiving/http.ts";
+import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { jsonLines } from "../../lib/trace/log.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
@@ -294,7 +295,7 @@ const r10 = row({
           quarantine: () => assert.fail("nothing is to be quarantined"),
         };
         await lull();
-        const response: HttpResponse = await answerHttp(httpApi(requests[kind]), {
+        const response: HttpResponse = await answerGateway(httpApi(requests[kind]), {
           clock,
           keys: () => each[app] ?? all,
           receive: async (envelope, context) => {

@@ -3,12 +3,12 @@ import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { answerGateway } from "../../lib/aws/gateway.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { dataMethod, decodeFrame, encodeFrame, type Frame } from "../../lib/feishu/frame.ts";
 import { partJoiner } from "../../lib/feishu/parts.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
-import { answerHttp } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
@@ -182,7 +182,7 @@ export const longConnectionRows: readonly Row[] = [
         const keys = ring({ appId });
         const overHttp = async (text: string) => {
           const nowMs = systemClock.nowMs();
-          const answer = await answerHttp(httpApi(signed(text, { nowMs })), {
+          const answer = await answerGateway(httpApi(signed(text, { nowMs })), {
             ...{ clock: systemClock, keys: () => keys },
             receive: (envelope, context) => receive(envelope, stored, context),
           });

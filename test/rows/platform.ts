@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { answerGateway } from "../../lib/aws/gateway.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { answerHttp } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import {
   type Deliver,
@@ -189,7 +189,7 @@ async function withLostAnswers(
   const server = createServer(async (request, response) => {
     let id = "";
     const headers = new Map(Object.entries(request.headers).map(([name, value]) => [name, String(value)]));
-    const answer = await answerHttp(httpApi({ headers, rawBody: Buffer.concat(await request.toArray()) }), {
+    const answer = await answerGateway(httpApi({ headers, rawBody: Buffer.concat(await request.toArray()) }), {
       ...{ clock, keys: () => keys },
       receive(envelope, context) {
         if (envelope.kind === "event") id = envelope.id;

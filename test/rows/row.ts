@@ -10,6 +10,6 @@ export interface Row {
   /** Cases in the full figure, and in the sample (at least 200 where the full figure has as many). */
   readonly full: number;
   readonly sample: number;
-  /** Throws when the row does not hold. `progress` is told the number of cases done. */
-  run(options: { n: number; seed: number; progress: (done: number) => void }): Promise<void>;
+  /** Throws when the row does not hold; may return what there is to say of it. `progress` is told the number of cases done. */
+  run(options: { n: number; seed: number; progress: (done: number) => void }): Promise<string> | Promise<void>;
 }

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
+import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import type { EventEnvelope, JobEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import type { CallbackContext, CallbackList, CallbackOptions } from "../../lib/handler.ts";
 import { answerCallback } from "../../lib/handling/callback.ts";
 import { callbackDispatcher } from "../../lib/handling/dispatcher.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
-import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import type { Signer } from "../../lib/signed-value.ts";
 import { testClock } from "./clock.ts";
@@ -72,7 +72,7 @@ export function startCallback(
     deadlineMs: 2_300,
   };
   const post = async (event: unknown): Promise<HttpResponse> => {
-    const response = await answerHttp(event, {
+    const response = await answerGateway(event, {
       clock,
       path: "/callback",
       keys: () => keys,

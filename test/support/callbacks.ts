@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import type {
   CallbackEnvelope,
   EventEnvelope,
@@ -12,7 +13,6 @@ import type { CallbackContext, CallbackList, Context } from "../../lib/handler.t
 import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
 import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
 import type { AnswerStore } from "../../lib/handling/idempotency.ts";
-import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
@@ -143,7 +143,7 @@ export function startCallbacks(
     ...options.ports,
   };
   const post = async (event: unknown): Promise<HttpResponse> => {
-    const response = await answerHttp(event, {
+    const response = await answerGateway(event, {
       ...{ clock, keys, withinMs: options.withinMs ?? withinMs, path: "/callback" },
       receive: (envelope, context) =>
         receive(

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
+import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
-import { answerHttp, type HttpResponse } from "../../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { ring, startMs } from "./push.ts";
@@ -111,7 +111,7 @@ export function startWebhook(
     ...options.ports,
   };
   const post = async (event: unknown): Promise<HttpResponse> => {
-    const response = await answerHttp(event, {
+    const response = await answerGateway(event, {
       clock: clock satisfies Clock,
       keys: () => (typeof keys === "function" ? keys() : keys),
       receive: (envelope, context) => receive(envelope, ports, context),

@@ -255,6 +255,8 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   return {
     ...{ services, urls, client, dynamo, ledger, ledgerTable, clock, random, trace, sqsFaults, dynamoFaults },
     ...{ startProcess, invoke, receive, show, remove, drain, send, lying, redrive },
+    /** Receives after which SQS would move a record to the dead-letter queue. */
+    maxReceives: maxReceiveCount,
     /** An event id that no other test has. */
     newId: (name = "event") => `${name}-${++ids}`,
     /** Stages that an event went through. */

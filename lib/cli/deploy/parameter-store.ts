@@ -5,8 +5,8 @@ import {
   SSMClient,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
-import type { AppSecrets } from "../../aws/config.ts";
 import { readSecrets } from "../../aws/secrets.ts";
+import type { AppSecrets } from "../../settings/app-secrets.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 

@@ -1,20 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type AppSecrets, parseSecrets } from "../../aws/config.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
-import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
-import { projectRoot } from "../project.ts";
+import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
+import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { findSecrets, patientClient, readThroughput, writeSecrets, writeThroughput } from "./parameter-store.ts";
 
 const hourMs = 3_600_000;
-
-/** SSM could not be asked, or refused. */
-class UnreachableError extends LarkpostError {
-  override readonly name = "UnreachableError";
-  readonly code = "UNREACHABLE";
-}
 
 /** Name of a stage's parameter; the template gives the functions the same: `/<service>/<stage>/app`. */
 export function parameterName(stage: string): string {
@@ -58,7 +52,7 @@ Feishu may push with the old key for about 7 hours after a change, so the defaul
 
 Example: npm run secrets -- set --stage prod`,
     )
-    .action((options: SetOptions) => withUsage(command, () => set(options)));
+    .action((options: SetOptions) => set(options));
   command
     .command("show")
     .description("print what is stored, without the values")
@@ -66,7 +60,7 @@ Example: npm run secrets -- set --stage prod`,
     .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
     .option("--redacted", "without the values; there is no other way to print them", true)
     .option("--json", "print one JSON object")
-    .action((options: ShowOptions) => withUsage(command, () => show(options)));
+    .action((options: ShowOptions) => show(options));
   command
     .command("throughput")
     .description("print how often SSM's parameters can be read in this account and region, or change it")
@@ -87,7 +81,7 @@ ssm:GetServiceSetting and ssm:UpdateServiceSetting.
 
 Example: npm run secrets -- throughput --on`,
     )
-    .action((options: ThroughputOptions) => withUsage(command, () => throughput(options)));
+    .action((options: ThroughputOptions) => throughput(options));
   return command;
 }
 
@@ -116,11 +110,7 @@ async function set(options: SetOptions): Promise<void> {
   if (!/^\d{1,4}$/.test(options.overlapHours)) {
     throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
   }
-  try {
-    process.loadEnvFile();
-  } catch {
-    // There need not be a file .env.
-  }
+  loadEnv(projectRoot());
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const wanted = parseSecrets(
     JSON.stringify({
@@ -174,7 +164,7 @@ async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
     return await answer;
   } catch (error) {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
-    throw new UnreachableError(
+    throw new CommandError(
       `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
       { cause: error },
     );

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { longConnectionConfig } from "../../aws/long-connection-config.ts";
+import { longConnectionConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
 import { LongConnectionError } from "../../errors.ts";
 import { startLongConnectionProcess } from "../../local/long-connection.ts";

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { dynamoAnswers } from "../../../lib/aws/answers.ts";
 import { dynamoClient } from "../../../lib/aws/dynamodb.ts";
+import { answerGateway } from "../../../lib/aws/gateway.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { answerCallback } from "../../../lib/handling/callback.ts";
-import { answerHttp } from "../../../lib/receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../../lib/receiving/receiver.ts";
 import { callbackList, cardText, cardType, toast } from "../../support/callbacks.ts";
 import { httpApi } from "../../support/http-events.ts";
@@ -38,7 +38,7 @@ function callbackFunction(dedupe: "required" | "off") {
   const callback: ReceiverPorts["callback"] = (envelope, timing) =>
     answerCallback({ ...envelope, id: randomUUID() }, ports, timing);
   return () =>
-    answerHttp(signedEvent(), {
+    answerGateway(signedEvent(), {
       ...{ clock: systemClock, path: "/callback", withinMs: 2_500, keys: () => keys },
       receive: (envelope, context) => receive(envelope, { send: never, quarantine: never, callback }, context),
     });

@@ -1,0 +1,49 @@
+import { systemClock } from "../../clock.ts";
+import { ConfigError } from "../../errors.ts";
+import { type ReceiverPorts, receive } from "../../receiving/receiver.ts";
+import { publish } from "../../trace/trace.ts";
+import { answerGateway, type HttpResponse } from "../gateway.ts";
+import type { KeySource } from "../keys.ts";
+
+/** A Lambda function behind HTTP, whichever front asks. */
+export type HttpHandler = (event: unknown, context?: unknown) => Promise<HttpResponse>;
+
+export interface Answering extends KeySource {
+  readonly ports: ReceiverPorts;
+  readonly warnings: readonly string[];
+  /** How long an answer may take; `answerHttp` has its own figure. */
+  readonly withinMs?: number;
+}
+
+/**
+ * A function that answers HTTP. What it needs is prepared now, while it loads: Lambda gives that a whole CPU, and the
+ * first request a fraction of one. Loading never throws: with a wrong setting every request gets 503, and one log line
+ * says why.
+ */
+export async function answering(
+  options: { readonly path: string },
+  prepare: () => Promise<Answering>,
+): Promise<HttpHandler> {
+  const prepared = await prepare().catch((error: unknown) => {
+    const message = error instanceof ConfigError ? error.message : undefined;
+    publish({ stage: "misconfigured", level: "error", facts: { message }, error });
+    return { error };
+  });
+  if ("error" in prepared) {
+    const fail = () => {
+      throw prepared.error;
+    };
+    return (event, _context) => answerGateway(event, { ...options, clock: systemClock, keys: fail, receive: fail });
+  }
+  const { ports, current, renewed, withinMs, warnings } = prepared;
+  for (const message of warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
+  return (event, _context) =>
+    answerGateway(event, {
+      ...options,
+      clock: systemClock,
+      withinMs,
+      keys: current,
+      renewedKeys: renewed,
+      receive: (envelope, context) => receive(envelope, ports, context),
+    });
+}

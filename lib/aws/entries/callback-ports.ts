@@ -1,0 +1,45 @@
+import { randomUUID } from "node:crypto";
+import type { SQSClient } from "@aws-sdk/client-sqs";
+import { systemClock } from "../../clock.ts";
+import type { CallbackList } from "../../handler.ts";
+import { answerCallback, callbackTryMs } from "../../handling/callback.ts";
+import { callbackDispatcher } from "../../handling/dispatcher.ts";
+import type { ApiConfig } from "../../open-api/config.ts";
+import type { ReceiverPorts } from "../../receiving/receiver.ts";
+import { dynamoAnswers } from "../answers.ts";
+import { dynamoClient } from "../dynamodb.ts";
+import { awsServices } from "../handler-services.ts";
+import { deferTo, receiverQueues } from "../queues.ts";
+
+/** The receiver's ports where callbacks are answered: the callback function and the long connection. */
+export function callbackPorts(options: {
+  readonly config: {
+    readonly eventsQueueUrl: string;
+    readonly quarantineQueueUrl: string;
+    readonly ledgerTable: string;
+    readonly deadlineMs: number;
+  };
+  readonly callbacks: CallbackList;
+  readonly client: SQSClient;
+  readonly api: ApiConfig;
+  readonly appSecret: () => Promise<string>;
+}): ReceiverPorts {
+  const { config, callbacks, client, api, appSecret } = options;
+  const { eventsQueueUrl, ledgerTable: table, deadlineMs } = config;
+  const dynamo = dynamoClient({ tryMs: callbackTryMs });
+  const { signer, services } = awsServices({ client: dynamo, table, appSecret, api });
+  const ports = {
+    signer,
+    services,
+    deadlineMs,
+    dispatch: callbackDispatcher(callbacks),
+    answers: dynamoAnswers(dynamo, table),
+    defer: deferTo(client, eventsQueueUrl),
+    clock: systemClock,
+    newOwner: randomUUID,
+  };
+  return {
+    ...receiverQueues(client, config),
+    callback: (envelope, context) => answerCallback(envelope, ports, context),
+  };
+}

@@ -1,0 +1,65 @@
+import { systemClock } from "../../clock.ts";
+import { ConfigError, LongConnectionError } from "../../errors.ts";
+import type { CallbackList } from "../../handler.ts";
+import { outliveLeaks } from "../../handling/run.ts";
+import { serveHealth } from "../../long-connection/health.ts";
+import { startHeartbeat } from "../../long-connection/heartbeat.ts";
+import { createSession } from "../../long-connection/session.ts";
+import { startLogging } from "../../trace/log.ts";
+import { publish } from "../../trace/trace.ts";
+import { longConnectionConfig } from "../config.ts";
+import { secretSource } from "../keys.ts";
+import { sqsClient } from "../sqs.ts";
+import { loadAll } from "./callback.ts";
+import { callbackPorts } from "./callback-ports.ts";
+
+/**
+ * A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address. It runs
+ * until SIGTERM or SIGINT and ends the process with 0, or with 1 where trying again is of no use.
+ * @param options.callbacks The generated list of `functions/callbacks`.
+ */
+export async function longConnection({
+  callbacks = {},
+  env = process.env,
+}: {
+  callbacks?: CallbackList;
+  env?: NodeJS.ProcessEnv;
+} = {}): Promise<never> {
+  startLogging(env);
+  outliveLeaks();
+  try {
+    await run(callbacks, env);
+    // What a handler left open, a timer for one, must not keep the process.
+    process.exit(0);
+  } catch (error) {
+    const isOurs = error instanceof ConfigError || error instanceof LongConnectionError;
+    const facts = { message: isOurs ? error.message : undefined };
+    publish({ stage: "misconfigured", level: "error", facts, error });
+    process.exit(1);
+  }
+}
+
+async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<void> {
+  const config = longConnectionConfig(env);
+  startHeartbeat(env);
+  const { appSecret } = secretSource(config);
+  const { api, appId, healthPort } = config;
+  let isConnected = false;
+  const session = createSession({
+    origin: api.origin,
+    appId,
+    appSecret: await appSecret(),
+    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret }),
+    clock: systemClock,
+    random: Math.random,
+    onConnected(now) {
+      isConnected = now;
+      // Told to whoever started this as a child, if it still listens.
+      if (process.connected) process.send?.({ isConnected }, undefined, undefined, () => {});
+    },
+  });
+  if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
+  await loadAll(callbacks);
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => void session.stop());
+  await session.start();
+}

@@ -1,0 +1,82 @@
+import { answerHttp, type HttpAnswer, type HttpOptions, type HttpRequest } from "../receiving/http.ts";
+
+/** What API Gateway takes from a function, whichever of its shapes asked. */
+export interface HttpResponse {
+  statusCode: number;
+  headers: Readonly<Record<string, string>>;
+  body: string;
+  isBase64Encoded: boolean;
+  /** Only where the request had them (a load balancer with multi-value headers ignores `headers`). */
+  multiValueHeaders?: Record<string, string[]>;
+}
+
+/** Answers an event of API Gateway, a Function URL or a load balancer, in its own shape. Never throws. */
+export async function answerGateway(event: unknown, options: HttpOptions): Promise<HttpResponse> {
+  return toHttpResponse(await answerHttp(fromApiGateway(event), options), event);
+}
+
+/** HTTP API (payload 2.0), REST (1.0), Function URL and load balancer events alike. Total: absent members read as empty. */
+export function fromApiGateway(event: unknown): HttpRequest {
+  const root = members(event);
+  const context = members(root.get("requestContext"));
+  const http = members(context.get("http"));
+  const identity = members(context.get("identity"));
+  const body = root.get("body");
+  const text = typeof body === "string" ? body : "";
+  const isBase64 = root.get("isBase64Encoded") === true;
+  return {
+    method: stringOf(http.get("method")) ?? stringOf(root.get("httpMethod")) ?? "",
+    path: normalPath(
+      stringOf(root.get("rawPath")) ?? stringOf(root.get("path")) ?? "",
+      http.size > 0 ? stringOf(context.get("stage")) : undefined,
+    ),
+    headers: headersOf(root),
+    bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
+    rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
+    sourceIp: stringOf(http.get("sourceIp")) ?? stringOf(identity.get("sourceIp")),
+  };
+}
+
+function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
+  const headers = new Map<string, string>();
+  const multi = members(root.get("multiValueHeaders"));
+  for (const [name, value] of multi.size > 0 ? multi : members(root.get("headers"))) {
+    const values = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === "string");
+    if (values.length === 0) continue;
+    const key = name.toLowerCase();
+    const before = headers.get(key);
+    const joined = values.join(",");
+    headers.set(key, before === undefined || before === joined ? joined : `${before},${joined}`);
+  }
+  return headers;
+}
+
+/** HTTP APIs with a named stage put it in front of `rawPath`; `$default` is not put there. */
+function normalPath(path: string, stage: string | undefined): string {
+  const parts = path.split("/").filter((part) => part !== "");
+  if (stage !== undefined && stage !== "$default" && parts[0] === stage) parts.shift();
+  return `/${parts.join("/")}`;
+}
+
+function base64Bytes(text: string): number {
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  return Math.floor((text.length * 3) / 4) - padding;
+}
+
+export function toHttpResponse({ status, headers, body }: HttpAnswer, event: unknown): HttpResponse {
+  const response = { statusCode: status, headers, body, isBase64Encoded: false };
+  if (members(members(event).get("multiValueHeaders")).size === 0) return response;
+  return {
+    ...response,
+    multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
+  };
+}
+
+/** An object's own members as a Map: a name from outside must never find `constructor`. */
+function members(value: unknown): ReadonlyMap<string, unknown> {
+  return new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
+}
+
+function stringOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}

@@ -1,0 +1,59 @@
+import { ConfigError } from "../errors.ts";
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+const shortSecret = 16;
+
+export const appIdAdvice = "Copy it from the developer console (cli_…)";
+
+/** What stands in a template until someone pastes the real thing. */
+const placeholder =
+  /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
+
+/** A whole number from the environment, or `undefined` when it is not set. */
+export function wholeNumber(env: Env, name: string): number | undefined {
+  const text = env[name];
+  if (text === undefined || text === "") return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new ConfigError(`Cannot start: ${name} is not a whole number above 0`);
+  return Number(text);
+}
+
+export function secret(env: Env, name: string, warnings: string[]): string {
+  const value = setting(env, name, "Copy it from the developer console, or anyone can pose as Feishu");
+  if (value.length < shortSecret)
+    warnings.push(`${name} is shorter than ${shortSecret} characters. Generate a longer one`);
+  return value;
+}
+
+export function setting(env: Env, name: string, advice: string): string {
+  const value = env[name];
+  if (value === undefined) throw new ConfigError(`Cannot start: ${name} is not set. ${advice}`);
+  if (value === "") throw new ConfigError(`Cannot start: ${name} is empty. ${advice}`);
+  if (value.trim() === "") throw new ConfigError(`Cannot start: ${name} is blank. ${advice}`);
+  if (value.trim() !== value) {
+    throw new ConfigError(`Cannot start: ${name} begins or ends with white space. Check for a line break after it`);
+  }
+  if (placeholder.test(value)) throw new ConfigError(`Cannot start: ${name} is a placeholder. ${advice}`);
+  return value;
+}
+
+export function url(env: Env, name: string): string {
+  const value = setting(env, name, "It is the URL of an SQS queue");
+  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
+    throw new ConfigError(`Cannot start: ${name} is not an http(s) URL. It is the URL of an SQS queue`);
+  }
+  return value;
+}
+
+export function flag(env: Env, name: string): boolean {
+  const value = env[name];
+  if (value === undefined || value === "" || value === "false") return false;
+  if (value === "true") return true;
+  throw new ConfigError(`Cannot start: ${name} is neither "true" nor "false"`);
+}
+
+export function refuseUncheckedTls(env: Env): void {
+  if (env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
+    throw new ConfigError("Cannot start: NODE_TLS_REJECT_UNAUTHORIZED is 0, so any host could pose as AWS. Remove it");
+  }
+}
