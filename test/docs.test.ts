@@ -240,6 +240,17 @@ function compile(folder: string): string[] {
   return `${ran.stdout}${ran.stderr}`.split("\n").filter((line) => line !== "");
 }
 
+test("every setting in .env.example is on the page of settings", () => {
+  const names = [...read(".env.example").matchAll(/^# ?([A-Z_]+)=/gm)].map(([, name = ""]) => name);
+  assert.ok(names.length > 5);
+  const known = (name: string) => read("docs/settings.md").includes(`| \`${name}\` |`);
+  // The last one is an example of a name that larkpost.config.js lists.
+  assert.deepEqual(
+    names.filter((name) => !known(name)),
+    ["CRM_TOKEN"],
+  );
+});
+
 test("the command line's page holds what --help prints; `npm run docs` writes it", async () => {
   assert.deepEqual(
     (await stalePages()).map(({ file }) => file),
