@@ -9,6 +9,7 @@ import type {
   UrlPreview,
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
+import type { Secrets } from "./secrets.ts";
 import type { CardContent } from "./signed-value.ts";
 
 export {
@@ -77,6 +78,11 @@ export type LogFields = Readonly<Record<string, string | number | boolean | null
 
 /** What a handler can call; the function that runs it says how. */
 export interface Services {
+  /**
+   * Your own secrets, by the names that `larkpost.config.js` lists. Reading another name, or one that is not stored,
+   * throws a {@link ConfigError}.
+   */
+  readonly secrets: Secrets;
   /** Authenticates a text of your own under a key that is derived from the app's secret. It is never valid as a card's value. */
   sign(text: string): Promise<string>;
   /** Used by {@link signValue}; call that instead. */

@@ -300,7 +300,7 @@ describe("a text that a handler signed for itself", () => {
     const options = { signer, api: { clock: { nowMs: () => startMs } } as ApiOptions };
     const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Handled;
     const run = { envelope, key: () => "", signal: new AbortController().signal, remainingMs: () => 1 };
-    const context = { ...services(options)(run), tenant };
+    const context = { ...(await services({ ...options, secrets: async () => ({}) })(run)), tenant };
     const { _signed } = await signValue(5, context);
     const [text = "", mac = ""] = _signed.split(".");
     assert.deepEqual(await readValue({ _signed }, reading), { state: "signed", value: 5, purpose: null });

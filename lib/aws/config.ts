@@ -13,36 +13,36 @@ import {
   wholeNumber,
 } from "../settings/environment.ts";
 
-/** Where the keys are kept instead of in the environment, and the app they must be for. */
+/** Where the keys are stored instead of in the environment, and the app that they must be for. */
 export interface StoredSecrets {
   readonly parameter: string;
   readonly appId: string | undefined;
-  /** Whether old card callbacks are taken. */
+  /** Whether old card callbacks are accepted. */
   readonly oldCards: boolean;
   /** How long the last good keys are used while they cannot be read again; 6 hours unless set. */
   readonly staleMs?: number | undefined;
 }
 
 export interface WebhookConfig {
-  /** The environment's keys; none when they are stored elsewhere. */
+  /** The environment's keys; empty when `stored` is set. */
   readonly keys: KeyRing;
   readonly stored?: StoredSecrets;
   readonly eventsQueueUrl: string;
   readonly quarantineQueueUrl: string;
-  /** Things that work but should be looked at; settings are named, values never. */
+  /** Settings that work but should be checked. They are named without their values. */
   readonly warnings: readonly string[];
 }
 
 export interface CallbackConfig extends WebhookConfig {
   readonly appSecret: string | undefined;
   readonly ledgerTable: string;
-  /** Milliseconds until a fallback goes out instead of the handler's answer. */
+  /** Milliseconds until a fallback is sent instead of the handler's answer. */
   readonly deadlineMs: number;
 }
 
 export interface WorkerConfig {
   readonly appId: string;
-  /** From the environment; where secrets are stored, it is with them. */
+  /** The environment's; `undefined` when `stored` is set. */
   readonly appSecret: string | undefined;
   readonly stored?: StoredSecrets;
   readonly eventsQueueUrl: string;
@@ -53,19 +53,19 @@ export interface WorkerConfig {
 
 /**
  * The webhook function's settings.
- * @throws {ConfigError} One is missing, blank, padded with white space or a placeholder, or the setup would let anyone pose as Feishu.
+ * @throws {ConfigError} A setting is missing, blank, padded or a placeholder, or it would let anyone pose as Feishu.
  */
 export function webhookConfig(env: Env): WebhookConfig {
   return ingressConfig(env, false);
 }
 
-/** The platform waits for 3 seconds; behind the deadline, 200 ms are for what is written and for the way. */
+/** The platform waits for 3 seconds. After the deadline the answer is stored and sent. */
 const longestDeadlineMs = 2_500;
-const usualDeadlineMs = 2_300;
+const defaultDeadlineMs = 2_300;
 
 /**
  * The callback function's settings.
- * @throws {ConfigError} As {@link webhookConfig}, or there is no table, or a deadline that the platform would not wait for.
+ * @throws {ConfigError} As {@link webhookConfig}, or the table or the deadline is missing or wrong.
  */
 export function callbackConfig(env: Env): CallbackConfig {
   return {
@@ -76,9 +76,9 @@ export function callbackConfig(env: Env): CallbackConfig {
   };
 }
 
-/** @throws {ConfigError} The platform would not wait for it. */
+/** @throws {ConfigError} The platform would not wait that long. */
 export function callbackDeadlineMs(env: Env): number {
-  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? usualDeadlineMs;
+  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? defaultDeadlineMs;
   if (deadlineMs >= 100 && deadlineMs <= longestDeadlineMs) return deadlineMs;
   throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
 }
@@ -119,12 +119,17 @@ function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
       `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
     );
   }
-  const staleSeconds = wholeNumber(env, "STALE_KEYS_SECONDS");
   return {
     parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
     appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
-    staleMs: staleSeconds === undefined ? undefined : staleSeconds * 1000,
+    staleMs: staleMs(env),
   };
+}
+
+/** How long what was read from SSM is used while it cannot be read again. */
+export function staleMs(env: Env): number | undefined {
+  const seconds = wholeNumber(env, "STALE_KEYS_SECONDS");
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 function ledgerTable(env: Env): string {
@@ -132,14 +137,14 @@ function ledgerTable(env: Env): string {
 }
 
 /**
- * The worker function's settings; it opens no request, and needs no key for that.
- * @throws {ConfigError} One is missing, blank or no URL.
+ * The worker function's settings. It opens no request, so it needs no Encrypt Key.
+ * @throws {ConfigError} A setting is missing, blank or not a URL.
  */
 export function workerConfig(env: Env): WorkerConfig {
   return { ...handlingConfig(env), deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL") };
 }
 
-/** The settings of whatever stores messages and runs handlers. */
+/** The settings of the worker and the long connection. */
 export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl"> {
   refuseUncheckedTls(env);
   return {
@@ -153,24 +158,24 @@ export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl
 }
 
 export interface LongConnectionConfig extends Omit<WorkerConfig, "deadLetterQueueUrl"> {
-  /** Where the connection is asked for as well. */
+  /** Also gives the address of the connection. */
   readonly api: ApiConfig;
-  /** Milliseconds until a fallback goes out instead of a callback handler's answer. */
+  /** Milliseconds until a fallback is sent instead of a callback handler's answer. */
   readonly deadlineMs: number;
-  /** Where to say on this machine whether the connection stands; nowhere unless set. */
+  /** The local port that says whether the connection is open; none unless set. */
   readonly healthPort: number | undefined;
 }
 
 /**
  * The long connection's settings.
- * @throws {ConfigError} One is missing or wrong. The app's id has one shape only: another would be refused for ever.
+ * @throws {ConfigError} A setting is missing or wrong. The platform would refuse an app id of another shape at every try.
  */
 export function longConnectionConfig(env: Readonly<Record<string, string | undefined>>): LongConnectionConfig {
   const config = handlingConfig(env);
   if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
     throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
   }
-  // Without it nothing would ever come.
+  // The platform gives no connection without it.
   if (config.appSecret === undefined && config.stored === undefined) {
     throw new ConfigError(`Cannot start: ${noSecret}`);
   }
@@ -181,6 +186,6 @@ export function longConnectionConfig(env: Readonly<Record<string, string | undef
     );
   }
   const healthPort = wholeNumber(env, "HEALTH_PORT");
-  if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is no port");
+  if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is not a port");
   return { ...config, api, deadlineMs: callbackDeadlineMs(env), healthPort };
 }

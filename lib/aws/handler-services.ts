@@ -2,7 +2,8 @@ import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { systemClock } from "../clock.ts";
 import { type MakeServices, services } from "../handling/services.ts";
 import type { ApiConfig } from "../open-api/config.ts";
-import { ticketKeeper } from "../open-api/tokens.ts";
+import { ticketKeeper } from "../open-api/tickets.ts";
+import type { Secrets } from "../secrets.ts";
 import { appSigner, type Signer } from "../signed-value.ts";
 import { dynamoTokens } from "./tokens.ts";
 
@@ -12,6 +13,7 @@ export function awsServices(options: {
   table: string;
   appSecret: () => Promise<string>;
   api: ApiConfig;
+  secrets: () => Promise<Secrets>;
 }): { signer: Signer; services: MakeServices; keepTicket: ReturnType<typeof ticketKeeper>["keep"] | undefined } {
   const { appSecret, api } = options;
   const { appId, origin } = api;
@@ -23,6 +25,7 @@ export function awsServices(options: {
     keepTicket: tickets?.keep,
     services: services({
       signer,
+      secrets: options.secrets,
       api: {
         ...{ origin, appId, appSecret, store, clock: systemClock, random: Math.random },
         marketplace: tickets === undefined ? undefined : { ticket: tickets.latest },

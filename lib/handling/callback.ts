@@ -1,8 +1,8 @@
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
-import type { JsonObject } from "../feishu/classify.ts";
 import { type CallbackEnvelope, type JobEnvelope, jobId } from "../feishu/envelope.ts";
+import type { JsonObject } from "../feishu/json.ts";
 import type { CallbackContext } from "../handler.ts";
 import type { Answer } from "../receiving/receiver.ts";
 import type { Signer } from "../signed-value.ts";
@@ -90,14 +90,15 @@ export async function answerCallback(
         const { event, ...card } = await readCard(envelope, handler, ports);
         const before = handler.dedupe === "off" ? undefined : await take(handler, signal);
         if (before !== undefined) return before;
+        const services = await servicesOf(handler, signal);
         if (leftMs() < leastHandlerMs)
           throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
         tell({ stage: "started", level: "info" });
         const deferral = deferrals(handler, signal);
-        const context: CallbackContext = Object.assign(
-          contextOf(envelope, { attempt: 1, signal, services: servicesOf(handler, signal) }),
-          { ...card, defer: deferral.defer },
-        );
+        const context: CallbackContext = Object.assign(contextOf(envelope, { attempt: 1, signal, services }), {
+          ...card,
+          defer: deferral.defer,
+        });
         let returned: unknown;
         try {
           returned = await handler.handle(event, context);
@@ -139,10 +140,9 @@ export async function answerCallback(
       signal.throwIfAborted();
       let taken: Awaited<ReturnType<AnswerStore["claim"]>>;
       try {
-        taken = await within(
+        taken = await withDeadline(
           clock,
-          Math.min(claimWithinMs, leftMs()),
-          () => new StoreFailure(),
+          { ms: Math.min(claimWithinMs, leftMs()), error: () => new StoreFailure() },
           (stop) => {
             const request = { key: wanted, owner, nowMs: clock.nowMs() };
             return answers.claim(request, AbortSignal.any([stop, signal]));
@@ -171,21 +171,18 @@ export async function answerCallback(
     return idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
   }
 
-  function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
+  async function servicesOf(handler: LoadedCallback, signal: AbortSignal) {
     // Most callbacks call nothing: their key is made when one does.
     const key = () => keyOf(handler);
-    const { updateCard: _, ...services } = ports.services({ envelope, key, signal, remainingMs: leftMs });
+    const { updateCard: _, ...services } = await ports.services({ envelope, key, signal, remainingMs: leftMs });
     return services;
   }
 
   async function remember(request: Parameters<AnswerStore["record"]>[0]): Promise<void> {
     try {
       const graceMs = Math.min(claimWithinMs, leftMs() + recordWithinMs);
-      await within(
-        clock,
-        graceMs,
-        () => new StoreFailure(),
-        (signal) => answers.record(request, signal),
+      await withDeadline(clock, { ms: graceMs, error: () => new StoreFailure() }, (signal) =>
+        answers.record(request, signal),
       );
     } catch (error) {
       // The user gets the answer all the same; a second push of this callback waits for it in vain.

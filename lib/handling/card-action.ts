@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
-import { type JsonObject, oldCardType } from "../feishu/classify.ts";
+import { oldCardType } from "../feishu/classify.ts";
 import type { CallbackEnvelope } from "../feishu/envelope.ts";
+import type { JsonObject } from "../feishu/json.ts";
 import type { CallbackContext } from "../handler.ts";
 import { readValue, type Signer } from "../signed-value.ts";
 import type { LoadedCallback } from "./dispatcher.ts";

@@ -1,6 +1,6 @@
 import { NonRetryableError } from "../errors.ts";
 import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "../handler.ts";
-import type { TicketEvent } from "../open-api/tokens.ts";
+import type { TicketEvent } from "../open-api/tickets.ts";
 
 /** A handler after its static type has done its work: payloads from outside are only known at run time. */
 export interface LoadedHandler {

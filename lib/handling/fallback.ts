@@ -1,4 +1,5 @@
-import { type JsonObject, oldCardType } from "../feishu/classify.ts";
+import { oldCardType } from "../feishu/classify.ts";
+import type { JsonObject } from "../feishu/json.ts";
 
 export type Failure = "late" | "failed" | "unhandled" | "expired";
 

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { publish } from "../trace/trace.ts";
 
@@ -44,7 +44,7 @@ export async function runWithin<T>(
   // too, is told only when the microtasks are through.
   await turn();
   if (run.end === undefined) {
-    await within(clock, untilMs - clock.nowMs(), expired, (signal) => {
+    await withDeadline(clock, { ms: untilMs - clock.nowMs(), error: expired }, (signal) => {
       signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
       return endsAtLeak ? Promise.race([running, leaked.promise]) : running;
     });

@@ -1,7 +1,7 @@
 import type { DeferredContext, Services } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
+import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
-import { publish } from "../trace/trace.ts";
 import type { Handled } from "./run.ts";
 
 /** One run of a handler, as what it calls needs to know it. */
@@ -18,27 +18,31 @@ export interface RunFacts {
 const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
-export type MakeServices = (run: RunFacts) => Services & Pick<DeferredContext, "updateCard">;
+export type MakeServices = (run: RunFacts) => Made | Promise<Made>;
+type Made = Services & Pick<DeferredContext, "updateCard">;
 
 /** Nothing of the Open API is loaded before a handler calls it. */
-export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: ApiOptions }): MakeServices {
+export function services({
+  signer,
+  api,
+  secrets,
+}: {
+  readonly signer: Pick<Signer, "sign">;
+  readonly api: ApiOptions;
+  readonly secrets: () => Promise<Secrets>;
+}): (run: RunFacts) => Promise<Made> {
   let loading: Promise<ReturnType<typeof openApi>> | undefined;
   const load = () => {
     loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
     return loading;
   };
   const signCard = cardSigner(signer, api.clock);
-  return ({ envelope, key, signal, remainingMs }) => {
+  return async ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
+    const event = { id, type, app, requestId };
     const open = async () =>
-      (await load()).forRun({
-        ...{ key: key(), tenant, signal, remainingMs: () => remainingMs() - ownMs },
-        tell(call, { status, apiCode, logId }) {
-          const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
-          publish({ stage: "log", level: "warn", id, type, app, requestId, facts });
-        },
-      });
+      (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs });
     let opened: ReturnType<typeof open> | undefined;
     // One for the whole run: it counts what is sent.
     const calls = () => {
@@ -46,6 +50,7 @@ export function services({ signer, api }: { signer: Pick<Signer, "sign">; api: A
       return opened;
     };
     return {
+      secrets: await secrets(),
       sign: (text) => signer.sign("text", text),
       signCard,
       lark: async () => (await calls()).lark(),

@@ -111,11 +111,11 @@ async function attempt(envelope: EventEnvelope | JobEnvelope, given: Attempt): P
       at.step = "claim";
       refused = await claims.take(key);
       if (refused !== undefined) return;
+      const remainingMs = () => endsAtMs - clock.nowMs();
+      const { updateCard, ...services } = await ports.services({ envelope, key: () => key, signal, remainingMs });
       signal.throwIfAborted();
       at.step = "run";
       tell({ stage: "started", level: "info", facts: { attempt: claims.runs } });
-      const remainingMs = () => endsAtMs - clock.nowMs();
-      const { updateCard, ...services } = ports.services({ envelope, key: () => key, signal, remainingMs });
       const context = contextOf(envelope, { attempt: claims.runs, signal, services });
       const callback = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
       await handler.handle(input, { ...context, ...callback });

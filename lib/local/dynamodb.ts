@@ -6,18 +6,13 @@ import {
   waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
 import dynalite from "dynalite";
+import { listenOnLoopback } from "../simulator/loopback.ts";
 
 /** A DynamoDB on its own wire protocol, on loopback: in memory, or kept under `path`. */
 export async function startDynamoDb(path?: string): Promise<{ endpoint: string; stop: () => Promise<void> }> {
-  const server = dynalite({ createTableMs: 0, ...(path === undefined ? undefined : { path }) });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const server = dynalite({ createTableMs: 0, path });
   return {
-    endpoint: `http://127.0.0.1:${port}`,
+    endpoint: `http://127.0.0.1:${await listenOnLoopback(server)}`,
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { listenOnLoopback } from "../simulator/loopback.ts";
 
 /** As the edge of AWS: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send either. */
 const edge = { bodyBytes: 10_485_760, headerBytes: 10_240, receiveMs: 2_000 };
@@ -31,11 +31,8 @@ export async function startGateway(options: {
       void answer(request, response, route).catch(() => response.destroy());
     },
   );
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(options.port, "127.0.0.1", resolve);
-  });
-  return { port: (server.address() as AddressInfo).port, stop: () => close(server) };
+  // Without a guard: a tunnel passes any Host header on, and the functions check the signature.
+  return { port: await listenOnLoopback(server, options.port), stop: () => close(server) };
 }
 
 /** `callback` of `/callback`, `//callback/?x=1` and `/callback/more`: the functions read paths as leniently. */

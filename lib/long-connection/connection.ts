@@ -1,7 +1,6 @@
 import { WebSocket } from "ws";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { DeadlineError } from "../errors.ts";
-import { parseObject } from "../feishu/classify.ts";
 import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "../feishu/discovery.ts";
 import {
   controlMethod,
@@ -14,6 +13,7 @@ import {
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
+import { parseObject } from "../feishu/json.ts";
 import { openMessage } from "../feishu/open.ts";
 import { type Message, partJoiner } from "../feishu/parts.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
@@ -229,7 +229,7 @@ async function answer(
       return { code: 500 };
     }
     const late = () => new DeadlineError(`Cannot store the message: ${answerWithinMs} ms have passed. Check the queue`);
-    const { status, body } = await within(clock, answerWithinMs - elapsedMs(), late, (signal) =>
+    const { status, body } = await withDeadline(clock, { ms: answerWithinMs - elapsedMs(), error: late }, (signal) =>
       receive(envelope, ports, { signal, elapsedMs }),
     );
     if (status !== 200) return { code: 500 };

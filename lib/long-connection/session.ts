@@ -1,6 +1,6 @@
-import { within } from "../clock.ts";
+import { pause, withDeadline } from "../clock.ts";
 import { DeadlineError, LongConnectionError } from "../errors.ts";
-import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, usualConfig } from "../feishu/discovery.ts";
+import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
 import { publish } from "../trace/trace.ts";
 import { type ConnectionOptions, type End, nameOf, serveConnection } from "./connection.ts";
 
@@ -67,12 +67,12 @@ export function createSession(options: LongConnectionOptions) {
   };
 
   async function serve(signal: AbortSignal): Promise<void> {
-    let config = usualConfig;
+    let config = defaultConfig;
     /** Attempts to connect anew since a connection last stood. */
     let attempts = 0;
     let dialedAtMs = Number.NEGATIVE_INFINITY;
     for (;;) {
-      await pause(leastBetweenDialsMs - (clock.nowMs() - dialedAtMs), signal);
+      await pause(clock, leastBetweenDialsMs - (clock.nowMs() - dialedAtMs), signal);
       if (signal.aborted) return;
       dialedAtMs = clock.nowMs();
       const end = await connect(config, signal);
@@ -92,7 +92,7 @@ export function createSession(options: LongConnectionOptions) {
       const facts = { reason: end.reason, code: end.code, waitMs };
       const level = end.kind === "limit" ? "error" : "warn";
       publish({ stage: "disconnected", level, app: options.appId, facts });
-      await pause(waitMs, signal);
+      await pause(clock, waitMs, signal);
     }
   }
 
@@ -115,7 +115,7 @@ export function createSession(options: LongConnectionOptions) {
     const url = new URL(discoveryPath, options.origin);
     try {
       const late = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
-      return await within(clock, discoveryWithinMs, late, async (deadline) => {
+      return await withDeadline(clock, { ms: discoveryWithinMs, error: late }, async (deadline) => {
         const response = await fetch(url, {
           method: "POST",
           headers: { "content-type": "application/json", locale },
@@ -130,17 +130,6 @@ export function createSession(options: LongConnectionOptions) {
     } catch (error) {
       return { kind: "retry", reason: `discovery failed (${nameOf(error)})` };
     }
-  }
-
-  async function pause(ms: number, signal: AbortSignal): Promise<void> {
-    if (ms <= 0 || signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = clock.after(ms, resolve);
-    const stop = () => resolve();
-    signal.addEventListener("abort", stop, { once: true });
-    await promise;
-    cancel();
-    signal.removeEventListener("abort", stop);
   }
 }
 

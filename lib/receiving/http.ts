@@ -1,4 +1,4 @@
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
 import type { Envelope, SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
@@ -98,17 +98,21 @@ async function answerOf(
   if (bodyBytes > bodyLimitBytes) throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
   const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
   const late = () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`);
-  const { answering } = await within(options.clock, withinMs - elapsedMs(), late, async (signal) => {
-    const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys });
-    progress.isAuthentic = true;
-    // The deadline may have passed while the keys loaded. The 503 is sent, so nothing may be stored.
-    signal.throwIfAborted();
-    const answering = options.receive(envelope, { signal, elapsedMs });
-    // A callback has a deadline of its own. Where the process was too busy to keep it, its answer still comes
-    // after: to the person who clicked, a late answer is better than an error.
-    if (envelope.kind !== "callback") await answering;
-    return { answering };
-  });
+  const { answering } = await withDeadline(
+    options.clock,
+    { ms: withinMs - elapsedMs(), error: late },
+    async (signal) => {
+      const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys });
+      progress.isAuthentic = true;
+      // The deadline may have passed while the keys loaded. The 503 is sent, so nothing may be stored.
+      signal.throwIfAborted();
+      const answering = options.receive(envelope, { signal, elapsedMs });
+      // A callback has a deadline of its own. Where the process was too busy to keep it, its answer still comes
+      // after: to the person who clicked, a late answer is better than an error.
+      if (envelope.kind !== "callback") await answering;
+      return { answering };
+    },
+  );
   return answering;
 }
 

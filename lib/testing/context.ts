@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { systemClock } from "../clock.ts";
-import { type Classified, classify, classifyOldCard, oldCardType } from "../feishu/classify.ts";
+import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
+import { classifyOldCard } from "../feishu/old-card.ts";
 import type { CallbackContext, CallbackOf, CallbackType, Context, EventOf, EventType, LogFields } from "../handler.ts";
 import { openApi } from "../open-api/client.ts";
+import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
 import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
 import { sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
@@ -25,26 +27,33 @@ export interface LoggedLine {
   readonly fields: LogFields;
 }
 
+export interface ContextOptions {
+  /** The values of `context.secrets`. */
+  readonly secrets?: Secrets;
+}
+
 /**
  * A sample event of a type, and the context that a handler gets with it: what `npm run send` would
  * push, as the worker would hand it over. Each call is another event.
  */
 export function contextFor<T extends EventType>(
   type: T,
+  options: ContextOptions = {},
 ): { event: EventOf<T>; context: Context; logged: LoggedLine[] } {
   const message = classify(sampleText(type, { ...sampling(), schema: find(type)?.version }));
   if (message.kind !== "event") throw new Error(`Cannot make a context: "${type}" is not the type of an event`);
-  return { event: message.event as EventOf<T>, ...contextOf(message, type) };
+  return { event: message.event as EventOf<T>, ...contextOf(message, type, options) };
 }
 
 /** The same for a callback, as the callback function would hand it over; `deferred` is what its handler put off. */
 export function callbackContextFor<T extends CallbackType>(
   type: T,
+  options: ContextOptions = {},
 ): { callback: CallbackOf<T>; context: CallbackContext; logged: LoggedLine[]; deferred: unknown[] } {
   const message =
     type === oldCardType ? classifyOldCard(oldCardText(), {}) : classify(sampleText(type, { ...sampling() }));
   if (message.kind !== "callback") throw new Error(`Cannot make a context: "${type}" is not the type of a callback`);
-  const { context, logged } = contextOf(message, type);
+  const { context, logged } = contextOf(message, type, options);
   const deferred: unknown[] = [];
   const defer = async (payload: unknown) => void deferred.push(payload);
   return {
@@ -102,7 +111,11 @@ function oldCardText(): string {
   return JSON.stringify({ ...operator, ...context, token, action });
 }
 
-function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>, type: string) {
+function contextOf(
+  message: Extract<Classified, { kind: "event" | "callback" }>,
+  type: string,
+  { secrets = {} }: ContextOptions,
+) {
   const logged: LoggedLine[] = [];
   const write =
     (level: LoggedLine["level"]) =>
@@ -123,6 +136,12 @@ function contextOf(message: Extract<Classified, { kind: "event" | "callback" }>,
     signal: new AbortController().signal,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
+    secrets: secretsFrom((name) => {
+      const value = secrets[name];
+      if (value === undefined)
+        throw new Error(`The context has no secret "${name}". Give it: { secrets: { ${name}: … } }`);
+      return value;
+    }),
     sign: async (text) => `signed:${text}`,
     signCard: async (card) => `signed:${JSON.stringify(card)}`,
     lark: noOpenApi,

@@ -3,7 +3,6 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { registerHooks } from "node:module";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
@@ -13,6 +12,7 @@ import { systemClock } from "../../lib/clock.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../../lib/handler.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import {
   cardText,
   cardType,
@@ -339,8 +339,8 @@ describe("an answer over HTTP", () => {
   async function listen(listener: RequestListener): Promise<string> {
     const server = createServer(listener);
     servers.push(server);
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}/callback`;
+    const port = await listenOnLoopback(server);
+    return `http://127.0.0.1:${port}/callback`;
   }
 
   /** The function behind a gateway of its own. */

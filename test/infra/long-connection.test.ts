@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { before, describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
 import { projectOf } from "../../infra/project.js";
 import { longConnectionConfig } from "../../lib/aws/config.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
@@ -285,8 +285,7 @@ describe("the long connection's health check", () => {
   /** Runs the container's own command against a server that answers so; `undefined`: nothing listens. */
   async function exitCode(status: number | undefined): Promise<number> {
     const server = createServer((_request, response) => response.writeHead(status ?? 0).end());
-    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-    const { port } = server.address() as AddressInfo;
+    const port = await listenOnLoopback(server);
     if (status === undefined) await new Promise((closed) => server.close(closed));
     const [kind, program, ...args] = container().HealthCheck.Command;
     assert.deepEqual([kind, program], ["CMD", "node"]);

@@ -3,7 +3,7 @@ import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
-import { cacheMs } from "../../lib/aws/secrets.ts";
+import { cacheMs } from "../../lib/aws/parameter.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import { bounds } from "../../lib/feishu/open.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
@@ -73,19 +73,30 @@ let url: Compiled;
 let dev: Compiled;
 let changed: Compiled;
 
+/** Of limits that contradict each other: a worker with too little time, and one with fewer instances than batches. */
+let refused: readonly PromiseSettledResult<Compiled>[];
+
+const tooShort = { limits: { workerTimeoutSeconds: 5 } };
+const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 } };
+
 before(async () => {
-  // The first one alone: it leaves what osls compiles for itself to the others.
-  api = await compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } });
-  [specification, url, dev, changed] = await Promise.all([
+  const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
+  [specification, api, url, dev, changed, refused] = await Promise.all([
     loadSpecification(),
+    compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
     compile("dev", { params: { customerKeyArn, alarmTopicArn, ...lenient } }),
     compile("prod", {
       params: { appId: "cli_0123456789abcdef" },
       config: { limits: { ...changes, ...optionalChanges } },
     }),
+    refusing,
   ]);
 });
+
+function assertRefused(result: PromiseSettledResult<Compiled> | undefined, message: RegExp): void {
+  assert.match(result?.status === "rejected" ? String(result.reason) : "it was compiled", message);
+}
 
 const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
   for (const compiled of [api, url, dev, changed]) check(compiled.template, compiled);
@@ -415,9 +426,8 @@ describe("the relations between numbers", () => {
     });
   }
 
-  test("D.2: a deployment is refused, and told which number is wrong", async () => {
-    const refused = compile("prod", { config: { limits: { workerTimeoutSeconds: 5 } } });
-    await assert.rejects(refused, /Cannot use larkpost\.config\.js: workerTimeoutSeconds is below 10/);
+  test("D.2: a deployment is refused, and told which number is wrong", () => {
+    assertRefused(refused[0], /Cannot use larkpost\.config\.js: workerTimeoutSeconds is below 10/);
   });
 
   for (const [name, holds] of relations) {
@@ -443,6 +453,7 @@ describe("the relations between numbers", () => {
       contradictions(limits, { workerReservedConcurrency });
     assert.deepEqual([reserving(null), reserving(maxConcurrency)], [[], []]);
     assert.match(reserving(maxConcurrency - 1).join(), /^workerReservedConcurrency is below maxConcurrency \(10\)$/);
+    assertRefused(refused[1], /Cannot use larkpost\.config\.js: workerReservedConcurrency is below maxConcurrency/);
     everywhere(({ Resources }) => {
       const reserved = Resources["WorkerLambdaFunction"]?.Properties["ReservedConcurrentExecutions"] ?? Infinity;
       const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");

@@ -38,7 +38,13 @@ async function start(t: TestContext) {
     content: JSON.stringify({ text: "Is pallet 17 released?" }),
   });
   const ofBots = () => simulated.simulator.messages().filter(({ sender }) => sender.kind === "app");
-  return { ...simulated, app, parent, ofBots, ports: { services: services({ signer, api }) } };
+  return {
+    ...simulated,
+    app,
+    parent,
+    ofBots,
+    ports: { services: services({ signer, api, secrets: async () => ({}) }) },
+  };
 }
 
 describe("a handler that calls the Open API", () => {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { answerGateway } from "../../lib/aws/gateway.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import {
   type Deliver,
   type Message,
@@ -201,11 +201,11 @@ async function withLostAnswers(
     if (isStored && losses.get(id)?.shift() === true) request.socket.destroy();
     else response.writeHead(answer.statusCode, answer.headers).end(answer.body);
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const port = await listenOnLoopback(server);
 
   const flights = new Set<Promise<unknown>>();
   const post = toWebhook({
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook`,
+    url: `http://127.0.0.1:${port}/webhook`,
     ...{ keys, clock, randomBytes: random.bytes, signing: random.pick(["afresh", "first"]) },
   });
   const platform = startPlatform({
@@ -284,7 +284,7 @@ export const platformRows: readonly Row[] = [
     title: "events whose first answer was lost are stored at least twice, and complete once",
     memory: true,
     full: 10_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       withLostAnswers(given, {
         isLost: (number) => number === 1,
@@ -303,7 +303,7 @@ export const platformRows: readonly Row[] = [
     id: "E4-30",
     title: "while 30 % of all answers are lost and a tenth of the events is repeated, every event completes once",
     full: 10_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       withLostAnswers(given, {
         isLost: () => given.random.chance(0.3),

@@ -155,7 +155,7 @@ export const runtimeRows: readonly Row[] = [
     id: "Y6",
     title: "kill -9 of the whole runtime loses no acked event and completes none twice",
     full: 20_000,
-    sample: 200,
+    sample: 60,
     async run({ n, seed, progress }) {
       const random = seeded(seed);
       const perRun = Math.min(n, 100);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
-import { systemClock, within } from "../../lib/clock.ts";
+import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
@@ -125,10 +125,9 @@ async function pushed(
       isLate = true;
     }, 2_000);
     try {
-      const { status } = await within(
+      const { status } = await withDeadline(
         systemClock,
-        answerWithinMs,
-        () => new Error("late"),
+        { ms: answerWithinMs, error: () => new Error("late") },
         (signal) => receive(envelopeOf(text), ports, { signal, elapsedMs }),
       );
       if (status === 200) return { attempts, isLate };
@@ -165,7 +164,7 @@ export const workerRows: readonly Row[] = [
     id: "S1",
     title: "of events of which a fifth comes twice, half of those at the same time, none completes twice",
     full: 100_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -191,7 +190,7 @@ export const workerRows: readonly Row[] = [
     id: "M4",
     title: "whatever the handlers do, the answer names exactly the records that failed",
     full: 100_000,
-    sample: 200,
+    sample: 60,
     async check({ bench, random, n, progress }) {
       let faulty = false;
       bench.dynamoFaults.inject("*", internal, () => faulty && random.chance(0.3));
@@ -250,7 +249,7 @@ export const workerRows: readonly Row[] = [
     id: "I2",
     title: "a claim whose first answer is lost runs its event at once, and once",
     full: 10_000,
-    sample: 200,
+    sample: 60,
     async check(given) {
       const { bench } = given;
       bench.dynamoFaults.inject("PutItem", { kind: "lost" }, firstTry);
@@ -276,7 +275,7 @@ export const workerRows: readonly Row[] = [
     title: "of two runs, the first of which stalled past its lease, one completes",
     memory: true,
     full: 1_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -323,7 +322,7 @@ export const workerRows: readonly Row[] = [
     title: "of two deliveries at the same time one runs, and the other is received once more at most",
     memory: true,
     full: 1_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench } = given;
@@ -368,7 +367,7 @@ export const workerRows: readonly Row[] = [
     title: "an event without an id that comes twice runs once",
     memory: true,
     full: 1_000,
-    sample: 200,
+    sample: 60,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench } = given;
@@ -442,7 +441,7 @@ export const workerRows: readonly Row[] = [
     id: "Q1",
     title: "while a tenth of all sends fails, no event is lost",
     full: 100_000,
-    sample: 200,
+    sample: 60,
     async check(given) {
       const { bench, random } = given;
       const ports = receiverQueues(patientClient(bench), bench.urls);
@@ -463,7 +462,7 @@ export const workerRows: readonly Row[] = [
     id: "Q2",
     title: "while a tenth of all sends stalls, every push is answered in time, and no event is lost",
     full: 10_000,
-    sample: 200,
+    sample: 60,
     async check(given) {
       const { bench, random, n, progress } = given;
       const ports = receiverQueues(bench.client, bench.urls);
@@ -486,7 +485,7 @@ export const workerRows: readonly Row[] = [
     title: "events that were all stored twice, since each first answer was lost, complete once",
     memory: true,
     full: 10_000,
-    sample: 200,
+    sample: 60,
     async check(given) {
       const { bench } = given;
       const ports = receiverQueues(patientClient(bench), bench.urls);
@@ -508,7 +507,7 @@ export const workerRows: readonly Row[] = [
     id: "R12",
     title: "a push that finds its connection dead is stored all the same, with one try more",
     full: 1_000,
-    sample: 200,
+    sample: 60,
     async check({ bench, n, progress }) {
       // Few at a time: the 0.5 s that a try may take are real ones, also on a busy machine.
       const lanes = 6;

@@ -1,7 +1,8 @@
 import type { TestContext } from "node:test";
 import type { Clock } from "../../lib/clock.ts";
 import { openApi } from "../../lib/open-api/client.ts";
-import { type TokenStore, ticketKeeper } from "../../lib/open-api/tokens.ts";
+import { ticketKeeper } from "../../lib/open-api/tickets.ts";
+import type { TokenStore } from "../../lib/open-api/tokens.ts";
 import type { ApiRun } from "../../lib/open-api/transport.ts";
 import type { OpenApiOptions } from "../../lib/simulator/open-api/open-api.ts";
 import type { App } from "../../lib/simulator/open-api/tokens.ts";

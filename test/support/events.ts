@@ -98,6 +98,7 @@ const unexpected = () => Promise.reject(new Error("nothing was expected to be ca
 export const noCallbacks = {
   dispatchJob: () => ({ name: "unexpected", load: unexpected }),
   services: () => ({
+    secrets: {},
     sign: unexpected,
     signCard: unexpected,
     lark: unexpected,

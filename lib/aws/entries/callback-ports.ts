@@ -6,6 +6,7 @@ import { answerCallback, callbackTryMs } from "../../handling/callback.ts";
 import { callbackDispatcher } from "../../handling/dispatcher.ts";
 import type { ApiConfig } from "../../open-api/config.ts";
 import type { ReceiverPorts } from "../../receiving/receiver.ts";
+import type { Secrets } from "../../secrets.ts";
 import { dynamoAnswers } from "../answers.ts";
 import { dynamoClient } from "../dynamodb.ts";
 import { awsServices } from "../handler-services.ts";
@@ -23,11 +24,12 @@ export function callbackPorts(options: {
   readonly client: SQSClient;
   readonly api: ApiConfig;
   readonly appSecret: () => Promise<string>;
+  readonly secrets: () => Promise<Secrets>;
 }): ReceiverPorts {
-  const { config, callbacks, client, api, appSecret } = options;
+  const { config, callbacks, client, api, appSecret, secrets } = options;
   const { eventsQueueUrl, ledgerTable: table, deadlineMs } = config;
   const dynamo = dynamoClient({ tryMs: callbackTryMs });
-  const { signer, services } = awsServices({ client: dynamo, table, appSecret, api });
+  const { signer, services } = awsServices({ client: dynamo, table, appSecret, api, secrets });
   const ports = {
     signer,
     services,

@@ -2,7 +2,7 @@ import { startLogging } from "../../trace/log.ts";
 import { webhookConfig } from "../config.ts";
 import { secretSource } from "../keys.ts";
 import { receiverQueues } from "../queues.ts";
-import { rehearse, sqsClient } from "../sqs.ts";
+import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
 
 /** HTTP in, for events: open → receive → answer. No user code runs here. */
@@ -11,7 +11,7 @@ export async function webhook({ env = process.env }: { env?: NodeJS.ProcessEnv }
   return answering({ path: "/webhook" }, async () => {
     const config = webhookConfig(env);
     const client = sqsClient();
-    const [keys] = await Promise.all([secretSource(config).keys(), rehearse(client, config.eventsQueueUrl)]);
+    const [keys] = await Promise.all([secretSource(config).keys(), warmUp(client, config.eventsQueueUrl)]);
     return { ports: receiverQueues(client, config), warnings: config.warnings, ...keys };
   });
 }

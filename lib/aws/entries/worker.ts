@@ -13,6 +13,7 @@ import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
+import { extraSecrets } from "../extra-secrets.ts";
 import { awsServices } from "../handler-services.ts";
 import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
@@ -29,7 +30,7 @@ interface WorkerOptions {
 /**
  * SQS in: decode → consume → which records failed.
  * @param options.events The generated list of `functions/events`.
- * @param options.callbacks That of `functions/callbacks`: what they put off runs here.
+ * @param options.callbacks The generated list of `functions/callbacks`, whose deferred work runs here.
  */
 export async function worker({
   events = {},
@@ -47,7 +48,7 @@ export async function worker({
     if ("error" in prepared) throw prepared.error;
     const { config, client, ports, maxReceives } = prepared;
     const startMs = systemClock.nowMs();
-    // Lambda always says; a test that does not has the whole time.
+    // Lambda always gives the remaining time. A test without it has the whole time.
     const remainingMs = () =>
       context?.getRemainingTimeInMillis?.() ?? limits.workerTimeoutSeconds * 1000 - (systemClock.nowMs() - startMs);
     const { random } = Math;
@@ -69,13 +70,15 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const { appId, ledgerTable: table } = config;
   const client = dynamoClient();
   const { appSecret, keys } = secretSource(config);
-  const { services, keepTicket } = awsServices({ client, table, appSecret, api: apiConfig(env, appId) });
-  // The stored app secret is read as well, so that the first handler that signs or calls the Open API finds it.
-  await keys();
+  const extra = extraSecrets(env);
+  const api = apiConfig(env, appId);
+  const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
+  // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
+  await Promise.all([keys(), extra.load()]);
   return {
     config,
     client: sqsClient(),
-    // The deployed stack and the local runtime set both from their limits; without them, they are the file's own.
+    // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {
       services,
