@@ -77,7 +77,7 @@ export interface HandlerLog {
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /** What a handler can call; the function that runs it says how. */
-export interface Services {
+export interface Tools {
   /**
    * Your own secrets, by the names that `larkpost.config.js` lists. Reading another name, or one that is not stored,
    * throws a {@link ConfigError}.
@@ -90,7 +90,7 @@ export interface Services {
   /**
    * The official client of the Open API, with its `messageCard` (`defaultCard` and friends). It is loaded when it is
    * first asked for. Tokens, retries and the time that is left are seen to, and what is sent again because the event
-   * ran again is sent once. A call fails as {@link Services.request} does, also where the answer was an HTTP 200 with
+   * ran again is sent once. A call fails as {@link Tools.request} does, also where the answer was an HTTP 200 with
    * another `code` than 0. (Its `…WithIterator` methods do not say when a page fails: they end, or give `null`.)
    */
   lark(): Promise<LarkClient>;
@@ -125,7 +125,7 @@ export interface ApiAnswer {
 }
 
 /** What a handler knows besides the event itself. */
-export interface Context extends Services {
+export interface Context extends Tools {
   /** Identity of the event, the same on every push: pass it on as the idempotency key of what you call. */
   readonly id: string;
   readonly type: string;

@@ -1,4 +1,3 @@
-import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
 import { noAppSecret } from "../settings/app-secrets.ts";
@@ -19,9 +18,7 @@ export function secretSource(config: { keys?: KeyRing; appSecret?: string | unde
   const { keys = new Map(), appSecret, stored } = config;
   let opened: Promise<StoredKeys> | undefined;
   const open = (where: StoredSecrets) => {
-    opened ??= Promise.all([import("./ssm.ts"), import("./secrets.ts")]).then(([{ ssmClient }, { storedKeys }]) =>
-      storedKeys(ssmClient(), where, systemClock),
-    );
+    opened ??= import("./secrets.ts").then(({ openKeys }) => openKeys(where));
     return opened;
   };
   return {

@@ -1,5 +1,11 @@
 import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
+import {
+  type Claim,
+  type ClaimRequest,
+  type Ledger,
+  maxUnfinishedStarts,
+  type Release,
+} from "../handling/idempotency.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long a key is stored: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -136,7 +142,7 @@ function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Grant | { 
   if (phase === "dead") return isRedriven ? firstRun : { claim: { state: "dead", digest } };
   if (leaseEndsAtMs > nowMs) return { claim: { state: "busy", leaseEndsAtMs } };
   if (isRedriven) return firstRun;
-  const isCrashLoop = phase === "running" && unfinished >= deadlyStarts;
+  const isCrashLoop = phase === "running" && unfinished >= maxUnfinishedStarts;
   if (isCrashLoop || runs >= maxRuns || death !== undefined) {
     return { claim: { state: "spent", run: runs, isCrashLoop, death }, runs, unfinished, death };
   }

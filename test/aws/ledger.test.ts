@@ -3,7 +3,7 @@ import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
-import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/handling/idempotency.ts";
+import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { aim, denied, firstTry, internal, startFaults } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
@@ -134,15 +134,15 @@ describe("a claim", () => {
   test("W2: is deadly after five runs in a row that left no outcome, and not after four", async () => {
     const key = newKey();
     let atMs = nowMs;
-    for (let start = 1; start <= deadlyStarts; start++) {
+    for (let start = 1; start <= maxUnfinishedStarts; start++) {
       assert.deepEqual(await ledger.claim(request(key, `run-${start}`, { nowMs: atMs })), {
         state: "claimed",
         run: start,
       });
       atMs += leaseMs;
     }
-    assert.equal(deadlyStarts, 5);
-    const spent = { state: "spent", run: deadlyStarts, isCrashLoop: true, death: undefined };
+    assert.equal(maxUnfinishedStarts, 5);
+    const spent = { state: "spent", run: maxUnfinishedStarts, isCrashLoop: true, death: undefined };
     assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), spent);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 1 }))).state, "busy");
     assert.equal(await ledger.bury(key, "grave", atMs), true);
@@ -152,11 +152,11 @@ describe("a claim", () => {
   test("W2: is not deadly when any of the runs left an outcome", async () => {
     const key = newKey();
     let atMs = nowMs;
-    for (let start = 1; start <= 2 * deadlyStarts; start++) {
+    for (let start = 1; start <= 2 * maxUnfinishedStarts; start++) {
       const owner = `run-${start}`;
       assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed", run: start });
       atMs += leaseMs;
-      if (start % deadlyStarts === 0)
+      if (start % maxUnfinishedStarts === 0)
         await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs, runs: start });
     }
   });

@@ -14,10 +14,10 @@ import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
 import { extraSecrets } from "../extra-secrets.ts";
-import { awsServices } from "../handler-services.ts";
 import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
 import { sqsClient } from "../sqs.ts";
+import { awsTools } from "../tools.ts";
 
 export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
@@ -73,7 +73,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const extra = extraSecrets(env);
   const api = apiConfig(env, appId);
   const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
-  // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
+  // Reads the stored secrets too, so that the first handler that needs one does not wait.
   await Promise.all([keys(), extra.load()]);
   return {
     config,
@@ -81,7 +81,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
     // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {
-      services,
+      tools,
       ledger: dynamoLedger(client, table),
       dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
       dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
