@@ -78,6 +78,20 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
     complete: (key, owner, nowMs) => conclude(items, key, owner, { phase: "done", nowMs, claimableAtMs: nowMs }),
     bury: (key, owner, nowMs) => conclude(items, key, owner, { phase: "dead", nowMs, claimableAtMs: nowMs }),
     release: (key, owner, release) => conclude(items, key, owner, { phase: "open", ...release }),
+    async withdraw(key, owner, nowMs) {
+      const failure = await items.update(key, {
+        UpdateExpression: "SET phase = :open, leaseEndsAtMs = :now, runs = runs - :one, unfinished = unfinished - :one",
+        ConditionExpression: isOwnClaim,
+        ExpressionAttributeValues: {
+          ":me": { S: owner },
+          ":running": running,
+          ":open": { S: "open" satisfies Phase },
+          ":now": { N: String(nowMs) },
+          ":one": { N: "1" },
+        },
+      });
+      return failure === undefined;
+    },
   };
 }
 
@@ -112,7 +126,7 @@ async function conclude(
   items: Items,
   key: string,
   owner: string,
-  { phase, nowMs, claimableAtMs, runs, death }: Omit<Release, "runs"> & { phase: Phase; runs?: number },
+  { phase, nowMs, claimableAtMs, death }: Release & { phase: Phase },
 ): Promise<boolean> {
   const changes: Record<string, AttributeValue> = {
     phase: { S: phase },
@@ -120,7 +134,6 @@ async function conclude(
     unfinished: { N: "0" },
     expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
   };
-  if (runs !== undefined) changes["runs"] = { N: String(runs) };
   if (death !== undefined) changes["death"] = { S: death };
   const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
   const failure = await items.update(key, {

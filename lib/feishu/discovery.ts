@@ -58,7 +58,7 @@ export function readDiscovery(
   if (answer.status !== 200) return { kind: "retry", reason: `discovery answered ${answer.status}` };
   const { code, data } = parseObject(answer.body) ?? {};
   if (typeof code !== "number")
-    return { kind: "retry", reason: "discovery answered what is no answer of the platform" };
+    return { kind: "retry", reason: "discovery answered something that is not the platform's" };
   if (code === limitCode) return { kind: "limit", code, reason: limitReason };
   if (transientCodes.has(code)) return { kind: "retry", code, reason: "the platform is busy" };
   if (code !== 0) return { kind: "fatal", code, reason: fatalReasons.get(code) ?? "the platform refused the app" };

@@ -54,7 +54,7 @@ export class Claims {
   readonly #delivery: Delivery;
   readonly #options: ClaimsOptions;
   readonly #digest: string;
-  /** By key, how many of its runs have started. The last key's count is the event's. */
+  /** By key, how many of its runs have started. */
   readonly #held = new Map<string, number>();
 
   constructor(delivery: Delivery, options: ClaimsOptions) {
@@ -77,7 +77,12 @@ export class Claims {
     const { ledger, clock, owner, leaseEndsAtMs, maxAttempts: maxRuns } = this.#options;
     const { redrives } = this.#delivery;
     const nowMs = clock.nowMs();
-    const claim = await ledger.claim({ key, owner, nowMs, leaseEndsAtMs, maxRuns, redrives, digest: this.#digest });
+    const request = { key, owner, nowMs, leaseEndsAtMs, maxRuns, redrives, digest: this.#digest };
+    const claim = await ledger.claim(request).catch(async (error: unknown) => {
+      // It may be stored, and only its answer lost.
+      await ledger.withdraw(key, owner, clock.nowMs()).catch(() => {});
+      throw error;
+    });
     if (claim.state === "busy") return this.#wait(claim.leaseEndsAtMs);
     if (!("run" in claim)) return this.#skip(claim);
     this.#held.set(key, claim.run);
@@ -93,7 +98,7 @@ export class Claims {
   async complete(): Promise<Verdict> {
     const { ledger, clock, owner, random, hasTime, publishStage } = this.#options;
     const attempt = this.runs;
-    const key = [...this.#held.keys()].at(-1) ?? "";
+    const key = this.#lastKey;
     if (await withRetries(() => ledger.complete(key, owner, clock.nowMs()), hasTime)) {
       this.#held.delete(key);
       publishStage({ stage: "handled", level: "info", facts: { attempt } });
@@ -107,7 +112,7 @@ export class Claims {
 
   /** @param reason What failed, when it was not the handler itself. */
   async fail(error: unknown, reason?: string): Promise<Verdict> {
-    const { clock, random, maxAttempts, leaseEndsAtMs, publishStage } = this.#options;
+    const { ledger, owner, clock, random, maxAttempts, leaseEndsAtMs, publishStage } = this.#options;
     const attempt = this.runs;
     if (isError(error, NonRetryableError)) return this.#die(deathBy("nonRetryable", error), error);
     if (attempt >= maxAttempts) return this.#die(deathBy("attemptsExhausted", error), error);
@@ -116,18 +121,23 @@ export class Claims {
     const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
     const delaySeconds = Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000));
     publishStage({ stage: "failed", level: "warn", facts: { reason, attempt, delaySeconds }, error });
-    await this.release({ claimableAtMs });
+    await this.#tryRecord((key) => ledger.release(key, owner, { nowMs, claimableAtMs }));
     return { kind: "retry", delaySeconds };
   }
 
-  /** Gives every key back. `isUncounted`: nothing was run. */
-  async release(options: { isUncounted?: true; claimableAtMs?: number; death?: string } = {}): Promise<void> {
+  /** Too little time is left for a run. */
+  async postpone(): Promise<Verdict> {
+    const { receives } = this.#delivery;
+    const { random, publishStage } = this.#options;
+    publishStage({ stage: "failed", level: "warn", facts: { reason: "no-time-left", receives } });
+    await this.withdraw();
+    return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
+  }
+
+  /** Undoes the claims: nothing was run. */
+  async withdraw(): Promise<void> {
     const { ledger, clock, owner } = this.#options;
-    const nowMs = clock.nowMs();
-    const { isUncounted = false, ...release } = options;
-    await this.#tryRecord((key, run) =>
-      ledger.release(key, owner, { nowMs, claimableAtMs: nowMs, runs: isUncounted ? run - 1 : run, ...release }),
-    );
+    await this.#tryRecord((key) => ledger.withdraw(key, owner, clock.nowMs()));
   }
 
   /** Another run mostly ends soon. When its process died, its lease ends by then. */
@@ -136,7 +146,7 @@ export class Claims {
     const leaseSeconds = Math.ceil((leaseEndsAtMs - this.#options.clock.nowMs()) / 1000) + 1;
     const delaySeconds = Math.max(1, Math.min(leaseSeconds, firstBusySeconds * 2 ** Math.min(receives - 1, 8)));
     this.#options.publishStage({ stage: "busy", level: "info", facts: { delaySeconds, receives } });
-    await this.release({ isUncounted: true });
+    await this.withdraw();
     return { kind: "retry", delaySeconds };
   }
 
@@ -159,7 +169,14 @@ export class Claims {
       await bury({ reason, error, runs: attempt });
     } catch (cause) {
       publishStage({ stage: "failed", level: "error", facts: { attempt, reason: "dead-letter-queue" }, error: cause });
-      await this.release({ death: JSON.stringify({ reason, error }) });
+      // By the key that counts alone, so that the next delivery finds it with its count. The other was claimed on the way.
+      const nowMs = clock.nowMs();
+      const death = JSON.stringify({ reason, error });
+      await this.#tryRecord((key) =>
+        key === this.#lastKey
+          ? ledger.release(key, owner, { nowMs, claimableAtMs: nowMs, death })
+          : ledger.withdraw(key, owner, nowMs),
+      );
       return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
     }
     publishStage({ stage: "dead", level: "error", facts: { reason, attempt, ...error }, error: thrown });
@@ -167,11 +184,16 @@ export class Claims {
     return { kind: "done" };
   }
 
+  /** The handler's own key, where it has one: the event's outcome is stored under it. */
+  get #lastKey(): string {
+    return [...this.#held.keys()].at(-1) ?? "";
+  }
+
   /** Writes to every held key. A failure is only logged: the record's outcome is decided, and the lease ends by itself. */
-  async #tryRecord(write: (key: string, run: number) => Promise<boolean>): Promise<void> {
+  async #tryRecord(write: (key: string) => Promise<boolean>): Promise<void> {
     const { hasTime, publishStage } = this.#options;
-    for (const [key, run] of this.#held) {
-      await withRetries(() => write(key, run), hasTime).catch((error: unknown) => {
+    for (const key of this.#held.keys()) {
+      await withRetries(() => write(key), hasTime).catch((error: unknown) => {
         publishStage({ stage: "failed", level: "error", facts: { attempt: this.runs, reason: "ledger" }, error });
       });
     }

@@ -38,8 +38,6 @@ export interface Release {
   readonly nowMs: number;
   /** When the next run may claim the key. */
   readonly claimableAtMs: number;
-  /** How many runs count: one less than the claim's when nothing was run. */
-  readonly runs: number;
   /** Why the event is dead, while its record cannot be moved to the dead-letter queue. The next claim is `spent` with it. */
   readonly death?: string | undefined;
 }
@@ -54,6 +52,8 @@ export interface Ledger {
   bury(key: string, owner: string, nowMs: number): Promise<boolean>;
   /** Gives the key back after a run that did not complete. */
   release(key: string, owner: string, release: Release): Promise<boolean>;
+  /** Undoes a claim that nothing was run for. It does not count, whether its answer arrived or not. */
+  withdraw(key: string, owner: string, nowMs: number): Promise<boolean>;
 }
 
 /** After so many runs in a row that never reported, an event counts as a crash loop. */

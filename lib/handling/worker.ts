@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.ts";
-import { HandlerTimeoutError, isError } from "../errors.ts";
+import { HandlerTimeoutError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { backoffSeconds } from "./backoff.ts";
 import { Claims, type Delivery, type Verdict } from "./claims.ts";
 import { contextOf } from "./context.ts";
 import type { Dispatch, HandlerFile } from "./dispatcher.ts";
@@ -56,10 +55,6 @@ export async function consume(
     publishStage({ stage: "unhandled", level: "info" });
     return { kind: "done" };
   }
-  if (remainingMs() - reserveMs < leastHandlerMs) {
-    publishStage({ stage: "failed", level: "warn", facts: { reason: "no-time-left", receives } });
-    return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
-  }
   const claims = new Claims(delivery, {
     ledger,
     clock,
@@ -71,6 +66,7 @@ export async function consume(
     input: inputOf(envelope),
     hasTime: () => remainingMs() > leastHandlerMs,
   });
+  if (remainingMs() - reserveMs < leastHandlerMs) return claims.postpone();
   const idKey = idempotencyKey({ app, handler: file.name, id });
   // Loading the file may have crashed the process. A redelivery claims before it loads, so that such a crash counts.
   const verdict = receives > 1 ? await claims.claim(idKey) : undefined;
@@ -94,6 +90,7 @@ async function attempt(
   const { clock } = ports;
   const { id, type, app, tenant } = envelope;
   const ms = ports.remainingMs() - reserveMs;
+  if (ms < leastHandlerMs) return claims.postpone();
   const endsAtMs = clock.nowMs() + ms;
   const progress: { step: "load" | "key" | "claim" | "run" } = { step: "load" };
   const expired = () => new HandlerTimeoutError(`Cannot ${progress.step} ${file.name}: ${ms} ms have passed`);
@@ -109,9 +106,10 @@ async function attempt(
       // After the deadline it must neither claim nor run.
       signal.throwIfAborted();
       progress.step = "claim";
-      verdict = await claims.claim(key);
-      if (verdict !== undefined) return;
       const remainingMs = () => endsAtMs - clock.nowMs();
+      verdict = await claims.claim(key);
+      if (verdict === undefined && remainingMs() < leastHandlerMs) verdict = await claims.postpone();
+      if (verdict !== undefined) return;
       const { updateCard, ...tools } = await ports.tools({ envelope, key: () => key, signal, remainingMs });
       signal.throwIfAborted();
       progress.step = "run";
@@ -121,10 +119,12 @@ async function attempt(
       await handler.handle(input, { ...context, ...deferred });
     });
   } catch (error) {
+    // Something else leaked meanwhile, a promise of the file for one.
+    if (verdict !== undefined) return verdict;
     if (progress.step === "run") return claims.fail(error);
-    if (progress.step === "claim" && !isError(error, HandlerTimeoutError)) {
+    if (progress.step === "claim") {
       // The ledger failed, so the handler must not run, and no run counts.
-      await claims.release({ isUncounted: true });
+      await claims.withdraw();
       throw error;
     }
     return (await claims.claimOne(idKey)) ?? claims.fail(error, progress.step);

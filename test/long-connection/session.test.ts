@@ -632,7 +632,7 @@ describe("the way to a connection", () => {
     t.after(() => server.close());
     server.answerNext({ status: 200, body: JSON.stringify({ code: 514, msg: "x".repeat(1_000_000) }) });
     startClient(t, { origin: server.origin, ports: collectingPorts().ports, clock });
-    assert.equal((await disconnected()).facts?.["reason"], "discovery answered what is no answer of the platform");
+    assert.equal((await disconnected()).facts?.["reason"], "discovery answered something that is not the platform's");
   });
 
   test("L4: ends when the upgrade is forbidden; another refusal gets a new address", async (t) => {
@@ -714,7 +714,7 @@ describe("the way to a connection", () => {
     await clock.advance(9_999);
     assert.equal(told("disconnected").length, 1);
     await clock.advance(1);
-    assert.equal((await disconnected(2)).facts?.["reason"], "the connection did not stand in time");
+    assert.equal((await disconnected(2)).facts?.["reason"], "the connection did not open in time");
     await until("the socket is gone", () => mute.sockets[0]?.destroyed);
     await waitOut(clock, 2);
     await client.connected();

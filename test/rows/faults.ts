@@ -60,6 +60,7 @@ export const faultRows: readonly Row[] = [
           secrets,
           textOf: (id, plan) =>
             plan.end === "quarantined" ? `${id} is no JSON` : eventText({ id, type, app: appId, tenant: "tenant-1" }),
+          keyOf: (id) => `claim#${idempotencyKey({ app: appId, handler: "_default", id })}`,
           maxReceiveCount: queue.RedrivePolicy.maxReceiveCount,
           visibilitySeconds: queue.VisibilityTimeout,
           workerTimeoutSeconds,
@@ -93,7 +94,7 @@ const expected = ["deadReason", "attempts", "eventId", "eventType", "firstAttemp
 function judge(simulation: Simulation, subject: Subject): void {
   const { id, plan, deadLetters, quarantined } = subject;
   const violate = (what: string) => simulation.violate(what, subject);
-  const isDone = simulation.phaseOf(`claim#${idempotencyKey({ app: appId, handler: "_default", id })}`) === "done";
+  const isDone = simulation.phaseOf(subject) === "done";
   if (!subject.isAcked) violate("never answered 200");
   else if (!isDone && deadLetters.length === 0 && quarantined === 0) violate("lost");
   if (plan.end === "completed" && !isDone) violate("not completed");

@@ -363,6 +363,13 @@ export function memoryLedger(): Ledger {
     bury: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "dead", leaseEndsAtMs: nowMs }),
     release: (key, owner, { nowMs, claimableAtMs, ...change }) =>
       conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs, ...change }),
+    async withdraw(key, owner, nowMs) {
+      const row = rows.get(key);
+      if (row?.owner !== owner || row.phase !== "running") return false;
+      const counts = { runs: row.runs - 1, unfinished: row.unfinished - 1 };
+      rows.set(key, { ...row, ...counts, phase: "open", leaseEndsAtMs: nowMs });
+      return true;
+    },
   };
 }
 
