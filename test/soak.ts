@@ -3,10 +3,11 @@ import { Command, InvalidArgumentError } from "commander";
 import { rows as sampled } from "./rows/all.ts";
 import { slowCallbackRows } from "./rows/callback.ts";
 import { coldRows } from "./rows/cold.ts";
+import { faultRows } from "./rows/faults.ts";
 import { longConnectionSoakRows } from "./rows/long-connection.ts";
 import { runtimeRows } from "./rows/runtime.ts";
 
-const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows, ...coldRows];
+const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows, ...coldRows, ...faultRows];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 function wholeNumber(text: string): number {
@@ -18,11 +19,15 @@ const program = new Command("soak")
   .description("run rows of the reliability catalogue with their full figures; npm test runs a sample of each")
   .option("--row <id...>", "rows to run, by id; all of them without it")
   .option("--seed <n>", "the same seed gives the same run", wholeNumber, Math.floor(Math.random() * 1_000_000) + 1)
-  .option("--cases <n>", "another number of cases than the full figure", wholeNumber)
+  .option(
+    "--cases, --events <n>",
+    "another number of cases than the full figure; events, in the row FAULTS",
+    wholeNumber,
+  )
   .option("--list", "list the rows and their figures")
   .addHelpText("after", "\nExample: npm run soak -- --row V8 --seed 42")
   .parse();
-const options = program.opts<{ row?: string[]; seed: number; cases?: number; list?: boolean }>();
+const options = program.opts<{ row?: string[]; seed: number; events?: number; list?: boolean }>();
 
 if (options.list === true) {
   for (const { id, title, full, sample } of rows) {
@@ -39,7 +44,7 @@ if (options.list === true) {
   }
   let failures = 0;
   for (const row of chosen) {
-    const n = options.cases ?? row.full;
+    const n = options.events ?? row.full;
     const startMs = performance.now();
     let toldMs = startMs;
     const progress = (done: number) => {
@@ -49,10 +54,11 @@ if (options.list === true) {
       process.stdout.write(process.stdout.isTTY ? `\r${paint("dim", text)}` : `${text}\n`);
     };
     try {
-      await row.run({ n, seed: options.seed, progress });
+      const said = await row.run({ n, seed: options.seed, progress });
       console.log(
         `${process.stdout.isTTY ? "\r" : ""}${paint("green", "holds")}  ${row.id}  ${row.title}: ${n} cases, seed ${options.seed}, ${seconds(startMs)}`,
       );
+      if (said) console.log(`       ${said}`);
     } catch (error) {
       failures++;
       console.log(

@@ -1,5 +1,6 @@
 import {
   CreateTableCommand,
+  type CreateTableCommandInput,
   type DynamoDBClient,
   ResourceInUseException,
   waitUntilTableExists,
@@ -17,18 +18,21 @@ export async function startDynamoDb(path?: string): Promise<{ endpoint: string; 
 }
 
 /** Creates the ledger's table as the deployed stack does, with one string key. */
-export async function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
+export function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
+  return createTable(client, {
+    TableName: table,
+    KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
+    AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
+  });
+}
+
+/** Creates a table, unless there is one of that name. */
+export async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
+  const { TableName } = table;
   try {
-    await client.send(
-      new CreateTableCommand({
-        TableName: table,
-        BillingMode: "PAY_PER_REQUEST",
-        KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
-        AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
-      }),
-    );
+    await client.send(new CreateTableCommand({ ...table, BillingMode: "PAY_PER_REQUEST" }));
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error;
   }
-  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.05, maxDelay: 0.05 }, { TableName: table });
+  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.05, maxDelay: 0.05 }, { TableName });
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
 import { createLedgerTable } from "./dynamodb.ts";
 import type { EmbeddedServices } from "./embedded.ts";
@@ -10,6 +11,7 @@ import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { startPoller } from "./poller.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
+import { createTables } from "./tables.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
@@ -18,6 +20,8 @@ export interface RuntimeOptions {
   /** Port 0 takes a free one. */
   readonly port: number;
   readonly limits: typeof defaultLimits;
+  /** The project's CloudFormation resources. Its DynamoDB tables are created. */
+  readonly resources?: Project["resources"];
   /** The functions' settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
@@ -51,6 +55,7 @@ export async function startRuntime(options: RuntimeOptions) {
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, limits);
     await createLedgerTable(dynamo, ledgerTable);
+    await createTables(dynamo, options.resources ?? {}, ledgerTable);
     dynamo.destroy();
     const env = functionsEnv({ ...options, ...services });
     const modules = new Map(

@@ -1,7 +1,10 @@
-import { spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { Job } from "./osls.ts";
+
+type Config = import("../../infra/config.js").Config;
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -36,36 +39,39 @@ export interface Compiled {
   readonly text: string;
 }
 
+interface Options {
+  readonly params?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly config?: Config;
+}
+
+/** Jobs that were asked for since the last process was started: one process compiles them all. */
+const waiting: { job: Job; done: () => void; failed: (reason: unknown) => void }[] = [];
+
 /**
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
- * of one line, without account or network.
+ * of one line, without account or network. What is asked for at the same time is compiled in one process.
  *
- * @param options.edit Changes infra/limits.js before.
+ * @param options.config The project's larkpost.config.js.
  */
-export async function compile(
-  stage: string,
-  options: {
-    params?: Readonly<Record<string, string>>;
-    env?: Readonly<Record<string, string>>;
-    edit?: (limits: string) => string;
-  } = {},
-): Promise<Compiled> {
-  const { params = {}, env = {}, edit } = options;
+export async function compile(stage: string, options: Options = {}): Promise<Compiled> {
+  const { params = {}, env = {}, config } = options;
   const folder = mkdtempSync(join(tmpdir(), "larkpost-stack-"));
   try {
     for (const name of ["serverless.yml", "package.json", "infra"])
       cpSync(join(root, name), join(folder, name), { recursive: true });
-    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
+    for (const name of ["lib", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
     for (const name of ["webhook", "callback", "worker"]) {
       mkdirSync(join(folder, "dist", name), { recursive: true });
       writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
     }
-    if (edit !== undefined) {
-      const file = join(folder, "infra/limits.js");
-      writeFileSync(file, edit(readFileSync(file, "utf8")));
-    }
+    if (config !== undefined) writeConfig(folder, config);
     const args = Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
-    await run(["package", "--stage", stage, "--package", "out", ...args], folder, env);
+    await run({
+      folder,
+      args: ["package", "--stage", stage, "--package", "out", ...args],
+      env: { ...oslsEnv, HOME: folder, ...env },
+    });
     const out = join(folder, "out");
     const read = (name: string) => readFileSync(join(out, name), "utf8");
     const state = JSON.parse(read("serverless-state.json")) as { service: { provider: Record<string, unknown> } };
@@ -79,22 +85,32 @@ export async function compile(
   }
 }
 
-async function run(args: readonly string[], cwd: string, env: Readonly<Record<string, string>>): Promise<void> {
-  const child = spawn(process.execPath, [join(root, "node_modules/osls/bin/serverless.js"), ...args], {
-    cwd,
-    env: { ...oslsEnv, HOME: cwd, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+/** Writes a project's larkpost.config.js. */
+export function writeConfig(folder: string, config: Config): void {
+  const source = `import { defineConfig } from "larkpost/config";\nexport default defineConfig(${JSON.stringify(config)});\n`;
+  writeFileSync(join(folder, "larkpost.config.js"), source);
+}
+
+async function run(job: Job): Promise<void> {
+  const { promise, resolve: done, reject: failed } = Promise.withResolvers<void>();
+  waiting.push({ job, done, failed });
+  if (waiting.length === 1) setImmediate(() => start(waiting.splice(0)));
+  await promise;
+  const { code, output } = JSON.parse(readFileSync(join(job.folder, "osls.json"), "utf8")) as {
+    code: number;
+    output: string;
+  };
+  if (code !== 0) throw new Error(`osls ${job.args.join(" ")} failed:\n${output}`);
+}
+
+function start(batch: typeof waiting): void {
+  const script = join(import.meta.dirname, "osls.ts");
+  const args = [script, JSON.stringify(batch.map(({ job }) => job))];
+  execFile(process.execPath, args, { env: oslsEnv }, (error) => {
+    for (const { done, failed } of batch)
+      if (error === null) done();
+      else failed(error);
   });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-  }
-  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
-  child.once("error", reject);
-  child.once("close", done);
-  if ((await promise) !== 0) throw new Error(`osls ${args.join(" ")} failed:\n${output}`);
 }
 
 /** Every leaf of a value by its path, `Resources.EventsQueue.Properties.VisibilityTimeout` → 360. */

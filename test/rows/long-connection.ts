@@ -208,7 +208,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L6",
     title: "parts of messages that never become whole take at most 50 MB",
     full: 100_000,
-    sample: 1_000,
+    sample: 400,
     async check({ random, n, progress }) {
       setFlagsFromString("--expose-gc");
       const collectGarbage = runInNewContext("gc") as () => void;

@@ -1,4 +1,4 @@
-import { isObject } from "../../simulator/open-api/route.ts";
+import { isObject } from "../../feishu/json.ts";
 import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { UsageError } from "../command.ts";
 

@@ -126,8 +126,8 @@ ${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an eve
   Send a callback   ${strong(`npm run send -- ${callback}`)}
   Add a handler     ${strong("npm run new -- contact.user.created_v3")}
 
-To receive from a real app, start a tunnel that forwards a public HTTPS address to this port, and enter the address in
-the developer console under Events & Callbacks:
+To receive from a real app, open a public HTTPS tunnel to this port and paste its address into the developer console,
+under Events & Callbacks:
   Event configuration > Request URL      https://your-host${new URL(url).pathname}
   Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}
 `;

@@ -1,4 +1,5 @@
-import { type Fields, isObject, object } from "../open-api/route.ts";
+import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
+import { object } from "../open-api/route.ts";
 
 /** What a person can do on a card. Choices are numbered from 1 in the order of the list. */
 export type Choice =
@@ -36,14 +37,14 @@ export function cardView(content: string): CardView {
   const seen: Seen = { lines: [], choices: [], isVersion2: card["schema"] === "2.0" };
   const shown = (isObject(body) ? body["elements"] : undefined) ?? elements ?? firstOf(translated);
   for (const element of list(shown)) addElement(element, seen, false);
-  const { title, subtitle } = isObject(header) ? header : ({} as Fields);
+  const { title, subtitle } = fieldsOf(header);
   const lines = [text(subtitle), ...seen.lines].filter((line) => line !== "");
   return { title: text(title), lines, choices: seen.choices };
 }
 
 /** Only the platform has its content. The app knows its id and its variables. */
-function storedView({ type, data }: Fields): CardView {
-  const { template_id: template, card_id: card, template_variable: variables } = isObject(data) ? data : ({} as Fields);
+function storedView({ type, data }: JsonObject): CardView {
+  const { template_id: template, card_id: card, template_variable: variables } = fieldsOf(data);
   const lines = Object.entries(isObject(variables) ? variables : {}).map(
     ([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
@@ -115,7 +116,7 @@ function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
 }
 
 /** What a click on a button or on an interactive container does. */
-function buttonChoice(element: Fields, label: string, { isVersion2 }: Seen, isInForm: boolean): Choice {
+function buttonChoice(element: JsonObject, label: string, { isVersion2 }: Seen, isInForm: boolean): Choice {
   if (element["disabled"] === true) return { does: "nothing", label, why: "disabled" };
   if (isInForm) return { does: "nothing", label, why: "forms cannot be filled in here" };
   const behaviors = list(element["behaviors"]).filter(isObject);
@@ -132,7 +133,7 @@ function buttonChoice(element: Fields, label: string, { isVersion2 }: Seen, isIn
 }
 
 /** Makes a choice of each option. */
-function optionChoices(element: Fields, isInForm: boolean): Choice[] {
+function optionChoices(element: JsonObject, isInForm: boolean): Choice[] {
   const placeholder = text(element["placeholder"]) || "…";
   const behaviors = list(element["behaviors"]).filter(isObject);
   const value = behaviors.find(({ type }) => type === "callback")?.["value"] ?? element["value"];
@@ -148,7 +149,7 @@ function optionChoices(element: Fields, isInForm: boolean): Choice[] {
     });
 }
 
-function actionOf({ tag, name }: Fields, value: unknown): ChosenAction {
+function actionOf({ tag, name }: JsonObject, value: unknown): ChosenAction {
   return { tag: text(tag), value, name: typeof name === "string" ? name : undefined };
 }
 
@@ -159,7 +160,7 @@ function text(value: unknown): string {
 }
 
 /** The description of an element that has no text. */
-function description({ alt, placeholder }: Fields): string {
+function description({ alt, placeholder }: JsonObject): string {
   const about = text(alt) || text(placeholder);
   return about === "" ? "" : `: ${about}`;
 }

@@ -1,11 +1,10 @@
 import type { Clock } from "../../clock.ts";
-import { parseObject } from "../../feishu/classify.ts";
+import { isObject, parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
 import { checkContent } from "../open-api/content.ts";
 import type { Message } from "../open-api/messages.ts";
 import type { OpenApi } from "../open-api/open-api.ts";
-import { isObject } from "../open-api/route.ts";
 import type { ClientView } from "../platform/client-view.ts";
 import { type Deliver, type Message as PushedMessage, startPlatform, toMessage } from "../platform/platform.ts";
 import { type Attempt, retryDelaysMs } from "../platform/retries.ts";

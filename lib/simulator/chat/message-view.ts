@@ -1,5 +1,6 @@
+import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Message } from "../open-api/messages.ts";
-import { type Fields, isObject, object } from "../open-api/route.ts";
+import { object } from "../open-api/route.ts";
 import type { Chat } from "../open-api/world.ts";
 import { type CardView, cardView } from "./card-view.ts";
 
@@ -47,9 +48,9 @@ function withMentions(text: string): string {
 }
 
 /** A post's text in its first language. */
-function postView(fields: Fields): string {
+function postView(fields: JsonObject): string {
   const post = Object.values(fields)[0];
-  const { title, content } = isObject(post) ? post : ({} as Fields);
+  const { title, content } = fieldsOf(post);
   const lines = (Array.isArray(content) ? content : []).map((line: unknown) =>
     (Array.isArray(line) ? line : []).map((element: unknown) => elementText(isObject(element) ? element : {})).join(""),
   );
@@ -57,7 +58,7 @@ function postView(fields: Fields): string {
   return [...heading, ...lines].join("\n");
 }
 
-function elementText({ tag, text, href, user_name: name, user_id: id }: Fields): string {
+function elementText({ tag, text, href, user_name: name, user_id: id }: JsonObject): string {
   if (tag === "a" && typeof href === "string") return `${stringOr(text)} (${href})`;
   if (tag === "at") return `@${stringOr(name) || stringOr(id)}`;
   return typeof text === "string" ? text : `[${stringOr(tag)}]`;

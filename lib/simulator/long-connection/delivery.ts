@@ -1,6 +1,6 @@
 import { type Clock, withDeadline } from "../../clock.ts";
-import { parseObject } from "../../feishu/classify.ts";
 import { dataMethod, type Frame } from "../../feishu/frame.ts";
+import { parseObject } from "../../feishu/json.ts";
 import { ackDeadlineMs, type PushResult, type RandomBytes } from "../platform/push.ts";
 import type { Connection } from "./connection.ts";
 import { serviceId } from "./discovery.ts";

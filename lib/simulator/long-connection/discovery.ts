@@ -1,4 +1,4 @@
-import { parseObject } from "../../feishu/classify.ts";
+import { parseObject } from "../../feishu/json.ts";
 import type { RandomBytes } from "../platform/push.ts";
 import type { ClientConfigJson } from "./connection.ts";
 

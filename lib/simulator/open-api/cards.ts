@@ -1,8 +1,9 @@
+import { isObject } from "../../feishu/json.ts";
 import { groupChat } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import { cardLimitBytes, cardProblem, isShared } from "./content.ts";
 import type { Message, Messages } from "./messages.ts";
-import { type Call, isObject, type Route } from "./route.ts";
+import type { Call, Route } from "./route.ts";
 import { isId } from "./world.ts";
 
 /** The credential that a card callback carries, `event.token`. */

@@ -1,5 +1,6 @@
+import { isObject, type JsonObject } from "../../feishu/json.ts";
 import { Refusal } from "./answer.ts";
-import { type Fields, isObject, object } from "./route.ts";
+import { object } from "./route.ts";
 
 const kilobyte = 1024;
 export const cardLimitBytes = 30 * kilobyte;
@@ -10,7 +11,7 @@ const limitBytes: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** Checks the content of each type. Returns what is wrong with it. */
-const shapes: ReadonlyMap<string, (content: Fields) => string | undefined> = new Map([
+const shapes: ReadonlyMap<string, (content: JsonObject) => string | undefined> = new Map([
   ["text", (content) => lacks(content, "text")],
   ["post", postProblem],
   ["image", (content) => lacks(content, "image_key")],
@@ -44,7 +45,7 @@ export function checkContent(msgType: unknown, content: unknown): { msgType: str
 }
 
 /** What is wrong with a card of version 1.0 or 2.0, or with a reference to a template or a stored card. */
-export function cardProblem(card: Fields): string | undefined {
+export function cardProblem(card: JsonObject): string | undefined {
   const { type, data, schema, body, config, elements, i18n_elements: translated } = card as Record<string, unknown>;
   if (config !== undefined && !isObject(config)) return "config must be an object";
   if (type === "template") return isObject(data) ? lacks(data, "template_id") : "template_id is required";
@@ -58,14 +59,14 @@ export function cardProblem(card: Fields): string | undefined {
  * `update_multi`; one of 2.0 is always shared. A template or a stored card is taken as shared, because its JSON is not
  * known here.
  */
-export function isShared(card: Fields): boolean {
+export function isShared(card: JsonObject): boolean {
   const { config, schema, type } = card as { config?: unknown; schema?: unknown; type?: unknown };
   const isMulti = isObject(config) ? config["update_multi"] : undefined;
   if (type === "template" || type === "card" || schema === "2.0") return isMulti !== false;
   return isMulti === true;
 }
 
-function postProblem(content: Fields): string | undefined {
+function postProblem(content: JsonObject): string | undefined {
   const languages = Object.values(content);
   const isPost = languages.every(
     (post) =>
@@ -78,7 +79,7 @@ function postProblem(content: Fields): string | undefined {
   return isPost && languages.length > 0 ? undefined : "a post has, per language, content in lines of tags";
 }
 
-function lacks(fields: Fields, name: string): string | undefined {
+function lacks(fields: JsonObject, name: string): string | undefined {
   const value = fields[name];
   return typeof value === "string" && value !== "" ? undefined : `${name} is required`;
 }

@@ -1,7 +1,5 @@
-import { depthOf, maxDepth } from "../../feishu/json.ts";
+import { depthOf, isObject, type JsonObject, maxDepth } from "../../feishu/json.ts";
 import { type Answer, Refusal } from "./answer.ts";
-
-export type Fields = Readonly<Record<string, unknown>>;
 
 /** The app and the tenant that a call's token stands for. */
 export interface Caller {
@@ -13,7 +11,7 @@ export interface OpenCall {
   /** Name → the segment of the path at `:name`. */
   readonly params: ReadonlyMap<string, string>;
   readonly query: URLSearchParams;
-  readonly body: Fields;
+  readonly body: JsonObject;
   readonly nowMs: number;
   /** When the answer is sent: now, unless a rule delays it. */
   readonly answeredAtMs: number;
@@ -68,7 +66,7 @@ export function find(routes: readonly Route[], method: string, path: string) {
 }
 
 /** Parses a JSON object. Deep nesting is refused, because other code prints the value again. */
-export function object(text: unknown): Fields | undefined {
+export function object(text: unknown): JsonObject | undefined {
   if (typeof text !== "string") return undefined;
   try {
     const value: unknown = JSON.parse(text);
@@ -78,12 +76,8 @@ export function object(text: unknown): Fields | undefined {
   }
 }
 
-export function isObject(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** @throws {Refusal} `code`, when the member is not a string or is empty. */
-export function required(fields: Fields, name: string, code: number): string {
+export function required(fields: JsonObject, name: string, code: number): string {
   const value = fields[name];
   if (typeof value !== "string" || value === "") throw new Refusal(code, `${name} is required`);
   return value;

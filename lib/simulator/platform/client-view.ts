@@ -1,9 +1,8 @@
-import { type JsonObject, parseObject } from "../../feishu/classify.ts";
-import { isObject } from "../open-api/route.ts";
+import { fieldsOf, isObject, type JsonObject, parseObject } from "../../feishu/json.ts";
 import type { PushResult } from "./push.ts";
 
-// How the platform and the Feishu client treat the answer to a callback. This file shares no code with the checks that
-// Larkpost itself makes of an answer, so that tests of the two can find a difference.
+// How the platform and the Feishu client treat the answer to a callback. It shares no check with the code by which
+// Larkpost checks an answer, so that the tests of the two can find a difference.
 
 /** What the client shows to the person who clicked the card, or who sees the link. */
 export interface ClientView {
@@ -115,7 +114,7 @@ function previewView(type: string, answer: JsonObject): ClientView {
   const misplaced = answer["title"] === undefined ? undefined : malformed('"title" goes into "inline"');
   const fault = bareFault(answer) ?? misplaced ?? inlineFault(answer["inline"]) ?? cardFault(answer["card"]);
   if (fault !== undefined) return refused(type, fault);
-  const { i18n_title: titles, title } = objectOr(answer["inline"]);
+  const { i18n_title: titles, title } = fieldsOf(answer["inline"]);
   return { isTaken: true, code: null, title: localized(titles, title), card: shownCard(answer["card"]) };
 }
 
@@ -133,11 +132,11 @@ function toastFault(toast: unknown): Fault | undefined {
 
 function cardFault(card: unknown): Fault | undefined {
   if (card === undefined) return undefined;
-  const { type, data } = objectOr(card);
+  const { type, data } = fieldsOf(card);
   if (type !== "raw" && type !== "template") return badCard('"card.type" is not raw or template');
   if (type === "template") return templateFault(data, "card.data");
   if (!isObject(data)) return badCard('"card.data" is not an object');
-  const elements = data["schema"] === "2.0" ? objectOr(data["body"])["elements"] : undefined;
+  const elements = data["schema"] === "2.0" ? fieldsOf(data["body"])["elements"] : undefined;
   return elements === undefined || Array.isArray(elements)
     ? undefined
     : badCard('"card.data.body.elements" is not a list');
@@ -179,21 +178,17 @@ function shownToast(toast: unknown): ClientView["toast"] {
 }
 
 function shownCard(card: unknown): ClientView["card"] {
-  const { type } = objectOr(card);
+  const { type } = fieldsOf(card);
   return type === "raw" || type === "template" ? type : undefined;
 }
 
 /** The text in one of the languages, or else the text without a language. */
 function localized(texts: unknown, text: unknown): string | undefined {
-  const byLanguage = objectOr(texts);
+  const byLanguage = fieldsOf(texts);
   const shown = byLanguage["en_us"] ?? byLanguage["zh_cn"] ?? Object.values(byLanguage)[0] ?? text;
   return typeof shown === "string" ? shown : undefined;
 }
 
 function isTexts(value: unknown): boolean {
   return isObject(value) && Object.values(value).every((text) => typeof text === "string");
-}
-
-function objectOr(value: unknown): JsonObject {
-  return isObject(value) ? value : {};
 }

@@ -1,0 +1,16 @@
+import type { Command } from "commander";
+
+/** Each command by its name, loaded when it is asked for: `start` brings the embedded services along, `types` a catalogue. */
+export const commands = new Map<string, () => Promise<Command>>([
+  ["start", async () => (await import("./start/start.ts")).startCommand()],
+  ["chat", async () => (await import("./chat/chat.ts")).chatCommand()],
+  ["long-connection", async () => (await import("./start/long-connection.ts")).longConnectionCommand()],
+  ["send", async () => (await import("./send/send.ts")).sendCommand()],
+  ["new", async () => (await import("./handlers/new.ts")).newCommand()],
+  ["types", async () => (await import("./handlers/types.ts")).typesCommand()],
+  ["generate", async () => (await import("./handlers/generate.ts")).generateCommand()],
+  ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
+  ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
+  ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
+  ["build", async () => (await import("./deploy/build.ts")).buildCommand()],
+]);

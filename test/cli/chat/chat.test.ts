@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, describe, test } from "node:test";
+import { writeConfig } from "../../infra/stack.ts";
+import { ask, assertRefused } from "../../support/page.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { until } from "../../support/until.ts";
+import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "../run.ts";
+
+/** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
+const bot = `
+import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import { onEvent } from "larkpost";
+
+const dynamo = new DynamoDBClient();
+
+async function post(path, body, token) {
+  const response = await fetch(process.env.LARK_DOMAIN + "/open-apis" + path, {
+    method: "POST",
+    headers: token === undefined ? {} : { authorization: "Bearer " + token },
+    body: JSON.stringify(body),
+  });
+  return response.json();
+}
+
+export default onEvent("im.message.receive_v1", async ({ message }, { secrets, log }) => {
+  const { text } = JSON.parse(message.content);
+  if (text === "hush") return;
+  if (text === "remember") {
+    const key = { id: { S: "order 17" } };
+    const note = { S: process.env.NOTE + " " + secrets.CRM_TOKEN };
+    await dynamo.send(new PutItemCommand({ TableName: process.env.ORDERS_TABLE, Item: { ...key, note } }));
+    const { Item } = await dynamo.send(new GetItemCommand({ TableName: "Orders", Key: key }));
+    log.info(Item.note.S);
+    return;
+  }
+  if (text === "stumble") throw new Error("the floor is wet");
+  const { APP_ID: app_id, APP_SECRET: app_secret } = process.env;
+  const { tenant_access_token } = await post("/auth/v3/tenant_access_token/internal", { app_id, app_secret });
+  const button = (order) => ({ tag: "button", text: { tag: "plain_text", content: "Release " + order }, value: { order } });
+  const elements = [{ tag: "action", actions: [button(17), button(18), button(19)] }];
+  const card = { header: { title: { tag: "plain_text", content: "Pallets" } }, elements };
+  const content = text === "card" ? card : { text: "You said: " + text + "\\u001b[2J" };
+  const body = { msg_type: text === "card" ? "interactive" : "text", content: JSON.stringify(content) };
+  await post("/im/v1/messages/" + message.message_id + "/reply", body, tenant_access_token);
+});
+`;
+
+const clicks = `
+import { onCallback } from "larkpost";
+
+export default onCallback("card.action.trigger", ({ action }) => {
+  if (action.value.order === 19) throw new Error("the gate is shut");
+  if (action.value.order === 18) return { card: { type: "raw", data: { rows: [] } } };
+  const title = { tag: "plain_text", content: "Released" };
+  return {
+    toast: { type: "success", content: "Released " + action.value.order },
+    card: { type: "raw", data: { schema: "2.0", header: { title }, body: { elements: [] } } },
+  };
+});
+`;
+
+describe("a conversation with the bot", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let start: ChildProcess;
+  const lines: string[] = [];
+
+  before(async () => {
+    project = await temporaryProject({ "im.message.receive_v1": bot }, { "card.action.trigger": clicks });
+    writeConfig(project.root, {
+      environment: { NOTE: "release it with", ORDERS_TABLE: { Ref: "Orders" } },
+      secrets: ["CRM_TOKEN", "UNSET"],
+      resources: {
+        Orders: {
+          Type: "AWS::DynamoDB::Table",
+          Properties: {
+            AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+            KeySchema: [{ AttributeName: "id", KeyType: "HASH" }],
+          },
+        },
+      },
+    });
+    writeFileSync(join(project.root, ".env"), "CRM_TOKEN=the-token-of-env\n");
+    const args = [join(projectFolder, "lib/cli/main.ts"), "start", "--port", "0", "--state", project.state];
+    start = spawn(process.execPath, args, {
+      env: { PATH: process.env["PATH"], LARKPOST_ROOT: project.root, LARK_DOMAIN: "https://open.feishu.cn" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    if (start.stdout === null) throw new Error("there is no output");
+    createInterface({ input: start.stdout }).on("line", (line) => lines.push(line));
+    await until("the runtime runs", () => lines.some((line) => line.includes("LARK_DOMAIN is not used")));
+  });
+  after(async () => {
+    const ended = once(start, "exit");
+    start.kill("SIGTERM");
+    await ended;
+    project.remove();
+  });
+
+  const chat = (said: string, ...args: string[]) =>
+    larkpostProcess(["chat", "--state", project.state, "--wait", "50", ...args], { root: project.root, input: said });
+
+  test("shows what the bot says, in npm start as well", async () => {
+    const { code, stdout, stderr } = await chat("hello\n");
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.equal(stdout, "you › hello\nbot › You said: hello\\u001b[2J\n");
+    const shown = lines.find((line) => line.includes("bot said"));
+    assert.match(shown ?? "", /^\d\d:\d\d:\d\d {2}bot said {5}You said: hello\\u001b\[2J {2}to Mei Okafor$/);
+    const address = /Open API +(http:\/\/127\.0\.0\.1:\d+) \(a simulated Feishu: what handlers send appears here\)/;
+    assert.ok(lines.some((line) => address.test(line)));
+  });
+
+  test("an own table, secret and variable of larkpost.config.js reach the handler", async () => {
+    assert.equal((await chat("remember\n")).code, 0);
+    await until("the note", () => lines.some((line) => line.includes("release it with the-token-of-env")));
+    assert.ok(lines.some((line) => line.includes("UNSET is not set")));
+  });
+
+  test("a number chooses on the card that was shown last, and the toast and the new card are shown", async () => {
+    const { code, stdout } = await chat("card\n1\n1\n");
+    assert.equal(code, 0);
+    assert.equal(
+      stdout,
+      `you › card
+bot › │ Pallets
+      │ [1] Release 17
+      │ [2] Release 18
+      │ [3] Release 19
+      toast: Released 17
+bot › (updated)
+      │ Released
+you › 1
+bot › You said: 1\\u001b[2J
+`,
+    );
+  });
+
+  test("what goes wrong is said, and the exit code tells", async () => {
+    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nstumble\n/quit\nnever said\n");
+    assert.equal(code, 1);
+    assert.deepEqual(
+      stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
+      [
+        "    ! the client shows error 200673: a card needs elements",
+        '    ! The card has no [4]. "/say 4" says it',
+        '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
+        "      (handled; the bot said nothing)",
+        '    ! the handler of im.message.receive_v1 failed, and is tried again; "npm start" shows why',
+      ],
+    );
+  });
+
+  test("a click whose handler throws is told, and the exit code tells", async () => {
+    const { code, stdout } = await chat("card\n3\n");
+    assert.equal(code, 1);
+    assert.match(
+      stdout,
+      /\n {4}! the handler of card\.action\.trigger failed; "npm start" shows why\n {6}toast: Something/,
+    );
+  });
+
+  test("--json prints what happens, one object a line; --group talks in the group", async () => {
+    const { code, stdout } = await chat("hello\n", "--json", "--group");
+    assert.equal(code, 0);
+    const seen = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+      // What another conversation left behind comes in between.
+      .filter(({ stage }) => stage !== "failed");
+    assert.deepEqual(
+      seen.map(({ by, stage, message }) => [by ?? stage, message?.chat.kind, message?.text]),
+      [
+        ["user", "group", "hello"],
+        ["bot", "group", "You said: @_user_1 hello\u001b[2J"],
+        ["handled", undefined, undefined],
+      ],
+    );
+  });
+
+  test("who does not know the token in the state folder cannot talk", async () => {
+    const file = join(project.state, "local.json");
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    const { control } = JSON.parse(readFileSync(file, "utf8")) as { control: { url: string; token: string } };
+    const say = await fetch(`${control.url}/say`, { method: "POST", body: '{"text":"card"}' });
+    assert.equal(say.status, 401);
+    assert.ok(!lines.some((line) => line.includes(control.token)), "it is not printed");
+  });
+
+  test("the state folder holds what another tool of this machine needs for the queues, and nothing prints it", async () => {
+    const { services } = JSON.parse(readFileSync(join(project.state, "local.json"), "utf8"));
+    const credential = `Credential=${services.accessKeyId}/20260101/us-east-1/sqs/aws4_request`;
+    const authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=host, Signature=0`;
+    const call = { "content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.ListQueues" };
+    assertRefused(await ask(services.sqs, { headers: call, body: "{}" }), "without the access key");
+    const { status, body } = await ask(services.sqs, { headers: { ...call, authorization }, body: "{}" });
+    assert.equal(status, 200);
+    for (const name of ["events", "quarantine", "dead-letters"]) assert.ok(body.includes(name), body);
+    assert.ok(!lines.some((line) => line.includes(services.accessKeyId)));
+  });
+});
+
+const nobody: readonly { when: string; local?: unknown; says: RegExp }[] = [
+  { when: "npm start never ran", says: /^Cannot chat: nothing listens\. Run "npm start" in another terminal\n$/ },
+  {
+    when: "npm start has ended",
+    local: { control: { url: "http://127.0.0.1:1", token: "x" } },
+    says: /^Cannot chat: nothing listens at http:\/\/127\.0\.0\.1:1\. Run "npm start"/,
+  },
+  {
+    when: "npm start has a real app's keys",
+    local: { url: "http://127.0.0.1:3000/webhook" },
+    says: /^Cannot chat: the runtime has the keys of a real app, whose bot is in Feishu/,
+  },
+];
+for (const { when, local, says } of nobody) {
+  test(`says so when ${when}`, async (t) => {
+    const { root, remove } = temporaryRoot(local);
+    t.after(remove);
+    const { code, stdout, stderr } = await larkpost(["chat"], { root });
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, says);
+  });
+}

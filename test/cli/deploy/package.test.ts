@@ -1,0 +1,239 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { Zip } from "../../../lib/cli/deploy/package.ts";
+import { oslsEnv } from "../../infra/stack.ts";
+import { temporaryProject } from "../../support/project.ts";
+
+const projectFolder = resolve(import.meta.dirname, "../../..");
+const handler = `import { onEvent } from "larkpost";
+export default onEvent("im.message.receive_v1", async () => {});
+`;
+const appId = "cli_0123456789abcdef";
+
+/** Runs a command in a process of its own, with none of this machine's credentials. */
+async function larkpost(name: "package" | "deploy", args: readonly string[], root: string, env = {}) {
+  const child = spawn(process.execPath, [join(projectFolder, "lib/cli/larkpost.js"), name, ...args], {
+    env: { ...oslsEnv, HOME: root, LARKPOST_ROOT: root, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (text: string) => {
+      output[name] += text;
+    });
+  }
+  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
+  child.once("error", reject);
+  child.once("close", done);
+  return { code: await promise, ...output };
+}
+
+async function project() {
+  const made = await temporaryProject({ "im.message.receive_v1": handler });
+  for (const file of ["serverless.yml", "functions/callback.ts"])
+    cpSync(join(projectFolder, file), join(made.root, file));
+  return made;
+}
+
+/** A project whose functions are one line each, for what is said of a deployment: there is nothing to bundle. */
+async function smallProject() {
+  const made = await project();
+  for (const name of ["webhook", "callback", "worker"]) {
+    writeFileSync(join(made.root, `functions/${name}.ts`), "export const handler = async () => {};\n");
+  }
+  return made;
+}
+
+/** Names in a zip, from its central directory. */
+function namesIn(zip: Buffer): string[] {
+  const names: string[] = [];
+  for (let at = zip.indexOf("PK\x01\x02", 0, "latin1"); at >= 0; at = zip.indexOf("PK\x01\x02", at + 46, "latin1")) {
+    names.push(zip.toString("utf8", at + 46, at + 46 + zip.readUInt16LE(at + 28)));
+  }
+  return names;
+}
+
+describe("npm run package", () => {
+  let made: Awaited<ReturnType<typeof project>>;
+  let printed: { stage: string; folder: string; zips: Zip[] };
+  const zips = ["callback.zip", "webhook.zip", "worker.zip"];
+  const contents = (folder: string) => new Map(zips.map((name) => [name, readFileSync(join(folder, name))]));
+
+  before(async () => {
+    made = await project();
+    const { code, stdout, stderr } = await larkpost("package", ["--stage", "prod", "--json"], made.root);
+    assert.equal(code, 0, stderr);
+    printed = JSON.parse(stdout) as typeof printed;
+  });
+  after(() => made.remove());
+
+  test("writes a zip per function and says its size and SHA-256", () => {
+    assert.equal(printed.stage, "prod");
+    assert.deepEqual(
+      printed.zips.map(({ name }) => name),
+      zips,
+    );
+    for (const { file, bytes, sha256 } of printed.zips) {
+      const content = readFileSync(file);
+      assert.equal(content.length, bytes);
+      assert.equal(createHash("sha256").update(content).digest("hex"), sha256);
+    }
+  });
+
+  test("R1: the webhook's zip has at most 200 KB", () => {
+    const bytes = printed.zips.find(({ name }) => name === "webhook.zip")?.bytes ?? Infinity;
+    assert.ok(bytes <= 200 * 1024, `${bytes} bytes`);
+  });
+
+  test("a zip holds the function's own bundle, without source maps, and nothing else", () => {
+    for (const [zip, content] of contents(printed.folder)) {
+      const folder = `dist/${zip.replace(".zip", "")}/`;
+      const names = namesIn(content);
+      assert.ok(names.includes(`${folder}index.mjs`));
+      assert.deepEqual(
+        names.filter((name) => !name.startsWith(folder) || !name.endsWith(".mjs")),
+        [],
+      );
+    }
+  });
+
+  test("Y5: the same sources give the same zips, whatever the files' times", async () => {
+    const first = contents(printed.folder);
+    for (const file of ["functions/webhook.ts", "functions/events/im.message.receive_v1.ts", "serverless.yml"]) {
+      utimesSync(join(made.root, file), 1_000_000_000, 1_000_000_000);
+    }
+    const { code, stdout, stderr } = await larkpost("package", ["--stage", "prod", "--package", "again"], made.root);
+    assert.equal(code, 0, stderr);
+    for (const [name, content] of contents(join(made.root, "again")))
+      assert.ok(content.equals(first.get(name) ?? Buffer.of()));
+    for (const { name, sha256 } of printed.zips) assert.ok(stdout.includes(`again/${name}`) && stdout.includes(sha256));
+  });
+});
+
+describe("npm run deploy", () => {
+  let made: Awaited<ReturnType<typeof smallProject>>;
+  before(async () => {
+    made = await smallProject();
+  });
+  after(() => made.remove());
+
+  test("asks for the stage", async () => {
+    const { code, stderr } = await larkpost("deploy", [], made.root);
+    assert.equal(code, 2);
+    assert.match(stderr, /required option '--stage <stage>' not specified/);
+  });
+
+  test("refuses without the app's id, before anything leaves the machine", async () => {
+    const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root);
+    assert.equal(code, 1);
+    const output = stdout + stderr;
+    assert.match(output, /Cannot deploy: APP_ID is not set\. Copy it from the developer console \(cli_…\)/);
+    assert.doesNotMatch(output, /credentials|Deploying/);
+  });
+});
+
+describe("npm run deploy, with a stand-in for osls", () => {
+  let made: Awaited<ReturnType<typeof smallProject>>;
+  const calls = () =>
+    readFileSync(join(made.root, "calls"), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as string[]);
+
+  before(async () => {
+    made = await smallProject();
+    unlinkSync(join(made.root, "node_modules"));
+    const bin = join(made.root, "node_modules/osls/bin");
+    mkdirSync(bin, { recursive: true });
+    writeFileSync(
+      join(bin, "serverless.js"),
+      `const [command, ...args] = process.argv.slice(2);
+require("node:fs").appendFileSync("calls", JSON.stringify([command, ...args]) + "\\n");
+if (command === "info") console.log(process.env.INFO ?? "");
+else process.exitCode = Number(process.env.EXIT ?? 0);
+`,
+    );
+  });
+  after(() => made.remove());
+
+  test("prints both addresses of the deployed stack, and what to paste where", async () => {
+    rmSync(join(made.root, "calls"), { force: true });
+    const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
+    const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback\n  AppId: ${appId}`;
+    const { code, stdout, stderr } = await larkpost(
+      "deploy",
+      ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
+      made.root,
+      { INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
+    );
+    assert.equal(code, 0, stderr);
+    for (const expected of [
+      `Request address   ${host}/webhook`,
+      `Callback address  ${host}/callback`,
+      "Event configuration > Request URL: paste the request address",
+      "Callback configuration > Request URL: paste the callback address",
+      "Encrypt Key",
+      "Verification Token",
+      "npm run secrets -- set --stage prod",
+    ]) {
+      assert.ok(stdout.includes(expected), expected);
+    }
+    const shared = ["--param", `appId=${appId}`, "--region=ap-northeast-1"];
+    assert.deepEqual(calls(), [
+      ["deploy", "--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
+      ["info", "--verbose", "--stage", "prod", ...shared],
+    ]);
+  });
+
+  test("says so when it cannot read the addresses, though it has deployed", async () => {
+    const INFO = "Stack Outputs:\n  RequestAddress: https://x.example/webhook";
+    const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root, { INFO });
+    assert.equal(code, 1);
+    assert.equal(stdout, "");
+    assert.match(
+      stderr,
+      /^Deployed\. Cannot read the addresses and the app: run "npx osls info --verbose --stage prod"/,
+    );
+  });
+
+  const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
+  const infoFor = (app: string) => ({
+    INFO: `  RequestAddress: https://x.example/webhook\n  CallbackAddress: https://x.example/callback\n  AppId: ${app}`,
+  });
+
+  test("records the app of each stage, and says to commit that, once", async () => {
+    rmSync(join(made.root, "larkpost.stages.json"), { force: true });
+    const other = "cli_fedcba9876543210";
+    const said = async (stage: string, app: string) => {
+      const { code, stdout, stderr } = await larkpost("deploy", ["--stage", stage], made.root, infoFor(app));
+      assert.equal(code, 0, stderr);
+      return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
+    };
+    assert.equal(await said("prod", appId), "prod");
+    assert.equal(await said("dev", other), "dev");
+    assert.equal(await said("prod", appId), undefined);
+    assert.deepEqual(recorded(), { dev: { appId: other }, prod: { appId } });
+    // The second app of a stage takes the place of the first.
+    assert.equal(await said("dev", appId), "dev");
+    assert.deepEqual(recorded(), { dev: { appId }, prod: { appId } });
+  });
+
+  test("records nothing of a deployment that failed", async () => {
+    rmSync(join(made.root, "larkpost.stages.json"), { force: true });
+    const { code } = await larkpost("deploy", ["--stage", "prod"], made.root, { ...infoFor(appId), EXIT: "3" });
+    assert.equal(code, 1);
+    assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
+  });
+
+  test("passes a failure of osls on, and asks for no address", async () => {
+    rmSync(join(made.root, "calls"), { force: true });
+    const { code, stdout } = await larkpost("deploy", ["--stage", "prod"], made.root, { EXIT: "3" });
+    assert.equal(code, 1);
+    assert.equal(stdout, "");
+    assert.equal(calls().length, 1);
+  });
+});

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { generate } from "../../../lib/cli/handlers/generate.ts";
+import { larkpost, temporaryRoot } from "../run.ts";
+
+/** A project of nothing but handler files, named by their paths below `functions/`. */
+function projectWith(...files: readonly string[]) {
+  const { root, remove } = temporaryRoot();
+  for (const folder of ["events", "callbacks"]) mkdirSync(join(root, "functions", folder), { recursive: true });
+  for (const file of files) writeFileSync(join(root, "functions", file), "");
+  return { root, remove, list: (name: string) => readFileSync(join(root, "functions", name), "utf8") };
+}
+
+const both = ["functions/events.gen.ts", "functions/callbacks.gen.ts"];
+
+test("lists events and callbacks apart, each file once, and leaves out what is no handler", async (t) => {
+  const { root, remove, list } = projectWith(
+    "events/approval_instance.ts",
+    "events/im.message.receive_v1.ts",
+    "events/im.message.receive_v1.test.ts",
+    "events/notes.md",
+    "callbacks/card.action.trigger.ts",
+    "callbacks/.hidden.ts",
+  );
+  t.after(remove);
+  assert.deepEqual((await generate({ root })).changed, both);
+  assert.equal(
+    list("events.gen.ts"),
+    `// Generated from functions/events/ by \`npm run generate\`. Do not edit: add or remove a file there.
+import type { EventList } from "larkpost";
+
+export const events: EventList = {
+  approval_instance: () => import("./events/approval_instance.ts"),
+  "im.message.receive_v1": () => import("./events/im.message.receive_v1.ts"),
+};
+`,
+  );
+  assert.equal(
+    list("callbacks.gen.ts"),
+    `// Generated from functions/callbacks/ by \`npm run generate\`. Do not edit: add or remove a file there.
+import type { CallbackList } from "larkpost";
+
+export const callbacks: CallbackList = {
+  "card.action.trigger": () => import("./callbacks/card.action.trigger.ts"),
+};
+`,
+  );
+  assert.deepEqual((await generate({ root })).changed, []);
+});
+
+test("a project without callbacks has an empty list of them", async (t) => {
+  const { root, remove, list } = projectWith("events/app_ticket.ts");
+  t.after(remove);
+  rmSync(join(root, "functions/callbacks"), { recursive: true });
+  await generate({ root });
+  assert.match(list("callbacks.gen.ts"), /^export const callbacks: CallbackList = \{\};$/m);
+});
+
+test("--check names each stale list, exits with 1 and writes nothing", async (t) => {
+  const { root, remove, list } = projectWith("events/app_ticket.ts");
+  t.after(remove);
+  await generate({ root });
+  const fresh = await larkpost(["generate", "--check"], { root });
+  assert.deepEqual(fresh, { code: 0, stdout: "The generated lists are up to date.\n", stderr: "" });
+
+  const before = list("callbacks.gen.ts");
+  writeFileSync(join(root, "functions/callbacks/url.preview.get.ts"), "");
+  const stale =
+    'Stale: functions/callbacks.gen.ts does not list what functions/callbacks/ holds. Run "npm run generate"\n';
+  const one = await larkpost(["generate", "--check"], { root });
+  assert.deepEqual(one, { code: 1, stdout: "", stderr: stale });
+  assert.equal(list("callbacks.gen.ts"), before);
+
+  rmSync(join(root, "functions/events/app_ticket.ts"));
+  const two = await larkpost(["generate", "--check"], { root });
+  assert.equal(two.stderr, `${stale.replaceAll("callbacks", "events")}${stale}`);
+
+  assert.equal((await larkpost(["generate"], { root })).stdout, `Wrote ${both.join(", ")}.\n`);
+  assert.equal((await larkpost(["generate", "--check"], { root })).code, 0);
+});

@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { generate } from "../../../lib/cli/handlers/generate.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { larkpost, projectFolder } from "../run.ts";
+
+/** Typed by the SDK, mistyped by it, without a type but with a sample, without either, and not in the catalogue. */
+const eventTypes = [
+  "im.message.receive_v1",
+  "im.chat.updated_v1",
+  "out_approval",
+  "approval_instance",
+  "approval_cc",
+  "calendar.room.booked_v9",
+];
+const callbackTypes = ["card.action.trigger", "card.action.trigger_v1", "url.preview.get", "profile.view.get"];
+
+/** What the developer console calls them, if it is known; and what has to be called before the platform pushes them. */
+const named: Readonly<Record<string, string>> = {
+  "im.message.receive_v1": "im.message.receive_v1 (接收消息)",
+  "im.chat.updated_v1": "im.chat.updated_v1 (群配置修改)",
+  out_approval: "out_approval (外出审批)",
+  approval_instance: "approval_instance (审批实例状态变更)",
+  approval_cc: "approval_cc (审批抄送状态变更)",
+  "card.action.trigger": "card.action.trigger (卡片回传交互)",
+  "card.action.trigger_v1": "card.action.trigger_v1 (消息卡片回传交互（旧）)",
+  "url.preview.get": "url.preview.get (拉取链接预览数据)",
+};
+const approvals = "for each approval definition, POST /open-apis/approval/v4/approvals/:approval_code/subscribe";
+const subscriptions: Readonly<Record<string, string>> = {
+  out_approval: approvals,
+  approval_instance: approvals,
+  approval_cc: approvals,
+  "calendar.room.booked_v9": "for each user, the subscription calls of the Calendar API with a user_access_token",
+};
+
+/** What is printed besides what was written. */
+function nextSteps(type: string): string[] {
+  const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
+  const steps = [`Try it: with "npm start" in another terminal, npm run send -- ${type}${setting}`];
+  if (type === "card.action.trigger_v1") {
+    steps.unshift("Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused");
+  }
+  const name = named[type] ?? type;
+  steps.push(
+    callbackTypes.includes(type)
+      ? "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
+          `that ends in /callback as the request URL, add ${name}, and publish a version of the app; until then nothing changes`
+      : "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address " +
+          `that ends in /webhook as the request URL, add ${name}, grant a permission that it asks for, and publish a ` +
+          "version of the app; until then nothing changes",
+  );
+  const subscription = subscriptions[type];
+  return subscription === undefined ? steps : [...steps, `Subscribe as well: ${subscription}`];
+}
+
+/** What is said of a type that the catalogue does not list. */
+function warning(type: string): RegExp {
+  return type === "calendar.room.booked_v9"
+    ? /^Warning: "calendar\.room\.booked_v9" is not in the catalogue\. The handler declares its payload .* Nearest: "[^\n]*\n$/
+    : /^$/;
+}
+
+/** A project that a new handler can be written to, checked and tested in. */
+async function project() {
+  const made = await temporaryProject({});
+  for (const name of ["tsconfig.json", "functions/tsconfig.json"])
+    cpSync(join(projectFolder, name), join(made.root, name));
+  return made;
+}
+
+/** As somebody brings it from elsewhere: compiles under `strict`, but neither as our formatter writes nor as our linter likes. */
+const ported = `import { onEvent } from 'larkpost'
+import { prices } from '../shared/prices.js'
+interface Options { note?: string; [name: string]: string | undefined }
+const unused = 1
+function find(names: string[], wanted: string) {
+  for (const name of names) { if (name == wanted) return name.length }
+}
+export default onEvent('contact.user.created_v3', async ({ object }, context) => {
+  var options: Options = { note: object?.name }
+  const first = [options.note ?? ''][0].length
+  switch (find([], 'x')) { case 1: options.other = process.env.HOME; default: prices.sum(first) }
+  if (options.note) return options.note
+})
+`;
+
+/** Runs one of the project's tools in a folder; rejects with what it printed when it fails. */
+function tool(root: string, file: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    // Without NODE_TEST_CONTEXT, or a test run within this one would report to it.
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    execFile(file, args, { cwd: root, env }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else reject(new Error(`${file} ${args.join(" ")}\n${stdout}\n${stderr}`));
+    });
+  });
+}
+
+async function failureOf(running: Promise<unknown>): Promise<string> {
+  return running.then(
+    () => assert.fail("it succeeded"),
+    (error: Error) => error.message,
+  );
+}
+
+describe("new", { concurrency: 3 }, () => {
+  test("writes a handler and a test that lint, compile and pass as they are, and lists the handler", async (t) => {
+    const { root, write, remove } = await project();
+    t.after(remove);
+    for (const type of [...eventTypes, ...callbackTypes]) {
+      const kind = callbackTypes.includes(type) ? "callbacks" : "events";
+      const { code, stdout, stderr } = await larkpost(["new", type], { root });
+      assert.equal(code, 0);
+      assert.match(stderr, warning(type));
+      assert.equal(
+        stdout,
+        [
+          `Wrote functions/${kind}/${type}.ts`,
+          `Wrote functions/${kind}/${type}.test.ts`,
+          `Updated functions/${kind}.gen.ts`,
+          ...nextSteps(type),
+          "",
+        ].join("\n"),
+      );
+    }
+    const lists = ["events", "callbacks"].map((kind) => readFileSync(join(root, `functions/${kind}.gen.ts`), "utf8"));
+    for (const type of eventTypes) assert.ok(lists[0]?.includes(`import("./events/${type}.ts")`), type);
+    for (const type of callbackTypes) assert.ok(lists[1]?.includes(`import("./callbacks/${type}.ts")`), type);
+
+    const unlisted = readFileSync(join(root, "functions/events/calendar.room.booked_v9.ts"), "utf8");
+    assert.match(unlisted, /^declare module [\s\S]*"calendar\.room\.booked_v9": Record<string, unknown>;/m);
+
+    const bin = join(projectFolder, "node_modules/.bin");
+    const tests = ["functions/events", "functions/callbacks"].flatMap((folder) =>
+      readdirSync(join(root, folder))
+        .filter((name) => name.endsWith(".test.ts"))
+        .map((name) => join(folder, name)),
+    );
+    assert.equal(tests.length, eventTypes.length + callbackTypes.length);
+    // The linter passes over the folders of `functions/`, so here it is told to look.
+    const rules = JSON.parse(readFileSync(join(projectFolder, "biome.json"), "utf8"));
+    writeFileSync(join(root, "biome.json"), JSON.stringify({ ...rules, files: {} }));
+    await Promise.all([
+      tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "functions/events", "functions/callbacks"]),
+      tool(root, process.execPath, ["--test", "--test-isolation=none", ...tests]),
+    ]);
+
+    // The compiler is slow, so one run shows all: it has nothing against any of them nor against a handler from
+    // elsewhere, and does mind a member that the payload has not, an answer that the platform does not know, and a
+    // file that has another type than its name says.
+    write("contact.user.created_v3", ported);
+    mkdirSync(join(root, "functions/shared"));
+    writeFileSync(join(root, "functions/shared/prices.js"), "export const prices = { sum: (list) => list };\n");
+    write("im.chat.disbanded_v1", readFileSync(join(root, "functions/events/im.message.receive_v1.ts"), "utf8"));
+    await generate({ root });
+    const event = join(root, "functions/events/out_approval.ts");
+    const callback = join(root, "functions/callbacks/card.action.trigger.ts");
+    const source = readFileSync(event, "utf8");
+    const wrong = source
+      .replace(/\ndeclare module[\s\S]*?\n}\n/, "")
+      .replace("Object.keys(event)", "event.out_nothing");
+    writeFileSync(join(root, "functions/wrong.ts"), wrong);
+    const refused = readFileSync(callback, "utf8").replace('"success"', '"victory"');
+    writeFileSync(join(root, "functions/wrong-answer.ts"), refused);
+    cpSync(join(projectFolder, "biome.json"), join(root, "biome.json"));
+    const folders = ["functions/events", "functions/callbacks", "functions/shared"];
+    const [message] = await Promise.all([
+      failureOf(tool(root, join(bin, "tsc"), ["--project", "functions", "--pretty", "false"])),
+      tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "--no-errors-on-unmatched", ...folders]),
+    ]);
+    const problems = message.split("\n").filter((line) => line.includes("error TS"));
+    assert.deepEqual(problems.map((line) => line.replace(/\(.*/, "")).sort(), [
+      "functions/events.gen.ts",
+      "functions/wrong-answer.ts",
+      "functions/wrong.ts",
+    ]);
+    assert.match(message, /'out_nothing' does not exist/);
+    assert.match(message, /"victory"/);
+
+    writeFileSync(event, source.replace("log.info(", "throw new Error(").replace(/, \{ members: .*\}\);/, ");"));
+    writeFileSync(callback, refused);
+    const failing = ["functions/events/out_approval.test.ts", "functions/callbacks/card.action.trigger.test.ts"];
+    const failures = await failureOf(tool(root, process.execPath, ["--test", "--test-isolation=none", ...failing]));
+    assert.match(failures, /✖ handles a sample of out_approval/);
+    assert.match(failures, /✖ answers a sample of card.action.trigger/);
+    assert.match(failures, /toast\.type/);
+  });
+
+  test("overwrites neither a handler nor a test that exists", async (t) => {
+    const { root, write, remove } = await project();
+    t.after(remove);
+    write("app_ticket", "// mine\n");
+    const { code, stderr } = await larkpost(["new", "app_ticket"], { root });
+    assert.equal(code, 1);
+    assert.equal(stderr, "Cannot write functions/events/app_ticket.ts: it exists. Nothing was changed\n");
+    assert.equal(readFileSync(join(root, "functions/events/app_ticket.ts"), "utf8"), "// mine\n");
+    assert.deepEqual(readdirSync(join(root, "functions/events")), ["app_ticket.ts"]);
+  });
+
+  test("I13: warns when there is a handler for the other form of the same fact", async (t) => {
+    const { root, write, remove } = await project();
+    t.after(remove);
+    write("message", "// mine\n");
+    const { code, stderr } = await larkpost(["new", "im.message.receive_v1"], { root });
+    assert.equal(code, 0);
+    assert.equal(stderr.match(/^Warning: "message" and "im.message.receive_v1" report the same fact/gm)?.length, 1);
+  });
+
+  test("writes a type that looks misspelt as it is asked to, and names the nearest", async (t) => {
+    const { root, remove } = await project();
+    t.after(remove);
+    const { code, stderr } = await larkpost(["new", "im.message.recieve_v1"], { root });
+    assert.equal(code, 0);
+    assert.match(stderr, /not in the catalogue\..* delete both files\. Nearest: "im\.message\.receive_v1"/);
+    assert.ok(existsSync(join(root, "functions/events/im.message.recieve_v1.ts")));
+  });
+
+  for (const name of [
+    "../../escape",
+    "__proto__",
+    "_default",
+    "Im.message",
+    "im..message",
+    "a/b",
+    'x"; import "y',
+    "",
+    "x".repeat(300),
+  ]) {
+    test(`refuses "${name.slice(0, 20)}" and writes nothing`, async (t) => {
+      const { root, remove } = await project();
+      t.after(remove);
+      const { code, stdout, stderr } = await larkpost(["new", name], { root });
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.match(stderr, /a type has letters, digits, "_" and "\." only\. Nearest: /);
+      assert.deepEqual(readdirSync(join(root, "functions/events")), []);
+      assert.deepEqual(readdirSync(join(root, "functions/callbacks")), []);
+    });
+  }
+});

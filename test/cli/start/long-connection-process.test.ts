@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { webhookConfig } from "../../../lib/aws/config.ts";
+import {
+  type LongConnection,
+  prepareLongConnection,
+  randomKeys,
+} from "../../../lib/cli/start/long-connection-process.ts";
+import { recordStage } from "../../../lib/cli/state/stages.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { ConfigError, LongConnectionError } from "../../../lib/errors.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
+import { eventText } from "../../support/events.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { type Services, startServices } from "../../support/services.ts";
+import { until } from "../../support/until.ts";
+
+const appId = "cli_0123456789abcdef";
+const appSecret = "an-app-secret-of-the-tests";
+const cardHandler = (answer: string) => `
+import { onCallback } from "larkpost";
+export default onCallback("card.action.trigger", async () => ({ toast: { content: "${answer}" } }));
+`;
+const click = eventText({
+  ...{ id: "click", type: "card.action.trigger", app: appId },
+  event: { operator: { open_id: "ou_1" }, token: "c-1", action: { tag: "button", value: {} } },
+});
+
+describe("the long connection of npm start", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let services: Services;
+  let platform: LongConnectionServer;
+  const notices: string[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const output = {
+    onLine: (line: Record<string, unknown>) => lines.push(line),
+    onNotice: (notice: string) => notices.push(notice),
+  };
+  /** A real app's settings, as far as a test can have them. */
+  const real = () => ({ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin });
+  const functionsEnv = (env = {}) => ({ PATH: process.env["PATH"], ...services.env, ...env });
+  const prepare = (options: Partial<Parameters<typeof prepareLongConnection>[0]> = {}) =>
+    prepareLongConnection({ root: project.root, env: {}, force: false, ...options });
+
+  before(async () => {
+    const apps = [{ appId, appSecret }];
+    [project, services, platform] = await Promise.all([
+      temporaryProject({}, { "card.action.trigger": cardHandler("one") }),
+      startServices(),
+      startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
+    ]);
+  });
+  after(async () => {
+    await Promise.all([services.stop(), platform.close()]);
+    project.remove();
+  });
+
+  const toastOf = async (deliver: NonNullable<LongConnection["deliver"]>) => {
+    const { status, body, problem } = await deliver(click.replace("click", `click-${Math.random()}`), { appId });
+    assert.equal(status, 200, problem);
+    return (JSON.parse(body) as { toast: { content: string } }).toast.content;
+  };
+
+  test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async (t) => {
+    const connection = await prepare({ local: { appId } });
+    t.after(connection.stop);
+    assert.equal(connection.target, "a simulator on this machine");
+    await connection.start({ env: functionsEnv(), ...output });
+    const { deliver } = connection;
+    assert.ok(deliver);
+    assert.equal((await deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
+    const [message] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(message?.Body ?? "", /dialled/);
+    assert.equal(await toastOf(deliver), "one");
+    project.write("card.action.trigger", cardHandler("two"), "callbacks");
+    await connection.reload();
+    assert.equal(await toastOf(deliver), "two");
+    assert.deepEqual(notices, []);
+    assert.ok(lines.some(({ stage }) => stage === "connected"));
+  });
+
+  test("with a real app's id and secret dials the platform, and lets it go", async (t) => {
+    const connection = await prepare({ env: real() });
+    t.after(connection.stop);
+    assert.match(connection.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
+    await connection.start({ env: functionsEnv(real()), ...output });
+    assert.equal(platform.connections(appId).length, 1);
+    assert.equal(connection.deliver, undefined);
+    await connection.stop();
+    await until("no connection", () => platform.connections(appId).length === 0);
+  });
+
+  test("L4: an app that the platform refuses is an error that says so", async () => {
+    const env = { ...real(), APP_SECRET: "another-secret-0123" };
+    const connection = await prepare({ env });
+    await assert.rejects(connection.start({ env: functionsEnv(env), ...output }), (error) => {
+      assert.ok(error instanceof LongConnectionError);
+      assert.match(error.message, /^Cannot connect: the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/);
+      return true;
+    });
+  });
+
+  for (const [name, env, says] of [
+    ["the app's secret", { APP_ID: appId }, /APP_SECRET is not set/],
+    ["the app's id", { APP_SECRET: appSecret }, /APP_ID is not set/],
+    ["an id of the platform's", { APP_ID: "cli_x", APP_SECRET: appSecret }, /APP_ID is not "cli_" and 16/],
+    ["a domain of the platform's", { ...{ APP_ID: appId, APP_SECRET: appSecret }, LARK_DOMAIN: "x" }, /LARK_DOMAIN/],
+  ] as const) {
+    test(`wants ${name} before anything is started`, async () => {
+      await assert.rejects(prepare({ env }), says);
+    });
+  }
+
+  describe("keeps its hands off a deployed stage's app", () => {
+    const root = mkdtempSync(join(tmpdir(), "larkpost-stages-"));
+    const file = join(root, "larkpost.stages.json");
+    after(() => rmSync(root, { recursive: true, force: true }));
+    const env = { APP_ID: appId, APP_SECRET: appSecret };
+
+    test("refuses, says which stage it is, and does as told with --force", async () => {
+      recordStage("prod", appId, root);
+      recordStage("dev", "cli_fedcba9876543210", root);
+      await assert.rejects(prepare({ env, root }), (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.match(error.message, /"cli_0123456789abcdef" is the app of the deployed stage "prod".*or pass --force$/);
+        return true;
+      });
+      await (await prepare({ env, root, force: true })).stop();
+    });
+
+    test("lets an app pass that no stage has, and one of this machine alone", async () => {
+      writeFileSync(file, JSON.stringify({ prod: { appId: "cli_fedcba9876543210" } }));
+      await (await prepare({ env, root })).stop();
+      await (await prepare({ local: { appId: "cli_fedcba9876543210" }, root })).stop();
+    });
+
+    for (const text of ["{", "[]", "null", "3", '{"prod":"cli_0123456789abcdef"}', '{"prod":{}}', '{"prod":null}']) {
+      test(`does not take what it cannot read for "none": ${text}`, async () => {
+        writeFileSync(file, text);
+        await assert.rejects(prepare({ env, root }), /^ConfigError: Cannot read larkpost\.stages\.json/);
+        assert.throws(() => recordStage("prod", appId, root), /Cannot read larkpost\.stages\.json/);
+        assert.equal(readFileSync(file, "utf8"), text);
+      });
+    }
+  });
+
+  test("a real app needs neither Encrypt Key nor Verification Token, and keeps those it has", () => {
+    const url = "http://127.0.0.1/events";
+    const queues = { EVENTS_QUEUE_URL: url, QUARANTINE_QUEUE_URL: url };
+    const made = randomKeys({ APP_ID: appId });
+    assert.deepEqual(webhookConfig({ APP_ID: appId, ...made, ...queues }).warnings, []);
+    assert.notDeepEqual(randomKeys({ APP_ID: appId }), made);
+    assert.deepEqual(randomKeys({ APP_ID: appId, ENCRYPT_KEY: "" }), {});
+    assert.deepEqual(randomKeys({ APP_ID: appId, SECRETS_PARAMETER: "/x" }), {});
+    assert.deepEqual(randomKeys({}), {});
+  });
+});

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { systemClock } from "../../../lib/clock.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
+import { eventText } from "../../support/events.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { type Services, startServices } from "../../support/services.ts";
+import { until } from "../../support/until.ts";
+import { larkpostProcess, projectFolder } from "../run.ts";
+
+const appId = "cli_0123456789abcdef";
+const appSecret = "an-app-secret-of-the-tests";
+
+describe("npm run long-connection", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let services: Services;
+  let platform: LongConnectionServer;
+  const children: ChildProcess[] = [];
+  const temporary = () => join(project.root, "tmp");
+  const env = () => ({
+    ...{ ...services.env, PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root },
+    ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin },
+  });
+
+  before(async () => {
+    const apps = [{ appId, appSecret }];
+    [project, services, platform] = await Promise.all([
+      temporaryProject({}),
+      startServices(),
+      startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
+    ]);
+    mkdirSync(temporary());
+  });
+  after(async () => {
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all([services.stop(), platform.close()]);
+    project.remove();
+  });
+
+  function start(...args: string[]) {
+    const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "long-connection", ...args], {
+      env: env(),
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(child);
+    const printed = { stdout: "" };
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      printed.stdout += text;
+    });
+    return { child, printed, closed: once(child, "close") as Promise<[number | null, string | null]> };
+  }
+
+  test("connects, queues, tells what happens, and ends with 0 when it is asked to", async () => {
+    const { child, printed, closed } = start();
+    await until("a connection", () => platform.connections().length === 1);
+    assert.equal((await platform.deliver(eventText({ id: "commanded", app: appId }), { appId })).status, 200);
+    const [message] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(message?.Body ?? "", /commanded/);
+    child.kill("SIGTERM");
+    assert.deepEqual(await closed, [0, null]);
+    assert.match(
+      printed.stdout,
+      /^\d\d:\d\d:\d\d {2}connected[^\n]*\n\d\d:\d\d:\d\d {2}queued +test\.event {2}commanded/,
+    );
+  });
+
+  test("prints JSON with --json", async () => {
+    const { child, printed, closed } = start("--json");
+    await until("a connection", () => platform.connections().length === 1);
+    child.kill("SIGINT");
+    assert.deepEqual(await closed, [0, null]);
+    const lines = printed.stdout.trim().split("\n");
+    assert.equal((JSON.parse(lines[0] ?? "") as { stage: string }).stage, "connected");
+  });
+
+  test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
+    const { code, stdout, stderr } = await larkpostProcess(["long-connection"], {
+      root: project.root,
+      env: { ...env(), APP_SECRET: "another-secret-0123" },
+    });
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.equal(stderr, "Cannot connect: the app's id or secret is wrong. Check APP_ID and APP_SECRET\n");
+  });
+
+  for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {
+    test(`ends with 1 and the name of the setting without ${name}`, async () => {
+      const given = Object.fromEntries(Object.entries(env()).filter(([one]) => one !== name));
+      const { code, stdout, stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, new RegExp(`^Cannot [^\n]*${name} is not set[^\n]*\n$`));
+    });
+  }
+
+  test("reads .env, and refuses an option that it does not have with 2", async () => {
+    writeFileSync(join(project.root, ".env"), "APP_ID=cli_wrong\n");
+    const { APP_ID: _, ...given } = env();
+    const { stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
+    assert.match(stderr, /^Cannot start: APP_ID is not "cli_" and 16/);
+    writeFileSync(join(project.root, ".env"), "");
+    const wrong = await larkpostProcess(["long-connection", "--nothing"], { root: project.root, env: env() });
+    assert.equal(wrong.code, 2);
+    const help = await larkpostProcess(["long-connection", "--help"], { root: project.root });
+    assert.deepEqual([help.code, help.stderr], [0, ""]);
+    for (const said of ["--json", "EVENTS_QUEUE_URL", "SECRETS_PARAMETER"]) {
+      assert.ok(help.stdout.includes(said), said);
+    }
+  });
+});

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { systemClock } from "../../../lib/clock.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
+import { eventText } from "../../support/events.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { until } from "../../support/until.ts";
+import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
+
+const appId = "cli_0123456789abcdef";
+const appSecret = "an-app-secret-of-the-tests";
+const eventHandler = `
+import { onEvent } from "larkpost";
+export default onEvent("im.message.receive_v1", () => {});
+`;
+
+describe("npm start -- --long-connection", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let platform: LongConnectionServer;
+  const children: ChildProcess[] = [];
+  const temporary = () => join(project.root, "tmp");
+  const machine = () => ({
+    PATH: process.env["PATH"] ?? "",
+    TMPDIR: temporary(),
+    // The functions' processes keep what they compile in the temporary folder, which is empty here.
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
+    LARKPOST_ROOT: project.root,
+  });
+  const env = () => ({
+    ...machine(),
+    ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin },
+  });
+  const args = ["start", "--long-connection", "--json", "--port", "0"];
+
+  before(async () => {
+    const apps = [{ appId, appSecret }];
+    [project, platform] = await Promise.all([
+      temporaryProject({ "im.message.receive_v1": eventHandler }),
+      startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
+    ]);
+    mkdirSync(temporary());
+  });
+  after(async () => {
+    for (const child of children) child.kill("SIGKILL");
+    await platform.close();
+    project.remove();
+  });
+
+  function start(settings: NodeJS.ProcessEnv = env()) {
+    const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
+      env: settings,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(child);
+    let text = "";
+    child.stdout.setEncoding("utf8").on("data", (more: string) => {
+      text += more;
+    });
+    const lines = () => text.split("\n").slice(0, -1);
+    const told = (what: string) => lines().some((line) => line.includes(what));
+    return { child, told, closed: once(child, "close") as Promise<[number | null, string | null]> };
+  }
+
+  test("with a real app's id and secret alone: an event over the connection runs its handler here", async () => {
+    const { child, told, closed } = start();
+    await until("a connection", () => platform.connections(appId).length === 1);
+    const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
+    const text = eventText({ id: "from-afar", type: "im.message.receive_v1", app: appId, event });
+    assert.equal((await platform.deliver(text, { appId })).status, 200);
+    await until("its run", () => told('"stage":"handled","id":"from-afar"'));
+    assert.ok(told(`the long connection goes to 127.0.0.1:`));
+    child.kill("SIGTERM");
+    assert.deepEqual(await closed, [0, null]);
+    await until("no connection", () => platform.connections().length === 0);
+  });
+
+  test("without an app: send and chat go over the connection to a simulated platform", async () => {
+    const { child, told, closed } = start(machine());
+    const options = { root: project.root };
+    await until("its start", () => told('"ready":true'));
+    // Said before the connection stands, it waits for it.
+    const sent = await until("a client", async () => {
+      const ended = await larkpost(
+        ["send", "im.message.receive_v1", "--via", "long-connection", "--event-id", "afar"],
+        options,
+      );
+      return ended.code === 0 ? ended : undefined;
+    });
+    assert.match(sent.stdout, /^200 in [\d.]+ ms {2}im\.message\.receive_v1 {2}id afar/);
+    await until("its run", () => told('"stage":"handled","id":"afar"'));
+    const chat = await larkpostProcess(["chat"], { ...options, input: "hello\n" });
+    assert.equal(chat.code, 0);
+    child.kill("SIGTERM");
+    assert.deepEqual(await closed, [0, null]);
+
+    const late = await larkpost(["send", "im.message.receive_v1", "--via", "long-connection"], options);
+    assert.equal(late.code, 1);
+    assert.match(late.stderr, /Cannot send over the long connection: npm start has ended/);
+    for (const [wrong, problem] of [
+      [["--via", "pigeon"], /via "pigeon": there are webhook and long-connection/],
+      [["--via", "long-connection", "--bad-signature"], /no address, no challenge and no signature/],
+    ] as const) {
+      const { code, stderr } = await larkpost(["send", "im.message.receive_v1", ...wrong], options);
+      assert.equal(code, 2);
+      assert.match(stderr, problem);
+    }
+  });
+
+  test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
+    const { code, stderr } = await larkpostProcess(args, {
+      root: project.root,
+      env: { ...env(), APP_SECRET: "another-secret-0123" },
+    });
+    assert.deepEqual(
+      [code, stderr],
+      [1, "Cannot connect: the app's id or secret is wrong. Check APP_ID and APP_SECRET\n"],
+    );
+  });
+
+  test("does not start at all with the app of a deployed stage", async () => {
+    writeFileSync(join(project.root, "larkpost.stages.json"), JSON.stringify({ prod: { appId } }));
+    const before = platform.discoveries;
+    const { code, stdout, stderr } = await larkpostProcess(args, { root: project.root, env: env() });
+    assert.deepEqual([code, stdout, platform.discoveries], [1, "", before]);
+    assert.match(
+      stderr,
+      /^Cannot start: "cli_0123456789abcdef" is the app of the deployed stage "prod"[^\n]+--force\n$/,
+    );
+    rmSync(join(project.root, "infra"), { recursive: true });
+    symlinkSync(join(projectFolder, "infra"), join(project.root, "infra"), "dir");
+  });
+});

@@ -1,0 +1,308 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { Command } from "commander";
+import { allCommands, stalePages } from "../docs/command-line.ts";
+import { alarmResources } from "../infra/alarms.js";
+import { alarmThresholds, limits, optional } from "../infra/limits.js";
+import { longConnectionResources } from "../infra/long-connection.js";
+import { generate } from "../lib/cli/handlers/generate.ts";
+import { type Block, readPage, rowCells } from "./support/markdown.ts";
+
+const root = resolve(import.meta.dirname, "..");
+const read = (path: string) => readFileSync(join(root, path), "utf8");
+const { exports, scripts } = JSON.parse(read("package.json")) as {
+  exports: Readonly<Record<string, string>>;
+  scripts: Readonly<Record<string, string>>;
+};
+
+/** What the pages say and the project does not have yet. It is empty when the project has it all. */
+const notYet = new Set(["lib/index.ts"]);
+
+function isNotYet(t: TestContext, fact: string, path: string): boolean {
+  if (notYet.has(fact)) t.diagnostic(`not yet: ${fact} (${path})`);
+  return notYet.has(fact);
+}
+
+/** Each page in English and in Chinese. */
+const pairs: readonly (readonly [english: string, chinese: string])[] = [
+  ["README.md", "README.zh-CN.md"],
+  ...globSync("docs/*.md", { cwd: root })
+    .sort()
+    .map((path) => [path, path.replace("docs/", "docs/zh-CN/")] as const),
+];
+const pages = new Map(pairs.flat().map((path) => [path, readPage(read(path))]));
+const page = (path: string) => pages.get(path) ?? assert.fail(`There is no page ${path}`);
+
+test("every page is there in both languages, with the same headings, code and tables", () => {
+  const translated = pairs.slice(1).map(([, chinese]) => chinese);
+  assert.deepEqual(globSync("docs/zh-CN/*.md", { cwd: root }).sort(), translated);
+  for (const [english, chinese] of pairs) {
+    const levels = (path: string) => page(path).headings.map(({ level }) => level);
+    assert.deepEqual(levels(chinese), levels(english), `headings of ${chinese}`);
+    assert.deepEqual(page(chinese).blocks, page(english).blocks, `code of ${chinese}`);
+    assert.deepEqual(page(chinese).tables, page(english).tables, `tables of ${chinese}`);
+  }
+});
+
+test("every row of a table has as many cells as its head", () => {
+  for (const [path, { tables }] of pages) {
+    for (const rows of tables) assert.deepEqual([...new Set(rows)], rows.slice(0, 1), `a table of ${path}`);
+  }
+});
+
+const invitations = [
+  { readme: "README.md", folder: "docs" },
+  { readme: "README.zh-CN.md", folder: "docs/zh-CN" },
+];
+for (const { readme, folder } of invitations) {
+  test(`${readme} has at most 150 lines, and leads to every page of ${folder}`, () => {
+    assert.ok(read(readme).trimEnd().split("\n").length <= 150);
+    const missing = new Set(globSync(`${folder}/*.md`, { cwd: root }));
+    for (const link of page(readme).links) missing.delete(link);
+    assert.deepEqual([...missing], []);
+  });
+}
+
+test("every link leads to a file and a heading that exist", () => {
+  const broken: string[] = [];
+  for (const [path, { links }] of pages) {
+    for (const link of links) {
+      if (/^https?:/.test(link)) continue;
+      const [file = "", anchor] = decodeURIComponent(link).split("#");
+      const target = file === "" ? path : relative(root, resolve(root, dirname(path), file));
+      const headings = pages.get(target)?.headings ?? [];
+      const isFound = anchor === undefined || headings.some((heading) => heading.anchor === anchor);
+      if (!isFound || !existsSync(join(root, target))) broken.push(`${path}: ${link}`);
+    }
+  }
+  assert.deepEqual(broken, []);
+});
+
+test("every file of the engine that is named in code font, and each in the tree of rooms, exists", (t) => {
+  const wrong: string[] = [];
+  for (const [path, { spans }] of pages) {
+    const named = spans.filter((span) => /^(lib|infra|test|docs)\/[\w/.-]+$/.test(span));
+    const files = path.endsWith("inside.md") ? [...named, ...filesOfTree(read(path))] : named;
+    for (const file of files) {
+      if (!existsSync(join(root, file)) && !isNotYet(t, file, path)) wrong.push(`${path}: ${file}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** The paths in the drawing of the rooms: names at the margin, and those in `lib/` two columns further. */
+function filesOfTree(markdown: string): string[] {
+  const tree = /```text\n(functions\/[\s\S]*?)```/.exec(markdown)?.[1] ?? "";
+  const lines = [...tree.matchAll(/^( *)([\w./-]+?)\/?(?: {2,}|$)/gm)];
+  assert.ok(lines.length > 10, "the tree was found");
+  return lines.map(([, indent = "", name = ""]) => (indent === "" ? name : `lib/${name}`));
+}
+
+test("every command in a sh block, and every npm or cp command in code font, exists with its options", async (t) => {
+  const known = await allCommands();
+  const wrong: string[] = [];
+  for (const [path, { blocks, spans }] of pages) {
+    const typed = blocks.filter(({ language }) => language === "sh").map(({ code }) => code);
+    const named = spans.filter((span) => /^(\w+=\S+ )*(npm|cp) /.test(span));
+    for (const line of [...typed, ...named].flatMap(commandLines)) {
+      const fault = faultOf(line, known);
+      if (fault !== undefined && !isNotYet(t, fault, path)) wrong.push(`${path}: ${line}: ${fault}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** The commands of a block: without comments and settings before them, each part of a pipe or chain alone. */
+function commandLines(code: string): string[] {
+  return code
+    .replaceAll("\\\n", " ")
+    .split("\n")
+    .map((line) => line.replace(/(^|\s)#.*$/, ""))
+    .flatMap((line) => line.split(/&&|\||;/))
+    .map((line) => line.trim().replace(/^(\w+=\S+\s+)+/, ""))
+    .filter((line) => line !== "");
+}
+
+const shell = ["printf", "echo", "cd", "git"];
+
+/** What of a command does not exist; `undefined` when all of it does. */
+function faultOf(line: string, known: ReadonlyMap<string, Command>): string | undefined {
+  const [program = "", ...words] = line.split(/\s+/);
+  if (program === "npm") return faultOfNpm(words, known);
+  const files = { cp: words[0], docker: words[words.indexOf("-f") + 1] };
+  const file = program === "cp" || (program === "docker" && words.includes("-f")) ? files[program] : undefined;
+  if (file !== undefined) return existsSync(join(root, file)) ? undefined : file;
+  return shell.includes(program) || program === "docker" ? undefined : program;
+}
+
+function faultOfNpm(words: readonly string[], known: ReadonlyMap<string, Command>): string | undefined {
+  const [verb = "", ...rest] = words.filter((word) => word !== "--silent" && word !== "…");
+  if (verb === "ci" || verb === "install") return undefined;
+  const [script, ...given] = verb === "run" ? rest : [verb, ...rest];
+  if (script === undefined) return undefined;
+  const source = scripts[script];
+  if (source === undefined) return script;
+  const separator = given.indexOf("--");
+  if (separator !== 0) return given.length === 0 ? undefined : `${script} without "--" before ${given[0]}`;
+  const name = /lib\/cli\/\S+ (.+)$/.exec(source)?.[1];
+  return name === undefined ? undefined : faultOfArguments(name, given.slice(1), known);
+}
+
+/** Options of osls that `package` and `deploy` pass on. */
+const passedOn = ["--param", "--region"];
+
+function faultOfArguments(name: string, args: readonly string[], known: ReadonlyMap<string, Command>) {
+  let path = name;
+  for (const [index, word] of args.entries()) {
+    if (known.get(path)?.commands.length && !word.startsWith("-")) path += ` ${word}`;
+    const command = known.get(path);
+    if (command === undefined) return path;
+    const [option = ""] = word.split("=");
+    if (!option.startsWith("--") || option === "--help" || command.options.some(({ long }) => long === option))
+      continue;
+    if ((path !== "package" && path !== "deploy") || !passedOn.includes(option)) return `${path} ${option}`;
+    const param = option === "--param" ? (args[index + 1]?.split("=")[0] ?? "") : undefined;
+    if (param !== undefined && !read("serverless.yml").includes(`\n    ${param}: `)) return `--param ${param}`;
+  }
+  return undefined;
+}
+
+test("code with a file name compiles against the public faces, and so does every import", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-docs-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  cpSync(join(root, "package.json"), join(folder, "package.json"));
+  for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
+  // Code is the same in both languages.
+  for (const [path] of pairs) await writeProject(t, path, join(folder, "pages", path.replaceAll(/\W/g, "-")));
+  const errors = compile(folder).filter((error) => {
+    const member = /Property '(\w+)' does not exist on type 'Context'/.exec(error)?.[1];
+    return member === undefined || !isNotYet(t, `context.${member}`, error);
+  });
+  assert.deepEqual(errors, []);
+});
+
+/** A page's code as a project: a block under the name in its first line, of others the imports. */
+async function writeProject(t: TestContext, path: string, folder: string): Promise<void> {
+  for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
+  const { blocks } = page(path);
+  for (const [index, { language, code }] of blocks.entries()) {
+    if (language !== "ts" && language !== "js") continue;
+    const faces = [...code.matchAll(/ from "(larkpost[^"]*)";/g)].map(([, face = ""]) => face);
+    const missing = faces.filter((face) => !(face.replace("larkpost", ".") in exports));
+    if (missing.some((face) => isNotYet(t, face, path))) continue;
+    const name = /^\/\/ (\S+\.(?:ts|js))\n/.exec(code)?.[1];
+    const file = join(folder, name ?? `block-${index}.ts`);
+    assert.ok(!existsSync(file), `${path} shows ${name} twice`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, name === undefined ? importsOf(code) : code);
+  }
+  writeFileSync(join(folder, "installed.d.ts"), installedModules(blocks));
+  await generate({ root: folder });
+}
+
+function importsOf(code: string): string {
+  return [...code.matchAll(/^import [\s\S]*?;$/gm)].map(([statement]) => statement).join("\n");
+}
+
+/** Packages that the page tells the reader to install: the project does not have them. */
+function installedModules(blocks: readonly Block[]): string {
+  const commands = blocks.flatMap(({ code }) => [...code.matchAll(/^npm install (\S+)$/gm)]);
+  return commands.map(([, name]) => `declare module "${name}";\n`).join("");
+}
+
+/** As handler files are compiled: style is not judged. @returns The compiler's errors. */
+function compile(folder: string): string[] {
+  const compilerOptions = { checkJs: true };
+  const config = { extends: join(root, "functions/tsconfig.json"), compilerOptions, include: ["pages"] };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+  const tsc = join(root, "node_modules/typescript/bin/tsc");
+  const ran = spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: folder, encoding: "utf8" });
+  return `${ran.stdout}${ran.stderr}`.split("\n").filter((line) => line !== "");
+}
+
+test("every setting in .env.example is on the page of settings", () => {
+  const names = [...read(".env.example").matchAll(/^# ?([A-Z_]+)=/gm)].map(([, name = ""]) => name);
+  assert.ok(names.length > 5);
+  const known = (name: string) => read("docs/settings.md").includes(`| \`${name}\` |`);
+  // The last one is an example of a name that larkpost.config.js lists.
+  assert.deepEqual(
+    names.filter((name) => !known(name)),
+    ["CRM_TOKEN"],
+  );
+});
+
+test("the command line's page holds what --help prints; `npm run docs` writes it", async () => {
+  assert.deepEqual(
+    (await stalePages()).map(({ file }) => file),
+    [],
+  );
+});
+
+test("the picture shows what the bot of the samples says", () => {
+  assert.match(read("docs/picture/start.svg"), /bot said {5}You said: is pallet 17 on its way\?/);
+});
+
+for (const path of ["docs/settings.md", "docs/zh-CN/settings.md"]) {
+  test(`${path} lists every number of infra/limits.js with its default`, () => {
+    const rows = read(path)
+      .split("\n")
+      .filter((line) => /^\| `\w+` \| (null|\d+) \|/.test(line));
+    const listed = rows
+      .map(rowCells)
+      .map(([name = "", value = ""]) => [name.slice(1, -1), JSON.parse(value) as unknown]);
+    assert.deepEqual(Object.fromEntries(listed), { ...limits, ...optional, ...alarmThresholds });
+  });
+}
+
+const deployment = {
+  service: "larkpost",
+  stage: "prod",
+  secretsParameter: "/keys",
+  customerKeyArn: "",
+  alarmTopicArn: "",
+};
+const alarmsOf = (resources: object) =>
+  (Object.values(resources) as { Type: string; Properties: AlarmProperties }[])
+    .filter(({ Type }) => Type === "AWS::CloudWatch::Alarm")
+    .map(({ Properties }) => Properties);
+interface AlarmProperties {
+  readonly AlarmName: string;
+  readonly Metrics?: readonly { readonly MetricStat?: object }[];
+}
+
+for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {
+  test(`${path} says what to do for every alarm`, () => {
+    const app = { appId: "cli_a1b2c3d4e5f60718", domain: "feishu", allowOtherDomain: "false" };
+    const service = { ...app, image: "image:1", vpc: "vpc-1", subnets: ["subnet-1"], hasPublicIp: false };
+    const alarms = [
+      ...alarmsOf(alarmResources({ ...deployment, front: "httpApi" })),
+      ...alarmsOf(longConnectionResources({ ...deployment, front: "httpApi" }, service)),
+    ];
+    const sections = [...read(path).matchAll(/^### `([\w-]+)`/gm)].map(([, name]) => `larkpost-prod-${name}`);
+    assert.deepEqual(sections.sort(), alarms.map(({ AlarmName }) => AlarmName).sort());
+  });
+}
+
+test("the bill counts the metrics of the alarms", () => {
+  const metrics = (front: string) =>
+    alarmsOf(alarmResources({ ...deployment, front }))
+      .map(({ Metrics }) => Metrics?.filter(({ MetricStat }) => MetricStat !== undefined).length ?? 1)
+      .reduce((sum, count) => sum + count, 0);
+  const [usual, withUrls] = [metrics("httpApi"), metrics("functionUrl")];
+  assert.ok(read("docs/guarantees.md").includes(`${usual} alarm metrics (${withUrls} with Function URLs)`));
+  assert.match(read("docs/zh-CN/guarantees.md"), new RegExp(`${usual} 个告警指标（[^）]*${withUrls} 个）`));
+});

@@ -1,0 +1,11 @@
+import { test } from "node:test";
+import { faultRows } from "./rows/faults.ts";
+
+// It has a file of its own because its processes wait for stalled calls, and other files run meanwhile.
+const seed = Number(process.env["SEED"] ?? 20_264);
+
+for (const row of faultRows) {
+  test(`${row.id}: ${row.title} (sample of ${row.sample}, seed ${seed})`, async (t) => {
+    t.diagnostic((await row.run({ n: row.sample, seed, progress: () => {} })) ?? "");
+  });
+}

@@ -1,0 +1,364 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { promisify } from "node:util";
+import type { HttpResponse } from "../../lib/aws/gateway.ts";
+import { fromRecord } from "../../lib/aws/record.ts";
+import { publish, subscribe } from "../../lib/trace/trace.ts";
+import { settled } from "../support/clock.ts";
+import { functionUrl, httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
+import { ingressBehaves } from "../support/ingress.ts";
+import {
+  appId,
+  bare,
+  challengeText,
+  encryptKey,
+  push,
+  ring,
+  signedPush,
+  unsigned,
+  v2Text,
+  verificationToken,
+} from "../support/push.ts";
+import { type Services, startServices } from "../support/services.ts";
+import { recordTrace } from "../support/trace.ts";
+
+const trace = recordTrace();
+beforeEach(() => {
+  trace.entries.length = 0;
+});
+
+const toJson = ({ statusCode, body }: HttpResponse) => ({ status: statusCode, body: JSON.parse(body) as unknown });
+
+for (const { name, toEvent } of shapes) {
+  ingressBehaves(`a webhook behind ${name}`, () => {
+    let isBroken = false;
+    const refuse = async () => {
+      if (isBroken) throw new Error("the queue refuses");
+    };
+    const webhook = startWebhook({
+      ports: {
+        send: (envelope) => refuse().then(() => void webhook.queued.push(envelope)),
+        quarantine: (envelope) => refuse().then(() => void webhook.quarantined.push(envelope)),
+      },
+    });
+    return {
+      deliver: async ({ text }) => toJson(await webhook.post(toEvent(push(text)))),
+      queued: webhook.queued,
+      quarantined: webhook.quarantined,
+      breakQueues: () => {
+        isBroken = true;
+      },
+    };
+  });
+}
+
+describe("an observer of the webhook", () => {
+  const unsubscribe: (() => void)[] = [];
+  afterEach(() => {
+    for (const stop of unsubscribe.splice(0)) stop();
+  });
+
+  test("R7: that throws, or fails later, disturbs neither its request nor the next hundred", async () => {
+    const late: PromiseWithResolvers<never>[] = [];
+    unsubscribe.push(
+      subscribe("throws", () => {
+        throw new Error("an observer's fault");
+      }),
+      subscribe("throws nothing", () => {
+        throw undefined;
+      }),
+      subscribe("fails later", async () => {
+        throw new Error("an observer's later fault");
+      }),
+      subscribe("fails much later", () => {
+        const one = Promise.withResolvers<never>();
+        late.push(one);
+        return one.promise;
+      }),
+    );
+    const webhook = startWebhook();
+    await webhook.queues(push(v2Text()));
+    await webhook.refuses(bare("x"));
+    assert.ok(late.length >= 4);
+    for (const { reject } of late.splice(0)) reject(new Error("an observer's much later fault"));
+    // Unheard rejections would fail this test, as they end a function's process.
+    await settled();
+    for (let i = 0; i < 100; i++) await webhook.queues(push(v2Text()));
+    for (const { reject } of late) reject(new Error("an observer's much later fault"));
+    await settled();
+  });
+
+  test("R8: is told of everything before the answer leaves, and of nothing after", async () => {
+    const webhook = startWebhook();
+    await webhook.queues(push(v2Text()));
+    const stages = trace.stages();
+    assert.deepEqual(stages, ["received", "queued", "answered"]);
+    await settled();
+    assert.deepEqual(trace.stages(), stages);
+  });
+
+  test("can be replaced and taken away", () => {
+    const seen: string[] = [];
+    const stop = subscribe("one", () => seen.push("first"));
+    subscribe("one", () => seen.push("second"));
+    stop();
+    publish({ stage: "log", level: "info" });
+    assert.deepEqual(seen, ["second"]);
+    unsubscribe.push(subscribe("one", () => {}));
+  });
+});
+
+describe("the webhook function", () => {
+  let services: Services;
+  let env: Record<string, string>;
+  before(async () => {
+    services = await startServices();
+    const { DEAD_LETTER_QUEUE_URL: _, LEDGER_TABLE: __, ...both } = services.env;
+    env = { ...both, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId };
+    for (const name of ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_SQS"])
+      process.env[name] = env[name];
+  });
+  after(() => services.stop());
+
+  let loads = 0;
+  /** Loads the function anew, as a platform does with these settings. */
+  async function load(settings: Readonly<Record<string, string | undefined>>) {
+    const names = [
+      "ENCRYPT_KEY",
+      "VERIFICATION_TOKEN",
+      "APP_ID",
+      "EVENTS_QUEUE_URL",
+      "QUARANTINE_QUEUE_URL",
+      "ALLOW_UNENCRYPTED",
+    ];
+    for (const name of names) {
+      const value = settings[name];
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    const loaded: typeof import("../../functions/webhook.ts") = await import(
+      `../../functions/webhook.ts?load=${++loads}`
+    );
+    return loaded.handler;
+  }
+
+  const counts = async () => [
+    await services.count(services.urls.eventsQueueUrl),
+    await services.count(services.urls.quarantineQueueUrl),
+  ];
+  const nowMs = () => Date.now();
+
+  test("E8: stores the same push in the queue whichever of AWS's four doors it came through", async () => {
+    const handler = await load(env);
+    const request = push(v2Text({ event: { text: "\u4f60\u597d \u{1f44b}" } }), {
+      nowMs: nowMs(),
+      headers: { "X-Tt-Logid": "log-1" },
+    });
+    for (const [at, toEvent] of [httpApi, restApi, functionUrl, loadBalancer].entries()) {
+      const { statusCode, body } = await handler(toEvent(request, { base64: at % 2 === 1 }));
+      assert.deepEqual([statusCode, body], [200, "{}"]);
+    }
+    const messages = await services.take(services.urls.eventsQueueUrl);
+    assert.equal(messages.length, 4);
+    const envelopes = messages.map(({ Body = "" }) => fromRecord({ body: Body }));
+    for (const envelope of envelopes) {
+      assert.deepEqual(envelope, envelopes[0]);
+      assert.ok(envelope.kind === "event" && envelope.requestId === "log-1");
+      assert.equal(envelope.event["text"], "\u4f60\u597d \u{1f44b}");
+    }
+  });
+
+  test("V6, C-01: answers a challenge and refuses a stranger without touching a queue", async () => {
+    const handler = await load(env);
+    const before = await counts();
+    for (const { toEvent } of shapes) {
+      assert.deepEqual(toJson(await handler(toEvent(unsigned(challengeText())))), {
+        status: 200,
+        body: { challenge: "7c5a9b1e-4d2f" },
+      });
+      const { multiValueHeaders: _, ...answer } = await handler(toEvent(bare(v2Text())));
+      assert.deepEqual(answer, refusal);
+    }
+    assert.deepEqual(await counts(), before);
+  });
+
+  test("P1: keeps what it cannot read in quarantine, with the reason", async () => {
+    const handler = await load(env);
+    assert.equal((await handler(httpApi(signedPush("{", { nowMs: nowMs() })))).statusCode, 200);
+    const [message, ...more] = await services.take(services.urls.quarantineQueueUrl);
+    assert.deepEqual(more, []);
+    assert.equal(message?.MessageAttributes?.["reason"]?.StringValue, "json");
+  });
+
+  test("V7: answers 503 while its queue does not exist, and 200 as soon as it does", async () => {
+    const handler = await load({ ...env, EVENTS_QUEUE_URL: `${services.endpoints.sqs}/000000000000/missing` });
+    const request = push(v2Text(), { nowMs: nowMs() });
+    assert.equal((await handler(httpApi(request))).statusCode, 503);
+    assert.equal((await (await load(env))(httpApi(request))).statusCode, 200);
+  });
+
+  const broken = [undefined, "", " ", "a value with a line break\n", "undefined"];
+  for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID", "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL"]) {
+    test(`R3, C-44: starts without a usable ${name}, answers 503 to everything and says why once`, async () => {
+      for (const value of broken) {
+        const before = await counts();
+        const handler = await load({ ...env, [name]: value });
+        for (let again = 0; again < 3; again++) {
+          for (const request of [push(v2Text(), { nowMs: nowMs() }), unsigned(challengeText()), bare("x")]) {
+            assert.deepEqual(toJson(await handler(httpApi(request))), { status: 503, body: { error: "unavailable" } });
+          }
+        }
+        const told = trace.entries.filter(({ level }) => level === "error" || level === "warn");
+        assert.deepEqual(
+          told.map(({ stage }) => stage),
+          ["misconfigured"],
+        );
+        assert.match(String(told[0]?.facts?.["message"]), new RegExp(`^Cannot start: ${name} `));
+        assert.deepEqual(await counts(), before);
+        trace.entries.length = 0;
+      }
+    });
+  }
+
+  test("C-45, C-46: takes plain text only where that is allowed, and warns of it once", async () => {
+    const plain = { ...env, ENCRYPT_KEY: undefined };
+    const right = httpApi(bare(v2Text()));
+    assert.equal((await (await load(plain))(right)).statusCode, 503);
+    trace.entries.length = 0;
+    const handler = await load({ ...plain, ALLOW_UNENCRYPTED: "true" });
+    assert.equal((await handler(right)).statusCode, 200);
+    assert.equal((await handler(httpApi(bare(v2Text({ header: { token: "another" } }))))).statusCode, 401);
+    const told = trace.entries.filter(({ stage }) => stage === "misconfigured");
+    assert.deepEqual(
+      told.map(({ level }) => level),
+      ["warn"],
+    );
+    const both = await load({ ...env, ALLOW_UNENCRYPTED: "true" });
+    assert.equal((await both(right)).statusCode, 401, "with a key the permission changes nothing");
+  });
+
+  describe("as a process of its own", () => {
+    const root = resolve(import.meta.dirname, "../..");
+    /** Runs a module with these settings until it ends by itself. */
+    async function run(source: string, settings: Readonly<Record<string, string>>) {
+      const { PATH = "", NODE_COMPILE_CACHE = "" } = process.env;
+      const options = { cwd: root, env: { PATH, NODE_COMPILE_CACHE, ...settings }, maxBuffer: 64 * 1_048_576 };
+      // A process that does not end by itself is ended after a minute, and the promise rejects.
+      return promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
+        ...options,
+        timeout: 60_000,
+      });
+    }
+    const post = `
+      const { handler } = await import("./functions/webhook.ts");
+      const answers = [];
+      for (const event of JSON.parse(process.env.EVENTS)) answers.push(await handler(event));
+      process.stderr.write(JSON.stringify(answers));`;
+
+    test("R8, C-67, C-68: prints lines of JSON without a secret at debug level, and ends when it is done", async () => {
+      const marks = { key: "CANARY-KEY-a1b2c3", token: "CANARY-TOKEN-d4e5f6", payload: "CANARY-PAYLOAD-071829" };
+      const sealed = { encryptKey: marks.key, nowMs: nowMs() };
+      const event = push(v2Text({ header: { token: marks.token }, event: { text: marks.payload } }), sealed);
+      const requests = [
+        event,
+        unsigned(challengeText({ token: marks.token }), sealed),
+        signedPush(marks.payload, sealed),
+        bare(marks.payload),
+        push(v2Text({ event: { text: marks.payload } }), sealed),
+      ];
+      const before = await counts();
+      const { stdout, stderr } = await run(post, {
+        ...env,
+        ENCRYPT_KEY: marks.key,
+        VERIFICATION_TOKEN: marks.token,
+        LOG_LEVEL: "debug",
+        EVENTS: JSON.stringify(shapes.flatMap(({ toEvent }) => requests.map((request) => toEvent(request)))),
+      });
+      const answers = JSON.parse(stderr) as HttpResponse[];
+      assert.deepEqual(
+        answers.map(({ statusCode }) => statusCode),
+        shapes.flatMap(() => [200, 200, 200, 401, 401]),
+      );
+      const [queued = 0, quarantined = 0] = await counts();
+      assert.deepEqual([queued - (before[0] ?? 0), quarantined - (before[1] ?? 0)], [4, 4]);
+      const lines = stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+      for (const stage of ["received", "queued", "challenged", "quarantined", "refused", "answered"]) {
+        assert.ok(
+          lines.some((line) => line["stage"] === stage),
+          stage,
+        );
+      }
+      const all = stdout + stderr;
+      for (const mark of Object.values(marks)) assert.ok(!all.includes(mark), mark);
+      assert.ok(!all.includes(event.headers.get("x-lark-signature") ?? "?"));
+      await services.take(services.urls.eventsQueueUrl);
+    });
+
+    test("R3: prints one line when it is not configured, and answers all the same", async () => {
+      const { VERIFICATION_TOKEN: _, ...incomplete } = env;
+      const events = [push(v2Text()), unsigned(challengeText())].map((request) => httpApi(request));
+      const { stdout, stderr } = await run(post, { ...incomplete, EVENTS: JSON.stringify(events) });
+      assert.deepEqual(
+        (JSON.parse(stderr) as HttpResponse[]).map(({ statusCode }) => statusCode),
+        [503, 503],
+      );
+      const [line, ...more] = stdout
+        .trim()
+        .split("\n")
+        .map((one) => JSON.parse(one) as Record<string, unknown>);
+      assert.deepEqual(more, []);
+      assert.deepEqual([line?.["level"], line?.["stage"], line?.["errorCode"]], ["error", "misconfigured", "CONFIG"]);
+      assert.match(String(line?.["message"]), /^Cannot start: VERIFICATION_TOKEN is not set/);
+    });
+
+    test("R6: takes 64 bodies of almost 1 MiB at once with a heap of 256 MB, and answers each", async () => {
+      const big = httpApi(push(v2Text({ event: { text: "x".repeat(780_000) } }), { nowMs: nowMs() }));
+      const source = `
+        import { readFileSync } from "node:fs";
+        const { handler } = await import("./functions/webhook.ts");
+        const event = JSON.parse(readFileSync(process.env.EVENT_FILE, "utf8"));
+        const answers = await Promise.all(Array.from({ length: 64 }, () => handler(event)));
+        process.stderr.write(JSON.stringify(answers.map(({ statusCode }) => statusCode)));`;
+      const folder = mkdtempSync(join(tmpdir(), "larkpost-r6-"));
+      try {
+        const file = join(folder, "event.json");
+        writeFileSync(file, JSON.stringify(big));
+        const { stderr } = await run(source, { ...env, EVENT_FILE: file, NODE_OPTIONS: "--max-old-space-size=256" });
+        const statuses = JSON.parse(stderr) as number[];
+        assert.equal(statuses.length, 64);
+        // One process takes them all, so some meet the deadline: stored or pushed again, never lost and never a crash.
+        for (const status of statuses) assert.ok(status === 200 || status === 503, String(status));
+      } finally {
+        rmSync(folder, { recursive: true });
+        while ((await services.take(services.urls.eventsQueueUrl)).length > 0);
+      }
+    });
+
+    test("R15: has at most two parameters, and so has the worker's: Node 24 runs no other", async () => {
+      const { stderr } = await run(
+        `for (const name of ["webhook", "worker"]) {
+          const { handler } = await import(\`./functions/\${name}.ts\`);
+          process.stderr.write(\`\${typeof handler} \${handler.length}\\n\`);
+        }`,
+        services.env,
+      );
+      const lengths = stderr.trim().split("\n");
+      assert.equal(lengths.length, 2);
+      for (const line of lengths) assert.match(line, /^function [012]$/);
+    });
+  });
+});
+
+test("V7: what was refused under a wrong key is accepted, once, when the key is put right", async () => {
+  const request = push(v2Text());
+  const wrong = startWebhook({ keys: ring({ encryptKeys: ["an old key, not yet replaced"] }) });
+  for (let attempt = 0; attempt < 4; attempt++) await wrong.refuses(request);
+  await startWebhook().queues(request);
+});

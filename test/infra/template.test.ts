@@ -1,0 +1,1066 @@
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
+import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import { rememberSeconds } from "../../lib/aws/ledger.ts";
+import { cacheMs } from "../../lib/aws/parameter.ts";
+import { sqsClient } from "../../lib/aws/sqs.ts";
+import { bounds } from "../../lib/feishu/open.ts";
+import { backoffSeconds } from "../../lib/handling/backoff.ts";
+import { leaseMarginMs, reserveMs } from "../../lib/handling/worker.ts";
+import { answerWithinMs } from "../../lib/receiving/http.ts";
+import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
+import { loadSpecification } from "./specification.ts";
+import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
+import { unnoticed, unproven } from "./waivers.ts";
+
+const canaries = {
+  ENCRYPT_KEY: "canary-of-the-encrypt-key",
+  VERIFICATION_TOKEN: "canary-of-the-verification-token",
+  AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-access-key",
+};
+const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
+const alarmTopicArn = "arn:aws:sns:ap-southeast-1:111122223333:pager";
+/** As in the logical ids: every function, and those that answer HTTP. */
+const names = ["Webhook", "Callback", "Worker"];
+const answering = ["Webhook", "Callback"];
+const stateful = ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"];
+
+/** Every entry of the limits file, changed. */
+const changes = {
+  webhookTimeoutSeconds: 11,
+  webhookMemoryMb: 640,
+  callbackTimeoutSeconds: 12,
+  callbackMemoryMb: 704,
+  callbackDeadlineMs: 2_200,
+  staleKeysSeconds: 7_200,
+  workerTimeoutSeconds: 90,
+  workerMemoryMb: 768,
+  batchSize: 5,
+  batchWindowSeconds: 3,
+  maxAttempts: 12,
+  maxReceiveCount: 480,
+  maxConcurrency: 20,
+  queueRetentionSeconds: 700_000,
+  deadLetterRetentionSeconds: 1_000_000,
+  routeRatePerSecond: 300,
+  routeBurst: 600,
+  longConnectionReplicas: 3,
+  longConnectionCpu: 512,
+  longConnectionMemoryMb: 1_024,
+  logRetentionDays: 60,
+};
+const optionalChanges = {
+  webhookReservedConcurrency: 61,
+  callbackReservedConcurrency: 31,
+  callbackProvisionedConcurrency: 3,
+  workerReservedConcurrency: 25,
+  ledgerWarmWritesPerSecond: 8_000,
+};
+
+/** What is off unless asked for. */
+const lenient = {
+  legacyCardCallback: "true",
+  larkDomain: "https://open.example.com",
+  allowOtherDomain: "true",
+  marketplaceApp: "true",
+};
+
+let specification: Awaited<ReturnType<typeof loadSpecification>>;
+/** As deployed by default; with a Function URL; another stage with all that is optional; with other limits. */
+let api: Compiled;
+let url: Compiled;
+let dev: Compiled;
+let changed: Compiled;
+
+/** Of limits that contradict each other: a worker with too little time, and one with fewer instances than batches. */
+let refused: readonly PromiseSettledResult<Compiled>[];
+
+const tooShort = { limits: { workerTimeoutSeconds: 5 } };
+const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 } };
+
+before(async () => {
+  const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
+  [specification, api, url, dev, changed, refused] = await Promise.all([
+    loadSpecification(),
+    compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
+    compile("prod", { params: { front: "functionUrl" }, env: canaries }),
+    compile("dev", { params: { customerKeyArn, alarmTopicArn, ...lenient } }),
+    compile("prod", {
+      params: { appId: "cli_0123456789abcdef" },
+      config: { limits: { ...changes, ...optionalChanges } },
+    }),
+    refusing,
+  ]);
+});
+
+function assertRefused(result: PromiseSettledResult<Compiled> | undefined, message: RegExp): void {
+  assert.match(result?.status === "rejected" ? String(result.reason) : "it was compiled", message);
+}
+
+const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
+  for (const compiled of [api, url, dev, changed]) check(compiled.template, compiled);
+};
+const resource = (id: string, { template } = api): Resource => {
+  const found = template.Resources[id];
+  assert.ok(found, `there is no ${id}`);
+  return found;
+};
+const properties = (id: string, compiled = api) => resource(id, compiled).Properties;
+const ofType = ({ Resources }: Template, type: string) =>
+  Object.entries(Resources).filter(([, { Type }]) => Type === type);
+const arn = (id: string) => ({ "Fn::GetAtt": [id, "Arn"] });
+const variablesOf = (id: string, compiled = api) => properties(id, compiled)["Environment"].Variables;
+
+describe("the template", () => {
+  test("holds only what AWS specifies: types, properties, required members, references", () => {
+    everywhere((template) => assert.deepEqual(specification.problems(template), []));
+  });
+
+  test("would be refused with an unknown type, an unknown, missing or mistyped property, or a dangling reference", () => {
+    const broken = structuredClone(api.template) as { Resources: Record<string, { Type: string; Properties: object }> };
+    const set = (id: string, change: object) => Object.assign(broken.Resources[id]?.Properties ?? {}, change);
+    set("EventsQueue", { VisibiltyTimeout: 1 });
+    set("LedgerTable", { KeySchema: undefined, BillingMode: 5, TimeToLiveSpecification: { Enabled: true } });
+    Reflect.deleteProperty(broken.Resources["LedgerTable"]?.Properties ?? {}, "KeySchema");
+    set("WebhookLogGroup", { RetentionInDays: 31 });
+    set("HttpApiStage", { ApiId: { Ref: "Nowhere" } });
+    Object.assign(broken.Resources["WorkerRole"] ?? {}, { Type: "AWS::IAM::Roll" });
+    const problems = specification.problems(broken as unknown as Template).join("\n");
+    for (const expected of [
+      /EventsQueue: there is no property VisibiltyTimeout/,
+      /LedgerTable: KeySchema is required/,
+      /LedgerTable\.BillingMode: is no string/,
+      /RetentionInDays: 31 is none of/,
+      /HttpApiStage.*there is no Nowhere/,
+      /WorkerRole: there is no type AWS::IAM::Roll/,
+    ]) {
+      assert.match(problems, expected);
+    }
+  });
+
+  test("is for Lambda's Node and Graviton, each function with its own bundle, role and log", () => {
+    const functions = ofType(api.template, "AWS::Lambda::Function").map(([id]) => id);
+    assert.deepEqual(
+      functions,
+      names.map((name) => `${name}LambdaFunction`),
+    );
+    for (const id of names) {
+      const name = id.toLowerCase();
+      const { Runtime, Architectures, Handler, Role, LoggingConfig } = properties(`${id}LambdaFunction`);
+      assert.deepEqual(
+        { Runtime, Architectures, Handler, Role },
+        {
+          Runtime: "nodejs24.x",
+          Architectures: ["arm64"],
+          Handler: `dist/${name}/index.handler`,
+          Role: arn(`${id}Role`),
+        },
+      );
+      assert.equal(LoggingConfig.LogFormat, "JSON");
+      assert.deepEqual(properties(`${id}LogGroup`), {
+        LogGroupName: `/aws/lambda/larkpost-prod-${name}`,
+        RetentionInDays: limits.logRetentionDays,
+      });
+    }
+  });
+
+  test("gives each function the settings it reads, and no other", () => {
+    const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
+    const secrets = { APP_ID: "cli_0123456789abcdef", SECRETS_PARAMETER: "/larkpost/prod/app" };
+    const stale = { STALE_KEYS_SECONDS: String(limits.staleKeysSeconds) };
+    const common = { ...queues, ...secrets, ...stale, LOG_LEVEL: "info" };
+    const openApi = { LARK_DOMAIN: "feishu", ALLOW_OTHER_DOMAIN: "false", MARKETPLACE_APP: "false" };
+    assert.deepEqual(variablesOf("WebhookLambdaFunction"), common);
+    assert.deepEqual(variablesOf("CallbackLambdaFunction"), {
+      ...common,
+      ...openApi,
+      LEDGER_TABLE: { Ref: "LedgerTable" },
+      CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+      LEGACY_CARD_CALLBACK: "false",
+    });
+    assert.deepEqual(variablesOf("WorkerLambdaFunction"), {
+      ...common,
+      ...openApi,
+      DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
+      LEDGER_TABLE: { Ref: "LedgerTable" },
+      MAX_ATTEMPTS: String(limits.maxAttempts),
+      MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
+    });
+    // Packaging does without the app's id; deploying does not.
+    assert.equal(variablesOf("WorkerLambdaFunction", dev)["APP_ID"], "");
+  });
+
+  test("C-78: takes the old card callback only when told to, and no other word for it", async () => {
+    assert.equal(variablesOf("CallbackLambdaFunction", url)["LEGACY_CARD_CALLBACK"], "false");
+    assert.equal(variablesOf("CallbackLambdaFunction", dev)["LEGACY_CARD_CALLBACK"], "true");
+    await assert.rejects(
+      legacyCardCallback({ resolveVariable: async () => "yes" }),
+      /Cannot deploy: legacyCardCallback is "yes", neither "true" nor "false"/,
+    );
+  });
+
+  test("C-74: sends the app's secret to the platform unless told otherwise, and takes no other word for it", async () => {
+    for (const id of ["CallbackLambdaFunction", "WorkerLambdaFunction"]) {
+      const { LARK_DOMAIN, ALLOW_OTHER_DOMAIN, MARKETPLACE_APP } = variablesOf(id, dev);
+      assert.deepEqual(
+        [LARK_DOMAIN, ALLOW_OTHER_DOMAIN, MARKETPLACE_APP],
+        ["https://open.example.com", "true", "true"],
+      );
+    }
+    for (const flag of [allowOtherDomain, marketplaceApp]) {
+      await assert.rejects(flag({ resolveVariable: async () => "yes" }), /is "yes", neither "true" nor "false"/);
+    }
+    for (const domain of ["larksuite", "http://open.feishu.cn", "open.feishu.cn", ""]) {
+      await assert.rejects(larkDomain({ resolveVariable: async () => domain }), /Cannot deploy: larkDomain is /);
+    }
+  });
+
+  test("C-67: holds no secret, though the keys are in the environment that it is made in", () => {
+    for (const compiled of [api, url]) {
+      for (const [name, canary] of Object.entries(canaries)) {
+        assert.ok(!compiled.text.includes(canary), name);
+        assert.ok(!JSON.stringify(compiled.template).includes(name), name);
+      }
+    }
+  });
+
+  for (const [output, name, where] of [
+    ["RequestAddress", "Webhook", "Event configuration"],
+    ["CallbackAddress", "Callback", "Callback configuration"],
+  ] as const) {
+    test(`says the ${output} and where to paste it, for either front`, () => {
+      const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
+      const path = name.toLowerCase();
+      assert.deepEqual(api.template.Outputs[output], {
+        Description: `For the developer console: Events & Callbacks > ${where} > Request URL`,
+        Value: { "Fn::Join": ["", ["https://", { "Fn::Join": [".", host] }, `/${path}`]] },
+      });
+      assert.deepEqual(url.template.Outputs[output]?.Value, {
+        "Fn::Join": ["", [{ "Fn::GetAtt": [`${name}LambdaFunctionUrl`, "FunctionUrl"] }, path]],
+      });
+    });
+  }
+});
+
+test("the stack says which app it is for, for who deploys it to record", () => {
+  assert.deepEqual(api.template.Outputs["AppId"], { Value: "cli_0123456789abcdef" });
+  assert.deepEqual(dev.template.Outputs["AppId"], { Value: "none" });
+});
+
+describe("the front", () => {
+  test("E1: the HTTP API lets its three paths in by every method, throttled, to payload format 2.0", () => {
+    const routes = ofType(api.template, "AWS::ApiGatewayV2::Route").map(([, { Properties }]) => Properties["RouteKey"]);
+    assert.deepEqual(routes.sort(), ["ANY /", "ANY /callback", "ANY /webhook"]);
+    // No route has settings of its own, so the stage's hold for each.
+    assert.equal(properties("HttpApiStage")["RouteSettings"], undefined);
+    assert.deepEqual(properties("HttpApiStage")["DefaultRouteSettings"], {
+      DetailedMetricsEnabled: false,
+      ThrottlingRateLimit: limits.routeRatePerSecond,
+      ThrottlingBurstLimit: limits.routeBurst,
+    });
+    for (const name of answering) {
+      const { PayloadFormatVersion, IntegrationUri } = properties(`HttpApiIntegration${name}`);
+      assert.deepEqual([PayloadFormatVersion, IntegrationUri], ["2.0", arn(`${name}LambdaFunction`)]);
+    }
+    const target = properties("HttpApiRouteAnyCallback")["Target"];
+    assert.deepEqual(target, { "Fn::Join": ["/", ["integrations", { Ref: "HttpApiIntegrationCallback" }]] });
+  });
+
+  test("C-62: the access log is one line of JSON without headers, query or body", () => {
+    const format: string = properties("HttpApiStage")["AccessLogSettings"].Format;
+    const logged = Object.values(JSON.parse(format) as Record<string, string>);
+    assert.ok(!format.includes("\n"));
+    assert.deepEqual(
+      logged.map((text) => text.replace("$context.", "")),
+      [
+        ...["requestId", "requestTime", "identity.sourceIp", "routeKey", "status"],
+        ...["responseLatency", "integrationStatus", "integrationLatency"],
+      ],
+    );
+  });
+
+  test("E3: each Function URL comes with exactly two permissions, each conditioned, and nobody else is let in", () => {
+    const permissions = ofType(url.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
+    const expected = answering.flatMap((name) => {
+      const FunctionName = arn(`${name}LambdaFunction`);
+      return [
+        { FunctionName, Action: "lambda:InvokeFunctionUrl", Principal: "*", FunctionUrlAuthType: "NONE" },
+        { FunctionName, Action: "lambda:InvokeFunction", Principal: "*", InvokedViaFunctionUrl: true },
+      ];
+    });
+    assert.deepEqual(permissions, expected);
+    for (const name of answering) {
+      assert.deepEqual(properties(`${name}LambdaFunctionUrl`, url), {
+        AuthType: "NONE",
+        TargetFunctionArn: arn(`${name}LambdaFunction`),
+      });
+    }
+    assert.deepEqual(
+      Object.values(url.template.Resources).filter(({ Type }) => Type.includes("ApiGateway")),
+      [],
+    );
+  });
+
+  test("E3: behind the HTTP API only this API may call the functions that answer", () => {
+    const permissions = ofType(api.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
+    const account = [":execute-api:", { Ref: "AWS::Region" }, ":", { Ref: "AWS::AccountId" }, ":", { Ref: "HttpApi" }];
+    const expected = answering.map((name) => ({
+      FunctionName: arn(`${name}LambdaFunction`),
+      Action: "lambda:InvokeFunction",
+      Principal: "apigateway.amazonaws.com",
+      SourceArn: { "Fn::Join": ["", ["arn:", { Ref: "AWS::Partition" }, ...account, "/*"]] },
+    }));
+    assert.deepEqual(permissions, expected);
+  });
+
+  test("E13: the address is public and reached over IPv4", () => {
+    for (const [, { Properties }] of ofType(api.template, "AWS::ApiGatewayV2::Api")) {
+      assert.equal(Properties["ProtocolType"], "HTTP");
+      assert.ok([undefined, "ipv4", "dualstack"].includes(Properties["IpAddressType"]));
+      assert.ok(!Properties["DisableExecuteApiEndpoint"]);
+    }
+    everywhere(({ Resources }) => {
+      for (const { Properties } of Object.values(Resources)) assert.equal(Properties["VpcConfig"], undefined);
+    });
+  });
+});
+
+describe("the relations between numbers", () => {
+  const relations: readonly [name: string, holds: (given: typeof limits) => boolean][] = [
+    [
+      "M3: visibility = 6 × timeout + window",
+      (given) => visibilityTimeoutSeconds(given) === 6 * given.workerTimeoutSeconds + given.batchWindowSeconds,
+    ],
+    ["M3: visibility ≤ 12 h, which is what SQS takes", (given) => visibilityTimeoutSeconds(given) <= 43_200],
+    [
+      "lease < visibility",
+      (given) => given.workerTimeoutSeconds + leaseMarginMs / 1000 < visibilityTimeoutSeconds(given),
+    ],
+    [
+      "a handler's deadline < the worker's timeout",
+      (given) => reserveMs > 0 && given.workerTimeoutSeconds * 1000 > 2 * reserveMs,
+    ],
+    [
+      "S3, D1: dead-letter retention > source retention",
+      (given) => given.deadLetterRetentionSeconds > given.queueRetentionSeconds,
+    ],
+    [
+      "I6: the ledger remembers ≥ 7 h 6 min + source + dead letters + source + 2 d",
+      (given) =>
+        rememberSeconds >=
+        7 * 3600 + 360 + 2 * given.queueRetentionSeconds + given.deadLetterRetentionSeconds + 2 * 86_400,
+    ],
+    ["V4: freshness window < what the ledger remembers", () => bounds.eventAgeMs / 1000 < rememberSeconds],
+    ["S4: maximum concurrency × batch ≤ 12,000 in flight", (given) => given.maxConcurrency * given.batchSize <= 12_000],
+    [
+      "M8: maximum concurrency is one that SQS takes",
+      (given) => given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000,
+    ],
+    [
+      "D5: SQS gives a record up long after the worker would",
+      (given) => given.maxReceiveCount >= 10 * given.maxAttempts,
+    ],
+    [
+      "D5: SQS gives a record up before it deletes it, however long each wait",
+      (given) => given.maxReceiveCount * Math.max(900, visibilityTimeoutSeconds(given)) <= given.queueRetentionSeconds,
+    ],
+    ["W8: the longest back-off is the one that the limits count with", () => backoffSeconds(100, () => 0.5) === 900],
+    ["a batch over 10 has a window", (given) => given.batchSize <= 10 || given.batchWindowSeconds > 0],
+    ["R4: the webhook's timeout leaves room to load again", (given) => given.webhookTimeoutSeconds >= 10],
+    ["the webhook's timeout < the API's 30 s", (given) => given.webhookTimeoutSeconds < 30],
+    ["R4: the callback's timeout leaves room to load again", (given) => given.callbackTimeoutSeconds >= 10],
+    ["the callback's timeout < the API's 30 s", (given) => given.callbackTimeoutSeconds < 30],
+    [
+      "C1: a callback's deadline + 200 ms for its answer leave the network some of Feishu's 3 s",
+      (given) => given.callbackDeadlineMs >= 500 && given.callbackDeadlineMs + 200 < 2_800,
+    ],
+    [
+      "a callback's deadline and answer fit into the function's timeout",
+      (given) => given.callbackDeadlineMs + 200 < given.callbackTimeoutSeconds * 1_000,
+    ],
+    [
+      "K1, K2: old keys are used for at least as long as good ones, and for a day at most",
+      (given) => given.staleKeysSeconds * 1000 >= cacheMs && given.staleKeysSeconds <= 86_400,
+    ],
+    ["K1: old keys outlast an outage of an hour", () => limits.staleKeysSeconds >= 3_600],
+    ["the answer is out before Feishu's 3 s", () => answerWithinMs <= 1_800],
+    [
+      "log retention > dead-letter retention",
+      (given) => given.logRetentionDays * 86_400 > given.deadLetterRetentionSeconds,
+    ],
+  ];
+  const broken: readonly Partial<typeof limits>[] = [
+    { workerTimeoutSeconds: 5 },
+    { workerTimeoutSeconds: 7_300 },
+    { webhookTimeoutSeconds: 3 },
+    { webhookTimeoutSeconds: 30 },
+    { callbackTimeoutSeconds: 3 },
+    { callbackTimeoutSeconds: 30 },
+    { callbackDeadlineMs: 499 },
+    { callbackDeadlineMs: 2_501 },
+    { staleKeysSeconds: 299 },
+    { staleKeysSeconds: 86_401 },
+    { queueRetentionSeconds: 14 * 86_400 },
+    { queueRetentionSeconds: 10 * 86_400 },
+    { logRetentionDays: 14 },
+    { maxAttempts: 0 },
+    { maxAttempts: 51 },
+    { maxReceiveCount: 99 },
+    { maxReceiveCount: 1_001, queueRetentionSeconds: 907_200, deadLetterRetentionSeconds: 950_400 },
+    { maxReceiveCount: 673 },
+    { workerTimeoutSeconds: 202 },
+    { maxConcurrency: 1 },
+    { maxConcurrency: 1_000, batchSize: 13, batchWindowSeconds: 1 },
+    { batchSize: 11 },
+    { longConnectionReplicas: 0 },
+    { longConnectionReplicas: 6 },
+    { longConnectionMemoryMb: 4_096 },
+    { longConnectionCpu: 512 },
+    { longConnectionCpu: 300, longConnectionMemoryMb: 1_024 },
+  ];
+  for (const change of broken) {
+    test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {
+      assert.deepEqual(contradictions({ ...limits }), []);
+      assert.ok(contradictions({ ...limits, ...change }).length > 0);
+    });
+  }
+
+  test("D.2: a deployment is refused, and told which number is wrong", () => {
+    assertRefused(refused[0], /Cannot use larkpost\.config\.js: workerTimeoutSeconds is below 10/);
+  });
+
+  for (const [name, holds] of relations) {
+    test(`D.2 ${name}`, () => {
+      assert.ok(holds(limits));
+      assert.ok(holds({ ...limits, ...changes }));
+    });
+  }
+
+  test("D.2 Q1: the attempts to queue an event fit into 1.6 s, that into the answer's 1.8 s, that into 3 s", async () => {
+    const { config } = sqsClient();
+    const handler = config.requestHandler as unknown as {
+      configProvider: Promise<{ connectionTimeout: number; requestTimeout: number }>;
+    };
+    const { connectionTimeout, requestTimeout } = await handler.configProvider;
+    assert.ok((await config.maxAttempts()) * (connectionTimeout + requestTimeout) <= 1_600);
+    assert.ok(1_600 < answerWithinMs && answerWithinMs < 3_000);
+  });
+
+  test("D.2 M2: reserved concurrency of the worker ≥ Σ maximum concurrency", () => {
+    const { maxConcurrency } = limits;
+    const reserving = (workerReservedConcurrency: number | null) =>
+      contradictions(limits, { workerReservedConcurrency });
+    assert.deepEqual([reserving(null), reserving(maxConcurrency)], [[], []]);
+    assert.match(reserving(maxConcurrency - 1).join(), /^workerReservedConcurrency is below maxConcurrency \(10\)$/);
+    assertRefused(refused[1], /Cannot use larkpost\.config\.js: workerReservedConcurrency is below maxConcurrency/);
+    everywhere(({ Resources }) => {
+      const reserved = Resources["WorkerLambdaFunction"]?.Properties["ReservedConcurrentExecutions"] ?? Infinity;
+      const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
+      const sum = mappings.reduce((total, { Properties }) => total + Properties["ScalingConfig"].MaximumConcurrency, 0);
+      assert.ok(reserved >= sum);
+    });
+  });
+
+  test("no more callbacks are provisioned than are reserved", () => {
+    const of = (callbackReservedConcurrency: number | null, callbackProvisionedConcurrency: number | null) =>
+      contradictions(limits, { callbackReservedConcurrency, callbackProvisionedConcurrency });
+    assert.deepEqual([of(null, null), of(null, 2), of(2, null), of(2, 2)], [[], [], [], []]);
+    assert.match(of(1, 2).join(), /^callbackProvisionedConcurrency is above callbackReservedConcurrency \(1\)$/);
+  });
+
+  test("a changed number changes everything that follows from it, and nothing else", () => {
+    const one = leaves(api.template.Resources);
+    const other = leaves(changed.template.Resources);
+    const differences = new Map(
+      [...new Set([...one.keys(), ...other.keys()])]
+        .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$/.test(path))
+        .map((path) => [withoutHash(path.replace(".Properties.", " ")), withoutHash(other.get(path))]),
+    );
+    // What is provisioned is of a published version, and has an alias in front, which all calls go through.
+    const alias = (path: string) => ({
+      [`${path}.Fn::GetAtt.0`]: undefined,
+      [`${path}.Fn::GetAtt.1`]: undefined,
+      [`${path}.Fn::Join.0`]: ":",
+      [`${path}.Fn::Join.1.0.Fn::GetAtt.0`]: "CallbackLambdaFunction",
+      [`${path}.Fn::Join.1.0.Fn::GetAtt.1`]: "Arn",
+      [`${path}.Fn::Join.1.1`]: "provisioned",
+    });
+    assert.deepEqual(Object.fromEntries([...differences].sort()), {
+      "CallbackLambdaFunction Environment.Variables.CALLBACK_DEADLINE_MS": "2200",
+      "CallbackLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
+      "CallbackLambdaFunction MemorySize": 704,
+      "CallbackLambdaFunction ReservedConcurrentExecutions": 31,
+      "CallbackLambdaFunction Timeout": 12,
+      "CallbackLambdaPermissionHttpApi.DependsOn": "CallbackProvConcLambdaAlias",
+      ...alias("CallbackLambdaPermissionHttpApi FunctionName"),
+      "CallbackLambdaVersion FunctionName.Ref": "CallbackLambdaFunction",
+      "CallbackLambdaVersion.Type": "AWS::Lambda::Version",
+      "CallbackLogGroup RetentionInDays": 60,
+      "CallbackProvConcLambdaAlias FunctionName.Ref": "CallbackLambdaFunction",
+      "CallbackProvConcLambdaAlias FunctionVersion.Fn::GetAtt.0": "CallbackLambdaVersion",
+      "CallbackProvConcLambdaAlias FunctionVersion.Fn::GetAtt.1": "Version",
+      "CallbackProvConcLambdaAlias Name": "provisioned",
+      "CallbackProvConcLambdaAlias ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions": 3,
+      "CallbackProvConcLambdaAlias.DependsOn": "CallbackLambdaFunction",
+      "CallbackProvConcLambdaAlias.Type": "AWS::Lambda::Alias",
+      "CallbackSlowAlarm Threshold": 1_760,
+      "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
+      "DeadLettersAlarm AlarmDescription":
+        "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict.",
+      "EventsQueue MessageRetentionPeriod": 700_000,
+      "EventsQueue RedrivePolicy.maxReceiveCount": 480,
+      "EventsQueue VisibilityTimeout": 543,
+      ...alias("HttpApiIntegrationCallback IntegrationUri"),
+      "HttpApiIntegrationCallback.DependsOn": "CallbackProvConcLambdaAlias",
+      "HttpApiLogGroup RetentionInDays": 60,
+      "HttpApiStage DefaultRouteSettings.ThrottlingBurstLimit": 600,
+      "HttpApiStage DefaultRouteSettings.ThrottlingRateLimit": 300,
+      "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
+      "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
+      "QuarantineQueue MessageRetentionPeriod": 1_000_000,
+      "QuarantinedAlarm AlarmDescription": "Page: Feishu sent something we could not read. It is kept for 11 days.",
+      "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
+      "WebhookLambdaFunction MemorySize": 640,
+      "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
+      "WebhookLambdaFunction Timeout": 11,
+      "WebhookLogGroup RetentionInDays": 60,
+      "WorkerEventSourceMappingSQSEventsQueue BatchSize": 5,
+      "WorkerEventSourceMappingSQSEventsQueue MaximumBatchingWindowInSeconds": 3,
+      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 20,
+      "WorkerLambdaFunction Environment.Variables.MAX_ATTEMPTS": "12",
+      "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "480",
+      "WorkerLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
+      "WorkerLambdaFunction MemorySize": 768,
+      "WorkerLambdaFunction ReservedConcurrentExecutions": 25,
+      "WorkerLambdaFunction Timeout": 90,
+      "WorkerLogGroup RetentionInDays": 60,
+      "WorkerSlowAlarm Threshold": 72_000,
+    });
+  });
+
+  test("the local runtime takes every entry of `limits`: whole numbers all", () => {
+    for (const [name, value] of Object.entries(limits)) assert.ok(Number.isInteger(value) && value >= 0, name);
+    assert.deepEqual(Object.keys(changes), Object.keys(limits));
+    assert.deepEqual(Object.keys(optionalChanges), Object.keys(optional));
+  });
+});
+
+describe("queues", () => {
+  test("M3, M4, M6: every mapping reports single failures and is in proportion to its queue and function", () => {
+    everywhere(({ Resources }) => {
+      const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
+      assert.equal(mappings.length, 1);
+      for (const { Properties } of mappings) {
+        const queue = Resources[Properties["EventSourceArn"]["Fn::GetAtt"][0]]?.Properties ?? {};
+        const timeout = Resources[Properties["FunctionName"]["Fn::GetAtt"][0]]?.Properties["Timeout"];
+        assert.deepEqual(Properties["FunctionResponseTypes"], ["ReportBatchItemFailures"]);
+        assert.equal(queue["VisibilityTimeout"], 6 * timeout + Properties["MaximumBatchingWindowInSeconds"]);
+        assert.equal(Properties["Enabled"], true);
+      }
+    });
+  });
+
+  test("M10: no mapping has a filter, which would delete what does not match", () => {
+    everywhere((template) => assert.ok(!JSON.stringify(template).includes("FilterCriteria")));
+  });
+
+  test("S3, D1: a dead letter outlasts the queue it came from", () => {
+    everywhere(({ Resources }) => {
+      const days = (id: string) => Resources[id]?.Properties["MessageRetentionPeriod"] / 86_400;
+      assert.ok(days("DeadLetterQueue") > days("EventsQueue"));
+      assert.ok(days("QuarantineQueue") > days("EventsQueue"));
+    });
+    assert.equal(properties("EventsQueue")["MessageRetentionPeriod"], limits.queueRetentionSeconds);
+    assert.equal(properties("DeadLetterQueue")["MessageRetentionPeriod"], limits.deadLetterRetentionSeconds);
+  });
+
+  test("D4: the dead-letter queue is the events queue's alone", () => {
+    assert.deepEqual(properties("EventsQueue")["RedrivePolicy"], {
+      deadLetterTargetArn: arn("DeadLetterQueue"),
+      maxReceiveCount: limits.maxReceiveCount,
+    });
+    assert.deepEqual(properties("DeadLetterQueue")["RedriveAllowPolicy"], {
+      redrivePermission: "byQueue",
+      sourceQueueArns: [
+        {
+          "Fn::Sub": `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${properties("EventsQueue")["QueueName"]}`,
+        },
+      ],
+    });
+    const feeding = ofType(api.template, "AWS::SQS::Queue").filter(([, { Properties }]) => Properties["RedrivePolicy"]);
+    assert.deepEqual(
+      feeding.map(([id]) => id),
+      ["EventsQueue"],
+    );
+  });
+
+  test("C-70: every queue refuses unencrypted transport, and no policy lets anybody in", () => {
+    everywhere((template) => {
+      const policies = ofType(template, "AWS::SQS::QueuePolicy").map(([, { Properties }]) => Properties);
+      const queues = ofType(template, "AWS::SQS::Queue").map(([id]) => id);
+      assert.deepEqual(
+        policies.flatMap(({ Queues }) => Queues.map(({ Ref }: { Ref: string }) => Ref)).sort(),
+        queues.sort(),
+      );
+      for (const { Queues, PolicyDocument } of policies) {
+        assert.deepEqual(PolicyDocument.Statement, [
+          {
+            Sid: "EncryptedTransportOnly",
+            Effect: "Deny",
+            Principal: "*",
+            Action: "sqs:*",
+            Resource: arn(Queues[0].Ref),
+            Condition: { Bool: { "aws:SecureTransport": "false" } },
+          },
+        ]);
+      }
+    });
+  });
+
+  test("queues are encrypted: by SQS, or with the key that was given", () => {
+    for (const [, { Properties }] of ofType(api.template, "AWS::SQS::Queue")) {
+      assert.equal(Properties["SqsManagedSseEnabled"], true);
+    }
+    for (const [, { Properties }] of ofType(dev.template, "AWS::SQS::Queue")) {
+      assert.equal(Properties["KmsMasterKeyId"], customerKeyArn);
+      assert.equal(Properties["SqsManagedSseEnabled"], undefined);
+    }
+  });
+});
+
+describe("stages and what they keep", () => {
+  const nameProperties: Readonly<Record<string, string | null>> = {
+    "AWS::ApiGatewayV2::Api": "Name",
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SQS::Queue": "QueueName",
+    // AWS makes up these names, or they belong to a resource above.
+    "AWS::ApiGatewayV2::Integration": null,
+    "AWS::ApiGatewayV2::Route": null,
+    "AWS::ApiGatewayV2::Stage": null,
+    "AWS::IAM::Role": null,
+    "AWS::Lambda::EventSourceMapping": null,
+    "AWS::Lambda::Permission": null,
+    "AWS::Lambda::Url": null,
+    "AWS::Logs::MetricFilter": null,
+    "AWS::S3::Bucket": null,
+    "AWS::S3::BucketPolicy": null,
+    "AWS::SQS::QueuePolicy": null,
+  };
+  const physicalNames = ({ Resources, Outputs }: Template): string[] => [
+    ...Object.values(Resources).flatMap(({ Type, Properties }) => {
+      const property = nameProperties[Type];
+      assert.notEqual(property, undefined, `${Type}: which property is its name?`);
+      return property === null ? [] : [String(Properties[property ?? ""])];
+    }),
+    ...Object.values(Outputs).flatMap(({ Export }) => (Export === undefined ? [] : [Export.Name])),
+  ];
+
+  test("S5: two stages share no name, and nothing is global", () => {
+    const prod = [...physicalNames(api.template), ...physicalNames(url.template)];
+    assert.ok(prod.length > 40);
+    for (const name of prod) assert.match(name, /(^|[/-])larkpost-prod(-|$)/);
+    for (const name of physicalNames(dev.template)) assert.match(name, /(^|[/-])larkpost-dev(-|$)/);
+    everywhere((template) => {
+      for (const type of ["AWS::IAM::Role", "AWS::S3::Bucket"]) {
+        for (const [, { Properties }] of ofType(template, type)) {
+          assert.equal(Properties["RoleName"] ?? Properties["BucketName"], undefined);
+        }
+      }
+    });
+  });
+
+  test("S8, Y2: what holds events or the ledger is kept, under logical ids that never change", () => {
+    everywhere((template) => {
+      const kept = Object.entries(template.Resources).filter(([, { DeletionPolicy }]) => DeletionPolicy === "Retain");
+      assert.deepEqual(kept.map(([id]) => id).sort(), [...stateful].sort());
+      for (const [, { UpdateReplacePolicy }] of kept) assert.equal(UpdateReplacePolicy, "Retain");
+      const holding = Object.entries(template.Resources).filter(([, { Type }]) => /::(Queue|Table)$/.test(Type));
+      assert.deepEqual(holding.map(([id]) => id).sort(), [...stateful].sort());
+    });
+  });
+
+  test("S8, Y2: no number of the limits file replaces a queue or the table", () => {
+    for (const id of stateful) {
+      const { Type, Properties } = resource(id, changed);
+      const before = properties(id);
+      const moved = Object.keys({ ...before, ...Properties }).filter(
+        (name) => JSON.stringify(before[name]) !== JSON.stringify(Properties[name]),
+      );
+      assert.ok(moved.length > 0, id);
+      assert.deepEqual(
+        moved.filter((name) => specification.isReplacedBy(Type, name)),
+        [],
+      );
+      assert.ok(Object.keys(Properties).some((name) => /Name$/.test(name) && specification.isReplacedBy(Type, name)));
+    }
+  });
+
+  test("Y2: an update that would replace or drop one of them is refused", () => {
+    const denied = (api.provider["stackPolicy"] as { Effect: string; Action: string[]; Resource: string[] }[]).filter(
+      ({ Effect }) => Effect === "Deny",
+    );
+    assert.deepEqual(
+      denied.map(({ Action, Resource }) => ({ Action, Resource })),
+      [{ Action: ["Update:Replace", "Update:Delete"], Resource: stateful.map((id) => `LogicalResourceId/${id}`) }],
+    );
+  });
+
+  test("Y4: stage prod cannot be removed, and its table not even by hand", () => {
+    assert.deepEqual(api.provider["deletionProtection"], { stages: ["prod"] });
+    assert.equal(properties("LedgerTable")["DeletionProtectionEnabled"], true);
+  });
+
+  test("I6, I14: the ledger expires by its attribute, can be restored, and is billed by use", () => {
+    const { TableName: _, ...rest } = properties("LedgerTable");
+    assert.deepEqual(rest, {
+      BillingMode: "PAY_PER_REQUEST",
+      AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
+      KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
+      TimeToLiveSpecification: { AttributeName: "expiresAtSeconds", Enabled: true },
+      PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+      SSESpecification: { SSEEnabled: true },
+      DeletionProtectionEnabled: true,
+    });
+  });
+});
+
+describe("permissions", () => {
+  const allow = (Action: string[], Resource: unknown[]) => ({ Effect: "Allow", Action, Resource });
+  const consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+  const parameter = (stage: string) => ({
+    "Fn::Sub": `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/${stage}/app`,
+  });
+  const logs = (id: string) => allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn(id)]);
+  const key = (...services: string[]) => keyThrough(customerKeyArn, services);
+  const webhook = (stage: string, ...more: object[]) => [
+    allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ...more,
+    logs("WebhookLogGroup"),
+  ];
+  const ledger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
+  const callback = (stage: string, ...more: object[]) => [
+    allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ledger,
+    ...more,
+    logs("CallbackLogGroup"),
+  ];
+  const worker = (stage: string, ...more: object[]) => [
+    allow(consume, [arn("EventsQueue")]),
+    allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
+    allow(["ssm:GetParameter"], [parameter(stage)]),
+    ledger,
+    ...more,
+    logs("WorkerLogGroup"),
+  ];
+
+  test("D.3: each function has its own role, and each role exactly what its function does", () => {
+    for (const compiled of [api, url, changed]) {
+      assert.deepEqual(statementsOf(resource("WebhookRole", compiled)), webhook("prod"));
+      assert.deepEqual(statementsOf(resource("CallbackRole", compiled)), callback("prod"));
+      assert.deepEqual(statementsOf(resource("WorkerRole", compiled)), worker("prod"));
+    }
+    everywhere((template) => {
+      const roles = ofType(template, "AWS::IAM::Role");
+      assert.deepEqual(roles.map(([id]) => id).sort(), ["CallbackRole", "WebhookRole", "WorkerRole"]);
+      for (const [, { Properties }] of roles) {
+        assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies"]);
+        assert.deepEqual(Properties["AssumeRolePolicyDocument"].Statement, [
+          { Effect: "Allow", Principal: { Service: ["lambda.amazonaws.com"] }, Action: ["sts:AssumeRole"] },
+        ]);
+      }
+    });
+  });
+
+  test("D.3: a key of one's own adds its use to every role, through the services that hold its data alone", () => {
+    assert.deepEqual(statementsOf(resource("WebhookRole", dev)), webhook("dev", key("sqs", "ssm")));
+    assert.deepEqual(statementsOf(resource("CallbackRole", dev)), callback("dev", key("sqs", "ssm", "dynamodb")));
+    assert.deepEqual(statementsOf(resource("WorkerRole", dev)), worker("dev", key("sqs", "ssm", "dynamodb")));
+  });
+
+  test("K6: each function reads its own stage's parameter, the one that its environment names", () => {
+    for (const [stage, compiled] of [
+      ["prod", api],
+      ["dev", dev],
+    ] as const) {
+      for (const name of names) {
+        const reads = statementsOf(resource(`${name}Role`, compiled)).filter(({ Action }) =>
+          [Action].flat().some((action) => action.startsWith("ssm:")),
+        );
+        assert.deepEqual(
+          reads.map(({ Resource }) => Resource),
+          [[parameter(stage)]],
+        );
+        assert.equal(variablesOf(`${name}LambdaFunction`, compiled)["SECRETS_PARAMETER"], `/larkpost/${stage}/app`);
+      }
+    }
+  });
+
+  const refusals: readonly [role: string, action: string, id: string][] = [
+    ["WebhookRole", "sqs:ReceiveMessage", "EventsQueue"],
+    ["WebhookRole", "sqs:DeleteMessage", "EventsQueue"],
+    ["WebhookRole", "sqs:SendMessage", "DeadLetterQueue"],
+    ["WebhookRole", "dynamodb:PutItem", "LedgerTable"],
+    ["WebhookRole", "dynamodb:GetItem", "LedgerTable"],
+    ["CallbackRole", "sqs:ReceiveMessage", "EventsQueue"],
+    ["CallbackRole", "sqs:DeleteMessage", "EventsQueue"],
+    ["CallbackRole", "sqs:SendMessage", "DeadLetterQueue"],
+    ["CallbackRole", "dynamodb:DeleteItem", "LedgerTable"],
+    ["CallbackRole", "dynamodb:Scan", "LedgerTable"],
+    ["WorkerRole", "sqs:SendMessage", "EventsQueue"],
+    ["WorkerRole", "sqs:ReceiveMessage", "DeadLetterQueue"],
+    ["WorkerRole", "dynamodb:DeleteItem", "LedgerTable"],
+    ["WorkerRole", "dynamodb:Scan", "LedgerTable"],
+  ];
+  test("C-82, M7: no role may do what only another's function does, nor the worker feed its own queue", () => {
+    everywhere((_, compiled) => {
+      const may = (role: string, action: string, id: string) =>
+        statementsOf(resource(role, compiled)).some(
+          ({ Action, Resource }) =>
+            [Action].flat().includes(action) && JSON.stringify(Resource).includes(JSON.stringify(arn(id))),
+        );
+      assert.ok(may("WorkerRole", "sqs:SendMessage", "DeadLetterQueue"));
+      for (const [role, action, id] of refusals) assert.equal(may(role, action, id), false, `${role} ${action} ${id}`);
+    });
+  });
+});
+
+interface Query {
+  readonly ReturnData: boolean;
+  readonly Expression?: string;
+  readonly MetricStat?: {
+    readonly Metric: { Namespace: string; MetricName: string; Dimensions: [{ Value: { Ref: string } }] };
+    readonly Period: number;
+    readonly Stat: string;
+  };
+}
+
+const countOf = ({ Metric, Period, Stat }: NonNullable<Query["MetricStat"]>) =>
+  `${Metric.Namespace} ${Metric.MetricName} of ${Metric.Dimensions[0].Value.Ref}: ${Stat} over ${Period} s`;
+
+describe("alarms", () => {
+  const alarmOn = (id: string, compiled = api) => properties(`${id}Alarm`, compiled);
+  const metricOf = (id: string, compiled = api) => {
+    const { Namespace, MetricName, Dimensions, Statistic, ExtendedStatistic, Period, ComparisonOperator, Threshold } =
+      alarmOn(id, compiled);
+    const [{ Value }] = Dimensions;
+    const comparison = ComparisonOperator === "GreaterThanThreshold" ? ">" : ">=";
+    return `${Namespace} ${MetricName} of ${Object.values(Value).flat()[0]}: ${Statistic ?? ExtendedStatistic} over ${Period} s ${comparison} ${Threshold}`;
+  };
+
+  test("D2, D3: a dead letter or quarantined message rings within a minute, by the visible count", () => {
+    for (const [id, queue] of [
+      ["DeadLetters", "DeadLetterQueue"],
+      ["Quarantined", "QuarantineQueue"],
+    ] as const) {
+      assert.equal(metricOf(id), `AWS/SQS ApproximateNumberOfMessagesVisible of ${queue}: Maximum over 60 s >= 1`);
+      assert.equal(alarmOn(id)["EvaluationPeriods"], 1);
+      assert.equal(alarmOn(id)["TreatMissingData"], "notBreaching");
+    }
+    everywhere((template) => assert.ok(!JSON.stringify(template).includes("NumberOfMessagesSent")));
+  });
+
+  test("D.4: each signal has its alarm, at its threshold", () => {
+    const at = alarmThresholds;
+    const slowMs = (limits.workerTimeoutSeconds * 1000 * at.workerDurationPercent) / 100;
+    const slowCallbackMs = (limits.callbackDeadlineMs * at.callbackDurationPercent) / 100;
+    assert.ok(slowCallbackMs < limits.callbackDeadlineMs);
+    const expected = {
+      EventsWait: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventSeconds}`,
+      EventsStuck: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventUrgentSeconds}`,
+      Unavailable: `AWS/ApiGateway 5xx of HttpApi: Sum over 60 s >= ${at.unavailablePerMinute}`,
+      UnavailableOften: `AWS/ApiGateway 5xx of HttpApi: Sum over 300 s >= ${at.unavailablePerFiveMinutes}`,
+      WebhookErrors: "AWS/Lambda Errors of WebhookLambdaFunction: Sum over 60 s >= 1",
+      WebhookSlow: `AWS/Lambda Duration of WebhookLambdaFunction: p99 over 60 s > ${at.webhookP99Ms}`,
+      WebhookThrottled: "AWS/Lambda Throttles of WebhookLambdaFunction: Sum over 60 s >= 1",
+      CallbackErrors: "AWS/Lambda Errors of CallbackLambdaFunction: Sum over 60 s >= 1",
+      CallbackSlow: `AWS/Lambda Duration of CallbackLambdaFunction: p99 over 60 s > ${slowCallbackMs}`,
+      CallbackThrottled: "AWS/Lambda Throttles of CallbackLambdaFunction: Sum over 60 s >= 1",
+      WorkerThrottled: "AWS/Lambda Throttles of WorkerLambdaFunction: Sum over 60 s >= 1",
+      WorkerErrors: "AWS/Lambda Errors of WorkerLambdaFunction: Sum over 60 s >= 1",
+      WorkerSlow: `AWS/Lambda Duration of WorkerLambdaFunction: Maximum over 60 s > ${slowMs}`,
+      Refused: `AWS/ApiGateway 4xx of HttpApi: Sum over 60 s > ${at.refusedPerMinute}`,
+    };
+    for (const [id, metric] of Object.entries(expected)) assert.equal(metricOf(id), metric);
+    assert.equal(alarmOn("WebhookSlow")["EvaluationPeriods"], 3);
+  });
+
+  test("C2: callbacks that fail, which are answered with 200, are counted in the log of their function, and ring", () => {
+    everywhere((template) => {
+      const { LogGroupName, FilterPattern, MetricTransformations } =
+        template.Resources["FailedCallbacksFilter"]?.Properties ?? {};
+      assert.deepEqual(LogGroupName, { Ref: "CallbackLogGroup" });
+      assert.ok(ofType(template, "AWS::Logs::LogGroup").some(([id]) => id === "CallbackLogGroup"));
+      assert.equal(FilterPattern, '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }');
+      const [{ MetricNamespace, MetricName, MetricValue, DefaultValue }] = MetricTransformations;
+      assert.deepEqual([MetricValue, DefaultValue], ["1", undefined]);
+      const alarm = template.Resources["CallbackFailedAlarm"]?.Properties;
+      // Each stage has its own: they share the account's namespace.
+      assert.deepEqual([alarm?.["Namespace"], alarm?.["MetricName"]], [MetricNamespace, MetricName]);
+      assert.ok(MetricName.endsWith("-failed-callbacks"));
+      assert.deepEqual(
+        [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
+        ["Sum", 300, "GreaterThanOrEqualToThreshold", alarmThresholds.failedCallbacksPerFiveMinutes],
+      );
+    });
+    const names = [api, dev].map(({ template }) => template.Resources["CallbackFailedAlarm"]?.Properties["MetricName"]);
+    assert.equal(new Set(names).size, 2);
+  });
+
+  test("K1: keys that are old, with which requests are answered 200, are counted in every function's log, and ring", () => {
+    everywhere((template) => {
+      const filters = ofType(template, "AWS::Logs::MetricFilter").filter(([id]) => id.endsWith("StaleKeysFilter"));
+      assert.deepEqual(
+        filters.map(([, { Properties }]) => Properties["LogGroupName"]),
+        names.map((name) => ({ Ref: `${name}LogGroup` })),
+      );
+      const alarm = template.Resources["StaleKeysAlarm"]?.Properties;
+      for (const [, { Properties }] of filters) {
+        assert.equal(Properties["FilterPattern"], '{ $.stage = "stale-keys" }');
+        const [{ MetricNamespace, MetricName, MetricValue }] = Properties["MetricTransformations"];
+        assert.deepEqual(
+          [MetricNamespace, MetricName, MetricValue],
+          [alarm?.["Namespace"], alarm?.["MetricName"], "1"],
+        );
+      }
+      assert.deepEqual(
+        [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
+        ["Sum", 60, "GreaterThanOrEqualToThreshold", 1],
+      );
+    });
+  });
+
+  test("D.4: with Function URLs the same alarms read the counts of both", () => {
+    const read = (id: string) => {
+      const { Metrics, Threshold } = alarmOn(id, url);
+      const counts = Metrics.flatMap((one: Query) => (one.MetricStat === undefined ? [] : [countOf(one.MetricStat)]));
+      const results = Metrics.filter((one: Query) => one.ReturnData);
+      return { counts, expressions: results.map((one: Query) => one.Expression), Threshold };
+    };
+    const both = (name: string, seconds: number) =>
+      answering.map((one) => `AWS/Lambda ${name} of ${one}LambdaFunction: Sum over ${seconds} s`);
+    const expressions = ["FILL(result0, 0) + FILL(result1, 0)"];
+    const at = alarmThresholds;
+    for (const [id, name, seconds, Threshold] of [
+      ["Unavailable", "Url5xxCount", 60, at.unavailablePerMinute],
+      ["UnavailableOften", "Url5xxCount", 300, at.unavailablePerFiveMinutes],
+      ["Refused", "Url4xxCount", 60, at.refusedPerMinute],
+    ] as const) {
+      assert.deepEqual(read(id), { counts: both(name, seconds), expressions, Threshold });
+      for (const kept of ["EvaluationPeriods", "ComparisonOperator", "TreatMissingData"]) {
+        assert.equal(alarmOn(id, url)[kept], alarmOn(id)[kept]);
+      }
+    }
+    assert.deepEqual(
+      ofType(url.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
+      ofType(api.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
+    );
+  });
+
+  test("D.4: a few requests in five minutes, all refused, ring; so does any failure of the ledger", () => {
+    for (const [compiled, names] of [
+      [api, ["4xx", "Count"]],
+      [url, ["Url4xxCount", "Url4xxCount", "UrlRequestCount", "UrlRequestCount"]],
+    ] as const) {
+      const { Metrics, Threshold } = alarmOn("AllRefused", compiled);
+      const read = Metrics.filter((one: { MetricStat?: unknown }) => one.MetricStat);
+      assert.deepEqual(
+        read.map(
+          ({ MetricStat: { Metric, Period } }: { MetricStat: { Metric: { MetricName: string }; Period: number } }) => [
+            Metric.MetricName,
+            Period,
+          ],
+        ),
+        names.map((name) => [name, 300]),
+      );
+      const named = Metrics.map(({ Id }: { Id: string }) => Id);
+      assert.ok(named.includes("all") && named.includes("refused"));
+      assert.equal(Metrics.at(-1).Expression, `IF(all >= ${alarmThresholds.allRefusedCount} AND refused >= all, 1, 0)`);
+      assert.equal(Threshold, 1);
+    }
+    assert.deepEqual(
+      alarmOn("LedgerFails")
+        ["Metrics"].flatMap(
+          (one: { MetricStat?: { Metric: { MetricName: string } } }) => one.MetricStat?.Metric.MetricName ?? [],
+        )
+        .sort(),
+      ["ReadThrottleEvents", "SystemErrors", "SystemErrors", "SystemErrors", "WriteThrottleEvents"],
+    );
+  });
+
+  test("S3: every queue has an alarm", () => {
+    everywhere((template) => {
+      const watched = JSON.stringify(ofType(template, "AWS::CloudWatch::Alarm"));
+      for (const [id] of ofType(template, "AWS::SQS::Queue")) assert.ok(watched.includes(`["${id}","QueueName"]`), id);
+    });
+  });
+
+  test("every alarm tells the topic that was given, says how urgent it is and what to do", () => {
+    for (const [, { Properties }] of ofType(dev.template, "AWS::CloudWatch::Alarm")) {
+      assert.deepEqual(Properties["AlarmActions"], [alarmTopicArn]);
+      assert.match(Properties["AlarmDescription"], /^(Page|Ticket): .{20,}\.$/);
+    }
+    for (const [, { Properties }] of ofType(api.template, "AWS::CloudWatch::Alarm")) {
+      assert.equal(Properties["AlarmActions"], undefined);
+    }
+  });
+});
+
+describe("static rules", () => {
+  for (const { ids, title, type, holds } of rules) {
+    test(`D.6 ${ids.join(", ")}: ${title}, or it says why not`, () => {
+      let checked = 0;
+      everywhere((template) => {
+        for (const [id, one] of ofType(template, type)) {
+          checked++;
+          const reasons = acceptedOn(one);
+          if (!holds(one, template)) for (const rule of ids) assert.ok(reasons.get(rule), `${id}: ${rule}`);
+        }
+      });
+      assert.ok(checked > 0);
+    });
+  }
+
+  test("D.6: only known findings are accepted, and the reason of each is a fact of the template", () => {
+    const accepted = new Set<string>();
+    everywhere((template) => {
+      assert.deepEqual(unproven(template), []);
+      for (const one of Object.values(template.Resources))
+        for (const rule of acceptedOn(one).keys()) accepted.add(rule);
+    });
+    assert.deepEqual([...accepted].sort(), [
+      ...["CKV_AWS_115", "CKV_AWS_116", "CKV_AWS_117", "CKV_AWS_119", "CKV_AWS_158", "CKV_AWS_173", "CKV_AWS_258"],
+      ...["CKV_AWS_27", "F13", "W48", "W84", "W89", "W92"],
+    ]);
+    // What says that it may be set can be.
+    for (const name of names) {
+      assert.ok(Number(properties(`${name}LambdaFunction`, changed)["ReservedConcurrentExecutions"]) > 0);
+    }
+  });
+
+  test("D.6: a reason that is no longer true is found", () => {
+    for (const { template } of [api, url]) assert.deepEqual(unnoticed(template), []);
+  });
+
+  test("D.6: with a key of one's own, nothing is excused for being under another", () => {
+    for (const one of Object.values(dev.template.Resources)) {
+      for (const rule of ["CKV_AWS_27", "W48", "CKV_AWS_119", "CKV_AWS_158", "W84"])
+        assert.ok(!acceptedOn(one).has(rule));
+    }
+    assert.deepEqual(properties("LedgerTable", dev)["SSESpecification"], {
+      SSEEnabled: true,
+      SSEType: "KMS",
+      KMSMasterKeyId: customerKeyArn,
+    });
+  });
+});
+
+/** A version's logical id ends in a hash of what it is a version of. */
+function withoutHash<T>(value: T): T {
+  return (typeof value === "string" ? value.replace(/^(CallbackLambdaVersion)\w+/, "$1") : value) as T;
+}

@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve, sep } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { healthCheck } from "../../infra/long-connection.js";
+import { systemClock } from "../../lib/clock.ts";
+import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
+import { eventText } from "../support/events.ts";
+import { fixtureApp } from "../support/project.ts";
+import { type Services, startServices } from "../support/services.ts";
+import { until } from "../support/until.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const appId = "cli_00000000000000dd";
+const appSecret = "an-app-secret-of-the-container";
+
+/** Each instruction and what it says, lines that go on put together. */
+const instructions = readFileSync(join(root, "Containerfile"), "utf8")
+  .replaceAll("\\\n", " ")
+  .split("\n")
+  .filter((line) => line !== "" && !line.startsWith("#"))
+  .map((line) => ({ name: line.split(" ", 1)[0] ?? "", says: line.slice(line.indexOf(" ")).trim() }));
+const named = (name: string) => instructions.filter((one) => one.name === name).map(({ says }) => says);
+/** What the build stage takes from the project. */
+const sources = named("COPY")
+  .filter((says) => !says.startsWith("--from"))
+  .flatMap((says) => says.split(" ").slice(0, -1));
+
+/** All but what the user has in the folders of `functions/`. */
+function isEngine(path: string): boolean {
+  const [first, ...rest] = relative(root, path).split(sep);
+  return first !== "functions" || rest.length < 2;
+}
+
+describe("the Containerfile", () => {
+  test("builds on the Node that everything runs on, from the lock file, with the project's own build", () => {
+    const major = process.versions.node.split(".", 1)[0];
+    assert.deepEqual(
+      named("FROM").map((says) => /node:(\d+)-slim/.exec(says)?.[1]),
+      [major, major],
+    );
+    assert.deepEqual(named("RUN"), ["npm ci", "npm run build"]);
+  });
+
+  test("copies what is there, and what .dockerignore lets through", () => {
+    const allowed = readFileSync(join(root, ".dockerignore"), "utf8").split("\n");
+    assert.ok(allowed.includes("*"));
+    for (const source of sources) {
+      assert.ok(existsSync(join(root, source)), source);
+      assert.ok(allowed.includes(`!${source}`), source);
+    }
+    assert.ok(sources.includes("package-lock.json") && !sources.includes("."));
+  });
+
+  test("ends with the process's bundle alone, under a user without rights, asked for its health", () => {
+    const last = instructions.slice(instructions.findLastIndex(({ name }) => name === "FROM"));
+    assert.deepEqual(
+      last.map(({ name }) => name),
+      ["FROM", "ENV", "WORKDIR", "COPY", "USER", "HEALTHCHECK", "CMD"],
+    );
+    assert.match(last[3]?.says ?? "", /^--from=build \S*\/dist\/long-connection dist\/long-connection$/);
+    assert.equal(last[4]?.says, "node");
+    const check = /CMD (\[.*\])$/.exec(last[5]?.says ?? "")?.[1] ?? "[]";
+    assert.deepEqual(JSON.parse(check), ["node", "-e", healthCheck]);
+    assert.deepEqual(JSON.parse(last[6]?.says ?? ""), ["node", "dist/long-connection/index.mjs"]);
+  });
+});
+
+describe("the bundle that it starts", () => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-container-"));
+  let services: Services;
+  let server: LongConnectionServer;
+  const children: ChildProcess[] = [];
+
+  before(async () => {
+    // As the build stage has it: what is copied, and what is installed.
+    for (const source of sources) {
+      const isFolder = statSync(join(root, source)).isDirectory();
+      cpSync(join(root, source), join(folder, "build", source), { recursive: isFolder, filter: isEngine });
+    }
+    cpSync(fixtureApp, join(folder, "build/functions"), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(folder, "build/node_modules"), "dir");
+    const apps = [{ appId, appSecret }];
+    const building = promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
+      cwd: join(folder, "build"),
+      env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache") },
+    });
+    [services, server] = await Promise.all([
+      startServices(),
+      startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
+      building,
+    ]);
+    // As the last stage has it: the bundle, and no package.
+    cpSync(join(folder, "build/dist/long-connection"), join(folder, "run/dist/long-connection"), { recursive: true });
+  });
+  after(async () => {
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all([services.stop(), server.close()]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function start(env: Readonly<Record<string, string>>) {
+    const child = spawn(process.execPath, ["dist/long-connection/index.mjs"], {
+      cwd: join(folder, "run"),
+      env: { ...services.env, APP_ID: appId, LARK_DOMAIN: server.origin, ...env },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(child);
+    const lines: Record<string, unknown>[] = [];
+    let text = "";
+    child.stdout.setEncoding("utf8").on("data", (more: string) => {
+      text += more;
+      const complete = text.split("\n");
+      text = complete.pop() ?? "";
+      lines.push(...complete.map((line) => JSON.parse(line) as Record<string, unknown>));
+    });
+    return { child, lines, exited: once(child, "exit") as Promise<[number | null, string | null]> };
+  }
+
+  test("connects, stores an event before it is acknowledged, and leaves with 0 when it is asked to", async () => {
+    const { child, lines, exited } = start({ APP_SECRET: appSecret });
+    await until("a connection", () => server.connections().length === 1);
+    const result = await server.deliver(eventText({ id: "boxed", type: "im.message.receive_v1", app: appId }), {
+      appId,
+    });
+    assert.equal(result.status, 200, result.problem);
+    const [message] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(message?.Body ?? "", /boxed/);
+    child.kill("SIGTERM");
+    assert.deepEqual(await exited, [0, null]);
+    const stages = lines.map(({ stage }) => stage);
+    assert.deepEqual(stages.slice(0, 2), ["connected", "queued"]);
+  });
+
+  test("L4: leaves with 1 and one clear line when the platform refuses the app", async () => {
+    const { lines, exited } = start({ APP_SECRET: "another-secret" });
+    assert.deepEqual(await exited, [1, null]);
+    assert.equal(lines.at(-1)?.["stage"], "misconfigured");
+    assert.match(String(lines.at(-1)?.["message"]), /the app's id or secret is wrong\. Check APP_ID and APP_SECRET/);
+  });
+});

@@ -1,0 +1,235 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
+import { toBody } from "../../lib/aws/record.ts";
+import { dynamoTokens } from "../../lib/aws/tokens.ts";
+import { classify } from "../../lib/feishu/classify.ts";
+import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
+import type { DeferredContext } from "../../lib/handler.ts";
+import { toolMaker } from "../../lib/handling/tools.ts";
+import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
+import { impatient, messagesPath } from "../support/api.ts";
+import { appId, eventBody, type TestHandle } from "../support/events.ts";
+import { card, startOpenApi, text } from "../support/open-api.ts";
+import { startWorker, type Worker } from "../support/worker.ts";
+
+// The worker as it runs, between an embedded SQS and DynamoDB, with the simulator's Open API for its handlers.
+
+let bench: Worker;
+before(async () => {
+  bench = await startWorker();
+});
+beforeEach(() => bench.reset());
+after(() => bench.stop());
+
+let secrets = 0;
+
+async function start(t: TestContext) {
+  // Another secret than the test's before: the tokens that it left in the table are not for this one's platform.
+  const appSecret = `secret ${++secrets} of the app`;
+  const app = { kind: "self-built", appId, appSecret } as const;
+  const simulated = await startOpenApi(t, { clock: bench.clock, apps: [app] });
+  const clock = impatient(bench.clock);
+  const store = dynamoTokens(bench.dynamo, bench.ledgerTable);
+  const api = { appId, appSecret: async () => appSecret, origin: simulated.url, store, clock, random: () => 0 };
+  const signer = { sign: () => Promise.reject(new Error("nothing is signed")) };
+  const parent = simulated.simulator.say({
+    userId: mei.open_id,
+    chatId: groupChat,
+    content: JSON.stringify({ text: "Is pallet 17 released?" }),
+  });
+  const ofBots = () => simulated.simulator.messages().filter(({ sender }) => sender.kind === "app");
+  return {
+    ...simulated,
+    app,
+    parent,
+    ofBots,
+    ports: { tools: toolMaker({ signer, api, secrets: async () => ({}) }) },
+  };
+}
+
+describe("a handler that calls the Open API", () => {
+  for (const [how, withClient] of [
+    ["request", false],
+    ["the official client", true],
+  ] as const) {
+    test(`A3: replies by ${how}, crashes, and is delivered again: one message`, async (t) => {
+      const { ports, parent, ofBots, simulator } = await start(t);
+      const id = bench.newId("crash");
+      await bench.send(eventBody({ id }));
+      let runs = 0;
+      const outcomes = await bench.drain({
+        ports,
+        handlers: ({ die }) => ({
+          "test.event": async (_event, { request, lark }) => {
+            runs++;
+            if (withClient) {
+              const client = await lark();
+              await client.im.message.reply({ path: { message_id: parent.messageId }, data: text("It is") });
+            } else {
+              await request("POST", `${messagesPath}/${parent.messageId}/reply`, { body: text("It is") });
+            }
+            if (runs < 3) await die();
+          },
+        }),
+      });
+      assert.deepEqual([runs, outcomes.filter(({ died }) => died).length], [3, 2]);
+      assert.deepEqual(bench.idsAt("handled"), [id]);
+      assert.equal(ofBots().length, 1);
+      assert.equal(simulator.calls().filter(({ path }) => path.endsWith("/reply")).length, 3);
+    });
+  }
+
+  test("A3: sends to two people, crashes in between, and is delivered again: each has one message", async (t) => {
+    const { ports, parent, ofBots } = await start(t);
+    await bench.send(eventBody({ id: bench.newId("between") }));
+    let runs = 0;
+    await bench.drain({
+      ports,
+      handlers: ({ die }) => ({
+        "test.event": async (_event, { request }) => {
+          const isFirst = ++runs === 1;
+          const toMei = { query: { receive_id_type: "open_id" }, body: { receive_id: mei.open_id, ...text("one") } };
+          const steps = [
+            () => request("POST", messagesPath, toMei),
+            () => request("POST", `${messagesPath}/${parent.messageId}/reply`, { body: text("two") }),
+          ];
+          // The other way round the second time: what comes first is not what was sent first.
+          for (const step of isFirst ? steps : steps.reverse()) {
+            await step();
+            if (isFirst) await die();
+          }
+        },
+      }),
+    });
+    assert.deepEqual(
+      ofBots()
+        .map(({ content }) => JSON.parse(content).text)
+        .sort(),
+      ["one", "two"],
+    );
+  });
+
+  test("A1: too many calls, with 10 s left: its event waits 52 to 63 s, and no call is made before", async (t) => {
+    const { ports, parent, simulator, ofBots } = await start(t);
+    const path = `${messagesPath}/${parent.messageId}/reply`;
+    simulator.addRule({ path, fault: { kind: "rate-limit", resetSeconds: 52 } });
+    await bench.send(eventBody({ id: bench.newId("rate") }));
+    const handler: TestHandle = (_event, { request }) => request("POST", path, { body: text("at last") });
+    const { kept } = await bench.invoke(await bench.receive(), {
+      ...{ ports, handlers: { "test.event": handler } },
+      // Five seconds are the worker's, two the calls' own.
+      timeoutMs: 17_000,
+    });
+    const [{ record: waiting, waitSeconds } = assert.fail("it is not kept")] = kept;
+    assert.ok(waitSeconds >= 52 && waitSeconds <= 63, `${waitSeconds} s`);
+    await bench.clock.advance(waitSeconds * 1000);
+    await bench.show(waiting);
+    await bench.drain({ ports, handlers: { "test.event": handler } });
+    assert.equal(ofBots().length, 1);
+    const times = simulator.calls().flatMap((call) => (call.path === path ? [call.atMs] : []));
+    assert.ok(times.length === 2 && (times[1] ?? 0) - (times[0] ?? 0) >= 52_000);
+  });
+
+  for (const { what, code, arrange } of [
+    { what: "the bot has left the chat", code: 230002, arrange: "removeBot" },
+    { what: "the app was removed from the tenant", code: 99991673, arrange: "rule" },
+    { what: "the app was disabled", code: 99991662, arrange: "disable" },
+  ] as const) {
+    test(`A6: is dead after one attempt when ${what}`, async (t) => {
+      const { ports, parent, simulator } = await start(t);
+      const path = `${messagesPath}/${parent.messageId}/reply`;
+      let runs = 0;
+      const handlers = {
+        "test.event": (async (_event, { request }) => {
+          runs++;
+          await request("GET", `${messagesPath}/${parent.messageId}`);
+          if (arrange === "removeBot") simulator.world.removeBot(groupChat, appId);
+          else if (arrange === "disable") simulator.setDisabled(appId, true);
+          else simulator.addRule({ path, times: 99, fault: { kind: "answer", code } });
+          await request("POST", path, { body: text("x") });
+        }) satisfies TestHandle,
+      };
+      await bench.send(eventBody({ id: bench.newId("permanent") }));
+      await bench.drain({ ports, handlers });
+      assert.equal(runs, 1);
+      const [dead, ...others] = await bench.lying();
+      assert.deepEqual(others, []);
+      assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
+      const told = bench.trace.entries.find(({ facts }) => facts?.["call"] !== undefined);
+      assert.deepEqual(
+        [told?.facts?.["call"], told?.facts?.["apiCode"]],
+        ["POST /open-apis/im/v1/messages/…/reply", code],
+      );
+    });
+  }
+
+  test("A8: has its calls end before the worker does, however slow the platform is", async (t) => {
+    const { ports, simulator } = await start(t);
+    await bench.send(eventBody({ id: bench.newId("slow") }));
+    simulator.addRule({ path: messagesPath, times: 99, delayMs: 3_600_000 });
+    const startMs = bench.clock.nowMs();
+    let failedAtMs = 0;
+    const running = bench.invoke(await bench.receive(), {
+      ports,
+      handlers: {
+        "test.event": (_event, { request }) =>
+          request("GET", messagesPath).catch((error: unknown) => {
+            failedAtMs = bench.clock.nowMs();
+            throw error;
+          }),
+      },
+      timeoutMs: 20_000,
+    });
+    let isOver = false;
+    void running.finally(() => {
+      isOver = true;
+    });
+    while (!isOver) await bench.clock.advance(100);
+    const { kept } = await running;
+    assert.equal(kept.length, 1);
+    assert.ok(bench.trace.entries.every(({ error }) => (error as Error | undefined)?.name !== "HandlerTimeoutError"));
+    assert.ok(failedAtMs - startMs <= 20_000 - 5_000, `${failedAtMs - startMs} ms of 15,000`);
+  });
+});
+
+test("deferred work updates the card that was clicked, in the worker, and a third time is dead with what to do instead", async (t) => {
+  const { ports, simulator, send, tenantToken, app } = await start(t);
+  const receiver = { receive_id: groupChat, msg_type: "interactive", content: card("Pallet 17") };
+  const path = "im/v1/messages?receive_id_type=chat_id";
+  const { body } = await send("POST", path, receiver, await tenantToken(app));
+  const messageId = String(body.data.message_id);
+  const token = "c-0123456789abcdef";
+  simulator.registerCardToken({ token, messageId });
+  simulator.callbackAnswered(token);
+  const header = {
+    ...{ event_id: bench.newId("click"), event_type: "card.action.trigger", app_id: appId, token: "" },
+    create_time: String(bench.clock.nowMs() * 1000),
+  };
+  const event = { token, operator: { open_id: mei.open_id }, action: { tag: "button", value: {} }, context: {} };
+  const classified = classify(JSON.stringify({ schema: "2.0", header, event }));
+  assert.ok(classified.kind === "callback");
+  const { token: _, ...callback } = classified;
+  const job: JobEnvelope = {
+    ...callback,
+    ...{
+      kind: "job",
+      id: jobId(callback.id),
+      payload: { pallet: 17 },
+      requestId: null,
+      transport: "webhook",
+      receivedBy: appId,
+    },
+  };
+  const update = async (payload: unknown, context: DeferredContext) => {
+    for (const title of ["checking", "released", "once too often"]) {
+      await context.updateCard(JSON.parse(card(`${JSON.stringify(payload)} ${title}`)));
+    }
+  };
+  const name = "callbacks/card.action.trigger";
+  const dispatchJob = () => ({ name, load: async () => ({ name, handle: update as never }) });
+  await bench.send(toBody(job));
+  await bench.drain({ handlers: {}, ports: { ...ports, dispatchJob } });
+  assert.match(simulator.message(messageId)?.content ?? "", /released/);
+  const [dead] = await bench.lying();
+  assert.equal(dead?.MessageAttributes?.["errorClass"]?.StringValue, "CardTokenError");
+});

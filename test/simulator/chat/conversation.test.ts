@@ -1,0 +1,257 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { classify } from "../../../lib/feishu/classify.ts";
+import { RefusedAction, startConversation } from "../../../lib/simulator/chat/conversation.ts";
+import type { Entry } from "../../../lib/simulator/chat/journal.ts";
+import { openApi } from "../../../lib/simulator/open-api/open-api.ts";
+import type { Message } from "../../../lib/simulator/platform/platform.ts";
+import type { PushResult } from "../../../lib/simulator/platform/push.ts";
+import { bot, groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import { settled, testClock } from "../../support/clock.ts";
+import { meisChat, selfBuilt } from "../../support/open-api.ts";
+import { seeded } from "../../support/random.ts";
+
+const card = (text: string) => ({
+  config: { update_multi: true },
+  elements: [{ tag: "button", text: { tag: "plain_text", content: text }, value: { order: 17 } }],
+});
+
+/** Mei, a bot that is called through the Open API, and a transport that answers as told. */
+function setUp(
+  t: TestContext,
+  respond: (message: Message, number: number) => Partial<PushResult> | object = () => ({}),
+) {
+  const clock = testClock();
+  const random = seeded(23);
+  const newId = () => random.hex(32);
+  const problems: unknown[] = [];
+  const api = openApi({ clock, newId, apps: [selfBuilt], onProblem: (problem) => problems.push(problem) });
+  const pushed: Message[] = [];
+  const conversation = startConversation({
+    ...{ api, newId, clock, appId: selfBuilt.appId, random: () => 0.5 },
+    async deliver(message, { number }) {
+      pushed.push(message);
+      const answer = respond(message, number);
+      if ("status" in answer) return { ...{ status: 500, ms: 1, body: "", delivered: false }, ...answer } as PushResult;
+      return { status: 200, ms: 1, body: JSON.stringify(answer), delivered: true };
+    },
+  });
+  t.after(() => {
+    conversation.stop();
+    assert.deepEqual(problems, []);
+  });
+
+  async function call(method: string, path: string, body: object) {
+    const post = async (url: string, content: object, authorization?: string) => {
+      const answer = await api.handle({
+        method,
+        url: `/open-apis${url}`,
+        authorization,
+        body: JSON.stringify(content),
+      });
+      return JSON.parse(answer?.body ?? "{}");
+    };
+    const { appId: app_id, appSecret: app_secret } = selfBuilt;
+    const url = "/open-apis/auth/v3/tenant_access_token/internal";
+    const given = { method: "POST", url, authorization: undefined, body: JSON.stringify({ app_id, app_secret }) };
+    const token = JSON.parse((await api.handle(given))?.body ?? "{}");
+    return post(path, body, `Bearer ${token.tenant_access_token}`);
+  }
+
+  const send = async (content: object) => {
+    const body = { receive_id: mei.open_id, msg_type: "interactive", content: JSON.stringify(content) };
+    return (await call("POST", "/im/v1/messages?receive_id_type=open_id", body)).data.message_id as string;
+  };
+  const entries = (what?: Entry["what"]) =>
+    conversation.after(0).filter((one) => what === undefined || one.what === what);
+  const eventOf = (message: Message | undefined) => {
+    const found = classify(message?.text ?? "");
+    assert.ok(found.kind === "event" || found.kind === "callback");
+    // biome-ignore lint/suspicious/noExplicitAny: the payload's shape is what is looked at.
+    return found.event as any;
+  };
+  return { clock, api, conversation, pushed, call, send, entries, eventOf };
+}
+
+test("what the user says alone with the bot is an event in their chat, which the bot can reply to", async (t) => {
+  const { conversation, pushed, eventOf, call, entries } = setUp(t);
+  const id = conversation.say("hello", "p2p");
+  await settled();
+  const { sender, message } = eventOf(pushed[0]);
+  assert.deepEqual([pushed[0]?.id, pushed[0]?.type], [id, "im.message.receive_v1"]);
+  assert.deepEqual([sender.sender_id, message.chat_id, message.chat_type], [mei, meisChat, "p2p"]);
+  assert.deepEqual([message.content, message.mentions], ['{"text":"hello"}', undefined]);
+  const reply = { msg_type: "text", content: '{"text":"hi Mei"}' };
+  assert.equal((await call("POST", `/im/v1/messages/${message.message_id}/reply`, reply)).code, 0);
+  assert.deepEqual(
+    entries("said").map((entry) => "by" in entry && [entry.by, entry.message.chat.id, entry.message.text]),
+    [
+      ["user", meisChat, "hello"],
+      ["bot", meisChat, "hi Mei"],
+    ],
+  );
+});
+
+test("in the group the user mentions the bot", async (t) => {
+  const { conversation, pushed, eventOf } = setUp(t);
+  conversation.say("hello", "group");
+  await settled();
+  const { message } = eventOf(pushed[0]);
+  assert.deepEqual([message.chat_id, message.chat_type], [groupChat, "group"]);
+  assert.equal(message.content, '{"text":"@_user_1 hello"}');
+  assert.deepEqual([message.mentions[0].key, message.mentions[0].id], ["@_user_1", bot]);
+});
+
+test("an event that is not acknowledged is told, and pushed again as the ladder says", async (t) => {
+  const { clock, conversation, pushed, entries } = setUp(t, (_message, number) =>
+    number === 1 ? { status: 503, problem: "answered 503" } : {},
+  );
+  const id = conversation.say("hello", "p2p");
+  await settled();
+  const { n: _, ...told } = entries("undelivered")[0] ?? { n: 0 };
+  assert.deepEqual(told, { what: "undelivered", id, problem: "answered 503", againMs: 15_000 });
+  await clock.advance(15_000);
+  assert.deepEqual([pushed.length, pushed[1]?.text === pushed[0]?.text], [2, true]);
+  assert.equal(entries("undelivered").length, 1);
+});
+
+test("a choice asks with the button's value; the toast is told, and the card of the answer takes its place", async (t) => {
+  const { conversation, api, send, pushed, eventOf, entries } = setUp(t, () => ({
+    toast: { type: "success", content: "Released" },
+    card: { type: "raw", data: card("Done") },
+  }));
+  const messageId = await send(card("Release"));
+  const id = conversation.choose({ messageId, version: 1, number: 1 });
+  await settled();
+  const { operator, token, action, context } = eventOf(pushed[0]);
+  assert.equal(operator.open_id, mei.open_id);
+  assert.deepEqual(action, { tag: "button", value: { order: 17 } });
+  assert.deepEqual(context, { open_message_id: messageId, open_chat_id: meisChat });
+  assert.match(token, /^c-/);
+  assert.deepEqual(
+    entries().map(({ what }) => what),
+    ["said", "answered", "updated"],
+    "the toast comes first",
+  );
+  const [answer] = entries("answered");
+  assert.ok(answer?.what === "answered");
+  assert.deepEqual([answer.id, answer.view.toast], [id, { type: "success", text: "Released" }]);
+  assert.deepEqual(JSON.parse(api.message(messageId)?.content ?? ""), card("Done"));
+});
+
+test("the token of a choice updates the card only after the answer", async (t) => {
+  const { conversation, send, call, pushed, eventOf } = setUp(t);
+  const messageId = await send(card("Release"));
+  conversation.choose({ messageId, version: 1, number: 1 });
+  const { token } = eventOf(pushed[0]);
+  const update = () => call("POST", "/interactive/v1/card/update", { token, card: card("Later") });
+  await settled();
+  assert.equal((await update()).code, 0);
+  const refusing = setUp(t, () => ({ status: 500 }));
+  const other = await refusing.send(card("Release"));
+  refusing.conversation.choose({ messageId: other, version: 1, number: 1 });
+  await settled();
+  const refused = { token: refusing.eventOf(refusing.pushed[0]).token, card: card("Later") };
+  assert.equal((await refusing.call("POST", "/interactive/v1/card/update", refused)).code, 10002);
+});
+
+test("a card in an answer that is none is an error at the client, and changes nothing", async (t) => {
+  const { conversation, api, send, entries } = setUp(t, () => ({ card: { type: "raw", data: { nothing: 1 } } }));
+  const messageId = await send(card("Release"));
+  conversation.choose({ messageId, version: 1, number: 1 });
+  await settled();
+  const [answer] = entries("answered");
+  assert.ok(answer?.what === "answered");
+  assert.deepEqual(answer.view, { isTaken: false, code: 200673, problem: "a card needs elements" });
+  assert.equal(api.message(messageId)?.history.length, 1);
+});
+
+test("a card of schema 2.0 that is answered with one of 1.0 is an error at the client; the other way round is none", async (t) => {
+  const button = { tag: "button", text: { tag: "plain_text", content: "Release" } };
+  const second = {
+    schema: "2.0",
+    body: { elements: [{ ...button, behaviors: [{ type: "callback", value: {} }] }] },
+  };
+  for (const [shown, answered, code] of [
+    [second, card("Done"), 200830],
+    [second, second, null],
+    [card("Release"), second, null],
+  ] as const) {
+    const { conversation, send, entries } = setUp(t, () => ({ card: { type: "raw", data: answered } }));
+    conversation.choose({ messageId: await send(shown), version: 1, number: 1 });
+    await settled();
+    const [answer] = entries("answered");
+    assert.equal(answer?.what === "answered" && answer.view.code, code);
+    assert.equal(entries("updated").length, code === null ? 1 : 0);
+  }
+});
+
+test("a choice is made only on the card as it was shown", async (t) => {
+  const { conversation, send, call, pushed } = setUp(t);
+  const messageId = await send(card("Release"));
+  const refuses = (on: object, says: RegExp) =>
+    assert.throws(
+      () => conversation.choose({ messageId, version: 1, number: 1, ...on }),
+      (error) => error instanceof RefusedAction && says.test(error.message),
+    );
+  refuses({ number: 2 }, /has no \[2\]/);
+  refuses({ number: 0 }, /has no/);
+  refuses({ messageId: "om_x" }, /no such card/);
+  await call("PATCH", `/im/v1/messages/${messageId}`, { content: JSON.stringify(card("Destroy")) });
+  refuses({}, /has changed/);
+  await call("DELETE", `/im/v1/messages/${messageId}`, {});
+  refuses({ version: 3 }, /is recalled/);
+  await settled();
+  assert.deepEqual(pushed, []);
+});
+
+test("the end of what was said, and of what a callback put off, is told once it is final", async (t) => {
+  const { conversation, send, entries } = setUp(t);
+  const id = conversation.say("hello", "p2p");
+  const type = "im.message.receive_v1";
+  for (const stage of ["started", "failed", "handled", "duplicate", "handled"]) conversation.onStage(stage, id, type);
+  conversation.onStage("handled", "somebody else's", type);
+  const messageId = await send(card("Release"));
+  const callback = conversation.choose({ messageId, version: 1, number: 1 });
+  conversation.onStage("deferred", callback, "card.action.trigger");
+  conversation.onStage("handled", callback, "card.action.trigger");
+  await settled();
+  conversation.onStage("handled", `${callback}#deferred`, "card.action.trigger");
+  assert.deepEqual(
+    entries("ended").map((entry) => entry.what === "ended" && [entry.id, entry.stage]),
+    [
+      [id, "failed"],
+      [id, "handled"],
+      [`${callback}#deferred`, "handled"],
+    ],
+  );
+  const [answer] = entries("answered");
+  assert.equal(answer?.what === "answered" && answer.deferred, `${callback}#deferred`);
+});
+
+test("what cannot be said is refused in words, and nothing is pushed", async (t) => {
+  const { conversation, pushed } = setUp(t);
+  assert.throws(() => conversation.say("", "p2p"), RefusedAction);
+  assert.throws(() => conversation.say("x".repeat(200_000), "p2p"), /reaches its limit/);
+  await settled();
+  assert.deepEqual(pushed, []);
+});
+
+const handlers: readonly [stages: readonly string[], trouble: string | null][] = [
+  [["started", "handled"], null],
+  [["failed", "started", "handled", "failed"], null],
+  [["started", "failed"], "failed"],
+  [["started", "late", "failed"], "late"],
+  [["unhandled"], "unhandled"],
+  [[], null],
+];
+for (const [stages, trouble] of handlers) {
+  test(`a click's answer tells of its handler: ${stages.join(", ") || "nothing"}`, async (t) => {
+    const { conversation, send, entries } = setUp(t);
+    const id = conversation.choose({ messageId: await send(card("Release")), version: 1, number: 1 });
+    for (const stage of stages) conversation.onStage(stage, id, "card.action.trigger");
+    await settled();
+    const [answer] = entries("answered");
+    assert.equal(answer?.what === "answered" && answer.trouble, trouble);
+  });
+}

@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import {
+  card,
+  kilobytes,
+  marketplace,
+  meisChat,
+  selfBuilt,
+  startWithToken,
+  text,
+  toChat,
+} from "../../support/open-api.ts";
+
+const hour = 3_600_000;
+
+const refusals = [
+  { when: "the kind of receiver is unknown", query: "phone", body: {}, code: 230001 },
+  { when: "there is no receiver", query: "chat_id", body: { receive_id: undefined }, code: 230001 },
+  { when: "the receiver is of another kind", query: "open_id", body: {}, code: 230034 },
+  { when: "the chat's id is none", query: "chat_id", body: { receive_id: "../x" }, code: 230034 },
+  { when: "the type is unknown", query: "chat_id", body: { msg_type: "toString" }, code: 230001 },
+  { when: "the content is an object", query: "chat_id", body: { content: { text: "x" } }, code: 230001 },
+  { when: "the content is not JSON", query: "chat_id", body: { content: "hello" }, code: 230001 },
+  { when: "the content is of another type", query: "chat_id", body: { content: '{"image_key":"i"}' }, code: 230001 },
+  {
+    when: "the content nests without end",
+    query: "chat_id",
+    body: { content: `{"text":"x","a":${"[".repeat(99)}${"]".repeat(99)}}` },
+    code: 230001,
+  },
+  { when: "a text is over 150 KB", query: "chat_id", body: text(kilobytes(150)), code: 230025 },
+  { when: "a post has no lines", query: "chat_id", body: { msg_type: "post", content: '{"zh_cn":{}}' }, code: 230001 },
+  { when: "a card is none", query: "chat_id", body: { msg_type: "interactive", content: "{}" }, code: 230099 },
+  {
+    when: "a card is over 30 KB",
+    query: "chat_id",
+    body: { msg_type: "interactive", content: card(kilobytes(15)) },
+    code: 230025,
+  },
+];
+for (const { when, query, body, code } of refusals) {
+  test(`refuses a message with code ${code} when ${when}, and keeps none`, async (t) => {
+    const { call, simulator } = await startWithToken(t);
+    const whole = { receive_id: groupChat, ...text("x"), ...body };
+    const answer = await call("POST", `im/v1/messages?receive_id_type=${query}`, whole);
+    assert.deepEqual([answer.status, answer.body.code], [400, code]);
+    assert.equal(typeof answer.body.msg, "string");
+    assert.deepEqual(simulator.messages(), []);
+  });
+}
+
+test("takes every type of message, and text and cards up to their limits", async (t) => {
+  const { call } = await startWithToken(t);
+  const contents = [
+    ["text", { text: kilobytes(149) }],
+    ["post", { zh_cn: { title: "t", content: [[{ tag: "text", text: "x" }], []] }, en_us: { content: [] } }],
+    ["image", { image_key: "img_v3_1" }],
+    ["file", { file_key: "file_v3_1" }],
+    ["audio", { file_key: "file_v3_1" }],
+    ["media", { file_key: "file_v3_1", image_key: "img_v3_1" }],
+    ["sticker", { file_key: "file_v3_1" }],
+    ["share_chat", { chat_id: groupChat }],
+    ["share_user", { user_id: mei.open_id }],
+    ["system", { type: "divider" }],
+    ["interactive", { schema: "2.0", body: { elements: [{ tag: "markdown", content: kilobytes(29) }] } }],
+    ["interactive", { type: "template", data: { template_id: "AAq1" } }],
+    ["interactive", { type: "card", data: { card_id: "7371713483664506900" } }],
+    ["interactive", { i18n_elements: { zh_cn: [] } }],
+  ] as const;
+  for (const [msg_type, content] of contents) {
+    const body = { receive_id: groupChat, msg_type, content: JSON.stringify(content) };
+    const answer = (await call("POST", toChat, body)).body;
+    assert.deepEqual([answer.code, answer.data.msg_type], [0, msg_type], answer.msg);
+  }
+});
+
+test("each kind of receiver leads to the chat with that user, the one that sampled events name", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const email = "mei.okafor@warehouse.example";
+  for (const [type, id] of [...Object.entries(mei), ["email", email], ["chat_id", meisChat]]) {
+    const answer = (await call("POST", `im/v1/messages?receive_id_type=${type}`, { receive_id: id, ...text("x") }))
+      .body;
+    assert.equal(answer.data?.chat_id, meisChat, `${type}: ${answer.msg}`);
+  }
+  assert.equal(simulator.messages(meisChat).length, 5);
+  assert.deepEqual(
+    simulator.world.chats().filter(({ kind, bots }) => kind === "p2p" && bots.has(selfBuilt.appId)).length,
+    2,
+  );
+});
+
+test("a thread is kept by its replies, and can be forwarded to", async (t) => {
+  const { call } = await startWithToken(t);
+  const root = (await call("POST", toChat, { receive_id: groupChat, ...text("x") })).body.data.message_id;
+  const reply = async (parent: string, extra: object) =>
+    (await call("POST", `im/v1/messages/${parent}/reply`, { ...text("re"), ...extra })).body.data;
+  const first = await reply(root, { reply_in_thread: true });
+  assert.match(first.thread_id, /^omt_/);
+  const second = await reply(first.message_id, {});
+  assert.deepEqual([second.thread_id, second.root_id, second.parent_id], [first.thread_id, root, first.message_id]);
+  const forward = `im/v1/messages/${root}/forward?receive_id_type=thread_id`;
+  assert.equal((await call("POST", forward, { receive_id: first.thread_id })).body.data.thread_id, first.thread_id);
+  assert.equal((await call("POST", forward, { receive_id: "omt_none" })).body.code, 230019);
+});
+
+test("a message can be changed by its sender only, and not once it is recalled", async (t) => {
+  const other = { ...selfBuilt, appId: "cli_00000000000000c3" };
+  const { call, send, tenantToken, clock, simulator } = await startWithToken(t, { apps: [selfBuilt, other] });
+  const create = async (body: object) =>
+    (await call("POST", toChat, { receive_id: groupChat, ...body })).body.data.message_id;
+  const words = `im/v1/messages/${await create(text("x"))}`;
+  const shown = `im/v1/messages/${await create({ msg_type: "interactive", content: card("x") })}`;
+  const code = async (method: string, path: string, body?: unknown) => (await call(method, path, body)).body.code;
+
+  const theirs = await tenantToken(other);
+  assert.equal((await send("PUT", words, text("y"), theirs)).body.code, 230071);
+  assert.equal((await send("PATCH", shown, { content: card("y") }, theirs)).body.code, 230027);
+  assert.equal((await send("DELETE", words, undefined, theirs)).body.code, 230026);
+  assert.equal(await code("PATCH", words, { content: card("y") }), 230001);
+  assert.equal(await code("PUT", shown, text("y")), 230054);
+  assert.equal(await code("PUT", words, { msg_type: "interactive", content: card("y") }), 230001);
+  assert.equal(await code("PATCH", shown, { content: card("y").replace("true", "false") }), 230001);
+  assert.equal(await code("PATCH", shown, { content: card(kilobytes(15)) }), 230025);
+  const single = `im/v1/messages/${await create({ msg_type: "interactive", content: '{"elements":[]}' })}`;
+  assert.equal(await code("PATCH", single, { content: card("y") }), 230001);
+
+  for (let i = 0; i < 20; i++) assert.equal(await code("PUT", words, text(`${i}`)), 0);
+  assert.equal(await code("PUT", words, text("21st")), 230072);
+
+  await clock.advance(14 * 24 * hour);
+  simulator.revokeTokens();
+  const fresh = await tenantToken();
+  assert.equal((await send("PATCH", shown, { content: card("z") }, fresh)).body.code, 0);
+  await clock.advance(1);
+  assert.equal((await send("PATCH", shown, { content: card("z") }, fresh)).body.code, 230031);
+  assert.equal((await send("DELETE", words, undefined, fresh)).body.code, 0);
+  for (const [method, path, body, expected] of [
+    ["DELETE", words, undefined, 230110],
+    ["PUT", words, text("y"), 230011],
+    ["POST", `${words}/reply`, text("y"), 230011],
+    ["POST", `${words}/forward?receive_id_type=chat_id`, { receive_id: groupChat }, 230065],
+  ] as const) {
+    assert.equal((await send(method, path, body, fresh)).body.code, expected);
+  }
+});
+
+test("what is in a chat is closed to a bot that is not", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const { data } = (await call("POST", toChat, { receive_id: groupChat, ...text("x") })).body;
+  simulator.world.removeBot(groupChat, selfBuilt.appId);
+  for (const [method, path, body] of [
+    ["GET", "", undefined],
+    ["PUT", "", text("y")],
+    ["DELETE", "", undefined],
+    ["POST", "/reply", text("y")],
+    ["POST", "/forward?receive_id_type=open_id", { receive_id: mei.open_id }],
+  ] as const) {
+    assert.equal(
+      (await call(method, `im/v1/messages/${data.message_id}${path}`, body)).body.code,
+      230002,
+      method + path,
+    );
+  }
+  assert.equal(simulator.messages().length, 1);
+});
+
+test("a card callback's token works after the answer, twice, for half an hour", async (t) => {
+  const { call, clock, simulator } = await startWithToken(t);
+  const body = { receive_id: groupChat, msg_type: "interactive", content: card("x") };
+  const messageId = (await call("POST", toChat, body)).body.data.message_id;
+  const update = async (token: unknown, content: unknown = JSON.parse(card("y"))) =>
+    (await call("POST", "interactive/v1/card/update", { token, card: content })).body.code;
+
+  simulator.registerCardToken({ token: "c-1", messageId });
+  assert.equal(await update("c-1"), 10002);
+  assert.equal(simulator.message(messageId)?.history.length, 1);
+  simulator.callbackAnswered("c-1");
+  assert.equal(await update("c-1", { elements: [] }), 300090);
+  assert.equal(await update("c-1", { elements: [], open_ids: [7] }), 200320);
+  assert.equal(await update("c-1", { elements: [], open_ids: [mei.open_id] }), 0);
+  assert.equal(await update("c-1"), 0);
+  assert.equal(await update("c-1"), 300040);
+  assert.equal(simulator.message(messageId)?.history.length, 3);
+  assert.doesNotMatch(simulator.message(messageId)?.history[1]?.content ?? "", /open_ids/);
+
+  simulator.registerCardToken({ token: "c-2", messageId, atMs: clock.nowMs() - hour / 2 + 1 });
+  simulator.callbackAnswered("c-2");
+  assert.equal(await update("c-2"), 0);
+  await clock.advance(1);
+  assert.equal(await update("c-2"), 300030);
+
+  assert.equal(await update("1"), 300020);
+  assert.equal(await update(undefined), 300020);
+  assert.equal(await update("c-3"), 0, "nobody registered it: it may come from elsewhere");
+  assert.equal(await update("c-3", "a card"), 10002);
+  assert.equal(await update("c-3", {}), 11311);
+  assert.equal(await update("c-3", JSON.parse(card(kilobytes(15)))), 100000);
+  assert.equal((await call("POST", "interactive/v1/card/update", "[]")).body.code, 100030);
+
+  await call("DELETE", `im/v1/messages/${messageId}`);
+  simulator.registerCardToken({ token: "c-4", messageId });
+  simulator.callbackAnswered("c-4");
+  assert.equal(await update("c-4"), 200000);
+});
+
+test("a callback's token is of no use to another app", async (t) => {
+  const other = { ...selfBuilt, appId: "cli_00000000000000c3" };
+  const { call, send, tenantToken, simulator } = await startWithToken(t, { apps: [selfBuilt, other] });
+  const body = { receive_id: groupChat, msg_type: "interactive", content: card("x") };
+  const messageId = (await call("POST", toChat, body)).body.data.message_id;
+  simulator.registerCardToken({ token: "c-1", messageId });
+  simulator.callbackAnswered("c-1");
+  const update = { token: "c-1", card: JSON.parse(card("y")) };
+  const theirs = await tenantToken(other);
+  assert.equal((await send("POST", "interactive/v1/card/update", update, theirs)).body.code, 200310);
+});
+
+test("each bot has a chat of its own with a user", async (t) => {
+  const other = { ...selfBuilt, appId: "cli_00000000000000c3" };
+  const { call, send, tenantToken } = await startWithToken(t, { apps: [selfBuilt, other, marketplace] });
+  const toMei = ["POST", "im/v1/messages?receive_id_type=open_id", { receive_id: mei.open_id, ...text("x") }] as const;
+  const theirs = (await send(...toMei, await tenantToken(other))).body.data.chat_id;
+  assert.notEqual(theirs, (await call(...toMei)).body.data.chat_id);
+  assert.equal((await call("POST", toChat, { receive_id: theirs, ...text("x") })).body.code, 230002);
+});

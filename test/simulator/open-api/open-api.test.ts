@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
+import { card, kilobytes, meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
+
+test("takes an id that nobody has seen for one that exists: events come from elsewhere", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const parent = "om_0123456789abcdef0123456789abcdef";
+  const reply = (await call("POST", `im/v1/messages/${parent}/reply`, text("re"))).body.data;
+  assert.deepEqual([reply.parent_id, reply.root_id, reply.chat_id], [parent, parent, groupChat]);
+  assert.equal((await call("GET", `im/v1/messages/${parent}`)).body.data.items[0].sender.id_type, "open_id");
+  assert.equal(simulator.message(parent)?.isAssumed, true);
+  // A sampled click names a card that nobody sent.
+  const clicked = `${parent}0`;
+  assert.equal((await call("PATCH", `im/v1/messages/${clicked}`, { content: card("x") })).body.code, 0);
+  assert.equal((await call("PATCH", `im/v1/messages/${parent}`, { content: card("x") })).body.code, 0);
+  assert.equal((await call("PUT", `im/v1/messages/${clicked}0`, text("x"))).body.code, 0);
+
+  const toUser = "im/v1/messages?receive_id_type=open_id";
+  assert.equal((await call("POST", toUser, { receive_id: "ou_new", ...text("x") })).body.data.chat_id, "oc_new");
+  assert.equal((await call("POST", toChat, { receive_id: "oc_other", ...text("x") })).body.code, 0);
+  assert.equal((await call("GET", "contact/v3/users/9c2f?user_id_type=user_id")).body.data.user.user_id, "9c2f");
+  for (const id of ["om_", "om_%2e%2e", "x", "om_a b"]) {
+    assert.equal((await call("POST", `im/v1/messages/${id}/reply`, text("re"))).body.code, 230001, id);
+  }
+});
+
+test("a strict simulator knows only what it was told", async (t) => {
+  const { call, simulator } = await startWithToken(t, { isStrict: true });
+  const unknown = "om_0123456789abcdef0123456789abcdef";
+  assert.equal((await call("POST", `im/v1/messages/${unknown}/reply`, text("re"))).body.code, 230001);
+  assert.equal((await call("POST", toChat, { receive_id: "oc_other", ...text("x") })).body.code, 230002);
+  const toUser = "im/v1/messages?receive_id_type=open_id";
+  assert.equal((await call("POST", toUser, { receive_id: "ou_new", ...text("x") })).body.code, 230034);
+  assert.equal((await call("GET", "contact/v3/users/ou_new")).body.code, 41012);
+  assert.equal((await call("GET", `contact/v3/users/${tomas.open_id}?user_id_type=x`)).body.code, 40001);
+  const late = { token: "c-1", card: JSON.parse(card("x")) };
+  assert.equal((await call("POST", "interactive/v1/card/update", late)).body.code, 300030);
+
+  const { content } = text("is pallet 17 on its way?");
+  const asked = simulator.say({ messageId: unknown, chatId: meisChat, userId: mei.open_id, content });
+  const reply = (await call("POST", `im/v1/messages/${unknown}/reply`, text("yes"))).body.data;
+  assert.deepEqual([reply.chat_id, reply.parent_id], [meisChat, asked.messageId]);
+  assert.deepEqual(
+    simulator.messages(meisChat).map(({ sender }) => sender.kind),
+    ["user", "app"],
+  );
+});
+
+test("every answer has a log id of its own, and the log names no secret", async (t) => {
+  const { call, send, simulator, token } = await startWithToken(t);
+  await call("POST", toChat, { receive_id: groupChat, ...text("between us") });
+  await call("GET", "nothing/here?secret=in-the-query");
+  await send("POST", "auth/v3/tenant_access_token/internal", { app_id: selfBuilt.appId, app_secret: "wrong" });
+  const calls = simulator.calls();
+  assert.deepEqual(
+    calls.map(({ method, path, status, code }) => `${method} ${path.slice("/open-apis/".length)} ${status} ${code}`),
+    [
+      "POST auth/v3/tenant_access_token/internal 200 0",
+      "POST im/v1/messages 200 0",
+      "GET nothing/here 404 99991201",
+      "POST auth/v3/tenant_access_token/internal 200 10015",
+    ],
+  );
+  assert.equal(new Set(calls.map(({ logId }) => logId)).size, 4);
+  const printed = JSON.stringify(calls);
+  for (const secret of [token, selfBuilt.appSecret, "between us", "in-the-query", "wrong"]) {
+    assert.ok(!printed.includes(secret), secret);
+  }
+});
+
+test("whatever comes in is answered with a code, and the next call works", async (t) => {
+  const { call, url, token, simulator } = await startWithToken(t);
+  const body = { receive_id: groupChat, ...text("x") };
+  const deep = `{"receive_id":${"[".repeat(100_000)}`;
+  const attempts = [
+    ["POST", toChat, "{", 400, 230001],
+    ["POST", toChat, "", 400, 230001],
+    ["POST", toChat, "null", 400, 230001],
+    ["POST", toChat, "[]", 400, 230001],
+    ["POST", toChat, deep, 400, 230001],
+    ["POST", toChat, `${deep}${"]".repeat(100_000)}}`, 400, 230001],
+    ["POST", toChat, '{"__proto__":{"receive_id":"oc_x"},"msg_type":"__proto__","content":"{}"}', 400, 230001],
+    ["POST", toChat, `{"content":"${kilobytes(1024)}"}`, 413, 9499],
+    ["POST", "im/v1/messages?receive_id_type=__proto__&receive_id_type=chat_id&%zz", body, 400, 230001],
+    ["GET", "im/v1/messages/%zz", undefined, 404, 99991201],
+    ["GET", "im/v1/messages/", undefined, 404, 99991201],
+    ["GET", "im/v1/messages", undefined, 405, 99991301],
+    ["PUT", "im/v1/messages/constructor", text("x"), 400, 230001],
+    ["POST", "../../etc/passwd", {}, 404, 99991201],
+    ["GET", "contact/v3/users/%00", undefined, 400, 41012],
+    ["POST", "interactive/v1/card/update", '{"token":{"toString":1},"card":null}', 400, 300020],
+  ] as const;
+  for (const [method, path, sent, status, code] of attempts) {
+    const answer = await call(method, path, sent);
+    const what = `${method} ${path} ${JSON.stringify(sent)?.slice(0, 60)}`;
+    assert.deepEqual([answer.status, answer.body.code], [status, code], what);
+    assert.equal(typeof answer.body.msg, "string", what);
+    assert.match(answer.headers.get("x-tt-logid") ?? "", /^\d{14}[0-9A-F]{32}$/, what);
+  }
+  assert.equal((await fetch(url)).status, 404);
+  const half = await fetch(`${url}/open-apis/${toChat}`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}` },
+    body: Buffer.concat([Buffer.from('{"receive_id":"'), Buffer.from([0xff, 0xc0]), Buffer.from('"}')]),
+  });
+  assert.equal(((await half.json()) as { code: number }).code, 230001);
+  assert.deepEqual(simulator.messages(), []);
+  assert.equal((await call("POST", toChat, body)).body.code, 0);
+});
+
+test("nothing that is sent makes it fail: each call gets its code", async (t) => {
+  const { simulator, token } = await startWithToken(t);
+  const segment = fc.constantFrom(
+    "open-apis",
+    "im",
+    "v1",
+    "messages",
+    ":message_id",
+    "om_1",
+    "reply",
+    "__proto__",
+    "%",
+    "",
+  );
+  const known = fc.constantFrom(
+    "/open-apis/im/v1/messages?receive_id_type=chat_id",
+    "/open-apis/im/v1/messages?receive_id_type=email",
+    "/open-apis/im/v1/messages/om_1/reply",
+    "/open-apis/im/v1/messages/om_1/forward?receive_id_type=thread_id",
+    "/open-apis/im/v1/messages/om_1",
+    "/open-apis/interactive/v1/card/update",
+    "/open-apis/contact/v3/users/ou_1?user_id_type=union_id",
+    "/open-apis/auth/v3/app_access_token",
+    "/open-apis/auth/v3/tenant_access_token",
+  );
+  const url = fc.oneof(
+    known,
+    fc.array(segment).map((parts) => `/${parts.join("/")}`),
+    fc.string(),
+  );
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom("text", "post", "interactive", groupChat, "c-1", '{"text":"x"}', '{"zh_cn":{"content":[[null]]}}'),
+    fc.constantFrom(card("x"), '{"schema":"2.0","body":{},"config":[]}', '{"type":"template","data":null}', {
+      elements: [],
+    }),
+  );
+  const name = fc.constantFrom(
+    "receive_id",
+    "msg_type",
+    "content",
+    "uuid",
+    "token",
+    "card",
+    "app_access_token",
+    "__proto__",
+  );
+  const body = fc.oneof(
+    fc.dictionary(name, value).map((fields) => JSON.stringify(fields)),
+    fc.json(),
+    fc.string(),
+  );
+  const method = fc.constantFrom("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS");
+  const authorization = fc.constantFrom(`Bearer ${token}`, `Bearer ${token}`, "Bearer", "Basic x", undefined);
+  await fc.assert(
+    fc.asyncProperty(fc.record({ method, url, authorization, body }), async (request) => {
+      const answer = await simulator.handle(request);
+      assert.ok(answer !== null && answer.status < 500);
+      assert.equal(typeof JSON.parse(answer.body).code, "number");
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("a listener that throws is reported, and costs the bot nothing", async (t) => {
+  const problems: unknown[] = [];
+  const { call, simulator } = await startWithToken(t, { onProblem: (problem) => problems.push(problem) });
+  const heard: string[] = [];
+  simulator.onMessage(() => {
+    throw new Error("cannot print");
+  });
+  const stop = simulator.onMessage(({ message }) => heard.push(message.chatId));
+  assert.equal((await call("POST", toChat, { receive_id: groupChat, ...text("x") })).status, 200);
+  stop();
+  assert.equal((await call("POST", toChat, { receive_id: groupChat, ...text("x") })).status, 200);
+  assert.deepEqual(heard, [groupChat]);
+  assert.deepEqual(problems.map(String), Array(2).fill("Error: cannot print"));
+});

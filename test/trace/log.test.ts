@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { NonRetryableError, UnauthenticatedError } from "../../lib/errors.ts";
+import { clean, describeError, jsonLines, levelOf, toLine } from "../../lib/trace/log.ts";
+import type { Level, TraceEntry } from "../../lib/trace/trace.ts";
+import { testClock } from "../support/clock.ts";
+
+function logger(level: Level = "info", startMs = 0) {
+  const lines: string[] = [];
+  const clock = testClock(startMs);
+  const log = jsonLines({ level, clock, write: (line) => lines.push(line) });
+  return {
+    lines,
+    clock,
+    log: (entry: TraceEntry) => void log(entry),
+    parsed: () => lines.map((line) => JSON.parse(line)),
+  };
+}
+
+const queued: TraceEntry = {
+  stage: "queued",
+  level: "info",
+  id: "event-1",
+  type: "t",
+  app: "cli_a",
+  ms: 1.6,
+  requestId: null,
+};
+const refused: TraceEntry = { stage: "refused", level: "warn", facts: { reason: "signature" } };
+
+describe("a log line", () => {
+  test("says stage, id, type, app and whole milliseconds, then the facts", () => {
+    const { log, parsed } = logger();
+    log({ ...queued, facts: { size: 5, isIt: true, none: undefined } });
+    assert.deepEqual(parsed(), [
+      { level: "info", stage: "queued", id: "event-1", type: "t", app: "cli_a", ms: 2, size: 5, isIt: true },
+    ]);
+  });
+
+  test("is left out below the level", () => {
+    const all: Level[] = ["debug", "info", "warn", "error"];
+    for (const [at, level] of all.entries()) {
+      const { log, lines } = logger(level);
+      for (const one of all) log({ ...queued, level: one });
+      assert.equal(lines.length, all.length - at);
+    }
+  });
+
+  test("knows the levels in any case, and takes any other word for info", () => {
+    assert.deepEqual(["debug", " DEBUG ", "Warn", "error"].map(levelOf), ["debug", "debug", "warn", "error"]);
+    assert.deepEqual(["", "trace", "silly", undefined, "debug,info"].map(levelOf), Array(5).fill("info"));
+  });
+
+  test("C-48: is one line of JSON, whatever the platform's texts hold", () => {
+    const text = fc.string({ unit: "binary", maxLength: 300 });
+    const dangerous = fc.oneof(
+      text,
+      fc.constantFrom("a\r\nb", "\u001b[31m", "\u2028", "\u202eabc", '"}\n{"', "\0", "x".repeat(1_000_000)),
+    );
+    fc.assert(
+      fc.property(dangerous, dangerous, dangerous, (id, type, requestId) => {
+        const { log, lines } = logger();
+        log({ ...queued, id, type, app: id, requestId, facts: { reason: type, message: id } });
+        const [line = "", ...more] = lines;
+        assert.deepEqual(more, []);
+        assert.match(line, /^[^\n]*\n$/);
+        const printed = JSON.parse(line) as Record<string, string>;
+        for (const name of ["id", "type", "app", "requestId"]) assert.ok((printed[name] ?? "").length <= 128);
+        for (const value of Object.values(printed))
+          assert.doesNotMatch(String(value), /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u);
+      }),
+      { seed: 51, numRuns: 200 },
+    );
+  });
+
+  test("C-48: cuts an id at 128 characters, and no character in half", () => {
+    assert.equal(clean("x".repeat(1_000_000))?.length, 128);
+    assert.equal(clean(`${"x".repeat(127)}\u{1f44b}`), "x".repeat(127));
+    assert.equal(clean(null), undefined);
+    assert.equal(clean(undefined), undefined);
+  });
+});
+
+describe("refusals", () => {
+  test("C-64: over a hundred a minute are counted, and the count told in the next minute", async () => {
+    const { log, clock, parsed } = logger("info", 60_000 * 1000);
+    for (let i = 0; i < 1000; i++) log(refused);
+    assert.equal(parsed().length, 100);
+    await clock.advance(60_000);
+    log(refused);
+    assert.deepEqual(parsed().slice(100), [
+      { level: "warn", stage: "refused", unprinted: 900 },
+      { level: "warn", stage: "refused", reason: "signature" },
+    ]);
+  });
+
+  test("C-64: below that are all printed, and no other stage is ever held back", async () => {
+    const { log, clock, parsed } = logger("info", 60_000 * 1000);
+    for (let minute = 0; minute < 3; minute++) {
+      for (let i = 0; i < 100; i++) log(refused);
+      await clock.advance(60_000);
+    }
+    for (let i = 0; i < 500; i++) log(queued);
+    assert.equal(parsed().length, 800);
+    assert.ok(parsed().every((line) => !("unprinted" in line)));
+  });
+});
+
+describe("an error in the log", () => {
+  const payload = "PAYLOAD-1a2b";
+
+  test("C-69: is told by class, code and place, never by what it says", () => {
+    const error = Object.assign(new TypeError(`${payload}\n    at /${payload}/x.ts:1:1`), { code: "ECONNRESET" });
+    const described = describeError(error);
+    assert.equal(described.errorClass, "TypeError");
+    assert.equal(described.errorCode, "ECONNRESET");
+    assert.match(described.at ?? "", /^test\/trace\/log\.test\.ts:\d+:\d+$/);
+    assert.ok(!JSON.stringify(toLine({ stage: "failed", level: "error", error })).includes(payload));
+  });
+
+  test("C-69: stays silent of its text when the message was changed after it was thrown", () => {
+    const error = new Error(`first\n    at ${payload} (/${payload}/functions/${payload}.ts:1:1)`);
+    // V8 writes the stack when it is first read: from then on it holds the old text.
+    assert.ok(error.stack?.includes(payload));
+    error.message = "another text";
+    assert.ok(!JSON.stringify(describeError(error)).includes(payload));
+    const wrapped = new Error(`first\n    at /${payload}/x.ts:1:1`);
+    assert.ok(wrapped.stack?.includes(payload));
+    wrapped.message = `Cannot send: ${wrapped.message}`;
+    assert.ok(!JSON.stringify(describeError(wrapped)).includes(payload));
+    Object.defineProperty(error, "message", { value: { an: "object" } });
+    assert.ok(!JSON.stringify(describeError(error)).includes(payload));
+  });
+
+  test("C-69: keeps its cause, its members and an odd code to itself", () => {
+    const cause = new Error(payload);
+    const error = Object.assign(new NonRetryableError(payload, { cause }), { body: payload, details: [payload] });
+    assert.deepEqual(
+      { ...describeError(error), at: "", fingerprint: "" },
+      { errorClass: "NonRetryableError", errorCode: "NON_RETRYABLE", at: "", fingerprint: "" },
+    );
+    for (const code of [`${payload} and more`, { toString: () => payload }, payload.repeat(20), 5]) {
+      assert.equal(describeError(Object.assign(new Error("x"), { code })).errorCode, undefined);
+    }
+  });
+
+  test("has one fingerprint for one place, whatever it says, and another for another class", () => {
+    const make = (message: string, of: typeof Error) => new of(message);
+    const print = (message: string, of: typeof Error) => describeError(make(message, of)).fingerprint;
+    const prints = ["a", "b", "a\n    at /x/y.ts:1:1"].map((message) => print(message, Error));
+    assert.equal(new Set(prints).size, 1);
+    assert.notEqual(print("a", TypeError), prints[0]);
+    assert.match(prints[0] ?? "", /^[0-9a-f]{8}$/);
+  });
+
+  test("V8: can be anything that was thrown", () => {
+    const hostile = new Proxy(
+      {},
+      {
+        get: () => {
+          throw new Error(payload);
+        },
+        getPrototypeOf: () => Error.prototype,
+      },
+    );
+    const throwing = Object.defineProperties(new Error("x"), {
+      stack: {
+        get() {
+          throw new Error(payload);
+        },
+      },
+      name: {
+        get() {
+          throw new Error(payload);
+        },
+      },
+    });
+    const things = [
+      undefined,
+      null,
+      0,
+      "text",
+      Symbol("s"),
+      5n,
+      {},
+      [],
+      () => {},
+      Object.freeze(new Error("x")),
+      throwing,
+      hostile,
+      Object.create(null),
+      new Error(""),
+    ];
+    for (const thing of things) {
+      const { errorClass, fingerprint } = describeError(thing);
+      assert.match(errorClass, /^[\w.:-]{1,64}$/);
+      assert.match(fingerprint, /^[0-9a-f]{8}$/);
+      const { log, lines } = logger();
+      log({ stage: "failed", level: "error", error: thing });
+      assert.equal(lines.length, 1);
+    }
+  });
+
+  test("is told with our own sentence when it is a refusal", () => {
+    const error = new UnauthenticatedError("token", "Cannot verify the request: …");
+    const line = toLine({ ...refused, error, facts: { reason: error.reason, message: error.message } });
+    assert.deepEqual(
+      [line["reason"], line["message"], line["errorClass"]],
+      ["token", error.message, "UnauthenticatedError"],
+    );
+  });
+});
