@@ -10,10 +10,9 @@ import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
+import { rank } from "./output.ts";
 import { humanLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
-
-const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function longConnectionCommand(): Command {
   return subcommand("long-connection")

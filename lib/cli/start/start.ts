@@ -1,31 +1,26 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { relative, resolve } from "node:path";
-import { styleText } from "node:util";
-import chokidar from "chokidar";
 import type { Command } from "commander";
-import { configFile, readProject } from "../../../infra/project.js";
+import { configFile, type Project, readProject } from "../../../infra/project.js";
 import { callbackConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { startRuntime } from "../../local/runtime.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
-import { toLongConnection } from "../../simulator/long-connection/server.ts";
+import { type LongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
 import type { Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
-import { levelOf } from "../../trace/log.ts";
-import { botLine, entryFacts } from "../chat/lines.ts";
 import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
-import { humanLine, welcome } from "./render.ts";
+import { createOutput } from "./output.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
-
-const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+import { watch } from "./watch.ts";
 
 export function startCommand(): Command {
   return subcommand("start")
@@ -72,179 +67,116 @@ async function run(options: StartOptions): Promise<void> {
   const { limits, resources } = project;
   setVariables(project, (table) => tableName(resources, table));
   const stateFolder = resolve(root, options.state);
-  // Queued payloads are in it.
+  // The mode, because queued payloads are kept there.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const app = localApp(stateFolder, process.env);
   const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
-  // The callback function's settings include all of the webhook's.
-  const { warnings, keys } = callbackConfig({
-    ...process.env,
-    ...appEnv,
-    EVENTS_QUEUE_URL: "http://127.0.0.1/events",
-    QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
-    LEDGER_TABLE: "ledger",
-    CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
-  });
-
+  const { warnings, keys } = checkSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs);
   await generate({ root });
-  const isJson = options.json === true;
-  const level = rank[levelOf(process.env["LOG_LEVEL"])];
-  const print = (text: string) => process.stdout.write(`${text}\n`);
-  const notice = (message: string) =>
-    isJson
-      ? print(JSON.stringify({ notice: message }))
-      : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
+  const connecting = { root, env: { ...process.env, ...appEnv }, local: app, force: options.force === true };
+  const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
 
-  const longConnection =
-    options.longConnection === true
-      ? await prepareLongConnection({
-          root,
-          env: { ...process.env, ...appEnv },
-          local: app,
-          force: options.force === true,
-        })
-      : undefined;
-  const simulated =
-    app === undefined
-      ? undefined
-      : await startSimulated({
-          app,
-          onEntry(entry) {
-            const line = isJson ? entryFacts(entry) : botLine(entry, new Date());
-            if (line !== undefined) print(line);
-          },
-          onProblem: (error) => console.error(error),
-        });
-
-  const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
-    simulated?.onStage(line["stage"], line["id"], line["type"]);
-    if (rank[line["level"] as keyof typeof rank] < level) return;
-    print(isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
+  const output = createOutput(options.json === true);
+  // The last started part is stopped first.
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    for (const stopPart of stops.splice(0)) await stopPart();
   };
+  try {
+    const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
+    if (simulated !== undefined) stops.unshift(simulated.stop);
+    const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
+      simulated?.onStage(line["stage"], line["id"], line["type"]);
+      output.line(name, line, detail);
+    };
+    // This replaces the environment's value: a local app must not use the real platform.
+    const env = { ...appEnv, LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"] };
+    const onNotice = output.notice;
+    const runtime = await startRuntime({ root, stateFolder, port, limits, resources, env, onNotice, onLine });
+    stops.unshift(runtime.stop);
+    if (longConnection !== undefined) {
+      onNotice(`the long connection goes to ${longConnection.target}`);
+      const onOwnLine = onLine.bind(undefined, "long-connection");
+      await longConnection.start({ env: runtime.env, openApi: simulated?.url, onNotice, onLine: onOwnLine });
+      stops.unshift(longConnection.stop);
+    }
 
-  const runtime = await startRuntime({
-    root,
-    stateFolder,
-    port,
-    limits,
-    resources,
-    // These replace the environment's values: a local app must not use a real app's secret or the real platform.
-    env: { ...appEnv, LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"] },
-    onNotice: notice,
-    onLine,
-  }).catch(async (error: unknown) => {
-    await simulated?.stop();
+    const { url, callbackUrl } = runtime;
+    const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
+    const byHttp = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
+    const control = await simulated?.listen(byHttp, byWebSocket(longConnection?.deliver, app?.appId));
+    if (simulated !== undefined) stops.unshift(simulated.stopUser);
+    const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
+    writeLocal(stateFolder, { url, ...app, control, services });
+
+    const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
+    const shownState = relative(process.cwd(), stateFolder) || ".";
+    const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
+    output.started({ ...addresses, stateFolder, shownState, ...names() });
+    for (const message of [...warnings, ...advice(project, names().handlers, app !== undefined)]) onNotice(message);
+
+    const watcher = watch(root, async (path) => {
+      if (path.startsWith("infra/") || path === configFile) {
+        return onNotice(`${path} changed: stop and start again to apply it`);
+      }
+      await generate({ root });
+      await Promise.all([runtime.reload(), longConnection?.reload()]);
+      output.reloaded(path, names());
+    });
+    stops.unshift(watcher.close);
+  } catch (error) {
+    await stop();
     throw error;
-  });
-  const { url, callbackUrl } = runtime;
-  const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
-  if (longConnection !== undefined) {
-    notice(`the long connection goes to ${longConnection.target}`);
-    const output = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
-    const starting = longConnection.start({ env: runtime.env, openApi: simulated?.url, ...output });
-    await starting.catch(async (error: unknown) => {
-      await runtime.stop();
-      await simulated?.stop();
-      throw error;
-    });
   }
 
-  const deliver = longConnection?.deliver;
-  const byWebSocket =
-    deliver === undefined || app === undefined ? undefined : toLongConnection({ deliver }, { appId: app.appId });
-  const toAddresses = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
-  const control = await simulated?.listen(toAddresses, byWebSocket);
-  const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
-  writeLocal(stateFolder, { url, ...app, control, services });
-
-  const handlers = handlerNames("events", root);
-  const callbacks = handlerNames("callbacks", root);
-  const shownState = relative(process.cwd(), stateFolder) || ".";
-  if (isJson) {
-    const openApi = simulated?.url ?? null;
-    const facts = { url, callbackUrl, openApi, services: runtime.endpoints, state: stateFolder, handlers, callbacks };
-    print(JSON.stringify({ ready: true, ...facts }));
-  } else print(welcome({ url, callbackUrl, openApi: simulated?.url, state: shownState, handlers, callbacks }));
-  for (const warning of warnings) notice(warning);
-  for (const name of project.secrets.filter((secret) => process.env[secret] === undefined)) {
-    notice(`${name} is not set: handlers that read this secret fail. Put it into .env`);
-  }
-  for (const name of ["LARK_DOMAIN", "APP_SECRET"]) {
-    if (simulated !== undefined && process.env[name]) {
-      notice(
-        `${name} is not used: without APP_ID and its keys there is no real app, and handlers call the simulated one`,
-      );
-    }
-  }
-  for (const [one, other] of doublySubscribed(handlers)) {
-    notice(`"${one}" and "${other}" report the same fact with different ids: subscribe to one of them only`);
-  }
-
-  const watcher = watch(root, async (path) => {
-    if (path.startsWith("infra/") || path === configFile) {
-      notice(`${path} changed: stop and start again to apply it`);
-      return;
-    }
-    await generate({ root });
-    await Promise.all([runtime.reload(), longConnection?.reload()]);
-    const found = { handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) };
-    const live = found.handlers.length + found.callbacks.length;
-    if (isJson) print(JSON.stringify({ reloaded: path, ...found }));
-    else print(styleText("dim", `~ ${path} changed; ${live} handlers are live`, { stream: process.stdout }));
-  });
-
-  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      ask();
-      process.once(signal, () => process.exit(130));
-    });
-  }
-  const problem = await Promise.race([asked, ...(longConnection === undefined ? [] : [longConnection.failed])]).then(
-    () => undefined,
-    (error: Error) => error,
-  );
+  const problem = await stopReason(longConnection?.failed);
   if (problem !== undefined) console.error(problem.message);
-  if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
-  await watcher.close();
-  await simulated?.stopUser();
-  await longConnection?.stop();
-  await runtime.stop();
-  await simulated?.stop();
+  output.stopping();
+  await stop();
   process.exit(problem === undefined ? 0 : 1);
 }
 
-/** Calls `changed` once for changes within 30 ms, with the path of the first. A call waits until the one before has ended. */
-function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
-  const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
-    cwd: root,
-    ignoreInitial: true,
-    // The code that only this process runs. A change of it needs a new start.
-    ignored: (path, stats) =>
-      /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
-      (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),
+/** Checks the callback function's settings, which include all of the webhook's. */
+function checkSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number): ReturnType<typeof callbackConfig> {
+  return callbackConfig({
+    ...env,
+    EVENTS_QUEUE_URL: "http://127.0.0.1/events",
+    QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+    LEDGER_TABLE: "ledger",
+    CALLBACK_DEADLINE_MS: String(callbackDeadlineMs),
   });
-  let timer: NodeJS.Timeout | undefined;
-  let first: string | undefined;
-  let working: Promise<void> = Promise.resolve();
-  watcher.on("all", (_event, path) => {
-    if (/\.gen\.ts$/.test(path)) return;
-    first ??= path;
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      const path = first ?? "";
-      first = undefined;
-      working = working.then(() => changed(path)).catch((error: unknown) => console.error(error));
-    }, 30);
-  });
-  return {
-    async close() {
-      clearTimeout(timer);
-      await watcher.close();
-      await working;
-    },
-  };
+}
+
+function byWebSocket(deliver: LongConnectionServer["deliver"] | undefined, appId: string | undefined) {
+  return deliver === undefined || appId === undefined ? undefined : toLongConnection({ deliver }, { appId });
+}
+
+/** What the developer should know about the settings. */
+function advice({ secrets }: Project, handlers: readonly string[], isLocal: boolean): string[] {
+  const unset = secrets.filter((name) => process.env[name] === undefined);
+  const unused = ["LARK_DOMAIN", "APP_SECRET"].filter((name) => isLocal && process.env[name]);
+  const noApp = "without APP_ID and its keys there is no real app, and handlers call the simulated one";
+  return [
+    ...unset.map((name) => `${name} is not set: handlers that read this secret fail. Put it into .env`),
+    ...unused.map((name) => `${name} is not used: ${noApp}`),
+    ...doublySubscribed(handlers).map(
+      ([older, newer]) =>
+        `"${older}" and "${newer}" report the same fact with different ids: subscribe to one of them only`,
+    ),
+  ];
+}
+
+/** Waits for a signal, or for the long connection to give up. A second signal ends the process at once. */
+async function stopReason(failed: Promise<never> | undefined): Promise<Error | undefined> {
+  const { promise: signalled, resolve } = Promise.withResolvers<undefined>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      resolve(undefined);
+      process.once(signal, () => process.exit(130));
+    });
+  }
+  return Promise.race([signalled, failed ?? signalled]).catch((error: Error) => error);
 }
 
 function portOf(option: string | undefined, variable: string | undefined): number {

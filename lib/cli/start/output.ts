@@ -1,0 +1,63 @@
+import { styleText } from "node:util";
+import type { Entry } from "../../simulator/chat/journal.ts";
+import { levelOf } from "../../trace/log.ts";
+import { botLine, entryFacts } from "../chat/lines.ts";
+import { humanLine, welcome } from "./render.ts";
+
+/** Severity of the levels. */
+export const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+
+interface Handlers {
+  readonly handlers: readonly string[];
+  readonly callbacks: readonly string[];
+}
+
+export interface Started extends Handlers {
+  readonly url: string;
+  readonly callbackUrl: string;
+  readonly services: object;
+  /** The simulated Open API; `undefined` with the keys of a real app. */
+  readonly openApi: string | undefined;
+  readonly stateFolder: string;
+  /** The state folder, relative to the working directory. */
+  readonly shownState: string;
+}
+
+/** What `npm start` prints: text for a person, or JSON lines. */
+export function createOutput(isJson: boolean) {
+  const level = rank[levelOf(process.env["LOG_LEVEL"])];
+  const print = (text: string) => void process.stdout.write(`${text}\n`);
+  const printFacts = (facts: object) => print(JSON.stringify(facts));
+  const paint = (style: "yellow" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
+
+  return {
+    notice(message: string): void {
+      if (isJson) printFacts({ notice: message });
+      else print(paint("yellow", `! ${message}`));
+    },
+    /** Prints what a bot does. */
+    entry(entry: Entry): void {
+      const line = isJson ? entryFacts(entry) : botLine(entry, new Date());
+      if (line !== undefined) print(line);
+    },
+    /** Prints a trace entry of a function, unless LOG_LEVEL excludes it. */
+    line(name: string, line: Record<string, unknown>, detail: string | undefined): void {
+      if (rank[line["level"] as keyof typeof rank] < level) return;
+      if (isJson) printFacts(line);
+      else print(humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
+    },
+    started({ url, callbackUrl, openApi, services, stateFolder, shownState, handlers, callbacks }: Started): void {
+      const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
+      if (isJson) printFacts({ ready: true, ...facts });
+      else print(welcome({ url, callbackUrl, openApi, state: shownState, handlers, callbacks }));
+    },
+    reloaded(path: string, names: Handlers): void {
+      const count = names.handlers.length + names.callbacks.length;
+      if (isJson) printFacts({ reloaded: path, ...names });
+      else print(paint("dim", `~ ${path} changed; ${count} handlers are live`));
+    },
+    stopping(): void {
+      if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
+    },
+  };
+}
