@@ -1,11 +1,11 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
 import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
+import { listenOnLoopback } from "../lib/simulator/loopback.ts";
 import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
 import { fixtureProject } from "./support/project.ts";
@@ -97,7 +97,7 @@ async function run(file: string, events: readonly unknown[], env: Record<string,
       if (kind === "init-error") finished.resolve();
     });
   });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const port = await listenOnLoopback(server);
   const child = spawn(process.execPath, [join(folder, "node_modules/aws-lambda-ric/index.mjs"), "index.handler"], {
     cwd: resolve(file, ".."),
     env: {
@@ -107,7 +107,7 @@ async function run(file: string, events: readonly unknown[], env: Record<string,
       LOG_LEVEL: "error",
       _HANDLER: "index.handler",
       LAMBDA_TASK_ROOT: resolve(file, ".."),
-      AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+      AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}`,
       AWS_LAMBDA_FUNCTION_NAME: "test",
       AWS_LAMBDA_FUNCTION_VERSION: "1",
       AWS_LAMBDA_FUNCTION_MEMORY_SIZE: "512",

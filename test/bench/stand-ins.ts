@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import dynalite from "dynalite";
 import { createLedgerTable } from "../../lib/local/dynamodb.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 // A process of its own: what stands in for AWS, behind TLS as AWS is (the SDK takes another path over plain
 // http). SQS answers SendMessage at once, with the checksum that the SDK compares.
@@ -30,8 +30,8 @@ dynamo.keepAliveTimeout = idleMs;
 
 const urls = await Promise.all(
   [sqs, dynamo].map(async (server) => {
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const port = await listenOnLoopback(server);
+    return `https://127.0.0.1:${port}`;
   }),
 );
 const [sqsUrl = "", dynamoUrl = ""] = urls;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { describe, type TestContext, test } from "node:test";
 import { OpenApiError, RetryLaterError } from "../../lib/errors.ts";
 import type { Context, EventOf } from "../../lib/handler.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { defaultTenant, groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { contextFor, withOpenApi } from "../../lib/testing/context.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
@@ -38,12 +38,12 @@ async function startStub(
     const { status = 200, headers: given = {}, body } = answer(call);
     response.writeHead(status, { "content-type": "application/json", ...given }).end(body);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const port = await listenOnLoopback(server);
   t.after(() => {
     server.close();
     server.closeAllConnections();
   });
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const origin = `http://127.0.0.1:${port}`;
   return { ...(await startApi(t, { origin })), got };
 }
 

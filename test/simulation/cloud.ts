@@ -1,6 +1,6 @@
 import { hash, randomUUID } from "node:crypto";
 import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { createTable, type Input, type Reply } from "./table.ts";
 
 /** What goes wrong with one call. The SDK retries all but `denied`. */
@@ -136,9 +136,9 @@ export async function startCloud(options: CloudOptions) {
     return { status: 200, body: {} };
   }
 
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const port = await listenOnLoopback(server);
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    endpoint: `http://127.0.0.1:${port}`,
     itemOf: table.itemOf,
     /** The messages under way, by receipt handle. */
     receipts,
