@@ -1,10 +1,6 @@
 import { forDeployment, nameOf } from "./deployment.js";
-import {
-  callbackDurationAlarmMs,
-  limits as defaultLimits,
-  alarmThresholds as thresholds,
-  workerDurationAlarmMs,
-} from "./limits.js";
+import { callbackDurationAlarmMs, workerDurationAlarmMs } from "./limits.js";
+import { projectOf } from "./project.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -16,9 +12,9 @@ import {
  * Where something has to be done. "Page" is for getting up, "Ticket" for the next working day. All take
  * missing data as good: an app without traffic has none.
  * @param {Deployment} deployment
- * @param {typeof defaultLimits} limits
+ * @param {import("./project.js").Project} project
  */
-export function alarmResources(deployment, limits = defaultLimits) {
+export function alarmResources(deployment, { limits, alarmThresholds: thresholds } = projectOf({})) {
   const front = frontMetrics[deployment.front === "functionUrl" ? "functionUrl" : "httpApi"];
   const webhook = (/** @type {string} */ name) => lambdaMetric("WebhookLambdaFunction", name);
   const callback = (/** @type {string} */ name) => lambdaMetric("CallbackLambdaFunction", name);
@@ -72,7 +68,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
     },
     CallbackSlow: {
       says: "Ticket: callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
-      ...when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits)),
+      ...when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits, thresholds)),
     },
     CallbackFailed: {
       says: "Ticket: callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
@@ -98,7 +94,7 @@ export function alarmResources(deployment, limits = defaultLimits) {
     },
     WorkerSlow: {
       says: "Ticket: a handler came close to its deadline. Make it faster, or raise workerTimeoutSeconds.",
-      ...when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits)),
+      ...when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits, thresholds)),
     },
     Refused: {
       says: "Ticket: many requests are refused or throttled. The log's stage `refused` says why.",
@@ -191,7 +187,7 @@ function metricFilters(deployment) {
   };
 }
 
-export const alarms = forDeployment((deployment) => ({ Resources: alarmResources(deployment) }));
+export const alarms = forDeployment((...given) => ({ Resources: alarmResources(...given) }));
 
 /**
  * What each front counts, under its own names. Both count what the functions themselves answer, events and

@@ -1,4 +1,5 @@
-import { contradictions } from "./limits.js";
+import { readProject } from "./project.js";
+import { refusal } from "./refusal.js";
 
 /**
  * What one deployment differs in from another: the stage and the `params` of serverless.yml.
@@ -14,23 +15,23 @@ import { contradictions } from "./limits.js";
 /** @typedef {{ resolveVariable: (name: string) => Promise<unknown> }} Variables */
 
 /**
- * Makes a function of a deployment into one that `${file(…):name}` can call.
+ * Makes a function of a deployment and its project into one that `${file(…):name}` can call.
  * @template T
- * @param {(deployment: Deployment) => T} build
+ * @param {(deployment: Deployment, project: import("./project.js").Project) => T} build
  */
 export function forDeployment(build) {
   return async (/** @type {Variables} */ { resolveVariable }) => {
-    const [wrong] = contradictions();
-    if (wrong !== undefined) throw refusal(`Cannot deploy: ${wrong}. Check infra/limits.js`);
+    const project = await readProject(process.cwd());
     const text = async (/** @type {string} */ name) => String(await resolveVariable(name));
-    return build({
+    const deployment = {
       service: await text("self:service"),
       stage: await text("sls:stage"),
       front: await text("param:front"),
       secretsParameter: await text("self:custom.secretsParameter"),
       customerKeyArn: await text("param:customerKeyArn"),
       alarmTopicArn: await text("param:alarmTopicArn"),
-    });
+    };
+    return build(deployment, project);
   };
 }
 
@@ -86,16 +87,6 @@ export async function larkDomain({ resolveVariable }) {
     );
   }
   return given;
-}
-
-/**
- * An error that osls prints as its message alone, without a stack.
- * @param {string} message
- */
-export function refusal(message) {
-  const error = new Error(message);
-  error.stack = message;
-  return error;
 }
 
 /**

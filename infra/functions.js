@@ -1,12 +1,13 @@
-import { accepted, forDeployment, refusal } from "./deployment.js";
-import { limits as defaultLimits, optional as defaultOptional } from "./limits.js";
+import { accepted, forDeployment } from "./deployment.js";
+import { projectOf } from "./project.js";
+import { refusal } from "./refusal.js";
 
 /**
  * What osls has no setting for, added to the resources that it makes of serverless.yml.
  * @param {import("./deployment.js").Deployment} deployment
- * @param {typeof defaultLimits} limits
+ * @param {import("./project.js").Project} project
  */
-export function extensionsOf({ front, customerKeyArn }, limits = defaultLimits) {
+export function extensionsOf({ front, customerKeyArn }, { limits } = projectOf({})) {
   const isHttpApi = front === "httpApi";
   if (!isHttpApi && front !== "functionUrl") {
     throw refusal(`Cannot deploy: front is "${front}", neither "httpApi" nor "functionUrl". Check --param front`);
@@ -67,39 +68,4 @@ const publicUrl = {
   Metadata: accepted({ F13: "a Function URL is public, and this permission holds for calls through it only" }),
 };
 
-export const functions = forDeployment((deployment) => ({ extensions: extensionsOf(deployment) }));
-
-/**
- * The worker's reserved concurrency. An invocation that is throttled hides its record for the visibility timeout,
- * so fewer than the queue's mapping may start would keep healthy events waiting.
- * @param {Pick<typeof defaultLimits, "maxConcurrency">} limits
- * @param {Pick<typeof defaultOptional, "workerReservedConcurrency">} optional
- */
-export function reservedForWorker({ maxConcurrency } = defaultLimits, optional = defaultOptional) {
-  const reserved = optional.workerReservedConcurrency;
-  if (reserved !== null && reserved < maxConcurrency) {
-    throw refusal(
-      `Cannot deploy: workerReservedConcurrency is ${reserved}, below maxConcurrency (${maxConcurrency}). Check infra/limits.js`,
-    );
-  }
-  return reserved;
-}
-
-export const workerReservedConcurrency = forDeployment(() => reservedForWorker());
-
-/**
- * The callback's provisioned concurrency. AWS takes it out of what is reserved, and refuses more halfway
- * through a deployment.
- * @param {Pick<typeof defaultOptional, "callbackReservedConcurrency" | "callbackProvisionedConcurrency">} optional
- */
-export function provisionedForCallback(optional = defaultOptional) {
-  const { callbackReservedConcurrency: reserved, callbackProvisionedConcurrency: provisioned } = optional;
-  if (provisioned !== null && reserved !== null && provisioned > reserved) {
-    throw refusal(
-      `Cannot deploy: callbackProvisionedConcurrency is ${provisioned}, above callbackReservedConcurrency (${reserved}). Check infra/limits.js`,
-    );
-  }
-  return provisioned;
-}
-
-export const callbackProvisionedConcurrency = forDeployment(() => provisionedForCallback());
+export const functions = forDeployment((...given) => ({ extensions: extensionsOf(...given) }));

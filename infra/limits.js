@@ -113,17 +113,19 @@ export function visibilityTimeoutSeconds(given = limits) {
 /**
  * When one invocation of the worker took suspiciously long.
  * @param {Pick<typeof limits, "workerTimeoutSeconds">} given
+ * @param {Pick<typeof alarmThresholds, "workerDurationPercent">} thresholds
  */
-export function workerDurationAlarmMs(given = limits) {
-  return given.workerTimeoutSeconds * 10 * alarmThresholds.workerDurationPercent;
+export function workerDurationAlarmMs(given = limits, { workerDurationPercent } = alarmThresholds) {
+  return given.workerTimeoutSeconds * 10 * workerDurationPercent;
 }
 
 /**
  * When callbacks take suspiciously long.
  * @param {Pick<typeof limits, "callbackDeadlineMs">} given
+ * @param {Pick<typeof alarmThresholds, "callbackDurationPercent">} thresholds
  */
-export function callbackDurationAlarmMs(given = limits) {
-  return (given.callbackDeadlineMs * alarmThresholds.callbackDurationPercent) / 100;
+export function callbackDurationAlarmMs(given = limits, { callbackDurationPercent } = alarmThresholds) {
+  return (given.callbackDeadlineMs * callbackDurationPercent) / 100;
 }
 
 /**
@@ -166,9 +168,11 @@ const networkMs = 300;
 /**
  * What is wrong with a set of numbers: each relation that does not hold, in words. A deployment with any is refused.
  * @param {typeof limits} given
+ * @param {Partial<typeof optional>} chosen
  * @returns {string[]}
  */
-export function contradictions(given = limits) {
+export function contradictions(given = limits, chosen = optional) {
+  const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
   const tooLong = "is over what the HTTP API waits, 29 s";
@@ -225,6 +229,16 @@ export function contradictions(given = limits) {
       "longConnectionCpu and longConnectionMemoryMb are no pair that Fargate has (256 and 512, 512 and 1024, …)",
     ],
     [given.batchSize <= 10 || given.batchWindowSeconds > 0, "batchSize is over 10, which needs a batchWindowSeconds"],
+    [
+      // A throttled invocation hides its record for the visibility timeout, so healthy events would wait.
+      (workerReservedConcurrency ?? Infinity) >= given.maxConcurrency,
+      `workerReservedConcurrency is below maxConcurrency (${given.maxConcurrency})`,
+    ],
+    [
+      // AWS takes one out of the other, and would refuse halfway through a deployment.
+      (callbackProvisionedConcurrency ?? 0) <= (callbackReservedConcurrency ?? Infinity),
+      `callbackProvisionedConcurrency is above callbackReservedConcurrency (${callbackReservedConcurrency})`,
+    ],
   ];
   return relations.filter(([holds]) => !holds).map(([, found]) => found);
 }

@@ -1,16 +1,10 @@
 import { alarmsOf, when } from "./alarms.js";
-import {
-  accepted,
-  allowOtherDomain,
-  appId,
-  forDeployment,
-  larkDomain,
-  marketplaceApp,
-  nameOf,
-  refusal,
-} from "./deployment.js";
-import { longConnectionMaximumPercent, limits as numbers, alarmThresholds as thresholds } from "./limits.js";
-import { allow, arn, customerKey, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
+import { accepted, allowOtherDomain, appId, forDeployment, larkDomain, marketplaceApp, nameOf } from "./deployment.js";
+import { ownVariables } from "./environment.js";
+import { longConnectionMaximumPercent } from "./limits.js";
+import { allow, arn, customerKey, forHandlers, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
+import { projectOf } from "./project.js";
+import { refusal } from "./refusal.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -41,9 +35,10 @@ export const healthCheck = `fetch("http://127.0.0.1:"+process.env.HEALTH_PORT).t
  * webhook and callback do, and have their rights.
  * @param {Deployment} deployment
  * @param {Service} service
- * @param {typeof numbers} limits
+ * @param {import("./project.js").Project} project
  */
-export function longConnectionResources(deployment, service, limits = numbers) {
+export function longConnectionResources(deployment, service, project = projectOf({})) {
+  const { limits, alarmThresholds: thresholds } = project;
   const name = nameOf(deployment, "long-connection");
   const { customerKeyArn } = deployment;
   return {
@@ -72,6 +67,7 @@ export function longConnectionResources(deployment, service, limits = numbers) {
         readSecrets(deployment),
         useLedger,
         ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
+        ...forHandlers(deployment, project),
       ],
       "ecs-tasks.amazonaws.com",
     ),
@@ -103,7 +99,7 @@ export function longConnectionResources(deployment, service, limits = numbers) {
         Memory: String(limits.longConnectionMemoryMb),
         TaskRoleArn: arn("LongConnectionRole"),
         ExecutionRoleArn: arn("LongConnectionExecutionRole"),
-        ContainerDefinitions: [containerOf(deployment, service, limits)],
+        ContainerDefinitions: [containerOf(deployment, service, project)],
       },
     },
     LongConnectionService: {
@@ -118,6 +114,7 @@ export function longConnectionResources(deployment, service, limits = numbers) {
         Cluster: { Ref: "LongConnectionCluster" },
         TaskDefinition: { Ref: "LongConnectionTask" },
         LaunchType: "FARGATE",
+        PropagateTags: "SERVICE",
         DesiredCount: limits.longConnectionReplicas,
         DeploymentConfiguration: {
           // ECS rounds up: a single replica stays until the next one is healthy.
@@ -204,9 +201,10 @@ function logMetric(name, what) {
 /**
  * @param {Deployment} deployment
  * @param {Service} service
- * @param {typeof numbers} limits
+ * @param {import("./project.js").Project} project
  */
-function containerOf(deployment, service, limits) {
+function containerOf(deployment, service, project) {
+  const { limits } = project;
   const environment = {
     APP_ID: service.appId,
     LARK_DOMAIN: service.domain,
@@ -222,6 +220,7 @@ function containerOf(deployment, service, limits) {
     LOG_LEVEL: "info",
     // A Lambda has it from its runtime.
     AWS_REGION: { Ref: "AWS::Region" },
+    ...ownVariables(deployment, project),
   };
   return {
     Name: containerName,
@@ -312,5 +311,7 @@ export async function longConnection(variables) {
     ...{ domain: await larkDomain(variables), allowOtherDomain: await allowOtherDomain(variables) },
     hasPublicIp: await isTrue("longConnectionPublicIp"),
   };
-  return forDeployment((deployment) => ({ Resources: longConnectionResources(deployment, service) }))(variables);
+  return forDeployment((deployment, project) => ({
+    Resources: longConnectionResources(deployment, service, project),
+  }))(variables);
 }

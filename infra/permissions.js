@@ -1,4 +1,6 @@
 import { forDeployment } from "./deployment.js";
+import { extraSecretsParameter } from "./environment.js";
+import { projectOf } from "./project.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -6,8 +8,9 @@ import { forDeployment } from "./deployment.js";
  * One role per function, with what it does and nothing else. Roles carry no name, so that the same
  * stage can stand in two regions.
  * @param {Deployment} deployment
+ * @param {import("./project.js").Project} project
  */
-export function permissionResources(deployment) {
+export function permissionResources(deployment, project = projectOf({})) {
   return {
     // Takes nothing out of a queue, and knows no table.
     WebhookRole: role([
@@ -23,6 +26,7 @@ export function permissionResources(deployment) {
       readSecrets(deployment),
       useLedger,
       ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
+      ...forHandlers(deployment, project),
       ownLogs("CallbackLogGroup"),
     ]),
     // Cannot send to the queue it reads: Lambda cuts off such a loop after 16 rounds. It delays a
@@ -37,15 +41,16 @@ export function permissionResources(deployment) {
       readSecrets(deployment),
       useLedger,
       ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
+      ...forHandlers(deployment, project),
       ownLogs("WorkerLogGroup"),
     ]),
   };
 }
 
-export const permissions = forDeployment((deployment) => ({ Resources: permissionResources(deployment) }));
+export const permissions = forDeployment((...given) => ({ Resources: permissionResources(...given) }));
 
 /**
- * @param {ReturnType<typeof allow>[]} statements
+ * @param {readonly import("./config.js").Statement[]} statements
  * @param {string} service Who takes the role on.
  */
 export function role(statements, service = "lambda.amazonaws.com") {
@@ -64,6 +69,7 @@ export function role(statements, service = "lambda.amazonaws.com") {
 /**
  * @param {string[]} actions
  * @param {unknown[]} resources
+ * @returns {import("./config.js").Statement}
  */
 export function allow(actions, resources) {
   return { Effect: "Allow", Action: actions, Resource: resources };
@@ -78,8 +84,22 @@ export const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dyna
 
 /** @param {Deployment} deployment */
 export function readSecrets({ secretsParameter }) {
+  return readParameter(secretsParameter);
+}
+
+/**
+ * What handlers need of the project's own: its further secrets, and its statements as they are.
+ * @param {Deployment} deployment
+ * @param {import("./project.js").Project} project
+ */
+export function forHandlers(deployment, { secrets, statements }) {
+  return [...(secrets.length === 0 ? [] : [readParameter(extraSecretsParameter(deployment))]), ...statements];
+}
+
+/** @param {string} name */
+function readParameter(name) {
   const account = `\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}`;
-  return allow(["ssm:GetParameter"], [{ "Fn::Sub": `arn:${account}:parameter${secretsParameter}` }]);
+  return allow(["ssm:GetParameter"], [{ "Fn::Sub": `arn:${account}:parameter${name}` }]);
 }
 
 /**

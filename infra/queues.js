@@ -1,5 +1,6 @@
 import { accepted, forDeployment, nameOf } from "./deployment.js";
-import { limits as defaultLimits, visibilityTimeoutSeconds } from "./limits.js";
+import { visibilityTimeoutSeconds } from "./limits.js";
+import { projectOf } from "./project.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -7,9 +8,9 @@ import { limits as defaultLimits, visibilityTimeoutSeconds } from "./limits.js";
  * The events queue, where it dead-letters to, and the quarantine. All are kept when the stack is
  * removed or a resource replaced: what they hold exists nowhere else.
  * @param {Deployment} deployment
- * @param {typeof defaultLimits} limits
+ * @param {import("./project.js").Project} project
  */
-export function queueResources(deployment, limits = defaultLimits) {
+export function queueResources(deployment, { limits } = projectOf({})) {
   return {
     EventsQueue: queue(deployment, "events", {
       MessageRetentionPeriod: limits.queueRetentionSeconds,
@@ -44,7 +45,7 @@ export function queueResources(deployment, limits = defaultLimits) {
   };
 }
 
-export const queues = forDeployment((deployment) => ({ Resources: queueResources(deployment) }));
+export const queues = forDeployment((...given) => ({ Resources: queueResources(...given) }));
 
 /**
  * @param {Deployment} deployment

@@ -1,13 +1,14 @@
 import { accepted, forDeployment, nameOf } from "./deployment.js";
-import { optional as defaultOptional } from "./limits.js";
+import { projectOf } from "./project.js";
 
 /**
  * The ledger: what has run. Without it events run twice, so it survives a removal of the stack, a
  * deletion by hand, and 35 days of mistakes. It also keeps what callbacks were answered, for a day.
  * @param {import("./deployment.js").Deployment} deployment
- * @param {Pick<typeof defaultOptional, "ledgerWarmWritesPerSecond">} optional
+ * @param {import("./project.js").Project} project
  */
-export function tableResources(deployment, { ledgerWarmWritesPerSecond } = defaultOptional) {
+export function tableResources(deployment, { optional } = projectOf({})) {
+  const { ledgerWarmWritesPerSecond } = optional;
   const { customerKeyArn } = deployment;
   const isManaged = customerKeyArn === "";
   return {
@@ -43,4 +44,4 @@ export function tableResources(deployment, { ledgerWarmWritesPerSecond } = defau
   };
 }
 
-export const tables = forDeployment((deployment) => ({ Resources: tableResources(deployment) }));
+export const tables = forDeployment((...given) => ({ Resources: tableResources(...given) }));

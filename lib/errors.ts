@@ -1,4 +1,4 @@
-/** Why a request was refused. The caller outside never sees it: one body answers every refusal. */
+/** Why a request was refused. It is logged, but not sent: one body answers every refusal. */
 export type RefusalReason =
   | "signature"
   | "token"
@@ -11,14 +11,14 @@ export type RefusalReason =
   | "too-large-unsigned"
   | "challenge";
 
-/** Base of every error that Larkpost throws on purpose; branch on `code` or on the class. */
+/** Base class of every error that Larkpost throws on purpose: branch on `code` or on the class. */
 export abstract class LarkpostError extends Error {
   abstract readonly code: string;
-  /** Spelt out in each class: a bundler shortens what a class is called, and the log would say so. */
+  /** Written in each class, since a bundler shortens class names and the log must not. */
   abstract override readonly name: string;
 }
 
-/** Not provably from Feishu: 401, and nothing is stored. */
+/** The request is not provably from Feishu: 401, and nothing is stored. */
 export class UnauthenticatedError extends LarkpostError {
   override readonly name = "UnauthenticatedError";
   readonly code = "UNAUTHENTICATED";
@@ -42,25 +42,25 @@ export class ConfigError extends LarkpostError {
   readonly code = "CONFIG";
 }
 
-/** Our own time ran out: 503, so that Feishu pushes again. */
+/** A deadline of our own has passed: 503, so that Feishu pushes again. */
 export class DeadlineError extends LarkpostError {
   override readonly name = "DeadlineError";
   readonly code = "DEADLINE";
 }
 
-/** A handler did not return in its time: the record is retried. */
+/** A handler did not return in time: the record is retried. */
 export class HandlerTimeoutError extends LarkpostError {
   override readonly name = "HandlerTimeoutError";
   readonly code = "HANDLER_TIMEOUT";
 }
 
-/** A queue message written by a newer release: failed, never acknowledged. */
+/** A newer release wrote the queue message: it fails and is not acknowledged. */
 export class UnknownVersionError extends LarkpostError {
   override readonly name = "UnknownVersionError";
   readonly code = "UNKNOWN_VERSION";
 }
 
-/** Thrown by a handler: not now. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
+/** A handler throws it to be retried later. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
 export class RetryLaterError extends LarkpostError {
   override readonly name = "RetryLaterError";
   readonly code = "RETRY_LATER";
@@ -72,13 +72,13 @@ export class RetryLaterError extends LarkpostError {
   }
 }
 
-/** Thrown by a handler: never. The record goes to the dead-letter queue now, reason attached. */
+/** A handler throws it when a retry is useless. The record goes to the dead-letter queue at once, with the reason. */
 export class NonRetryableError extends LarkpostError {
   override readonly name = "NonRetryableError";
   readonly code = "NON_RETRYABLE";
 }
 
-/** A callback's answer that the platform would refuse: a fallback goes out instead. */
+/** The platform would refuse a callback's answer: a fallback is sent instead. */
 export class InvalidAnswerError extends LarkpostError {
   override readonly name = "InvalidAnswerError";
   readonly code = "INVALID_ANSWER";
@@ -91,61 +91,50 @@ export class InvalidAnswerError extends LarkpostError {
   }
 }
 
-/** The platform will not have this app connect: the process ends, since trying again is of no use. */
+/** The platform does not let this app connect. A new attempt would fail as well, so the process ends. */
 export class LongConnectionError extends LarkpostError {
   override readonly name = "LongConnectionError";
   readonly code = "LONG_CONNECTION";
-  /** The platform's own code, where it gave one. */
+  /** The platform's own code, if it sent one. */
   readonly platformCode: number | undefined;
 
-  constructor(
-    message: string,
-    { platformCode, ...options }: { platformCode?: number | undefined } & ErrorOptions = {},
-  ) {
-    super(message, options);
+  constructor(message: string, { platformCode }: { platformCode?: number | undefined } = {}) {
+    super(message);
     this.platformCode = platformCode;
   }
 }
 
-/** A call of the Open API failed. The platform's own text is left out: it may repeat what was sent. */
+/** A call of the Open API failed. The message leaves the platform's text out, which may repeat what was sent. */
 export class OpenApiError extends LarkpostError {
   override readonly name = "OpenApiError";
   readonly code = "OPEN_API";
-  /** The platform's code, like 230002; `undefined` when there was no answer of its. */
+  /** The platform's code, like 230002; `undefined` if it did not answer. */
   readonly apiCode: number | undefined;
   readonly status: number | undefined;
-  /** `X-Tt-Logid`: what vendor support asks for. */
+  /** `X-Tt-Logid`: vendor support asks for it. */
   readonly logId: string | undefined;
 
-  constructor(
-    message: string,
-    facts: {
-      apiCode?: number | undefined;
-      status?: number | undefined;
-      logId?: string | undefined;
-    } & ErrorOptions = {},
-  ) {
-    const { apiCode, status, logId, ...options } = facts;
-    super(message, options);
-    this.apiCode = apiCode;
-    this.status = status;
-    this.logId = logId;
+  constructor(message: string, facts: ErrorOptions & Partial<Pick<OpenApiError, "apiCode" | "status" | "logId">> = {}) {
+    super(message, facts);
+    this.apiCode = facts.apiCode;
+    this.status = facts.status;
+    this.logId = facts.logId;
   }
 }
 
-/** What the errors that no attempt mends are made of: each has a name and a code of its own, and passes for a {@link NonRetryableError}. */
-export const PermanentError: new (message: string, options?: ErrorOptions) => LarkpostError = NonRetryableError;
+/** Base class of errors not worth retrying: NonRetryableError, typed so that a subclass may set its own `name` and `code`. */
+const PermanentError: new (message: string, options?: ErrorOptions) => LarkpostError = NonRetryableError;
 
 /**
- * The credential for updating a card is over (30 minutes), used up (two updates), or none. The message can be updated
- * instead: `PATCH /open-apis/im/v1/messages/:message_id`.
+ * The credential for updating a card is missing, over 30 minutes old, or was used twice. Update the message instead:
+ * `PATCH /open-apis/im/v1/messages/:message_id`.
  */
 export class CardTokenError extends PermanentError {
   override readonly name = "CardTokenError";
   override readonly code = "CARD_TOKEN";
 }
 
-/** `instanceof` that survives whatever was thrown (a proxy may throw from it). */
+/** `instanceof` that never throws, although a proxy may make it. */
 export function isError<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): error is T {
   try {
     return error instanceof kind;

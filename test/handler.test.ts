@@ -1,8 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import cardAction from "../functions/callbacks/card.action.trigger.ts";
-import approval from "../functions/events/approval_instance.ts";
-import message from "../functions/events/im.message.receive_v1.ts";
 import {
   type CallbackHandler,
   type CallbackList,
@@ -14,6 +11,9 @@ import {
   signValue,
   templateCard,
 } from "../lib/handler.ts";
+import cardAction from "./fixtures/app/callbacks/card.action.trigger.ts";
+import approval from "./fixtures/app/events/approval_instance.ts";
+import message from "./fixtures/app/events/im.message.receive_v1.ts";
 
 // The compiler is the test: `tsc` fails on a wrong line that it accepts ("unused @ts-expect-error").
 

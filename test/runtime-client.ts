@@ -8,6 +8,7 @@ import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
+import { fixtureProject } from "./support/project.ts";
 import { challengeText } from "./support/push.ts";
 import { sealNow } from "./support/sealed.ts";
 import { startServices } from "./support/services.ts";
@@ -51,7 +52,8 @@ const keysEnv = {
   VERIFICATION_TOKEN: "runtime-client-verification-token",
   APP_ID: "cli_00000000000000dd",
 };
-const [services, built] = await Promise.all([startServices(), build()]);
+const project = await fixtureProject();
+const [services, built] = await Promise.all([startServices(), build({ root: project.root })]);
 
 interface Outcome {
   readonly kind: "response" | "error" | "init-error";
@@ -187,7 +189,7 @@ const empty = worked.outcomes.filter(
 ).length;
 report("worker: completes every record", empty === batches.length && empty === 51, `${empty} of ${batches.length}`);
 
-// The example handler reads a member that this event lacks.
+// The handler reads a member that this event lacks.
 const body = eventBody({ id: "broken", type: "im.message.receive_v1", app: keysEnv.APP_ID });
 const broken = { Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: body })] };
 const { outcomes: failed, isAlive } = await run(file("worker"), [broken, broken]);
@@ -199,4 +201,5 @@ report(
 );
 
 await services.stop();
+project.remove();
 process.exit(failures.length === 0 ? 0 : 1);

@@ -2,14 +2,15 @@ import assert from "node:assert/strict";
 import crypto, { createHash, createHmac, hkdfSync } from "node:crypto";
 import { registerHooks, syncBuiltinESMExports } from "node:module";
 import { after, before, beforeEach, describe, test } from "node:test";
-import type { SQSEvent } from "aws-lambda";
+import type { SQSBatchResponse, SQSEvent } from "aws-lambda";
 import fc from "fast-check";
+import type { HttpHandler } from "../lib/aws/entries/answering.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
-import type { Handled } from "../lib/handling/run.ts";
-import { services } from "../lib/handling/services.ts";
+import type { Run } from "../lib/handling/run.ts";
+import { toolMaker } from "../lib/handling/tools.ts";
 import type { ApiOptions } from "../lib/open-api/client.ts";
 import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib/signed-value.ts";
 import { toLine } from "../lib/trace/log.ts";
@@ -297,9 +298,9 @@ describe("a text that a handler signed for itself", () => {
 
   test("C-77: is signed by a handler's own sign, which is another one than a card's", async () => {
     const options = { signer, api: { clock: { nowMs: () => startMs } } as ApiOptions };
-    const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Handled;
+    const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Run["envelope"];
     const run = { envelope, key: () => "", signal: new AbortController().signal, remainingMs: () => 1 };
-    const context = { ...services(options)(run), tenant };
+    const context = { ...(await toolMaker({ ...options, secrets: async () => ({}) })(run)), tenant };
     const { _signed } = await signValue(5, context);
     const [text = "", mac = ""] = _signed.split(".");
     assert.deepEqual(await readValue({ _signed }, reading), { state: "signed", value: 5, purpose: null });
@@ -565,8 +566,10 @@ describe("the worker's function and the callback's", () => {
   async function load(settings: Readonly<Record<string, string>>) {
     process.env = { ...envBefore, ...services.env, APP_ID: appId, ...settings };
     const nth = ++loads;
-    const worker: typeof import("../functions/worker.ts") = await import(`../functions/worker.ts?signs=${nth}`);
-    const callback: typeof import("../functions/callback.ts") = await import(`../functions/callback.ts?signs=${nth}`);
+    const worker: { handler(event: SQSEvent): Promise<SQSBatchResponse> } = await import(
+      `../functions/worker.ts?signs=${nth}`
+    );
+    const callback: { handler: HttpHandler } = await import(`../functions/callback.ts?signs=${nth}`);
     let ids = 0;
     return {
       /** Has an event's handler sign a value; gives the value for the card, or `undefined` when the record is to be retried. */

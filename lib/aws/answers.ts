@@ -1,64 +1,41 @@
-import {
-  ConditionalCheckFailedException,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  UpdateItemCommand,
-} from "@aws-sdk/client-dynamodb";
-import type { AnswerStore, Taken } from "../handling/idempotency.ts";
+import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { AnswerStore } from "../handling/answered-once.ts";
+import { itemsOf, secondsOf } from "./dynamodb.ts";
 
-/** How long an answer is remembered: the platform asks once, and refuses nothing that is minutes old. */
+/** How long an answer is stored. The platform sends a callback once, and requests that are minutes old are refused. */
 export const rememberAnswerSeconds = 24 * 3600;
 
 /** Answers in the ledger's table, under `answer#`. */
 export function dynamoAnswers(client: Pick<DynamoDBClient, "send">, table: string): AnswerStore {
-  const idOf = (key: string) => ({ pk: { S: `answer#${key}` } });
+  const items = itemsOf(client, table, "answer");
   return {
-    async claim({ key, owner, nowMs }, abortSignal): Promise<Taken> {
-      try {
-        await client.send(
-          new PutItemCommand({
-            TableName: table,
-            Item: { ...idOf(key), claimOwner: { S: owner }, expiresAtSeconds: seconds(nowMs, rememberAnswerSeconds) },
-            // DynamoDB deletes expired items days late, and they would still count.
-            ConditionExpression: "attribute_not_exists(pk) OR expiresAtSeconds < :now",
-            ExpressionAttributeValues: { ":now": seconds(nowMs) },
-          }),
-          { abortSignal },
-        );
-        return { state: "claimed" };
-      } catch (error) {
-        if (!(error instanceof ConditionalCheckFailedException)) throw error;
-      }
-      const { Item } = await client.send(
-        new GetItemCommand({ TableName: table, Key: idOf(key), ConsistentRead: true }),
-        { abortSignal },
-      );
-      const answer = Item?.["answer"]?.S;
+    async claim({ key, owner, nowMs }, abortSignal) {
+      const item = { claimOwner: { S: owner }, expiresAtSeconds: secondsOf(nowMs, rememberAnswerSeconds) };
+      const condition = {
+        // DynamoDB deletes expired items days late, so the condition checks the expiry.
+        ConditionExpression: "attribute_not_exists(pk) OR expiresAtSeconds < :now",
+        ExpressionAttributeValues: { ":now": secondsOf(nowMs) },
+      };
+      if ((await items.put(key, item, condition, { abortSignal })) === undefined) return { state: "claimed" };
+      const found = await items.read(key, { abortSignal });
+      const answer = found?.["answer"]?.S;
       if (answer !== undefined) return { state: "answered", answer };
-      // Our own token: the write was stored and its answer lost, so it was made again.
-      return { state: Item?.["claimOwner"]?.S === owner ? "claimed" : "running" };
+      // With this run's own token the first try was stored and only its response was lost.
+      return { state: found?.["claimOwner"]?.S === owner ? "claimed" : "running" };
     },
 
     async record({ key, owner, nowMs, answer }, abortSignal) {
-      await client.send(
-        new UpdateItemCommand({
-          TableName: table,
-          Key: idOf(key),
-          UpdateExpression: "SET answer = :answer, expiresAtSeconds = :expires",
-          ConditionExpression: "claimOwner = :me",
-          ExpressionAttributeValues: {
-            ":answer": { S: answer },
-            ":me": { S: owner },
-            ":expires": seconds(nowMs, rememberAnswerSeconds),
-          },
-        }),
-        { abortSignal },
-      );
+      const update = {
+        UpdateExpression: "SET answer = :answer, expiresAtSeconds = :expires",
+        ConditionExpression: "claimOwner = :me",
+        ExpressionAttributeValues: {
+          ":answer": { S: answer },
+          ":me": { S: owner },
+          ":expires": secondsOf(nowMs, rememberAnswerSeconds),
+        },
+      };
+      const failure = await items.update(key, update, { abortSignal });
+      if (failure !== undefined) throw failure;
     },
   };
-}
-
-function seconds(nowMs: number, later = 0): { N: string } {
-  return { N: String(Math.floor(nowMs / 1000) + later) };
 }

@@ -17,17 +17,17 @@ export interface SettleOptions {
   readonly appId: string;
   readonly random: () => number;
   readonly clock: Pick<Clock, "nowMs">;
-  /** Receives after which SQS itself moves a record to the dead-letter queue, without a word (`maxReceiveCount`). */
+  /** Receives after which SQS itself moves a record to the dead-letter queue, without a reason (`maxReceiveCount`). */
   readonly maxReceives: number;
   readonly consume: (envelope: EventEnvelope | JobEnvelope, delivery: Delivery) => Promise<Verdict>;
 }
 
 /**
- * Settles a batch of any size: one verdict a record, and the answer that makes Lambda delete exactly
- * the records that are done. The answer is built here and nowhere else.
+ * Settles a batch: one verdict for each record, and the response that makes Lambda delete exactly the records that are
+ * done.
  *
- * First deliveries run side by side. A record that has been here before runs last and alone, in random
- * order: one that kills the process then takes the others with it less often each time.
+ * First deliveries run at the same time. Redelivered records run after them, one by one and in random order: a record
+ * that crashes the process then takes fewer others with it.
  */
 export async function settle(records: readonly SQSRecord[], options: SettleOptions): Promise<SQSBatchResponse> {
   const failed = new Set<string>();
@@ -35,18 +35,15 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
     const verdict = await settleRecord(record, options);
     if (verdict.kind === "done" || (await buryUnjudged(record, options))) return;
     failed.add(record.messageId);
-    if (verdict.delaySeconds !== undefined) await hide(record, verdict.delaySeconds, options);
+    if (verdict.delaySeconds !== undefined) await setVisibility(record, verdict.delaySeconds, options);
   };
   await Promise.all(records.filter((record) => receivesOf(record) === 1).map(run));
-  for (const record of shuffled(
-    records.filter((record) => receivesOf(record) > 1),
-    options.random,
-  ))
-    await run(record);
+  const redelivered = records.filter((record) => receivesOf(record) > 1);
+  for (const record of shuffled(redelivered, options.random)) await run(record);
   return toBatchResponse(records, failed);
 }
 
-/** Total: whatever fails, the record comes back. */
+/** Never rejects: after any failure the record comes back. */
 async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<Verdict> {
   const receives = receivesOf(record);
   let envelope: EventEnvelope | JobEnvelope | undefined;
@@ -54,10 +51,11 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const decoded = fromRecord(record);
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
     envelope = decoded;
-    // SQS cannot say who wrote a message. Only the receiver knows the app of an event that names none.
+    // SQS does not say who wrote a message. Only the receiver knows the app of an event that names none.
     const { app, receivedBy } = envelope;
-    if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId)
+    if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId) {
       return await quarantine(record, "app", options, envelope);
+    }
     const { id, type } = envelope;
     return await options.consume(envelope, {
       receives,
@@ -68,15 +66,15 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const { id, type, app } = envelope ?? {};
     const facts = { receives, messageId: record.messageId };
     publish({ stage: "failed", level: "error", id, type, app, facts, error });
-    // Left to the queue's own timeout: this release cannot judge it.
+    // A newer release must read it, after the queue's own visibility timeout.
     if (error instanceof UnknownVersionError) return { kind: "retry" };
     return { kind: "retry", delaySeconds: backoffSeconds(receives, options.random) };
   }
 }
 
 /**
- * The net under all that came to no verdict. After its last receive SQS would move the record without a reason, and
- * nobody would know how many there are: it is moved here instead, and logged. `false`: it comes back, or SQS moves it.
+ * Moves a record without a verdict to the dead-letter queue at its last receive, with a reason and a log line. SQS
+ * itself would move it without either. Resolves with `false` when the record stays in its queue.
  */
 async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<boolean> {
   const receives = receivesOf(record);
@@ -93,7 +91,7 @@ async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<
   }
 }
 
-export async function quarantine(
+async function quarantine(
   record: SQSRecord,
   reason: string,
   { client, urls }: SettleOptions,
@@ -115,12 +113,11 @@ async function bury(
   { reason, error, runs, id, type }: Death & { id?: string; type?: string },
   { client, urls, clock }: SettleOptions,
 ): Promise<void> {
-  const group = record.attributes?.MessageGroupId;
   await client.send(
     new SendMessageCommand({
       QueueUrl: urls.deadLetterQueueUrl,
       MessageBody: record.body,
-      ...(group === undefined ? undefined : { MessageGroupId: group }),
+      MessageGroupId: record.attributes?.MessageGroupId,
       MessageAttributes: attributes({
         [deadReasonAttribute]: reason,
         errorClass: error?.errorClass,
@@ -129,28 +126,28 @@ async function bury(
         attempts: runs?.toString(),
         firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
         lastAttemptAt: isoTime(clock.nowMs()),
-        eventId: legal(id),
-        eventType: legal(type),
+        eventId: attributeText(id),
+        eventType: attributeText(type),
         redrives: String(redrivesOf(record)),
       }),
     }),
   );
 }
 
-/** Outside text made fit for an attribute: SQS refuses the same characters there as in a body. */
-function legal(text: string | undefined): string | undefined {
+/** Removes what SQS refuses in an attribute, from text that comes from outside. */
+function attributeText(text: string | undefined): string | undefined {
   return clean(text)?.replace(/[\ufffe\uffff]/g, "");
 }
 
-/** How often the record had been dead before: counted along, so that a tool can stop moving it in circles. */
+/** How often the record was moved back from the dead-letter queue. The count stops a tool from moving it in circles. */
 function redrivesOf(record: SQSRecord): number {
   const before = record.messageAttributes?.["redrives"]?.stringValue;
   if (record.messageAttributes?.[deadReasonAttribute] === undefined) return 0;
   return 1 + (Number(before) || 0);
 }
 
-/** Brings the next attempt forward (or back). When it fails, the queue's own visibility timeout applies. */
-async function hide(record: SQSRecord, delaySeconds: number, { client, urls }: SettleOptions): Promise<void> {
+/** Sets when the record comes back. When that fails, the queue's own visibility timeout applies. */
+async function setVisibility(record: SQSRecord, delaySeconds: number, { client, urls }: SettleOptions): Promise<void> {
   try {
     await client.send(
       new ChangeMessageVisibilityCommand({
@@ -165,8 +162,8 @@ async function hide(record: SQSRecord, delaySeconds: number, { client, urls }: S
 }
 
 /**
- * The partial batch response. Lambda deletes a whole batch for `{}`, `null` or a misspelt member, and
- * retries a whole batch for an id it does not know; so the shape is checked before it leaves.
+ * The partial batch response. Lambda deletes the whole batch for `{}`, `null` or a misspelt member, and retries the
+ * whole batch for an id that it does not know, so the ids are checked.
  * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
 export function toBatchResponse(records: readonly SQSRecord[], failed: ReadonlySet<string>): SQSBatchResponse {

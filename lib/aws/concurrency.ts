@@ -1,4 +1,4 @@
-/** Fewer than the 50 sockets that the SDK opens for one client: a call that is sent never waits for a socket. */
+/** Fewer than the 50 sockets that the SDK opens for one client, so that a sent call never waits for a socket. */
 const callsAtOnce = 32;
 
 interface Client {
@@ -6,8 +6,8 @@ interface Client {
 }
 
 /**
- * Lets a client send 32 calls at once; the others wait here, in their order, until their caller gives up. The SDK's
- * own timeouts start when a call is handed to its handler, so they would count the wait for a free socket.
+ * Lets a client send 32 calls at once. The others wait here in their order. The SDK's timeouts start when a call gets to
+ * the request handler, so a wait for a free socket there would count.
  */
 export function limitConcurrency<C extends Client>(client: C): C {
   const { requestHandler } = client.config;
@@ -18,7 +18,7 @@ export function limitConcurrency<C extends Client>(client: C): C {
     if (sent < callsAtOnce) sent++;
     else await new Promise<void>((resolve) => waiting.push(resolve));
     try {
-      // The handler sends nothing when the caller gave up meanwhile: its signal is aborted.
+      // When the caller gave up meanwhile, its signal is aborted and the handler sends nothing.
       return await handle(...args);
     } finally {
       const next = waiting.shift();

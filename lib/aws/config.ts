@@ -1,6 +1,6 @@
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
-import { type ApiConfig, apiConfig } from "../open-api/config.ts";
+import { apiConfig } from "../open-api/config.ts";
 import { appSecret, noSecret } from "../settings/app-secrets.ts";
 import {
   appIdAdvice,
@@ -13,61 +13,33 @@ import {
   wholeNumber,
 } from "../settings/environment.ts";
 
-/** Where the keys are kept instead of in the environment, and the app they must be for. */
+/** Where the keys are stored instead of in the environment, and the app that they must be for. */
 export interface StoredSecrets {
   readonly parameter: string;
   readonly appId: string | undefined;
-  /** Whether old card callbacks are taken. */
+  /** Whether old card callbacks are accepted. */
   readonly oldCards: boolean;
   /** How long the last good keys are used while they cannot be read again; 6 hours unless set. */
   readonly staleMs?: number | undefined;
 }
 
-export interface WebhookConfig {
-  /** The environment's keys; none when they are stored elsewhere. */
-  readonly keys: KeyRing;
-  readonly stored?: StoredSecrets;
-  readonly eventsQueueUrl: string;
-  readonly quarantineQueueUrl: string;
-  /** Things that work but should be looked at; settings are named, values never. */
-  readonly warnings: readonly string[];
-}
-
-export interface CallbackConfig extends WebhookConfig {
-  readonly appSecret: string | undefined;
-  readonly ledgerTable: string;
-  /** Milliseconds until a fallback goes out instead of the handler's answer. */
-  readonly deadlineMs: number;
-}
-
-export interface WorkerConfig {
-  readonly appId: string;
-  /** From the environment; where secrets are stored, it is with them. */
-  readonly appSecret: string | undefined;
-  readonly stored?: StoredSecrets;
-  readonly eventsQueueUrl: string;
-  readonly quarantineQueueUrl: string;
-  readonly deadLetterQueueUrl: string;
-  readonly ledgerTable: string;
-}
+/** The platform waits for 3 seconds. After the deadline the answer is stored and sent. */
+const longestDeadlineMs = 2_500;
+const defaultDeadlineMs = 2_300;
 
 /**
  * The webhook function's settings.
- * @throws {ConfigError} One is missing, blank, padded with white space or a placeholder, or the setup would let anyone pose as Feishu.
+ * @throws {ConfigError} A setting is missing, blank, padded or a placeholder, or it would let anyone pose as Feishu.
  */
-export function webhookConfig(env: Env): WebhookConfig {
+export function webhookConfig(env: Env) {
   return ingressConfig(env, false);
 }
 
-/** The platform waits for 3 seconds; behind the deadline, 200 ms are for what is written and for the way. */
-const longestDeadlineMs = 2_500;
-const usualDeadlineMs = 2_300;
-
 /**
  * The callback function's settings.
- * @throws {ConfigError} As {@link webhookConfig}, or there is no table, or a deadline that the platform would not wait for.
+ * @throws {ConfigError} As {@link webhookConfig}, or the table or the deadline is missing or wrong.
  */
-export function callbackConfig(env: Env): CallbackConfig {
+export function callbackConfig(env: Env) {
   return {
     ...ingressConfig(env, flag(env, "LEGACY_CARD_CALLBACK")),
     appSecret: appSecret(env),
@@ -76,31 +48,72 @@ export function callbackConfig(env: Env): CallbackConfig {
   };
 }
 
-/** @throws {ConfigError} The platform would not wait for it. */
+/**
+ * The worker function's settings. It opens no request, so it needs no Encrypt Key.
+ * @throws {ConfigError} A setting is missing, blank or not a URL.
+ */
+export function workerConfig(env: Env) {
+  return { ...handlingConfig(env), deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL") };
+}
+
+/**
+ * The long connection's settings.
+ * @throws {ConfigError} A setting is missing or wrong. The platform would refuse an app id of another shape at every try.
+ */
+export function longConnectionConfig(env: Env) {
+  const config = handlingConfig(env);
+  if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
+    throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
+  }
+  // The platform gives no connection without it.
+  if (config.appSecret === undefined && config.stored === undefined) {
+    throw new ConfigError(`Cannot start: ${noSecret}`);
+  }
+  const api = apiConfig(env, config.appId);
+  if (api.isMarketplace) {
+    throw new ConfigError(
+      "Cannot start: MARKETPLACE_APP is true, but only self-built apps may connect. Use the webhook",
+    );
+  }
+  const healthPort = wholeNumber(env, "HEALTH_PORT");
+  if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is not a port");
+  return { ...config, api, deadlineMs: callbackDeadlineMs(env), healthPort };
+}
+
+/** @throws {ConfigError} The platform would not wait that long. */
 export function callbackDeadlineMs(env: Env): number {
-  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? usualDeadlineMs;
+  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? defaultDeadlineMs;
   if (deadlineMs >= 100 && deadlineMs <= longestDeadlineMs) return deadlineMs;
   throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
 }
 
-function ingressConfig(env: Env, oldCards: boolean): WebhookConfig {
+function ingressConfig(env: Env, oldCards: boolean) {
   refuseUncheckedTls(env);
+  /** Settings that work but should be checked. They are named without their values. */
   const warnings: string[] = [];
-  const isStored = env["SECRETS_PARAMETER"] !== undefined;
+  const stored = storedSecrets(env, oldCards);
+  const keys: KeyRing = stored === undefined ? environmentKeys(env, oldCards, warnings) : new Map();
+  return { keys, stored, ...queueUrls(env), warnings };
+}
+
+/** The settings of the worker and the long connection. */
+function handlingConfig(env: Env) {
+  refuseUncheckedTls(env);
   return {
-    ...(isStored
-      ? { keys: new Map(), stored: { ...storedKeys(env), oldCards } }
-      : { keys: environmentKeys(env, oldCards, warnings) }),
-    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
-    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
-    warnings,
+    appId: setting(env, "APP_ID", appIdAdvice),
+    appSecret: appSecret(env),
+    stored: storedSecrets(env, false),
+    ...queueUrls(env),
+    ledgerTable: ledgerTable(env),
   };
 }
 
+function queueUrls(env: Env) {
+  return { eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"), quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL") };
+}
+
 function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRing {
-  const allowUnencrypted = flag(env, "ALLOW_UNENCRYPTED");
-  const unset = env["ENCRYPT_KEY"] === undefined || env["ENCRYPT_KEY"] === "";
-  const isPlain = unset && allowUnencrypted;
+  const isPlain = flag(env, "ALLOW_UNENCRYPTED") && !env["ENCRYPT_KEY"];
   if (isPlain) {
     warnings.push(
       "ALLOW_UNENCRYPTED is on and ENCRYPT_KEY is not set: the Verification Token is the only proof of origin",
@@ -112,75 +125,28 @@ function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRi
   return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens, oldCards })]]);
 }
 
-function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
+function storedSecrets(env: Env, oldCards: boolean): StoredSecrets | undefined {
+  if (env["SECRETS_PARAMETER"] === undefined) return undefined;
   for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN"]) {
     if (env[name] === undefined) continue;
     throw new ConfigError(
       `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
     );
   }
-  const staleSeconds = wholeNumber(env, "STALE_KEYS_SECONDS");
   return {
     parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
     appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
-    staleMs: staleSeconds === undefined ? undefined : staleSeconds * 1000,
+    oldCards,
+    staleMs: staleMs(env),
   };
+}
+
+/** How long a parameter's last value is used while SSM does not answer. */
+export function staleMs(env: Env): number | undefined {
+  const seconds = wholeNumber(env, "STALE_KEYS_SECONDS");
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 function ledgerTable(env: Env): string {
   return setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table");
-}
-
-/**
- * The worker function's settings; it opens no request, and needs no key for that.
- * @throws {ConfigError} One is missing, blank or no URL.
- */
-export function workerConfig(env: Env): WorkerConfig {
-  return { ...handlingConfig(env), deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL") };
-}
-
-/** The settings of whatever stores messages and runs handlers. */
-export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl"> {
-  refuseUncheckedTls(env);
-  return {
-    appId: setting(env, "APP_ID", appIdAdvice),
-    appSecret: appSecret(env),
-    ...(env["SECRETS_PARAMETER"] === undefined ? undefined : { stored: { ...storedKeys(env), oldCards: false } }),
-    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
-    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
-    ledgerTable: ledgerTable(env),
-  };
-}
-
-export interface LongConnectionConfig extends Omit<WorkerConfig, "deadLetterQueueUrl"> {
-  /** Where the connection is asked for as well. */
-  readonly api: ApiConfig;
-  /** Milliseconds until a fallback goes out instead of a callback handler's answer. */
-  readonly deadlineMs: number;
-  /** Where to say on this machine whether the connection stands; nowhere unless set. */
-  readonly healthPort: number | undefined;
-}
-
-/**
- * The long connection's settings.
- * @throws {ConfigError} One is missing or wrong. The app's id has one shape only: another would be refused for ever.
- */
-export function longConnectionConfig(env: Readonly<Record<string, string | undefined>>): LongConnectionConfig {
-  const config = handlingConfig(env);
-  if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
-    throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
-  }
-  // Without it nothing would ever come.
-  if (config.appSecret === undefined && config.stored === undefined) {
-    throw new ConfigError(`Cannot start: ${noSecret}`);
-  }
-  const api = apiConfig(env, config.appId);
-  if (api.isMarketplace) {
-    throw new ConfigError(
-      "Cannot start: MARKETPLACE_APP is true, but only self-built apps may connect. Use the webhook",
-    );
-  }
-  const healthPort = wholeNumber(env, "HEALTH_PORT");
-  if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is no port");
-  return { ...config, api, deadlineMs: callbackDeadlineMs(env), healthPort };
 }

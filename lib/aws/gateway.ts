@@ -1,21 +1,21 @@
 import { answerHttp, type HttpAnswer, type HttpOptions, type HttpRequest } from "../receiving/http.ts";
 
-/** What API Gateway takes from a function, whichever of its shapes asked. */
+/** The response that API Gateway takes from a function, for every shape of its events. */
 export interface HttpResponse {
   statusCode: number;
   headers: Readonly<Record<string, string>>;
   body: string;
   isBase64Encoded: boolean;
-  /** Only where the request had them (a load balancer with multi-value headers ignores `headers`). */
+  /** Set when the request had them: a load balancer with multi-value headers ignores `headers`. */
   multiValueHeaders?: Record<string, string[]>;
 }
 
-/** Answers an event of API Gateway, a Function URL or a load balancer, in its own shape. Never throws. */
+/** Answers an event of API Gateway, a Function URL or a load balancer in its own shape. Never throws. */
 export async function answerGateway(event: unknown, options: HttpOptions): Promise<HttpResponse> {
   return toHttpResponse(await answerHttp(fromApiGateway(event), options), event);
 }
 
-/** HTTP API (payload 2.0), REST (1.0), Function URL and load balancer events alike. Total: absent members read as empty. */
+/** Reads the events of HTTP APIs (payload 2.0), REST APIs (1.0), Function URLs and load balancers. Absent members read as empty. */
 export function fromApiGateway(event: unknown): HttpRequest {
   const root = members(event);
   const context = members(root.get("requestContext"));
@@ -41,7 +41,7 @@ function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
   const headers = new Map<string, string>();
   const multi = members(root.get("multiValueHeaders"));
   for (const [name, value] of multi.size > 0 ? multi : members(root.get("headers"))) {
-    const values = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === "string");
+    const values = (Array.isArray(value) ? value : [value]).filter((item) => typeof item === "string");
     if (values.length === 0) continue;
     const key = name.toLowerCase();
     const before = headers.get(key);
@@ -51,7 +51,7 @@ function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
   return headers;
 }
 
-/** HTTP APIs with a named stage put it in front of `rawPath`; `$default` is not put there. */
+/** HTTP APIs put the name of the stage in front of `rawPath`, except for `$default`. */
 function normalPath(path: string, stage: string | undefined): string {
   const parts = path.split("/").filter((part) => part !== "");
   if (stage !== undefined && stage !== "$default" && parts[0] === stage) parts.shift();
@@ -59,7 +59,7 @@ function normalPath(path: string, stage: string | undefined): string {
 }
 
 function base64Bytes(text: string): number {
-  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  const padding = Number(text.endsWith("=")) + Number(text.endsWith("=="));
   return Math.floor((text.length * 3) / 4) - padding;
 }
 
@@ -72,7 +72,7 @@ export function toHttpResponse({ status, headers, body }: HttpAnswer, event: unk
   };
 }
 
-/** An object's own members as a Map: a name from outside must never find `constructor`. */
+/** An object's own members as a Map, so that a name from outside never finds `constructor`. */
 function members(value: unknown): ReadonlyMap<string, unknown> {
   return new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
 }

@@ -1,30 +1,32 @@
-import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
 import { noAppSecret } from "../settings/app-secrets.ts";
 import type { StoredSecrets } from "./config.ts";
 import type { StoredKeys } from "./secrets.ts";
 
-/** What requests are opened with. */
+/** The keys that requests are opened with. */
 export interface KeySource {
   readonly current: () => KeyRing | Promise<KeyRing>;
-  /** Keys read anew because a request did not match; `undefined` where they cannot change. */
+  /** Reads the keys again after a mismatch; `undefined` where they cannot change. */
   readonly renewed: (() => Promise<KeyRing | undefined>) | undefined;
 }
 
 /**
- * An app's secrets, from the environment or from the store: one cache, whoever asks. The store's client is
- * loaded when it is first needed.
+ * An app's secrets, from the environment or from SSM, with one cache. SSM's client is loaded when it is first needed.
  */
-export function secretSource(config: { keys?: KeyRing; appSecret?: string | undefined; stored?: StoredSecrets }) {
+export function secretSource(config: {
+  keys?: KeyRing;
+  appSecret?: string | undefined;
+  stored?: StoredSecrets | undefined;
+}) {
   const { keys = new Map(), appSecret, stored } = config;
   let opened: Promise<StoredKeys> | undefined;
   const open = (where: StoredSecrets) => {
-    opened ??= import("./secrets.ts").then(({ ssmClient, storedKeys }) => storedKeys(ssmClient(), where, systemClock));
+    opened ??= import("./secrets.ts").then(({ openKeys }) => openKeys(where));
     return opened;
   };
   return {
-    /** The keys. Stored ones are read first: the first request finds them, or a read under way. */
+    /** The keys. Stored ones are read now, so that the first request finds them, or a read that is running. */
     async keys(): Promise<KeySource> {
       if (stored === undefined) return { current: () => keys, renewed: undefined };
       const store = await open(stored);
@@ -32,7 +34,7 @@ export function secretSource(config: { keys?: KeyRing; appSecret?: string | unde
       return store;
     },
 
-    /** @throws {ConfigError} There is none. */
+    /** @throws {ConfigError} None is set. */
     async appSecret(): Promise<string> {
       if (stored !== undefined) return (await open(stored)).appSecret();
       if (appSecret === undefined) throw new ConfigError(noAppSecret);

@@ -1,20 +1,20 @@
+import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  UpdateItemCommand,
-} from "@aws-sdk/client-dynamodb";
-import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
+  type Claim,
+  type ClaimRequest,
+  type Ledger,
+  maxUnfinishedStarts,
+  type Release,
+} from "../handling/idempotency.ts";
+import { itemsOf, secondsOf } from "./dynamodb.ts";
 
-/** How long a key is remembered: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
+/** How long a key is stored: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
 export const rememberSeconds = 35 * 24 * 3600;
 
 type Phase = "running" | "open" | "done" | "dead";
 const running = { S: "running" satisfies Phase };
-/** The row is the claimant's own. */
-const own = "(claimOwner = :me AND phase = :running)";
+/** The row is this owner's running claim. */
+const isOwnClaim = "(claimOwner = :me AND phase = :running)";
 
 interface Row {
   readonly phase: Phase;
@@ -22,7 +22,7 @@ interface Row {
   readonly leaseEndsAtMs: number;
   /** Runs that have started since the last redrive. */
   readonly runs: number;
-  /** Those of them, the last in a row, that never reported. */
+  /** How many of the last runs started and never reported. */
   readonly unfinished: number;
   readonly redrives: number;
   readonly death: string | undefined;
@@ -30,141 +30,132 @@ interface Row {
   readonly expiresAtSeconds: number;
 }
 
-/**
- * Claims in one DynamoDB table (`pk`, a string; other kinds of item share it under other prefixes).
- * Expiry is part of every condition: DynamoDB deletes expired items days late, and they would still count.
- */
-export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string): Ledger {
-  return {
-    async claim(request) {
-      // The usual case is one write: nobody has seen the key. Meeting our own token is a write that
-      // was stored and whose answer was lost; but only while it runs, since a try that was given up
-      // may still arrive, after this very run has been concluded.
-      const fresh = await put(request, anew, {
-        condition: `attribute_not_exists(pk) OR expiresAtSeconds < :nowSeconds OR ${own}`,
-        values: { ":nowSeconds": seconds(request.nowMs) },
-      });
-      if (fresh === true) return anew.claim;
-
-      // Somebody has: what it may become depends on the row, and the row may change under our eyes.
-      let row = fresh === false ? await read(request.key) : fresh;
-      for (let tries = 0; tries < 5; tries++) {
-        if (row === undefined) return { state: "busy", leaseEndsAtMs: request.nowMs };
-        const judged = judge(row, request);
-        if (!("runs" in judged)) return judged.claim;
-        const taken = await put(request, judged, {
-          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease) OR ${own}`,
-          values: {
-            ":theirs": { S: row.owner },
-            ":phase": { S: row.phase },
-            ":lease": { N: String(row.leaseEndsAtMs) },
-          },
-        });
-        if (taken === true) return judged.claim;
-        row = taken === false ? await read(request.key) : taken;
-      }
-      return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };
-    },
-
-    complete: (key, owner, nowMs) => conclude(key, owner, "done", { nowMs, claimableAtMs: nowMs }),
-    bury: (key, owner, nowMs) => conclude(key, owner, "dead", { nowMs, claimableAtMs: nowMs }),
-    release: (key, owner, release) => conclude(key, owner, "open", release),
-  };
-
-  /** `true`: written. A row: the condition failed, and this is what stands there; `false`: it failed, and the answer does not say. */
-  async function put(
-    { key, owner, nowMs, leaseEndsAtMs, redrives, digest }: ClaimRequest,
-    { runs, unfinished, death }: Taken,
-    { condition, values }: { condition: string; values: Record<string, AttributeValue> },
-  ): Promise<true | false | Row> {
-    try {
-      await client.send(
-        new PutItemCommand({
-          TableName: table,
-          Item: {
-            pk: { S: `claim#${key}` },
-            phase: running,
-            claimOwner: { S: owner },
-            leaseEndsAtMs: { N: String(leaseEndsAtMs) },
-            runs: { N: String(runs) },
-            unfinished: { N: String(unfinished) },
-            redrives: { N: String(redrives) },
-            digest: { S: digest },
-            ...(death === undefined ? undefined : { death: { S: death } }),
-            expiresAtSeconds: seconds(nowMs, rememberSeconds),
-          },
-          ConditionExpression: condition,
-          ExpressionAttributeValues: { ...values, ":me": { S: owner }, ":running": running },
-          ReturnValuesOnConditionCheckFailure: "ALL_OLD",
-        }),
-      );
-      return true;
-    } catch (error) {
-      if (!(error instanceof ConditionalCheckFailedException)) throw error;
-      return toRow(error.Item) ?? false;
-    }
-  }
-
-  async function read(key: string): Promise<Row | undefined> {
-    const { Item } = await client.send(
-      new GetItemCommand({ TableName: table, Key: { pk: { S: `claim#${key}` } }, ConsistentRead: true }),
-    );
-    return toRow(Item);
-  }
-
-  async function conclude(
-    key: string,
-    owner: string,
-    phase: Phase,
-    { nowMs, claimableAtMs, runs, death }: Omit<Release, "runs"> & { readonly runs?: number },
-  ): Promise<boolean> {
-    const changes: Record<string, AttributeValue> = {
-      phase: { S: phase },
-      leaseEndsAtMs: { N: String(claimableAtMs) },
-      unfinished: { N: "0" },
-      expiresAtSeconds: seconds(nowMs, rememberSeconds),
-    };
-    if (runs !== undefined) changes["runs"] = { N: String(runs) };
-    if (death !== undefined) changes["death"] = { S: death };
-    const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
-    try {
-      await client.send(
-        new UpdateItemCommand({
-          TableName: table,
-          Key: { pk: { S: `claim#${key}` } },
-          UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
-          ConditionExpression: "claimOwner = :me",
-          ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
-        }),
-      );
-      return true;
-    } catch (error) {
-      if (error instanceof ConditionalCheckFailedException) return false;
-      throw error;
-    }
-  }
-}
-
-/** A claim that takes the key, and what the row counts from then on. */
-interface Taken {
+/** What a claim writes into the row, and what its caller gets. */
+interface Grant {
   readonly claim: Claim;
   readonly runs: number;
   readonly unfinished: number;
   readonly death?: string | undefined;
 }
 
-const anew: Taken = { claim: { state: "claimed", run: 1 }, runs: 1, unfinished: 1 };
+type Items = ReturnType<typeof itemsOf>;
+
+/**
+ * Claims in the ledger's table, under `claim#`. Every condition checks the expiry, since DynamoDB deletes expired items
+ * days late.
+ */
+export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string): Ledger {
+  const items = itemsOf(client, table, "claim");
+  return {
+    async claim(request) {
+      // A new key takes one write. With this run's own token the first try was stored and its response was lost. That
+      // counts only while the claim runs: a late try may arrive after this run has reported.
+      let row = await put(items, request, firstRun, {
+        condition: `attribute_not_exists(pk) OR expiresAtSeconds < :nowSeconds OR ${isOwnClaim}`,
+        values: { ":nowSeconds": secondsOf(request.nowMs) },
+      });
+      if (row === "written") return firstRun.claim;
+
+      // The row decides, and another run may change it between the read and the write.
+      for (let tries = 0; tries < 5; tries++) {
+        if (row === undefined) return { state: "busy", leaseEndsAtMs: request.nowMs };
+        const judged = judge(row, request);
+        if (!("runs" in judged)) return judged.claim;
+        const next = await put(items, request, judged, {
+          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease) OR ${isOwnClaim}`,
+          values: {
+            ":theirs": { S: row.owner },
+            ":phase": { S: row.phase },
+            ":lease": { N: String(row.leaseEndsAtMs) },
+          },
+        });
+        if (next === "written") return judged.claim;
+        row = next;
+      }
+      return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };
+    },
+
+    complete: (key, owner, nowMs) => conclude(items, key, owner, { phase: "done", nowMs, claimableAtMs: nowMs }),
+    bury: (key, owner, nowMs) => conclude(items, key, owner, { phase: "dead", nowMs, claimableAtMs: nowMs }),
+    release: (key, owner, release) => conclude(items, key, owner, { phase: "open", ...release }),
+    async withdraw(key, owner, nowMs) {
+      const failure = await items.update(key, {
+        UpdateExpression: "SET phase = :open, leaseEndsAtMs = :now, runs = runs - :one, unfinished = unfinished - :one",
+        ConditionExpression: isOwnClaim,
+        ExpressionAttributeValues: {
+          ":me": { S: owner },
+          ":running": running,
+          ":open": { S: "open" satisfies Phase },
+          ":now": { N: String(nowMs) },
+          ":one": { N: "1" },
+        },
+      });
+      return failure === undefined;
+    },
+  };
+}
+
+/** Resolves with the row where the condition failed, `undefined` when that row is gone. */
+async function put(
+  items: Items,
+  { key, owner, nowMs, leaseEndsAtMs, redrives, digest }: ClaimRequest,
+  { runs, unfinished, death }: Grant,
+  { condition, values }: { condition: string; values: Record<string, AttributeValue> },
+): Promise<"written" | Row | undefined> {
+  const item: Record<string, AttributeValue> = {
+    phase: running,
+    claimOwner: { S: owner },
+    leaseEndsAtMs: { N: String(leaseEndsAtMs) },
+    runs: { N: String(runs) },
+    unfinished: { N: String(unfinished) },
+    redrives: { N: String(redrives) },
+    digest: { S: digest },
+    expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
+  };
+  if (death !== undefined) item["death"] = { S: death };
+  const failure = await items.put(key, item, {
+    ConditionExpression: condition,
+    ExpressionAttributeValues: { ...values, ":me": { S: owner }, ":running": running },
+    ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+  });
+  return failure === undefined ? "written" : toRow(failure.Item ?? (await items.read(key)));
+}
+
+/** Reports a run's outcome; `false` when the claim is no longer the owner's. */
+async function conclude(
+  items: Items,
+  key: string,
+  owner: string,
+  { phase, nowMs, claimableAtMs, death }: Release & { phase: Phase },
+): Promise<boolean> {
+  const changes: Record<string, AttributeValue> = {
+    phase: { S: phase },
+    leaseEndsAtMs: { N: String(claimableAtMs) },
+    unfinished: { N: "0" },
+    expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
+  };
+  if (death !== undefined) changes["death"] = { S: death };
+  const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
+  const failure = await items.update(key, {
+    UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
+    ConditionExpression: "claimOwner = :me",
+    ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
+  });
+  return failure === undefined;
+}
+
+const firstRun: Grant = { claim: { state: "claimed", run: 1 }, runs: 1, unfinished: 1 };
 
 /** What a key's row means for a new claim. */
-function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Taken | { readonly claim: Claim } {
+function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Grant | { readonly claim: Claim } {
   const { phase, digest, leaseEndsAtMs, runs, unfinished, death } = row;
-  if (row.expiresAtSeconds * 1000 < nowMs) return anew;
+  if (row.expiresAtSeconds * 1000 < nowMs) return firstRun;
   if (phase === "done") return { claim: { state: "done", digest } };
   const isRedriven = redrives > row.redrives;
-  if (phase === "dead") return isRedriven ? anew : { claim: { state: "dead", digest } };
+  if (phase === "dead") return isRedriven ? firstRun : { claim: { state: "dead", digest } };
   if (leaseEndsAtMs > nowMs) return { claim: { state: "busy", leaseEndsAtMs } };
-  if (isRedriven) return anew;
-  const isCrashLoop = phase === "running" && unfinished >= deadlyStarts;
+  if (isRedriven) return firstRun;
+  const isCrashLoop = phase === "running" && unfinished >= maxUnfinishedStarts;
   if (isCrashLoop || runs >= maxRuns || death !== undefined) {
     return { claim: { state: "spent", run: runs, isCrashLoop, death }, runs, unfinished, death };
   }
@@ -184,8 +175,4 @@ function toRow(item: Record<string, AttributeValue> | undefined): Row | undefine
     digest: item["digest"]?.S,
     expiresAtSeconds: Number(item["expiresAtSeconds"]?.N ?? 0),
   };
-}
-
-function seconds(nowMs: number, later = 0): { N: string } {
-  return { N: String(Math.floor(nowMs / 1000) + later) };
 }

@@ -3,26 +3,28 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { SQSRecord } from "aws-lambda";
 import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
-import { classify, classifyOldCard } from "../feishu/classify.ts";
+import { classify } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
 import { fill, inspect } from "../feishu/json.ts";
+import { classifyOldCard } from "../feishu/old-card.ts";
 
-/** Version of the queue message. A reader takes this one; a newer one is failed, so that a rollback loses nothing. */
+/** Version of the queue message. A message of a newer version fails and is retried, so that a rollback loses nothing. */
 export const messageVersion = 1;
-/** SQS takes 1 MiB, attributes included. */
+/** SQS takes 1 MiB, with the attributes. */
 export const messageLimitBytes = 1_048_576;
-/** Kept free, so that a record of any size can still be moved to the dead-letter queue with its attributes. */
+/** Space for the attributes that the dead-letter queue's copy of a record has. */
 export const attributeReserveBytes = 4_096;
+/** A reader inflates no more than this. */
 const inflatedLimitBytes = 8 * messageLimitBytes;
 
-/** Attributes that the worker puts on a dead record; their presence later tells a redrive from a re-push. */
+/** An attribute of dead records. A record that has it was moved back from the dead-letter queue. */
 export const deadReasonAttribute = "deadReason";
 
 /**
- * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text.
- * Everything else is read from that text again, so a message cannot claim to be what it does not hold. A job has its
- * callback's text, and the payload; compressed, both are in one. An old card has no envelope, and so may look like any:
- * that it is one is said by the job's `schema`, and the token that came in a header is beside it.
+ * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text. The
+ * reader classifies that text again, so a message cannot claim to be what it does not hold. A job also has its payload;
+ * compressed, both are in one member. An old card has no envelope to classify, so the job's `schema` names it, and the
+ * refresh token of its header is stored too.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
@@ -37,35 +39,35 @@ export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelop
   const rawBody = withoutToken(envelope.rawBody);
   const text = utf8(rawBody);
   const quarantined = { ...common, reason: envelope.reason };
-  // What is not UTF-8 goes as base64; `encoding` says so.
+  // Bytes that are not UTF-8 are stored as base64, and `encoding` says so.
   if (text !== undefined && Buffer.byteLength(text) === rawBody.length) return pack(quarantined, { text }, () => text);
   return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, () => rawBody);
 }
 
-/** Empties the Verification Token, which a plain-text body holds. Latin-1 keeps each byte, also where it is not UTF-8. */
+/** Empties the Verification Token in a plain-text body. Latin-1 keeps every byte, also where it is not UTF-8. */
 function withoutToken(rawBody: Uint8Array): Buffer {
   const text = Buffer.from(rawBody).toString("latin1");
   return Buffer.from(fill(text, inspect(text).tokens, ""), "latin1");
 }
 
-/** The content as it is; where that is too much, `bytes` (which it stands for) compressed. */
+/** The content as it is. When that is too large, `bytes` (the same content) compressed. */
 function pack(common: object, content: object, bytes: () => string | Uint8Array): string {
   const limit = messageLimitBytes - attributeReserveBytes;
   const plain = JSON.stringify({ ...common, ...content });
-  // An escape is six bytes for a unit that took two or three. Judged before it is written: a megabyte of emoji is compressed instead.
+  // An escape takes six bytes for a unit of two or three. Counted before escaping: a megabyte of emoji is compressed.
   if (plain.length <= limit && Buffer.byteLength(plain) + 4 * unsafeUnits(plain) <= limit) return toSafeText(plain);
   const inflated = Buffer.from(bytes());
-  // A reader unpacks no more than this.
-  if (inflated.length > inflatedLimitBytes)
+  if (inflated.length > inflatedLimitBytes) {
     throw new TooLargeError(`Cannot store the event: it has ${inflated.length} bytes`);
+  }
   const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(inflated).toString("base64") }));
   if (deflated.length <= limit) return deflated;
   throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
 }
 
 /**
- * SQS refuses U+FFFE and U+FFFF, which JSON leaves as they are; as escapes they mean the same. So do the
- * characters beyond U+FFFF, which SQS takes but the embedded one refuses: an emoji must not end a local run.
+ * Escapes U+FFFE and U+FFFF, which SQS refuses, and the characters beyond U+FFFF, which the embedded SQS refuses: an
+ * emoji must not fail a local run.
  */
 function toSafeText(json: string): string {
   return json.replace(/[\ud800-\udfff\ufffe\uffff]+/g, (units) => {
@@ -88,9 +90,9 @@ function unsafeUnits(json: string): number {
 export type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "undecodable"; readonly reason: string };
 
 /**
- * Reads an SQS record back into the event, or the job, that it carries. A body that is none of ours is `undecodable`:
- * retrying will not help, so the caller quarantines it.
- * @throws {UnknownVersionError} Of any version but ours, so perhaps of a newer release: to be failed, never acknowledged.
+ * Reads the event or the job of an SQS record. A body that this project did not write is `undecodable`: a retry cannot
+ * help, so the caller quarantines it.
+ * @throws {UnknownVersionError} Another release wrote it. The record must fail, since deleting it would lose the event.
  */
 export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   const message = members(record.body);
@@ -107,9 +109,9 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   if (version === undefined || (kind !== "event" && kind !== "job") || typeof text !== "string") {
     return { kind: "undecodable", reason: "shape" };
   }
-  const carried = {
-    requestId: textOf(message.get("requestId")),
-    receivedBy: textOf(message.get("receivedBy")),
+  const transportFields = {
+    requestId: textOrNull(message.get("requestId")),
+    receivedBy: textOrNull(message.get("receivedBy")),
     transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
@@ -118,19 +120,19 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     const callback = message.get("schema") === "1.0" ? classifyOldCard(text, header) : classify(text);
     if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
     const { token: _, ...notice } = callback;
-    return { ...notice, ...carried, kind, id: jobId(notice.id), payload: content?.get("payload") };
+    return { ...notice, ...transportFields, kind, id: jobId(notice.id), payload: content?.get("payload") };
   }
   const classified = classify(text);
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
   const { token: _, kind: __, ...notice } = classified;
-  return { kind, ...notice, ...carried };
+  return { kind, ...notice, ...transportFields };
 }
 
-function textOf(value: unknown): string | null {
+function textOrNull(value: unknown): string | null {
   return typeof value === "string" ? value : null;
 }
 
-/** The members that may be compressed: of a job a JSON object, else the text alone. */
+/** The members that may be compressed: a job's JSON object, else the text alone. */
 function contentOf(message: ReadonlyMap<string, unknown>): ReadonlyMap<string, unknown> | undefined {
   if (typeof message.get("text") === "string") return message;
   const text = inflatedOf(message);
@@ -158,8 +160,8 @@ function members(json: string): ReadonlyMap<string, unknown> | undefined {
 }
 
 /**
- * The tenant as a `MessageGroupId`, which on a standard queue keeps one busy tenant from delaying the
- * others. SQS takes up to 128 letters, digits and ASCII punctuation; anything else is hashed.
+ * The tenant as a `MessageGroupId`, so that one busy tenant does not delay the others. SQS takes up to 128 letters,
+ * digits and ASCII punctuation. Any other tenant key is hashed.
  */
 export function toGroupId(tenant: string): string {
   return /^[\x21-\x7e]{1,128}$/.test(tenant) ? tenant : digest("sha256", tenant);

@@ -2,51 +2,52 @@ import { createHmac, createSecretKey, hash, type KeyObject } from "node:crypto";
 import type { SQSClientConfig } from "@aws-sdk/client-sqs";
 
 const dateDigits = 8;
-/** What would have to be spelt otherwise to be signed; AWS's own endpoints have none of it. */
+/** Paths that SigV4 encodes in another way. AWS's own endpoints have none of them. */
 const unusualPath = /[!'()*]|\/\/|\/\.\.?(?:\/|$)/;
 
 type SignerConstructor = NonNullable<SQSClientConfig["signerConstructor"]>;
 type Options = ConstructorParameters<SignerConstructor>[0];
 type Signer = InstanceType<SignerConstructor>;
+type SignParameters = Parameters<Signer["sign"]>;
 
 /**
- * Signs the calls of an SDK client, as its `signerConstructor`. The SDK's own signer, which serves every
- * service there is, takes a quarter of a send's CPU. This one knows the JSON protocols, whose body is at hand
- * and whose requests have no query, and keeps the key. Credentials are asked for at each try, so they may rotate.
- * The option is typed, but the SDK calls it internal: without it, its own signer would do the same at its own pace.
+ * Signs the calls of an SDK client, as its `signerConstructor`. The SDK's own signer serves every service and takes a
+ * quarter of a send's CPU. This one keeps the key, and signs only the JSON protocols, whose requests have a body in
+ * memory and no query. It reads the credentials at each try, since they may rotate. The SDK calls the option internal;
+ * without it the SDK's own signer signs the same calls, more slowly.
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
  */
 export class JsonSigner implements Signer {
   readonly #options: Options;
 
-  /** Made by the SDK, for each try of a call. */
+  /** The SDK makes a signer for each try of a call. */
   constructor(options: Options) {
     this.#options = options;
   }
 
-  /** Sets the headers of the signature on the request itself, over those of an earlier try. */
-  async sign(...[request, options]: Parameters<Signer["sign"]>): ReturnType<Signer["sign"]> {
+  /** Sets the signature's headers on the request itself and replaces those of an earlier try. */
+  async sign(request: SignParameters[0], options?: SignParameters[1]): ReturnType<Signer["sign"]> {
     const { credentials, region, service } = this.#options;
-    const { accessKeyId, secretAccessKey, sessionToken } = await given(credentials);
+    const { accessKeyId, secretAccessKey, sessionToken } = await resolved(credentials);
     const { method, path, headers } = request;
     const body: unknown = request.body;
     if (!(typeof body === "string" || body instanceof Uint8Array) || Object.keys(request.query ?? {}).length > 0) {
-      throw new TypeError("Cannot sign the call: it has a query, or no body at hand");
+      throw new TypeError("Cannot sign the call: it has a query, or its body is not in memory");
     }
     if (unusualPath.test(path)) throw new TypeError(`Cannot sign the call: its path is ${path}. Check the endpoint`);
     if (typeof accessKeyId !== "string" || typeof secretAccessKey !== "string") {
-      throw new TypeError("Cannot sign the call: the credentials are none");
+      throw new TypeError("Cannot sign the call: the credentials have no key");
     }
     const time = (options?.signingDate instanceof Date ? options.signingDate : new Date()).toISOString();
     const date = time.replace(/[-:]|\.\d+/g, "");
-    const signingRegion = options?.signingRegion ?? (await given(region));
+    const signingRegion = options?.signingRegion ?? (await resolved(region));
     const scope = `${date.slice(0, dateDigits)}/${signingRegion}/${options?.signingService ?? service}/aws4_request`;
 
     headers["x-amz-date"] = date;
     if (sessionToken) headers["x-amz-security-token"] = sessionToken;
     else delete headers["x-amz-security-token"];
 
-    // What has to be signed, in whatever case it comes; the others a proxy may change.
+    // A proxy may change the other headers.
     const signed = Object.entries(headers)
       .map(([name, value]) => ({ name: name.toLowerCase(), value }))
       .filter(({ name, value }) => value !== undefined && isSigned(name))
@@ -65,8 +66,10 @@ export class JsonSigner implements Signer {
   }
 }
 
-/** Takes two steps out of a client's calls that nobody reads: a log entry that has no logger, and the SDK's portrait of itself. */
-export function trimmed<C extends { readonly middlewareStack: { remove(name: string): boolean } }>(client: C): C {
+/** Removes the SDK's logging and user-agent middleware, which cost CPU and are not used here. */
+export function withoutUnusedMiddleware<C extends { readonly middlewareStack: { remove(name: string): boolean } }>(
+  client: C,
+): C {
   for (const step of ["loggerMiddleware", "getUserAgentMiddleware"]) client.middlewareStack.remove(step);
   return client;
 }
@@ -75,7 +78,7 @@ function isSigned(name: string): boolean {
   return name === "host" || name === "content-type" || name.startsWith("x-amz-");
 }
 
-/** The last key of each region and service; the next day's, or one from a new secret, takes its place. */
+/** The last signing key of each region and service. A new day or a new secret replaces it. */
 const keys = new Map<string, { readonly secret: string; readonly scope: string; readonly key: KeyObject }>();
 
 function signingKey(secret: string, scope: string): KeyObject {
@@ -88,7 +91,7 @@ function signingKey(secret: string, scope: string): KeyObject {
   return key;
 }
 
-/** What the SDK hands over as a value, or as a function that finds it. */
-async function given<T>(value: T | (() => Promise<T>)): Promise<T> {
+/** The SDK passes a value, or a function that resolves with it. */
+async function resolved<T>(value: T | (() => Promise<T>)): Promise<T> {
   return typeof value === "function" ? (value as () => Promise<T>)() : value;
 }

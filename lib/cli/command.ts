@@ -1,29 +1,23 @@
 import { Command } from "commander";
 import { LarkpostError } from "../errors.ts";
 
-/** The command was asked for something it cannot do, or lacks a setting: exit code 2, nothing was done. */
+/** The command was called wrongly (an unknown command, option or argument): exit code 2, and nothing was done. */
 export class UsageError extends LarkpostError {
   override readonly name = "UsageError";
   readonly code = "USAGE";
 }
 
-/**
- * A command whose exit codes tell apart what scripts need: 0 done, 1 it did not work, 2 wrong usage.
- */
+/** The command failed, or refuses to do what was asked: exit code 1. */
+export class CommandError extends LarkpostError {
+  override readonly name = "CommandError";
+  readonly code = "COMMAND";
+}
+
+/** A command that throws where commander would end the process: `main.ts` alone decides the exit code. */
 export function subcommand(name: string): Command {
   return new Command(name)
     .showHelpAfterError(`Run "npm run ${name} -- --help" for options and examples.`)
-    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
-}
-
-/** Runs a command's action; a {@link UsageError} becomes one line on stderr and exit code 2. */
-export async function withUsage(command: Command, run: () => Promise<void> | void): Promise<void> {
-  try {
-    await run();
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    command.showHelpAfterError(false).error(error.message, { exitCode: 2 });
-  }
+    .exitOverride();
 }
 
 /** Outside text for a terminal: one line, and no control character that could move the cursor or hide text. */

@@ -1,31 +1,49 @@
+import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
-import { Command } from "commander";
+import { join } from "node:path";
+import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 import { UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
+import { engineRoot } from "./project.ts";
 
 // Halves the start of a short command such as `send`.
 enableCompileCache();
 
 async function main(args: readonly string[]): Promise<void> {
-  const program = new Command("larkpost").description(
-    "Receives Feishu/Lark events on serverless, and here on this machine.",
-  );
-  const asked = commands.get(args[0] ?? "");
-  if (asked === undefined && args[0] !== undefined && !/^(-h|--help|help)$/.test(args[0])) {
-    throw new UsageError(`There is no command "${args[0]}". Commands: ${[...commands.keys()].join(", ")}`);
+  const { version } = JSON.parse(readFileSync(join(engineRoot, "package.json"), "utf8")) as { version: string };
+  const program = new Command("larkpost")
+    .description("Receives Feishu/Lark events on serverless, and here on this machine.")
+    .version(version)
+    .exitOverride()
+    .addHelpText("after", "\nExit code of every command: 0 done, 1 failed or refused, 2 called wrongly.");
+  const [name = ""] = args;
+  const asked = commands.get(name);
+  if (asked === undefined && name !== "" && name !== "help" && !name.startsWith("-")) {
+    const [likely] = nearest(name, [...commands.keys()], 1);
+    throw new UsageError(
+      `There is no command "${name}". Did you mean "${likely}"? Commands: ${[...commands.keys()].join(", ")}`,
+    );
   }
   const loaded = await Promise.all((asked === undefined ? [...commands.values()] : [asked]).map((load) => load()));
   for (const command of loaded) program.addCommand(command);
   await program.parseAsync(args, { from: "user" });
 }
 
+/** The one rule: 0 done, 1 failed or refused, 2 called wrongly. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  return error instanceof UsageError ? 2 : 1;
+}
+
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  if (error instanceof LarkpostError || error instanceof UsageError) console.error(error.message);
+  process.exitCode = exitCodeOf(error);
+  // Commander has printed its own.
+  if (error instanceof LarkpostError) console.error(error.message);
   else if ((error as NodeJS.ErrnoException | null)?.code === "EADDRINUSE") {
     console.error("Cannot start: the port is in use. Stop the other program, or set PORT to another port");
-  } else console.error(error);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  } else if (!(error instanceof CommanderError)) console.error(error);
 }

@@ -1,6 +1,25 @@
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 
-/** The project's folder: the one this file is in, unless `LARKPOST_ROOT` names another. */
+/** The engine's folder: this repository, or the package that a project installed. */
+export const engineRoot = resolve(import.meta.dirname, "../..");
+
+/**
+ * The project's folder: `LARKPOST_ROOT`, or the nearest folder upwards from the current one that has a serverless.yml,
+ * or the current one.
+ */
 export function projectRoot(): string {
-  return resolve(process.env["LARKPOST_ROOT"] ?? resolve(import.meta.dirname, "../.."));
+  const given = process.env["LARKPOST_ROOT"];
+  if (given !== undefined) return resolve(given);
+  const current = process.cwd();
+  for (let folder = current; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, "serverless.yml"))) return folder;
+    if (folder === dirname(folder)) return current;
+  }
+}
+
+/** Adds what is in the project's .env, and not in the environment. */
+export function loadEnv(root: string): void {
+  const file = join(root, ".env");
+  if (existsSync(file)) process.loadEnvFile(file);
 }

@@ -1,35 +1,29 @@
-import { type JsonObject, parseObject } from "./classify.ts";
-import { depthOf } from "./json.ts";
+import { oldCardType } from "./classify.ts";
+import { depthOf, fieldsOf, isObject, type JsonObject, parseObject } from "./json.ts";
 
-/** Larger ones the platform refuses: https://open.feishu.cn/document/ukTMukTMukTM/uMDMxEjLzATMx4yMwETM */
+/** The platform refuses larger ones: https://open.feishu.cn/document/ukTMukTMukTM/uMDMxEjLzATMx4yMwETM */
 export const answerLimitBytes = 100 * 1024;
-/** Far deeper than a card can be shown, and far from what could no longer be printed. */
+/** Far deeper than a card can be shown, and far below what `JSON.stringify` can write. */
 export const answerLimitDepth = 200;
 
-/** An answer as it goes out, and its text: written once, it is what was judged, what is sent and what is remembered. */
+/** An answer and its text, which is written once: the same text is checked, sent and stored. */
 export interface JsonAnswer {
   readonly answer: JsonObject;
   readonly json: string;
 }
 
-/** What is wrong with an answer, and in which of its members. */
+/** What is wrong with an answer, and in which member. */
 export interface Fault {
   readonly field: string;
   readonly found: string;
 }
-
-const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
-/** Members of a card itself, or of `card`: a card that is not inside `card` is ignored or refused. */
-const cardMembers: ReadonlySet<string> = new Set([
-  ...["schema", "config", "header", "body", "elements", "i18n_elements", "card_link", "type", "data"],
-]);
 
 /**
  * Checks what a callback's handler returned by the platform's rules, so that the user who clicked sees a message
  * instead of the client's error 200672 or 200673. Total.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication
  *
- * @returns The answer as it goes out (nothing returned is `{}`), or the first fault.
+ * @returns The answer to send (`{}` if nothing was returned), or the first fault.
  */
 export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fault: Fault } {
   if (returned === undefined || returned === null) return { answer: {}, json: "{}" };
@@ -39,99 +33,119 @@ export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fau
   } catch {
     return { fault: { field: "answer", found: "cannot be written as JSON" } };
   }
-  // Only what JSON keeps of it is judged: that is what the platform sees.
+  // The parsed JSON is checked, not the value: that is what the platform sees.
   const answer = parseObject(json);
   if (answer === undefined) return { fault: { field: "answer", found: "is not an object" } };
-  // A character is three bytes at most, and a level of nesting two characters at least: short ones need no counting.
+  // A character has at most 3 bytes, and a level of nesting at least 2 characters: short texts need no counting.
   if (json.length * 3 > answerLimitBytes && Buffer.byteLength(json) > answerLimitBytes) {
     return { fault: { field: "answer", found: `is larger than ${answerLimitBytes} bytes` } };
   }
   if (json.length > answerLimitDepth * 2 && depthOf(answer, answerLimitDepth + 1) > answerLimitDepth) {
     return { fault: { field: "answer", found: `nests deeper than ${answerLimitDepth}` } };
   }
-  const fault = rules.get(type)?.(answer);
+  const fault = faultOf(type, answer);
   return fault === undefined ? { answer, json } : { fault };
 }
 
-const rules: ReadonlyMap<string, (answer: JsonObject) => Fault | undefined> = new Map([
-  ["card.action.trigger", (answer: JsonObject) => bareCard(answer) ?? toast(answer) ?? card(answer)],
-  ["url.preview.get", (answer: JsonObject) => bareCard(answer) ?? preview(answer) ?? card(answer)],
-  ["card.action.trigger_v1", (answer: JsonObject) => oldCard(answer) ?? toast(answer)],
+/** The fault of a member's value. Every member may be missing, unless its rule says otherwise. */
+type Rule = (value: unknown, field: string) => Fault | undefined;
+
+function notAn(kind: "object" | "array", field: string): Fault {
+  return { field, found: `is not an ${kind}` };
+}
+
+const text: Rule = (value, field) =>
+  value === undefined || typeof value === "string" ? undefined : { field, found: "is not a text" };
+
+/** An object of texts. */
+const texts: Rule = (value, field) => {
+  const names = Object.keys(fieldsOf(value));
+  return object(Object.fromEntries(names.map((name) => [name, text])))(value, field);
+};
+
+const array: Rule = (value, field) => (value === undefined || Array.isArray(value) ? undefined : notAn("array", field));
+
+/** An object whose named members follow their rules; the first fault counts. */
+function object(rules: Readonly<Record<string, Rule>>): Rule {
+  return (value, field) => {
+    if (value === undefined) return undefined;
+    if (!isObject(value)) return notAn("object", field);
+    for (const [name, rule] of Object.entries(rules)) {
+      const fault = rule(value[name], `${field}.${name}`);
+      if (fault !== undefined) return fault;
+    }
+    return undefined;
+  };
+}
+
+const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
+const toast = object({
+  type: (value, field) =>
+    value === undefined || toastTypes.has(value)
+      ? undefined
+      : { field, found: `is none of ${[...toastTypes].join(", ")}` },
+  content: text,
+  i18n: texts,
+});
+
+const template = object({
+  template_id: (value, field) =>
+    typeof value === "string" && value !== "" ? undefined : { field, found: "is missing" },
+  template_variable: object({}),
+  template_version_name: text,
+});
+
+const inline = object({ title: text, i18n_title: texts, image_key: text, url: texts });
+
+const card: Rule = (value, field) => {
+  if (value === undefined) return undefined;
+  if (!isObject(value)) return notAn("object", field);
+  const { type, data } = value;
+  if (type !== "raw" && type !== "template") return { field: `${field}.type`, found: "is neither raw nor template" };
+  if (!isObject(data)) return notAn("object", `${field}.data`);
+  return type === "template" ? template(data, `${field}.data`) : rawCard(data, `${field}.data.`);
+};
+
+/** Version 2.0 names itself and keeps its elements in `body`; a card must not have members of both versions. */
+function rawCard({ schema, body, elements }: JsonObject, prefix: string): Fault | undefined {
+  if (schema !== undefined && schema !== "2.0" && schema !== "1.0") {
+    return { field: `${prefix}schema`, found: "is neither 1.0 nor 2.0" };
+  }
+  if (schema !== "2.0") {
+    if (body !== undefined) return { field: `${prefix}body`, found: 'needs "schema": "2.0"' };
+    return array(elements, `${prefix}elements`);
+  }
+  if (elements !== undefined) return { field: `${prefix}elements`, found: "stands in body.elements in version 2.0" };
+  return object({ elements: array })(body, `${prefix}body`);
+}
+
+/** Members of a card, or of the answer's `card`. Outside of `card` the platform ignores or refuses them. */
+const cardMembers: ReadonlySet<string> = new Set([
+  "schema",
+  "config",
+  "header",
+  "body",
+  "elements",
+  "i18n_elements",
+  "card_link",
+  "type",
+  "data",
 ]);
 
 function bareCard(answer: JsonObject): Fault | undefined {
-  const member = Object.keys(answer).find((name) => cardMembers.has(name));
-  return member === undefined
-    ? undefined
-    : { field: member, found: 'belongs into "card": { "type": "raw", "data": … }' };
+  const field = Object.keys(answer).find((name) => cardMembers.has(name));
+  return field === undefined ? undefined : { field, found: 'belongs into "card": { "type": "raw", "data": … }' };
 }
 
-function toast({ toast }: JsonObject): Fault | undefined {
-  if (toast === undefined) return undefined;
-  if (!isObject(toast)) return notAn("object", "toast");
-  const { type, content, i18n } = toast;
-  if (type !== undefined && !toastTypes.has(type)) {
-    return { field: "toast.type", found: `is none of ${[...toastTypes].join(", ")}` };
-  }
-  return text(content, "toast.content") ?? texts(i18n, "toast.i18n");
-}
-
-function card({ card }: JsonObject): Fault | undefined {
-  if (card === undefined) return undefined;
-  if (!isObject(card)) return notAn("object", "card");
-  const { type, data } = card;
-  if (type !== "raw" && type !== "template") return { field: "card.type", found: "is neither raw nor template" };
-  if (!isObject(data)) return notAn("object", "card.data");
-  return type === "template" ? template(data, "card.data") : rawCard(data, "card.data.");
-}
-
-function template(
-  { template_id, template_version_name, template_variable }: JsonObject,
-  at: string,
-): Fault | undefined {
-  if (typeof template_id !== "string" || template_id === "") {
-    return { field: `${at}.template_id`, found: "is missing" };
-  }
-  if (template_variable !== undefined && !isObject(template_variable)) {
-    return notAn("object", `${at}.template_variable`);
-  }
-  return text(template_version_name, `${at}.template_version_name`);
-}
-
-/** Version 2.0 says so and keeps its elements in `body`; what is said of one version must not stand in the other. */
-function rawCard(data: JsonObject, at: "" | "card.data."): Fault | undefined {
-  const { schema, body, elements } = data;
-  if (schema !== undefined && schema !== "2.0" && schema !== "1.0") {
-    return { field: `${at}schema`, found: "is neither 1.0 nor 2.0" };
-  }
-  if (schema === "2.0") {
-    if (elements !== undefined) return { field: `${at}elements`, found: "stands in body.elements in version 2.0" };
-    if (body === undefined) return undefined;
-    if (!isObject(body)) return notAn("object", `${at}body`);
-    const { elements: list } = body;
-    return list === undefined || Array.isArray(list) ? undefined : notAn("array", `${at}body.elements`);
-  }
-  if (body !== undefined) return { field: `${at}body`, found: 'needs "schema": "2.0"' };
-  return elements === undefined || Array.isArray(elements) ? undefined : notAn("array", `${at}elements`);
-}
-
-function preview({ inline, title: misplaced }: JsonObject): Fault | undefined {
-  if (misplaced !== undefined) return { field: "title", found: 'belongs into "inline"' };
-  if (inline === undefined) return undefined;
-  if (!isObject(inline)) return notAn("object", "inline");
-  const { title, i18n_title, image_key, url } = inline;
-  return (
-    text(title, "inline.title") ??
-    texts(i18n_title, "inline.i18n_title") ??
-    text(image_key, "inline.image_key") ??
-    texts(url, "inline.url")
-  );
+function preview({ title, inline: shown }: JsonObject): Fault | undefined {
+  return title === undefined ? inline(shown, "inline") : { field: "title", found: 'belongs into "inline"' };
 }
 
 function oldCard(answer: JsonObject): Fault | undefined {
   const { type, data, schema, card } = answer;
-  if (card !== undefined)
+  if (card !== undefined) {
     return { field: "card", found: "is for the new callback: here the answer itself is the card" };
+  }
   if (type !== undefined && type !== "template") {
     return { field: "type", found: "is not template: any other card is the answer itself" };
   }
@@ -140,22 +154,15 @@ function oldCard(answer: JsonObject): Fault | undefined {
   return rawCard(answer, "");
 }
 
-function text(value: unknown, field: string): Fault | undefined {
-  return value === undefined || typeof value === "string" ? undefined : { field, found: "is not a text" };
-}
-
-/** An object of texts. */
-function texts(value: unknown, field: string): Fault | undefined {
-  if (value === undefined) return undefined;
-  if (!isObject(value)) return notAn("object", field);
-  const wrong = Object.keys(value).find((name) => typeof value[name] !== "string");
-  return wrong === undefined ? undefined : { field: `${field}.${wrong}`, found: "is not a text" };
-}
-
-function notAn(kind: string, field: string): Fault {
-  return { field, found: `is not an ${kind}` };
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function faultOf(type: string, answer: JsonObject): Fault | undefined {
+  switch (type) {
+    case "card.action.trigger":
+      return bareCard(answer) ?? toast(answer["toast"], "toast") ?? card(answer["card"], "card");
+    case "url.preview.get":
+      return bareCard(answer) ?? preview(answer) ?? card(answer["card"], "card");
+    case oldCardType:
+      return oldCard(answer) ?? toast(answer["toast"], "toast");
+    default:
+      return undefined;
+  }
 }

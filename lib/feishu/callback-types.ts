@@ -1,4 +1,4 @@
-/** Languages that texts of an answer may be given in; the client picks its own. */
+/** Languages for the texts of an answer; the client picks its own. */
 export type Language =
   | "zh_cn"
   | "en_us"
@@ -35,17 +35,17 @@ export interface CardContext {
 }
 
 /**
- * A component of a card was used.
+ * A user clicked or filled in a component of a card.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication
  */
 export interface CardAction {
   readonly operator: Operator;
-  /** Credential for updating the card later (`c-…`): 30 minutes, two updates, only after the answer has left. */
+  /** Credential for updating the card (`c-…`): valid for 30 minutes and two updates, after the answer was sent. */
   readonly token: string;
   readonly action: {
     /**
-     * As the card's author wrote it: an object, or a text. It came by way of a client, so it is as trustworthy as
-     * the person who clicked; values that must not be forged are signed (`signValue`).
+     * An object or a text, as the card's author wrote it. A client sends it, so the person who clicked can change it:
+     * sign values that must not be forged (`signValue`).
      */
     // biome-ignore lint/suspicious/noExplicitAny: only the card's author knows its shape.
     readonly value?: any;
@@ -53,7 +53,7 @@ export interface CardAction {
     readonly tag: string;
     readonly timezone?: string;
     readonly name?: string;
-    /** Of a form's submit button: a value by the name of each of its components. */
+    /** On a form's submit button: the values of the form's components, by name. */
     readonly form_value?: Readonly<Record<string, unknown>>;
     readonly input_value?: string;
     readonly option?: string;
@@ -66,8 +66,8 @@ export interface CardAction {
 }
 
 /**
- * A link that matches one of the app's rules is about to be shown. While the message is being typed, the ids in
- * `context` are empty or absent.
+ * A client is about to show a link that matches one of the app's rules. While the message is being typed, the ids in
+ * `context` are empty or missing.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/development-link-preview/pull-link-preview-data-callback-structure
  */
 export interface UrlPreview {
@@ -77,7 +77,7 @@ export interface UrlPreview {
 }
 
 /**
- * The old card callback: no envelope, and its action at the top.
+ * The old card callback, which has no envelope.
  * https://open.feishu.cn/document/ukTMukTMukTM/uYzM3QjL2MzN04iNzcDN/configuring-card-callbacks/card-callback-structure
  */
 export interface OldCardAction {
@@ -107,11 +107,11 @@ export interface TemplateCard {
 }
 export interface RawCard {
   readonly type: "raw";
-  /** A card's JSON, of the same version (1.0, 2.0) as the one that is shown. */
+  /** A card's JSON, in the version (1.0, 2.0) of the card that is shown. */
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** Nothing at all, or an empty object: acknowledged, and the card stays as it is. */
+/** Nothing or an empty object leaves the card as it is. */
 export interface CardAnswer {
   readonly toast?: Toast;
   readonly card?: RawCard | TemplateCard;
@@ -120,7 +120,7 @@ export interface CardAnswer {
 export interface UrlPreviewAnswer {
   readonly inline?: {
     readonly title?: string;
-    /** Wins over `title`. */
+    /** Takes precedence over `title`. */
     readonly i18n_title?: Translations;
     readonly image_key?: string;
     readonly url?: {
@@ -134,5 +134,5 @@ export interface UrlPreviewAnswer {
   readonly card?: RawCard | TemplateCard;
 }
 
-/** A whole card of version 1.0, or a template, and perhaps a toast. */
+/** A card of version 1.0 or a template, with an optional toast. */
 export type OldCardAnswer = Readonly<Record<string, unknown>> & { readonly toast?: Toast };

@@ -1,26 +1,19 @@
 import { isUtf8 } from "node:buffer";
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createSecretKey,
-  type Decipheriv,
-  type KeyObject,
-} from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type Decipheriv, hash, type KeyObject } from "node:crypto";
 
 const blockBytes = 16;
 
 /**
- * The AES key of an Encrypt Key: SHA-256 of its UTF-8 bytes, unsalted. Made once and kept, since
- * handing AES the bytes at every call costs several times as much as the decryption of a small event.
+ * The AES key of an Encrypt Key: SHA-256 of its UTF-8 bytes, unsalted. Made once, since passing the bytes to AES at
+ * every call costs several times as much as decrypting a small event.
  */
 export function aesKey(encryptKey: string): KeyObject {
-  return createSecretKey(createHash("sha256").update(encryptKey, "utf8").digest());
+  return createSecretKey(hash("sha256", encryptKey, "buffer"));
 }
 
-/** What came out of a decryption: only an `intact` text may be believed. */
+/** A decrypted text, to be used only if it is `intact`. */
 export interface Decrypted {
-  /** Empty when the bytes are not UTF-8. */
+  /** Empty if the bytes are not UTF-8. */
   readonly text: string;
   readonly intact: boolean;
 }
@@ -29,11 +22,12 @@ export interface Decrypted {
  * Decrypts the `encrypt` member of a push: base64(iv ‖ AES-256-CBC(key, iv, PKCS#7(text))).
  * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/choose-a-subscription-mode/send-notifications-to-developers-server
  *
- * Unauthenticated text reaches this (a challenge is not signed), so bad padding and bad text take the
- * same steps: the padding is judged without branches, the text is decoded either way, and the caller is
- * expected to parse it before it looks at `intact`.
+ * Unauthenticated text gets here, since a challenge is not signed. Bad padding must not be told from bad text by the
+ * time it takes: the padding is checked without branches, the text is always decoded, and the caller parses it before
+ * it looks at `intact`.
  *
- * @returns The plain text without a byte order mark. Not intact: not strict base64, no whole block, wrong padding, not UTF-8.
+ * @returns The plain text without a byte order mark. Not intact: not strict base64, no whole block, wrong padding, or
+ * not UTF-8.
  */
 export function decrypt(encrypted: string, key: KeyObject): Decrypted {
   const blob = Buffer.from(encrypted, "base64");
@@ -43,7 +37,7 @@ export function decrypt(encrypted: string, key: KeyObject): Decrypted {
 
   const padded = decipherOf(key).update(blob);
   const padding = paddingOf(padded);
-  // The first block is the iv's own, and says nothing.
+  // The first block is what the iv decrypts to, and means nothing.
   const text = utf8(padded.subarray(blockBytes, padded.length - padding.length));
   return { text: text ?? "", intact: padding.valid && text !== undefined };
 }
@@ -51,10 +45,9 @@ export function decrypt(encrypted: string, key: KeyObject): Decrypted {
 const deciphers = new WeakMap<KeyObject, Decipheriv>();
 
 /**
- * A key's one decipher, kept because making one costs as much as decrypting a small event. In CBC a block
- * depends on the ciphertext block before it alone, so feeding it `iv ‖ ciphertext` decrypts the text whatever
- * was fed before: only what comes out for the iv is meaningless. Whole blocks only, without padding of its
- * own, so nothing is held back, and `final`, which would end it, has nothing to add.
+ * One decipher per key, since making one costs as much as decrypting a small event. In CBC a block depends only on the
+ * ciphertext block before it. So `iv ‖ ciphertext` decrypts the text whatever came before, and only the iv's own block
+ * comes out meaningless. It takes whole blocks without padding, so it keeps nothing back and needs no `final`.
  */
 function decipherOf(key: KeyObject): Decipheriv {
   let decipher = deciphers.get(key);
@@ -65,29 +58,29 @@ function decipherOf(key: KeyObject): Decipheriv {
   return decipher;
 }
 
-/** Encrypts a text as the platform does; the inverse of {@link decrypt}. `iv` is 16 bytes, fresh for each call. */
+/** Encrypts a text as the platform does: the inverse of {@link decrypt}. `iv` is 16 bytes, fresh for each call. */
 export function encrypt(text: string, key: KeyObject, iv: Uint8Array): string {
   const cipher = createCipheriv("aes-256-cbc", key, iv);
   return Buffer.concat([iv, cipher.update(text, "utf8"), cipher.final()]).toString("base64");
 }
 
-/** Strict UTF-8, a leading byte order mark dropped; `undefined` when a byte is out of place. */
+/** The text without a leading byte order mark; `undefined` for bytes that are not valid UTF-8. */
 export function utf8(bytes: Uint8Array): string | undefined {
   if (!isUtf8(bytes)) return undefined;
   const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8", marked ? 3 : 0);
 }
 
-/** V8 answers this without reading a text that has none, which is every honest one; to count its bytes takes a pass. */
+/** V8 stores a text without such characters in one byte each, and answers at once. Base64 has none. */
 const wide = /[\u0100-\uffff]/;
 
 /**
- * Whether a text is the one base64 spelling of the bytes it decoded to. Encoding them again would tell, at the
- * price of a copy. Node's decoder skips what it does not know, so the length tells of any strange character;
- * it also takes base64url's, and the lower byte of wide ones; and the last quantum may hide stray bits.
+ * Whether a text is the one base64 spelling of the bytes it decoded to, checked without encoding them again. Node's
+ * decoder skips unknown characters, so the length reveals them. It also takes base64url and the low byte of wide
+ * characters, and ignores stray bits at the end: those are checked one by one.
  */
 function isCanonical(text: string, bytes: Buffer): boolean {
-  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  const padding = text.endsWith("==") ? 2 : Number(text.endsWith("="));
   return (
     text.length % 4 === 0 &&
     bytes.length === (text.length / 4) * 3 - padding &&
@@ -98,7 +91,7 @@ function isCanonical(text: string, bytes: Buffer): boolean {
   );
 }
 
-/** PKCS#7: the last byte says how many bytes to drop, 1 to 16, and all of them say the same. */
+/** PKCS#7: the last byte is the number of bytes to drop (1 to 16), and each of them has that value. */
 function paddingOf(padded: Uint8Array): { valid: boolean; length: number } {
   const last = padded.at(-1) ?? 0;
   let wrong = last === 0 || last > blockBytes ? 1 : 0;

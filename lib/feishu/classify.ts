@@ -1,23 +1,32 @@
 import { createHash } from "node:crypto";
-import { depthOf, fill, inspect, maxDepth, type TextFacts } from "./json.ts";
+import {
+  depthOf,
+  fieldsOf,
+  fill,
+  inspect,
+  isObject,
+  type JsonObject,
+  maxDepth,
+  parseJson,
+  parseObject,
+  type TextFacts,
+} from "./json.ts";
 
-export type JsonObject = { readonly [name: string]: unknown };
-
-/** What both an event and a callback say of themselves, in schema 1.0 and 2.0 alike. */
+/** What events and callbacks have in common, in schema 1.0 and 2.0 alike. */
 export interface Notice {
   readonly schema: "1.0" | "2.0";
-  /** `header.event_id` (2.0) or `uuid` (1.0); `sha256:…` of the event when it has none. The platform's text: any length, any character. */
+  /** `header.event_id` (2.0) or `uuid` (1.0); `sha256:…` of the event if it has none. Outside text: any length, any character. */
   readonly id: string;
-  /** Dispatch key: `header.event_type` (2.0) or `event.type` (1.0). Outside text too. */
+  /** `header.event_type` (2.0) or `event.type` (1.0): it selects the handler. Outside text too. */
   readonly type: string;
   readonly app: string | null;
   readonly tenant: string | null;
-  /** Epoch milliseconds, whichever unit the platform used; `null` when it is not a time. Advisory. */
+  /** Epoch milliseconds, whichever unit the platform used; `null` if it is not a time. Not to be relied on. */
   readonly createdAtMs: number | null;
-  /** The envelope without its event: `header` (2.0), or `ts`, `uuid`, `type` (1.0). Unknown members are kept; the token is emptied. */
+  /** `header` (2.0), or the envelope without its event (1.0). Unknown members are kept; the token is emptied. */
   readonly header: JsonObject;
   readonly event: JsonObject;
-  /** The decrypted JSON as it came, so that 64-bit numbers are whole, with the Verification Token's value emptied. */
+  /** The decrypted JSON as received, since parsing would round 64-bit numbers; only the Verification Token is emptied. */
   readonly text: string;
 }
 
@@ -26,12 +35,12 @@ export type Classified =
   | { readonly kind: "challenge"; readonly token: unknown; readonly challenge: unknown }
   | { readonly kind: "unreadable"; readonly token: unknown; readonly reason: UnreadableReason };
 
-/** `app`: for another app than ours, where nothing else says that it does not belong here. */
+/** `app`: over the long connection, a message for another app. */
 export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema" | "app";
 
-/** The console's name for the old card callback, which has no envelope and so names no type itself. */
+/** The console's name for the old card callback, whose body names no type. */
 export const oldCardType = "card.action.trigger_v1";
-/** Types that ask a question and wait for the answer: https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/event-subscription-guide/callback-subscription/callback-overview */
+/** Types that wait for an answer: https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/event-subscription-guide/callback-subscription/callback-overview */
 export const callbackTypes: ReadonlySet<string> = new Set([
   "card.action.trigger",
   "url.preview.get",
@@ -40,168 +49,122 @@ export const callbackTypes: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Says what a decrypted text is. Total and pure: a text that is no envelope is `unreadable`. The order
- * matters: a 2.0 event whose inner `type` is `url_verification` is an event, not a challenge.
+ * Classifies a decrypted text. Total and pure: a text that is not an envelope is `unreadable`.
  * https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM
  */
 export function classify(text: string): Classified {
   const { facts, message } = readEventLast(text) ?? readAny(text);
-  const { depth, tokens, event: span } = facts;
-  // Too deep to be read; a token that stood before it is still proof of origin where nothing is signed.
-  if (depth > maxDepth) return { kind: "unreadable", token: textAt(text, tokens.at(-1)), reason: "depth" };
-  if (message === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
-
-  const schema = message["schema"];
-  if (schema !== undefined) {
-    const header = asObject(message["header"]);
-    const event = asObject(message["event"]);
-    const token = header?.["token"];
-    const type = header?.["event_type"];
-    const isV2 = typeof schema === "string" && schema.startsWith("2.");
-    if (!isV2 || header === undefined || event === undefined || !isName(type)) {
-      return { kind: "unreadable", token: token ?? message["token"], reason: "schema" };
-    }
-    const app = orNull(header["app_id"]);
-    const tenant = orNull(header["tenant_key"]);
-    return {
-      kind: callbackTypes.has(type) ? "callback" : "event",
-      token,
-      schema: "2.0",
-      id: orNull(header["event_id"]) ?? fingerprint(text.slice(...span), [type, app, tenant, header["create_time"]]),
-      type,
-      app,
-      tenant,
-      createdAtMs: toMs(header["create_time"]),
-      header: token === undefined ? header : { ...header, token: "" },
-      event,
-      text: fill(text, tokens, ""),
-    };
+  if (facts.depth > maxDepth) {
+    // Too deep to parse, but where nothing is signed, a token found by the scan still proves the origin.
+    const span = facts.tokens.at(-1);
+    return unreadable("depth", span && parseJson(text.slice(...span)));
   }
+  if (message === undefined) return unreadable("json");
+  // Schema 2.0 first: the event of a 2.0 envelope may have the type `url_verification`, and is no challenge.
+  if (message["schema"] !== undefined) return classifySchema2(message, text, facts);
+  if (message["type"] !== "url_verification") return classifySchema1(message, text, facts);
+  return { kind: "challenge", token: message["token"], challenge: message["challenge"] };
+}
 
-  const token = message["token"];
-  if (message["type"] === "url_verification") {
-    return { kind: "challenge", token, challenge: message["challenge"] };
-  }
+export function unreadable(reason: UnreadableReason, token?: unknown): Classified & { kind: "unreadable" } {
+  return { kind: "unreadable", token, reason };
+}
 
-  const event = asObject(message["event"]);
-  const type = event?.["type"];
-  // A callback in an envelope of 1.0 is none that the platform describes: its answer could not be right, and as an
-  // event it would be acknowledged and handled by nobody. It is kept where a person looks.
-  const isEvent = message["type"] === "event_callback" && event !== undefined;
-  if (!isEvent || !isName(type) || callbackTypes.has(type)) {
-    return { kind: "unreadable", token, reason: "schema" };
+function classifySchema2(message: JsonObject, text: string, { tokens, event: span }: TextFacts): Classified {
+  const { schema, header, event } = message;
+  const { token, event_type: type } = fieldsOf(header);
+  const isV2 = typeof schema === "string" && schema.startsWith("2.");
+  if (!isV2 || !isObject(header) || !isObject(event) || !isText(type)) {
+    return unreadable("schema", token ?? message["token"]);
   }
-  const { event: _, ...header } = message;
-  const app = orNull(event["app_id"]);
-  const tenant = orNull(event["tenant_key"]);
+  const app = textOrNull(header["app_id"]);
+  const tenant = textOrNull(header["tenant_key"]);
+  const createTime = header["create_time"];
   return {
-    kind: "event",
+    kind: callbackTypes.has(type) ? "callback" : "event",
     token,
-    schema: "1.0",
-    // `ts` is the time of sending, so it may differ between two pushes of one event: it is no part of the identity.
-    id: orNull(message["uuid"]) ?? fingerprint(text.slice(...span), [type, app, tenant]),
+    schema: "2.0",
+    id: textOrNull(header["event_id"]) ?? fingerprint(text.slice(...span), [type, app, tenant, createTime]),
     type,
     app,
     tenant,
-    createdAtMs: toMs(message["ts"]),
-    header: token === undefined ? header : { ...header, token: "" },
+    createdAtMs: toMs(createTime),
+    header: withoutToken(header),
     event,
     text: fill(text, tokens, ""),
   };
 }
 
-/**
- * What the body of an old card callback says. Its `token` is the card-update credential, unlike from click to
- * click: its hash serves as identity, since an id is logged and kept. The Verification Token is not in it.
- */
-export function classifyOldCard(text: string, header: JsonObject): Exclude<Classified, { kind: "challenge" }> {
-  const { depth } = inspect(text);
-  if (depth > maxDepth) return { kind: "unreadable", token: undefined, reason: "depth" };
-  const event = parseObject(text);
-  if (event === undefined) return { kind: "unreadable", token: undefined, reason: "json" };
-  if (asObject(event["action"]) === undefined) return { kind: "unreadable", token: undefined, reason: "schema" };
+function classifySchema1(message: JsonObject, text: string, { tokens, event: span }: TextFacts): Classified {
+  const { event, ...header } = message;
+  const { token } = header;
+  const type = fieldsOf(event)["type"];
+  const isEvent = message["type"] === "event_callback" && isObject(event) && isText(type);
+  // The platform describes no callback in schema 1.0. Handled as an event it would be acknowledged and lost, so a
+  // person must look at it.
+  if (!isEvent || callbackTypes.has(type)) return unreadable("schema", token);
+  const app = textOrNull(event["app_id"]);
+  const tenant = textOrNull(event["tenant_key"]);
   return {
-    kind: "callback",
-    token: undefined,
+    kind: "event",
+    token,
     schema: "1.0",
-    id: fingerprint(orNull(event["token"]) ?? text, [oldCardType]),
-    type: oldCardType,
-    app: null,
-    tenant: orNull(event["tenant_key"]),
-    createdAtMs: null,
-    header,
+    // Without `ts`, the time of sending: it may differ between two pushes of one event.
+    id: textOrNull(message["uuid"]) ?? fingerprint(text.slice(...span), [type, app, tenant]),
+    type,
+    app,
+    tenant,
+    createdAtMs: toMs(message["ts"]),
+    header: withoutToken(header),
     event,
-    text,
+    text: fill(text, tokens, ""),
   };
+}
+
+function withoutToken(header: JsonObject): JsonObject {
+  return header["token"] === undefined ? header : { ...header, token: "" };
 }
 
 interface Read {
   readonly facts: TextFacts;
-  /** `undefined`: no JSON object, or too deep to be one. */
+  /** `undefined`: too deep, or not a JSON object. */
   readonly message: JsonObject | undefined;
 }
 
-/** Any text: scanned to its end, then parsed, unless it is too deep. */
+/** Any text: scanned to its end, then parsed unless it is too deep. */
 function readAny(text: string): Read {
   const facts = inspect(text);
   return { facts, message: facts.depth > maxDepth ? undefined : parseObject(text) };
 }
 
 /**
- * The platform's own order, `event` last: only what stands before it is scanned. The rest, up to the last
- * brace, is parsed alone; were it more than one value, that would fail. `undefined` for any other text.
+ * A text with `event` last, which is the platform's own order: only what comes before `event` is scanned. The rest, up
+ * to the last brace, is parsed on its own, and that fails if it holds more than one value. `undefined` for other texts.
  */
 function readEventLast(text: string): Read | undefined {
-  const head = inspect(text, { headOnly: true });
-  const [start, end] = head.event;
+  const facts = inspect(text, { headOnly: true });
+  const [start, end] = facts.event;
   if (start === 0 || end < start || !/^[ \t\n\r]*$/.test(text.slice(end + 1))) return undefined;
   const outer = parseObject(`${text.slice(0, start)}null}`);
   if (outer === undefined) return undefined;
-  try {
-    const event: unknown = JSON.parse(text.slice(start, end));
-    const depth = Math.max(head.depth, 1 + depthOf(event, maxDepth));
-    return { facts: { ...head, depth }, message: Object.assign(outer, { event }) };
-  } catch {
-    return undefined;
-  }
+  const event = parseJson(text.slice(start, end));
+  if (event === undefined) return undefined;
+  const depth = Math.max(facts.depth, 1 + depthOf(event, maxDepth));
+  return { facts: { ...facts, depth }, message: Object.assign(outer, { event }) };
 }
 
-function textAt(text: string, span: readonly [number, number] | undefined): unknown {
-  try {
-    return span === undefined ? undefined : JSON.parse(text.slice(...span));
-  } catch {
-    return undefined;
-  }
-}
-
-export function parseObject(text: string): JsonObject | undefined {
-  try {
-    return asObject(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-function asObject(value: unknown): JsonObject | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
-}
-
-function isName(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === "string" && value !== "";
 }
 
-function orNull(value: unknown): string | null {
-  return isName(value) ? value : null;
+export function textOrNull(value: unknown): string | null {
+  return isText(value) ? value : null;
 }
 
-/**
- * Seconds (10 digits, perhaps with a fraction), milliseconds (13) or microseconds (16), told apart by
- * their length: the platform uses all three.
- */
+/** The platform sends seconds (10 digits, perhaps with a fraction), milliseconds (13) and microseconds (16). */
 function toMs(value: unknown): number | null {
-  const match =
-    typeof value === "string" || typeof value === "number" ? /^(\d{1,16})(\.\d{1,9})?$/.exec(String(value)) : null;
-  const [, whole = "", fraction = ""] = match ?? [];
+  const isTime = typeof value === "string" || typeof value === "number";
+  const [, whole = "", fraction = ""] = (isTime && /^(\d{1,16})(\.\d{1,9})?$/.exec(String(value))) || [];
   if (whole === "") return null;
   const number = Number(whole + fraction);
   if (whole.length <= 10) return Math.round(number * 1000);
@@ -210,9 +173,9 @@ function toMs(value: unknown): number | null {
 }
 
 /**
- * An identity for an event that came without one. Its own text enters, not what was parsed from it: two
- * numbers that a double cannot tell apart are two, and a megabyte of them is read only once.
+ * The id of an event that has none: a hash of its text, not of what was parsed. Parsing may make two 64-bit numbers
+ * equal, and writing a megabyte again costs a pass.
  */
-function fingerprint(event: string, parts: readonly unknown[]): string {
+export function fingerprint(event: string, parts: readonly unknown[]): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(parts)).update(event).digest("hex")}`;
 }

@@ -1,25 +1,23 @@
 import { ConfigError } from "../errors.ts";
 
-/** The platform's own: Feishu's and Lark's are apart, and no app is in both. */
-const named: ReadonlyMap<string, string> = new Map([
+/** Feishu and Lark are two platforms: no app is in both. */
+const origins: ReadonlyMap<string, string> = new Map([
   ["feishu", "https://open.feishu.cn"],
   ["lark", "https://open.larksuite.com"],
 ]);
 const platformDomains = ["feishu.cn", "larksuite.com"];
 
 /**
- * The address of the Open API: `feishu` (unless set), `lark`, or a URL. The app's secret and its tokens go there, so
- * a host that is not the platform's has to be allowed on purpose; on this machine, anything may listen.
+ * The origin of the Open API, from `feishu` (the default), `lark` or a URL. The app's secret and tokens go there, so a
+ * host that is not the platform's must be allowed by a setting; this machine is always allowed.
  *
- * @throws {ConfigError} Neither name nor URL, not over https, or another's host.
+ * @throws {ConfigError} Neither a name nor a URL, not https, or a host that is not allowed.
  */
 export function apiOrigin(setting: string | undefined, { allowOther = false } = {}): string {
-  const text = setting === undefined || setting === "" ? "feishu" : setting;
-  const origin = named.get(text) ?? text;
+  const text = setting || "feishu";
+  const origin = origins.get(text) ?? text;
   const url = URL.canParse(origin) ? new URL(origin) : undefined;
-  if (url === undefined) {
-    throw new ConfigError('Cannot start: LARK_DOMAIN is neither "feishu" nor "lark" nor a URL');
-  }
+  if (url === undefined) throw new ConfigError('Cannot start: LARK_DOMAIN is neither "feishu" nor "lark" nor a URL');
   if (url.protocol === "http:" && isLoopback(url.hostname)) return url.origin;
   if (url.protocol !== "https:") throw new ConfigError("Cannot start: LARK_DOMAIN is not an https URL");
   if (!allowOther && !isPlatformHost(url.hostname)) {

@@ -1,6 +1,6 @@
 import type { Notice, UnreadableReason } from "./classify.ts";
 
-/** What the wire gave. Header names are lower-case; `rawBody` is exactly as received: a re-encoded body cannot be verified. */
+/** A request as received. Header names are in lower case; `rawBody` is not re-encoded, or it could not be verified. */
 export interface SealedRequest {
   /** Name of the app's route, a key of the ring. */
   readonly app: string;
@@ -8,33 +8,34 @@ export interface SealedRequest {
   readonly rawBody: Uint8Array;
 }
 
-export interface Carried {
-  /** `X-Tt-Logid`, else `X-Request-Id`: what vendor support asks for. Outside text. */
+/** How a message reached us. */
+export interface TransportFields {
+  /** `X-Tt-Logid`, else `X-Request-Id`: vendor support asks for it. Outside text. */
   readonly requestId: string | null;
   readonly transport: "webhook" | "long-connection";
-  /** Id of the app whose keys, or whose long connection, opened the message; `null` if nothing did. Many events name no app themselves. */
+  /** Id of the app whose keys or long connection opened the message; `null` if none did. Many events name no app. */
   readonly receivedBy: string | null;
 }
 
-export type EventEnvelope = { readonly kind: "event" } & Notice & Carried;
-export type CallbackEnvelope = { readonly kind: "callback" } & Notice & Carried;
+export type EventEnvelope = { readonly kind: "event" } & Notice & TransportFields;
+export type CallbackEnvelope = { readonly kind: "callback" } & Notice & TransportFields;
 export type UnreadableEnvelope = {
   readonly kind: "unreadable";
   readonly reason: UnreadableReason;
   readonly rawBody: Uint8Array;
-} & Carried;
+} & TransportFields;
 
-/** What a callback's handler put off: the callback, and the payload that it gave along. Its id is one of its own. */
-export type JobEnvelope = { readonly kind: "job"; readonly payload: unknown } & Notice & Carried;
+/** Work that a callback's handler deferred: the callback, with an id of its own and the payload that the handler gave. */
+export type JobEnvelope = { readonly kind: "job"; readonly payload: unknown } & Notice & TransportFields;
 
-/** A callback defers at most once, so that its own identity makes the job's. */
+/** A callback defers at most once, so its id identifies the job as well. */
 export function jobId(callbackId: string): string {
   return `${callbackId}#deferred`;
 }
 
-/** What Feishu said, whichever schema (1.0, 2.0) and transport it came by. */
+/** A message of Feishu's, in either schema (1.0, 2.0) and over either transport. */
 export type Envelope =
   | EventEnvelope
   | CallbackEnvelope
-  | ({ readonly kind: "challenge"; readonly challenge: string } & Carried)
+  | ({ readonly kind: "challenge"; readonly challenge: string } & TransportFields)
   | UnreadableEnvelope;

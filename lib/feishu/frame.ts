@@ -2,15 +2,15 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /** One message of the long connection: a protobuf (proto2) `Frame`. */
 export interface Frame {
-  /** All 64 bits count: as a double, an id above 2^53 comes back as another one. */
+  /** A bigint, since a double would change an id above 2^53. */
   readonly seqId: bigint;
   readonly logId: bigint;
   readonly service: number;
   /** {@link controlMethod} or {@link dataMethod}; others are ignored. */
   readonly method: number;
-  /** In the order of the wire; a key may stand there twice. */
+  /** In their order on the wire; a key may occur twice. */
   readonly headers: readonly (readonly [key: string, value: string])[];
-  /** `undefined` where the frame had none: what was there, if only an empty text, is echoed. */
+  /** `undefined` if the frame had none; an empty text is a value, and is echoed. */
   readonly payloadEncoding?: string | undefined;
   readonly payloadType?: string | undefined;
   readonly payload?: Uint8Array | undefined;
@@ -21,30 +21,30 @@ export const controlMethod = 0;
 export const dataMethod = 1;
 
 /**
- * Reads a frame. Unknown fields are skipped, and of a scalar that comes twice the last counts, as protobuf has
- * it. The schema is the official SDKs' (package `pbbp2`); nothing else documents it.
+ * Decodes a frame. As in any protobuf, unknown fields are skipped, and the last of two equal scalars counts. The schema
+ * is the official SDKs' (package `pbbp2`); nothing else documents it.
  *
- * @returns `undefined` for bytes that are no frame, or lack a required field. Total.
+ * @returns `undefined` for bytes that are not a frame or lack a required field. Total.
  */
 export function decodeFrame(bytes: Uint8Array): Frame | undefined {
   try {
     const reader = new BinaryReader(bytes);
     const headers: [string, string][] = [];
-    const found: { -readonly [K in keyof Frame]?: Frame[K] } = {};
+    const fields: { -readonly [K in keyof Frame]?: Frame[K] } = {};
     while (reader.pos < reader.len) {
       const [field, wireType] = reader.tag();
-      if (field === 1 && wireType === WireType.Varint) found.seqId = BigInt(reader.uint64());
-      else if (field === 2 && wireType === WireType.Varint) found.logId = BigInt(reader.uint64());
-      else if (field === 3 && wireType === WireType.Varint) found.service = reader.int32();
-      else if (field === 4 && wireType === WireType.Varint) found.method = reader.int32();
+      if (field === 1 && wireType === WireType.Varint) fields.seqId = BigInt(reader.uint64());
+      else if (field === 2 && wireType === WireType.Varint) fields.logId = BigInt(reader.uint64());
+      else if (field === 3 && wireType === WireType.Varint) fields.service = reader.int32();
+      else if (field === 4 && wireType === WireType.Varint) fields.method = reader.int32();
       else if (field === 5 && wireType === WireType.LengthDelimited) headers.push(decodeHeader(reader.bytes()));
-      else if (field === 6 && wireType === WireType.LengthDelimited) found.payloadEncoding = reader.string();
-      else if (field === 7 && wireType === WireType.LengthDelimited) found.payloadType = reader.string();
-      else if (field === 8 && wireType === WireType.LengthDelimited) found.payload = reader.bytes();
-      else if (field === 9 && wireType === WireType.LengthDelimited) found.logIdNew = reader.string();
+      else if (field === 6 && wireType === WireType.LengthDelimited) fields.payloadEncoding = reader.string();
+      else if (field === 7 && wireType === WireType.LengthDelimited) fields.payloadType = reader.string();
+      else if (field === 8 && wireType === WireType.LengthDelimited) fields.payload = reader.bytes();
+      else if (field === 9 && wireType === WireType.LengthDelimited) fields.logIdNew = reader.string();
       else reader.skip(wireType, field);
     }
-    const { seqId, logId, service, method, ...rest } = found;
+    const { seqId, logId, service, method, ...rest } = fields;
     if (seqId === undefined || logId === undefined || service === undefined || method === undefined) return undefined;
     return { seqId, logId, service, method, headers, ...rest };
   } catch {
@@ -66,7 +66,7 @@ function decodeHeader(bytes: Uint8Array): [string, string] {
   return [key, value];
 }
 
-/** Writes a frame: the required fields also when they are 0, the others where there are any. */
+/** Encodes a frame: its required fields even if they are 0, and the optional ones that it has. */
 export function encodeFrame(frame: Frame): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
   writer.tag(1, WireType.Varint).uint64(frame.seqId);
@@ -87,17 +87,17 @@ export function encodeFrame(frame: Frame): Uint8Array<ArrayBuffer> {
   return writer.finish();
 }
 
-/** The first value under a key, as most official SDKs have it. */
+/** The first value of a key, as in most official SDKs. */
 export function headerOf(frame: Frame, key: string): string | undefined {
   return frame.headers.find(([name]) => name === key)?.[1];
 }
 
-/** Sent right after the connection stands, and then at the server's interval. */
+/** To send once the connection is open, and then at the server's interval. */
 export function pingFrame(service: number): Frame {
   return { seqId: 0n, logId: 0n, service, method: controlMethod, headers: [["type", "ping"]] };
 }
 
-/** What goes back for a message: 200 it is stored (or answered), 500 the platform is to push it again. */
+/** The answer to a message. 200: it is stored or answered. 500: the platform pushes it again. */
 export interface Reply {
   readonly code: 200 | 500;
   /** A callback's answer. */
@@ -105,8 +105,8 @@ export interface Reply {
 }
 
 /**
- * The reply to a message: the frame that completed it, its headers in their order with `biz_rt` (milliseconds of
- * handling) behind them, and the verdict as payload.
+ * The reply to a message: the frame that completed it, with the header `biz_rt` (milliseconds of handling) added at the
+ * end, and the answer as payload.
  */
 export function replyFrame(frame: Frame, { code, answer }: Reply, elapsedMs: number): Frame {
   const data = answer === undefined ? undefined : Buffer.from(JSON.stringify(answer)).toString("base64");

@@ -1,4 +1,31 @@
-/** How deep an envelope may nest. Deeper ones could still be parsed, but not printed again. */
+/** A parsed JSON object. */
+export type JsonObject = { readonly [name: string]: unknown };
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The members of whatever a value is; `undefined` and `null` have none. */
+export function fieldsOf(value: unknown): JsonObject {
+  return Object(value);
+}
+
+/** `undefined` for a text that is not JSON. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `undefined` for a text that is not a JSON object. */
+export function parseObject(text: string): JsonObject | undefined {
+  const value = parseJson(text);
+  return isObject(value) ? value : undefined;
+}
+
+/** How deep an envelope may nest. A deeper one could be parsed, but not written again. */
 export const maxDepth = 64;
 
 /** Where a text keeps its Verification Token, and how deep it nests. */
@@ -7,34 +34,35 @@ export interface TextFacts {
   readonly depth: number;
   /** `[start, end)` of each string value, quotes included, of a member `token` at the top or in the top's `header`. */
   readonly tokens: readonly (readonly [start: number, end: number])[];
-  /** `[start, end)` of the value of the top's member `event`: of the last one, as for every parser. Empty when there is none. */
+  /** `[start, end)` of the value of the top's last member `event`, the one that parsers keep. Empty if there is none. */
   readonly event: readonly [start: number, end: number];
 }
 
-const quote = 34;
-const backslash = 92;
-
 /**
- * Reads a JSON text once, without building it. Total: a text that is not JSON gives some answer, and
- * `JSON.parse` refuses it after. Strings are skipped with `indexOf`, so long ones cost little.
+ * Scans a JSON text once, without parsing it. Total: a text that is not JSON gets some result, and `JSON.parse` refuses
+ * it later. Strings are skipped with `indexOf`, so long ones cost little.
+ *
+ * @param options.headOnly Stops at the value of the first member `event`, and takes it to end before the last brace.
  */
 export function inspect(text: string, { headOnly = false } = {}): TextFacts {
   const tokens: [number, number][] = [];
   let depth = 0;
   let deepest = 0;
-  /** Names of the members being read at depth 1 and 2; what is deeper is not looked at. */
+  /** Names of the members being read at depth 1 and 2; deeper ones do not matter. */
   let outer = "";
   let inner = "";
   let isKey = false;
   let event: TextFacts["event"] = [0, 0];
   let eventStart = -1;
-  const endEvent = (end: number) => {
-    if (depth === 1 && eventStart !== -1) event = [eventStart, end];
-    if (depth === 1) eventStart = -1;
+  const endMember = (end: number) => {
+    if (depth !== 1) return;
+    if (eventStart !== -1) event = [eventStart, end];
+    eventStart = -1;
   };
 
   for (let i = 0; i < text.length; i++) {
-    switch (text.charCodeAt(i)) {
+    const code = text.charCodeAt(i);
+    switch (code) {
       case quote: {
         const end = stringEnd(text, i);
         if (depth === 1 || depth === 2) {
@@ -50,29 +78,25 @@ export function inspect(text: string, { headOnly = false } = {}): TextFacts {
         i = end - 1;
         break;
       }
-      case 123: // {
-        isKey = true;
+      case openBrace:
+      case openBracket:
+        isKey = code === openBrace;
         if (++depth > deepest) deepest = depth;
+        // A string in an array belongs to no member, so the name before it must not make it a token.
         if (depth === 2) inner = "";
         break;
-      case 91: // [
-        isKey = false;
-        // An array's strings are nobody's member: forget the name, so that they are not taken for a token.
-        if (++depth > deepest) deepest = depth;
-        if (depth === 2) inner = "";
-        break;
-      case 125: // }
-      case 93: // ]
-        endEvent(i);
+      case closeBrace:
+      case closeBracket:
+        endMember(i);
         depth--;
         isKey = false;
         break;
-      case 44: // ,
-        // In an array this is wrong, but a "key" there only renames what no lookup reads.
-        endEvent(i);
+      case comma:
+        // Wrong in an array, where a "key" only changes a name that nothing reads.
+        endMember(i);
         isKey = true;
         break;
-      case 58: // :
+      case colon:
         if (depth === 1 && outer === "event") {
           eventStart = i + 1;
           if (headOnly) return { depth: deepest, tokens, event: [eventStart, text.lastIndexOf("}")] };
@@ -84,7 +108,16 @@ export function inspect(text: string, { headOnly = false } = {}): TextFacts {
   return { depth: deepest, tokens, event };
 }
 
-/** The same text with the given string values replaced; everything else stays to the letter. */
+const quote = 34;
+const comma = 44;
+const colon = 58;
+const openBracket = 91;
+const backslash = 92;
+const closeBracket = 93;
+const openBrace = 123;
+const closeBrace = 125;
+
+/** The text with the given string values replaced, and nothing else changed. */
 export function fill(text: string, spans: TextFacts["tokens"], value: string): string {
   let result = "";
   let from = 0;
@@ -108,14 +141,9 @@ function stringEnd(text: string, start: number): number {
   }
 }
 
+/** "\u0074oken" is the same member as "token" to every parser. */
 function memberName(quoted: string): string {
-  if (!quoted.includes("\\")) return quoted.slice(1, -1);
-  // "\u0074oken" is the same member to every parser.
-  try {
-    return String(JSON.parse(quoted));
-  } catch {
-    return "";
-  }
+  return quoted.includes("\\") ? String(parseJson(quoted) ?? "") : quoted.slice(1, -1);
 }
 
 /** How deep a parsed value nests; counting stops at `limit`. */
@@ -131,7 +159,7 @@ export function depthOf(value: unknown, limit: number): number {
     }
   } else {
     for (const name in value) {
-      const item = (value as Record<string, unknown>)[name];
+      const item = (value as JsonObject)[name];
       if (typeof item !== "object") continue;
       const depth = depthOf(item, limit - 1);
       if (depth > deepest) deepest = depth;

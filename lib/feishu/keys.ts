@@ -2,7 +2,7 @@ import { hash, type KeyObject } from "node:crypto";
 import { aesKey } from "./cipher.ts";
 import { isSameDigest } from "./signature.ts";
 
-/** A secret with the moment it stops being accepted, in epoch milliseconds; without one it never does. */
+/** A secret; from `notAfter` (epoch milliseconds) on, it is not accepted any more. */
 export interface Secret {
   readonly value: string;
   readonly notAfter?: number | undefined;
@@ -17,21 +17,21 @@ export interface VerificationToken extends Secret {
   readonly digest: string;
 }
 
-/** One app's secrets. Without an Encrypt Key the app is read in plain text, and the token is the only proof. */
+/** One app's secrets. Without an Encrypt Key, messages are plain text, and the token is the only proof of origin. */
 export interface AppKeys {
   readonly appId: string;
   readonly encryptKeys: readonly EncryptKey[];
   readonly verificationTokens: readonly VerificationToken[];
-  /** Whether the old card callback is taken: signed with SHA-1, in plain text. Absent: it is refused. */
+  /** Accept the old card callback: plain text, signed with SHA-1. */
   readonly oldCards?: boolean | undefined;
 }
 
-/** Keys by the name of the app's route. A Map, since the name comes from outside; never "try all apps' keys". */
+/** Keys by the name of the app's route. A Map, since the name comes from outside. Other apps' keys are never tried. */
 export type KeyRing = ReadonlyMap<string, AppKeys>;
 
 export const defaultApp = "default";
 
-/** Derives what verification needs, once, so that no request pays for it. */
+/** Derives what verification needs, once and not for each request. */
 export function appKeys(input: {
   appId: string;
   encryptKeys: readonly Secret[];
@@ -46,15 +46,15 @@ export function appKeys(input: {
   };
 }
 
-/** The secrets that are still accepted: several while one is being rotated. */
-export function current<S extends Secret>(secrets: readonly S[], nowMs: number): readonly S[] {
+/** The secrets that are still accepted: more than one while a secret is rotated. */
+export function unexpired<S extends Secret>(secrets: readonly S[], nowMs: number): readonly S[] {
   return secrets.filter(({ notAfter }) => notAfter === undefined || nowMs < notAfter);
 }
 
-/** Whether `token` is one of ours, in constant time. Only a string can be: no coercion, no prefix. */
+/** Whether `token` is one of `tokens`, in constant time. Anything but a string is not. */
 export function isToken(token: unknown, tokens: readonly VerificationToken[]): boolean {
   if (typeof token !== "string") return false;
-  // Digests have one length, whatever the token's; as hex, since a buffer for each would cost more than the hash.
+  // Digests have one length, whatever the token's. They are compared as hex: a buffer for each costs more than the hash.
   const digest = hash("sha256", token);
   let found = false;
   for (const candidate of tokens) found = isSameDigest(digest, candidate.digest) || found;

@@ -1,17 +1,17 @@
 import { type Frame, headerOf } from "./frame.ts";
 
-/** Bounds of what is kept of messages that are not complete. */
+/** Limits for messages that are not complete yet. */
 export const partBounds = {
   parts: 1_024,
   messages: 256,
-  /** Of all unfinished messages together, each part with {@link overheadBytes}. */
+  /** Of all incomplete messages together, with {@link overheadBytes} for each part. */
   bytes: 32 * 1024 * 1024,
   keptMs: 10_000,
 };
 
 /**
- * What a part takes beside its bytes, as growth of the process (Node 24 on x64, 300,000 parts): 490 bytes among
- * others of its message, 740 alone, and 660 to 1,140 with what the garbage collector still keeps.
+ * Memory that a part takes in addition to its bytes. Measured with Node 24 on x64 and 300,000 parts: 490 bytes if its
+ * message has more parts, 740 if not, and up to 1,140 before the garbage collector runs.
  */
 const overheadBytes = 1_024;
 
@@ -20,19 +20,19 @@ export interface Message {
   readonly frame: Frame;
   readonly payload: Uint8Array;
   /**
-   * Epoch milliseconds at which its first part was read. The platform may count from when it sent it: what a part waits
-   * unread, in the kernel and in the socket while it is paused, comes on top.
+   * Epoch milliseconds at which its first part was read. The platform's time may start earlier: a part may have waited
+   * in the kernel, or in the paused socket.
    */
   readonly sinceMs: number;
 }
 
 /**
- * Joins messages that came in parts: in any order, some of them twice. What never becomes whole is forgotten after
- * {@link partBounds}.keptMs, or when there is too much of it, the oldest first; the platform pushes it again.
+ * Joins messages that came in parts: in any order, and perhaps twice. Incomplete messages are dropped after
+ * {@link partBounds}.keptMs, or at one of the other limits, the oldest first; the platform pushes them again.
  *
- * @param onForgotten Told how many messages were.
+ * @param onDropped Gets the number of dropped messages.
  */
-export function partJoiner(onForgotten: (count: number) => void = () => {}) {
+export function partJoiner(onDropped: (count: number) => void = () => {}) {
   interface Pending {
     readonly sum: number;
     readonly parts: Map<number, Uint8Array>;
@@ -42,26 +42,25 @@ export function partJoiner(onForgotten: (count: number) => void = () => {}) {
   /** By message id, the oldest first. */
   const pending = new Map<string, Pending>();
   let bytes = 0;
-  const forget = (id: string) => {
+  const remove = (id: string) => {
     bytes -= pending.get(id)?.bytes ?? 0;
     pending.delete(id);
   };
-  /** Forgets the oldest as long as `isDue` says so. */
-  const forgetOldest = (isDue: (oldest: Pending) => boolean) => {
+  const dropOldestWhile = (isDue: (oldest: Pending) => boolean) => {
     const before = pending.size;
     for (const [id, oldest] of pending) {
       if (!isDue(oldest)) break;
-      forget(id);
+      remove(id);
     }
-    if (pending.size < before) onForgotten(before - pending.size);
+    if (pending.size < before) onDropped(before - pending.size);
   };
 
   return {
-    /** `incomplete`: not whole yet. `invalid`: no part of anything, or of another message than those before it. */
+    /** `incomplete`: more parts are missing. `invalid`: not a part, or it contradicts earlier parts of its message. */
     add(frame: Frame, nowMs: number): Message | "incomplete" | "invalid" {
-      forgetOldest(({ sinceMs }) => nowMs - sinceMs >= partBounds.keptMs);
+      dropOldestWhile(({ sinceMs }) => nowMs - sinceMs >= partBounds.keptMs);
       const payload = frame.payload ?? new Uint8Array();
-      // A missing `sum` is a whole message: were it dropped, nobody would ever answer it.
+      // Without `sum`, it is a whole message.
       const sum = wholeNumber(headerOf(frame, "sum") ?? "1");
       const seq = wholeNumber(headerOf(frame, "seq") ?? "0");
       if (sum === undefined || seq === undefined || sum < 1 || sum > partBounds.parts || seq >= sum) return "invalid";
@@ -76,21 +75,21 @@ export function partJoiner(onForgotten: (count: number) => void = () => {}) {
         bytes += message.bytes;
       }
       if (!message.parts.has(seq)) {
-        // A copy: the payload is a view of all that was read with it, which it would keep alive.
+        // A copy, since the payload is a view that keeps all bytes of the same read in memory.
         message.parts.set(seq, new Uint8Array(payload));
         message.bytes += payload.length + overheadBytes;
         bytes += payload.length + overheadBytes;
       }
       if (message.parts.size < sum) {
-        forgetOldest(() => bytes > partBounds.bytes || pending.size > partBounds.messages);
+        dropOldestWhile(() => bytes > partBounds.bytes || pending.size > partBounds.messages);
         return "incomplete";
       }
-      forget(id);
+      remove(id);
       const ordered = Array.from({ length: sum }, (_, index) => message.parts.get(index) ?? new Uint8Array());
       return { frame, payload: Buffer.concat(ordered), sinceMs: message.sinceMs };
     },
 
-    /** Messages that are not whole. */
+    /** Number of incomplete messages. */
     get pending(): number {
       return pending.size;
     },

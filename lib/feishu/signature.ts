@@ -1,11 +1,11 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 
 /**
- * The signature of an event or a callback: SHA-256 over timestamp, nonce, Encrypt Key and the raw
- * body, in lower-case hex. A plain digest, not an HMAC, and without separators.
+ * The signature of an event or a callback: SHA-256 over timestamp, nonce, Encrypt Key and raw body, in lower-case hex.
+ * A plain digest, not an HMAC, and without separators.
  * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/encrypt-key-encryption-configuration-case
  *
- * @param rawBody The bytes as they were on the wire, before decryption.
+ * @param input.rawBody The bytes as received, before decryption.
  */
 export function sign(input: { timestamp: string; nonce: string; encryptKey: string; rawBody: Uint8Array }): string {
   const { timestamp, nonce, encryptKey, rawBody } = input;
@@ -16,27 +16,10 @@ export function sign(input: { timestamp: string; nonce: string; encryptKey: stri
 }
 
 /**
- * The signature of the old card callback: SHA-1, with the Verification Token in the Encrypt Key's place.
- * https://open.feishu.cn/document/ukTMukTMukTM/uYzM3QjL2MzN04iNzcDN/configuring-card-callbacks/card-callback-structure
- */
-export function signOldCard(input: {
-  timestamp: string;
-  nonce: string;
-  verificationToken: string;
-  rawBody: Uint8Array;
-}): string {
-  const { timestamp, nonce, verificationToken, rawBody } = input;
-  return createHash("sha1")
-    .update(timestamp + nonce + verificationToken)
-    .update(rawBody)
-    .digest("hex");
-}
-
-/**
- * Whether a signature header is `expected`, in constant time. Total: any text of any length is
- * answered. Upper-case hex is taken as well; the platform sends lower case.
+ * Whether a signature header is `expected`, in constant time. Total: takes any text. Takes upper-case hex as well,
+ * although the platform sends lower case.
  *
- * @param expected Lower-case hex digits from {@link sign} (64) or {@link signOldCard} (40).
+ * @param expected Lower-case hex digits, from `sign` (64) or `signOldCard` (40).
  */
 export function matches(signature: string, expected: string): boolean {
   // The length first, so that a long text costs nothing.
@@ -47,8 +30,8 @@ export function matches(signature: string, expected: string): boolean {
   );
 }
 
-/** Whether two digests (SHA-1 or SHA-256) are one, in constant time. Both are hex digits in the same case: the caller has seen to it. */
-export function isSameDigest(one: string, other: string): boolean {
-  if (one.length !== other.length || other.length === 0) return false;
-  return timingSafeEqual(Buffer.from(one, "latin1"), Buffer.from(other, "latin1"));
+/** Whether two digests are equal, in constant time. Both must be hex digits in the same case. */
+export function isSameDigest(a: string, b: string): boolean {
+  if (a.length !== b.length || a.length === 0) return false;
+  return timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
 }

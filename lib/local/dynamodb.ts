@@ -1,39 +1,38 @@
 import {
   CreateTableCommand,
+  type CreateTableCommandInput,
   type DynamoDBClient,
   ResourceInUseException,
   waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
 import dynalite from "dynalite";
+import { listenOnLoopback } from "../simulator/loopback.ts";
 
-/** A DynamoDB on its own wire protocol, on loopback: in memory, or kept under `path`. */
+/** DynamoDB on 127.0.0.1, in memory or with its data under `path`. */
 export async function startDynamoDb(path?: string): Promise<{ endpoint: string; stop: () => Promise<void> }> {
-  const server = dynalite({ createTableMs: 0, ...(path === undefined ? undefined : { path }) });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const server = dynalite({ createTableMs: 0, path });
   return {
-    endpoint: `http://127.0.0.1:${port}`,
+    endpoint: `http://127.0.0.1:${await listenOnLoopback(server)}`,
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }
 
-/** Creates the ledger's table as the deployed stack does: one string key, on demand. */
-export async function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
+/** Creates the ledger's table as the deployed stack does, with one string key. */
+export function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
+  return createTable(client, {
+    TableName: table,
+    KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
+    AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
+  });
+}
+
+/** Creates a table, unless there is one of that name. */
+export async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
+  const { TableName } = table;
   try {
-    await client.send(
-      new CreateTableCommand({
-        TableName: table,
-        BillingMode: "PAY_PER_REQUEST",
-        KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
-        AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
-      }),
-    );
+    await client.send(new CreateTableCommand({ ...table, BillingMode: "PAY_PER_REQUEST" }));
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error;
   }
-  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.05, maxDelay: 0.05 }, { TableName: table });
+  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.05, maxDelay: 0.05 }, { TableName });
 }

@@ -1,10 +1,11 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
+import { pathToFileURL } from "node:url";
 import { toLine } from "../trace/log.ts";
 import { subscribe } from "../trace/trace.ts";
 
-// A process of its own: one function, loaded by its path as Lambda would, invoked over IPC; or the long connection,
-// which is loaded and runs. What it traces goes to the parent, which prints it. A change of code replaces the
-// process, not the module.
+// The program of a child process. It loads one module: a function, which the parent invokes over IPC, or the long
+// connection, which then runs by itself. Trace entries go to the parent, which prints them. When code changes, the
+// parent starts a new process, because Node cannot unload a module.
 
 export interface Invocation {
   readonly id: number;
@@ -14,38 +15,44 @@ export interface Invocation {
 }
 
 export type HostMessage =
+  /** The module is loaded. */
   | { readonly ready: true }
+  /** The module cannot be loaded. */
   | { readonly broken: string }
+  /** Sent by the long connection itself. */
+  | { readonly isConnected: boolean }
   | { readonly line: Record<string, unknown>; readonly detail: string | undefined }
   | { readonly id: number; readonly result?: unknown; readonly error?: string };
 
-/** A parent that has gone cannot be told; this process ends with it. */
-const tell = (message: HostMessage) => process.send?.(message, () => {});
-// Ctrl-C reaches the whole group; the parent decides when this process may go.
+/** The empty callback ignores the error when the parent has exited; this process then exits as well. */
+const send = (message: HostMessage) => process.send?.(message, () => {});
+// Ctrl-C signals the whole process group. The parent ends this process once its work is done.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 process.on("disconnect", () => process.exit(0));
-subscribe("log", (entry) => tell({ line: toLine(entry), detail: detailOf(entry.error) }));
+subscribe("log", (entry) => send({ line: toLine(entry), detail: detailOf(entry.error) }));
 
 const [, , path = ""] = process.argv;
-// Most of what a fresh process loads, the last one had compiled: that takes a third off its start.
+// Reuses what the previous process compiled: a third off the start.
 enableCompileCache();
 try {
-  const { handler } = (await import(path)) as { handler: (event: unknown, context: unknown) => unknown };
+  const { handler } = (await import(pathToFileURL(path).href)) as {
+    handler: (event: unknown, context: unknown) => unknown;
+  };
   process.on("message", ({ id, event, endsAtMs }: Invocation) => {
     const context = { getRemainingTimeInMillis: () => Math.max(0, endsAtMs - Date.now()) };
     void (async () => handler(event, context))().then(
-      (result) => tell({ id, result }),
-      (error: unknown) => tell({ id, error: detailOf(error) ?? "undefined" }),
+      (result) => send({ id, result }),
+      (error: unknown) => send({ id, error: detailOf(error) ?? "undefined" }),
     );
   });
-  tell({ ready: true });
-  // Now, since the process is not left to end by itself.
+  send({ ready: true });
+  // Node writes the cache at exit, but this process is ended by SIGKILL.
   flushCompileCache();
 } catch (error) {
-  tell({ broken: detailOf(error) ?? "undefined" });
+  send({ broken: detailOf(error) ?? "undefined" });
 }
 
-/** For the developer's own terminal, and only there: messages may quote payloads, so no log has them. */
+/** An error's stack, for the developer's terminal only. Its message may quote a payload, so it must not be logged. */
 function detailOf(error: unknown): string | undefined {
   if (error === undefined) return undefined;
   try {

@@ -1,8 +1,7 @@
 import { WebSocket } from "ws";
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { DeadlineError } from "../errors.ts";
-import { parseObject } from "../feishu/classify.ts";
-import { type ClientConfig, type Discovery, mergeConfig, readRefusal } from "../feishu/discovery.ts";
+import { type ClientConfig, type Discovery, mergeConfig, type Refusal, readRefusal } from "../feishu/discovery.ts";
 import {
   controlMethod,
   dataMethod,
@@ -14,6 +13,7 @@ import {
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
+import { fieldsOf, parseObject } from "../feishu/json.ts";
 import { openMessage } from "../feishu/open.ts";
 import { type Message, partJoiner } from "../feishu/parts.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
@@ -22,214 +22,241 @@ import { publish } from "../trace/trace.ts";
 export interface ConnectionOptions {
   readonly appId: string;
   readonly ports: ReceiverPorts;
-  /** How long a message may take, from its first part; a callback's port keeps its own, shorter deadline. */
+  /** How long a message may take, from its first part on. A callback's port keeps a shorter deadline of its own. */
   readonly answerWithinMs?: number;
   readonly clock: Clock;
-  /** Told on each change. */
+  /** Called at each change. */
   readonly onConnected?: (isConnected: boolean) => void;
 }
 
-/** How a connection ended. `silent`: it stood, and its peer was gone. */
+/** How a connection ended. `silent`: it was open, and the peer is gone. */
 export interface End {
-  readonly kind: Exclude<Discovery["kind"], "connect"> | "silent";
+  readonly kind: Refusal["kind"] | "silent";
   readonly code?: number | undefined;
   readonly reason: string;
   readonly wasOpen: boolean;
-  /** What holds for the next one: the server may have changed it meanwhile. */
+  /** For the next connection: the server may have changed it. */
   readonly config: ClientConfig;
 }
 
 type Timer = "handshake" | "ping" | "watch" | "unread" | "finish";
 
 const handshakeWithinMs = 10_000;
-/** Silence beyond the ping interval that means the peer is gone; with the new connection's own time it stays under 10 s. */
+/** After this silence beyond the ping interval, the peer is gone. A new connection is open within 10 s of it. */
 const silenceMs = 8_500;
 /**
- * Messages in hand, and the bytes of their frames. A message is in hand until the kernel has taken its reply. Above, the
- * socket is not read, and the server keeps the rest; what the last read brought is still taken: 64 KiB of frames.
+ * Limits for the messages in hand: those whose reply the kernel has not taken, with the bytes of their frames. At a
+ * limit, the socket is paused and the server keeps the rest. What was read before is still taken: up to 64 KiB of frames.
  */
 const mostInHand = { messages: 64, bytes: 32 * 1024 * 1024 };
 const frameLimitBytes = 16 * 1024 * 1024;
-/** The platform waits for 3 s; the way there and back is not ours to spend. */
-const usualAnswerMs = 2_600;
-/** The platform has given up a reply by then. */
+/** The platform waits for 3 s; the rest is for the network. */
+const defaultAnswerMs = 2_600;
+/** By then, the platform does not wait for the reply any more. */
 const unreadWithinMs = 5_000;
 const finishWithinMs = 5_000;
 const closeWithinMs = 1_000;
 
 /**
- * Dials, serves the connection until it ends, and says how it did. An abort of `signal` ends it in good order: no
- * more is read, what is in hand is answered for up to 5 s, and the socket is closed. Never rejects, and once it
- * resolves, no timer is set and the socket is closed, or its end has been ordered.
+ * One WebSocket, from dialling to its end. An abort of `signal` ends it in order: nothing more is read, messages in hand
+ * are answered for up to 5 s, and the socket is closed.
  */
-export function serveConnection(
-  { url, serviceId, config: found }: Discovery & { kind: "connect" },
-  options: ConnectionOptions,
-  signal: AbortSignal,
-): Promise<End> {
-  const { clock } = options;
-  let config = found;
-  let wasOpen = false;
-  let isOver = false;
-  const inHand = { messages: 0, bytes: 0 };
-  /** Frames that the kernel has not taken. */
-  let unread = 0;
-  const idle = Promise.withResolvers<void>();
-  const timers = new Map<Timer, () => void>();
-  const { promise, resolve } = Promise.withResolvers<End>();
-  const joiner = partJoiner((count) => ignore("incomplete", { count }));
-  const socket = new WebSocket(url, {
-    maxPayload: frameLimitBytes,
-    perMessageDeflate: false,
-    followRedirects: false,
-  });
-  socket.binaryType = "nodebuffer";
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #serviceId: number;
+  readonly #signal: AbortSignal;
+  readonly #socket: WebSocket;
+  readonly #joiner = partJoiner((count) => this.#ignore("incomplete", { count }));
+  readonly #timers = new Map<Timer, () => void>();
+  readonly #outcome = Promise.withResolvers<End>();
+  /** Never rejects. Once it resolves, no timer is set, and the socket is closed or was told to close. */
+  readonly ended = this.#outcome.promise;
+  /** Resolves when a stopped connection has no message in hand. */
+  readonly #idle = Promise.withResolvers<void>();
+  #config: ClientConfig;
+  #wasOpen = false;
+  #isOver = false;
+  #messagesInHand = 0;
+  #bytesInHand = 0;
+  /** Number of frames that the kernel has not taken. */
+  #unread = 0;
 
-  const stopTimer = (name: Timer) => {
-    timers.get(name)?.();
-    timers.delete(name);
-  };
-  const startTimer = (name: Timer, ms: number, fire: () => void) => {
-    stopTimer(name);
-    if (!isOver) timers.set(name, clock.after(ms, fire));
-  };
-  const end = (result: Omit<End, "wasOpen" | "config">) => {
-    if (isOver) return;
-    isOver = true;
-    for (const cancel of timers.values()) cancel();
-    signal.removeEventListener("abort", leave);
-    idle.resolve();
-    // Before the outcome is told, so that the next socket is never beside this one. Its own errors are heard below.
-    if (socket.readyState !== WebSocket.CLOSED) socket.terminate();
-    if (wasOpen) options.onConnected?.(false);
-    resolve({ ...result, wasOpen, config });
-  };
+  constructor(target: Discovery & { kind: "connect" }, options: ConnectionOptions, signal: AbortSignal) {
+    this.#options = options;
+    this.#serviceId = target.serviceId;
+    this.#config = target.config;
+    this.#signal = signal;
+    this.#socket = new WebSocket(target.url, {
+      maxPayload: frameLimitBytes,
+      perMessageDeflate: false,
+      followRedirects: false,
+    });
+    this.#socket.binaryType = "nodebuffer";
+    signal.addEventListener("abort", this.#leave, { once: true });
+    this.#start("handshake", handshakeWithinMs, () => this.#fail("the connection did not open in time"));
+    this.#socket
+      .on("open", () => this.#open())
+      .on("unexpected-response", (_request, { statusCode = 0, headers }) => this.#end(readRefusal(statusCode, headers)))
+      .on("error", (error) => this.#fail(`the connection failed (${nameOf(error)})`))
+      .on("close", (code) => this.#fail(`the connection was closed (${code})`))
+      .on("ping", () => this.#watch())
+      .on("message", (data: Buffer, isBinary) => this.#read(data, isBinary));
+  }
 
-  /** Without it, a peer that sends and never reads would hold its messages in hand until the watch ends them. */
-  const expectReader = () =>
-    startTimer("unread", unreadWithinMs, () => end({ kind: "retry", reason: "the peer does not read its replies" }));
+  #end(result: Omit<End, "wasOpen" | "config">): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const cancel of this.#timers.values()) cancel();
+    this.#signal.removeEventListener("abort", this.#leave);
+    this.#idle.resolve();
+    // Before `ended` resolves, so that there are never two sockets. A later "error" event finds the connection over.
+    if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.terminate();
+    if (this.#wasOpen) this.#options.onConnected?.(false);
+    this.#outcome.resolve({ ...result, wasOpen: this.#wasOpen, config: this.#config });
+  }
+
+  #fail(reason: string): void {
+    this.#end({ kind: "retry", reason });
+  }
+
+  #start(timer: Timer, ms: number, fire: () => void): void {
+    this.#stop(timer);
+    if (!this.#isOver) this.#timers.set(timer, this.#options.clock.after(ms, fire));
+  }
+
+  #stop(timer: Timer): void {
+    this.#timers.get(timer)?.();
+    this.#timers.delete(timer);
+  }
+
+  #open(): void {
+    this.#stop("handshake");
+    this.#wasOpen = true;
+    this.#options.onConnected?.(true);
+    publish({ stage: "connected", level: "info", app: this.#options.appId });
+    this.#ping();
+    this.#watch();
+  }
+
+  get #pingMs(): number {
+    return this.#config.pingIntervalSeconds * 1000;
+  }
+
+  #ping(): void {
+    void this.#send(pingFrame(this.#serviceId));
+    this.#start("ping", this.#pingMs, () => this.#ping());
+  }
+
+  /** Waits for the next sign of life: any message or ping. */
+  #watch(): void {
+    if (this.#signal.aborted) return;
+    const reason = "nothing came within the ping interval";
+    this.#start("watch", this.#pingMs + silenceMs, () => this.#end({ kind: "silent", reason }));
+  }
+
+  #configure(pong: Uint8Array): void {
+    const beforeMs = this.#pingMs;
+    this.#config = mergeConfig(this.#config, parseObject(Buffer.from(pong).toString()));
+    if (this.#pingMs === beforeMs) return;
+    this.#start("ping", this.#pingMs, () => this.#ping());
+    // With the earlier interval, a longer one would look like silence.
+    this.#watch();
+  }
+
+  #read(data: Buffer, isBinary: boolean) {
+    // Read before the pause, or while the socket closes: not answered, so the platform pushes it again.
+    if (this.#signal.aborted) return;
+    this.#watch();
+    const frame = isBinary ? decodeFrame(data) : undefined;
+    if (frame === undefined) return this.#ignore("frame", { size: data.length });
+    const type = headerOf(frame, "type");
+    if (frame.method === controlMethod) {
+      if (type === "pong" && frame.payload !== undefined) this.#configure(frame.payload);
+      return;
+    }
+    if (frame.method !== dataMethod || (type !== "event" && type !== "card")) return this.#ignore("type");
+    const message = this.#joiner.add(frame, this.#options.clock.nowMs());
+    if (message === "invalid") return this.#ignore("part");
+    if (message !== "incomplete") void this.#serve(message, data.length);
+  }
+
+  #ignore(reason: string, facts?: Readonly<Record<string, number>>): void {
+    publish({ stage: "ignored", level: "warn", app: this.#options.appId, facts: { reason, ...facts } });
+  }
+
+  /** @param size Bytes of the message's last frame, whose headers the reply repeats. */
+  async #serve(message: Message, size: number): Promise<void> {
+    const bytes = size + message.payload.length;
+    this.#messagesInHand++;
+    this.#bytesInHand += bytes;
+    if (this.#isFull) this.#socket.pause();
+    try {
+      const reply = await answer(message, this.#options);
+      await this.#send(replyFrame(message.frame, reply, this.#options.clock.nowMs() - message.sinceMs));
+    } finally {
+      this.#messagesInHand--;
+      this.#bytesInHand -= bytes;
+      if (this.#messagesInHand === 0 && this.#signal.aborted) this.#idle.resolve();
+      if (this.#socket.isPaused && !this.#isFull && !this.#signal.aborted) this.#socket.resume();
+    }
+  }
+
+  get #isFull(): boolean {
+    return this.#messagesInHand >= mostInHand.messages || this.#bytesInHand >= mostInHand.bytes;
+  }
+
   /** Resolves once the kernel has taken the frame, or the socket has closed. */
-  const send = (frame: Frame) =>
-    new Promise<void>((resolve) => {
-      if (socket.readyState !== WebSocket.OPEN) return resolve();
-      if (unread++ === 0) expectReader();
-      socket.send(encodeFrame(frame), () => {
-        if (--unread === 0) stopTimer("unread");
-        else expectReader();
+  #send(frame: Frame): Promise<void> {
+    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.resolve();
+    if (this.#unread++ === 0) this.#expectReader();
+    return new Promise((resolve) => {
+      this.#socket.send(encodeFrame(frame), () => {
+        if (--this.#unread === 0) this.#stop("unread");
+        else this.#expectReader();
         resolve();
       });
     });
-  const ping = () => {
-    void send(pingFrame(serviceId));
-    startTimer("ping", config.pingIntervalSeconds * 1000, ping);
-  };
-  /** Whatever comes is a sign of life. */
-  const watch = () => {
-    if (signal.aborted) return;
-    startTimer("watch", config.pingIntervalSeconds * 1000 + silenceMs, () =>
-      end({ kind: "silent", reason: "nothing came within the ping interval" }),
-    );
-  };
-  const configure = (given: unknown) => {
-    const before = config.pingIntervalSeconds;
-    config = mergeConfig(config, given);
-    if (config.pingIntervalSeconds === before) return;
-    startTimer("ping", config.pingIntervalSeconds * 1000, ping);
-    // With the interval of before, a longer one would pass for silence.
-    watch();
-  };
-
-  const isFull = () => inHand.messages >= mostInHand.messages || inHand.bytes >= mostInHand.bytes;
-  /** @param size The last frame's bytes: the reply repeats its headers. */
-  async function serve(message: Message, size: number): Promise<void> {
-    const bytes = size + message.payload.length;
-    inHand.messages++;
-    inHand.bytes += bytes;
-    if (isFull()) socket.pause();
-    try {
-      const reply = await answer(message, options);
-      await send(replyFrame(message.frame, reply, clock.nowMs() - message.sinceMs));
-    } finally {
-      inHand.messages--;
-      inHand.bytes -= bytes;
-      if (inHand.messages === 0 && signal.aborted) idle.resolve();
-      if (socket.isPaused && !isFull() && !signal.aborted) socket.resume();
-    }
   }
 
-  async function leave(): Promise<void> {
-    if (socket.readyState !== WebSocket.OPEN) return end({ kind: "retry", reason: "it was stopped" });
-    socket.pause();
-    stopTimer("ping");
-    stopTimer("watch");
-    startTimer("finish", finishWithinMs, idle.resolve);
-    if (inHand.messages > 0) await idle.promise;
-    // A peer that does not close as well must not hold the process.
-    startTimer("finish", closeWithinMs, () => end({ kind: "retry", reason: "it was stopped" }));
-    socket.resume();
-    socket.close(1000);
+  /** Ends the connection to a peer that sends but does not read, and so keeps its messages in hand. */
+  #expectReader(): void {
+    this.#start("unread", unreadWithinMs, () => this.#fail("the peer does not read its replies"));
   }
 
-  function ignore(reason: string, facts?: Readonly<Record<string, number>>): void {
-    publish({ stage: "ignored", level: "warn", app: options.appId, facts: { reason, ...facts } });
-  }
-
-  signal.addEventListener("abort", leave, { once: true });
-  startTimer("handshake", handshakeWithinMs, () =>
-    end({ kind: "retry", reason: "the connection did not stand in time" }),
-  );
-  socket.on("open", () => {
-    stopTimer("handshake");
-    wasOpen = true;
-    options.onConnected?.(true);
-    publish({ stage: "connected", level: "info", app: options.appId });
-    ping();
-    watch();
-  });
-  socket.on("unexpected-response", (_request, response) =>
-    end(readRefusal(response.statusCode ?? 0, response.headers)),
-  );
-  socket.on("error", (error) => end({ kind: "retry", reason: `the connection failed (${nameOf(error)})` }));
-  socket.on("close", (code) => end({ kind: "retry", reason: `the connection was closed (${code})` }));
-  socket.on("ping", watch);
-  socket.on("message", (data: Buffer, isBinary) => {
-    // What was read before the pause, or comes while the socket closes: not answered, so it is pushed again.
-    if (signal.aborted) return;
-    watch();
-    const frame = isBinary ? decodeFrame(data) : undefined;
-    if (frame === undefined) return ignore("frame", { size: data.length });
-    const type = headerOf(frame, "type");
-    if (frame.method === controlMethod) {
-      if (type === "pong" && frame.payload !== undefined) configure(parseObject(Buffer.from(frame.payload).toString()));
-      return;
-    }
-    if (frame.method !== dataMethod || (type !== "event" && type !== "card")) return ignore("type");
-    const message = joiner.add(frame, clock.nowMs());
-    if (message === "invalid") return ignore("part");
-    if (message !== "incomplete") void serve(message, data.length);
-  });
-  return promise;
+  readonly #leave = async (): Promise<void> => {
+    if (this.#socket.readyState !== WebSocket.OPEN) return this.#fail("it was stopped");
+    this.#socket.pause();
+    this.#stop("ping");
+    this.#stop("watch");
+    this.#start("finish", finishWithinMs, this.#idle.resolve);
+    if (this.#messagesInHand > 0) await this.#idle.promise;
+    // The peer may not close its side.
+    this.#start("finish", closeWithinMs, () => this.#fail("it was stopped"));
+    this.#socket.resume();
+    this.#socket.close(1000);
+  };
 }
 
 /**
- * What a message is answered with: 200 once it is stored or quarantined, or the callback's answer; 500 where that
- * failed, so that the platform pushes again. Never rejects.
+ * The reply to a message: 200 once it is stored or quarantined, or with the callback's answer; 500 if that failed, so
+ * that the platform pushes it again. Never rejects.
  */
 async function answer(
   { frame, payload, sinceMs }: Message,
-  { appId, ports, clock, answerWithinMs = usualAnswerMs }: ConnectionOptions,
+  { appId, ports, clock, answerWithinMs = defaultAnswerMs }: ConnectionOptions,
 ): Promise<Reply> {
   const elapsedMs = () => clock.nowMs() - sinceMs;
   const requestId = headerOf(frame, "trace_id") || null;
   try {
     const envelope = openMessage(payload, { appId, requestId });
-    // An old subscription's frame may hold anything; only what is known to be a callback is answered.
+    // A frame of an old subscription may hold anything. Only a known callback is answered.
     if (headerOf(frame, "type") === "card" && envelope.kind !== "callback") {
       publish({ stage: "ignored", level: "error", app: appId, requestId, facts: { reason: "card" } });
       return { code: 500 };
     }
-    const late = () => new DeadlineError(`Cannot store the message: ${answerWithinMs} ms have passed. Check the queue`);
-    const { status, body } = await within(clock, answerWithinMs - elapsedMs(), late, (signal) =>
+    const error = () =>
+      new DeadlineError(`Cannot store the message: ${answerWithinMs} ms have passed. Check the queue`);
+    const { status, body } = await withDeadline(clock, { ms: answerWithinMs - elapsedMs(), error }, (signal) =>
       receive(envelope, ports, { signal, elapsedMs }),
     );
     if (status !== 200) return { code: 500 };
@@ -241,9 +268,8 @@ async function answer(
   }
 }
 
-/** A failure's code or class: its message may hold the address, and with it the ticket. */
+/** An error's code or class. Its message may hold the address of the WebSocket, and with it the ticket. */
 export function nameOf(error: unknown): string {
-  const { code, name, cause } = Object(error) as { code?: unknown; name?: unknown; cause?: unknown };
-  const inner = cause === undefined ? undefined : (Object(cause) as { code?: unknown }).code;
-  return String(inner ?? code ?? name ?? "unknown");
+  const { code, name, cause } = fieldsOf(error);
+  return String(fieldsOf(cause)["code"] ?? code ?? name ?? "unknown");
 }

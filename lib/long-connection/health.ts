@@ -2,13 +2,13 @@ import { createServer } from "node:http";
 import { ConfigError } from "../errors.ts";
 
 /**
- * Answers on this machine, and on no other, whether a process is well: 200 or 503.
- * @throws {ConfigError} The port cannot be had.
+ * Answers 200 or 503, on this machine only, by `isWell`.
+ * @throws {ConfigError} The port cannot be listened on.
  */
-export async function serveHealth(port: number, isWell: () => boolean): Promise<{ close(): void }> {
+export async function serveHealth(port: number, isWell: () => boolean): Promise<void> {
   const server = createServer((_request, response) => {
     const ok = isWell();
-    // Not kept open: an idle asker must not hold the process at its end.
+    // Closed after each answer, so that an idle client does not keep the process running.
     response.writeHead(ok ? 200 : 503, { "content-type": "application/json", connection: "close" });
     response.end(JSON.stringify({ ok }));
   });
@@ -18,5 +18,4 @@ export async function serveHealth(port: number, isWell: () => boolean): Promise<
   );
   server.listen(port, "127.0.0.1", resolve);
   await promise;
-  return { close: () => void server.close() };
 }

@@ -1,56 +1,51 @@
-import { within } from "../clock.ts";
+import { pause, withDeadline } from "../clock.ts";
 import { DeadlineError, LongConnectionError } from "../errors.ts";
-import { type ClientConfig, type Discovery, discoveryPath, readDiscovery, usualConfig } from "../feishu/discovery.ts";
+import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
 import { publish } from "../trace/trace.ts";
-import { type ConnectionOptions, type End, nameOf, serveConnection } from "./connection.ts";
+import { Connection, type ConnectionOptions, type End, nameOf } from "./connection.ts";
 
 export interface LongConnectionOptions extends ConnectionOptions {
-  /** Where the app's id and secret are sent for an address to connect to. */
+  /** Gets the app's id and secret, and returns an address to connect to. */
   readonly origin: string;
   readonly appSecret: string;
   /** In [0, 1). */
   readonly random: () => number;
 }
 
-/** The official SDKs send it whatever they are for; it only changes the language of error texts. */
+/** All official SDKs send it. It only sets the language of error texts. */
 const locale = "zh";
 const discoveryWithinMs = 15_000;
 const discoveryLimitBytes = 64 * 1024;
-/** After a silence nobody else is reconnecting: no crowd to avoid. */
+/** After a silence, no other client reconnects at the same time, so there is no crowd to avoid. */
 const soonMs = 1_000;
-/** At most ten attempts a minute, whatever the server's numbers are. */
+/** At most ten attempts a minute, whatever the server says. */
 const leastBetweenDialsMs = 6_000;
-/** A deployment may hold two generations of connections for a while. */
+/** A deployment may hold the connections of two generations for a while. */
 const limitWaitMs = 30_000;
-/** What a lost connection waits at most for its first new attempt. */
+/** The longest wait before the first new attempt. */
 const longestNonceMs = 30_000;
 
-/**
- * Keeps one connection to the platform and hands what comes to the receiver: an event is stored before its frame
- * is acknowledged, a callback is answered in its frame. One loop dials, serves and waits, so that there is never
- * more than one socket.
- */
+/** Keeps one connection to the platform. Its events are stored before they are acknowledged; callbacks are answered. */
 export function createSession(options: LongConnectionOptions) {
-  const { clock, random } = options;
   let current: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 
   return {
     /**
-     * Connects, and reconnects, until it is stopped. Starting twice is starting once.
+     * Connects, and reconnects until it is stopped. A second call returns the same promise.
      * @returns Resolves when it was stopped.
-     * @throws {LongConnectionError} The platform refuses the app, or the attempts it allows are used up.
+     * @throws {LongConnectionError} The platform refuses the app, or its limit of attempts is reached.
      */
     start(): Promise<void> {
       if (current !== undefined && !current.stop.signal.aborted) return current.done;
       const before = current?.done;
       const stop = new AbortController();
       const done = (async () => {
-        // The socket of before has to be gone first.
+        // The earlier socket must be gone first.
         await before?.catch(() => {});
         try {
-          await serve(stop.signal);
+          await keepConnected(options, stop.signal);
         } finally {
-          // Over, whatever ended it: the next start is a new one.
+          // The next start is a new one, whatever ended this one.
           stop.abort();
         }
       })();
@@ -58,93 +53,87 @@ export function createSession(options: LongConnectionOptions) {
       return done;
     },
 
-    /** Reads no more, lets what is in hand be answered for up to 5 s, and closes. */
+    /** Reads nothing more, lets messages in hand be answered for up to 5 s, and closes. */
     async stop(): Promise<void> {
       const stopped = current;
       stopped?.stop.abort();
       await stopped?.done.catch(() => {});
     },
   };
+}
 
-  async function serve(signal: AbortSignal): Promise<void> {
-    let config = usualConfig;
-    /** Attempts to connect anew since a connection last stood. */
-    let attempts = 0;
-    let dialedAtMs = Number.NEGATIVE_INFINITY;
-    for (;;) {
-      await pause(leastBetweenDialsMs - (clock.nowMs() - dialedAtMs), signal);
-      if (signal.aborted) return;
-      dialedAtMs = clock.nowMs();
-      const end = await connect(config, signal);
-      if (signal.aborted) return;
-      ({ config } = end);
-      if (end.wasOpen) attempts = 0;
-      if (end.kind === "fatal") {
-        throw new LongConnectionError(`Cannot connect: ${end.reason}`, { platformCode: end.code });
-      }
-      if (config.reconnectCount >= 0 && attempts >= config.reconnectCount) {
-        throw new LongConnectionError(
-          `Cannot connect: the platform allows ${config.reconnectCount} attempts, and the last failed: ${end.reason}`,
-          { platformCode: end.code },
-        );
-      }
-      const waitMs = waitOf(end, attempts++, config);
-      const facts = { reason: end.reason, code: end.code, waitMs };
-      const level = end.kind === "limit" ? "error" : "warn";
-      publish({ stage: "disconnected", level, app: options.appId, facts });
-      await pause(waitMs, signal);
+/** One loop dials, serves and waits, so that there is never more than one socket. */
+async function keepConnected(options: LongConnectionOptions, signal: AbortSignal): Promise<void> {
+  const { appId, clock, random } = options;
+  let config = defaultConfig;
+  /** Attempts since a connection was last open. */
+  let attempts = 0;
+  let dialedAtMs = Number.NEGATIVE_INFINITY;
+  for (;;) {
+    await pause(clock, leastBetweenDialsMs - (clock.nowMs() - dialedAtMs), signal);
+    if (signal.aborted) return;
+    dialedAtMs = clock.nowMs();
+    const end = await connect(options, config, signal);
+    if (signal.aborted) return;
+    config = end.config;
+    if (end.wasOpen) attempts = 0;
+    const { kind, code, reason } = end;
+    if (kind === "fatal") throw new LongConnectionError(`Cannot connect: ${reason}`, { platformCode: code });
+    const { reconnectCount } = config;
+    if (reconnectCount >= 0 && attempts >= reconnectCount) {
+      throw new LongConnectionError(
+        `Cannot connect: the platform allows ${reconnectCount} attempts, and the last failed: ${reason}`,
+        { platformCode: code },
+      );
     }
-  }
-
-  function waitOf({ kind }: End, attempts: number, config: ClientConfig): number {
-    if (kind === "silent") return Math.round(random() * soonMs);
-    const nonceMs = Math.min(config.reconnectNonceSeconds * 1000, longestNonceMs);
-    const intervalMs = config.reconnectIntervalSeconds * 1000;
-    const waitMs = attempts === 0 ? random() * nonceMs : intervalMs * (0.8 + 0.4 * random());
-    return Math.round(kind === "limit" ? Math.max(limitWaitMs, waitMs) : waitMs);
-  }
-
-  async function connect(config: ClientConfig, signal: AbortSignal): Promise<End> {
-    const found = await discover(config, signal);
-    if (found.kind !== "connect") return { ...found, wasOpen: false, config };
-    if (signal.aborted) return { kind: "retry", reason: "it was stopped", wasOpen: false, config };
-    return serveConnection(found, options, signal);
-  }
-
-  async function discover(config: ClientConfig, signal: AbortSignal): Promise<Discovery> {
-    const url = new URL(discoveryPath, options.origin);
-    try {
-      const late = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
-      return await within(clock, discoveryWithinMs, late, async (deadline) => {
-        const response = await fetch(url, {
-          method: "POST",
-          headers: { "content-type": "application/json", locale },
-          body: JSON.stringify({ AppID: options.appId, AppSecret: options.appSecret }),
-          // A redirect would take the secret elsewhere.
-          redirect: "error",
-          signal: AbortSignal.any([signal, deadline]),
-        });
-        const body = await textOf(response);
-        return readDiscovery({ status: response.status, body }, { config, apiHost: url.hostname });
-      });
-    } catch (error) {
-      return { kind: "retry", reason: `discovery failed (${nameOf(error)})` };
-    }
-  }
-
-  async function pause(ms: number, signal: AbortSignal): Promise<void> {
-    if (ms <= 0 || signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = clock.after(ms, resolve);
-    const stop = () => resolve();
-    signal.addEventListener("abort", stop, { once: true });
-    await promise;
-    cancel();
-    signal.removeEventListener("abort", stop);
+    const waitMs = waitMsOf(end, attempts++, random);
+    const level = kind === "limit" ? "error" : "warn";
+    publish({ stage: "disconnected", level, app: appId, facts: { reason, code, waitMs } });
+    await pause(clock, waitMs, signal);
   }
 }
 
-/** What an answer says; one that is longer than any of the platform's is cut, and so none. */
+function waitMsOf({ kind, config }: End, attempts: number, random: () => number): number {
+  if (kind === "silent") return Math.round(random() * soonMs);
+  const nonceMs = Math.min(config.reconnectNonceSeconds * 1000, longestNonceMs);
+  const intervalMs = config.reconnectIntervalSeconds * 1000;
+  const waitMs = attempts === 0 ? random() * nonceMs : intervalMs * (0.8 + 0.4 * random());
+  return Math.round(kind === "limit" ? Math.max(limitWaitMs, waitMs) : waitMs);
+}
+
+async function connect(options: LongConnectionOptions, config: ClientConfig, signal: AbortSignal): Promise<End> {
+  const found = await discover(options, config, signal);
+  if (found.kind !== "connect") return { ...found, wasOpen: false, config };
+  if (signal.aborted) return { kind: "retry", reason: "it was stopped", wasOpen: false, config };
+  return new Connection(found, options, signal).ended;
+}
+
+async function discover(
+  { origin, appId, appSecret, clock }: LongConnectionOptions,
+  config: ClientConfig,
+  signal: AbortSignal,
+): Promise<Discovery> {
+  const url = new URL(discoveryPath, origin);
+  const error = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
+  try {
+    return await withDeadline(clock, { ms: discoveryWithinMs, error }, async (deadline) => {
+      const response = await fetch(url, {
+        method: "POST",
+        headers: { "content-type": "application/json", locale },
+        body: JSON.stringify({ AppID: appId, AppSecret: appSecret }),
+        // A redirect would send the secret to another host.
+        redirect: "error",
+        signal: AbortSignal.any([signal, deadline]),
+      });
+      const body = await textOf(response);
+      return readDiscovery({ status: response.status, body }, { config, apiHost: url.hostname });
+    });
+  } catch (error) {
+    return { kind: "retry", reason: `discovery failed (${nameOf(error)})` };
+  }
+}
+
+/** The body of a response. A longer one than the platform's is cut, and so is not JSON. */
 async function textOf(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;

@@ -1,13 +1,12 @@
 import type { Clock } from "../clock.ts";
 import { isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
-import { publish } from "../trace/trace.ts";
 import type { Token } from "./tokens.ts";
 import type { ApiRun } from "./transport.ts";
 import { verdictOf } from "./verdicts.ts";
 
-/** For all that one token takes: whoever waits for it has a deadline of their own. */
+/** For all calls that one token needs. The handlers that wait for it have deadlines of their own. */
 const requestMs = 10_000;
-/** The platform lets none live longer: https://open.feishu.cn/document/server-docs/authentication-management/access-token/tenant_access_token_internal */
+/** The platform's longest token: https://open.feishu.cn/document/server-docs/authentication-management/access-token/tenant_access_token_internal */
 const longestSeconds = 7_200;
 const ticketDelaySeconds = 30;
 
@@ -16,19 +15,19 @@ export interface TokenRequestOptions {
   readonly appSecret: () => Promise<string>;
   readonly marketplace?: { readonly ticket: () => Promise<string | undefined> } | undefined;
   readonly clock: Clock;
-  /** Resolves with a success's JSON. */
+  /** Resolves with the JSON of a successful answer. */
   readonly post: (path: string, body: Readonly<Record<string, unknown>>, run: ApiRun) => Promise<unknown>;
 }
 
 /**
- * Asks the platform for a token: by the app's secret, or, for an app of the marketplace, by its ticket for a tenant.
+ * Asks the platform for a token: by the app's secret, or for a marketplace app by its ticket and the tenant.
  * https://open.feishu.cn/document/server-docs/authentication-management/access-token/tenant_access_token
  */
 export function tokenRequest({ appId, appSecret, marketplace, clock, post }: TokenRequestOptions) {
   return async (tenant: string | null): Promise<Token> => {
     const endsAtMs = clock.nowMs() + requestMs;
     const { signal } = new AbortController();
-    const run: ApiRun = { key: "", tenant: null, signal, remainingMs: () => endsAtMs - clock.nowMs(), tell };
+    const run: ApiRun = { key: "", tenant: null, signal, remainingMs: () => endsAtMs - clock.nowMs() };
     const ask = async (path: string, body: Readonly<Record<string, unknown>>, member: string): Promise<Token> => {
       const startMs = clock.nowMs();
       return toToken(await post(`/open-apis/auth/v3/${path}`, body, run), member, startMs);
@@ -54,12 +53,6 @@ export function tokenRequest({ appId, appSecret, marketplace, clock, post }: Tok
       throw error;
     }
   };
-}
-
-/** Of no event: many may wait for the one token. */
-function tell(call: string, { status, apiCode, logId }: OpenApiError): void {
-  const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
-  publish({ stage: "log", level: "warn", facts });
 }
 
 function toToken(answer: unknown, member: string, startMs: number): Token {

@@ -1,6 +1,6 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
-import type { Clock } from "../clock.ts";
+import { type Clock, pause } from "../clock.ts";
 import { publish } from "../trace/trace.ts";
+import { seal, sealingKey, unseal } from "./sealing.ts";
 
 export interface Token {
   readonly value: string;
@@ -8,65 +8,66 @@ export interface Token {
   readonly endsAtMs: number;
 }
 
-/** Where processes share tokens, encrypted. All reject when it cannot be reached. */
+/** Where processes share tokens, encrypted. Every method rejects when the store cannot be reached. */
 export interface TokenStore {
   read(name: string): Promise<{ readonly sealed: string; readonly endsAtMs: number } | undefined>;
-  /** Whether the caller is the one to fetch: nobody else is, until then. */
+  /** `true`: the caller should fetch the token, and no other process does until `untilMs`. */
   lease(name: string, options: { nowMs: number; untilMs: number }): Promise<boolean>;
-  /** Gives a lease back, if it is still the one that ends then. */
+  /** Ends the lease that ends at `untilMs`, so that another process can fetch. */
   release(name: string, untilMs: number): Promise<void>;
-  /** Keeps it unless the kept one ends later. Ends any lease, too. */
+  /** Stores the token, unless the stored one ends later, and ends any lease. */
   write(name: string, token: { sealed: string; endsAtMs: number }): Promise<void>;
 }
 
-/** From here on the platform gives out another token; the old one goes on until its end. */
+export interface TokenSourceOptions {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly store: TokenStore;
+  readonly secret: () => Promise<string>;
+  /** Asks the platform. */
+  readonly fetchToken: (tenant: string | null) => Promise<Token>;
+}
+
+/** In its last 30 minutes the platform gives out another token. The old one is valid until its end. */
 const renewMs = 30 * 60_000;
-/** Each process renews at its own time within these, so that one does and the others find it done. */
+/** Each process renews at a random moment of these, so that mostly one process fetches. */
 const spreadMs = 5 * 60_000;
-/** A token with less is not used: it could end on its way. */
+/** A token with less time is not used, since it could end on its way. */
 const leastMs = 60_000;
 const leaseMs = 10_000;
-/** Between two attempts in the background, whatever became of the first. */
+/** Between two renewals in the background. */
 const pauseMs = 60_000;
-const firstLookMs = 50;
-const longestLookMs = 400;
+const firstPollMs = 50;
+const longestPollMs = 400;
 
 /**
- * Tenant tokens: one call for many handlers in a process, and nearly one for many processes. Without the store each
- * process fetches its own, which the platform allows.
+ * Tenant tokens. The handlers of one process share one call, and processes share the token through the store. Without
+ * the store each process fetches its own token, which the platform allows.
  * https://open.feishu.cn/document/server-docs/authentication-management/access-token/tenant_access_token_internal
- *
- * @param options.fetchToken Asks the platform.
  */
-export function tokenSource(options: {
-  clock: Clock;
-  random: () => number;
-  store: TokenStore;
-  secret: () => Promise<string>;
-  fetchToken: (tenant: string | null) => Promise<Token>;
-}) {
-  const { clock, random, store, fetchToken } = options;
+export function tokenSource(options: TokenSourceOptions) {
+  const { clock, random, store, secret, fetchToken } = options;
   const kept = new Map<string, Token & { readonly renewAtMs: number }>();
   const running = new Map<string, Promise<Token>>();
 
   return {
     /**
-     * A token that holds for a minute at least.
-     * @param refused The one that the platform did not take: it will not do, wherever it is kept.
+     * A token that is valid for a minute at least.
+     * @param refused The token that the platform refused: it is not returned, wherever it is stored.
      */
     async get(name: string, tenant: string | null, refused?: string): Promise<string> {
       const nowMs = clock.nowMs();
       const token = kept.get(name);
       const leftMs = token === undefined || token.value === refused ? 0 : token.endsAtMs - nowMs;
-      // In its last minute a token is used during the pause after a failed renewal only.
+      // In its last minute a token is used only during the pause after a failed renewal.
       if (token !== undefined && leftMs > (nowMs < token.renewAtMs ? 0 : leastMs)) {
-        // In the background: nobody waits for a token while there is one.
-        if (nowMs >= token.renewAtMs) renewSoon(name, tenant);
+        // Renewed in the background: nobody waits while there is a valid token.
+        if (nowMs >= token.renewAtMs && !running.has(name)) renew(name, tenant).catch(logTokenFailure);
         return token.value;
       }
       const started = running.get(name);
       if (started !== undefined) {
-        // It may have been asked for before this one was refused, or fail for a reason of its own.
+        // It may have started before this token was refused, or fail for a reason of its own.
         const token = await started.catch(() => undefined);
         if (token !== undefined && token.value !== refused) return token.value;
       }
@@ -74,18 +75,13 @@ export function tokenSource(options: {
     },
   };
 
-  function renewSoon(name: string, tenant: string | null): void {
-    if (running.has(name)) return;
-    renew(name, tenant, undefined).catch((error: unknown) => tell("token", error));
-  }
-
-  function renew(name: string, tenant: string | null, refused: string | undefined): Promise<Token> {
+  function renew(name: string, tenant: string | null, refused?: string): Promise<Token> {
     const started =
       running.get(name) ??
       find(name, tenant, refused)
         .then((token) => {
           const renewAtMs = token.endsAtMs - renewMs + Math.round(random() * spreadMs);
-          // One that is short of its end already is not asked for anew by each call.
+          // A token that already is near its end must not be renewed by every call.
           kept.set(name, { ...token, renewAtMs: Math.max(renewAtMs, clock.nowMs() + pauseMs) });
           return token;
         })
@@ -94,140 +90,68 @@ export function tokenSource(options: {
     return started;
   }
 
-  /** The one that another process has fetched meanwhile, or a new one; if neither can be had, the old one until its end. */
+  /** The token of another process or a new one. When both fail, the old token until its end. */
   async function find(name: string, tenant: string | null, refused: string | undefined): Promise<Token> {
-    let leaseEndsAtMs: number | undefined;
-    let old: Token | undefined;
-    const mind = (error: unknown) => tell("token-store", error);
+    let shared: SharedToken | undefined;
     try {
-      const key = await sealingKey(options.secret);
-      try {
-        const shared = await fromStore(name, key, refused);
-        if ("value" in shared) return shared;
-        leaseEndsAtMs = shared.leaseEndsAtMs;
-        old = shared.old;
-      } catch (error) {
-        mind(error);
-      }
+      const key = await sealingKey(secret);
+      shared = await sharedToken({ name, key, refused }, options).catch(logStoreFailure);
+      if (shared?.fresh !== undefined) return shared.fresh;
       const token = await fetchToken(tenant);
-      await store.write(name, { sealed: seal(token.value, name, key), endsAtMs: token.endsAtMs }).catch(mind);
+      await store
+        .write(name, { sealed: seal(token.value, name, key), endsAtMs: token.endsAtMs })
+        .catch(logStoreFailure);
       return token;
     } catch (error) {
-      // The next to try need not wait for the lease's end.
-      if (leaseEndsAtMs !== undefined) await store.release(name, leaseEndsAtMs).catch(mind);
+      if (shared?.leaseEndsAtMs !== undefined) {
+        await store.release(name, shared.leaseEndsAtMs).catch(logStoreFailure);
+      }
       const nowMs = clock.nowMs();
-      const [last] = [kept.get(name), old]
+      const [last] = [kept.get(name), shared?.old]
         .filter((token) => token !== undefined && token.value !== refused && token.endsAtMs > nowMs)
         .sort((a, b) => (b?.endsAtMs ?? 0) - (a?.endsAtMs ?? 0));
       if (last === undefined) throw error;
-      tell("token", error);
+      logTokenFailure(error);
       return last;
     }
   }
+}
 
-  /** A shared token; or, when this process should fetch one, the end of its lease and the shared token that is about to end. */
-  async function fromStore(
-    name: string,
-    key: Buffer,
-    refused: string | undefined,
-  ): Promise<Token | { readonly leaseEndsAtMs: number | undefined; readonly old: Token | undefined }> {
-    const untilMs = clock.nowMs() + leaseMs;
-    let old: Token | undefined;
-    for (let lookMs = firstLookMs; clock.nowMs() < untilMs; lookMs = Math.min(2 * lookMs, longestLookMs)) {
-      const stored = await store.read(name);
-      const value = stored === undefined ? undefined : unseal(stored.sealed, name, key);
-      const token = stored === undefined || value === undefined || value === refused ? undefined : { ...stored, value };
-      const nowMs = clock.nowMs();
-      if (token !== undefined && token.endsAtMs - nowMs > renewMs) return token;
-      old = token;
-      const leaseEndsAtMs = nowMs + leaseMs;
-      if (await store.lease(name, { nowMs, untilMs: leaseEndsAtMs })) return { leaseEndsAtMs, old };
-      // Somebody is fetching. Meanwhile the old one does, while it lasts.
-      if (token !== undefined && token.endsAtMs - nowMs > leastMs) return token;
-      const waitMs = Math.round(lookMs * (0.5 + random()));
-      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
-    }
-    return { leaseEndsAtMs: undefined, old };
+interface SharedToken {
+  readonly fresh?: Token;
+  /** This process holds the lease until then, so it should fetch. */
+  readonly leaseEndsAtMs?: number;
+  /** The stored token, which is near its end. */
+  readonly old?: Token | undefined;
+}
+
+/** Reads the token of another process. Without `fresh`, this process should fetch: it got the lease, or the holder took over 10 s. */
+async function sharedToken(
+  { name, key, refused }: { name: string; key: Buffer; refused: string | undefined },
+  { store, clock, random }: TokenSourceOptions,
+): Promise<SharedToken> {
+  const untilMs = clock.nowMs() + leaseMs;
+  let old: Token | undefined;
+  for (let pollMs = firstPollMs; clock.nowMs() < untilMs; pollMs = Math.min(2 * pollMs, longestPollMs)) {
+    const stored = await store.read(name);
+    const value = stored && unseal(stored.sealed, name, key);
+    old = stored && value !== undefined && value !== refused ? { value, endsAtMs: stored.endsAtMs } : undefined;
+    const nowMs = clock.nowMs();
+    const leftMs = old === undefined ? 0 : old.endsAtMs - nowMs;
+    if (old !== undefined && leftMs > renewMs) return { fresh: old };
+    const leaseEndsAtMs = nowMs + leaseMs;
+    if (await store.lease(name, { nowMs, untilMs: leaseEndsAtMs })) return { leaseEndsAtMs, old };
+    // Another process is fetching. Until then the old token is used.
+    if (old !== undefined && leftMs > leastMs) return { fresh: old };
+    await pause(clock, Math.round(pollMs * (0.5 + random())));
   }
-
-  function tell(reason: string, error: unknown): void {
-    publish({ stage: "failed", level: "warn", facts: { reason }, error });
-  }
+  return { old };
 }
 
-/** The platform sends a new one each hour, and the last is good for twelve at most. */
-const ticketMs = 12 * 3600_000;
-
-/**
- * The ticket that a marketplace's app gets as an event, for whichever process needs a token next.
- * https://open.feishu.cn/document/server-docs/authentication-management/access-token/app_ticket_resend
- */
-export function ticketKeeper(options: {
-  store: TokenStore;
-  secret: () => Promise<string>;
-  appId: string;
-  clock: Pick<Clock, "nowMs">;
-}) {
-  const { store, secret, clock } = options;
-  const name = `${options.appId}/ticket`;
-  let last: Token | undefined;
-  return {
-    /**
-     * Keeps what an event of type `app_ticket` brings; other events pass by. One that is older than the kept one may
-     * have come late, and is dropped. Rejects when it cannot be kept: the event must come back.
-     */
-    async keep({ kind, type, event, createdAtMs }: TicketEvent): Promise<void> {
-      const ticket = kind === "event" && type === "app_ticket" ? event["app_ticket"] : undefined;
-      if (typeof ticket !== "string" || ticket === "") return;
-      const endsAtMs = (createdAtMs ?? clock.nowMs()) + ticketMs;
-      await store.write(name, { sealed: seal(ticket, name, await sealingKey(secret)), endsAtMs });
-    },
-    /** The stored ticket. While the store cannot be read, the last one that this process read, until its end. */
-    async latest(): Promise<string | undefined> {
-      try {
-        const stored = await store.read(name);
-        const value = stored === undefined ? undefined : unseal(stored.sealed, name, await sealingKey(secret));
-        last = stored === undefined || value === undefined ? undefined : { value, endsAtMs: stored.endsAtMs };
-      } catch (error) {
-        if (last === undefined || last.endsAtMs <= clock.nowMs()) throw error;
-        publish({ stage: "failed", level: "warn", facts: { reason: "token-store" }, error });
-      }
-      return last?.value;
-    },
-  };
+function logTokenFailure(error: unknown): void {
+  publish({ stage: "failed", level: "warn", facts: { reason: "token" }, error });
 }
 
-export interface TicketEvent {
-  readonly kind: string;
-  readonly type: string;
-  readonly event: Readonly<Record<string, unknown>>;
-  readonly createdAtMs: number | null;
-}
-
-/** Who can read the table only must not be able to act as the app. */
-async function sealingKey(secret: () => Promise<string>): Promise<Buffer> {
-  return Buffer.from(hkdfSync("sha256", await secret(), "", "larkpost stored token", 32));
-}
-
-const tagBytes = 16;
-const ivBytes = 12;
-
-/** Bound to its name: one tenant's token does not pass for another's. */
-function seal(text: string, name: string, key: Buffer): string {
-  const iv = randomBytes(ivBytes);
-  const cipher = createCipheriv("aes-256-gcm", key, iv).setAAD(Buffer.from(name));
-  return Buffer.concat([iv, cipher.update(text, "utf8"), cipher.final(), cipher.getAuthTag()]).toString("base64");
-}
-
-/** `undefined`: sealed with another secret or under another name, or damaged. */
-function unseal(sealed: string, name: string, key: Buffer): string | undefined {
-  const bytes = Buffer.from(sealed, "base64");
-  try {
-    const iv = bytes.subarray(0, ivBytes);
-    const decipher = createDecipheriv("aes-256-gcm", key, iv, { authTagLength: tagBytes });
-    decipher.setAAD(Buffer.from(name)).setAuthTag(bytes.subarray(-tagBytes));
-    return decipher.update(bytes.subarray(ivBytes, -tagBytes), undefined, "utf8") + decipher.final("utf8");
-  } catch {
-    return undefined;
-  }
+function logStoreFailure(error: unknown): undefined {
+  publish({ stage: "failed", level: "warn", facts: { reason: "token-store" }, error });
 }

@@ -1,4 +1,4 @@
-import { type Clock, within } from "../clock.ts";
+import { type Clock, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
 import type { Envelope, SealedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
@@ -6,17 +6,17 @@ import { open } from "../feishu/open.ts";
 import { publish } from "../trace/trace.ts";
 import type { Answer } from "./receiver.ts";
 
-/** A request, whatever server it came to. */
+/** A request, from any server. */
 export interface HttpRequest {
   readonly method: string;
-  /** Without stage prefix, doubled or trailing slashes. */
+  /** Without a stage prefix, and without doubled or trailing slashes. */
   readonly path: string;
-  /** Names in lower case; a name given twice with different values holds both, joined by a comma, so that no check takes just one. */
+  /** Names in lower case. Different values of one name are joined by a comma, so that no check reads only one of them. */
   readonly headers: ReadonlyMap<string, string>;
-  /** Bytes in `body`, counted before it is decoded. */
+  /** Size of `rawBody`, known before it is decoded. */
   readonly bodyBytes: number;
   rawBody(): Buffer;
-  /** From the server itself; headers can be forged. */
+  /** From the server itself, since headers can be forged. */
   readonly sourceIp: string | undefined;
 }
 
@@ -27,30 +27,31 @@ export interface HttpAnswer {
 }
 
 export const bodyLimitBytes = 1_048_576;
-/** Feishu waits for 3 s in all; what the network needs of them is not ours to spend. */
+/** Feishu waits for 3 s in all; the rest is for the network. */
 export const answerWithinMs = 1_800;
 
-const unauthorized = { error: "unauthorized" };
-/** Refusals that a key or a token changed meanwhile would explain. */
+/** Refusals that a key or token changed in the meantime may explain. */
 const changeableBy: ReadonlySet<string> = new Set(["signature", "token", "unsigned"]);
 
 export interface HttpOptions {
   readonly clock: Clock;
-  /** Where it answers, besides `/`: `/webhook` unless given. */
+  /** The path that is answered, in addition to `/`; `/webhook` by default. */
   readonly path?: string;
-  /** {@link answerWithinMs}, unless an answer may take longer to make. */
+  /** {@link answerWithinMs} by default. */
   readonly withinMs?: number | undefined;
   /** Throws {@link ConfigError} while settings are missing: then every request gets 503. */
   readonly keys: () => KeyRing | Promise<KeyRing>;
-  /** Keys read anew because a request did not match; `undefined` when that is not to be asked yet. */
+  /** Reads the keys again after a request did not match; `undefined` if they were read a moment ago. */
   readonly renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined;
-  /** Stores and answers an envelope; any rejection is a 503, so that Feishu pushes again. */
+  /** Stores and answers an envelope. A rejection becomes 503, and Feishu pushes again. */
   readonly receive: (envelope: Envelope, context: { signal: AbortSignal; elapsedMs: () => number }) => Promise<Answer>;
 }
 
+type AnswerWithHeaders = Answer & { readonly headers?: Record<string, string> };
+
 /**
- * Answers one HTTP request: opens it, hands the envelope on and turns whatever happens into a status. Never throws, and
- * never takes longer than `withinMs`.
+ * Answers one HTTP request: opens it, passes the envelope to `receive`, and turns the outcome into a status. Never
+ * throws, and takes at most `withinMs`.
  */
 export async function answerHttp(request: HttpRequest, options: HttpOptions): Promise<HttpAnswer> {
   const { clock } = options;
@@ -63,16 +64,17 @@ export async function answerHttp(request: HttpRequest, options: HttpOptions): Pr
   try {
     answer = toHttpAnswer(await answerOf(request, options, { startMs, elapsedMs, progress }));
   } catch (error) {
-    answer = toHttpAnswer(failureOf(error));
+    const failure = failureOf(error);
+    answer = toHttpAnswer({ status: failure.status, body: { error: failure.text } });
     const facts = { status: answer.status, size: request.bodyBytes, sourceIp: request.sourceIp };
     const entry = { ms: elapsedMs(), requestId };
-    const reason = progress.isAuthentic ? undefined : refusalOf(error);
-    if (reason !== undefined) {
+    if (failure.reason !== undefined && !progress.isAuthentic) {
+      const { reason } = failure;
       const { message } = error as Error;
       publish({ ...entry, stage: "refused", level: "warn", facts: { ...facts, reason, message } });
     } else {
-      // Also an authentic event that no queue can hold (413): it will be lost, and must not be sampled away. A wrong
-      // configuration was logged when the function was loaded.
+      // An authentic event too large for the queue (413) is lost, so it is logged here: refusals may be sampled away.
+      // A wrong configuration was logged when the function was loaded.
       const level = error instanceof ConfigError ? "debug" : "error";
       publish({ ...entry, stage: "unavailable", level, facts, error });
     }
@@ -84,39 +86,38 @@ export async function answerHttp(request: HttpRequest, options: HttpOptions): Pr
 async function answerOf(
   request: HttpRequest,
   options: HttpOptions,
-  at: { startMs: number; elapsedMs: () => number; progress: { isAuthentic: boolean } },
-): Promise<Answer & { headers?: Record<string, string> }> {
+  { startMs, elapsedMs, progress }: { startMs: number; elapsedMs: () => number; progress: { isAuthentic: boolean } },
+): Promise<AnswerWithHeaders> {
   const { path: ownPath = "/webhook", withinMs = answerWithinMs, renewedKeys } = options;
   const { method, path, headers, bodyBytes } = request;
-  const { startMs, elapsedMs, progress } = at;
   const keys = options.keys();
   // Marks the promise as handled: a 404 or 405 answers before `await keys`.
   if (keys instanceof Promise) keys.catch(() => {});
   if (path !== "/" && path !== ownPath) return { status: 404, body: { error: "not found" } };
   if (method !== "POST") return { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
-  // Decided before a byte is hashed, decoded or parsed.
+  // Before anything is hashed, decoded or parsed.
   if (bodyBytes > bodyLimitBytes) throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
   const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
-  const late = () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`);
-  const { answering } = await within(options.clock, withinMs - elapsedMs(), late, async (signal) => {
+  const error = () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`);
+  const { answering } = await withDeadline(options.clock, { ms: withinMs - elapsedMs(), error }, async (signal) => {
     const envelope = await openWith(sealed, await keys, { nowMs: startMs, renewedKeys });
     progress.isAuthentic = true;
     // The deadline may have passed while the keys loaded. The 503 is sent, so nothing may be stored.
     signal.throwIfAborted();
     const answering = options.receive(envelope, { signal, elapsedMs });
-    // A callback has a deadline of its own. Where the process was too busy to keep it, its answer still comes
-    // after: to the person who clicked, a late answer is better than an error.
+    // A callback keeps a deadline of its own. If the process was too busy to keep it, its answer still goes out: for the
+    // person who clicked, a late answer is better than an error.
     if (envelope.kind !== "callback") await answering;
     return { answering };
   });
   return answering;
 }
 
-/** Opens with the keys at hand. When they do not match, they may have been changed: then once more, with newer ones. */
+/** If the keys do not match, they may have been changed: opens once more, with newer ones. */
 async function openWith(
   sealed: SealedRequest,
   keys: KeyRing,
-  { nowMs, renewedKeys }: { nowMs: number; renewedKeys?: (() => Promise<KeyRing | undefined>) | undefined },
+  { nowMs, renewedKeys }: { nowMs: number; renewedKeys: HttpOptions["renewedKeys"] },
 ): Promise<Envelope> {
   try {
     return open(sealed, { keys, nowMs });
@@ -128,20 +129,15 @@ async function openWith(
   }
 }
 
-/** Why a request is refused; `undefined` for a failure of ours. */
-function refusalOf(error: unknown): string | undefined {
-  if (error instanceof UnauthenticatedError) return error.reason;
-  return error instanceof TooLargeError ? "too-large" : undefined;
+/** The answer to a failed request, and the reason if the request was refused. One body answers every refusal. */
+function failureOf(error: unknown): { status: number; text: string; reason?: string } {
+  if (error instanceof UnauthenticatedError) return { status: 401, text: "unauthorized", reason: error.reason };
+  if (error instanceof TooLargeError) return { status: 413, text: "payload too large", reason: "too-large" };
+  return { status: 503, text: "unavailable" };
 }
 
-function failureOf(error: unknown): Answer {
-  if (error instanceof UnauthenticatedError) return { status: 401, body: unauthorized };
-  if (error instanceof TooLargeError) return { status: 413, body: { error: "payload too large" } };
-  return { status: 503, body: { error: "unavailable" } };
-}
-
-function toHttpAnswer({ status, headers, body, json }: Answer & { headers?: Record<string, string> }): HttpAnswer {
-  // A response without a status would reach Feishu as a 200, and the event would be gone.
+function toHttpAnswer({ status, headers, body, json }: AnswerWithHeaders): HttpAnswer {
+  // Without a status, API Gateway would send 200, and the event would be lost.
   if (!Number.isInteger(status)) throw new TypeError("Cannot answer: the answer has no status");
   const text: string | undefined = json ?? JSON.stringify(body);
   if (text === undefined) throw new TypeError("Cannot answer: the answer has no body");

@@ -1,27 +1,27 @@
 import type { CallbackEnvelope, Envelope, EventEnvelope, UnreadableEnvelope } from "../feishu/envelope.ts";
 import { publish } from "../trace/trace.ts";
 
-/** What goes back to the platform. Always a status: a response without one would become a 200. */
+/** The answer to the platform. The status is required: API Gateway would send 200 without one. */
 export interface Answer {
   readonly status: number;
   readonly body: object;
-  /** The body's text, where it was written already. */
+  /** `body` as JSON, if it was written already. */
   readonly json?: string | undefined;
 }
 
 export interface ReceiverPorts {
-  /** Where envelopes are stored. Both resolve only once the message is durable, and give up when `signal` is aborted. */
+  /** Stores an envelope, as `quarantine` does: resolves once it is durable, and stops when `signal` is aborted. */
   send(envelope: EventEnvelope, signal: AbortSignal): Promise<void>;
   quarantine(envelope: UnreadableEnvelope, signal: AbortSignal): Promise<void>;
-  /** Answers callbacks, where they are answered. */
+  /** Missing where callbacks are not answered. */
   callback?(envelope: CallbackEnvelope, context: { elapsedMs: () => number }): Promise<Answer>;
 }
 
 /**
- * Envelope → Answer. Nothing is answered 200 before it is stored, and every authentic event is
- * stored, whatever its type: whether someone handles it is the worker's business. A callback is never stored as one.
+ * Envelope → Answer. An event is stored before it is answered with 200, whatever its type: the worker decides whether a
+ * handler takes it. A callback is never stored as an event.
  *
- * @throws Whatever a port throws; the caller answers 503, and the platform pushes again.
+ * @throws What a port throws. The caller answers 503, and the platform pushes again.
  */
 export async function receive(
   envelope: Envelope,
@@ -57,14 +57,14 @@ export async function receive(
   }
 }
 
-/** Seen by the person who clicked, and so by whoever set the address up. */
+const wrongAddress =
+  "This app's callbacks go to the wrong address: set the callback request URL to the one that ends in /callback";
+/** The person who clicked sees it, and tells whoever configured the address. */
 const misdirected = {
   type: "error",
-  content:
-    "This app's callbacks go to the wrong address: set the callback request URL to the one that ends in /callback",
+  content: wrongAddress,
   i18n: {
-    en_us:
-      "This app's callbacks go to the wrong address: set the callback request URL to the one that ends in /callback",
+    en_us: wrongAddress,
     zh_cn: "此应用的回调配置到了错误的地址：请把回调请求地址改为以 /callback 结尾的地址",
   },
 };

@@ -6,25 +6,28 @@ const shortSecret = 16;
 
 export const appIdAdvice = "Copy it from the developer console (cli_…)";
 
-/** What stands in a template until someone pastes the real thing. */
+/** Texts that templates have where a value belongs. */
 const placeholder =
   /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;
 
-/** A whole number from the environment, or `undefined` when it is not set. */
+/** `undefined` if it is not set. */
 export function wholeNumber(env: Env, name: string): number | undefined {
   const text = env[name];
-  if (text === undefined || text === "") return undefined;
+  if (!text) return undefined;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new ConfigError(`Cannot start: ${name} is not a whole number above 0`);
   return Number(text);
 }
 
+/** A setting that is a secret; a short one adds to `warnings`. */
 export function secret(env: Env, name: string, warnings: string[]): string {
   const value = setting(env, name, "Copy it from the developer console, or anyone can pose as Feishu");
-  if (value.length < shortSecret)
+  if (value.length < shortSecret) {
     warnings.push(`${name} is shorter than ${shortSecret} characters. Generate a longer one`);
+  }
   return value;
 }
 
+/** A setting that must have a value. `advice` ends the error message. */
 export function setting(env: Env, name: string, advice: string): string {
   const value = env[name];
   if (value === undefined) throw new ConfigError(`Cannot start: ${name} is not set. ${advice}`);
@@ -38,16 +41,15 @@ export function setting(env: Env, name: string, advice: string): string {
 }
 
 export function url(env: Env, name: string): string {
-  const value = setting(env, name, "It is the URL of an SQS queue");
-  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
-    throw new ConfigError(`Cannot start: ${name} is not an http(s) URL. It is the URL of an SQS queue`);
-  }
-  return value;
+  const advice = "It is the URL of an SQS queue";
+  const value = setting(env, name, advice);
+  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value;
+  throw new ConfigError(`Cannot start: ${name} is not an http(s) URL. ${advice}`);
 }
 
 export function flag(env: Env, name: string): boolean {
   const value = env[name];
-  if (value === undefined || value === "" || value === "false") return false;
+  if (!value || value === "false") return false;
   if (value === "true") return true;
   throw new ConfigError(`Cannot start: ${name} is neither "true" nor "false"`);
 }

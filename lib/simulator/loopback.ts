@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { once } from "node:events";
 import { type IncomingMessage, type Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 
 /** The events with which a server hands a request to its own code. */
@@ -44,12 +45,10 @@ export function guard(server: Server, { accessKeyId }: { readonly accessKeyId?: 
   return server;
 }
 
-/** Opens a guarded server on 127.0.0.1; port 0 takes a free one. Resolves to the port. */
-export async function listenOnLoopback(server: Server, port: number): Promise<number> {
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    guard(server).listen(port, "127.0.0.1", resolve);
-  });
+/** Opens a server on 127.0.0.1. Resolves to its port; port 0, the default, takes a free one. */
+export async function listenOnLoopback(server: NetServer, port = 0): Promise<number> {
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
   return (server.address() as AddressInfo).port;
 }
 

@@ -4,7 +4,7 @@ import { isSubscribed, type Level, type Subscriber, subscribe, type TraceEntry }
 const rank: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 const refusalsPerMinute = 100;
 
-/** Subscribes the JSON logger under the name `log`, unless something else has taken that name. */
+/** Subscribes the JSON logger under the name `log`, unless that name is taken. */
 export function startLogging(env: NodeJS.ProcessEnv): void {
   if (isSubscribed("log")) return;
   subscribe("log", jsonLines({ level: levelOf(env["LOG_LEVEL"]), write: (line) => process.stdout.write(line) }));
@@ -16,8 +16,8 @@ export function levelOf(text: string | undefined): Level {
 }
 
 /**
- * A subscriber that writes one JSON object a line: stage, id, type, app, ms, then the facts.
- * Refusals past 100 a minute are counted, not printed, so that an attacker cannot fill the log.
+ * A subscriber that writes each entry as a line of JSON. After 100 refusals in a minute, more are only counted, so that
+ * an attacker cannot fill the log.
  */
 export function jsonLines(options: { level: Level; write: (line: string) => unknown; clock?: Clock }): Subscriber {
   const { level, write, clock = systemClock } = options;
@@ -39,7 +39,7 @@ export function jsonLines(options: { level: Level; write: (line: string) => unkn
   };
 }
 
-/** The printable form of an entry: cleaned, capped, and without any text that a payload could have reached. */
+/** An entry as it is printed: cleaned, cut to length, and without any text that may come from a payload. */
 export function toLine(entry: TraceEntry): Record<string, unknown> {
   const core = {
     level: entry.level,
@@ -54,7 +54,7 @@ export function toLine(entry: TraceEntry): Record<string, unknown> {
     name,
     typeof value === "string" ? clean(value, 512) : value,
   ]);
-  // The core last again: a handler's own field called `id` or `stage` must not pass for ours.
+  // The core a second time: a handler's own field `id` or `stage` must not replace ours.
   return {
     ...core,
     ...Object.fromEntries(facts),
@@ -63,10 +63,10 @@ export function toLine(entry: TraceEntry): Record<string, unknown> {
   };
 }
 
-/** Outside text made fit for one log line: no control, bidirectional or line-breaking characters, at most `max` long. */
+/** Outside text for one log line: at most `max` long, without control, bidirectional and line-breaking characters. */
 export function clean(text: string | null | undefined, max = 128): string | undefined {
   if (typeof text !== "string") return undefined;
-  // Capped first, so that a megabyte costs nothing; a surrogate cut in half is replaced like any unprintable.
+  // Cut first, so that a megabyte costs nothing. A surrogate cut in half is removed like any unprintable character.
   return text
     .slice(0, max)
     .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "")
@@ -75,37 +75,33 @@ export function clean(text: string | null | undefined, max = 128): string | unde
 
 export interface ErrorDescription {
   readonly errorClass: string;
-  /** `code` of the error, where it is a short word (`ECONNRESET`, `NON_RETRYABLE`). */
+  /** The error's `code`, if it is a short word (`ECONNRESET`, `NON_RETRYABLE`). */
   readonly errorCode?: string | undefined;
   /** The innermost frame of our or the user's code: `functions/events/x.ts:12:7`. */
   readonly at?: string | undefined;
-  /** Equal for the same class thrown at the same places, whatever its message says. */
+  /** Equal for errors of one class with one stack, whatever their messages. */
   readonly fingerprint: string;
 }
 
 /**
- * Says what was thrown without its message, which may quote a payload. Total: a thrown `undefined`,
- * a frozen object and a getter that throws are all described.
+ * Describes what was thrown without its message, which may quote a payload. Total: takes a thrown `undefined`, a frozen
+ * object, and a getter that throws.
  */
 export function describeError(thrown: unknown): ErrorDescription {
-  const name = word(attempt(() => (thrown instanceof Error ? thrown.name : undefined)));
-  const errorClass = name ?? (thrown === null ? "null" : typeof thrown);
-  const message = attempt(() => (thrown instanceof Error ? thrown.message : undefined));
-  const frames = framesOf(
-    attempt(() => (thrown instanceof Error ? thrown.stack : undefined)),
-    message,
-  );
+  const errorClass = word(memberOf(thrown, "name")) ?? (thrown === null ? "null" : typeof thrown);
+  const frames = framesOf(memberOf(thrown, "stack"), memberOf(thrown, "message"));
   return {
     errorClass,
-    errorCode: word(attempt(() => (thrown as { code?: unknown } | null | undefined)?.code)),
+    errorCode: word(memberOf(thrown, "code")),
     at: frames[0],
     fingerprint: fnv1a([errorClass, ...frames.map((frame) => frame.replace(/:\d+$/, ""))].join("\n")),
   };
 }
 
-function attempt(read: () => unknown): unknown {
+/** A member of an error; of another object, its `code` only. `undefined` if a getter or a proxy throws. */
+function memberOf(thrown: unknown, name: "name" | "message" | "stack" | "code"): unknown {
   try {
-    return read();
+    return name === "code" || thrown instanceof Error ? Object(thrown)[name] : undefined;
   } catch {
     return undefined;
   }
@@ -117,8 +113,8 @@ function word(value: unknown): string | undefined {
 
 function framesOf(stack: unknown, message: unknown): string[] {
   if (typeof stack !== "string" || typeof message !== "string") return [];
-  // The message comes first and may hold lines that look like frames: what follows it is V8's own. A stack
-  // that holds another message than the error does was written before it changed: nothing in it can be told apart.
+  // The message comes first, and may hold lines that look like frames; only what follows it is V8's. If the message was
+  // changed later, the stack holds the earlier one, and its frames cannot be told from it.
   const start = stack.indexOf(message);
   if (start === -1) return [];
   const after = start + message.length;
@@ -133,7 +129,7 @@ function framesOf(stack: unknown, message: unknown): string[] {
   return frames;
 }
 
-/** A short, stable label for a text (FNV-1a, 32 bits); it groups log lines and guards nothing. */
+/** A short hash (FNV-1a, 32 bits) to group log lines by, and not for security. */
 function fnv1a(text: string): string {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);

@@ -1,4 +1,4 @@
-/** What can be observed on an event's way: in the request up to `answered`, then in the worker (where `quarantined` may come, too). */
+/** The points of an event's path: up to `answered` in the request, then in the worker (`quarantined` in both). */
 export type Stage =
   | "misconfigured"
   | "stale-keys"
@@ -31,16 +31,16 @@ export type Level = "debug" | "info" | "warn" | "error";
 export interface TraceEntry {
   readonly stage: Stage;
   readonly level: Level;
-  /** Event id, event type and app as the platform gave them: outside input, to be cleaned before it is printed. */
+  /** Event id, event type and app as the platform sent them: outside text, to be cleaned before it is printed. */
   readonly id?: string | undefined;
   readonly type?: string | undefined;
   readonly app?: string | null | undefined;
   /** Milliseconds since the request, or this attempt, began. */
   readonly ms?: number | undefined;
   readonly requestId?: string | null | undefined;
-  /** Facts of the stage: numbers, booleans and words from our own code; never a header, a payload or a secret. */
+  /** Numbers, booleans and words of our own code, never a header, a payload or a secret. */
   readonly facts?: Readonly<Record<string, string | number | boolean | null | undefined>> | undefined;
-  /** What was thrown. Its message may hold a payload: a subscriber prints the class and the place, not the text. */
+  /** What was thrown. A subscriber prints its class and place, but not its message, which may hold a payload. */
   readonly error?: unknown;
 }
 
@@ -48,7 +48,10 @@ export type Subscriber = (entry: TraceEntry) => unknown;
 
 const subscribers = new Map<string, Subscriber>();
 
-/** Adds a subscriber under a name; the same name replaces it (`"log"` is the logger). Returns its removal. */
+/**
+ * Adds a subscriber, in place of an earlier one of the same name (`log` is the logger's).
+ * @returns Removes it.
+ */
 export function subscribe(name: string, subscriber: Subscriber): () => void {
   subscribers.set(name, subscriber);
   return () => {
@@ -60,14 +63,12 @@ export function isSubscribed(name: string): boolean {
   return subscribers.has(name);
 }
 
-/** Tells every subscriber. One that throws, now or in a promise, cannot disturb the flow. */
+/** Calls every subscriber. An error of one, thrown or in a promise, is ignored: the event's path goes on. */
 export function publish(entry: TraceEntry): void {
   for (const subscriber of subscribers.values()) {
     try {
       const result = subscriber(entry);
       if (result instanceof Promise) result.catch(() => {});
-    } catch {
-      // An observer's fault is not the event's.
-    }
+    } catch {}
   }
 }

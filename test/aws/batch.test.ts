@@ -6,7 +6,7 @@ import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
-import { systemClock, within } from "../../lib/clock.ts";
+import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError } from "../../lib/errors.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
@@ -34,11 +34,8 @@ const lastSend = () => sent.findLast(({ action }) => action === "SendMessage")?.
 async function push(text: string, client: Pick<SQSClient, "send"> = bench.client, urls = bench.urls): Promise<number> {
   const startMs = performance.now();
   const elapsedMs = () => performance.now() - startMs;
-  const answer = await within(
-    systemClock,
-    answerWithinMs,
-    () => new Error("late"),
-    (signal) => receive(envelopeOf(text), receiverQueues(client, urls), { signal, elapsedMs }),
+  const answer = await withDeadline(systemClock, { ms: answerWithinMs, error: () => new Error("late") }, (signal) =>
+    receive(envelopeOf(text), receiverQueues(client, urls), { signal, elapsedMs }),
   );
   return answer.status;
 }

@@ -12,7 +12,6 @@ import {
   toGroupId,
 } from "../../lib/aws/record.ts";
 import { TooLargeError, UnknownVersionError } from "../../lib/errors.ts";
-import { classifyOldCard } from "../../lib/feishu/classify.ts";
 import {
   type CallbackEnvelope,
   type EventEnvelope,
@@ -20,6 +19,7 @@ import {
   jobId,
   type UnreadableEnvelope,
 } from "../../lib/feishu/envelope.ts";
+import { classifyOldCard } from "../../lib/feishu/old-card.ts";
 import { open } from "../../lib/feishu/open.ts";
 import { cardText, cardType, previewText } from "../support/callbacks.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";

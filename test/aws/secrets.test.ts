@@ -3,15 +3,9 @@ import { after, before, beforeEach, describe, type TestContext, test } from "nod
 import type { SSMClient } from "@aws-sdk/client-ssm";
 import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
-import {
-  cacheMs,
-  emptyWaitMs,
-  refreshMs,
-  renewalPauseMs,
-  ssmClient,
-  staleWaitMs,
-  storedKeys,
-} from "../../lib/aws/secrets.ts";
+import { cacheMs, emptyWaitMs, refreshMs, renewalPauseMs, staleWaitMs } from "../../lib/aws/parameter.ts";
+import { storedKeys } from "../../lib/aws/secrets.ts";
+import { ssmClient } from "../../lib/aws/ssm.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";

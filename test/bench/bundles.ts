@@ -4,9 +4,9 @@ import { build } from "../../lib/cli/deploy/build.ts";
 
 const peers = join(import.meta.dirname, "peers");
 
-/** Builds our functions as they are deployed. */
+/** Builds our webhook as it is deployed. */
 export async function buildOurs(folder: string): Promise<string> {
-  return fileOf(await build({ outFolder: join(folder, "ours") }));
+  return fileOf(await build({ outFolder: join(folder, "ours"), names: ["webhook"] }));
 }
 
 /** Builds a file of `peers/` as if it were our webhook: by the same call, so with the same settings. */

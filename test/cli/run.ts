@@ -2,12 +2,12 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Envelope } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
@@ -221,8 +221,7 @@ export async function startReceiver(
       response.end(body ?? JSON.stringify(challenge));
     });
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address() as AddressInfo;
+  const port = await listenOnLoopback(server);
   return {
     port,
     url: `http://127.0.0.1:${port}/webhook`,

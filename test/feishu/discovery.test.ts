@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { mergeConfig, readDiscovery, readRefusal, usualConfig } from "../../lib/feishu/discovery.ts";
+import { defaultConfig, mergeConfig, readDiscovery, readRefusal } from "../../lib/feishu/discovery.ts";
 
 const apiHost = "open.feishu.cn";
-const config = usualConfig;
+const config = defaultConfig;
 const read = (body: unknown, status = 200, host = apiHost) =>
   readDiscovery({ status, body: typeof body === "string" ? body : JSON.stringify(body) }, { config, apiHost: host });
 const address = (URL: unknown, host = apiHost) => read({ code: 0, data: { URL } }, 200, host);

@@ -14,6 +14,7 @@ import { toRecord } from "../../lib/local/poller.ts";
 import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
+import { fixtureProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -85,6 +86,7 @@ function closure({ outputs }: Metafile, roots: readonly string[]): Set<string> {
 
 describe("the built bundles", () => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "larkpost-dist-")));
+  let project: Awaited<ReturnType<typeof fixtureProject>>;
   let services: Services;
   let functions: Functions;
   let store: Store;
@@ -93,7 +95,14 @@ describe("the built bundles", () => {
   let built: Awaited<ReturnType<typeof build>>;
 
   before(async () => {
-    [services, store, built] = await Promise.all([startServices(), startStore(), build({ outFolder: folder })]);
+    project = await fixtureProject();
+    const builds = [
+      build({ outFolder: folder, names: ["webhook"] }),
+      build({ root: project.root, names: ["callback", "worker"] }),
+    ];
+    const [parts, ...started] = await Promise.all([Promise.all(builds), startServices(), startStore()]);
+    built = parts.flat();
+    [services, store] = started;
     store.put(parameter, storedSecrets);
     const start = (env: NodeJS.ProcessEnv, names: readonly string[] = functionNames) =>
       startFunctions({
@@ -111,6 +120,7 @@ describe("the built bundles", () => {
   after(async () => {
     await Promise.all([functions.stop(0), storedFunctions.stop(0)]);
     await Promise.all([services.stop(), store.stop()]);
+    project.remove();
     rmSync(folder, { recursive: true, force: true });
   });
 

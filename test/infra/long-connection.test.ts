@@ -1,15 +1,18 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { before, describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
+import { projectOf } from "../../infra/project.js";
 import { longConnectionConfig } from "../../lib/aws/config.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
 import { unnoticed, unproven } from "./waivers.ts";
+
+type Config = import("../../infra/config.js").Config;
 
 const appId = "cli_0123456789abcdef";
 const registry = "111122223333.dkr.ecr.ap-southeast-1.amazonaws.com";
@@ -55,8 +58,9 @@ const container = () => properties("LongConnectionTask")["ContainerDefinitions"]
 const own = ({ template }: Compiled) => Object.keys(template.Resources).filter((id) => id.startsWith("LongConnection"));
 
 /** The resources as they would be, without osls; AWS's own specification takes them beside the others. */
-function made(change: Partial<typeof service> = {}, given = {}, numbers = limits) {
-  const resources = longConnectionResources({ ...deployment, ...given }, { ...service, ...change }, numbers);
+function made(change: Partial<typeof service> = {}, given = {}, config: Config = {}) {
+  const project = projectOf(config);
+  const resources = longConnectionResources({ ...deployment, ...given }, { ...service, ...change }, project);
   const template = { Resources: { ...off.template.Resources, ...resources }, Outputs: {} } as unknown as Template;
   return { template, resources: resources as unknown as Readonly<Record<string, Resource>> };
 }
@@ -79,7 +83,7 @@ describe("the long connection in the template", () => {
     for (const { template } of [
       made({ hasPublicIp: true, image: "registry.example/larkpost:1" }),
       made({}, keys),
-      made({}, {}, { ...limits, longConnectionReplicas: 5, longConnectionCpu: 1_024, longConnectionMemoryMb: 8_192 }),
+      made({}, {}, { limits: { longConnectionReplicas: 5, longConnectionCpu: 1_024, longConnectionMemoryMb: 8_192 } }),
     ]) {
       assert.deepEqual(specification.problems(template), []);
     }
@@ -281,8 +285,7 @@ describe("the long connection's health check", () => {
   /** Runs the container's own command against a server that answers so; `undefined`: nothing listens. */
   async function exitCode(status: number | undefined): Promise<number> {
     const server = createServer((_request, response) => response.writeHead(status ?? 0).end());
-    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-    const { port } = server.address() as AddressInfo;
+    const port = await listenOnLoopback(server);
     if (status === undefined) await new Promise((closed) => server.close(closed));
     const [kind, program, ...args] = container().HealthCheck.Command;
     assert.deepEqual([kind, program], ["CMD", "node"]);

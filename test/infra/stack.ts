@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Job } from "./osls.ts";
+
+type Config = import("../../infra/config.js").Config;
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -40,7 +42,7 @@ export interface Compiled {
 interface Options {
   readonly params?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
-  readonly edit?: (limits: string) => string;
+  readonly config?: Config;
 }
 
 /** Jobs that were asked for since the last process was started: one process compiles them all. */
@@ -50,22 +52,20 @@ const waiting: { job: Job; done: () => void; failed: (reason: unknown) => void }
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
  * of one line, without account or network. What is asked for at the same time is compiled in one process.
  *
- * @param options.edit Changes infra/limits.js before.
+ * @param options.config The project's larkpost.config.js.
  */
 export async function compile(stage: string, options: Options = {}): Promise<Compiled> {
-  const { params = {}, env = {}, edit } = options;
+  const { params = {}, env = {}, config } = options;
   const folder = mkdtempSync(join(tmpdir(), "larkpost-stack-"));
   try {
     for (const name of ["serverless.yml", "package.json", "infra"])
       cpSync(join(root, name), join(folder, name), { recursive: true });
+    for (const name of ["lib", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
     for (const name of ["webhook", "callback", "worker"]) {
       mkdirSync(join(folder, "dist", name), { recursive: true });
       writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
     }
-    if (edit !== undefined) {
-      const file = join(folder, "infra/limits.js");
-      writeFileSync(file, edit(readFileSync(file, "utf8")));
-    }
+    if (config !== undefined) writeConfig(folder, config);
     const args = Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
     await run({
       folder,
@@ -83,6 +83,12 @@ export async function compile(stage: string, options: Options = {}): Promise<Com
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Writes a project's larkpost.config.js. */
+export function writeConfig(folder: string, config: Config): void {
+  const source = `import { defineConfig } from "larkpost/config";\nexport default defineConfig(${JSON.stringify(config)});\n`;
+  writeFileSync(join(folder, "larkpost.config.js"), source);
 }
 
 async function run(job: Job): Promise<void> {

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
-import { provisionedForCallback, reservedForWorker } from "../../infra/functions.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
-import { cacheMs } from "../../lib/aws/secrets.ts";
+import { cacheMs } from "../../lib/aws/parameter.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import { bounds } from "../../lib/feishu/open.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
@@ -77,18 +76,20 @@ let changed: Compiled;
 /** Of limits that contradict each other: a worker with too little time, and one with fewer instances than batches. */
 let refused: readonly PromiseSettledResult<Compiled>[];
 
-const tooShort = (source: string) => source.replace(/(workerTimeoutSeconds: )60/, "$15");
-const tooFew = (source: string) =>
-  source.replace(/(workerReservedConcurrency: )[^,]+,/, `$1${limits.maxConcurrency - 1},`);
+const tooShort = { limits: { workerTimeoutSeconds: 5 } };
+const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 } };
 
 before(async () => {
-  const refusing = Promise.allSettled([compile("prod", { edit: tooShort }), compile("prod", { edit: tooFew })]);
+  const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
   [specification, api, url, dev, changed, refused] = await Promise.all([
     loadSpecification(),
     compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
     compile("dev", { params: { customerKeyArn, alarmTopicArn, ...lenient } }),
-    compile("prod", { params: { appId: "cli_0123456789abcdef" }, edit: withOtherNumbers }),
+    compile("prod", {
+      params: { appId: "cli_0123456789abcdef" },
+      config: { limits: { ...changes, ...optionalChanges } },
+    }),
     refusing,
   ]);
 });
@@ -426,7 +427,7 @@ describe("the relations between numbers", () => {
   }
 
   test("D.2: a deployment is refused, and told which number is wrong", () => {
-    assertRefused(refused[0], /Cannot deploy: workerTimeoutSeconds is below 10/);
+    assertRefused(refused[0], /Cannot use larkpost\.config\.js: workerTimeoutSeconds is below 10/);
   });
 
   for (const [name, holds] of relations) {
@@ -446,11 +447,13 @@ describe("the relations between numbers", () => {
     assert.ok(1_600 < answerWithinMs && answerWithinMs < 3_000);
   });
 
-  test("D.2 M2: reserved concurrency of the worker ≥ Σ maximum concurrency, or nothing is deployed", async () => {
+  test("D.2 M2: reserved concurrency of the worker ≥ Σ maximum concurrency", () => {
     const { maxConcurrency } = limits;
-    assert.doesNotThrow(() => reservedForWorker());
-    assert.equal(reservedForWorker(limits, { workerReservedConcurrency: maxConcurrency }), maxConcurrency);
-    assertRefused(refused[1], /Cannot deploy: workerReservedConcurrency is \d+, below maxConcurrency/);
+    const reserving = (workerReservedConcurrency: number | null) =>
+      contradictions(limits, { workerReservedConcurrency });
+    assert.deepEqual([reserving(null), reserving(maxConcurrency)], [[], []]);
+    assert.match(reserving(maxConcurrency - 1).join(), /^workerReservedConcurrency is below maxConcurrency \(10\)$/);
+    assertRefused(refused[1], /Cannot use larkpost\.config\.js: workerReservedConcurrency is below maxConcurrency/);
     everywhere(({ Resources }) => {
       const reserved = Resources["WorkerLambdaFunction"]?.Properties["ReservedConcurrentExecutions"] ?? Infinity;
       const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
@@ -459,24 +462,11 @@ describe("the relations between numbers", () => {
     });
   });
 
-  test("no more callbacks are provisioned than are reserved, or nothing is deployed", () => {
-    const of = (reserved: number | null, provisioned: number | null) => () =>
-      provisionedForCallback({
-        callbackReservedConcurrency: reserved,
-        callbackProvisionedConcurrency: provisioned,
-      });
-    for (const [reserved, provisioned] of [
-      [null, null],
-      [null, 2],
-      [2, null],
-      [2, 2],
-    ] as const) {
-      assert.equal(of(reserved, provisioned)(), provisioned);
-    }
-    assert.throws(
-      of(1, 2),
-      /Cannot deploy: callbackProvisionedConcurrency is 2, above callbackReservedConcurrency \(1\)/,
-    );
+  test("no more callbacks are provisioned than are reserved", () => {
+    const of = (callbackReservedConcurrency: number | null, callbackProvisionedConcurrency: number | null) =>
+      contradictions(limits, { callbackReservedConcurrency, callbackProvisionedConcurrency });
+    assert.deepEqual([of(null, null), of(null, 2), of(2, null), of(2, 2)], [[], [], [], []]);
+    assert.match(of(1, 2).join(), /^callbackProvisionedConcurrency is above callbackReservedConcurrency \(1\)$/);
   });
 
   test("a changed number changes everything that follows from it, and nothing else", () => {
@@ -1073,14 +1063,4 @@ describe("static rules", () => {
 /** A version's logical id ends in a hash of what it is a version of. */
 function withoutHash<T>(value: T): T {
   return (typeof value === "string" ? value.replace(/^(CallbackLambdaVersion)\w+/, "$1") : value) as T;
-}
-
-function withOtherNumbers(source: string): string {
-  let text = source;
-  for (const [name, value] of Object.entries({ ...changes, ...optionalChanges })) {
-    const before = text;
-    text = text.replace(new RegExp(`^( {2}${name}: )[^,]+,$`, "m"), `$1${value},`);
-    assert.notEqual(text, before, name);
-  }
-  return text;
 }

@@ -15,7 +15,8 @@ export const handler = async (event) => {
 `;
 
 describe("functions, each in a process of its own", () => {
-  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  // A path is not a URL: in one, "#" begins a fragment and "%61" is an "a".
+  const folder = mkdtempSync(join(tmpdir(), "larkpost #%61 "));
   const file = (name: string) => join(folder, `${name}.ts`);
   const notices: string[] = [];
   let functions: Functions;

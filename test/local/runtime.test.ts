@@ -298,7 +298,7 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     const source = readFileSync(worker, "utf8");
     appendFileSync(worker, "\nthrow new Error('broken on purpose');\n");
     await runtime.reload();
-    assert.match(notices.join("\n"), /cannot load the worker function, .*: Error: broken on purpose/);
+    assert.match(notices.join("\n"), /cannot start the worker function, .*: Error: broken on purpose/);
     await accepted(runtime.url, "still", "test.effect_v1");
     await until("the event completed", () => stagesOf("still").includes("handled"));
     writeFileSync(worker, source);

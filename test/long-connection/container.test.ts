@@ -3,13 +3,14 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join, relative, resolve, sep } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { healthCheck } from "../../infra/long-connection.js";
 import { systemClock } from "../../lib/clock.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../support/events.ts";
+import { fixtureApp } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { until } from "../support/until.ts";
 
@@ -28,6 +29,12 @@ const named = (name: string) => instructions.filter((one) => one.name === name).
 const sources = named("COPY")
   .filter((says) => !says.startsWith("--from"))
   .flatMap((says) => says.split(" ").slice(0, -1));
+
+/** All but what the user has in the folders of `functions/`. */
+function isEngine(path: string): boolean {
+  const [first, ...rest] = relative(root, path).split(sep);
+  return first !== "functions" || rest.length < 2;
+}
 
 describe("the Containerfile", () => {
   test("builds on the Node that everything runs on, from the lock file, with the project's own build", () => {
@@ -73,8 +80,9 @@ describe("the bundle that it starts", () => {
     // As the build stage has it: what is copied, and what is installed.
     for (const source of sources) {
       const isFolder = statSync(join(root, source)).isDirectory();
-      cpSync(join(root, source), join(folder, "build", source), { recursive: isFolder });
+      cpSync(join(root, source), join(folder, "build", source), { recursive: isFolder, filter: isEngine });
     }
+    cpSync(fixtureApp, join(folder, "build/functions"), { recursive: true });
     symlinkSync(join(root, "node_modules"), join(folder, "build/node_modules"), "dir");
     const apps = [{ appId, appSecret }];
     const building = promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, createServer } from "node:net";
+import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { serveHealth } from "../../lib/long-connection/health.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { type Faults, firstTry, startFaults } from "../support/faults.ts";
 import { appSecret, collectingPorts, startClient, startPlatformEnd } from "../support/long-connection.ts";
 import { startProcess } from "../support/long-connection-process.ts";
@@ -14,8 +15,7 @@ import { until } from "../support/until.ts";
 
 async function freePort(): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
+  const port = await listenOnLoopback(server);
   await new Promise((resolve) => server.close(resolve));
   return port;
 }
@@ -111,9 +111,8 @@ describe("the process of the long connection", { concurrency: true }, () => {
 
   test("cannot say how it is on a port that is taken, and says so in a clear line", async (t) => {
     const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const port = await listenOnLoopback(server);
     t.after(() => server.close());
-    const { port } = server.address() as AddressInfo;
     await assert.rejects(
       serveHealth(port, () => true),
       {

@@ -9,6 +9,7 @@ import { sqsClient } from "../../lib/aws/sqs.ts";
 import { LongConnectionError } from "../../lib/errors.ts";
 import { controlMethod, dataMethod, encodeFrame, type Frame, headerOf } from "../../lib/feishu/frame.ts";
 import { toLongConnection } from "../../lib/simulator/long-connection/server.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { startPlatform, toMessage } from "../../lib/simulator/platform/platform.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { ingressBehaves } from "../support/ingress.ts";
@@ -580,12 +581,12 @@ async function startMute(t: { after(fn: () => void): void }) {
     socket.on("data", () => {});
     sockets.push(socket);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const port = await listenOnLoopback(server);
   t.after(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const host = `127.0.0.1:${port}`;
   const body = JSON.stringify({ code: 0, data: { URL: `ws://${host}/ws?ticket=CANARY-TICKET` } });
   return { sockets, origin: `http://${host}`, discovery: { status: 200, body } };
 }
@@ -631,7 +632,7 @@ describe("the way to a connection", () => {
     t.after(() => server.close());
     server.answerNext({ status: 200, body: JSON.stringify({ code: 514, msg: "x".repeat(1_000_000) }) });
     startClient(t, { origin: server.origin, ports: collectingPorts().ports, clock });
-    assert.equal((await disconnected()).facts?.["reason"], "discovery answered what is no answer of the platform");
+    assert.equal((await disconnected()).facts?.["reason"], "discovery answered something that is not the platform's");
   });
 
   test("L4: ends when the upgrade is forbidden; another refusal gets a new address", async (t) => {
@@ -713,7 +714,7 @@ describe("the way to a connection", () => {
     await clock.advance(9_999);
     assert.equal(told("disconnected").length, 1);
     await clock.advance(1);
-    assert.equal((await disconnected(2)).facts?.["reason"], "the connection did not stand in time");
+    assert.equal((await disconnected(2)).facts?.["reason"], "the connection did not open in time");
     await until("the socket is gone", () => mute.sockets[0]?.destroyed);
     await waitOut(clock, 2);
     await client.connected();
@@ -725,12 +726,12 @@ describe("the way to a connection", () => {
       bodies.push(`${request.url} ${Buffer.concat(await request.toArray()).toString()}`);
       response.writeHead(307, { location: "/elsewhere" }).end();
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const port = await listenOnLoopback(server);
     t.after(() => {
       server.closeAllConnections();
       server.close();
     });
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const origin = `http://127.0.0.1:${port}`;
     const client = startClient(t, { origin, ports: collectingPorts().ports, clock: testClock() });
     await disconnected();
     await client.stop();

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import { inspect } from "node:util";
 import {
@@ -10,9 +9,11 @@ import {
   OpenApiError,
   RetryLaterError,
 } from "../../lib/errors.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
 import { card, selfBuilt, text } from "../support/open-api.ts";
+import { recordTrace } from "../support/trace.ts";
 import { until } from "../support/until.ts";
 
 const toChat = { query: { receive_id_type: "chat_id" }, body: { receive_id: groupChat, ...text("hello") } };
@@ -54,9 +55,9 @@ describe("request", () => {
 
   test("a success that is no JSON of the platform's is a failure", async (t) => {
     const page = createServer((_request, response) => response.end("<html>sign in</html>"));
-    await new Promise<void>((resolve) => page.listen(0, "127.0.0.1", resolve));
+    const pagePort = await listenOnLoopback(page);
     t.after(() => page.close());
-    const origin = `http://127.0.0.1:${(page.address() as AddressInfo).port}`;
+    const origin = `http://127.0.0.1:${pagePort}`;
     const { run } = await startApi(t, { origin });
     const error = await thrown(run().request("GET", messagesPath));
     assert.match(error.message, /no answer \(UNREADABLE\)/);
@@ -156,14 +157,16 @@ describe("a failure of the platform's", () => {
       response.setHeader("connection", "close");
       response.end(JSON.stringify({ code: 0, tenant_access_token: "t-1", expire: 7_200 }));
     });
-    await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
-    const origin = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
+    const gonePort = await listenOnLoopback(gone);
+    const origin = `http://127.0.0.1:${gonePort}`;
     const { run, apiClock } = await startApi(t, { origin });
     await run().request("GET", messagesPath);
     await new Promise<unknown>((resolve) => gone.close(resolve));
+    const before = apiClock.asked.length;
     const error = await thrown(run().request(once.method, once.path, { body: once.body }));
     assert.match(error.message, /^Cannot call PATCH .*: there was no answer \(ECONNREFUSED\)/);
-    assert.equal(apiClock.asked.filter((ms) => ms === 0).length, 2, "the waits between three tries");
+    const deadlines = apiClock.asked.slice(before).filter((ms) => ms === 10_000);
+    assert.equal(deadlines.length, 3, "each of three tries has a deadline of its own");
     assert.deepEqual(got, [tokenPath, messagesPath]);
   });
 
@@ -190,15 +193,18 @@ describe("a failure of the platform's", () => {
     const { run, simulator, clock, called } = await startApi(t);
     simulator.addRule({ path: tokenPath, delayMs: 30_000 });
     const endsAtMs = clock.nowMs() + 700;
-    const told: string[] = [];
-    const given = { remainingMs: () => endsAtMs - clock.nowMs(), tell: (call: string) => void told.push(call) };
-    const late = thrown(run(given).request("GET", messagesPath));
+    const trace = recordTrace();
+    t.after(trace.stop);
+    const late = thrown(run({ remainingMs: () => endsAtMs - clock.nowMs() }).request("GET", messagesPath));
     await until("the call", () => called("/internal") === 1);
     await clock.advance(700);
     const error = await late;
     assert.ok(error instanceof OpenApiError);
     assert.match(error.message, /no answer in time/);
-    assert.deepEqual(told, ["GET /open-apis/im/v1/messages"]);
+    assert.deepEqual(
+      trace.entries.map(({ facts }) => facts?.["call"]),
+      ["GET /open-apis/im/v1/messages"],
+    );
   });
 
   test("ends at once, with the run's own reason, when the run is over", async (t) => {
@@ -309,12 +315,12 @@ describe("the uuid", () => {
       const token = { tenant_access_token: "t-1", expire: 7_200 };
       response.end(JSON.stringify({ code: 0, ...token }));
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const port = await listenOnLoopback(server);
     t.after(() => {
       server.close();
       server.closeAllConnections();
     });
-    const { run } = await startApi(t, { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    const { run } = await startApi(t, { origin: `http://127.0.0.1:${port}` });
     for (const path of [`${messagesPath}/merge_forward`, "/open-apis/im/v1/threads/omt_1/forward"]) {
       await run().request("POST", path, { body: { receive_id: "x" } });
       assert.match(urls.at(-1)?.searchParams.get("uuid") ?? "", /^[0-9a-f]{50}$/);
@@ -418,13 +424,16 @@ describe("a call that will never go well", () => {
 
   test("is told with its code and log id, and without an id of anybody", async (t) => {
     const { run, simulator } = await startApi(t);
-    const told: unknown[] = [];
+    const trace = recordTrace();
+    t.after(trace.stop);
     simulator.addRule({ path: `${messagesPath}/:id/reply`, fault: { kind: "answer", code: 230011 } });
-    const tell = (call: string, { apiCode, status, logId }: OpenApiError) =>
-      told.push({ call, apiCode, status, logId: typeof logId });
-    await thrown(run({ tell }).request("POST", `${messagesPath}/om_secret1/reply`, { body: text("x") }));
+    const event = { id: "event-1", type: "x" };
+    await thrown(run({ event }).request("POST", `${messagesPath}/om_secret1/reply`, { body: text("x") }));
+    const { logId, ...facts } = trace.entries[0]?.facts ?? {};
+    assert.equal(typeof logId, "string");
     const call = "POST /open-apis/im/v1/messages/…/reply";
-    assert.deepEqual(told, [{ call, apiCode: 230011, status: 400, logId: "string" }]);
+    assert.deepEqual(facts, { message: "A call of the Open API failed", call, apiCode: 230011, status: 400 });
+    assert.deepEqual([trace.entries.length, trace.entries[0]?.id], [1, "event-1"]);
   });
 });
 
@@ -508,22 +517,22 @@ describe("the app's secrets", () => {
       got.push(request.headers.authorization ?? "none");
       response.end('{"code":0}');
     });
-    await new Promise<void>((resolve) => thief.listen(0, "127.0.0.1", resolve));
+    const thiefPort = await listenOnLoopback(thief);
     t.after(() => {
       thief.close();
       thief.closeAllConnections();
     });
-    const location = `http://127.0.0.1:${(thief.address() as AddressInfo).port}/`;
+    const location = `http://127.0.0.1:${thiefPort}/`;
     const platform = createServer((request, response) => {
       if (request.url === tokenPath) response.end('{"code":0,"tenant_access_token":"t-secret","expire":7200}');
       else response.writeHead(307, { location }).end();
     });
-    await new Promise<void>((resolve) => platform.listen(0, "127.0.0.1", resolve));
+    const platformPort = await listenOnLoopback(platform);
     t.after(() => {
       platform.close();
       platform.closeAllConnections();
     });
-    const { run } = await startApi(t, { origin: `http://127.0.0.1:${(platform.address() as AddressInfo).port}` });
+    const { run } = await startApi(t, { origin: `http://127.0.0.1:${platformPort}` });
     const error = await thrown(run().request("GET", messagesPath));
     assert.ok(error instanceof OpenApiError && error.status === 307);
     const client = await run().lark();

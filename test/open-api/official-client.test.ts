@@ -6,8 +6,8 @@ import { describe, type TestContext, test } from "node:test";
 import { OpenApiError, RetryLaterError } from "../../lib/errors.ts";
 import type { Context, EventOf } from "../../lib/handler.ts";
 import { defaultTenant, groupChat, mei } from "../../lib/simulator/samples/facts.ts";
+import { contextFor, withOpenApi } from "../../lib/testing/context.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
-import { contextFor, withOpenApi } from "../support/context.ts";
 import { marketplace, text } from "../support/open-api.ts";
 
 const toChat = { params: { receive_id_type: "chat_id" }, data: { receive_id: groupChat, ...text("hello") } } as const;

@@ -4,9 +4,11 @@ import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
-import { type TokenStore, ticketKeeper, tokenSource } from "../../lib/open-api/tokens.ts";
+import { ticketKeeper } from "../../lib/open-api/tickets.ts";
+import { type TokenStore, tokenSource } from "../../lib/open-api/tokens.ts";
 import { defaultTenant, groupChat } from "../../lib/simulator/samples/facts.ts";
-import { memoryTokens, messagesPath, startApi, tokenPath } from "../support/api.ts";
+import { memoryTokens } from "../../lib/testing/tokens.ts";
+import { messagesPath, startApi, tokenPath } from "../support/api.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { marketplace, text } from "../support/open-api.ts";
 import { seeded } from "../support/random.ts";

@@ -5,7 +5,7 @@ import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../../lib/handler.ts";
-import { services } from "../../lib/handling/services.ts";
+import { toolMaker } from "../../lib/handling/tools.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "../support/api.ts";
 import { appId, eventBody, type TestHandle } from "../support/events.ts";
@@ -38,7 +38,13 @@ async function start(t: TestContext) {
     content: JSON.stringify({ text: "Is pallet 17 released?" }),
   });
   const ofBots = () => simulated.simulator.messages().filter(({ sender }) => sender.kind === "app");
-  return { ...simulated, app, parent, ofBots, ports: { services: services({ signer, api }) } };
+  return {
+    ...simulated,
+    app,
+    parent,
+    ofBots,
+    ports: { tools: toolMaker({ signer, api, secrets: async () => ({}) }) },
+  };
 }
 
 describe("a handler that calls the Open API", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../infra/limits.js";
+import { projectOf } from "../../infra/project.js";
 import { queueResources } from "../../infra/queues.js";
 import { build } from "../../lib/cli/deploy/build.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
@@ -37,7 +38,8 @@ export const faultRows: readonly Row[] = [
         const fileOf = (name: string) => built.find((one) => one.name === name)?.file ?? "";
         // The deployed queue, but with the shorter worker timeout.
         const given = { ...limits, workerTimeoutSeconds };
-        const queue = queueResources(deployment, given).EventsQueue.Properties as object as {
+        const queue = queueResources(deployment, { ...projectOf({}), limits: given }).EventsQueue
+          .Properties as object as {
           VisibilityTimeout: number;
           RedrivePolicy: { maxReceiveCount: number };
         };
@@ -48,7 +50,7 @@ export const faultRows: readonly Row[] = [
           files: { webhook: fileOf("webhook"), worker: fileOf("worker") },
           env: {
             PATH: process.env["PATH"],
-            NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+            NODE_COMPILE_CACHE: join(import.meta.dirname, "../../node_modules/.cache/larkpost"),
             APP_ID: appId,
             LEDGER_TABLE: "ledger",
             SECRETS_PARAMETER: "/larkpost/simulated/app",
@@ -58,6 +60,7 @@ export const faultRows: readonly Row[] = [
           secrets,
           textOf: (id, plan) =>
             plan.end === "quarantined" ? `${id} is no JSON` : eventText({ id, type, app: appId, tenant: "tenant-1" }),
+          keyOf: (id) => `claim#${idempotencyKey({ app: appId, handler: "_default", id })}`,
           maxReceiveCount: queue.RedrivePolicy.maxReceiveCount,
           visibilitySeconds: queue.VisibilityTimeout,
           workerTimeoutSeconds,
@@ -91,7 +94,7 @@ const expected = ["deadReason", "attempts", "eventId", "eventType", "firstAttemp
 function judge(simulation: Simulation, subject: Subject): void {
   const { id, plan, deadLetters, quarantined } = subject;
   const violate = (what: string) => simulation.violate(what, subject);
-  const isDone = simulation.phaseOf(`claim#${idempotencyKey({ app: appId, handler: "_default", id })}`) === "done";
+  const isDone = simulation.phaseOf(subject) === "done";
   if (!subject.isAcked) violate("never answered 200");
   else if (!isDone && deadLetters.length === 0 && quarantined === 0) violate("lost");
   if (plan.end === "completed" && !isDone) violate("not completed");

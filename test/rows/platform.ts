@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { answerGateway } from "../../lib/aws/gateway.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import {
   type Deliver,
   type Message,
@@ -201,11 +201,11 @@ async function withLostAnswers(
     if (isStored && losses.get(id)?.shift() === true) request.socket.destroy();
     else response.writeHead(answer.statusCode, answer.headers).end(answer.body);
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const port = await listenOnLoopback(server);
 
   const flights = new Set<Promise<unknown>>();
   const post = toWebhook({
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook`,
+    url: `http://127.0.0.1:${port}/webhook`,
     ...{ keys, clock, randomBytes: random.bytes, signing: random.pick(["afresh", "first"]) },
   });
   const platform = startPlatform({

@@ -28,13 +28,23 @@ const visibilitySeconds = 6 * workerTimeoutSeconds;
 /** For the sample, which is to be over sooner: as the real one, longer than the lease that a killed run leaves behind. */
 const shortVisibilitySeconds = workerTimeoutSeconds + leaseMarginMs / 1000 + 1;
 
-/** Edits a copy of the project so that its queue shows a lost record again after {@link shortVisibilitySeconds}. */
-function shortenVisibility(root: string): void {
+/**
+ * Edits a copy of the project so that its worker's timeout is {@link workerTimeoutSeconds}, which no project may ask
+ * for, and if it is to be over soon, its queue shows a lost record again after {@link shortVisibilitySeconds}.
+ */
+function shorten(root: string, isSoon: boolean): void {
   const file = join(root, "infra/limits.js");
-  const source = readFileSync(file, "utf8");
-  const edited = source.replace(/return 6 \* given\.workerTimeoutSeconds.*;/, `return ${shortVisibilitySeconds};`);
-  assert.notEqual(edited, source, "infra/limits.js computes the visibility timeout in another way");
-  writeFileSync(file, edited);
+  const edits: [RegExp, string][] = [
+    [/(workerTimeoutSeconds: )60/, `$1${workerTimeoutSeconds}`],
+    [/(given\.workerTimeoutSeconds >= )10/, `$1${workerTimeoutSeconds}`],
+    [/return 6 \* given\.workerTimeoutSeconds.*;/, `return ${shortVisibilitySeconds};`],
+  ];
+  let source = readFileSync(file, "utf8");
+  for (const [pattern, text] of isSoon ? edits : edits.slice(0, 2)) {
+    assert.match(source, pattern, "infra/limits.js is written in another way");
+    source = source.replace(pattern, text);
+  }
+  writeFileSync(file, source);
 }
 
 /** Takes a while, so that the end meets runs under way even where this process learns late of an answer. */
@@ -56,8 +66,8 @@ class Run {
   /** How often each id was completed, as far as it was told before the end. */
   readonly handled = new Map<string, number>();
 
-  constructor(root: string, state: string, limits: string) {
-    const args = ["lib/cli/main.ts", "start", "--json", "--port", "0", "--state", state, "--limits", limits];
+  constructor(root: string, state: string) {
+    const args = ["lib/cli/main.ts", "start", "--json", "--port", "0", "--state", state];
     const child = spawn(process.execPath, args, {
       cwd: root,
       env: { ...process.env, ...env, LARKPOST_ROOT: root, LOG_LEVEL: "info" },
@@ -150,14 +160,12 @@ export const runtimeRows: readonly Row[] = [
       const random = seeded(seed);
       const perRun = Math.min(n, 100);
       const kills = Math.max(1, n / perRun - 1);
-      const project = await temporaryProject({ [type]: handler }, {}, { isWhole: kills === 1 });
-      if (kills === 1) shortenVisibility(project.root);
-      const limits = join(project.root, "short-limits.json");
-      writeFileSync(limits, JSON.stringify({ workerTimeoutSeconds }));
+      const project = await temporaryProject({ [type]: handler }, {}, { isWhole: true });
+      shorten(project.root, kills === 1);
       const handled = new Map<string, number>();
       const acked = new Set<string>();
       const waiting = Array.from({ length: n }, (_, index) => `event-${index}`);
-      let run = new Run(project.root, project.state, limits);
+      let run = new Run(project.root, project.state);
       const add = () => {
         for (const [id, count] of run.handled) handled.set(id, (handled.get(id) ?? 0) + count);
       };
@@ -179,7 +187,7 @@ export const runtimeRows: readonly Row[] = [
           await Promise.all(lanes);
           add();
           progress(acked.size);
-          run = new Run(project.root, project.state, limits);
+          run = new Run(project.root, project.state);
         }
         const { url, services } = await run.ready;
         while (waiting.length > 0) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
-import { systemClock, within } from "../../lib/clock.ts";
+import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
@@ -125,10 +125,9 @@ async function pushed(
       isLate = true;
     }, 2_000);
     try {
-      const { status } = await within(
+      const { status } = await withDeadline(
         systemClock,
-        answerWithinMs,
-        () => new Error("late"),
+        { ms: answerWithinMs, error: () => new Error("late") },
         (signal) => receive(envelopeOf(text), ports, { signal, elapsedMs }),
       );
       if (status === 200) return { attempts, isLate };

@@ -1,4 +1,4 @@
-import { enableCompileCache, flushCompileCache } from "node:module";
+import { flushCompileCache } from "node:module";
 import type { Act } from "../fixtures/simulated-handler.ts";
 import { seeded } from "../support/random.ts";
 
@@ -31,7 +31,6 @@ Math.random = seeded(Number(process.env["SEED"])).next;
 
 const tell = (message: FromHost) => process.send?.(message, () => {});
 process.on("disconnect", () => process.exit(0));
-enableCompileCache();
 const { handler } = (await import(process.argv[2] ?? "")) as { handler: (event: unknown, context: object) => unknown };
 const lateAfterMs = Number(process.env["LATE_AFTER_MS"]);
 
@@ -61,4 +60,5 @@ async function invoke(event: unknown, timeoutMs: number): Promise<void> {
 }
 
 tell({ ready: true });
+// The process ends by SIGKILL, which would leave nothing for the next one.
 flushCompileCache();

@@ -9,6 +9,7 @@ import { httpApi } from "../support/http-events.ts";
 import { type Call, type Cloud, type Fault, type Message, startCloud } from "./cloud.ts";
 import { type Ended, type Fleet, type FleetOptions, type Instance, startFleet } from "./fleet.ts";
 import { arrivalMs, chances, faultOf, isDown, type Plan, planOf, refused, rollFor, stalls, targetOf } from "./plan.ts";
+import type { Item } from "./table.ts";
 
 /** An event, and what has happened to it. */
 export interface Subject {
@@ -57,6 +58,8 @@ export interface SimulationOptions {
   readonly keys: KeyRing;
   readonly secrets: string;
   readonly textOf: (id: string, plan: Plan) => string;
+  /** The table's key of an event. */
+  readonly keyOf: (id: string) => string;
   readonly maxReceiveCount: number;
   readonly visibilitySeconds: number;
   readonly workerTimeoutSeconds: number;
@@ -66,6 +69,7 @@ const startsAtMs = Date.UTC(2026, 0, 1);
 const eventsPerWave = 150;
 /** A jump of the clock goes this far beyond the next due thing, so that several are due at once. */
 const slackMs = 15_000;
+const slowMs = 200;
 /** The simulation ends early at so many. */
 const enoughViolations = 200;
 const longestMs = 14 * 86_400_000;
@@ -87,8 +91,10 @@ export class Simulation {
   readonly #agenda: { readonly atMs: number; readonly act: () => void }[] = [];
   readonly #pushes: { readonly subject: Subject; readonly number: number }[] = [];
   readonly #visible: Queued[] = [];
-  /** The last job of each process, by the process's name. */
+  /** The last job of each process, and its last one for each event: by the process's name, alone and with the event's id. */
   readonly #jobs = new Map<string, Job>();
+  readonly #owners = new Map<string, Job | undefined>();
+  readonly #idByKey = new Map<string, string>();
   readonly #jobOf = new WeakMap<Call, Job>();
   readonly #queuedOf = new WeakMap<Message, Queued>();
   readonly #busy = new Set<Job>();
@@ -103,10 +109,11 @@ export class Simulation {
 
   constructor(options: SimulationOptions) {
     this.options = options;
-    const { n, seed, textOf } = options;
+    const { n, seed, textOf, keyOf } = options;
     this.subjects = Array.from({ length: n }, (_, index) => {
       const id = `event-${index}`;
       const plan = planOf(seed, index);
+      this.#idByKey.set(keyOf(id), id);
       const sets = { running: new Set<Job>(), completions: new Set<Job>(), deadLetters: [], trace: [] };
       return { id, plan, text: textOf(id, plan), isAcked: false, isSettled: false, runs: 0, quarantined: 0, ...sets };
     });
@@ -164,9 +171,9 @@ export class Simulation {
     };
   }
 
-  /** The phase of a ledger row. */
-  phaseOf(pk: string): string | undefined {
-    return this.#cloud.itemOf(pk)?.["phase"]?.S;
+  /** The phase of an event in the ledger. */
+  phaseOf({ id }: Subject): string | undefined {
+    return this.#cloud.itemOf(this.options.keyOf(id))?.["phase"]?.S;
   }
 
   sinceStartMs(): number {
@@ -246,7 +253,7 @@ export class Simulation {
   async #invoke(fleet: Fleet, instance: Instance, event: object, given: { subject: Subject; isSpared?: boolean }) {
     const { subject, isSpared = false } = given;
     const job: Job = { subject, instance, isSpared, hasStored: false, hasFrozen: false, isExcused: false };
-    this.#jobs.set(instance.name, job);
+    for (const name of [instance.name, `${instance.name} ${subject.id}`]) this.#jobs.set(name, job);
     this.#busy.add(job);
     const ended = await fleet.invoke(instance, event);
     this.#busy.delete(job);
@@ -390,8 +397,22 @@ export class Simulation {
     for (const fleet of [this.#webhooks, this.#workers]) fleet.kill(name);
   }
 
+  /**
+   * The job that a call belongs to. On a busy machine a call may arrive after its client gave up, when the process has
+   * the next event already. So the call's content says which event it is, and the claim's owner says which run.
+   */
+  #jobFor({ process, input }: Call): Job | undefined {
+    const { pk } = (input["Key"] ?? input["Item"] ?? {}) as Item;
+    const id = this.#idByKey.get(pk?.S ?? "") ?? /event-\d+/.exec(String(input["MessageBody"]))?.[0];
+    const job = this.#jobs.get(id === undefined ? process : `${process} ${id}`);
+    const owner = (input["ExpressionAttributeValues"] as Item | undefined)?.[":me"]?.S;
+    if (owner === undefined) return job;
+    if (!this.#owners.has(owner)) this.#owners.set(owner, job);
+    return this.#owners.get(owner);
+  }
+
   #decide(call: Call): Fault {
-    const job = this.#jobs.get(call.process);
+    const job = this.#jobFor(call);
     if (job !== undefined) this.#jobOf.set(call, job);
     this.#count("calls");
     const roll = this.#roll(`${job?.subject.id ?? call.process} ${call.action}`);
@@ -428,8 +449,7 @@ export class Simulation {
 
   #onOutcome(call: Call, job: Job): void {
     const { subject } = job;
-    const { S: pk = "" } = (call.input["Key"] as { pk: { S?: string } }).pk;
-    const phase = this.phaseOf(pk);
+    const phase = this.phaseOf(subject);
     this.#note(subject, `${call.process}: ${phase}`);
     subject.running.delete(job);
     if (phase !== "done") return;
@@ -450,9 +470,10 @@ export class Simulation {
     this.#note(subject, `${instance.name}: run ${subject.runs}, attempt ${attempt}: ${act}`);
     if ([...subject.running].some(({ hasFrozen }) => !hasFrozen)) this.violate("two runs at once", subject);
     subject.running.add(job);
-    job.act = act === "freeze" ? "return" : act;
+    job.act = act === "freeze" || act === "slow" ? "return" : act;
     if (this.#roll(`${subject.id} run`) < chances.killedRun) this.#kill(instance.name);
     else if (act === "freeze") this.#freeze(job);
+    else if (act === "slow") setTimeout(() => this.#workers.answerRun(instance, "return"), slowMs);
     else this.#workers.answerRun(instance, act);
   }
 

@@ -58,14 +58,14 @@ test("the simulated platform serves what runs on this machine: Node's fetch, and
 
 test("a guarded server hears of no page's request, by whichever event it would come", async (t) => {
   const heard: string[] = [];
-  const server = createServer();
+  const server = guard(createServer());
   for (const event of ["request", "checkContinue", "checkExpectation", "upgrade", "connect"]) {
     server.on(event, ({ socket }: IncomingMessage) => {
       heard.push(event);
       socket.destroy();
     });
   }
-  const port = await listenOnLoopback(server, 0);
+  const port = await listenOnLoopback(server);
   t.after(() => server.close());
   const own = `Host: 127.0.0.1:${port}\r\n`;
   const requests = [
@@ -94,7 +94,7 @@ test("a guard holds although a listener was there before, or comes later", async
   });
   guard(server);
   server.prependListener("request", () => heard.push("later"));
-  const port = await listenOnLoopback(server, 0);
+  const port = await listenOnLoopback(server);
   t.after(() => server.close());
   assertRefused(await ask(`http://127.0.0.1:${port}`, { headers: { origin: "https://page.example" } }), "guarded");
   assert.deepEqual(heard, []);

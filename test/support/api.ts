@@ -1,33 +1,13 @@
 import type { TestContext } from "node:test";
 import type { Clock } from "../../lib/clock.ts";
 import { openApi } from "../../lib/open-api/client.ts";
-import { type TokenStore, ticketKeeper } from "../../lib/open-api/tokens.ts";
+import { ticketKeeper } from "../../lib/open-api/tickets.ts";
+import type { TokenStore } from "../../lib/open-api/tokens.ts";
 import type { ApiRun } from "../../lib/open-api/transport.ts";
 import type { OpenApiOptions } from "../../lib/simulator/open-api/open-api.ts";
 import type { App } from "../../lib/simulator/open-api/tokens.ts";
+import { memoryTokens } from "../../lib/testing/tokens.ts";
 import { selfBuilt, startOpenApi } from "./open-api.ts";
-
-/** A store of tokens in memory, with the table's rules. */
-export function memoryTokens(): TokenStore & { readonly rows: Map<string, { sealed: string; endsAtMs: number }> } {
-  const rows = new Map<string, { sealed: string; endsAtMs: number }>();
-  const leases = new Map<string, number>();
-  return {
-    rows,
-    read: async (name) => rows.get(name),
-    async lease(name, { nowMs, untilMs }) {
-      if ((leases.get(name) ?? Number.NEGATIVE_INFINITY) >= nowMs) return false;
-      leases.set(name, untilMs);
-      return true;
-    },
-    async release(name, untilMs) {
-      if (leases.get(name) === untilMs) leases.delete(name);
-    },
-    async write(name, token) {
-      if ((rows.get(name)?.endsAtMs ?? token.endsAtMs) <= token.endsAtMs) rows.set(name, token);
-      leases.delete(name);
-    },
-  };
-}
 
 /** A clock for code that waits with a randomness of 0: what is to happen at once does, the rest is left to `clock`. */
 export function impatient(clock: Clock): Clock & { readonly asked: number[] } {

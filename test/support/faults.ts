@@ -1,5 +1,5 @@
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 /** What goes wrong with one call. */
 export type Fault =
@@ -192,9 +192,9 @@ export async function startFaults(
     });
   }
 
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const ownPort = await listenOnLoopback(server);
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    endpoint: `http://127.0.0.1:${ownPort}`,
     inject(action, fault, when = () => true) {
       const rule = { action, fault, when, seen: 0 };
       rules.add(rule);

@@ -1,15 +1,17 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fixtureProject } from "./project.ts";
 import { until } from "./until.ts";
 
-const root = resolve(import.meta.dirname, "../..");
+const project = await fixtureProject();
+process.once("exit", project.remove);
 
-/** `functions/long-connection.ts` as a process of its own; none of this process's settings reach it. */
+/** `functions/long-connection.ts` as a process of its own, with callbacks of the tests; no setting of this process reaches it. */
 export function startProcess(env: Readonly<Record<string, string>>) {
-  const child = spawn(process.execPath, [join(root, "functions/long-connection.ts")], {
+  const child = spawn(process.execPath, [join(project.root, "functions/long-connection.ts")], {
     env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"), ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

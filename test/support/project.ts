@@ -1,9 +1,11 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { generate } from "../../lib/cli/handlers/generate.ts";
 
 const root = resolve(import.meta.dirname, "../..");
+/** The handler files that the engine's own tests run: those of `functions/` are the user's. */
+export const fixtureApp = join(import.meta.dirname, "../fixtures/app");
 
 /**
  * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
@@ -37,4 +39,16 @@ export async function temporaryProject(
     write,
     remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
   };
+}
+
+/** The same with the handlers of `test/fixtures/app`. */
+export function fixtureProject() {
+  return temporaryProject(sourcesOf("events"), sourcesOf("callbacks"));
+}
+
+function sourcesOf(kind: "events" | "callbacks"): Record<string, string> {
+  const files = readdirSync(join(fixtureApp, kind));
+  return Object.fromEntries(
+    files.map((file) => [basename(file, ".ts"), readFileSync(join(fixtureApp, kind, file), "utf8")]),
+  );
 }

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 /** SQS or DynamoDB that answers each call after `ms`, however many come at once; the first `refused` with a 403. */
 export async function startSlowAws(t: { after(fn: () => unknown): void }, ms: number, { refused = 0 } = {}) {
@@ -14,13 +14,13 @@ export async function startSlowAws(t: { after(fn: () => unknown): void }, ms: nu
     const error = { __type: "com.amazon.coral.service#AccessDeniedException" };
     response.end(JSON.stringify(isRefused ? error : { MessageId: "m-1", MD5OfMessageBody: hash("md5", MessageBody) }));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const port = await listenOnLoopback(server);
   t.after(() => {
     server.closeAllConnections();
     server.close();
   });
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    endpoint: `http://127.0.0.1:${port}`,
     /** Calls that arrived. */
     get calls(): number {
       return calls;

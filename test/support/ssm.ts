@@ -1,5 +1,5 @@
 import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 /** What the store does with a call. */
 export type Condition =
@@ -137,8 +137,8 @@ export async function startStore() {
     return fault(400, "UnknownOperationException");
   }
 
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const port = await listenOnLoopback(server);
+  const endpoint = `http://127.0.0.1:${port}`;
   return {
     endpoint,
     /** Environment of a process that is to use this store. */

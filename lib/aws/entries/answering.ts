@@ -5,20 +5,19 @@ import { publish } from "../../trace/trace.ts";
 import { answerGateway, type HttpResponse } from "../gateway.ts";
 import type { KeySource } from "../keys.ts";
 
-/** A Lambda function behind HTTP, whichever front asks. */
+/** A Lambda function behind API Gateway, a Function URL or a load balancer. */
 export type HttpHandler = (event: unknown, context?: unknown) => Promise<HttpResponse>;
 
 export interface Answering extends KeySource {
   readonly ports: ReceiverPorts;
   readonly warnings: readonly string[];
-  /** How long an answer may take; `answerHttp` has its own figure. */
+  /** How long an answer may take; `answerHttp` has a default. */
   readonly withinMs?: number;
 }
 
 /**
- * A function that answers HTTP. What it needs is prepared now, while it loads: Lambda gives that a whole CPU, and the
- * first request a fraction of one. Loading never throws: with a wrong setting every request gets 503, and one log line
- * says why.
+ * A function that answers HTTP. It prepares while it loads, since Lambda gives loading a whole CPU and the first request
+ * a fraction of one. Loading never throws: with a wrong setting every request gets 503, and one log line says why.
  */
 export async function answering(
   options: { readonly path: string },

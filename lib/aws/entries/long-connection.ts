@@ -8,28 +8,24 @@ import { createSession } from "../../long-connection/session.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
+import { extraSecrets } from "../extra-secrets.ts";
 import { secretSource } from "../keys.ts";
 import { sqsClient } from "../sqs.ts";
 import { loadAll } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
+import type { EntryOptions } from "./options.ts";
 
 /**
- * A process, not a Lambda: frame → receive → the answer's frame. It dials out, so it needs no public address. It runs
- * until SIGTERM or SIGINT and ends the process with 0, or with 1 where trying again is of no use.
- * @param options.callbacks The generated list of `functions/callbacks`.
+ * A process, not a Lambda: frame → receive → the answer's frame. It opens the connection, so it needs no public address.
+ * It runs until SIGTERM or SIGINT and exits with 0, or with 1 when a retry cannot help.
  */
-export async function longConnection({
-  callbacks = {},
-  env = process.env,
-}: {
-  callbacks?: CallbackList;
-  env?: NodeJS.ProcessEnv;
-} = {}): Promise<never> {
+export async function longConnection(options: Omit<EntryOptions, "events"> = {}): Promise<never> {
+  const { callbacks = {}, env = process.env } = options;
   startLogging(env);
   outliveLeaks();
   try {
     await run(callbacks, env);
-    // What a handler left open, a timer for one, must not keep the process.
+    // A timer that a handler left open must not keep the process alive.
     process.exit(0);
   } catch (error) {
     const isOurs = error instanceof ConfigError || error instanceof LongConnectionError;
@@ -43,23 +39,24 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { appSecret } = secretSource(config);
+  const extra = extraSecrets(env);
   const { api, appId, healthPort } = config;
   let isConnected = false;
   const session = createSession({
     origin: api.origin,
     appId,
     appSecret: await appSecret(),
-    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret }),
+    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret, secrets: extra.current }),
     clock: systemClock,
     random: Math.random,
     onConnected(now) {
       isConnected = now;
-      // Told to whoever started this as a child, if it still listens.
+      // For the parent process, if it still listens.
       if (process.connected) process.send?.({ isConnected }, undefined, undefined, () => {});
     },
   });
   if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
-  await loadAll(callbacks);
+  await Promise.all([loadAll(callbacks), extra.load()]);
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => void session.stop());
   await session.start();
 }

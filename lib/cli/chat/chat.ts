@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Entry } from "../../simulator/chat/conversation.ts";
-import { oneLine, subcommand, UsageError, withUsage } from "../command.ts";
+import { oneLine, subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { cardLines, chatLines, indented, paint } from "./lines.ts";
 import { findConversation } from "./link.ts";
@@ -17,7 +17,7 @@ interface Options {
 }
 
 export function chatCommand(): Command {
-  const command = subcommand("chat")
+  return subcommand("chat")
     .description('talk to your bot, as a user of a simulated Feishu, while "npm start" runs')
     .option("--group", "talk in the group, where you mention the bot")
     .option("--state <folder>", "where the local runtime keeps its keys and address", ".larkpost")
@@ -37,8 +37,8 @@ Examples:
   npm run chat
   echo hello | npm run chat
   printf 'card\\n1\\n' | npm run --silent chat -- --json`,
-    );
-  return command.action((options: Options) => withUsage(command, () => run(options)));
+    )
+    .action(run);
 }
 
 async function run(options: Options): Promise<void> {

@@ -1,7 +1,8 @@
 import { rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
-import { Command } from "commander";
+import type { Command } from "commander";
 import { type BuildResult, build as bundle } from "esbuild";
+import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { projectRoot } from "../project.ts";
 
@@ -61,7 +62,7 @@ export async function build(
 }
 
 export function buildCommand(): Command {
-  return new Command("build")
+  return subcommand("build")
     .description(`bundle to dist/<name>/index.mjs: ${entryNames.join(", ")}`)
     .action(async () => {
       const built = await build({ names: entryNames });

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { Command } from "commander";
-import { ConfigError } from "../../errors.ts";
-import { subcommand } from "../command.ts";
+import { subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { build } from "./build.ts";
@@ -26,7 +25,7 @@ Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
 
 async function run(passedOn: readonly string[], { stage }: { stage: string }): Promise<void> {
   if (passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
-    throw new ConfigError(
+    throw new UsageError(
       "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
     );
   }
@@ -34,7 +33,7 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
   await build({ root });
   const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
   if (code !== 0) {
-    process.exitCode = code;
+    process.exitCode = 1;
     return;
   }
   const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];

@@ -38,7 +38,7 @@ async function run(
   const { code, output } = await osls(args, { root, isQuiet: json });
   if (code !== 0) {
     if (json) process.stderr.write(output);
-    process.exitCode = code;
+    process.exitCode = 1;
     return;
   }
   const zips = zipsIn(resolve(root, folder));

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command } from "commander";
+import type { Command } from "commander";
+import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 
 const lineWidth = 120;
@@ -54,12 +55,12 @@ function listSource(kind: HandlerKind, names: readonly string[]): string {
   return `// Generated from functions/${kind}/ by \`npm run generate\`. Do not edit: add or remove a file there.
 import type { ${type} } from "larkpost";
 
-export const ${kind} = ${body} satisfies ${type};
+export const ${kind}: ${type} = ${body};
 `;
 }
 
 export function generateCommand(): Command {
-  return new Command("generate")
+  return subcommand("generate")
     .description(
       "write the lists of handler files, functions/events.gen.ts and functions/callbacks.gen.ts (npm start and npm run new do it as well)",
     )

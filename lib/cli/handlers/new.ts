@@ -4,27 +4,27 @@ import { styleText } from "node:util";
 import type { Command } from "commander";
 import { oldCardType } from "../../feishu/classify.ts";
 import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "../../simulator/catalogue.ts";
-import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
+import { CommandError, oneLine, quoted, subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { handlerSource, testSource } from "./templates.ts";
 
 export function newCommand(): Command {
-  const command = subcommand("new")
+  return subcommand("new")
     .description("write a handler file for an event or callback type, with a test that runs it on a sample")
     .argument("<type>", 'like contact.user.created_v3 or url.preview.get; "npm run types" lists them')
     .addHelpText(
       "after",
       `
-Writes functions/events/<type>.ts and test/events/<type>.test.ts, and lists the handler in
+Writes functions/events/<type>.ts and its test, functions/events/<type>.test.ts, and lists the handler in
 functions/events.gen.ts; for a callback type, the same under callbacks. Nothing that exists is overwritten.
 A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in.
 
 Examples:
   npm run new -- contact.user.created_v3
   npm run new -- url.preview.get`,
-    );
-  return command.action((type: string) => withUsage(command, () => run(type)));
+    )
+    .action(run);
 }
 
 async function run(type: string): Promise<void> {
@@ -33,10 +33,10 @@ async function run(type: string): Promise<void> {
   const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([
     [`functions/${folder}/${type}.ts`, handlerSource(entry)],
-    [`test/${folder}/${type}.test.ts`, testSource(entry)],
+    [`functions/${folder}/${type}.test.ts`, testSource(entry)],
   ]);
   for (const path of written.keys()) {
-    if (existsSync(join(root, path))) throw new UsageError(`Cannot write ${path}: it exists. Nothing was changed`);
+    if (existsSync(join(root, path))) throw new CommandError(`Cannot write ${path}: it exists. Nothing was changed`);
   }
   for (const [path, source] of written) {
     mkdirSync(dirname(join(root, path)), { recursive: true });

@@ -1,7 +1,7 @@
 import type { CatalogueEntry } from "../../simulator/catalogue.ts";
 import { hasSample, sampleEnvelope } from "../../simulator/samples/samples.ts";
 
-// What `npm run new` writes. Each file lints, compiles and passes as it is.
+// What `npm run new` writes. Each file compiles and passes as it is.
 
 /** A handler file for an entry of the catalogue. */
 export function handlerSource(entry: CatalogueEntry): string {
@@ -13,9 +13,8 @@ export function testSource({ type, kind }: CatalogueEntry): string {
   return kind === "callback"
     ? `import assert from "node:assert/strict";
 import { test } from "node:test";
-import handler from "../../functions/callbacks/${type}.ts";
-import { checkAnswer } from "../../lib/feishu/answers.ts";
-import { callbackContextFor } from "../support/context.ts";
+import { callbackContextFor, checkAnswer } from "larkpost/test";
+import handler from "./${type}.ts";
 
 test("answers a sample of ${type} as the platform wants it", async () => {
   const { callback, context } = callbackContextFor("${type}");
@@ -25,8 +24,8 @@ test("answers a sample of ${type} as the platform wants it", async () => {
 `
     : `import assert from "node:assert/strict";
 import { test } from "node:test";
-import handler from "../../functions/events/${type}.ts";
-import { contextFor } from "../support/context.ts";
+import { contextFor } from "larkpost/test";
+import handler from "./${type}.ts";
 
 test("handles a sample of ${type}", async () => {
   const { event, context } = contextFor("${type}");

@@ -1,15 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type Clock, systemClock } from "../../clock.ts";
-import { classify, classifyOldCard, oldCardType } from "../../feishu/classify.ts";
+import { classify, oldCardType } from "../../feishu/classify.ts";
+import { classifyOldCard } from "../../feishu/old-card.ts";
 import { find, nearestTypes } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
 import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
-import { oneLine, quoted, subcommand, UsageError, withUsage } from "../command.ts";
-import { projectRoot } from "../project.ts";
+import { oneLine, quoted, subcommand, UsageError } from "../command.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
 import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
@@ -32,7 +33,7 @@ interface Options {
 }
 
 export function sendCommand(): Command {
-  const command = subcommand("send")
+  return subcommand("send")
     .description(
       "push an event, signed and encrypted as the platform does it, and judge the answer as the platform does",
     )
@@ -59,7 +60,7 @@ export function sendCommand(): Command {
 Only exactly 200 within 3 seconds counts as delivered; without --repush, nothing is pushed again. A callback
 never is: its answer is shown as the client would show it, with the client's error code when it is not taken.
 Keys: ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID and PORT from the environment or .env, else the ones of the
-running local runtime. Exit code: 0 answered as promised, 1 not, 2 wrong usage.
+running local runtime. Exit code: 0 answered as promised, 1 not, 2 called wrongly.
 
 Examples:
   npm run send -- im.message.receive_v1
@@ -69,8 +70,8 @@ Examples:
   npm run send -- --file payload.json
   npm run send -- im.message.receive_v1 --repush --speed 1000
   npm run send -- --challenge`,
-    );
-  return command.action((type: string | undefined, options: Options) => withUsage(command, () => run(type, options)));
+    )
+    .action(run);
 }
 
 async function run(type: string | undefined, options: Options): Promise<void> {
@@ -79,7 +80,7 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   checkOptions(type, options);
   const clock = hastened(speed(options));
   const root = projectRoot();
-  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  loadEnv(root);
   const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
 
   const { json = false, repush = false, badSignature = false } = options;

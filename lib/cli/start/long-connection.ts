@@ -1,20 +1,22 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
+import { readProject } from "../../../infra/project.js";
 import { longConnectionConfig } from "../../aws/config.ts";
+import { ConfigError } from "../../errors.ts";
 import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
-import { subcommand, withUsage } from "../command.ts";
+import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
-import { projectRoot } from "../project.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { humanLine } from "./render.ts";
+import { setVariables } from "./variables.ts";
 
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function longConnectionCommand(): Command {
-  const command = subcommand("long-connection")
+  return subcommand("long-connection")
     .description("receive over the long connection, without a public address: dials the platform, queues on AWS")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")
     .addHelpText(
@@ -29,13 +31,15 @@ refuses the app or a setting is missing. The deployed worker runs the handlers o
 
 Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long-connection`,
     )
-    .action((options: { json?: boolean }) => withUsage(command, () => run(options)));
-  return command;
+    .action(run);
 }
 
 async function run({ json = false }: { json?: boolean }): Promise<void> {
   const root = projectRoot();
-  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
+  loadEnv(root);
+  setVariables(await readProject(root), (table, variable) => {
+    throw new ConfigError(`Cannot start: ${variable} is not set. It is the name of the deployed stage's ${table}`);
+  });
   // Before anything else, so that a setting that is missing is one line and not a log.
   longConnectionConfig(process.env);
   await generate({ root });

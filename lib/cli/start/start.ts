@@ -1,41 +1,38 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { mkdirSync } from "node:fs";
+import { relative, resolve } from "node:path";
 import { styleText } from "node:util";
 import chokidar from "chokidar";
-import { Command } from "commander";
-import { limits as defaultLimits } from "../../../infra/limits.js";
+import type { Command } from "commander";
+import { configFile, readProject } from "../../../infra/project.js";
 import { callbackConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { startRuntime } from "../../local/runtime.ts";
+import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { toLongConnection } from "../../simulator/long-connection/server.ts";
 import type { Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { levelOf } from "../../trace/log.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
+import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
-import { projectRoot } from "../project.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
 import { keysBesideDialling, prepareDialling } from "./dialling.ts";
 import { humanLine, welcome } from "./render.ts";
 import { startSimulated } from "./simulated.ts";
+import { setVariables } from "./variables.ts";
 
-const leastWorkerTimeoutSeconds = 7;
 const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export function startCommand(): Command {
-  return new Command("start")
+  return subcommand("start")
     .description(
       "run everything on this machine: webhook, callback, queue, worker and your handlers, without an account",
     )
     .option("--port <port>", "port of both addresses (or PORT; 0 takes a free one)")
-    .option(
-      "--limits <file>",
-      "another limits file (.js or .json) instead of infra/limits.js: its entries replace the defaults",
-    )
     .option("--state <folder>", "where queues, ledger and local keys are kept", ".larkpost")
     .option(
       "--long-connection",
@@ -48,7 +45,8 @@ export function startCommand(): Command {
       `
 Settings come from the environment, or from a file .env: ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID of a
 real app (without them, local ones are made, and what handlers call is a simulated Feishu), ALLOW_UNENCRYPTED,
-LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT.
+LEGACY_CARD_CALLBACK, LOG_LEVEL, PORT, and the secrets that larkpost.config.js names. Its limits, environment and
+DynamoDB tables are used here as well; a value of the environment comes before one of the file.
 With --long-connection, APP_ID and APP_SECRET are enough, and LARK_DOMAIN (feishu, lark) says where the app is.
 
 Examples:
@@ -60,7 +58,6 @@ Examples:
 
 interface StartOptions {
   readonly port?: string;
-  readonly limits?: string;
   readonly state: string;
   readonly longConnection?: boolean;
   readonly force?: boolean;
@@ -69,9 +66,11 @@ interface StartOptions {
 
 async function run(options: StartOptions): Promise<void> {
   const root = projectRoot();
-  if (existsSync(join(root, ".env"))) process.loadEnvFile(join(root, ".env"));
-  const port = portOf(options.port ?? process.env["PORT"]);
-  const limits = await loadLimits(options.limits);
+  loadEnv(root);
+  const port = portOf(options.port, process.env["PORT"]);
+  const project = await readProject(root);
+  const { limits, resources } = project;
+  setVariables(project, (table) => tableName(resources, table));
   const stateFolder = resolve(root, options.state);
   // Queued payloads are in it.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
@@ -129,6 +128,7 @@ async function run(options: StartOptions): Promise<void> {
     stateFolder,
     port,
     limits,
+    resources,
     // Instead of the environment's: an address or a secret of the real platform has no part in an app that is made up.
     env: { ...appEnv, ...(simulated === undefined ? {} : { LARK_DOMAIN: simulated.url }) },
     onNotice: notice,
@@ -166,6 +166,9 @@ async function run(options: StartOptions): Promise<void> {
     print(JSON.stringify({ ready: true, ...facts }));
   } else print(welcome({ url, callbackUrl, openApi: simulated?.url, state: shownState, handlers, callbacks }));
   for (const warning of warnings) notice(warning);
+  for (const name of project.secrets.filter((secret) => process.env[secret] === undefined)) {
+    notice(`${name} is not set: handlers that read this secret fail. Put it into .env`);
+  }
   for (const name of ["LARK_DOMAIN", "APP_SECRET"]) {
     if (simulated !== undefined && process.env[name]) {
       notice(
@@ -178,7 +181,7 @@ async function run(options: StartOptions): Promise<void> {
   }
 
   const watcher = watch(root, async (path) => {
-    if (path.startsWith("infra/")) {
+    if (path.startsWith("infra/") || path === configFile) {
       notice(`${path} changed: stop and start again to apply it`);
       return;
     }
@@ -213,7 +216,7 @@ async function run(options: StartOptions): Promise<void> {
 
 /** Calls `changed` once for the changes that come together, with the first one's path; never two at a time. */
 function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
-  const watcher = chokidar.watch(["functions", "lib", "infra"], {
+  const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
     cwd: root,
     ignoreInitial: true,
     // Not what only this process runs: it would take a start to apply it.
@@ -243,42 +246,10 @@ function watch(root: string, changed: (path: string) => Promise<void>): { close:
   };
 }
 
-async function loadLimits(file: string | undefined): Promise<typeof defaultLimits> {
-  if (file === undefined) return defaultLimits;
-  const path = resolve(file);
-  if (!existsSync(path)) throw new ConfigError(`Cannot read the limits: there is no file ${file}`);
-  const loaded: unknown = path.endsWith(".json")
-    ? JSON.parse(readFileSync(path, "utf8"))
-    : ((await import(pathToFileURL(path).href)) as { limits?: unknown }).limits;
-  if (typeof loaded !== "object" || loaded === null) {
-    throw new ConfigError(
-      `Cannot read the limits: ${file} holds none. A .js file exports "limits", a .json file is an object`,
-    );
-  }
-  for (const [name, value] of Object.entries(loaded)) {
-    if (!Object.hasOwn(defaultLimits, name)) {
-      throw new ConfigError(
-        `Cannot read the limits: "${name}" in ${file} is none of ${Object.keys(defaultLimits).join(", ")}`,
-      );
-    }
-    if (!Number.isInteger(value) || value < 0) {
-      throw new ConfigError(`Cannot read the limits: "${name}" in ${file} is not a whole number`);
-    }
-  }
-  const limits = { ...defaultLimits, ...loaded };
-  if (limits.workerTimeoutSeconds < leastWorkerTimeoutSeconds) {
-    throw new ConfigError(
-      `Cannot read the limits: workerTimeoutSeconds in ${file} is below ${leastWorkerTimeoutSeconds}. 5 are kept for a handler's outcome, 1 it gets at least`,
-    );
-  }
-  return limits;
-}
-
-function portOf(text: string | undefined): number {
-  if (text === undefined || text === "") return 3000;
+function portOf(option: string | undefined, variable: string | undefined): number {
+  const text = option ?? (variable || "3000");
   const port = Number(text);
-  if (!/^\d{1,5}$/.test(text) || port > 65_535) {
-    throw new ConfigError(`Cannot start: the port "${text}" is not a number from 0 to 65535. Check PORT`);
-  }
-  return port;
+  if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
+  const message = `Cannot start: the port "${text}" is not a number from 0 to 65535. Check`;
+  throw option === undefined ? new ConfigError(`${message} PORT`) : new UsageError(`${message} --port`);
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
 
 /** Which app each stage was deployed for; committed, so that every developer's machine knows. */
-export const stagesFile = "infra/stages.json";
+export const stagesFile = "larkpost.stages.json";
 
 /**
  * Notes the app that a stage was deployed for.

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { ConfigError } from "../../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import { UsageError } from "../command.ts";
 
@@ -30,7 +31,7 @@ export interface LocalRuntime {
 /**
  * Finds the receiver: what was given, then the environment, then what the running local runtime wrote
  * to `local.json` in its state folder.
- * @throws {UsageError} A setting is in none of them. Values are never printed.
+ * @throws {ConfigError} A setting is in none of them. Values are never printed. {@link UsageError}: `url` is none.
  */
 export function findTarget(options: { url: string | undefined; stateFolder: string; env: Env }): Target {
   const { env, stateFolder } = options;
@@ -51,7 +52,7 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
   ];
   if (missing.length > 0 || !verificationToken || !appId) {
     const found = local === undefined ? `, and there is no ${file}` : "";
-    throw new UsageError(
+    throw new ConfigError(
       `Cannot seal an event: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set${found}. ` +
         'Run "npm start" first, or set ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID to the receiver\'s',
     );
@@ -69,12 +70,12 @@ function localUrl(port: string | undefined): string | undefined {
   // 0 asked the runtime for a free port: only its file knows which it got.
   if (port === undefined || port === "" || port === "0") return undefined;
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    throw new UsageError(`Cannot send: the port "${port}" is not a number from 1 to 65535. Check PORT`);
+    throw new ConfigError(`Cannot send: the port "${port}" is not a number from 1 to 65535. Check PORT`);
   }
   return `http://127.0.0.1:${port}/webhook`;
 }
 
-/** @throws {UsageError} The file is not what `npm start` writes. */
+/** @throws {ConfigError} The file is not what `npm start` writes. */
 export function readLocal(file: string): LocalRuntime | undefined {
   if (!existsSync(file)) return undefined;
   let value: unknown;
@@ -84,7 +85,7 @@ export function readLocal(file: string): LocalRuntime | undefined {
     // Told below, together with a file that is JSON but not ours.
   }
   if (typeof value !== "object" || value === null) {
-    throw new UsageError(
+    throw new ConfigError(
       `Cannot read ${file}: it is not what "npm start" writes. Delete it and start the runtime again`,
     );
   }

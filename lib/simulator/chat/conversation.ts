@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
-import { parseObject } from "../../feishu/classify.ts";
 import { jobId } from "../../feishu/envelope.ts";
+import { parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
 import { checkContent } from "../open-api/content.ts";

@@ -2,11 +2,11 @@ import { randomBytes as secureBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { type Clock, within } from "../../clock.ts";
-import { parseObject } from "../../feishu/classify.ts";
+import { type Clock, withDeadline } from "../../clock.ts";
 import { discoveryPath } from "../../feishu/discovery.ts";
 import { dataMethod, type Frame } from "../../feishu/frame.ts";
-import { listenOnLoopback } from "../loopback.ts";
+import { parseObject } from "../../feishu/json.ts";
+import { guard, listenOnLoopback } from "../loopback.ts";
 import type { Deliver } from "../platform/platform.ts";
 import { ackDeadlineMs, type PushResult, type RandomBytes } from "../platform/push.ts";
 import { type ClientConfigJson, Connection, type SimulatedConnection } from "./connection.ts";
@@ -72,7 +72,7 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
   });
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   server.on("upgrade", upgrade);
-  const host = `127.0.0.1:${await listenOnLoopback(server, options.port ?? 0)}`;
+  const host = `127.0.0.1:${await listenOnLoopback(guard(server), options.port)}`;
 
   return {
     /** What a client is told to be its domain. */
@@ -182,7 +182,7 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
     for (const frame of framesOf(text, messageId, startMs, delivery)) chosen.send(frame);
     try {
       const late = () => Object.assign(new Error("the deadline is over"), { code: "ETIMEDOUT" });
-      const { payload = new Uint8Array() } = await within(clock, deadlineMs, late, () => reply);
+      const { payload = new Uint8Array() } = await withDeadline(clock, { ms: deadlineMs, error: late }, () => reply);
       const { code, data } = parseObject(Buffer.from(payload).toString("utf8")) ?? {};
       const status = typeof code === "number" ? code : null;
       const body = typeof data === "string" ? Buffer.from(data, "base64").toString("utf8") : "";

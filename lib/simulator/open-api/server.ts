@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { listenOnLoopback } from "../loopback.ts";
+import { guard, listenOnLoopback } from "../loopback.ts";
 
 export interface ApiRequest {
   readonly method: string;
@@ -36,7 +36,7 @@ export async function serve(handle: Handle, port: number): Promise<ApiServer> {
     void answer(request, response, handle).catch(() => response.destroy());
   });
   return {
-    url: `http://127.0.0.1:${await listenOnLoopback(server, port)}`,
+    url: `http://127.0.0.1:${await listenOnLoopback(guard(server), port)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -1,4 +1,4 @@
-import { type JsonObject, parseObject } from "../../feishu/classify.ts";
+import { type JsonObject, parseObject } from "../../feishu/json.ts";
 import type { PushResult } from "./push.ts";
 
 // The platform's and the client's side of a callback's answer. It knows nothing of what our own code lets

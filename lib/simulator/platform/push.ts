@@ -2,9 +2,10 @@ import { randomBytes as secureBytes } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { gunzipSync } from "node:zlib";
-import { classify, classifyOldCard } from "../../feishu/classify.ts";
+import { classify } from "../../feishu/classify.ts";
 import type { SealedRequest } from "../../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { classifyOldCard } from "../../feishu/old-card.ts";
 import { seal, sealText } from "../../feishu/seal.ts";
 
 export const ackDeadlineMs = 3_000;

@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
-import { classify, oldCardType, parseObject } from "../../feishu/classify.ts";
+import { classify, oldCardType } from "../../feishu/classify.ts";
 import type { SealedRequest } from "../../feishu/envelope.ts";
+import { parseObject } from "../../feishu/json.ts";
 import type { KeyRing } from "../../feishu/keys.ts";
 import type { Deliver, Message } from "./platform.ts";
 import { challengeDeadlineMs, type PushResult, push, type RandomBytes, sealEnvelope } from "./push.ts";

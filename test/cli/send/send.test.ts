@@ -373,11 +373,11 @@ describe("send", { concurrency: 4 }, () => {
     ["there are no keys", undefined],
     ["the runtime's file is broken", `{"encryptKey":"${secrets.encryptKey}",`],
   ] as const) {
-    test(`exits with 2 when ${when}, and prints none`, async (t) => {
+    test(`exits with 1 when ${when}, and prints none`, async (t) => {
       const { root, remove } = temporaryRoot(local);
       t.after(remove);
       const { code, stdout, stderr } = await larkpostProcess(["send", type], { root });
-      assert.deepEqual([code, stdout], [2, ""]);
+      assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, /npm start/);
       if (local === undefined) assert.match(stderr, /ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID are not set/);
       else assert.ok(!stderr.includes(secrets.encryptKey));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -112,8 +112,7 @@ describe("the long connection of npm start", () => {
 
   describe("keeps its hands off a deployed stage's app", () => {
     const root = mkdtempSync(join(tmpdir(), "larkpost-stages-"));
-    mkdirSync(join(root, "infra"));
-    const file = join(root, "infra/stages.json");
+    const file = join(root, "larkpost.stages.json");
     after(() => rmSync(root, { recursive: true, force: true }));
     const env = { APP_ID: appId, APP_SECRET: appSecret };
 
@@ -137,8 +136,8 @@ describe("the long connection of npm start", () => {
     for (const text of ["{", "[]", "null", "3", '{"prod":"cli_0123456789abcdef"}', '{"prod":{}}', '{"prod":null}']) {
       test(`does not take what it cannot read for "none": ${text}`, async () => {
         writeFileSync(file, text);
-        await assert.rejects(prepare({ env, root }), /^ConfigError: Cannot read infra\/stages\.json/);
-        assert.throws(() => recordStage("prod", appId, root), /Cannot read infra\/stages\.json/);
+        await assert.rejects(prepare({ env, root }), /^ConfigError: Cannot read larkpost\.stages\.json/);
+        assert.throws(() => recordStage("prod", appId, root), /Cannot read larkpost\.stages\.json/);
         assert.equal(readFileSync(file, "utf8"), text);
       });
     }

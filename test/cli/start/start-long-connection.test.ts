@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../../lib/clock.ts";
@@ -98,7 +98,7 @@ describe("npm start -- --long-connection", () => {
     assert.deepEqual(await closed, [0, null]);
 
     const late = await larkpost(["send", "im.message.receive_v1", "--via", "long-connection"], options);
-    assert.equal(late.code, 2);
+    assert.equal(late.code, 1);
     assert.match(late.stderr, /Cannot send over the long connection: npm start has ended/);
     for (const [wrong, problem] of [
       [["--via", "pigeon"], /via "pigeon": there are webhook and long-connection/],
@@ -122,10 +122,7 @@ describe("npm start -- --long-connection", () => {
   });
 
   test("does not start at all with the app of a deployed stage", async () => {
-    // Nothing of this project's own is to be written to.
-    unlinkSync(join(project.root, "infra"));
-    mkdirSync(join(project.root, "infra"));
-    writeFileSync(join(project.root, "infra/stages.json"), JSON.stringify({ prod: { appId } }));
+    writeFileSync(join(project.root, "larkpost.stages.json"), JSON.stringify({ prod: { appId } }));
     const before = platform.discoveries;
     const { code, stdout, stderr } = await larkpostProcess(args, { root: project.root, env: env() });
     assert.deepEqual([code, stdout, platform.discoveries], [1, "", before]);

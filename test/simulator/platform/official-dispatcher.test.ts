@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { adaptDefault, EventDispatcher } from "@larksuiteoapi/node-sdk";
 import { systemClock } from "../../../lib/clock.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { startPlatform, toMessage } from "../../../lib/simulator/platform/platform.ts";
 import { spoilSignature } from "../../../lib/simulator/platform/push.ts";
 import { checkAddress, toWebhook, type WebhookOptions } from "../../../lib/simulator/platform/webhook.ts";
@@ -31,13 +31,13 @@ async function startJudge(t: TestContext, { isPlain }: { isPlain: boolean }) {
   }).register(Object.fromEntries(types.map((type) => [type, handle(type)])));
   const adapter = adaptDefault("/webhook", dispatcher, { autoChallenge: true });
   const server = createServer((request, response) => void adapter(request, response));
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const port = await listenOnLoopback(server);
   t.after(() => {
     server.closeAllConnections();
     server.close();
   });
   const options = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook`,
+    url: `http://127.0.0.1:${port}/webhook`,
     keys: ring(isPlain ? { encryptKeys: [] } : {}),
     clock: systemClock,
     randomBytes: random.bytes,

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import type { SealedRequest } from "../../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../../lib/feishu/keys.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import {
   type Deliver,
   type Message,
@@ -215,12 +215,12 @@ describe("over HTTP", () => {
       statuses.push(statusCode);
       response.writeHead(statusCode, answered).end(body);
     });
-    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+    const port = await listenOnLoopback(server);
     t.after(() => {
       server.closeAllConnections();
       server.close();
     });
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook`;
+    const url = `http://127.0.0.1:${port}/webhook`;
     const random = seeded(3);
 
     /** Pushes an event up the whole ladder: `before` is called ahead of each push, with its number. */
@@ -293,9 +293,9 @@ describe("over HTTP", () => {
     const refusing = await checkAddress("c-1", { url, ...options, keys: ring({ verificationTokens: ["other"] }) });
     assert.deepEqual([refusing.isBack, refusing.result.status], [false, 401]);
     const server = createServer((_, response) => void response.end(challengeText({ challenge: "c-2" })));
-    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+    const port = await listenOnLoopback(server);
     t.after(() => server.close());
-    const other = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const other = `http://127.0.0.1:${port}/`;
     assert.equal((await checkAddress("c-1", { url: other, ...options })).isBack, false);
     assert.equal((await checkAddress("c-2", { url: other, ...options })).isBack, true);
   });

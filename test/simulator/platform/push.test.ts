@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { after, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { gzipSync } from "node:zlib";
 import type { SealedRequest } from "../../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp } from "../../../lib/feishu/keys.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import {
   ackDeadlineMs,
   challengeDeadlineMs,
@@ -34,12 +35,12 @@ after(() => {
 
 async function listen(answer: RequestListener): Promise<string> {
   const server = createServer(answer);
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const port = await listenOnLoopback(server);
   stops.push(() => {
     server.closeAllConnections();
     server.close();
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/webhook?a=1`;
+  return `http://127.0.0.1:${port}/webhook?a=1`;
 }
 
 test("posts the sealed bytes with the platform's headers in the platform's spelling", async () => {

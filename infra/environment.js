@@ -1,0 +1,60 @@
+import { allowOtherDomain, forDeployment, larkDomain, legacyCardCallback, marketplaceApp } from "./deployment.js";
+
+// Environment variables of the functions that run handlers, besides those that every function has (serverless.yml).
+
+/** @typedef {import("./deployment.js").Variables} Variables */
+
+/**
+ * Name of the SSM parameter of this stage that holds the project's further secrets. `npm run secrets` writes it.
+ * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
+ */
+export function extraSecretsParameter({ service, stage }) {
+  return `/${service}/${stage}/extra`;
+}
+
+/**
+ * Of the project's own.
+ * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
+ * @param {import("./project.js").Project} project
+ */
+export function ownVariables(deployment, { environment, secrets }) {
+  if (secrets.length === 0) return environment;
+  // Names alone: the values are in the parameter.
+  return {
+    ...environment,
+    EXTRA_SECRETS: secrets.join(","),
+    EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment),
+  };
+}
+
+/** @param {Variables} variables */
+export async function callback(variables) {
+  const legacy = await legacyCardCallback(variables);
+  const more = forDeployment((_, { limits }) => ({
+    CALLBACK_DEADLINE_MS: limits.callbackDeadlineMs,
+    LEGACY_CARD_CALLBACK: legacy,
+  }));
+  return { ...(await ofHandlers(variables)), ...(await more(variables)) };
+}
+
+/** @param {Variables} variables */
+export async function worker(variables) {
+  const more = forDeployment((_, { limits }) => ({
+    DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
+    MAX_ATTEMPTS: limits.maxAttempts,
+    // As in the queue's redrive policy.
+    MAX_RECEIVE_COUNT: limits.maxReceiveCount,
+  }));
+  return { ...(await ofHandlers(variables)), ...(await more(variables)) };
+}
+
+/** @param {Variables} variables */
+async function ofHandlers(variables) {
+  return {
+    LEDGER_TABLE: { Ref: "LedgerTable" },
+    LARK_DOMAIN: await larkDomain(variables),
+    ALLOW_OTHER_DOMAIN: await allowOtherDomain(variables),
+    MARKETPLACE_APP: await marketplaceApp(variables),
+    ...(await forDeployment(ownVariables)(variables)),
+  };
+}

@@ -1,0 +1,87 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { isObject, mistakesIn } from "./config-rules.js";
+import {
+  contradictions,
+  limits as defaultLimits,
+  optional as defaultOptional,
+  alarmThresholds as defaultThresholds,
+} from "./limits.js";
+import { refusal } from "./refusal.js";
+
+export const configFile = "larkpost.config.js";
+
+/**
+ * What one project differs in from another: its `larkpost.config.js`, and the defaults for what is not in it.
+ * @typedef {Required<Omit<import("./config.js").Config, "limits">> & {
+ *   limits: typeof defaultLimits,
+ *   optional: typeof defaultOptional,
+ *   alarmThresholds: typeof defaultThresholds,
+ * }} Project
+ */
+
+/**
+ * Reads the project's configuration, which need not exist.
+ * @param {string} root The project's folder.
+ * @returns {Promise<Project>}
+ * @throws {import("../lib/errors.ts").ConfigError} It has mistakes, which the message lists.
+ */
+export async function readProject(root) {
+  const file = join(root, configFile);
+  if (!existsSync(file)) return projectOf({});
+  /** @type {{ default?: unknown }} */
+  let loaded;
+  try {
+    loaded = await import(pathToFileURL(file).href);
+  } catch (error) {
+    throw refusal(`Cannot read ${configFile}: ${error instanceof Error ? (error.stack ?? error) : error}`);
+  }
+  return projectOf(loaded.default);
+}
+
+/** @type {Omit<Project, "limits" | "optional" | "alarmThresholds">} */
+const nothing = { environment: {}, secrets: [], statements: [], resources: {}, tags: {} };
+
+/**
+ * @param {unknown} config
+ * @returns {Project}
+ */
+export function projectOf(config) {
+  const mistakes = isObject(config)
+    ? mistakesIn(config)
+    : ["its default export is not an object. Write export default defineConfig({ … })"];
+  if (mistakes.length > 0) throw refused(mistakes);
+  const { limits = {} } = /** @type {import("./config.js").Config} */ (config);
+  const project = {
+    limits: overridden(defaultLimits, limits),
+    optional: overridden(defaultOptional, limits),
+    alarmThresholds: overridden(defaultThresholds, limits),
+    ...overridden(nothing, Object(config)),
+  };
+  const contradicting = contradictions(project.limits, project.optional);
+  if (contradicting.length > 0) throw refused(contradicting);
+  return project;
+}
+
+/** @param {readonly string[]} mistakes */
+function refused(mistakes) {
+  return refusal(mistakes.map((mistake) => `Cannot use ${configFile}: ${mistake}`).join("\n"));
+}
+
+/**
+ * @template {object} T
+ * @param {T} defaults
+ * @param {object} overrides
+ * @returns {T}
+ */
+function overridden(defaults, overrides) {
+  const own = Object.entries(overrides).filter(([name, value]) => Object.hasOwn(defaults, name) && value !== undefined);
+  return { ...defaults, ...Object.fromEntries(own) };
+}
+
+// For `${file(infra/project.js):limits.workerTimeoutSeconds}`: osls runs in the project's folder.
+const read = () => readProject(process.cwd());
+export const limits = async () => (await read()).limits;
+export const optional = async () => (await read()).optional;
+export const tags = async () => (await read()).tags;

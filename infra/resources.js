@@ -1,0 +1,28 @@
+import { alarmResources } from "./alarms.js";
+import { forDeployment } from "./deployment.js";
+import { permissionResources } from "./permissions.js";
+import { queueResources } from "./queues.js";
+import { refusal } from "./refusal.js";
+import { tableResources } from "./tables.js";
+
+/** What the names of the resources begin with that osls makes, and those of the long connection. */
+const prefixes = /^(Webhook|Callback|Worker|HttpApi|LongConnection|Serverless)/;
+
+/**
+ * The project's own resources. One of Larkpost's names would change what Larkpost needs.
+ * @param {import("./deployment.js").Deployment} deployment
+ * @param {import("./project.js").Project} project
+ */
+export function ownResources(deployment, { resources }) {
+  const larkposts = {
+    ...queueResources(deployment),
+    ...tableResources(deployment),
+    ...permissionResources(deployment),
+    ...alarmResources(deployment),
+  };
+  const clash = Object.keys(resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
+  if (clash === undefined) return resources;
+  throw refusal(`Cannot use larkpost.config.js: resources.${clash} has a name that Larkpost uses. Choose another name`);
+}
+
+export const resources = forDeployment((...given) => ({ Resources: ownResources(...given) }));

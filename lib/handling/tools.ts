@@ -1,0 +1,49 @@
+import type { DeferredContext, Tools } from "../handler.ts";
+import type { ApiOptions, openApi } from "../open-api/client.ts";
+import type { Secrets } from "../secrets.ts";
+import { cardSigner, type Signer } from "../signed-value.ts";
+import type { Run } from "./run.ts";
+
+/** A run keeps 2 s of its time, or a tenth of a short time, to end after its calls. */
+const reserveMs = 2_000;
+
+/** Makes what a handler can call, for one run. */
+export type MakeTools = (run: Run) => RunTools | Promise<RunTools>;
+type RunTools = Tools & Pick<DeferredContext, "updateCard">;
+
+/** Loads nothing of the Open API before a handler calls it. */
+export function toolMaker(options: {
+  readonly signer: Pick<Signer, "sign">;
+  readonly api: ApiOptions;
+  readonly secrets: () => Promise<Secrets>;
+}): (run: Run) => Promise<RunTools> {
+  const { signer, api, secrets } = options;
+  let loading: Promise<ReturnType<typeof openApi>> | undefined;
+  const load = () => {
+    loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
+    return loading;
+  };
+  const signCard = cardSigner(signer, api.clock);
+  return async ({ envelope, key, signal, remainingMs }) => {
+    const { id, type, app, tenant, requestId } = envelope;
+    const ownMs = Math.min(reserveMs, remainingMs() / 10);
+    const event = { id, type, app, requestId };
+    const open = async () =>
+      (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs });
+    let opened: ReturnType<typeof open> | undefined;
+    // One client for the whole run, since it counts what is sent.
+    const calls = () => {
+      opened ??= open();
+      return opened;
+    };
+    return {
+      secrets: await secrets(),
+      sign: (text) => signer.sign("text", text),
+      signCard,
+      lark: async () => (await calls()).lark(),
+      request: async (method, path, options) => (await calls()).request(method, path, options),
+      updateCard: async (card) =>
+        (await calls()).updateCard(card, { token: envelope.event["token"], clickedAtMs: envelope.createdAtMs }),
+    };
+  };
+}

@@ -1,0 +1,159 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { HostMessage } from "./host.ts";
+
+/** One child process that runs the module. */
+export interface Instance {
+  readonly child: ChildProcess;
+  /** Resolved by `onMessage` when the process can take work; rejected when the process exits before that. */
+  readonly ready: PromiseWithResolvers<void>;
+  readonly exited: Promise<unknown>;
+  isLeaving: boolean;
+  /** Whether the module cannot be loaded. */
+  isBroken: boolean;
+  /** Set by `onMessage` when the process exits for a reason that no restart removes. */
+  givenUp?: string;
+}
+
+export interface ManagedProcessOptions {
+  /** As notices name it: `the webhook function`. */
+  readonly name: string;
+  /** Path of the module. */
+  readonly module: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly onMessage: (message: HostMessage, instance: Instance) => void;
+  /** Receives sentences for the developer. */
+  readonly onNotice: (notice: string) => void;
+  readonly onExit?: (instance: Instance, reason: string) => void;
+  /** Makes the process exit once its work is done. */
+  readonly askToLeave: (instance: Instance) => void;
+  /** How long a replaced process may take for its work; without it, as long as it needs. */
+  readonly replacedGraceMs?: number;
+  /** The delay before the running process is restarted after an exit by itself; `undefined`: it is not. */
+  readonly restartAfterMs: (instance: Instance, exitCode: number | null) => number | undefined;
+}
+
+/** Runs a module in a child process, restarts it after a crash, and replaces it when its code has changed. */
+export function manageProcess(options: ManagedProcessOptions) {
+  const { name, onNotice } = options;
+  const instances = new Set<Instance>();
+  let current: Instance | undefined;
+  let up = Promise.withResolvers<void>();
+  let crashedAtMs = Number.NEGATIVE_INFINITY;
+  let restart: NodeJS.Timeout | undefined;
+  let isStopping = false;
+
+  function start(): Instance {
+    const instance = launch(options, (code, reason) => {
+      instances.delete(instance);
+      options.onExit?.(instance, reason);
+      if (instance === current) onCurrentExit(instance, code, reason);
+    });
+    instances.add(instance);
+    return instance;
+  }
+
+  function onCurrentExit(instance: Instance, code: number | null, reason: string): void {
+    current = undefined;
+    up = Promise.withResolvers();
+    if (isStopping) return;
+    if (instance.isBroken) onNotice(cannotStart(reason));
+    const delayMs = instance.isBroken ? undefined : options.restartAfterMs(instance, code);
+    if (delayMs === undefined) return;
+    crashedAtMs = Date.now();
+    onNotice(`${reason}; starting it again`);
+    restart = setTimeout(() => {
+      current = start();
+      current.ready.promise.then(up.resolve, () => {});
+    }, delayMs);
+  }
+
+  function cannotStart(reason: string): string {
+    const rest = current === undefined ? "it is down until its code changes" : "the code before the change goes on";
+    return `cannot start ${name}, ${rest}: ${reason}`;
+  }
+
+  /** Makes `next` the running process once it is ready. The process before it finishes its work and exits. */
+  async function switchTo(next: Instance): Promise<void> {
+    await next.ready.promise;
+    // The process before it may have crashed in the meantime.
+    clearTimeout(restart);
+    const before = current;
+    current = next;
+    up.resolve();
+    if (before !== undefined) void end(before, options.askToLeave, options.replacedGraceMs);
+  }
+
+  return {
+    /** Resolves when the first process is ready; rejects with the reason when it cannot run. */
+    start: (): Promise<void> => switchTo(start()),
+    /** Starts a process with the code as it is now. If that cannot run, the process before it stays. */
+    async reload(): Promise<void> {
+      if (isStopping) return;
+      clearTimeout(restart);
+      try {
+        await switchTo(start());
+      } catch (error) {
+        if (!isStopping) onNotice(cannotStart(error instanceof Error ? error.message : String(error)));
+      }
+    },
+    /** The process that takes work. */
+    current: (): Instance | undefined => current,
+    /** Resolves when there is a process that is ready for work, or after `withinMs` without one. */
+    whenUp: (withinMs?: number): Promise<void> => atMost(withinMs, up.promise),
+    hasCrashed: (withinMs: number): boolean => Date.now() - crashedAtMs < withinMs,
+    /** Resolves when every replaced process has exited. */
+    async replacedExited(): Promise<void> {
+      await Promise.all([...instances].filter(({ isLeaving }) => isLeaving).map(({ exited }) => exited));
+    },
+    /** Gives every process up to `graceMs` to finish its work, then ends it. */
+    async stop(graceMs: number): Promise<void> {
+      isStopping = true;
+      clearTimeout(restart);
+      await Promise.all([...instances].map((instance) => end(instance, options.askToLeave, graceMs)));
+    },
+  };
+}
+
+function launch(options: ManagedProcessOptions, onExit: (code: number | null, reason: string) => void): Instance {
+  const child = fork(join(import.meta.dirname, "host.ts"), [options.module], {
+    env: options.env,
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
+  });
+  const ready = Promise.withResolvers<void>();
+  const instance: Instance = { child, ready, exited: once(child, "exit"), isLeaving: false, isBroken: false };
+  let problem: string | undefined;
+  child.on("message", (message: HostMessage) => {
+    if (!("broken" in message)) return options.onMessage(message, instance);
+    instance.isBroken = true;
+    problem = message.broken;
+    // Its IPC channel would keep it alive.
+    child.kill("SIGKILL");
+  });
+  child.once("exit", (code, signal) => {
+    const ended = `${options.name}'s process ended (${signal ?? `exit code ${code}`})`;
+    const reason = problem ?? instance.givenUp ?? ended;
+    ready.reject(new Error(reason));
+    onExit(code, reason);
+  });
+  return instance;
+}
+
+/** Without `graceMs`, waits as long as the process needs. */
+async function end(instance: Instance, askToLeave: (instance: Instance) => void, graceMs?: number): Promise<void> {
+  instance.isLeaving = true;
+  askToLeave(instance);
+  const timer = graceMs === undefined ? undefined : setTimeout(() => instance.child.kill("SIGKILL"), graceMs);
+  await instance.exited;
+  clearTimeout(timer);
+}
+
+async function atMost(ms: number | undefined, work: Promise<void>): Promise<void> {
+  if (ms === undefined) return work;
+  const { promise: expired, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([work, expired]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,40 @@
+import type { CreateTableCommandInput, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { Project } from "../../infra/project.js";
+import { ConfigError } from "../errors.ts";
+import { createTable } from "./dynamodb.ts";
+
+type Resources = Project["resources"];
+
+/** Creates the tables among a project's resources, unless they exist. What concerns AWS alone is left out. */
+export async function createTables(client: DynamoDBClient, resources: Resources, ledgerTable: string): Promise<void> {
+  for (const [id, { Type, Properties }] of Object.entries(resources)) {
+    if (Type !== "AWS::DynamoDB::Table") continue;
+    const refused = (found: string, cause?: unknown) =>
+      new ConfigError(`Cannot create the table "${id}" of larkpost.config.js: ${found}`, { cause });
+    const TableName = tableName(resources, id);
+    if (TableName === ledgerTable)
+      throw refused(`the local ledger is called "${ledgerTable}". Choose another TableName`);
+    const table = Object(Properties) as CreateTableCommandInput;
+    const { KeySchema, AttributeDefinitions, LocalSecondaryIndexes, GlobalSecondaryIndexes } = table;
+    const indexes = GlobalSecondaryIndexes?.map(({ IndexName, KeySchema, Projection }) => ({
+      IndexName,
+      KeySchema,
+      Projection,
+    }));
+    await createTable(client, {
+      TableName,
+      KeySchema,
+      AttributeDefinitions,
+      LocalSecondaryIndexes,
+      GlobalSecondaryIndexes: indexes,
+    }).catch((error: Error) => {
+      throw refused(error.message, error);
+    });
+  }
+}
+
+/** A table's name on this machine: its own, or its logical id where CloudFormation would make one up. */
+export function tableName(resources: Resources, id: string): string {
+  const { TableName } = Object(resources[id]?.Properties) as { TableName?: unknown };
+  return typeof TableName === "string" ? TableName : id;
+}

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { command, projectFolder, temporaryRoot } from "./run.ts";
+
+const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "package.json"), "utf8")) as {
+  version: string;
+  bin: { larkpost: string };
+  scripts: Readonly<Record<string, string>>;
+};
+const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
+const names = [
+  ...["start", "chat", "long-connection", "send", "new", "types"],
+  ...["generate", "package", "deploy", "secrets", "build"],
+];
+
+test("the bin is what npm calls, and prints its version", async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(projectFolder, bin.larkpost), "--version"]);
+  assert.equal(stdout, `${version}\n`);
+  for (const name of names) assert.equal(scripts[name], `node ${bin.larkpost} ${name}`);
+});
+
+const endings: readonly { when: string; args: string[]; code: number; says: RegExp }[] = [
+  { when: "the help of all", args: ["--help"], code: 0, says: /0 done, 1 failed or refused, 2 called wrongly/ },
+  ...names.map(help),
+  { when: "no command", args: [], code: 2, says: /^Usage: larkpost/ },
+  {
+    when: "an unknown command",
+    args: ["strat"],
+    code: 2,
+    says: /^There is no command "strat"\. Did you mean "start"\?/,
+  },
+  { when: "an unknown option before a command", args: ["--bogus"], code: 2, says: /unknown option '--bogus'/ },
+  ...["start", "chat", "long-connection", "send", "new", "types", "generate", "secrets", "build"].map((name) => ({
+    when: `an unknown option of ${name}`,
+    args: [name, "--bogus"],
+    code: 2,
+    says: /unknown option '--bogus'/,
+  })),
+  { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
+  { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
+  { when: "an option's value that is wrong", args: ["start", "--port", "x"], code: 2, says: /Check --port\n$/ },
+  { when: "a packaged folder to deploy", args: ["deploy", "--stage", "x", "--package", "y"], code: 2, says: /^Cannot/ },
+  { when: "something that is not found", args: ["types", "nothing-like-it"], code: 1, says: /^No type has/ },
+  { when: "nobody to talk to", args: ["chat"], code: 1, says: /^Cannot chat: nothing listens/ },
+];
+for (const { when, args, code, says } of endings) {
+  test(`exits with ${code} for ${when}`, async (t) => {
+    const { root, remove } = temporaryRoot();
+    t.after(remove);
+    const ended = await command(args, { env: { LARKPOST_ROOT: root } });
+    assert.match(ended.stdout + ended.stderr, says);
+    assert.equal(ended.code, code);
+  });
+}
+
+test("the project is the nearest folder upwards with a serverless.yml, else the current one", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  const inner = join(root, "functions/events");
+  mkdirSync(inner, { recursive: true });
+  const there = () => command(["generate", "--check"], { env: {}, cwd: inner });
+  // In a folder of its own there would be no handler, and nothing stale.
+  writeFileSync(join(inner, "app_ticket.ts"), "");
+  const stale = async () => (await there()).stderr.split("\n").filter((line) => line.startsWith("Stale")).length;
+  assert.equal(await stale(), 2);
+  writeFileSync(join(root, "serverless.yml"), "");
+  await command(["generate"], { env: { LARKPOST_ROOT: root } });
+  assert.equal(await stale(), 0);
+});

@@ -1,0 +1,254 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before, describe, test } from "node:test";
+import { defineConfig } from "../../infra/config.js";
+import { alarmThresholds, limits, optional } from "../../infra/limits.js";
+import { longConnectionResources } from "../../infra/long-connection.js";
+import { projectOf, readProject } from "../../infra/project.js";
+import { ownResources } from "../../infra/resources.js";
+import { statementsOf } from "./rules.ts";
+import { loadSpecification } from "./specification.ts";
+import { type Compiled, compile, leaves, type Resource } from "./stack.ts";
+
+const config = defineConfig({
+  limits: { maxConcurrency: 12, workerReservedConcurrency: 12, webhookP99Ms: 900, workerDurationPercent: 50 },
+  environment: { CRM_URL: "https://crm.example.com", ORDERS_TABLE: { Ref: "OrdersTable" } },
+  secrets: ["CRM_TOKEN", "MAIL_PASSWORD"],
+  statements: [{ Effect: "Allow", Action: ["dynamodb:PutItem"], Resource: [{ "Fn::GetAtt": ["OrdersTable", "Arn"] }] }],
+  resources: {
+    OrdersTable: {
+      Type: "AWS::DynamoDB::Table",
+      Properties: {
+        BillingMode: "PAY_PER_REQUEST",
+        AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+        KeySchema: [{ AttributeName: "id", KeyType: "HASH" }],
+      },
+    },
+  },
+  tags: { team: "people" },
+});
+const deployment = {
+  service: "larkpost",
+  stage: "prod",
+  front: "httpApi",
+  secretsParameter: "/larkpost/prod/app",
+  customerKeyArn: "",
+  alarmTopicArn: "",
+};
+const service = {
+  appId: "cli_0123456789abcdef",
+  domain: "feishu",
+  allowOtherDomain: "false",
+  image: "registry.example/larkpost:1",
+  vpc: "vpc-0a1b",
+  subnets: ["subnet-0a"],
+  hasPublicIp: false,
+};
+const canary = "canary-of-a-further-secret";
+
+describe("larkpost.config.js in the template", () => {
+  let bare: Compiled;
+  let own: Compiled;
+  before(async () => {
+    bare = await compile("prod");
+    own = await compile("prod", { config, env: { CRM_TOKEN: canary, MAIL_PASSWORD: canary } });
+  });
+
+  test("adds what it says, for worker and callback, and changes nothing else", async () => {
+    const one = leaves(bare.template);
+    const other = leaves(own.template);
+    const differences = [...new Set([...one.keys(), ...other.keys()])]
+      .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$/.test(path))
+      .map((path) => [path.replace(/^Resources\./, "").replace(".Properties.", " "), other.get(path)] as const);
+    const variables = (name: string) => ({
+      [`${name}LambdaFunction Environment.Variables.CRM_URL`]: "https://crm.example.com",
+      [`${name}LambdaFunction Environment.Variables.EXTRA_SECRETS`]: "CRM_TOKEN,MAIL_PASSWORD",
+      [`${name}LambdaFunction Environment.Variables.EXTRA_SECRETS_PARAMETER`]: "/larkpost/prod/extra",
+      [`${name}LambdaFunction Environment.Variables.ORDERS_TABLE.Ref`]: "OrdersTable",
+    });
+    const isOfRole = ([path]: readonly [string, unknown]) => /^(Callback|Worker)Role /.test(path);
+    assert.deepEqual(Object.fromEntries(differences.filter((one) => !isOfRole(one)).sort()), {
+      ...variables("Callback"),
+      "OrdersTable AttributeDefinitions.0.AttributeName": "id",
+      "OrdersTable AttributeDefinitions.0.AttributeType": "S",
+      "OrdersTable BillingMode": "PAY_PER_REQUEST",
+      "OrdersTable KeySchema.0.AttributeName": "id",
+      "OrdersTable KeySchema.0.KeyType": "HASH",
+      "OrdersTable.Type": "AWS::DynamoDB::Table",
+      "WebhookSlowAlarm Threshold": 900,
+      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 12,
+      ...variables("Worker"),
+      "WorkerLambdaFunction ReservedConcurrentExecutions": 12,
+      "WorkerSlowAlarm Threshold": 30_000,
+    });
+    const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/prod/extra`;
+    const read = { Effect: "Allow", Action: ["ssm:GetParameter"], Resource: [{ "Fn::Sub": parameter }] };
+    for (const id of ["CallbackRole", "WorkerRole"]) {
+      const [before, after] = [bare, own].map(({ template }) => statementsOf(template.Resources[id] as Resource));
+      const added = after?.filter(
+        (statement) => !before?.some((one) => JSON.stringify(one) === JSON.stringify(statement)),
+      );
+      assert.deepEqual(added, [read, ...(config.statements ?? [])]);
+      assert.equal(after?.length, (before?.length ?? 0) + 2);
+    }
+    assert.deepEqual(own.provider["stackTags"], config.tags);
+    assert.deepEqual((await loadSpecification()).problems(own.template), []);
+  });
+
+  test("C-67: holds the names of secrets, and no value, though it is in the environment that it is made in", () => {
+    assert.ok(own.text.includes("CRM_TOKEN") && !own.text.includes(canary));
+  });
+
+  test("is for the long connection as well, which answers callbacks", () => {
+    const of = (given: typeof config) =>
+      longConnectionResources(deployment, service, projectOf(given)) as unknown as Record<string, Resource>;
+    const environment = (given: typeof config) =>
+      of(given)["LongConnectionTask"]?.Properties["ContainerDefinitions"][0].Environment as { Name: string }[];
+    const names = environment({}).map(({ Name }) => Name);
+    assert.deepEqual(
+      environment(config).filter(({ Name }) => !names.includes(Name)),
+      [
+        { Name: "CRM_URL", Value: "https://crm.example.com" },
+        { Name: "ORDERS_TABLE", Value: { Ref: "OrdersTable" } },
+        { Name: "EXTRA_SECRETS", Value: "CRM_TOKEN,MAIL_PASSWORD" },
+        { Name: "EXTRA_SECRETS_PARAMETER", Value: "/larkpost/prod/extra" },
+      ],
+    );
+    const rights = (given: typeof config) => statementsOf(of(given)["LongConnectionRole"] as Resource);
+    assert.equal(rights(config).length, rights({}).length + 2);
+    assert.deepEqual(rights(config).at(-1), config.statements?.[0]);
+  });
+
+  test("takes no resource's name that Larkpost uses", () => {
+    const resource = config.resources?.["OrdersTable"];
+    assert.ok(resource);
+    const ids = [
+      ...Object.keys(bare.template.Resources),
+      ...Object.keys(longConnectionResources(deployment, service)),
+      "WebhookLambdaFunctionUrl",
+    ];
+    for (const id of ids) {
+      const project = projectOf({ resources: { [id]: resource } });
+      assert.throws(
+        () => ownResources(deployment, project),
+        new RegExp(`resources.${id} has a name that Larkpost uses`),
+      );
+    }
+    assert.deepEqual(ownResources(deployment, projectOf(config)), config.resources);
+  });
+});
+
+test("without the file, or with an empty one, everything is as infra/limits.js says", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const none = { environment: {}, secrets: [], statements: [], resources: {}, tags: {} };
+  assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
+  writeFileSync(join(folder, "larkpost.config.js"), "export default {};");
+  assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
+});
+
+for (const [what, source, says] of [
+  ["a syntax error", "export default {", /^Cannot read larkpost\.config\.js: SyntaxError/],
+  [
+    "no default export",
+    "export const config = {};",
+    /^Cannot use larkpost\.config\.js: its default export is not an o/,
+  ],
+] as const) {
+  test(`is refused with ${what}`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    writeFileSync(join(folder, "larkpost.config.js"), source);
+    await assert.rejects(readProject(folder), ({ name, message }: Error) => {
+      assert.equal(name, "ConfigError");
+      assert.match(message, says);
+      return true;
+    });
+  });
+}
+
+const table = { Type: "AWS::DynamoDB::Table" };
+const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
+const mistakes: readonly (readonly [config: object, says: string])[] = [
+  [{ limitz: {} }, '"limitz" is not a member. Did you mean "limits"?'],
+  [{ limits: { workerTimeout: 60 } }, '"workerTimeout" is not a limit. Did you mean "workerTimeoutSeconds"?'],
+  [{ limits: { maxConcurrency: "10" } }, 'limits.maxConcurrency is "10", not a whole number'],
+  [{ limits: { maxConcurrency: 2.5 } }, "limits.maxConcurrency is 2.5, not a whole number"],
+  [{ limits: { batchSize: -1 } }, "limits.batchSize is -1, not a whole number"],
+  [{ limits: { batchSize: null } }, "limits.batchSize is null, not a whole number"],
+  [{ limits: [] }, "limits is not an object of numbers"],
+  [{ limits: { maxAttempts: 51 } }, "maxReceiveCount is below 10 × maxAttempts: SQS would take events that the worker"],
+  [{ limits: { workerReservedConcurrency: 9 } }, "workerReservedConcurrency is below maxConcurrency (10)"],
+  [
+    { limits: { callbackReservedConcurrency: 1, callbackProvisionedConcurrency: 2 } },
+    "callbackProvisionedConcurrency is",
+  ],
+  [{ environment: { "CRM-URL": "x" } }, '"CRM-URL" cannot be the name of a variable'],
+  [{ environment: { AWS_REGION: "x" } }, "environment.AWS_REGION is a setting of AWS. Choose another name"],
+  [{ environment: { LEDGER_TABLE: "x" } }, "environment.LEDGER_TABLE is a setting of Larkpost. Choose another name"],
+  [{ environment: { LARKPOST_X: "x" } }, "environment.LARKPOST_X is a setting of Larkpost. Choose another name"],
+  [{ environment: { RETRIES: 5 } }, "environment.RETRIES is 5, not a text. Put it in quotes"],
+  [{ environment: { IS_ON: true } }, "environment.IS_ON is true, not a text. Put it in quotes"],
+  [
+    { environment: { TABLE: { Ref: "Nowhere" } } },
+    'environment.TABLE refers to "Nowhere", which is no table in resour',
+  ],
+  [{ environment: "x" }, "environment is not an object of texts"],
+  [{ environment: { TOKEN: "x" }, secrets: ["TOKEN"] }, "TOKEN is in environment and in secrets"],
+  [{ secrets: "CRM_TOKEN" }, 'secrets is not a list of names, like ["CRM_TOKEN"]'],
+  [{ secrets: ["crm-token"] }, 'secrets has "crm-token". A name has capital letters, digits and "_"'],
+  [{ secrets: ["APP_SECRET"] }, "secrets has APP_SECRET, a setting of Larkpost. Choose another name"],
+  [{ secrets: ["A", "B", "A"] }, "secrets has A twice"],
+  [{ statements: {} }, "statements is not a list"],
+  [{ statements: [1] }, "statements[0] is not an object"],
+  [{ statements: [{ ...statement, effect: 1 }] }, '"effect" is not a member of statements[0]. Did you mean "Effect"?'],
+  [
+    { statements: [statement, { ...statement, Effect: "allow" }] },
+    'statements[1].Effect is neither "Allow" nor "Deny"',
+  ],
+  [{ statements: [{ ...statement, Action: [] }] }, "statements[0].Action is no list of actions"],
+  [{ statements: [{ ...statement, Action: "SendEmail" }] }, "statements[0].Action is no list of actions"],
+  [{ statements: [{ ...statement, Resource: undefined }] }, "statements[0].Resource is no list of ARNs"],
+  [{ resources: [] }, "resources is not an object of CloudFormation resources"],
+  [{ resources: { "Orders-Table": table } }, "resources.Orders-Table: a logical id has letters and digits only"],
+  [{ resources: { Orders: 1 } }, "resources.Orders is not an object"],
+  [{ resources: { Orders: { Type: "Table" } } }, 'resources.Orders.Type is no type, like "AWS::DynamoDB::Table"'],
+  [
+    { resources: { Orders: { ...table, Propertis: {} } } },
+    'an attribute of resources.Orders. Did you mean "Properties"',
+  ],
+  [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
+  [{ tags: [] }, "tags is not an object of texts"],
+  [{ tags: { "aws:x": "y" } }, '"aws:x" cannot be the name of a tag'],
+  [{ tags: { team: 5 } }, "tags.team is 5, not a text of at most 256 characters"],
+];
+for (const [given, says] of mistakes) {
+  test(`refuses ${JSON.stringify(given)}`, () => {
+    assert.throws(
+      () => projectOf(given),
+      ({ message }: Error) => {
+        assert.ok(message.startsWith("Cannot use larkpost.config.js: ") && message.includes(says), message);
+        return true;
+      },
+    );
+  });
+}
+
+test("lists all mistakes at once, and takes a member that is undefined for one that is left out", () => {
+  const given = { limitz: {}, secrets: ["a", "B"], tags: undefined };
+  assert.throws(
+    () => projectOf(given),
+    ({ message }: Error) => message.split("\n").length === 2,
+  );
+  assert.deepEqual(projectOf({ tags: undefined }).tags, {});
+});
+
+test("every variable that the functions have of Larkpost's is refused as one of the project's", () => {
+  const { LongConnectionTask } = longConnectionResources(deployment, service) as unknown as Record<string, Resource>;
+  const container = LongConnectionTask?.Properties["ContainerDefinitions"][0].Environment as { Name: string }[];
+  for (const { Name } of container) {
+    assert.throws(() => projectOf({ environment: { [Name]: "x" } }), /is a setting of (Larkpost|AWS)/, Name);
+  }
+});

@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { NonRetryableError, OpenApiError } from "larkpost";
+import { callbackContextFor, checkAnswer, contextFor, withOpenApi } from "larkpost/test";
+
+describe("contextFor", () => {
+  test("makes another event at each call, as it comes from the worker", () => {
+    const [first, second] = [contextFor("im.message.receive_v1"), contextFor("im.message.receive_v1")];
+    assert.notEqual(first.context.id, second.context.id);
+    assert.notEqual(first.event.message.message_id, second.event.message.message_id);
+    const { type, schema, attempt, transport, signal, raw } = first.context;
+    assert.deepEqual(
+      [type, schema, attempt, transport, signal.aborted],
+      ["im.message.receive_v1", "2.0", 1, "webhook", false],
+    );
+    assert.ok(raw.includes(first.event.message.message_id));
+  });
+
+  test("keeps what the handler logs", () => {
+    const { context, logged } = contextFor("im.chat.updated_v1");
+    context.log.info("A chat changed", { members: 3 });
+    context.log.warn("It has no owner");
+    assert.deepEqual(logged, [
+      { level: "info", message: "A chat changed", fields: { members: 3 } },
+      { level: "warn", message: "It has no owner", fields: {} },
+    ]);
+  });
+
+  test("says how to get an Open API when the handler calls it", async () => {
+    const { context } = contextFor("im.message.receive_v1");
+    const advice = { message: "Give the context an Open API: withOpenApi(t, context)" };
+    await assert.rejects(context.request("GET", "/open-apis/im/v1/chats"), advice);
+    await assert.rejects(context.lark(), advice);
+  });
+
+  test("refuses the type of a callback, and callbackContextFor the type of an event", () => {
+    assert.throws(
+      () => contextFor("card.action.trigger" as never),
+      /"card.action.trigger" is not the type of an event/,
+    );
+    assert.throws(() => callbackContextFor("app_ticket" as never), /"app_ticket" is not the type of a callback/);
+  });
+});
+
+describe("callbackContextFor", () => {
+  test("keeps what the handler defers", async () => {
+    const { context, deferred } = callbackContextFor("card.action.trigger");
+    await context.defer({ order: 42 });
+    assert.deepEqual(deferred, [{ order: 42 }]);
+    assert.deepEqual([context.isSigned, context.purpose], [false, null]);
+  });
+
+  test("words the old card callback as its own protocol does", () => {
+    const { callback, context } = callbackContextFor("card.action.trigger_v1");
+    assert.match(callback.open_id ?? "", /^ou_/);
+    assert.equal(callback.action.tag, "button");
+    assert.equal(context.schema, "1.0");
+  });
+});
+
+test("checkAnswer tells an answer that Feishu shows from one that it refuses", () => {
+  assert.ok("answer" in checkAnswer("card.action.trigger", { toast: { type: "info", content: "Done" } }));
+  assert.deepEqual(checkAnswer("card.action.trigger", { toast: "Done" }), {
+    fault: { field: "toast", found: "is not an object" },
+  });
+});
+
+describe("withOpenApi", () => {
+  const text = { msg_type: "text", content: '{"text":"hello"}' };
+
+  test("sends by both ways to the simulated Feishu, and ends with the test", async (t) => {
+    const { event, context: bare } = contextFor("im.message.receive_v1");
+    const { message_id } = event.message;
+    let ended: typeof bare | undefined;
+    await t.test("inside", async (inner) => {
+      const { context, simulator } = await withOpenApi(inner, bare);
+      ended = context;
+      await context.request("POST", `/open-apis/im/v1/messages/${message_id}/reply`, { body: text });
+      const client = await context.lark();
+      await client.im.v1.message.reply({ path: { message_id }, data: text });
+      const sent = simulator.messages().slice(-2);
+      assert.deepEqual(
+        sent.map(({ content }) => content),
+        [text.content, text.content],
+      );
+      assert.equal(context.id, bare.id);
+    });
+    await assert.rejects(async () => ended?.request("GET", "/open-apis/im/v1/chats"), OpenApiError);
+  });
+
+  test("fails calls as a rule says, without a wait between two tries", async (t) => {
+    const { context, simulator } = await withOpenApi(t, contextFor("im.message.receive_v1").context);
+    const startMs = performance.now();
+    const path = "/open-apis/im/v1/messages";
+    const send = () => context.request("POST", path, { query: { receive_id_type: "chat_id" }, body: text });
+    simulator.addRule({ path, times: 3, fault: { kind: "close" } });
+    await assert.rejects(send(), OpenApiError);
+    simulator.addRule({ path, fault: { kind: "answer", code: 230002 } });
+    await assert.rejects(send(), NonRetryableError);
+    assert.ok(performance.now() - startMs < 1_000);
+  });
+});
