@@ -312,17 +312,17 @@ describe("a handler's file", () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
     const asked = Promise.withResolvers<void>();
-    const given = Promise.withResolvers<ReturnType<typeof noCallbacks.services>>();
-    const services = () => {
+    const given = Promise.withResolvers<ReturnType<typeof noCallbacks.tools>>();
+    const tools = () => {
       asked.resolve();
       return given.promise;
     };
     const handlers = { "test.event": () => assert.fail("given up") };
-    const running = bench.invoke(await bench.receive(), { handlers, ports: { services } });
+    const running = bench.invoke(await bench.receive(), { handlers, ports: { tools } });
     await asked.promise;
     await bench.clock.advance(55_000);
     const { kept } = await running;
-    given.resolve(noCallbacks.services());
+    given.resolve(noCallbacks.tools());
     await new Promise(setImmediate);
     assert.equal(kept.length, 1);
     assert.deepEqual(bench.stagesOf(id), ["failed"]);

@@ -72,7 +72,7 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
   const { appSecret, keys } = secretSource(config);
   const extra = extraSecrets(env);
   const api = apiConfig(env, appId);
-  const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
+  const { tools, keepTicket } = awsTools({ client, table, appSecret, api, secrets: extra.current });
   // Reads the stored secrets too, so that the first handler that needs one does not wait.
   await Promise.all([keys(), extra.load()]);
   return {
