@@ -4,7 +4,7 @@ import { registerHooks, syncBuiltinESMExports } from "node:module";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { SQSBatchResponse, SQSEvent } from "aws-lambda";
 import fc from "fast-check";
-import type { HttpResponse } from "../lib/aws/gateway.ts";
+import type { HttpHandler } from "../lib/aws/entries/answering.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
@@ -569,9 +569,7 @@ describe("the worker's function and the callback's", () => {
     const worker: { handler(event: SQSEvent): Promise<SQSBatchResponse> } = await import(
       `../functions/worker.ts?signs=${nth}`
     );
-    const callback: { handler(event: unknown): Promise<HttpResponse> } = await import(
-      `../functions/callback.ts?signs=${nth}`
-    );
+    const callback: { handler: HttpHandler } = await import(`../functions/callback.ts?signs=${nth}`);
     let ids = 0;
     return {
       /** Has an event's handler sign a value; gives the value for the card, or `undefined` when the record is to be retried. */

@@ -1227,8 +1227,8 @@ describe("a planted message", () => {
 async function runWorkerFunction(eventList: string, batches: readonly unknown[]) {
   const url = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
   const hooks = `import { registerHooks } from "node:module";
-    registerHooks({ resolve: (specifier, context, next) => specifier === "./events.gen.ts"
-      ? { url: ${JSON.stringify(url(eventList))}, shortCircuit: true }
+    registerHooks({ resolve: (specifier, context, next) => /^\\.\\/(events|callbacks)\\.gen\\.ts$/.test(specifier)
+      ? { url: ${JSON.stringify(url(`${eventList}; export const callbacks = {};`))}, shortCircuit: true }
       : next(specifier, context) });`;
   const driver = `import { handler } from ${JSON.stringify(new URL("../../functions/worker.ts", import.meta.url).href)};
     for (const Records of ${JSON.stringify(batches)}) {
