@@ -24,10 +24,7 @@ import { type Block, readPage, rowCells } from "./support/markdown.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const { exports, scripts } = JSON.parse(read("package.json")) as {
-  exports: Readonly<Record<string, string>>;
-  scripts: Readonly<Record<string, string>>;
-};
+const { scripts } = JSON.parse(read("package.json")) as { scripts: Readonly<Record<string, string>> };
 
 /** Each page in English and in Chinese. */
 const pairs: readonly (readonly [english: string, chinese: string])[] = [
