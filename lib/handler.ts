@@ -32,7 +32,7 @@ export {
 export { signValue } from "./signed-value.ts";
 
 /**
- * Payloads that the official SDK does not type, declared beside their handler:
+ * Payloads that the official SDK does not type. Declare one beside its handler:
  *
  * ```ts
  * declare module "larkpost" {
@@ -43,7 +43,7 @@ export { signValue } from "./signed-value.ts";
 // biome-ignore lint/suspicious/noEmptyInterface: it is merged into by handler files.
 export interface EventTypes {}
 
-/** Members of the envelope that the SDK's types mix into the payload; here they are in `Context`. */
+/** Members of the envelope that the SDK's types mix into the payload. A handler finds them in its `Context`. */
 type EnvelopeV2 =
   | "event_id"
   | "token"
@@ -57,7 +57,7 @@ type EnvelopeV2 =
 type EnvelopeV1 = "ts" | "uuid" | "token";
 
 type SdkPayload<T extends keyof EventHandles> = Parameters<NonNullable<EventHandles[T]>>[0];
-/** The SDK marks every envelope member optional in 2.0; in 1.0 they are required, and `type`, `app_id`, `tenant_key` are the event's own. */
+/** In schema 1.0 the SDK's types require `ts` and `uuid`, and `type`, `app_id` and `tenant_key` belong to the event. */
 type Payload<P> = P extends { ts: string; uuid: string } ? Omit<P, EnvelopeV1> : Omit<P, EnvelopeV2>;
 
 export type EventType = keyof EventTypes | keyof EventHandles;
@@ -67,7 +67,7 @@ export type EventOf<T extends EventType> = T extends keyof EventTypes
     ? Payload<SdkPayload<T>>
     : never;
 
-/** A logger for handlers. Texts and fields are printed as given: put no message texts, names or secrets in them. */
+/** A logger for handlers. It prints texts and fields as they are: put no message texts, names or secrets in them. */
 export interface HandlerLog {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -76,37 +76,37 @@ export interface HandlerLog {
 }
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** What a handler can call; the function that runs it says how. */
-export interface Services {
+/** What a handler can call. */
+export interface Tools {
   /**
    * Your own secrets, by the names that `larkpost.config.js` lists. Reading another name, or one that is not stored,
    * throws a {@link ConfigError}.
    */
   readonly secrets: Secrets;
-  /** Authenticates a text of your own under a key that is derived from the app's secret. It is never valid as a card's value. */
+  /** Signs your own text with a key that is derived from the app's secret. The signature is never valid for a card's value. */
   sign(text: string): Promise<string>;
   /** Used by {@link signValue}; call that instead. */
   signCard(card: CardContent): Promise<string>;
   /**
-   * The official client of the Open API, with its `messageCard` (`defaultCard` and friends). It is loaded when it is
-   * first asked for. Tokens, retries and the time that is left are seen to, and what is sent again because the event
-   * ran again is sent once. A call fails as {@link Services.request} does, also where the answer was an HTTP 200 with
-   * another `code` than 0. (Its `…WithIterator` methods do not say when a page fails: they end, or give `null`.)
+   * The official client of the Open API, with its `messageCard` (`defaultCard` and others). It is loaded at the first
+   * call. It adds tokens, retries and the deadline, and sends a message once, also when the handler runs again. A call
+   * rejects as {@link Tools.request} does, also for an HTTP 200 whose `code` is not 0. (The `…WithIterator` methods do
+   * not report a failed page: they end, or return `null`.)
    */
   lark(): Promise<LarkClient>;
   /**
    * Calls the Open API without the official client, which is large: `request("POST", "/open-apis/im/v1/messages", …)`.
-   * On create, reply and forward it sets a `uuid`, unless there is one.
+   * On create, reply and forward it sets a `uuid`, unless you set one.
    *
    * @returns The answer's JSON: `{ code: 0, data, … }`.
-   * @throws {OpenApiError} It failed; {@link RetryLaterError} when the platform asks for a pause;
-   * {@link NonRetryableError} when it will fail again: a recalled message, a bot that is not in the chat, …
-   * The `cause` of both is the OpenApiError.
+   * @throws {OpenApiError} The call failed. {@link RetryLaterError} when the platform asks for a pause, and
+   * {@link NonRetryableError} when it will fail again: a recalled message, a bot that is not in the chat. The `cause` of
+   * both is the OpenApiError.
    */
   request(method: string, path: string, options?: RequestOptions): Promise<ApiAnswer>;
 }
 
-/** The official client; in an app of the marketplace it acts in the event's tenant, or in the one of `withTenantKey`. */
+/** The official client. In a marketplace app it acts in the event's tenant, or in the tenant of `withTenantKey`. */
 export type LarkClient = Client & {
   readonly messageCard: typeof messageCard;
   readonly withTenantKey: typeof withTenantKey;
@@ -124,9 +124,9 @@ export interface ApiAnswer {
   readonly data?: any;
 }
 
-/** What a handler knows besides the event itself. */
-export interface Context extends Services {
-  /** Identity of the event, the same on every push: pass it on as the idempotency key of what you call. */
+/** What a handler gets besides the event itself. */
+export interface Context extends Tools {
+  /** The event's id, the same on every push. Pass it on as the idempotency key of what you call. */
   readonly id: string;
   readonly type: string;
   /** App id (`cli_…`) and tenant key; `null` when the event names none. */
@@ -137,51 +137,51 @@ export interface Context extends Services {
   readonly header: Readonly<Record<string, unknown>>;
   /** Epoch milliseconds; `null` when the platform gave no time. */
   readonly createdAtMs: number | null;
-  /** For the vendor's support: `X-Tt-Logid`. */
+  /** `X-Tt-Logid`, for Feishu's support. */
   readonly requestId: string | null;
   readonly transport: "webhook" | "long-connection";
-  /** Which delivery of the record this is, from 1. */
+  /** How many runs of the event have started, with this one. */
   readonly attempt: number;
-  /** Aborted when the handler's time is over: pass it to `fetch` and the like. */
+  /** Aborted at the handler's deadline. Pass it to `fetch`. */
   readonly signal: AbortSignal;
   readonly log: HandlerLog;
-  /** The event's JSON as the platform sent it: 64-bit numbers are whole here. */
+  /** The event's JSON as the platform sent it, with all digits of 64-bit numbers. */
   readonly raw: string;
 }
 
-/** What a callback's handler knows and can do besides. */
+/** What a callback's handler gets. */
 export interface CallbackContext extends Context {
-  /** Whether the card's value was signed by this app ({@link signValue}); such a value is given as it was before. */
+  /** Whether this app signed the card's value ({@link signValue}). The handler gets a signed value unpacked. */
   readonly isSigned: boolean;
-  /** What the value was signed for; `null` where no purpose was given, and for a value that is not signed. */
+  /** What the value was signed for; `null` without a purpose or a signature. */
   readonly purpose: string | null;
   /**
-   * Puts work off until the answer is out: the file's `deferred` gets the payload in the worker, a few seconds
-   * later, with retries. Resolves once that is stored. At most once a callback.
+   * Defers work until the answer is sent: the file's `deferred` gets the payload in the worker, a few seconds later and
+   * with retries. Resolves once the payload is stored. At most once per callback.
    */
   defer(payload: unknown): Promise<void>;
 }
 
-/** What deferred work knows: its id is stable, and another one than the callback's. */
+/** What deferred work gets. Its id is stable, and differs from the callback's. */
 export interface DeferredContext<T extends CallbackType = CallbackType> extends Context {
-  /** What the callback asked, as it came: a signed value is still packed, so what is needed of it goes into the payload. */
+  /** The callback as it came. A signed value is not unpacked here, so pass what you need of it in the payload. */
   readonly callback: CallbackOf<T>;
   /**
-   * Updates the card that was clicked (its JSON, or a template): twice at most, within 30 minutes of the click.
-   * @throws {CardTokenError} By then its credential is over. Uncaught, it ends the work in the dead-letter queue.
+   * Updates the card that was clicked, by its JSON or a template: at most twice, within 30 minutes of the click.
+   * @throws {CardTokenError} Its token is expired or used up. Uncaught, it sends the work to the dead-letter queue.
    */
   updateCard(card: Readonly<Record<string, unknown>> | RawCard | TemplateCard): Promise<void>;
 }
 
 export type KeyContext = Pick<Context, "id" | "type" | "app" | "tenant">;
 
-/** Returning means done; throwing means retry; see `RetryLaterError` and `NonRetryableError`. */
+/** Returning means done. Throwing means retry; see `RetryLaterError` and `NonRetryableError`. */
 export type Handle<E> = (event: E, context: Context) => unknown;
 
 export interface HandlerOptions<E> {
   /**
-   * What makes two events one: by default the event's id. The platform itself advises the message id
-   * for messages, since a repeated push may carry another event id. Empty or absent: the id counts.
+   * Events with the same key run once. By default, and for an empty key, the key is the event's id. Feishu advises the
+   * message id for messages, since a repeated push may have another event id.
    */
   readonly key?: (event: E, context: KeyContext) => string | null | undefined;
 }
@@ -196,7 +196,7 @@ export interface AnyEventHandler extends HandlerOptions<Readonly<Record<string, 
   readonly handle: Handle<Readonly<Record<string, unknown>>>;
 }
 
-/** Declares the handler of one event type; the default export of the file that is named after it. */
+/** Declares the handler of one event type: the default export of the file that is named after the type. */
 export function onEvent<T extends EventType>(
   type: T,
   handle: Handle<EventOf<T>>,
@@ -205,7 +205,7 @@ export function onEvent<T extends EventType>(
   return { ...options, type, handle };
 }
 
-/** Declares the handler of every event type that has no file: the default export of `_default.ts`. */
+/** Declares the handler of every event type without a file: the default export of `_default.ts`. */
 export function onAnyEvent(
   handle: AnyEventHandler["handle"],
   options: HandlerOptions<Readonly<Record<string, unknown>>> = {},
@@ -213,21 +213,21 @@ export function onAnyEvent(
   return { ...options, type: "_default", handle };
 }
 
-/** The generated list: each type's file, loaded when it is needed. A file whose name and type differ does not fit. */
+/** The generated list: each type's file, loaded when it is needed. A file whose name and type differ does not compile. */
 export type EventList = { readonly [T in EventType]?: () => Promise<{ default: EventHandler<T> }> } & {
   readonly _default?: () => Promise<{ default: AnyEventHandler }>;
 };
 
 /**
- * Callbacks by type: what they ask, and what may be answered. A type that the platform adds is merged into it, as
- * into {@link EventTypes}, and named in `callbackTypes` of `lib/feishu/classify.ts`: till then it counts as an event.
+ * Callbacks by type: what they ask, and what may be answered. Declare a new type of the platform's as in
+ * {@link EventTypes}, and add it to `callbackTypes` of `lib/feishu/classify.ts`. Until then it counts as an event.
  */
 export interface CallbackTypes {
   "card.action.trigger": { asks: CardAction; takes: CardAnswer };
   "url.preview.get": { asks: UrlPreview; takes: UrlPreviewAnswer };
-  /** The old card callback; LEGACY_CARD_CALLBACK lets it in. */
+  /** The old card callback, which LEGACY_CARD_CALLBACK accepts. */
   "card.action.trigger_v1": { asks: OldCardAction; takes: OldCardAnswer };
-  /** Its shapes are not published. */
+  /** Feishu does not publish its shapes. */
   "profile.view.get": { asks: Readonly<Record<string, unknown>>; takes: Readonly<Record<string, unknown>> };
 }
 
@@ -235,23 +235,23 @@ export type CallbackType = keyof CallbackTypes;
 export type CallbackOf<T extends CallbackType> = CallbackTypes[T]["asks"];
 export type AnswerTo<T extends CallbackType> = CallbackTypes[T]["takes"];
 
-/** The types of callbacks that bring a card's value along. */
+/** The callbacks that carry a card's value. */
 export type CardCallbackType = "card.action.trigger" | "card.action.trigger_v1";
 
 export interface CallbackOptions<T extends CallbackType> {
   /**
-   * Whether a callback that comes twice is run once. `required` (the default for cards): the ledger remembers its
-   * answer, and while the ledger cannot be reached the user gets a message instead. `off` (the default for previews
-   * and profiles, which change nothing): nothing is remembered.
+   * `required` (the default for cards): a callback that comes twice runs once, since the ledger stores its answer. While
+   * the ledger cannot be reached, the person gets a message instead. `off` (the default for previews and profiles, which
+   * change nothing): no answer is stored.
    */
   readonly dedupe?: "required" | "off";
   /**
    * Refuses a card whose value is not signed with {@link signValue}: for amounts, roles and ids. What the person typed
-   * or picked (`option`, `form_value`, …) is not part of the value, and never signed. With `purposes`, the
-   * value must be signed for one of them, and the context's `purpose` says for which. Without, it must have no purpose.
+   * or picked (`option`, `form_value`) is not part of the value, and never signed. With `purposes`, the value must be
+   * signed for one of them, which the context's `purpose` names. Without, the value must have no purpose.
    */
   readonly signedValues?: T extends CardCallbackType ? boolean | { readonly purposes: readonly string[] } : never;
-  /** Runs in the worker what `defer` put off: returning means done, throwing means retry, as for an event. */
+  /** Runs the deferred work in the worker. Returning means done, and throwing means retry, as for an event. */
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;
 }
 
@@ -264,8 +264,8 @@ export interface CallbackHandler<T extends CallbackType = CallbackType> extends 
 }
 
 /**
- * Declares who answers a callback type; the default export of the file that is named after it. The user waits:
- * what is not returned within 2.3 seconds is replaced by a message, and slow work is put off with `defer`.
+ * Declares the handler of one callback type: the default export of the file that is named after the type. A person
+ * waits: after 2.3 seconds a message replaces the answer, so defer slow work with `defer`.
  */
 export function onCallback<T extends CallbackType>(
   type: T,
@@ -280,7 +280,7 @@ export function rawCard(data: RawCard["data"]): RawCard {
   return { type: "raw", data };
 }
 
-/** An answer's `card`: a template of the card builder, with its variables. */
+/** An answer's `card`: a template of the card builder with its variables. */
 export function templateCard(
   template_id: string,
   template_variable: TemplateCard["data"]["template_variable"] = {},
@@ -288,5 +288,5 @@ export function templateCard(
   return { type: "template", data: { template_id, template_variable } };
 }
 
-/** The generated list of callbacks, as {@link EventList} is of events. */
+/** The generated list of callbacks, like {@link EventList} for events. */
 export type CallbackList = { readonly [T in CallbackType]?: () => Promise<{ default: CallbackHandler<T> }> };

@@ -1,6 +1,6 @@
 type Fields = Readonly<Record<string, unknown>>;
 
-/** `event.message` of `im.message.receive_v1`: the members that are read here. */
+/** The members of `im.message.receive_v1`'s `event.message` that this file reads. */
 export interface ReceivedMessage {
   readonly message_id: string;
   readonly message_type: string;
@@ -10,19 +10,19 @@ export interface ReceivedMessage {
 }
 
 export interface Mention {
-  /** What stands for it in the content: `@_user_1`. */
+  /** Its placeholder in the content: `@_user_1`. */
   readonly key: string;
   readonly id: { readonly open_id?: string };
   readonly name: string;
   readonly mentioned_type?: string;
 }
 
-/** The app's own bot: `GET /open-apis/bot/v3/info` answers its `open_id`. */
+/** The app's own bot. `GET /open-apis/bot/v3/info` answers its `open_id`. */
 export interface Bot {
   readonly open_id: string;
 }
 
-/** A file of a message, with what its download needs. */
+/** A file of a message. */
 export interface MessageResource {
   readonly messageId: string;
   readonly key: string;
@@ -33,11 +33,11 @@ export interface MessageResource {
 
 /**
  * The text of a `text` or a `post` message; `""` for other types and for content that cannot be read. It never throws.
- * Names replace `@_user_1`, and the mention of the bot itself is left out. A post becomes its title and its lines; its
- * links look as they do in a text, `[Feishu](https://www.feishu.cn)`, and its images are left to {@link resourcesOf}.
+ * Names replace `@_user_1`, and the mention of the bot itself is left out. A post becomes its title and its lines, with
+ * links as in a text, `[Feishu](https://www.feishu.cn)`; {@link resourcesOf} returns its images.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content
  *
- * @param bot Without it, the mentions of all bots are left out. That differs only where a message mentions several.
+ * @param bot Without it, the mentions of all bots are left out. That differs only when a message mentions several bots.
  */
 export function textOf(message: ReceivedMessage, bot?: Bot): string {
   const names = new Map(mentionsOf(message).map((mention) => [textIn(mention["key"]), shownName(mention, bot)]));
@@ -49,7 +49,7 @@ export function textOf(message: ReceivedMessage, bot?: Bot): string {
 
 /**
  * The files of a message: images, files, audio and videos, also those inside a post. It never throws.
- * Stickers, folders and the files of cards and of forwarded messages are not among them: the platform gives out none.
+ * The platform does not give out stickers, folders, and the files of cards and of forwarded messages.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-resource/get
  *
  * ```ts
@@ -76,10 +76,10 @@ export function resourcesOf(message: ReceivedMessage): MessageResource[] {
 
 /**
  * Whether a message mentions the bot. Mentioning everyone (`@_all`) does not count. It never throws.
- * Nobody mentions the bot in a direct chat; look at `chat_type` first.
+ * Messages in a direct chat do not mention the bot, so check `chat_type` first.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/events/receive
  *
- * @param bot Without it, the mention of any bot counts. That differs only in groups of several bots, for an app that
+ * @param bot Without it, the mention of any bot counts. That differs only in groups with several bots, for an app that
  * may read all messages (`im:message.group_msg`).
  */
 export function mentionsBot(event: { readonly message: ReceivedMessage }, bot?: Bot): boolean {
@@ -95,14 +95,13 @@ function mentionsOf(message: unknown): Fields[] {
   return listIn(fieldsOf(message)["mentions"]).map(fieldsOf);
 }
 
-/** Empty for the bot itself. */
+/** The name to show; empty for the bot itself. */
 function shownName(mention: Fields, bot: Bot | undefined): string {
   if (isBot(mention, bot)) return "";
   const name = textIn(mention["name"]);
   return name === "" ? textIn(mention["key"]) : `@${name}`;
 }
 
-/** The text with its placeholders. */
 function writtenText(message: ReceivedMessage): string {
   const { message_type: type, content } = fieldsOf(message);
   const parsed = parsedFields(content);
@@ -111,8 +110,8 @@ function writtenText(message: ReceivedMessage): string {
 }
 
 /**
- * What replaces a placeholder and the spaces behind it. A digit typed right behind a mention makes it look longer:
- * `@_user_1` and `2 pallets` is `@_user_12 pallets`, so the longest key that was mentioned counts.
+ * Replaces a placeholder and the spaces after it. A digit typed right after a mention makes it look longer: `@_user_1`
+ * and `2 pallets` is `@_user_12 pallets`, so the longest key that was mentioned counts.
  */
 function named(placeholder: string, spaces: string, names: ReadonlyMap<string, string>): string {
   for (let end = placeholder.length; end > 0; end--) {
@@ -133,7 +132,7 @@ function postLines(content: Fields): Fields[][] {
   return listIn(postOf(content)["content"]).map((line) => listIn(line).map(fieldsOf));
 }
 
-/** Received posts have no language above them; sent ones do, and the first language counts. */
+/** A received post has no language. A sent post has several, and the first one counts. */
 function postOf(content: Fields): Fields {
   if (Array.isArray(content["content"])) return content;
   return (
@@ -171,7 +170,7 @@ function parsedFields(json: unknown): Fields {
   }
 }
 
-/** The members of an object; of anything else, none. */
+/** The members of an object; anything else has none. */
 function fieldsOf(value: unknown): Fields {
   return typeof value === "object" && value !== null ? (value as Fields) : {};
 }

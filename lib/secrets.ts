@@ -7,5 +7,5 @@ export type Secrets = Readonly<Record<string, string>>;
  */
 export function secretsFrom(read: (name: string) => string): Secrets {
   const isName = (member: string | symbol): member is string => typeof member === "string" && /^[A-Z]/.test(member);
-  return new Proxy({}, { get: (_, member) => (isName(member) ? read(member) : undefined) });
+  return new Proxy({}, { get: (target, member) => (isName(member) ? read(member) : Reflect.get(target, member)) });
 }

@@ -30,7 +30,7 @@ const first = [
 ];
 /** Files that share no state: in one process, what they import is loaded once, for less than half the CPU. */
 const together =
-  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*official)|cli\/(?:send\/payload|start\/render|chat\/session)|aws\/(?:signer|config)|handling\/dispatcher|long-connection\/heartbeat|open-api\/(?:tokens|client)|functions\/samples|(?:rooms|handler|message)\.)/;
+  /^test\/(?:feishu\/(?!old-card)|simulator\/(?!.*official)|cli\/(?:send\/payload|start\/render|chat\/session)|aws\/(?:signer|config)|handling\/dispatcher|long-connection\/heartbeat|open-api\/(?:tokens|client)|functions\/samples|testing\/|(?:public-surface|rooms|handler|message)\.)/;
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
 

@@ -46,8 +46,8 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "lib/simulator",
     "lib/trace",
   ],
-  "functions/events": [],
-  functions: ["functions/events"],
+  "lib/testing": ["lib", "lib/feishu", "lib/open-api", "lib/simulator"],
+  functions: ["functions/callbacks", "functions/events"],
   "lib/aws": [
     "infra/limits.js",
     "lib",

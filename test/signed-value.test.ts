@@ -4,13 +4,13 @@ import { registerHooks, syncBuiltinESMExports } from "node:module";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { SQSBatchResponse, SQSEvent } from "aws-lambda";
 import fc from "fast-check";
-import type { HttpResponse } from "../lib/aws/gateway.ts";
+import type { HttpHandler } from "../lib/aws/entries/answering.ts";
 import { secretSource } from "../lib/aws/keys.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
-import type { Handled } from "../lib/handling/run.ts";
-import { services } from "../lib/handling/services.ts";
+import type { Run } from "../lib/handling/run.ts";
+import { toolMaker } from "../lib/handling/tools.ts";
 import type { ApiOptions } from "../lib/open-api/client.ts";
 import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib/signed-value.ts";
 import { toLine } from "../lib/trace/log.ts";
@@ -298,9 +298,9 @@ describe("a text that a handler signed for itself", () => {
 
   test("C-77: is signed by a handler's own sign, which is another one than a card's", async () => {
     const options = { signer, api: { clock: { nowMs: () => startMs } } as ApiOptions };
-    const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Handled;
+    const envelope = { id: "1", type: "x", app: null, tenant, requestId: null } as Run["envelope"];
     const run = { envelope, key: () => "", signal: new AbortController().signal, remainingMs: () => 1 };
-    const context = { ...(await services({ ...options, secrets: async () => ({}) })(run)), tenant };
+    const context = { ...(await toolMaker({ ...options, secrets: async () => ({}) })(run)), tenant };
     const { _signed } = await signValue(5, context);
     const [text = "", mac = ""] = _signed.split(".");
     assert.deepEqual(await readValue({ _signed }, reading), { state: "signed", value: 5, purpose: null });
@@ -569,9 +569,7 @@ describe("the worker's function and the callback's", () => {
     const worker: { handler(event: SQSEvent): Promise<SQSBatchResponse> } = await import(
       `../functions/worker.ts?signs=${nth}`
     );
-    const callback: { handler(event: unknown): Promise<HttpResponse> } = await import(
-      `../functions/callback.ts?signs=${nth}`
-    );
+    const callback: { handler: HttpHandler } = await import(`../functions/callback.ts?signs=${nth}`);
     let ids = 0;
     return {
       /** Has an event's handler sign a value; gives the value for the card, or `undefined` when the record is to be retried. */

@@ -1,5 +1,5 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { AnswerStore } from "../handling/idempotency.ts";
+import type { AnswerStore } from "../handling/answered-once.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long an answer is stored. The platform sends a callback once, and requests that are minutes old are refused. */

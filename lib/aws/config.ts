@@ -1,6 +1,6 @@
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
-import { type ApiConfig, apiConfig } from "../open-api/config.ts";
+import { apiConfig } from "../open-api/config.ts";
 import { appSecret, noSecret } from "../settings/app-secrets.ts";
 import {
   appIdAdvice,
@@ -23,51 +23,23 @@ export interface StoredSecrets {
   readonly staleMs?: number | undefined;
 }
 
-export interface WebhookConfig {
-  /** The environment's keys; empty when `stored` is set. */
-  readonly keys: KeyRing;
-  readonly stored?: StoredSecrets;
-  readonly eventsQueueUrl: string;
-  readonly quarantineQueueUrl: string;
-  /** Settings that work but should be checked. They are named without their values. */
-  readonly warnings: readonly string[];
-}
-
-export interface CallbackConfig extends WebhookConfig {
-  readonly appSecret: string | undefined;
-  readonly ledgerTable: string;
-  /** Milliseconds until a fallback is sent instead of the handler's answer. */
-  readonly deadlineMs: number;
-}
-
-export interface WorkerConfig {
-  readonly appId: string;
-  /** The environment's; `undefined` when `stored` is set. */
-  readonly appSecret: string | undefined;
-  readonly stored?: StoredSecrets;
-  readonly eventsQueueUrl: string;
-  readonly quarantineQueueUrl: string;
-  readonly deadLetterQueueUrl: string;
-  readonly ledgerTable: string;
-}
-
-/**
- * The webhook function's settings.
- * @throws {ConfigError} A setting is missing, blank, padded or a placeholder, or it would let anyone pose as Feishu.
- */
-export function webhookConfig(env: Env): WebhookConfig {
-  return ingressConfig(env, false);
-}
-
 /** The platform waits for 3 seconds. After the deadline the answer is stored and sent. */
 const longestDeadlineMs = 2_500;
 const defaultDeadlineMs = 2_300;
 
 /**
+ * The webhook function's settings.
+ * @throws {ConfigError} A setting is missing, blank, padded or a placeholder, or it would let anyone pose as Feishu.
+ */
+export function webhookConfig(env: Env) {
+  return ingressConfig(env, false);
+}
+
+/**
  * The callback function's settings.
  * @throws {ConfigError} As {@link webhookConfig}, or the table or the deadline is missing or wrong.
  */
-export function callbackConfig(env: Env): CallbackConfig {
+export function callbackConfig(env: Env) {
   return {
     ...ingressConfig(env, flag(env, "LEGACY_CARD_CALLBACK")),
     appSecret: appSecret(env),
@@ -76,101 +48,19 @@ export function callbackConfig(env: Env): CallbackConfig {
   };
 }
 
-/** @throws {ConfigError} The platform would not wait that long. */
-export function callbackDeadlineMs(env: Env): number {
-  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? defaultDeadlineMs;
-  if (deadlineMs >= 100 && deadlineMs <= longestDeadlineMs) return deadlineMs;
-  throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
-}
-
-function ingressConfig(env: Env, oldCards: boolean): WebhookConfig {
-  refuseUncheckedTls(env);
-  const warnings: string[] = [];
-  const isStored = env["SECRETS_PARAMETER"] !== undefined;
-  return {
-    ...(isStored
-      ? { keys: new Map(), stored: { ...storedKeys(env), oldCards } }
-      : { keys: environmentKeys(env, oldCards, warnings) }),
-    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
-    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
-    warnings,
-  };
-}
-
-function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRing {
-  const allowUnencrypted = flag(env, "ALLOW_UNENCRYPTED");
-  const unset = env["ENCRYPT_KEY"] === undefined || env["ENCRYPT_KEY"] === "";
-  const isPlain = unset && allowUnencrypted;
-  if (isPlain) {
-    warnings.push(
-      "ALLOW_UNENCRYPTED is on and ENCRYPT_KEY is not set: the Verification Token is the only proof of origin",
-    );
-  }
-  const encryptKeys = isPlain ? [] : [{ value: secret(env, "ENCRYPT_KEY", warnings) }];
-  const verificationTokens = [{ value: secret(env, "VERIFICATION_TOKEN", warnings) }];
-  const appId = setting(env, "APP_ID", appIdAdvice);
-  return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens, oldCards })]]);
-}
-
-function storedKeys(env: Env): Omit<StoredSecrets, "oldCards"> {
-  for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN"]) {
-    if (env[name] === undefined) continue;
-    throw new ConfigError(
-      `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
-    );
-  }
-  return {
-    parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
-    appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
-    staleMs: staleMs(env),
-  };
-}
-
-/** How long what was read from SSM is used while it cannot be read again. */
-export function staleMs(env: Env): number | undefined {
-  const seconds = wholeNumber(env, "STALE_KEYS_SECONDS");
-  return seconds === undefined ? undefined : seconds * 1000;
-}
-
-function ledgerTable(env: Env): string {
-  return setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table");
-}
-
 /**
  * The worker function's settings. It opens no request, so it needs no Encrypt Key.
  * @throws {ConfigError} A setting is missing, blank or not a URL.
  */
-export function workerConfig(env: Env): WorkerConfig {
+export function workerConfig(env: Env) {
   return { ...handlingConfig(env), deadLetterQueueUrl: url(env, "DEAD_LETTER_QUEUE_URL") };
-}
-
-/** The settings of the worker and the long connection. */
-export function handlingConfig(env: Env): Omit<WorkerConfig, "deadLetterQueueUrl"> {
-  refuseUncheckedTls(env);
-  return {
-    appId: setting(env, "APP_ID", appIdAdvice),
-    appSecret: appSecret(env),
-    ...(env["SECRETS_PARAMETER"] === undefined ? undefined : { stored: { ...storedKeys(env), oldCards: false } }),
-    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
-    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
-    ledgerTable: ledgerTable(env),
-  };
-}
-
-export interface LongConnectionConfig extends Omit<WorkerConfig, "deadLetterQueueUrl"> {
-  /** Also gives the address of the connection. */
-  readonly api: ApiConfig;
-  /** Milliseconds until a fallback is sent instead of a callback handler's answer. */
-  readonly deadlineMs: number;
-  /** The local port that says whether the connection is open; none unless set. */
-  readonly healthPort: number | undefined;
 }
 
 /**
  * The long connection's settings.
  * @throws {ConfigError} A setting is missing or wrong. The platform would refuse an app id of another shape at every try.
  */
-export function longConnectionConfig(env: Readonly<Record<string, string | undefined>>): LongConnectionConfig {
+export function longConnectionConfig(env: Env) {
   const config = handlingConfig(env);
   if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
     throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
@@ -188,4 +78,75 @@ export function longConnectionConfig(env: Readonly<Record<string, string | undef
   const healthPort = wholeNumber(env, "HEALTH_PORT");
   if (healthPort !== undefined && healthPort > 65_535) throw new ConfigError("Cannot start: HEALTH_PORT is not a port");
   return { ...config, api, deadlineMs: callbackDeadlineMs(env), healthPort };
+}
+
+/** @throws {ConfigError} The platform would not wait that long. */
+export function callbackDeadlineMs(env: Env): number {
+  const deadlineMs = wholeNumber(env, "CALLBACK_DEADLINE_MS") ?? defaultDeadlineMs;
+  if (deadlineMs >= 100 && deadlineMs <= longestDeadlineMs) return deadlineMs;
+  throw new ConfigError(`Cannot start: CALLBACK_DEADLINE_MS is not within 100 and ${longestDeadlineMs} ms`);
+}
+
+function ingressConfig(env: Env, oldCards: boolean) {
+  refuseUncheckedTls(env);
+  /** Settings that work but should be checked. They are named without their values. */
+  const warnings: string[] = [];
+  const stored = storedSecrets(env, oldCards);
+  const keys: KeyRing = stored === undefined ? environmentKeys(env, oldCards, warnings) : new Map();
+  return { keys, stored, ...queueUrls(env), warnings };
+}
+
+/** The settings of the worker and the long connection. */
+function handlingConfig(env: Env) {
+  refuseUncheckedTls(env);
+  return {
+    appId: setting(env, "APP_ID", appIdAdvice),
+    appSecret: appSecret(env),
+    stored: storedSecrets(env, false),
+    ...queueUrls(env),
+    ledgerTable: ledgerTable(env),
+  };
+}
+
+function queueUrls(env: Env) {
+  return { eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"), quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL") };
+}
+
+function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRing {
+  const isPlain = flag(env, "ALLOW_UNENCRYPTED") && !env["ENCRYPT_KEY"];
+  if (isPlain) {
+    warnings.push(
+      "ALLOW_UNENCRYPTED is on and ENCRYPT_KEY is not set: the Verification Token is the only proof of origin",
+    );
+  }
+  const encryptKeys = isPlain ? [] : [{ value: secret(env, "ENCRYPT_KEY", warnings) }];
+  const verificationTokens = [{ value: secret(env, "VERIFICATION_TOKEN", warnings) }];
+  const appId = setting(env, "APP_ID", appIdAdvice);
+  return new Map([[defaultApp, appKeys({ appId, encryptKeys, verificationTokens, oldCards })]]);
+}
+
+function storedSecrets(env: Env, oldCards: boolean): StoredSecrets | undefined {
+  if (env["SECRETS_PARAMETER"] === undefined) return undefined;
+  for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN"]) {
+    if (env[name] === undefined) continue;
+    throw new ConfigError(
+      `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
+    );
+  }
+  return {
+    parameter: setting(env, "SECRETS_PARAMETER", "It is the name of an SSM parameter"),
+    appId: env["APP_ID"] === undefined ? undefined : setting(env, "APP_ID", appIdAdvice),
+    oldCards,
+    staleMs: staleMs(env),
+  };
+}
+
+/** How long a parameter's last value is used while SSM does not answer. */
+export function staleMs(env: Env): number | undefined {
+  const seconds = wholeNumber(env, "STALE_KEYS_SECONDS");
+  return seconds === undefined ? undefined : seconds * 1000;
+}
+
+function ledgerTable(env: Env): string {
+  return setting(env, "LEDGER_TABLE", "It is the name of the DynamoDB table");
 }

@@ -1,8 +1,6 @@
-import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import type { Env } from "../settings/environment.ts";
-import { publish } from "../trace/trace.ts";
 import { staleMs } from "./config.ts";
 import type { CachedParameter } from "./parameter.ts";
 
@@ -28,7 +26,10 @@ export function extraSecrets(env: Env): ExtraSecrets {
   }
   let opened: Promise<CachedParameter<Values>> | undefined;
   const open = () => {
-    opened ??= openParameter(parameter, names, staleMs(env));
+    // SSM's client is loaded only where it is needed.
+    opened ??= import("./stored-extra.ts").then(({ openExtra }) =>
+      openExtra(names, { parameter, staleMs: staleMs(env) }),
+    );
     return opened;
   };
   return {
@@ -48,27 +49,6 @@ export function extraSecrets(env: Env): ExtraSecrets {
       }
     },
   };
-}
-
-/** SSM's client is loaded only where it is needed. */
-async function openParameter(parameter: string, names: readonly string[], staleMs: number | undefined) {
-  const [{ ssmClient }, { cachedParameter }, { readExtraSecrets }] = await Promise.all([
-    import("./ssm.ts"),
-    import("./parameter.ts"),
-    import("./secrets.ts"),
-  ]);
-  const client = ssmClient();
-  const read = async () => {
-    const values: Values = await readExtraSecrets(client, parameter);
-    const missing = names.filter((name) => values[name] === undefined);
-    if (missing.length > 0) {
-      // The log has no text of the error that the handler gets.
-      const message = `${parameter} does not have ${missing.join(", ")}. Run "npm run secrets -- set" with --extra and the name`;
-      publish({ stage: "misconfigured", level: "error", facts: { message } });
-    }
-    return values;
-  };
-  return cachedParameter(read, { parameter, staleMs }, systemClock);
 }
 
 function view(names: readonly string[], values: Values, missing: string): Secrets {

@@ -1,4 +1,3 @@
-import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
 import { noAppSecret } from "../settings/app-secrets.ts";
@@ -15,13 +14,15 @@ export interface KeySource {
 /**
  * An app's secrets, from the environment or from SSM, with one cache. SSM's client is loaded when it is first needed.
  */
-export function secretSource(config: { keys?: KeyRing; appSecret?: string | undefined; stored?: StoredSecrets }) {
+export function secretSource(config: {
+  keys?: KeyRing;
+  appSecret?: string | undefined;
+  stored?: StoredSecrets | undefined;
+}) {
   const { keys = new Map(), appSecret, stored } = config;
   let opened: Promise<StoredKeys> | undefined;
   const open = (where: StoredSecrets) => {
-    opened ??= Promise.all([import("./ssm.ts"), import("./secrets.ts")]).then(([{ ssmClient }, { storedKeys }]) =>
-      storedKeys(ssmClient(), where, systemClock),
-    );
+    opened ??= import("./secrets.ts").then(({ openKeys }) => openKeys(where));
     return opened;
   };
   return {

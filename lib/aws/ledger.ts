@@ -1,5 +1,11 @@
 import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { type Claim, type ClaimRequest, deadlyStarts, type Ledger, type Release } from "../handling/idempotency.ts";
+import {
+  type Claim,
+  type ClaimRequest,
+  type Ledger,
+  maxUnfinishedStarts,
+  type Release,
+} from "../handling/idempotency.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long a key is stored: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -72,6 +78,20 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
     complete: (key, owner, nowMs) => conclude(items, key, owner, { phase: "done", nowMs, claimableAtMs: nowMs }),
     bury: (key, owner, nowMs) => conclude(items, key, owner, { phase: "dead", nowMs, claimableAtMs: nowMs }),
     release: (key, owner, release) => conclude(items, key, owner, { phase: "open", ...release }),
+    async withdraw(key, owner, nowMs) {
+      const failure = await items.update(key, {
+        UpdateExpression: "SET phase = :open, leaseEndsAtMs = :now, runs = runs - :one, unfinished = unfinished - :one",
+        ConditionExpression: isOwnClaim,
+        ExpressionAttributeValues: {
+          ":me": { S: owner },
+          ":running": running,
+          ":open": { S: "open" satisfies Phase },
+          ":now": { N: String(nowMs) },
+          ":one": { N: "1" },
+        },
+      });
+      return failure === undefined;
+    },
   };
 }
 
@@ -106,7 +126,7 @@ async function conclude(
   items: Items,
   key: string,
   owner: string,
-  { phase, nowMs, claimableAtMs, runs, death }: Omit<Release, "runs"> & { phase: Phase; runs?: number },
+  { phase, nowMs, claimableAtMs, death }: Release & { phase: Phase },
 ): Promise<boolean> {
   const changes: Record<string, AttributeValue> = {
     phase: { S: phase },
@@ -114,7 +134,6 @@ async function conclude(
     unfinished: { N: "0" },
     expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
   };
-  if (runs !== undefined) changes["runs"] = { N: String(runs) };
   if (death !== undefined) changes["death"] = { S: death };
   const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
   const failure = await items.update(key, {
@@ -136,7 +155,7 @@ function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Grant | { 
   if (phase === "dead") return isRedriven ? firstRun : { claim: { state: "dead", digest } };
   if (leaseEndsAtMs > nowMs) return { claim: { state: "busy", leaseEndsAtMs } };
   if (isRedriven) return firstRun;
-  const isCrashLoop = phase === "running" && unfinished >= deadlyStarts;
+  const isCrashLoop = phase === "running" && unfinished >= maxUnfinishedStarts;
   if (isCrashLoop || runs >= maxRuns || death !== undefined) {
     return { claim: { state: "spent", run: runs, isCrashLoop, death }, runs, unfinished, death };
   }

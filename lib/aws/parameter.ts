@@ -3,32 +3,35 @@ import { type Clock, pause, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
 import { publish } from "../trace/trace.ts";
 
-/** Older values are read again before they are used. A revoked key is refused everywhere by then, while the store answers. */
+/** A value older than this is read again before use, so a revoked key is refused everywhere by then, while SSM answers. */
 export const cacheMs = 300_000;
-/** From then on a request starts a read and does not wait for it. Each process has its own moment. */
+/** From this age on a request starts a read and does not wait for it. Each process adds a random time. */
 export const refreshMs = 150_000;
 const refreshSpreadMs = 60_000;
-/** A mismatch may mean that the keys were just changed, or an attack: it may ask the store this often. So may a failure. */
+/** A mismatch means that the keys were changed, or an attack. It reads the value at most this often, and so does a failure. */
 export const renewalPauseMs = 30_000;
-/** Pauses after failures while there is no value. They double, since all cold instances ask one store. */
+/** Pauses after failures while there is no value. They double, since all cold instances ask SSM. */
 const firstPauseMs = 100;
 const longestPauseMs = 1_000;
 const loadMs = 800;
-/** A request without a value waits this long for one, and has 300 ms left to store its event; with an old one, one try's time. */
+/** How long a request waits for a value: 300 ms are left to store its event. With an old value it waits for one try. */
 export const emptyWaitMs = 1_500;
 export const staleWaitMs = 600;
-/** No read takes longer, retry included. */
+/** No read takes longer, with its retry. */
 const frozenMs = 3_000;
 const staleLogMs = 60_000;
 /** Below the 8 hours that a replaced key is accepted after `secrets set`. */
 const defaultStaleMs = 6 * 3_600_000;
 
 export interface CachedParameter<T> {
-  /** Reads the value before the first request, for 0.8 s at most: the challenge that loads a function has a second. */
+  /** Reads the value before the first request, for 0.8 s at most: a challenge must be answered within a second. */
   load(): Promise<void>;
-  /** The last value that was read, unless it is older than the stale limit. Without any it waits for a read, for 1.5 s at most, and rejects. */
+  /**
+   * The last value that was read, unless it is older than the stale limit. Without one it waits for a read, for 1.5 s
+   * at most, and then rejects.
+   */
   latest(): Promise<T>;
-  /** A value read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
+  /** A value read after a mismatch; `undefined` when it was read less than 30 s ago. Rejects while SSM does not answer. */
   renewed(): Promise<T | undefined>;
 }
 
@@ -44,8 +47,8 @@ interface Kept<T> {
 }
 
 /**
- * A parameter of SSM, cached. One read is under way at most, and a failed read is followed by a pause. While reads
- * fail, the last good value is used for `staleMs`.
+ * A parameter of SSM, cached. At most one read runs at a time, and a pause follows a failed read. While reads fail, the
+ * last good value is used for `staleMs`.
  */
 export function cachedParameter<T>(
   readValue: () => Promise<T>,
@@ -78,9 +81,9 @@ export function cachedParameter<T>(
       lastFailure = undefined;
       return kept.value;
     } catch (error) {
-      lastFailure = error;
-      // Else Lambda froze the process during the read, and its timers fired with the next request: no failure of the store.
+      // A longer read means that Lambda froze the process meanwhile, which is no failure of SSM.
       if (clock.nowMs() - askedAtMs < frozenMs) {
+        lastFailure = error;
         const pauseMs = ageMs() < staleMs ? renewalPauseMs : Math.min(firstPauseMs * 2 ** failures, longestPauseMs);
         nextAtMs = clock.nowMs() + pauseMs * (1 + random() / 2);
         failures += 1;
@@ -102,7 +105,8 @@ export function cachedParameter<T>(
       if (nowMs < untilMs && (reading !== undefined || nowMs >= nextAtMs)) {
         await withDeadline(clock, { ms: untilMs - nowMs, error: tooSlow }, read).catch(() => {});
       } else if (stale !== undefined) {
-        if (nowMs - loggedAtMs >= staleLogMs) {
+        // One slow read after a quiet time is no failure either.
+        if (lastFailure !== undefined && nowMs - loggedAtMs >= staleLogMs) {
           loggedAtMs = nowMs;
           logStale(parameter, { ageMs: ageMs(), staleMs, error: lastFailure });
         }
@@ -117,11 +121,11 @@ export function cachedParameter<T>(
 
   return {
     latest,
-    // The request that needs the value reports a failure.
+    // The request that needs the value reports the failure.
     load: () => withDeadline(clock, { ms: loadMs, error: tooSlow }, latest).then(noop, noop),
     async renewed() {
       if (reading !== undefined || clock.nowMs() - askedAtMs >= renewalPauseMs) return read();
-      // The store could not say: the key may have been changed, and a 401 would be a guess.
+      // The last read failed, so the key may have been changed and a 401 would be a guess.
       if (lastFailure !== undefined) throw lastFailure;
       return undefined;
     },
@@ -130,7 +134,7 @@ export function cachedParameter<T>(
 
 function noop(): void {}
 
-/** What a person must repair is logged here: the request's own line has no text. */
+/** Logs a ConfigError, since the request's own log line has no message. */
 async function loggingMistakes<T>(parameter: string, readValue: () => Promise<T>): Promise<T> {
   try {
     return await readValue();

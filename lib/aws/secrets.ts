@@ -1,37 +1,21 @@
-import { GetParameterCommand, ParameterNotFound, type SSMClient } from "@aws-sdk/client-ssm";
-import type { Clock } from "../clock.ts";
+import { GetParameterCommand, type SSMClient } from "@aws-sdk/client-ssm";
+import { type Clock, systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
 import { publish } from "../trace/trace.ts";
 import type { StoredSecrets } from "./config.ts";
 import { cachedParameter } from "./parameter.ts";
+import { ssmClient } from "./ssm.ts";
 
 type Client = Pick<SSMClient, "send">;
 
 type Options = Pick<StoredSecrets, "parameter"> & Partial<StoredSecrets>;
 
-/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets; anything else: the store could not be asked. */
+/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets. Any other error: SSM did not answer. */
 export async function readSecrets(client: Client, parameter: string): Promise<AppSecrets> {
   const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
   return parseSecrets(Parameter?.Value ?? "");
-}
-
-/**
- * Reads the SecureString of a project's further secrets: value by name, nothing where there is none yet.
- * @throws {ConfigError} It holds something else; anything else: the store could not be asked.
- */
-export async function readExtraSecrets(client: Client, parameter: string): Promise<Readonly<Record<string, string>>> {
-  try {
-    const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
-    const stored: unknown = JSON.parse(Parameter?.Value ?? "");
-    const isUsable = Object.values(Object(stored)).every((value) => typeof value === "string");
-    if (typeof stored === "object" && stored !== null && isUsable) return stored as Record<string, string>;
-  } catch (error) {
-    if (error instanceof ParameterNotFound) return {};
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  throw new ConfigError(`Cannot read ${parameter}: it is not JSON of texts by name. Delete it, and store each again`);
 }
 
 /** The secrets as requests need them. */
@@ -46,11 +30,11 @@ async function readKeys(client: Client, { parameter, appId, oldCards }: Options)
 
 export interface StoredKeys {
   load(): Promise<void>;
-  /** Rejects while there are none: the answer is then a 503, never a 401. */
+  /** Rejects without keys, so the answer is a 503, never a 401. */
   current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when the store was asked less than 30 s ago. Rejects while it cannot be asked. */
+  /** Keys read after a mismatch; `undefined` when they were read less than 30 s ago. Rejects while SSM does not answer. */
   renewed(): Promise<KeyRing | undefined>;
-  /** The app's secret, as cached. @throws {ConfigError} None is stored. */
+  /** The app's secret, cached. @throws {ConfigError} None is stored. */
   appSecret(): Promise<string>;
 }
 
@@ -67,4 +51,9 @@ export function storedKeys(client: Client, options: Options, clock: Clock, rando
       return appSecret;
     },
   };
+}
+
+/** {@link storedKeys} as a function uses them. */
+export function openKeys(options: Options): StoredKeys {
+  return storedKeys(ssmClient(), options, systemClock);
 }

@@ -6,22 +6,21 @@ import type { CallbackContext } from "../handler.ts";
 import { readValue, type Signer } from "../signed-value.ts";
 import type { LoadedCallback } from "./dispatcher.ts";
 
-/** A card's action without its credential, or without the person who acted, is none: nothing may be done in nobody's name. */
+/** Names the member without which a click must not run: the update token, or who clicked. */
 export function missingMember({ type, event }: CallbackEnvelope): string | undefined {
-  if (type === oldCardType)
-    return isBlank(event["token"]) ? "token" : isBlank(event["open_id"]) ? "open_id" : undefined;
+  if (type === oldCardType) return ["token", "open_id"].find((name) => isBlank(event[name]));
   if (type !== "card.action.trigger") return undefined;
   if (isBlank(event["token"])) return "event.token";
   const { open_id, union_id, user_id } = Object(event["operator"]);
   return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
 }
 
-/** Also for characters that nobody sees: an id has a letter or a digit. */
+/** Invisible characters count as blank, since an id has a letter or a digit. */
 function isBlank(value: unknown): boolean {
   return typeof value !== "string" || !/[\p{L}\p{N}]/u.test(value);
 }
 
-/** The event for the handler, with a signed value unpacked. @throws {UntrustedValueError} The handler must not run. */
+/** The event for the handler, with its signed value unpacked. @throws {UntrustedValueError} The handler must not run. */
 export async function readCard(
   { event, tenant }: CallbackEnvelope,
   { signedValues, purposes }: LoadedCallback,

@@ -2,32 +2,32 @@ import { hash } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError, isError, NonRetryableError } from "../errors.ts";
 import { describeError, type ErrorDescription } from "../trace/log.ts";
-import type { TraceEntry } from "../trace/trace.ts";
 import { backoffSeconds, delayOf } from "./backoff.ts";
-import { type Claim, type Ledger, persist } from "./idempotency.ts";
+import type { Claim, Ledger } from "./idempotency.ts";
+import type { PublishStage } from "./stages.ts";
 
 /** What becomes of a record. */
 export type Verdict =
   | { readonly kind: "done" }
-  /** Comes back: after `delaySeconds`, or after the queue's own visibility timeout when there is none. */
+  /** The record comes back after `delaySeconds`, else after the queue's own visibility timeout. */
   | { readonly kind: "retry"; readonly delaySeconds?: number };
 
 /** Why a record is dead. */
 export interface Death {
-  /** `deadly`: the process died under it, again and again. `receivesExhausted`: no delivery came to a verdict. */
+  /** `deadly`: the last runs crashed the process. `receivesExhausted`: no delivery came to a verdict. */
   readonly reason: "nonRetryable" | "attemptsExhausted" | "deadly" | "receivesExhausted";
   readonly error?: ErrorDescription | undefined;
-  /** Runs that were started; `undefined`: not known. */
+  /** How many runs were started; `undefined` when unknown. */
   readonly runs?: number | undefined;
 }
 
 /** One delivery of an event, as the queue counts it. */
 export interface Delivery {
-  /** From 1. It spaces the tries. It is no attempt: those are runs, which the ledger counts. */
+  /** From 1, for the delay between deliveries. The ledger counts attempts, which are runs that started. */
   readonly receives: number;
   /** How often the record was moved back from the dead-letter queue. */
   readonly redrives: number;
-  /** Stores the record in the dead-letter queue; resolves once it is durable there. */
+  /** Stores the record in the dead-letter queue. Resolves once it is durable there. */
   readonly bury: (death: Death) => Promise<void>;
 }
 
@@ -40,21 +40,21 @@ export interface ClaimsOptions {
   readonly leaseEndsAtMs: number;
   /** Runs after which an event is dead. */
   readonly maxAttempts: number;
-  /** The payload. Another one under the same key is logged, and still a duplicate. */
+  /** The payload, whose hash the ledger stores. */
   readonly input: unknown;
   /** Whether there is time for one more try at the ledger. */
   readonly hasTime: () => boolean;
-  readonly tell: (entry: Pick<TraceEntry, "stage" | "level" | "facts" | "error">) => void;
+  readonly publishStage: PublishStage;
 }
 
 const firstBusySeconds = 1;
 
-/** The keys that one delivery holds in the ledger (its event's, its handler's own, or both), and how it may end. */
+/** The keys that one delivery holds in the ledger (by the event's id, by the handler's own key, or both), and its outcome. */
 export class Claims {
   readonly #delivery: Delivery;
   readonly #options: ClaimsOptions;
   readonly #digest: string;
-  /** By key, how many of its runs have started; the last one counts as the event's. */
+  /** By key, how many of its runs have started. */
   readonly #held = new Map<string, number>();
 
   constructor(delivery: Delivery, options: ClaimsOptions) {
@@ -69,121 +69,153 @@ export class Claims {
   }
 
   /**
-   * Takes a key, unless it is held. Resolves with the verdict where the event is not to run, `undefined` where it is.
-   * @throws What the ledger threw: it is not known whether the event has run.
+   * Claims a key that is not held yet. Resolves with `undefined` when the event should run, else with the verdict.
+   * @throws What the ledger threw: it is unknown whether the event has run.
    */
-  async take(key: string): Promise<Verdict | undefined> {
+  async claim(key: string): Promise<Verdict | undefined> {
     if (this.#held.has(key)) return undefined;
     const { ledger, clock, owner, leaseEndsAtMs, maxAttempts: maxRuns } = this.#options;
     const { redrives } = this.#delivery;
     const nowMs = clock.nowMs();
-    const claim = await ledger.claim({ key, owner, nowMs, leaseEndsAtMs, maxRuns, redrives, digest: this.#digest });
+    const request = { key, owner, nowMs, leaseEndsAtMs, maxRuns, redrives, digest: this.#digest };
+    const claim = await ledger.claim(request).catch(async (error: unknown) => {
+      // It may be stored, and only its answer lost.
+      await ledger.withdraw(key, owner, clock.nowMs()).catch(() => {});
+      throw error;
+    });
     if (claim.state === "busy") return this.#wait(claim.leaseEndsAtMs);
-    if (claim.state !== "claimed" && claim.state !== "spent") return this.#repeat(claim);
+    if (!("run" in claim)) return this.#skip(claim);
     this.#held.set(key, claim.run);
     return claim.state === "spent" ? this.#die(deathOf(claim)) : undefined;
   }
 
-  /** The same, unless any key is held: what failed before it was claimed is counted all the same. */
-  async takeAny(key: string): Promise<Verdict | undefined> {
-    return this.#held.size > 0 ? undefined : this.take(key);
+  /** Claims a key unless one is held, so that a failure before the claim counts as a run. */
+  async claimOne(key: string): Promise<Verdict | undefined> {
+    return this.#held.size > 0 ? undefined : this.claim(key);
   }
 
-  /** @throws What the ledger threw: the success is not written, so the record must come back. */
+  /** @throws What the ledger threw: the success is not stored, so the record must come back. */
   async complete(): Promise<Verdict> {
-    const { ledger, clock, owner, random, hasTime, tell } = this.#options;
+    const { ledger, clock, owner, random, hasTime, publishStage } = this.#options;
     const attempt = this.runs;
-    const key = [...this.#held.keys()].at(-1) ?? "";
-    if (await persist(() => ledger.complete(key, owner, clock.nowMs()), hasTime)) {
+    const key = this.#lastKey;
+    if (await withRetries(() => ledger.complete(key, owner, clock.nowMs()), hasTime)) {
       this.#held.delete(key);
-      tell({ stage: "handled", level: "info", facts: { attempt } });
-      await this.#record((other) => ledger.complete(other, owner, clock.nowMs()));
+      publishStage({ stage: "handled", level: "info", facts: { attempt } });
+      await this.#tryRecord((other) => ledger.complete(other, owner, clock.nowMs()));
       return { kind: "done" };
     }
-    // Another run took over while this one was stalled. Only one of the two may count, and it is the other.
-    tell({ stage: "lease-lost", level: "error", facts: { attempt } });
+    // Another run claimed the key after this one's lease. Only one success may count, and it is the other's.
+    publishStage({ stage: "lease-lost", level: "error", facts: { attempt } });
     return { kind: "retry", delaySeconds: backoffSeconds(attempt, random) };
   }
 
-  /** @param reason What failed, where it was not the handler itself. */
+  /** @param reason What failed, when it was not the handler itself. */
   async fail(error: unknown, reason?: string): Promise<Verdict> {
-    const { clock, random, maxAttempts, leaseEndsAtMs, tell } = this.#options;
+    const { ledger, owner, clock, random, maxAttempts, leaseEndsAtMs, publishStage } = this.#options;
     const attempt = this.runs;
-    if (isError(error, NonRetryableError)) return this.#die(deathOf("nonRetryable", error), error);
-    if (attempt >= maxAttempts) return this.#die(deathOf("attemptsExhausted", error), error);
-    // After a timeout the handler may still be at work: the key stays closed until the lease ends.
+    if (isError(error, NonRetryableError)) return this.#die(deathBy("nonRetryable", error), error);
+    if (attempt >= maxAttempts) return this.#die(deathBy("attemptsExhausted", error), error);
+    // After a timeout the handler may still run, so the key stays claimed until the lease ends.
     const nowMs = clock.nowMs();
     const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
     const delaySeconds = Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000));
-    tell({ stage: "failed", level: "warn", facts: { reason, attempt, delaySeconds }, error });
-    await this.release({ claimableAtMs });
+    publishStage({ stage: "failed", level: "warn", facts: { reason, attempt, delaySeconds }, error });
+    await this.#tryRecord((key) => ledger.release(key, owner, { nowMs, claimableAtMs }));
     return { kind: "retry", delaySeconds };
   }
 
-  /** Gives every key back. `isUncounted`: nothing was run. */
-  async release(given: { isUncounted?: true; claimableAtMs?: number; death?: string } = {}): Promise<void> {
-    const { isUncounted = false, ...release } = given;
-    const { ledger, clock, owner } = this.#options;
-    const nowMs = clock.nowMs();
-    await this.#record((key, run) => {
-      const runs = isUncounted ? run - 1 : run;
-      return ledger.release(key, owner, { nowMs, claimableAtMs: nowMs, runs, ...release });
-    });
-  }
-
-  /** The other run is mostly over in a moment; should its process have died, the lease's end is late enough. */
-  async #wait(untilMs: number): Promise<Verdict> {
+  /** Too little time is left for a run. */
+  async postpone(): Promise<Verdict> {
     const { receives } = this.#delivery;
-    const leaseSeconds = Math.ceil((untilMs - this.#options.clock.nowMs()) / 1000) + 1;
+    const { random, publishStage } = this.#options;
+    publishStage({ stage: "failed", level: "warn", facts: { reason: "no-time-left", receives } });
+    await this.withdraw();
+    return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
+  }
+
+  /** Undoes the claims: nothing was run. */
+  async withdraw(): Promise<void> {
+    const { ledger, clock, owner } = this.#options;
+    await this.#tryRecord((key) => ledger.withdraw(key, owner, clock.nowMs()));
+  }
+
+  /** Another run mostly ends soon. When its process died, its lease ends by then. */
+  async #wait(leaseEndsAtMs: number): Promise<Verdict> {
+    const { receives } = this.#delivery;
+    const leaseSeconds = Math.ceil((leaseEndsAtMs - this.#options.clock.nowMs()) / 1000) + 1;
     const delaySeconds = Math.max(1, Math.min(leaseSeconds, firstBusySeconds * 2 ** Math.min(receives - 1, 8)));
-    this.#options.tell({ stage: "busy", level: "info", facts: { delaySeconds, receives } });
-    await this.release({ isUncounted: true });
+    this.#options.publishStage({ stage: "busy", level: "info", facts: { delaySeconds, receives } });
+    await this.withdraw();
     return { kind: "retry", delaySeconds };
   }
 
-  async #repeat({ state, digest }: Claim & { state: "done" | "dead" }): Promise<Verdict> {
-    const { ledger, clock, owner, tell } = this.#options;
+  async #skip({ state, digest }: Claim & { state: "done" | "dead" }): Promise<Verdict> {
+    const { ledger, clock, owner, publishStage } = this.#options;
     const differs = digest !== undefined && digest !== this.#digest;
-    const facts = { of: state, receives: this.#delivery.receives, ...(differs ? { payload: "differs" } : undefined) };
-    tell({ stage: "duplicate", level: differs ? "warn" : "info", facts });
+    const facts = { of: state, receives: this.#delivery.receives, payload: differs ? "differs" : undefined };
+    publishStage({ stage: "duplicate", level: differs ? "warn" : "info", facts });
     const conclude = state === "done" ? ledger.complete : ledger.bury;
-    await this.#record((key) => conclude(key, owner, clock.nowMs()));
+    await this.#tryRecord((key) => conclude(key, owner, clock.nowMs()));
     return { kind: "done" };
   }
 
   async #die({ reason, error }: Death, thrown?: unknown): Promise<Verdict> {
-    const { ledger, clock, owner, random, tell } = this.#options;
+    const { ledger, clock, owner, random, publishStage } = this.#options;
     const { bury, receives } = this.#delivery;
     const attempt = this.runs;
     try {
-      // Stored first, recorded after: a key marked dead whose record is nowhere would be an event lost.
+      // Moved before the key is marked: a dead key whose record is not in the queue would lose the event.
       await bury({ reason, error, runs: attempt });
     } catch (cause) {
-      tell({ stage: "failed", level: "error", facts: { attempt, reason: "dead-letter-queue" }, error: cause });
-      await this.release({ death: JSON.stringify({ reason, error }) });
+      publishStage({ stage: "failed", level: "error", facts: { attempt, reason: "dead-letter-queue" }, error: cause });
+      // By the key that counts alone, so that the next delivery finds it with its count. The other was claimed on the way.
+      const nowMs = clock.nowMs();
+      const death = JSON.stringify({ reason, error });
+      await this.#tryRecord((key) =>
+        key === this.#lastKey
+          ? ledger.release(key, owner, { nowMs, claimableAtMs: nowMs, death })
+          : ledger.withdraw(key, owner, nowMs),
+      );
       return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
     }
-    tell({ stage: "dead", level: "error", facts: { reason, attempt, ...error }, error: thrown });
-    await this.#record((key) => ledger.bury(key, owner, clock.nowMs()));
+    publishStage({ stage: "dead", level: "error", facts: { reason, attempt, ...error }, error: thrown });
+    await this.#tryRecord((key) => ledger.bury(key, owner, clock.nowMs()));
     return { kind: "done" };
   }
 
-  /** Writes an outcome that the record's own fate does not hang on: unwritten, the lease runs out instead. */
-  async #record(write: (key: string, run: number) => Promise<boolean>): Promise<void> {
-    const { hasTime, tell } = this.#options;
-    for (const [key, run] of this.#held) {
-      await persist(() => write(key, run), hasTime).catch((error: unknown) => {
-        tell({ stage: "failed", level: "error", facts: { attempt: this.runs, reason: "ledger" }, error });
+  /** The handler's own key, where it has one: the event's outcome is stored under it. */
+  get #lastKey(): string {
+    return [...this.#held.keys()].at(-1) ?? "";
+  }
+
+  /** Writes to every held key. A failure is only logged: the record's outcome is decided, and the lease ends by itself. */
+  async #tryRecord(write: (key: string) => Promise<boolean>): Promise<void> {
+    const { hasTime, publishStage } = this.#options;
+    for (const key of this.#held.keys()) {
+      await withRetries(() => write(key), hasTime).catch((error: unknown) => {
+        publishStage({ stage: "failed", level: "error", facts: { attempt: this.runs, reason: "ledger" }, error });
       });
     }
   }
 }
 
-function deathOf(spent: Claim & { state: "spent" }): Death;
-function deathOf(reason: Death["reason"], thrown: unknown): Death;
-function deathOf(given: (Claim & { state: "spent" }) | Death["reason"], thrown?: unknown): Death {
-  // A handler may have thrown `undefined`: that, too, is said.
-  if (typeof given === "string") return { reason: given, error: describeError(thrown) };
-  if (given.death !== undefined) return JSON.parse(given.death) as Death;
-  return { reason: given.isCrashLoop ? "deadly" : "attemptsExhausted" };
+function deathOf({ death, isCrashLoop }: Claim & { state: "spent" }): Death {
+  if (death !== undefined) return JSON.parse(death) as Death;
+  return { reason: isCrashLoop ? "deadly" : "attemptsExhausted" };
+}
+
+function deathBy(reason: Death["reason"], thrown: unknown): Death {
+  return { reason, error: describeError(thrown) };
+}
+
+/** Calls a write up to three times while there is time. The ledger's writes are conditional, so a repeat is safe. */
+export async function withRetries<T>(write: () => Promise<T>, hasTime: () => boolean): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await write();
+    } catch (error) {
+      if (tries === 3 || !hasTime()) throw error;
+    }
+  }
 }

@@ -1,17 +1,17 @@
-import type { Context, LogFields, Services } from "../handler.ts";
+import type { Context, LogFields, Tools } from "../handler.ts";
 import { type Level, publish } from "../trace/trace.ts";
-import type { Handled } from "./run.ts";
+import type { Run } from "./run.ts";
 
-/** What a handler knows of what it handles. */
+/** The context that a handler gets with an event, a callback or deferred work. */
 export function contextOf(
-  envelope: Handled,
-  { attempt, signal, services }: { attempt: number; signal: AbortSignal; services: Services },
+  envelope: Run["envelope"],
+  { attempt, signal, tools }: { attempt: number; signal: AbortSignal; tools: Tools },
 ): Context {
   const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
   const log = (level: Level) => (message: string, fields?: LogFields) =>
     publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
   return {
-    ...services,
+    ...tools,
     id,
     type,
     app,

@@ -2,7 +2,7 @@ import { NonRetryableError } from "../errors.ts";
 import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "../handler.ts";
 import type { TicketEvent } from "../open-api/tickets.ts";
 
-/** A handler after its static type has done its work: payloads from outside are only known at run time. */
+/** A handler file's handler. Its payloads come from outside, so their types are unknown. */
 export interface LoadedHandler {
   /** The file's name: the event type, or `_default`. Part of the idempotency key. */
   readonly name: string;
@@ -15,12 +15,12 @@ export interface LoadedCallback {
   readonly handle: (callback: unknown, context: CallbackContext) => unknown;
   readonly dedupe: "required" | "off";
   readonly signedValues: boolean;
-  /** The purposes that a signed value may have; `null` is a value without one. */
+  /** The purposes that a signed value may have; `null` is a value without a purpose. */
   readonly purposes: readonly (string | null)[];
   readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
 }
 
-/** Where a handler is. Its file is user code, so whoever loads it decides under which guard. */
+/** A handler's file, not loaded yet: loading runs the user's code, so the caller decides when. */
 export interface HandlerFile {
   /** {@link LoadedHandler.name}. */
   readonly name: string;
@@ -30,16 +30,15 @@ export interface HandlerFile {
 
 /** Finds the handler of a type; `undefined` when there is none. */
 export type Dispatch = (type: string) => HandlerFile | undefined;
-/** The same for callbacks, whose files are loaded at once. */
+/** The same for callbacks. It starts loading the file. */
 export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undefined;
 
 type Load = () => Promise<{ default: unknown }>;
 
-/** Turns the generated list into a lookup. A Map, since types come from outside and `constructor` is no handler. */
+/** Looks types up in the generated list. */
 export function dispatcher(list: EventList): Dispatch {
-  const files = loaders(list, loaded);
+  const files = loaders(list, toHandler);
   return (type) => {
-    // A type called "_default" is an event like any other, and takes the file of that name as all do.
     const name = files.has(type) ? type : "_default";
     const load = files.get(name);
     return load === undefined ? undefined : { name, load };
@@ -47,11 +46,11 @@ export function dispatcher(list: EventList): Dispatch {
 }
 
 export function callbackDispatcher(list: CallbackList): DispatchCallback {
-  const files = loaders(list, loadedCallback);
+  const files = loaders(list, toCallback);
   return (name) => files.get(name)?.();
 }
 
-/** Files by name. One that was loaded is kept; one that failed to load is asked for again. */
+/** Files by name; a Map, so that a type named `constructor` finds nothing. A file that failed to load is loaded again. */
 function loaders<T>(list: EventList | CallbackList, check: (name: string, exported: unknown) => T) {
   const files = Object.entries(list as Readonly<Record<string, Load>>).map(([name, load]) => {
     let kept: Promise<T> | undefined;
@@ -70,14 +69,14 @@ function loaders<T>(list: EventList | CallbackList, check: (name: string, export
 }
 
 /**
- * Finds what is to run for a job: the `deferred` of its callback's file. There is always one, if only one that
- * fails for good: somebody was promised that work, so without a file it is kept in the dead-letter queue.
+ * Finds the `deferred` of a job's callback. Without one it returns a handler that throws a NonRetryableError: the work
+ * was promised to a person, so it goes to the dead-letter queue.
  */
 export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
   return (type) => {
     const name = `callbacks/${type}`;
     const missing = () => {
-      throw new NonRetryableError(`Cannot run what was put off: functions/${name}.ts has no deferred`);
+      throw new NonRetryableError(`Cannot run the deferred work: functions/${name}.ts has no deferred`);
     };
     return { name, load: async () => ({ name, handle: (await dispatch(type))?.deferred ?? missing }) };
   };
@@ -86,21 +85,21 @@ export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
 const ticketType = "app_ticket";
 
 /**
- * Keeps the ticket that a marketplace's app gets as an event, before the user's own handler of it, if there is one:
- * as a handler, so that it has the same time, and is tried again.
+ * Stores the ticket that a marketplace app receives as an event, and then runs the user's own handler of it. It is a
+ * handler itself, so it gets the same deadline and retries.
  */
 export function keepingTickets(dispatch: Dispatch, keep: (ticket: TicketEvent) => Promise<void>): Dispatch {
   return (type) => {
     const file = dispatch(type);
     if (type !== ticketType) return file;
     const load = async (): Promise<LoadedHandler> => {
-      const own = await file?.load();
+      const handler = await file?.load();
       return {
-        ...own,
+        ...handler,
         name: ticketType,
         async handle(event, context) {
           await keep({ kind: "event", type, event: event as TicketEvent["event"], createdAtMs: context.createdAtMs });
-          return own?.handle(event, context);
+          return handler?.handle(event, context);
         },
       };
     };
@@ -108,18 +107,18 @@ export function keepingTickets(dispatch: Dispatch, keep: (ticket: TicketEvent) =
   };
 }
 
-function loaded(name: string, exported: unknown): LoadedHandler {
+function toHandler(name: string, exported: unknown): LoadedHandler {
   const { type, handle, key } = (exported ?? {}) as { type?: unknown; handle?: unknown; key?: unknown };
-  if (type !== name || typeof handle !== "function") throw misfit("events", `onEvent("${name}", …)`, name);
+  if (type !== name || typeof handle !== "function") throw wrongExport("events", `onEvent("${name}", …)`, name);
   return { name, handle: handle as LoadedHandler["handle"], key: key as LoadedHandler["key"] };
 }
 
-function loadedCallback(name: string, exported: unknown): LoadedCallback {
+function toCallback(name: string, exported: unknown): LoadedCallback {
   const { type, handle, dedupe, signedValues, deferred } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & CallbackOptions<"card.action.trigger">;
-  if (type !== name || typeof handle !== "function") throw misfit("callbacks", `onCallback("${name}", …)`, name);
+  if (type !== name || typeof handle !== "function") throw wrongExport("callbacks", `onCallback("${name}", …)`, name);
   return {
     name,
     handle: handle as LoadedCallback["handle"],
@@ -130,10 +129,10 @@ function loadedCallback(name: string, exported: unknown): LoadedCallback {
   };
 }
 
-/** Callbacks that ask and change nothing: to run one twice costs less than to remember it. */
+/** Callbacks that change nothing. To run one twice costs less than to store its answer. */
 const readsOnly: ReadonlySet<string> = new Set(["url.preview.get", "profile.view.get"]);
 
-function misfit(folder: string, wanted: string, name: string): TypeError {
+function wrongExport(folder: string, wanted: string, name: string): TypeError {
   return new TypeError(
     `Cannot load functions/${folder}/${name}.ts: its default export is not ${wanted}. Check the file's name and type`,
   );

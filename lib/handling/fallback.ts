@@ -3,15 +3,15 @@ import type { JsonObject } from "../feishu/json.ts";
 
 export type Failure = "late" | "failed" | "unhandled" | "expired";
 
-/** What goes out instead of a handler's answer: words for the person who clicked, or, for a preview, none. */
+/** The answer that replaces a handler's: a toast for the person who clicked, or nothing for a preview. */
 export function fallback(type: string, failure: Failure): JsonObject {
   if (type !== "card.action.trigger" && type !== oldCardType) return {};
-  const [en_us, zh_cn] = words[failure];
-  // The client picks its language; the platform does not tell us which.
+  const [en_us, zh_cn] = texts[failure];
+  // The client picks its language, which the platform does not send.
   return { toast: { type: "error", content: en_us, i18n: { en_us, zh_cn } } };
 }
 
-const words: Readonly<Record<Failure, readonly [string, string]>> = {
+const texts: Readonly<Record<Failure, readonly [string, string]>> = {
   late: ["This is taking too long. Please try again later", "处理超时，请稍后重试"],
   failed: ["Something went wrong. Please try again later", "操作失败，请稍后重试"],
   expired: ["This card has expired", "该卡片已过期"],

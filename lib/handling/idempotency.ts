@@ -1,16 +1,16 @@
 import { createHash } from "node:crypto";
 
-/** What a claim found. */
 export type Claim =
-  /** `run`: how many runs of this key have started, with this one; a redrive counts anew. */
+  /** `run`: how many runs of this key have started, with this one. A redrive counts from 1 again. */
   | { readonly state: "claimed"; readonly run: number }
-  /** A run of this key has completed, or was given up for good. */
+  /** A run of this key has completed, or its event is in the dead-letter queue. */
   | { readonly state: "done" | "dead"; readonly digest?: string | undefined }
-  /** Another run holds it, until then at the latest. */
+  /** Another run holds the key, until then at the latest. */
   | { readonly state: "busy"; readonly leaseEndsAtMs: number }
   /**
-   * It may not run again: the caller holds the key, to bury its event. `death` is what an earlier run stored with
-   * `release`. `isCrashLoop`: the last {@link deadlyStarts} runs started and never reported.
+   * The key may not run again. The claim is granted so that the caller can dead-letter the event. `death` is what an
+   * earlier run stored with `release`. `isCrashLoop`: the last {@link maxUnfinishedStarts} runs started and never
+   * reported, so this event probably crashes the process.
    */
   | {
       readonly state: "spent";
@@ -21,14 +21,14 @@ export type Claim =
 
 export interface ClaimRequest {
   readonly key: string;
-  /** Unlike any other run's: what the owner alone may complete, release or bury. */
+  /** Unique for each run. Only the owner can complete, release or bury the key. */
   readonly owner: string;
   readonly nowMs: number;
-  /** When another run may take over, should this one never report. */
+  /** When another run may claim the key if this one never reports. */
   readonly leaseEndsAtMs: number;
   /** Runs after which the key is spent. */
   readonly maxRuns: number;
-  /** How often the record was moved back from the dead-letter queue. A `dead` key runs again for a number that it has not seen; a `done` one never does. */
+  /** How often the record was moved back from the dead-letter queue. A `dead` key runs again after each; a `done` key never does. */
   readonly redrives: number;
   /** Hash of the payload. A different payload under the same key is logged, and still treated as a duplicate. */
   readonly digest: string;
@@ -36,17 +36,15 @@ export interface ClaimRequest {
 
 export interface Release {
   readonly nowMs: number;
-  /** The next run may claim the key from then on. */
+  /** When the next run may claim the key. */
   readonly claimableAtMs: number;
-  /** How many runs count from now on: one less than the claim said when nothing was run. */
-  readonly runs: number;
-  /** What the run died of, while the dead-letter queue does not take its record: the next claim is `spent` with it. */
+  /** Why the event is dead, while its record cannot be moved to the dead-letter queue. The next claim is `spent` with it. */
   readonly death?: string | undefined;
 }
 
 /**
- * Remembers which keys have run. Every write names its owner; `false` means that the key is no
- * longer the owner's. All reject when the store cannot be reached: then nothing may be assumed.
+ * Stores which keys have run. A write resolves with `false` when the key is no longer the owner's. All reject when the
+ * store cannot be reached; then it is unknown whether the key has run.
  */
 export interface Ledger {
   claim(request: ClaimRequest): Promise<Claim>;
@@ -54,31 +52,16 @@ export interface Ledger {
   bury(key: string, owner: string, nowMs: number): Promise<boolean>;
   /** Gives the key back after a run that did not complete. */
   release(key: string, owner: string, release: Release): Promise<boolean>;
+  /** Undoes a claim that nothing was run for. It does not count, whether its answer arrived or not. */
+  withdraw(key: string, owner: string, nowMs: number): Promise<boolean>;
 }
 
-/** What stands under a callback's key. */
-export type Taken =
-  | { readonly state: "claimed" }
-  /** It ran already, and this is what was answered (JSON). */
-  | { readonly state: "answered"; readonly answer: string }
-  /** It is running, or its process died: it is not known what will be, or would have been, answered. */
-  | { readonly state: "running" };
+/** After so many runs in a row that never reported, an event counts as a crash loop. */
+export const maxUnfinishedStarts = 5;
 
 /**
- * Remembers what was answered to a callback. A key that was claimed is never free again: the platform does not
- * ask twice, and the next click has another key. Both reject when the store cannot be reached.
- */
-export interface AnswerStore {
-  claim(request: { key: string; owner: string; nowMs: number }, signal: AbortSignal): Promise<Taken>;
-  record(request: { key: string; owner: string; nowMs: number; answer: string }, signal: AbortSignal): Promise<void>;
-}
-
-/** Runs in a row without any outcome before a key counts as deadly. */
-export const deadlyStarts = 5;
-
-/**
- * The idempotency key of one handler's run: app, identity and handler, hashed, so that two apps, two
- * handlers, or an id and a handler's own key never meet. The queue's message id is no part of it: a redrive changes that.
+ * The idempotency key of one handler's run: a hash of the app, the handler and the event's id or the handler's own key,
+ * so that none of them collide. It leaves out the SQS message id, which a redrive changes.
  */
 export function idempotencyKey(parts: {
   app: string | null;
@@ -91,15 +74,4 @@ export function idempotencyKey(parts: {
   return createHash("sha256")
     .update(JSON.stringify([app, handler, ...identity]))
     .digest("base64url");
-}
-
-/** Calls a write up to three times while there is time; the ledger's writes are conditional, so repeating one is safe. */
-export async function persist<T>(write: () => Promise<T>, hasTime: () => boolean): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await write();
-    } catch (error) {
-      if (tries === 3 || !hasTime()) throw error;
-    }
-  }
 }

@@ -1,83 +1,86 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { setImmediate as turn } from "node:timers/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Clock, withDeadline } from "../clock.ts";
 import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { publish } from "../trace/trace.ts";
 
-/** What a handler runs for. */
-export type Handled = EventEnvelope | CallbackEnvelope | JobEnvelope;
+/** One run of a handler. */
+export interface Run {
+  readonly envelope: EventEnvelope | CallbackEnvelope | JobEnvelope;
+  /** The run's idempotency key. */
+  readonly key: () => string;
+  readonly signal: AbortSignal;
+  readonly remainingMs: () => number;
+}
 
-interface Run {
-  readonly envelope: Handled;
+/** What has happened in a run so far. */
+interface Outcome {
+  readonly envelope: Run["envelope"];
   leak?: { readonly error: unknown };
-  /** Is called at the first leak. */
-  readonly onLeak?: () => void;
+  readonly onLeak: () => void;
   end?: { readonly value: unknown } | { readonly error: unknown };
 }
 
-/** The run that a piece of code belongs to, so that what it let go of can be laid at its door. */
-const runs = new AsyncLocalStorage<Run>();
+/** Finds the run that a piece of code belongs to, also for a rejection or an error that nobody handles. */
+const outcomes = new AsyncLocalStorage<Outcome>();
 
 /**
- * Runs a handler's code for at most `ms` milliseconds. Rejects with what it throws, now or in a promise that it
- * dropped, in a timer or in an emitter.
- * @param options.endsAtLeak Whether it rejects as soon as something leaks, while the code may still be waiting for what
- * will never come: where somebody waits for the answer, and nothing runs a second time.
+ * Runs a handler's code for at most `ms` milliseconds. Rejects with what the code throws, also in a promise that it does
+ * not await, in a timer or in an emitter.
+ * @param options.endsAtLeak Reject at the first leak instead of at the deadline. For callbacks: a person waits, and there
+ * is no retry.
  */
 export async function runWithin<T>(
-  envelope: Handled,
+  envelope: Run["envelope"],
   { clock, ms, expired, endsAtLeak = false }: { clock: Clock; ms: number; expired: () => Error; endsAtLeak?: boolean },
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
   const leaked = Promise.withResolvers<void>();
-  const run: Run = endsAtLeak ? { envelope, onLeak: leaked.resolve } : { envelope };
+  const outcome: Outcome = { envelope, onLeak: leaked.resolve };
   const untilMs = clock.nowMs() + ms;
   const controller = new AbortController();
-  const running = runs.run(run, async () => {
+  const running = outcomes.run(outcome, async () => {
     try {
-      run.end = { value: await work(controller.signal) };
+      outcome.end = { value: await work(controller.signal) };
     } catch (error) {
-      run.end = { error };
+      outcome.end = { error };
     }
   });
-  // What needs no input is over after one turn of the event loop, and needs no timer. A rejection that nobody heard,
-  // too, is told only when the microtasks are through.
-  await turn();
-  if (run.end === undefined) {
+  // Code that does no I/O ends within one turn of the event loop, so it needs no timer. Node reports an unhandled
+  // rejection only after the microtasks.
+  await nextTurn();
+  if (outcome.end === undefined) {
     await withDeadline(clock, { ms: untilMs - clock.nowMs(), error: expired }, (signal) => {
       signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
       return endsAtLeak ? Promise.race([running, leaked.promise]) : running;
     });
-    await turn();
-    // Still under way, and given up: it is to stop as if its time were over.
-    if (run.end === undefined) controller.abort(run.leak?.error);
+    await nextTurn();
+    // A leak ended the run. Its code still runs and must stop.
+    if (outcome.end === undefined) controller.abort(outcome.leak?.error);
   }
-  return resultOf(run) as T;
+  return resultOf(outcome) as T;
 }
 
-function resultOf({ end, leak }: Run): unknown {
+function resultOf({ end, leak }: Outcome): unknown {
   if (end !== undefined && "error" in end) throw end.error;
   if (leak !== undefined) throw leak.error;
   return end?.value;
 }
 
-/**
- * Reports a promise that was rejected, or an error that was thrown in a timer or an emitter, with nobody listening.
- * The run it belongs to fails, if it is still under way; the process, and with it other events, goes on.
- */
+/** Logs an unhandled rejection, or an error thrown in a timer or an emitter. The run that it belongs to fails if it has not ended. */
 export function reportLeak(error: unknown): void {
-  const run = runs.getStore();
-  if (run !== undefined) {
-    run.leak ??= { error };
-    run.onLeak?.();
+  const outcome = outcomes.getStore();
+  if (outcome !== undefined) {
+    outcome.leak ??= { error };
+    outcome.onLeak();
   }
-  const { id, type, app } = run?.envelope ?? {};
+  const { id, type, app } = outcome?.envelope ?? {};
   publish({ stage: "leaked", level: "error", id, type, app, error });
 }
 
 /**
- * Lets a process that runs handlers outlive what they let go of: the runtime would end it for a promise that one
- * dropped, or for what its timer or its emitter threw, and with it whatever else is under way, or next.
+ * Keeps the process alive when a handler leaves a rejection unhandled or throws in a timer. Otherwise Node exits and
+ * takes other events with it.
  */
 export function outliveLeaks(): void {
   for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);

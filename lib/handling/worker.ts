@@ -1,135 +1,135 @@
 import type { Clock } from "../clock.ts";
-import { HandlerTimeoutError, isError } from "../errors.ts";
+import { HandlerTimeoutError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { publish, type TraceEntry } from "../trace/trace.ts";
-import { backoffSeconds } from "./backoff.ts";
 import { Claims, type Delivery, type Verdict } from "./claims.ts";
 import { contextOf } from "./context.ts";
 import type { Dispatch, HandlerFile } from "./dispatcher.ts";
 import { idempotencyKey, type Ledger } from "./idempotency.ts";
 import { runWithin } from "./run.ts";
-import type { MakeServices } from "./services.ts";
+import { type PublishStage, stagePublisher } from "./stages.ts";
+import type { MakeTools } from "./tools.ts";
 
 export interface WorkerPorts {
   readonly dispatch: Dispatch;
-  /** Finds what runs a job; always something. */
+  /** Finds what runs a job. It always finds something. */
   readonly dispatchJob: Dispatch;
-  readonly services: MakeServices;
+  readonly tools: MakeTools;
   readonly ledger: Ledger;
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;
-  /** A token unlike any other. */
+  /** Makes a unique token. */
   readonly newOwner: () => string;
-  /** Runs of its handler after which an event is dead. */
+  /** Runs after which an event is dead. */
   readonly maxAttempts: number;
-  /** Milliseconds until the platform ends this function. */
+  /** Milliseconds until Lambda ends this function. */
   readonly remainingMs: () => number;
 }
 
-/** Kept at the end of a run for its outcome to be written and the batch to be answered. */
+/** The end of a run's time, to store its outcome and answer the batch. */
 export const reserveMs = 5_000;
-/** A lease outlasts the function that holds it by this: two machines' clocks may differ. */
+/** A lease ends this long after its function, since the clocks of two machines differ. */
 export const leaseMarginMs = 10_000;
-/** A handler is not started with less. */
+/** A handler is not started with less time. */
 const leastHandlerMs = 1_000;
 
 /**
- * Envelope → done, at most once per idempotency key: claims, runs the handler against the time that
- * is left, and records the outcome under the claim's owner token.
+ * Envelope → verdict, at most one success per idempotency key: claims the key, runs the handler in the time that is left
+ * and records the outcome.
  *
- * Never rejects for what a handler does. Rejects when the ledger cannot be reached: before the handler
- * was entered, or after it when its success could not be written; either way the record must come back.
+ * Never rejects for what a handler does. Rejects when the ledger fails before the handler runs, or when the handler's
+ * success cannot be stored. The record must then come back.
  */
 export async function consume(
   envelope: EventEnvelope | JobEnvelope,
   delivery: Delivery,
   ports: WorkerPorts,
 ): Promise<Verdict> {
-  const { id, type, app, requestId } = envelope;
-  const { clock, remainingMs, random } = ports;
+  const { id, type, app } = envelope;
+  const { clock, remainingMs, random, ledger, maxAttempts } = ports;
+  const { receives } = delivery;
   const startMs = clock.nowMs();
-  const tell = (entry: Pick<TraceEntry, "stage" | "level" | "facts" | "error">) =>
-    publish({ id, type, app, ms: clock.nowMs() - startMs, requestId, ...entry });
+  const publishStage = stagePublisher(envelope, () => clock.nowMs() - startMs);
   const file = envelope.kind === "job" ? ports.dispatchJob(type) : ports.dispatch(type);
   if (file === undefined) {
-    tell({ stage: "unhandled", level: "info" });
+    publishStage({ stage: "unhandled", level: "info" });
     return { kind: "done" };
   }
-  const { receives } = delivery;
-  if (remainingMs() - reserveMs < leastHandlerMs) {
-    tell({ stage: "failed", level: "warn", facts: { reason: "no-time-left", receives } });
-    return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
-  }
-  const { ledger, maxAttempts } = ports;
   const claims = new Claims(delivery, {
     ledger,
     clock,
     random,
-    tell,
+    publishStage,
     maxAttempts,
     owner: ports.newOwner(),
     leaseEndsAtMs: startMs + remainingMs() + leaseMarginMs,
     input: inputOf(envelope),
     hasTime: () => remainingMs() > leastHandlerMs,
   });
-  const ownKey = idempotencyKey({ app, handler: file.name, id });
-  // Loading may have ended the process. It is claimed before it is loaded again, so that this is counted.
-  const before = receives > 1 ? await claims.take(ownKey) : undefined;
-  return before ?? attempt(envelope, { file, ownKey, claims, ports, tell });
+  if (remainingMs() - reserveMs < leastHandlerMs) return claims.postpone();
+  const idKey = idempotencyKey({ app, handler: file.name, id });
+  // Loading the file may have crashed the process. A redelivery claims before it loads, so that such a crash counts.
+  const verdict = receives > 1 ? await claims.claim(idKey) : undefined;
+  return verdict ?? attempt(envelope, { file, idKey, claims, ports, publishStage });
 }
 
 interface Attempt {
   readonly file: HandlerFile;
-  /** The key by the event's id; a handler may have another. */
-  readonly ownKey: string;
+  /** The key by the event's id. A handler may have its own. */
+  readonly idKey: string;
   readonly claims: Claims;
   readonly ports: WorkerPorts;
-  readonly tell: (entry: Pick<TraceEntry, "stage" | "level" | "facts">) => void;
+  readonly publishStage: PublishStage;
 }
 
-/** Loads, claims and runs: what is user code is inside the run's guard and its time. */
-async function attempt(envelope: EventEnvelope | JobEnvelope, given: Attempt): Promise<Verdict> {
-  const { file, ownKey, claims, ports, tell } = given;
+/** Loads, claims and runs. All user code runs within the run's deadline. */
+async function attempt(
+  envelope: EventEnvelope | JobEnvelope,
+  { file, idKey, claims, ports, publishStage }: Attempt,
+): Promise<Verdict> {
   const { clock } = ports;
   const { id, type, app, tenant } = envelope;
   const ms = ports.remainingMs() - reserveMs;
+  if (ms < leastHandlerMs) return claims.postpone();
   const endsAtMs = clock.nowMs() + ms;
-  const at: { step: "load" | "key" | "claim" | "run" } = { step: "load" };
-  const expired = () => new HandlerTimeoutError(`Cannot ${at.step} ${file.name}: ${ms} ms have passed`);
-  let refused: Verdict | undefined;
+  const progress: { step: "load" | "key" | "claim" | "run" } = { step: "load" };
+  const expired = () => new HandlerTimeoutError(`Cannot ${progress.step} ${file.name}: ${ms} ms have passed`);
+  let verdict: Verdict | undefined;
   try {
     await runWithin(envelope, { clock, ms, expired }, async (signal) => {
       const handler = await file.load();
-      at.step = "key";
+      progress.step = "key";
       const input = inputOf(envelope);
-      const chosen = handler.key?.(input, { id, type, app, tenant });
-      const isChosen = typeof chosen === "string" && chosen !== "";
-      const key = isChosen ? idempotencyKey({ app, handler: file.name, id, ownKey: chosen }) : ownKey;
-      // Given up while it loaded: it must neither claim nor run behind its own verdict.
+      const ownKey = handler.key?.(input, { id, type, app, tenant });
+      const hasOwnKey = typeof ownKey === "string" && ownKey !== "";
+      const key = hasOwnKey ? idempotencyKey({ app, handler: file.name, id, ownKey }) : idKey;
+      // After the deadline it must neither claim nor run.
       signal.throwIfAborted();
-      at.step = "claim";
-      refused = await claims.take(key);
-      if (refused !== undefined) return;
+      progress.step = "claim";
       const remainingMs = () => endsAtMs - clock.nowMs();
-      const { updateCard, ...services } = await ports.services({ envelope, key: () => key, signal, remainingMs });
+      verdict = await claims.claim(key);
+      if (verdict === undefined && remainingMs() < leastHandlerMs) verdict = await claims.postpone();
+      if (verdict !== undefined) return;
+      const { updateCard, ...tools } = await ports.tools({ envelope, key: () => key, signal, remainingMs });
       signal.throwIfAborted();
-      at.step = "run";
-      tell({ stage: "started", level: "info", facts: { attempt: claims.runs } });
-      const context = contextOf(envelope, { attempt: claims.runs, signal, services });
-      const callback = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
-      await handler.handle(input, { ...context, ...callback });
+      progress.step = "run";
+      publishStage({ stage: "started", level: "info", facts: { attempt: claims.runs } });
+      const context = contextOf(envelope, { attempt: claims.runs, signal, tools });
+      const deferred = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
+      await handler.handle(input, { ...context, ...deferred });
     });
   } catch (error) {
-    if (at.step === "run") return claims.fail(error);
-    if (at.step === "claim" && !isError(error, HandlerTimeoutError)) {
-      // The ledger's failure: the handler must neither run blind nor be counted as having failed.
-      await claims.release({ isUncounted: true });
+    // Something else leaked meanwhile, a promise of the file for one.
+    if (verdict !== undefined) return verdict;
+    if (progress.step === "run") return claims.fail(error);
+    if (progress.step === "claim") {
+      // The ledger failed, so the handler must not run, and no run counts.
+      await claims.withdraw();
       throw error;
     }
-    return (await claims.takeAny(ownKey)) ?? claims.fail(error, at.step);
+    return (await claims.claimOne(idKey)) ?? claims.fail(error, progress.step);
   }
-  return refused ?? claims.complete();
+  return verdict ?? claims.complete();
 }
 
 function inputOf(envelope: EventEnvelope | JobEnvelope): unknown {

@@ -8,7 +8,7 @@ import {
 import dynalite from "dynalite";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
-/** A DynamoDB on its own wire protocol, on loopback: in memory, or kept under `path`. */
+/** DynamoDB on 127.0.0.1, in memory or with its data under `path`. */
 export async function startDynamoDb(path?: string): Promise<{ endpoint: string; stop: () => Promise<void> }> {
   const server = dynalite({ createTableMs: 0, path });
   return {
@@ -17,7 +17,7 @@ export async function startDynamoDb(path?: string): Promise<{ endpoint: string; 
   };
 }
 
-/** Creates the ledger's table as the deployed stack does: one string key, on demand. */
+/** Creates the ledger's table as the deployed stack does, with one string key. */
 export function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
   return createTable(client, {
     TableName: table,

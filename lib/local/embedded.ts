@@ -8,12 +8,19 @@ import { startFauxqs } from "fauxqs";
 import { guard } from "../simulator/loopback.ts";
 import { startDynamoDb } from "./dynamodb.ts";
 
-// A process of its own: embedded SQS and DynamoDB that outlive a code change and keep their state
-// under one folder. Only `startFauxqs` can keep messages in a file, and it listens on every interface
-// of the machine; here every server of the process listens on loopback, whatever it asks for. Neither service checks
-// credentials, and both answer web pages (as SNS, fauxqs takes a form), so every server gets a guard as well.
+// The program of the process that runs the embedded SQS and DynamoDB. They keep their data in one folder.
+// Of the ways to start fauxqs, only `startFauxqs` keeps messages in a file, and it listens on every network interface.
+// So this file makes every server of the process listen on 127.0.0.1. Neither service checks credentials, and both
+// answer web pages (fauxqs accepts a form as an SNS call). So every server gets a guard as well.
 
-/** Of this run. It replaces the access key of an AWS account, and only the parent is told. */
+/** What this process sends to its parent when it is ready. */
+export interface EmbeddedServices {
+  readonly endpoints: { readonly sqs: string; readonly dynamo: string };
+  readonly accessKeyId: string;
+  readonly addresses: readonly (string | undefined)[];
+}
+
+/** Generated for this run, and sent only to the parent. The services answer requests with this access key only. */
 const accessKeyId = `local${randomBytes(16).toString("hex")}`;
 const listening: Server[] = [];
 const { listen } = Server.prototype;
@@ -30,13 +37,13 @@ Server.prototype.listen = function (this: Server, ...args: unknown[]) {
 } as typeof listen;
 
 const [, , folder = ".larkpost"] = process.argv;
-// Ctrl-C reaches the whole group; the parent decides when this process may go.
+// Ctrl-C signals the whole process group. The parent ends this process.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 
 mkdirSync(folder, { recursive: true });
-// First, since its database locks the folder: two runtimes on one state would take each other's messages.
+// First, because its database locks the folder. Two runtimes with the same folder would take each other's messages.
 const dynamo = await startDynamoDb(join(folder, "dynamodb"));
-// It opens with the first request, and ends the process when the folder is taken.
+// The database opens with the first request. If the folder is locked, that ends this process.
 const client = new DynamoDBClient({
   region: "us-east-1",
   credentials: { accessKeyId, secretAccessKey: "local" },
@@ -50,8 +57,9 @@ process.on("disconnect", () => process.exit(0));
 process.on("message", (message) => {
   if (message === "stop") void Promise.allSettled([sqs.stop(), dynamo.stop()]).then(() => process.exit(0));
 });
-process.send?.({
-  ready: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamo.endpoint },
+const services: EmbeddedServices = {
+  endpoints: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamo.endpoint },
   accessKeyId,
   addresses: listening.map((server) => (server.address() as AddressInfo | null)?.address),
-});
+};
+process.send?.(services);

@@ -2,16 +2,16 @@ import { isUtf8 } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
-/** As the edge of AWS: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send either. */
-const edge = { bodyBytes: 10_485_760, headerBytes: 10_240, receiveMs: 2_000 };
+/** API Gateway's limits: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send them. */
+const limits = { bodyBytes: 10_485_760, headerBytes: 10_240, receiveMs: 2_000 };
 
 type Invoke = (event: unknown) => Promise<unknown>;
 
 /**
- * HTTP on loopback → an API Gateway event (payload 2.0) → the function's response. Feishu's 3 s are
- * the function's to keep; this only passes on.
+ * Passes HTTP requests on 127.0.0.1 to functions as API Gateway events (payload 2.0), and answers with their responses.
+ * It has no deadline. The function must answer within Feishu's 3 s.
  *
- * @param options.routes First part of the path → who takes such requests. `invoke` takes all others.
+ * @param options.routes First segment of the path → the function for it. `invoke` is the function for all others.
  */
 export async function startGateway(options: {
   port: number;
@@ -21,13 +21,13 @@ export async function startGateway(options: {
   const { invoke, routes = new Map<string, Invoke>() } = options;
   const server = createServer(
     {
-      maxHeaderSize: edge.headerBytes,
-      headersTimeout: edge.receiveMs,
-      requestTimeout: edge.receiveMs,
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.receiveMs,
+      requestTimeout: limits.receiveMs,
       connectionsCheckingInterval: 250,
     },
     (request, response) => {
-      const route = routes.get(firstPart(request.url)) ?? invoke;
+      const route = routes.get(firstSegment(request.url)) ?? invoke;
       void answer(request, response, route).catch(() => response.destroy());
     },
   );
@@ -35,8 +35,8 @@ export async function startGateway(options: {
   return { port: await listenOnLoopback(server, options.port), stop: () => close(server) };
 }
 
-/** `callback` of `/callback`, `//callback/?x=1` and `/callback/more`: the functions read paths as leniently. */
-function firstPart(url = ""): string {
+/** `callback` for `/callback`, `//callback/?x=1` and `/callback/more`. The functions accept the same paths. */
+function firstSegment(url = ""): string {
   return /^\/+([^/?]*)/.exec(url)?.[1] ?? "";
 }
 
@@ -45,7 +45,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, invoke
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > edge.bodyBytes) {
+    if (bytes > limits.bodyBytes) {
       response.writeHead(413, { connection: "close" }).end();
       request.destroy();
       return;
@@ -58,7 +58,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, invoke
     headers?: Record<string, string>;
     body?: string;
   };
-  // A function that failed is a 500 at API Gateway: Feishu pushes an event again, and tells who clicked of a failure.
+  // API Gateway answers 500 for a function that failed. Feishu then pushes an event again, or shows the user an error.
   if (typeof statusCode !== "number") response.writeHead(500).end();
   else response.writeHead(statusCode, headers).end(request.method === "HEAD" ? undefined : body);
 }

@@ -11,21 +11,22 @@ export interface PollerOptions {
   readonly client: SQSClient;
   readonly queueUrl: string;
   readonly batchSize: number;
-  /** Batches at the same time. */
+  /** How many batches run at the same time. */
   readonly concurrency: number;
   readonly invoke: (event: { Records: SQSRecord[] }) => Promise<unknown>;
-  /** Resolves when the worker can be invoked: a message is not taken, and its attempt not counted, before. */
+  /** Resolves when the worker can be invoked. No message is received before that, because SQS counts each receive. */
   readonly whenUp: () => Promise<void>;
-  /** Whether the worker's process has ended on its own not long ago. */
+  /** Whether the worker's process crashed recently. */
   readonly hasCrashed: () => boolean;
   readonly onProblem: (problem: string) => void;
 }
 
-/** Short, since an aborted long poll still takes the next message: polls are left to finish. */
+/** Short, because `stop` waits for the poll to end. An aborted poll would still receive the next message. */
 const waitSeconds = 1;
+/** The delay after a receive that failed. */
 const pauseMs = 500;
 
-/** The event source mapping: receives, invokes the worker, deletes what its answer allows. */
+/** Lambda's event source mapping: receives messages, invokes the worker, and deletes the messages it has handled. */
 export function startPoller(options: PollerOptions): { stop: () => Promise<void>; drained: () => Promise<void> } {
   const { client, queueUrl, batchSize, concurrency } = options;
   const running = new Set<Promise<void>>();
@@ -54,10 +55,10 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
         );
         for (let from = 0; from < Messages.length; from += batchSize) {
           const messages = Messages.slice(from, from + batchSize);
-          // Here all invocations share a process, which on Lambda each has for itself. Where it has ended of late, what
-          // comes back may be what ended it: it runs alone, and takes nothing else with it.
-          const isAgain = messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) > 1);
-          if (isAgain && options.hasCrashed()) {
+          // Here all invocations share one process; on Lambda, each has its own. After a crash, a redelivered record may
+          // be the one that caused it, so it runs alone.
+          const isRedelivered = messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) > 1);
+          if (isRedelivered && options.hasCrashed()) {
             await Promise.all(running);
             await runBatch(messages, options);
             continue;
@@ -74,12 +75,12 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   };
   const looping = loop();
   return {
-    /** Takes no further message. */
+    /** Receives no further message. */
     async stop() {
       stopping.abort();
       await looping;
     },
-    /** Resolves when the batches under way are settled. */
+    /** Resolves when every running batch has ended, and its handled messages are deleted. */
     async drained() {
       await Promise.all(running);
     },
@@ -99,14 +100,14 @@ async function runBatch(messages: Message[], options: PollerOptions): Promise<vo
       }),
     );
   } catch (error) {
-    // Nothing is deleted: the queue shows the records again after their visibility timeout.
+    // No message is deleted, so SQS delivers the records again after their visibility timeout.
     options.onProblem(`a batch comes back: ${error instanceof Error ? error.message.split("\n", 1)[0] : error}`);
   }
 }
 
 /**
- * The records that Lambda deletes for an answer (with `ReportBatchItemFailures`): all of them when the list
- * is empty or missing, none when an id is empty or unknown, else those that are not named.
+ * The records that Lambda deletes for an answer (with `ReportBatchItemFailures`): all when the list is empty or missing,
+ * none when an id is empty or unknown, and otherwise those that the list does not name.
  * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
 export function deletable(records: readonly SQSRecord[], response: unknown): readonly SQSRecord[] {
@@ -115,17 +116,17 @@ export function deletable(records: readonly SQSRecord[], response: unknown): rea
   const failures = new Map(Object.entries(response)).get("batchItemFailures");
   if (failures === undefined || failures === null) return records;
   if (!Array.isArray(failures)) return [];
-  const known = new Set(records.map(({ messageId }) => messageId));
+  const ids = new Set(records.map(({ messageId }) => messageId));
   const failed = new Set<string>();
   for (const failure of failures) {
     const id: unknown = (failure as { itemIdentifier?: unknown } | null | undefined)?.itemIdentifier;
-    if (typeof id !== "string" || !known.has(id)) return [];
+    if (typeof id !== "string" || !ids.has(id)) return [];
     failed.add(id);
   }
   return records.filter(({ messageId }) => !failed.has(messageId));
 }
 
-/** An SQS message as Lambda hands it to a function. */
+/** An SQS message as Lambda passes it to a function. */
 export function toRecord(message: Message): SQSRecord {
   const attributes = message.Attributes ?? {};
   return {
@@ -143,11 +144,6 @@ export function toRecord(message: Message): SQSRecord {
   };
 }
 
-function toAttribute({ StringValue, DataType }: MessageAttributeValue): SQSRecord["messageAttributes"][string] {
-  return {
-    ...(StringValue === undefined ? undefined : { stringValue: StringValue }),
-    dataType: (DataType ?? "String") as "String",
-    stringListValues: [],
-    binaryListValues: [],
-  };
+function toAttribute({ StringValue, DataType = "String" }: MessageAttributeValue) {
+  return { stringValue: StringValue, dataType: DataType as "String", stringListValues: [], binaryListValues: [] };
 }

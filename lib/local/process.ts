@@ -10,6 +10,8 @@ export interface Instance {
   readonly ready: PromiseWithResolvers<void>;
   readonly exited: Promise<unknown>;
   isLeaving: boolean;
+  /** Whether the module cannot be loaded. */
+  isBroken: boolean;
   /** Set by `onMessage` when the process exits for a reason that no restart removes. */
   givenUp?: string;
 }
@@ -42,43 +44,29 @@ export function manageProcess(options: ManagedProcessOptions) {
   let restart: NodeJS.Timeout | undefined;
   let isStopping = false;
 
-  function launch(): Instance {
-    const child = fork(join(import.meta.dirname, "host.ts"), [options.module], {
-      env: options.env,
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-      execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
-    });
-    const ready = Promise.withResolvers<void>();
-    const instance: Instance = { child, ready, exited: once(child, "exit"), isLeaving: false };
-    instances.add(instance);
-    let broken: string | undefined;
-    child.on("message", (message: HostMessage) => {
-      if ("broken" in message) {
-        broken = message.broken;
-        // Its IPC channel would keep it alive.
-        child.kill("SIGKILL");
-      } else options.onMessage(message, instance);
-    });
-    child.once("exit", (code, signal) => {
+  function start(): Instance {
+    const instance = launch(options, (code, reason) => {
       instances.delete(instance);
-      const reason = instance.givenUp ?? broken ?? `${name}'s process ended (${signal ?? `exit code ${code}`})`;
-      ready.reject(new Error(reason));
       options.onExit?.(instance, reason);
-      if (instance !== current) return;
-      current = undefined;
-      up = Promise.withResolvers();
-      if (isStopping) return;
-      if (broken !== undefined) return onNotice(cannotStart(broken));
-      const delayMs = options.restartAfterMs(instance, code);
-      if (delayMs === undefined) return;
-      crashedAtMs = Date.now();
-      onNotice(`${reason}; starting it again`);
-      restart = setTimeout(() => {
-        current = launch();
-        current.ready.promise.then(up.resolve, () => {});
-      }, delayMs);
+      if (instance === current) onCurrentExit(instance, code, reason);
     });
+    instances.add(instance);
     return instance;
+  }
+
+  function onCurrentExit(instance: Instance, code: number | null, reason: string): void {
+    current = undefined;
+    up = Promise.withResolvers();
+    if (isStopping) return;
+    if (instance.isBroken) onNotice(cannotStart(reason));
+    const delayMs = instance.isBroken ? undefined : options.restartAfterMs(instance, code);
+    if (delayMs === undefined) return;
+    crashedAtMs = Date.now();
+    onNotice(`${reason}; starting it again`);
+    restart = setTimeout(() => {
+      current = start();
+      current.ready.promise.then(up.resolve, () => {});
+    }, delayMs);
   }
 
   function cannotStart(reason: string): string {
@@ -94,26 +82,18 @@ export function manageProcess(options: ManagedProcessOptions) {
     const before = current;
     current = next;
     up.resolve();
-    if (before !== undefined) void end(before, options.replacedGraceMs);
-  }
-
-  async function end(instance: Instance, graceMs: number | undefined): Promise<void> {
-    instance.isLeaving = true;
-    options.askToLeave(instance);
-    const timer = graceMs === undefined ? undefined : setTimeout(() => instance.child.kill("SIGKILL"), graceMs);
-    await instance.exited;
-    clearTimeout(timer);
+    if (before !== undefined) void end(before, options.askToLeave, options.replacedGraceMs);
   }
 
   return {
     /** Resolves when the first process is ready; rejects with the reason when it cannot run. */
-    start: (): Promise<void> => switchTo(launch()),
+    start: (): Promise<void> => switchTo(start()),
     /** Starts a process with the code as it is now. If that cannot run, the process before it stays. */
     async reload(): Promise<void> {
       if (isStopping) return;
       clearTimeout(restart);
       try {
-        await switchTo(launch());
+        await switchTo(start());
       } catch (error) {
         if (!isStopping) onNotice(cannotStart(error instanceof Error ? error.message : String(error)));
       }
@@ -121,12 +101,7 @@ export function manageProcess(options: ManagedProcessOptions) {
     /** The process that takes work. */
     current: (): Instance | undefined => current,
     /** Resolves when there is a process that is ready for work, or after `withinMs` without one. */
-    async whenUp(withinMs?: number): Promise<void> {
-      const { promise: expired, resolve } = Promise.withResolvers<void>();
-      const timer = withinMs === undefined ? undefined : setTimeout(resolve, withinMs);
-      await Promise.race([up.promise, expired]);
-      clearTimeout(timer);
-    },
+    whenUp: (withinMs?: number): Promise<void> => atMost(withinMs, up.promise),
     hasCrashed: (withinMs: number): boolean => Date.now() - crashedAtMs < withinMs,
     /** Resolves when every replaced process has exited. */
     async replacedExited(): Promise<void> {
@@ -136,7 +111,49 @@ export function manageProcess(options: ManagedProcessOptions) {
     async stop(graceMs: number): Promise<void> {
       isStopping = true;
       clearTimeout(restart);
-      await Promise.all([...instances].map((instance) => end(instance, graceMs)));
+      await Promise.all([...instances].map((instance) => end(instance, options.askToLeave, graceMs)));
     },
   };
+}
+
+function launch(options: ManagedProcessOptions, onExit: (code: number | null, reason: string) => void): Instance {
+  const child = fork(join(import.meta.dirname, "host.ts"), [options.module], {
+    env: options.env,
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
+  });
+  const ready = Promise.withResolvers<void>();
+  const instance: Instance = { child, ready, exited: once(child, "exit"), isLeaving: false, isBroken: false };
+  let problem: string | undefined;
+  child.on("message", (message: HostMessage) => {
+    if (!("broken" in message)) return options.onMessage(message, instance);
+    instance.isBroken = true;
+    problem = message.broken;
+    // Its IPC channel would keep it alive.
+    child.kill("SIGKILL");
+  });
+  child.once("exit", (code, signal) => {
+    const ended = `${options.name}'s process ended (${signal ?? `exit code ${code}`})`;
+    const reason = problem ?? instance.givenUp ?? ended;
+    ready.reject(new Error(reason));
+    onExit(code, reason);
+  });
+  return instance;
+}
+
+/** Without `graceMs`, waits as long as the process needs. */
+async function end(instance: Instance, askToLeave: (instance: Instance) => void, graceMs?: number): Promise<void> {
+  instance.isLeaving = true;
+  askToLeave(instance);
+  const timer = graceMs === undefined ? undefined : setTimeout(() => instance.child.kill("SIGKILL"), graceMs);
+  await instance.exited;
+  clearTimeout(timer);
+}
+
+async function atMost(ms: number | undefined, work: Promise<void>): Promise<void> {
+  if (ms === undefined) return work;
+  const { promise: expired, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([work, expired]);
+  clearTimeout(timer);
 }

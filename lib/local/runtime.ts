@@ -6,6 +6,7 @@ import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../in
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
 import { createLedgerTable } from "./dynamodb.ts";
+import type { EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { startPoller } from "./poller.ts";
@@ -14,14 +15,14 @@ import { createTables } from "./tables.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
-  /** Where queues and ledger are kept. */
+  /** Folder of the queues' and the ledger's data. */
   readonly stateFolder: string;
-  /** 0 takes a free port. */
+  /** Port 0 takes a free one. */
   readonly port: number;
   readonly limits: typeof defaultLimits;
   /** The project's own; the tables among them are created. */
   readonly resources?: Project["resources"];
-  /** The functions' own settings: keys, app id, log level. */
+  /** The functions' settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
@@ -29,54 +30,34 @@ export interface RuntimeOptions {
 
 const region = "us-east-1";
 const ledgerTable = "ledger";
+/** The embedded services check the access key only. */
+const secretAccessKey = "local";
 const stopGraceMs = 5_000;
-/** Feishu waits no longer for an answer, so a request is not held back longer for a function that is down. */
-const patienceMs = 3_000;
+/** How long a request waits for a function that is down. Feishu waits no longer for an answer. */
+const maxWaitMs = 3_000;
 
 /**
- * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, the
- * worker function behind a poller. It holds none of the flow's logic; the functions run as deployed.
+ * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, and the worker
+ * function behind a poller. The functions run the same code as on AWS.
  */
 export async function startRuntime(options: RuntimeOptions) {
   const { root, limits, onNotice, onLine } = options;
   const services = await startServices(options.stateFolder, onNotice);
-  // In the order they are to be stopped: no more taken in, then what runs may finish, then its deletions.
+  // In the order in which they are stopped: first the two that accept work, then the functions, which finish it, then
+  // the poller's deletions, then the services.
   const stops: (() => Promise<void>)[] = [services.stop];
   const stop = async () => {
-    for (const one of stops.splice(0)) await one();
+    for (const stopPart of stops.splice(0)) await stopPart();
   };
   try {
-    const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
+    const credentials = { accessKeyId: services.accessKeyId, secretAccessKey };
     const sqs = new SQSClient({ region, credentials, endpoint: services.endpoints.sqs });
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, limits);
     await createLedgerTable(dynamo, ledgerTable);
     await createTables(dynamo, options.resources ?? {}, ledgerTable);
     dynamo.destroy();
-    const url = (name: string) => queueUrl(services.endpoints.sqs, name);
-
-    const env = {
-      ...process.env,
-      ...options.env,
-      // A developer's own account: its credentials would be preferred, and sign what goes to the embedded services.
-      AWS_PROFILE: undefined,
-      AWS_DEFAULT_PROFILE: undefined,
-      AWS_SESSION_TOKEN: undefined,
-      AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: undefined,
-      AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-      AWS_ENDPOINT_URL_SQS: services.endpoints.sqs,
-      AWS_ENDPOINT_URL_DYNAMODB: services.endpoints.dynamo,
-      EVENTS_QUEUE_URL: url("events"),
-      QUARANTINE_QUEUE_URL: url("quarantine"),
-      DEAD_LETTER_QUEUE_URL: url("dead-letters"),
-      LEDGER_TABLE: ledgerTable,
-      MAX_ATTEMPTS: String(limits.maxAttempts),
-      MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
-      CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
-      STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
-    };
+    const env = functionsEnv({ ...options, ...services });
     const modules = new Map(
       ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),
     );
@@ -85,8 +66,8 @@ export async function startRuntime(options: RuntimeOptions) {
     await functions.ready();
 
     const behindHttp = (name: string, timeoutSeconds: number) => async (event: unknown) => {
-      // After a crash Lambda has the next request wait for a fresh process, too.
-      await functions.whenUp(name, patienceMs);
+      // After a crash, Lambda lets the next request wait for a new process as well.
+      await functions.whenUp(name, maxWaitMs);
       return functions.invoke(name, event, timeoutSeconds * 1000);
     };
     const gateway = await startGateway({
@@ -97,16 +78,16 @@ export async function startRuntime(options: RuntimeOptions) {
     stops.unshift(gateway.stop);
     const poller = startPoller({
       client: sqs,
-      queueUrl: url("events"),
+      queueUrl: env.EVENTS_QUEUE_URL,
       batchSize: limits.batchSize,
       concurrency: limits.maxConcurrency,
       async invoke(event) {
-        // It may have gone down since the messages were asked for.
+        // It may have crashed while the messages were received.
         await functions.whenUp("worker");
         return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
       },
       whenUp: () => functions.whenUp("worker"),
-      // Until each record that was running then has been shown again, and some.
+      // By the end of this time, SQS has shown each record again that was being handled at the crash.
       hasCrashed: () => functions.hasCrashed("worker", 3_000 * visibilityTimeoutSeconds(limits)),
       onProblem: onNotice,
     });
@@ -116,15 +97,16 @@ export async function startRuntime(options: RuntimeOptions) {
       sqs.destroy();
     });
     return {
-      /** Where events go; callbacks go to the other one. */
+      /** The request address for events. */
       url: `http://127.0.0.1:${gateway.port}/webhook`,
+      /** The request address for callbacks. */
       callbackUrl: `http://127.0.0.1:${gateway.port}/callback`,
       endpoints: services.endpoints,
       /** The embedded services answer requests with this access key only. */
       accessKeyId: services.accessKeyId,
-      /** What the functions run with, for another process that is to use the same queues and ledger. */
-      env: env as NodeJS.ProcessEnv,
-      /** Addresses that the embedded services listen on. */
+      /** The functions' environment, for another process that uses the same queues and ledger. */
+      env,
+      /** The addresses on which the embedded services listen. */
       addresses: services.addresses,
       reload: functions.reload,
       stop,
@@ -137,6 +119,34 @@ export async function startRuntime(options: RuntimeOptions) {
 
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
 
+/** The environment of the functions, as the deployed stack sets it. */
+function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & EmbeddedServices) {
+  const { limits, endpoints, accessKeyId } = options;
+  return {
+    ...process.env,
+    ...options.env,
+    // Unset: with the developer's AWS account in them, the SDK would not use the credentials below.
+    AWS_PROFILE: undefined,
+    AWS_DEFAULT_PROFILE: undefined,
+    AWS_SESSION_TOKEN: undefined,
+    AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: undefined,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_ENDPOINT_URL_SQS: endpoints.sqs,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoints.dynamo,
+    EVENTS_QUEUE_URL: queueUrl(endpoints.sqs, "events"),
+    QUARANTINE_QUEUE_URL: queueUrl(endpoints.sqs, "quarantine"),
+    DEAD_LETTER_QUEUE_URL: queueUrl(endpoints.sqs, "dead-letters"),
+    LEDGER_TABLE: ledgerTable,
+    MAX_ATTEMPTS: String(limits.maxAttempts),
+    MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
+    CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+    STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
+  };
+}
+
+/** Starts {@link EmbeddedServices} in their own process. */
 async function startServices(folder: string, onNotice: (notice: string) => void) {
   const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
@@ -148,12 +158,8 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
   });
   let isReady = false;
   let isStopping = false;
-  const started = Promise.withResolvers<{
-    ready: { sqs: string; dynamo: string };
-    accessKeyId: string;
-    addresses: (string | undefined)[];
-  }>();
-  child.once("message", (message) => started.resolve(message as never));
+  const started = Promise.withResolvers<EmbeddedServices>();
+  child.once("message", (message) => started.resolve(message as EmbeddedServices));
   const exited = new Promise<void>((resolve) => {
     child.once("exit", (code) => {
       const advice = `Check that no other runtime uses ${folder}; if none does, delete it to start empty`;
@@ -163,12 +169,10 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
       resolve();
     });
   });
-  const { ready, accessKeyId, addresses } = await started.promise;
+  const services = await started.promise;
   isReady = true;
   return {
-    endpoints: ready,
-    accessKeyId,
-    addresses,
+    ...services,
     async stop() {
       isStopping = true;
       if (child.connected) child.send("stop");
@@ -179,11 +183,11 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
   };
 }
 
-/** The three queues with the deployed stack's numbers. They may be there from the last time, with other numbers. */
+/** Creates the queues with the deployed stack's attributes, or sets those attributes on the queues of an earlier run. */
 export async function createQueues(client: SQSClient, limits: typeof defaultLimits): Promise<void> {
-  const kept = { MessageRetentionPeriod: String(limits.deadLetterRetentionSeconds) };
-  await createQueue(client, "dead-letters", kept);
-  await createQueue(client, "quarantine", kept);
+  const retention = { MessageRetentionPeriod: String(limits.deadLetterRetentionSeconds) };
+  await createQueue(client, "dead-letters", retention);
+  await createQueue(client, "quarantine", retention);
   await createQueue(client, "events", {
     VisibilityTimeout: String(visibilityTimeoutSeconds(limits)),
     MessageRetentionPeriod: String(limits.queueRetentionSeconds),
@@ -198,7 +202,7 @@ async function createQueue(client: SQSClient, name: string, attributes: Record<s
   try {
     await client.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }));
   } catch (error) {
-    // By its name: the embedded SQS spells it as old SDKs do, and the class is not found by that.
+    // Not by `instanceof`: the embedded SQS sends the code of older SDKs, so the SDK does not make this class.
     if (!(error instanceof Error && error.name.endsWith(QueueNameExists.name))) throw error;
     const endpoint = await client.config.endpoint?.();
     const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;

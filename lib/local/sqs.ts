@@ -1,6 +1,6 @@
 import { buildApp } from "fauxqs";
 
-/** An SQS on its own wire protocol, on loopback, in memory: for tests. Its durable sibling is `services.ts`. */
+/** SQS in memory, on 127.0.0.1, for tests. `embedded.ts` runs one that keeps its messages. */
 export async function startSqs(): Promise<{ endpoint: string; stop: () => Promise<void> }> {
   const app = buildApp({ logger: false });
   await app.listen({ host: "127.0.0.1", port: 0 });
@@ -9,7 +9,7 @@ export async function startSqs(): Promise<{ endpoint: string; stop: () => Promis
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => app.close() };
 }
 
-/** The queue's URL at an embedded SQS. The one that CreateQueue answers has a host name that need not resolve. */
+/** A queue's URL at an embedded SQS. The URL in CreateQueue's answer has a host name that may not resolve. */
 export function queueUrl(endpoint: string, name: string): string {
   return `${endpoint}/000000000000/${name}`;
 }

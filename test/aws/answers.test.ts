@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, beforeEach, describe, test } from "node:test";
 import { DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoAnswers, rememberAnswerSeconds } from "../../lib/aws/answers.ts";
-import type { AnswerStore } from "../../lib/handling/idempotency.ts";
+import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { memoryAnswers } from "../support/callbacks.ts";
 import { aim, denied, firstTry, internal, throttled } from "../support/faults.ts";
 import { seeded } from "../support/random.ts";

@@ -166,6 +166,7 @@ describe("the settings of the worker", () => {
     assert.deepEqual(workerConfig(worker), {
       appId: worker.APP_ID,
       appSecret: undefined,
+      stored: undefined,
       eventsQueueUrl: worker.EVENTS_QUEUE_URL,
       quarantineQueueUrl: worker.QUARANTINE_QUEUE_URL,
       deadLetterQueueUrl: worker.DEAD_LETTER_QUEUE_URL,
@@ -191,6 +192,7 @@ describe("the settings of the callback's function", () => {
       eventsQueueUrl: webhook.EVENTS_QUEUE_URL,
       quarantineQueueUrl: webhook.QUARANTINE_QUEUE_URL,
       warnings: [],
+      stored: undefined,
       appSecret: "the secret of an app",
       ledgerTable: "ledger",
       deadlineMs: 2_300,
@@ -350,7 +352,7 @@ describe("the settings of the long connection", () => {
       ...{ appId: connection.APP_ID, appSecret: connection.APP_SECRET, ledgerTable: "ledger" },
       ...{ eventsQueueUrl: connection.EVENTS_QUEUE_URL, quarantineQueueUrl: connection.QUARANTINE_QUEUE_URL },
       api: { appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
-      ...{ deadlineMs: 2_300, healthPort: undefined },
+      ...{ deadlineMs: 2_300, healthPort: undefined, stored: undefined },
     });
     const { api, deadlineMs, healthPort } = longConnectionConfig({
       ...connection,

@@ -3,7 +3,7 @@ import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
-import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/handling/idempotency.ts";
+import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { aim, denied, firstTry, internal, startFaults } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
@@ -64,7 +64,7 @@ describe("a claim", () => {
     "whose lease has ended": async (key: string) => void (await ledger.claim(request(key, "old", { nowMs: 1e12 }))),
     "that was given back": async (key: string) => {
       await ledger.claim(request(key, "old"));
-      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs, runs: 1 });
+      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs });
     },
   })) {
     test(`S1: by 10 runs at once of a key ${when} is granted to one of them`, async () => {
@@ -134,15 +134,15 @@ describe("a claim", () => {
   test("W2: is deadly after five runs in a row that left no outcome, and not after four", async () => {
     const key = newKey();
     let atMs = nowMs;
-    for (let start = 1; start <= deadlyStarts; start++) {
+    for (let start = 1; start <= maxUnfinishedStarts; start++) {
       assert.deepEqual(await ledger.claim(request(key, `run-${start}`, { nowMs: atMs })), {
         state: "claimed",
         run: start,
       });
       atMs += leaseMs;
     }
-    assert.equal(deadlyStarts, 5);
-    const spent = { state: "spent", run: deadlyStarts, isCrashLoop: true, death: undefined };
+    assert.equal(maxUnfinishedStarts, 5);
+    const spent = { state: "spent", run: maxUnfinishedStarts, isCrashLoop: true, death: undefined };
     assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), spent);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 1 }))).state, "busy");
     assert.equal(await ledger.bury(key, "grave", atMs), true);
@@ -152,12 +152,11 @@ describe("a claim", () => {
   test("W2: is not deadly when any of the runs left an outcome", async () => {
     const key = newKey();
     let atMs = nowMs;
-    for (let start = 1; start <= 2 * deadlyStarts; start++) {
+    for (let start = 1; start <= 2 * maxUnfinishedStarts; start++) {
       const owner = `run-${start}`;
       assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed", run: start });
       atMs += leaseMs;
-      if (start % deadlyStarts === 0)
-        await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs, runs: start });
+      if (start % maxUnfinishedStarts === 0) await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs });
     }
   });
 
@@ -168,7 +167,7 @@ describe("a claim", () => {
       const owner = `run-${run + 1}`;
       const claim = await ledger.claim(request(key, owner, { nowMs: atMs, maxRuns: 3 }));
       assert.deepEqual(claim, { state: "claimed", run: run + 1 });
-      const release = { nowMs: atMs, claimableAtMs: atMs, runs: run + 1 };
+      const release = { nowMs: atMs, claimableAtMs: atMs };
       if (ending === "failed") assert.equal(await ledger.release(key, owner, release), true);
       atMs += leaseMs;
     }
@@ -178,17 +177,19 @@ describe("a claim", () => {
     assert.deepEqual(await ledger.claim(redriven), { state: "claimed", run: 1 }, "a redrive counts anew");
   });
 
-  test("H1: of a key that was given back uncounted has the same number again", async () => {
+  test("H1: of a key whose claim was withdrawn has the same number again", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 0 });
+    assert.equal(await ledger.withdraw(key, "b", nowMs), false, "not another's");
+    assert.equal(await ledger.withdraw(key, "a", nowMs), true);
+    assert.equal(await ledger.withdraw(key, "a", nowMs), false, "not twice");
     assert.deepEqual(await ledger.claim(request(key, "b")), { state: "claimed", run: 1 });
   });
 
   test("H2: of a key whose death could not be stored is spent with it, also after another process died of it", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 1, death: "the reason" });
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, death: "the reason" });
     const spent = { state: "spent", run: 1, isCrashLoop: false, death: "the reason" };
     assert.deepEqual(await ledger.claim(request(key, "b")), spent);
     assert.deepEqual(await ledger.claim(request(key, "c", { nowMs: nowMs + leaseMs })), spent);
@@ -246,7 +247,7 @@ describe("an outcome", () => {
     const laterMs = nowMs + leaseMs + 1;
     assert.equal(await ledger.complete(key, "a", laterMs), false);
     assert.equal(await ledger.bury(key, "a", laterMs), false);
-    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs, runs: 1 }), false);
+    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs }), false);
     assert.deepEqual(await rowOf(key), before);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: laterMs }))).state, "busy", "no third run");
     assert.equal(await ledger.complete(key, "b", laterMs), true);
@@ -257,7 +258,7 @@ describe("an outcome", () => {
     await ledger.claim(request(key, "a"));
     await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
     await ledger.complete(key, "b", nowMs + leaseMs);
-    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, runs: 1 }), false);
+    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs }), false);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
   });
 
@@ -285,7 +286,7 @@ describe("an outcome", () => {
   test("of failure keeps the key closed until the time it names", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000, runs: 1 });
+    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000 });
     assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + 4_999 })), {
       state: "busy",
       leaseEndsAtMs: nowMs + 5_000,
@@ -313,13 +314,21 @@ test("the ledger in memory, which rows of many cases use, agrees with this one o
       const claimableAtMs = atMs + random.pick([0, 5_000]);
       const redrives = random.pick([0, 0, 0, 1, 2]);
       const asked = request(key, owner, { nowMs: atMs, maxRuns: 3, redrives, digest: random.hex(4) });
-      const runs = random.below(4);
       const death = random.chance(0.2) ? { death: random.hex(4) } : undefined;
-      const action = random.pick(["claim", "claim", "claim", "claim", "complete", "bury", "release"] as const);
+      const action = random.pick([
+        "claim",
+        "claim",
+        "claim",
+        "claim",
+        "complete",
+        "bury",
+        "release",
+        "withdraw",
+      ] as const);
       const act = (on: Ledger) => {
         if (action === "claim") return on.claim(asked);
         return action === "release"
-          ? on.release(key, owner, { nowMs: atMs, claimableAtMs, runs, ...death })
+          ? on.release(key, owner, { nowMs: atMs, claimableAtMs, ...death })
           : on[action](key, owner, atMs);
       };
       assert.deepEqual(await act(ledger), await act(memory), `seed ${seed}, step ${step}: ${action} by ${owner}`);

@@ -50,7 +50,7 @@ export async function preview(options: SectionOptions): Promise<Row[]> {
   const never = () => Promise.reject(new Error("nothing of the kind was expected"));
   const ports = {
     ...{ dispatch: callbackList({ [previewType]: () => answer }), answers: memoryAnswers(), defer: never },
-    services: () => ({ secrets: {}, sign: never, signCard: never, lark: never, request: never, updateCard: never }),
+    tools: () => ({ secrets: {}, sign: never, signCard: never, lark: never, request: never, updateCard: never }),
     ...{ signer: { sign: never, isSigned: never }, clock: systemClock, newOwner: () => "owner", deadlineMs: 2_300 },
   };
   const receiver = {

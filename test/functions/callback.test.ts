@@ -9,10 +9,12 @@ import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-
 import type { HttpResponse } from "../../lib/aws/gateway.ts";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { systemClock } from "../../lib/clock.ts";
+import { NonRetryableError } from "../../lib/errors.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
-import type { DeferredContext } from "../../lib/handler.ts";
+import type { Context, DeferredContext } from "../../lib/handler.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { jsonLines } from "../../lib/trace/log.ts";
 import {
   cardText,
   cardType,
@@ -172,6 +174,39 @@ describe("the callback function", () => {
     assert.equal(records.length, 1);
     assert.deepEqual(await worker({ Records: records }), { batchItemFailures: [] });
     assert.deepEqual(done, [{ payload: { order: 42 }, id: `${id}#deferred`, value: { key: "approve" } }]);
+  });
+
+  test("C-67: gives handlers and deferred work their further secrets, and logs none, whatever fails with it", async () => {
+    const canary = "CANARY-of-the-crm-token";
+    const seen: unknown[] = [];
+    const read = ({ secrets }: Context) => {
+      seen.push(secrets["CRM_TOKEN"]);
+      return secrets["CRM_TOKEN"];
+    };
+    const callbacks: TestCallbacks = {
+      [cardType]: {
+        handle: async (_, context) => {
+          await context.defer({});
+          return toast(String(read(context)?.length));
+        },
+        deferred: (_, context) => {
+          throw new NonRetryableError(`the CRM refused ${read(context)}`, { cause: new Error(read(context)) });
+        },
+      },
+    };
+    const settings = { EXTRA_SECRETS: "CRM_TOKEN", CRM_TOKEN: canary };
+    const handler = await load("callback", callbacks, settings);
+    assert.deepEqual(objectOf(await handler(toCallback(pushed(cardText({ id: newId() }))))), toast(`${canary.length}`));
+    const worker = await load("worker", callbacks, settings);
+    const records = (await services.take(services.urls.eventsQueueUrl, { waitSeconds: 10 })).map(toRecord);
+    assert.deepEqual(await worker({ Records: records }), { batchItemFailures: [] });
+    assert.deepEqual(seen, Array(3).fill(canary));
+    const [dead] = await services.take(services.urls.deadLetterQueueUrl);
+    const lines: string[] = [];
+    const write = jsonLines({ level: "debug", write: (line) => lines.push(line), clock: systemClock });
+    for (const entry of trace.entries) write(entry);
+    assert.ok(lines.some((line) => line.includes('"stage":"dead"')) && dead !== undefined);
+    for (const text of [...lines, JSON.stringify(dead)]) assert.ok(!text.includes("CANARY"), text);
   });
 
   test("C5, C9: says that it failed while the queue or the table is not there, and runs nothing blindly", async () => {

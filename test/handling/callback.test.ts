@@ -5,9 +5,9 @@ import { systemClock } from "../../lib/clock.ts";
 import { InvalidAnswerError } from "../../lib/errors.ts";
 import { checkAnswer } from "../../lib/feishu/answers.ts";
 import type { CallbackContext } from "../../lib/handler.ts";
+import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import type { CallbackPorts } from "../../lib/handling/callback.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
-import type { AnswerStore } from "../../lib/handling/idempotency.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
 import { toLine } from "../../lib/trace/log.ts";
 import {
@@ -651,7 +651,7 @@ describe("work that a callback puts off", () => {
       return toast("received");
     });
     assert.deepEqual(await callbacks.ask(cardText()), toast("received"));
-    assert.match(String(refused), /^TypeError: Cannot defer: something was put off already$/);
+    assert.match(String(refused), /^TypeError: Cannot defer: the callback has deferred already$/);
     assert.deepEqual(
       callbacks.jobs.map(({ payload }) => payload),
       [1],

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
-import { idempotencyKey, persist } from "../../lib/handling/idempotency.ts";
+import { withRetries } from "../../lib/handling/claims.ts";
+import { idempotencyKey } from "../../lib/handling/idempotency.ts";
 import { eventBody, eventText, plantedBody, record, type TestHandlers } from "../support/events.ts";
 import { denied, firstTry, internal } from "../support/faults.ts";
 import { startWorker } from "../support/worker.ts";
@@ -198,16 +199,16 @@ describe("a ledger that cannot be reached", () => {
     let tries = 0;
     const write = () => Promise.reject(new Error(`try ${++tries}`));
     await assert.rejects(
-      persist(write, () => tries < 2),
+      withRetries(write, () => tries < 2),
       /try 2/,
     );
     await assert.rejects(
-      persist(write, () => false),
+      withRetries(write, () => false),
       /try 3/,
     );
     tries = 0;
     await assert.rejects(
-      persist(write, () => true),
+      withRetries(write, () => true),
       /try 3/,
     );
   });

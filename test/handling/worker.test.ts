@@ -13,12 +13,13 @@ import {
   appId,
   eventBody,
   eventText,
+  noCallbacks,
   plantedBody,
   record,
   type TestHandle,
   type TestHandlers,
 } from "../support/events.ts";
-import { internal } from "../support/faults.ts";
+import { internal, unavailable } from "../support/faults.ts";
 import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
 import { startWorker } from "../support/worker.ts";
 
@@ -198,6 +199,64 @@ describe("an attempt", () => {
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
   });
 
+  test("I2: is none when the claim was stored and its answer lost, even six times in a row", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const attempts: number[] = [];
+    const handlers: TestHandlers = { "test.event": (_event, { attempt }) => void attempts.push(attempt) };
+    const stop = bench.dynamoFaults.inject("PutItem", { kind: "lost" });
+    for (let receive = 1; receive <= 6; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      assert.equal(kept.length, 1);
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    stop();
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [1]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  test("W7: is none when the claim took the time that a run needs", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const attempts: number[] = [];
+    const handle: TestHandle = (_event, { attempt }) => void attempts.push(attempt);
+    const handlers = { "test.event": { key: () => `key of ${id}`, handle } };
+    for (let receive = 1; receive <= 11; receive++) {
+      const stop = bench.dynamoFaults.watch(({ action }) => {
+        if (action === "PutItem") void bench.clock.advance(1_500);
+      });
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, timeoutMs: 7_000 });
+      stop();
+      assert.equal(kept.length, 1);
+      for (const { record: seen } of kept) await bench.show(seen);
+    }
+    assert.ok(
+      bench.trace.entries.every(({ stage, facts }) => stage === "failed" && facts?.["reason"] === "no-time-left"),
+    );
+    await bench.drain({ handlers });
+    assert.deepEqual(attempts, [1]);
+  });
+
+  test("H2: by a key of its own is counted right, and dead once, though the dead-letter queue refuses for a while", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const key = () => `key of ${id}`;
+    const handlers = { "test.event": { key, handle: () => Promise.reject(new Error("fails")) } };
+    const stop = bench.sqsFaults.inject("SendMessage", unavailable, () => bench.idsAt("dead").length === 0);
+    const refusing = bench.reached("failed", 12).then(stop);
+    const outcomes = await bench.drain({ handlers });
+    await refusing;
+    assert.equal(bench.idsAt("started").length, 10);
+    assert.ok(outcomes.length > 11);
+    const [message, ...more] = await bench.lying();
+    assert.equal(more.length, 0);
+    assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "10");
+    await bench.send(eventBody({ id }));
+    await bench.drain({ handlers });
+    assert.equal(bench.stagesOf(id).at(-1), "duplicate");
+  });
+
   test("I8: is none while another run holds the event: its copy is received 20 times, and ends as a duplicate", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
@@ -307,6 +366,26 @@ describe("a handler's file", () => {
     assert.deepEqual(bench.stagesOf(id), ["failed"]);
   });
 
+  test("W1: whose secrets come too late is not entered behind the verdict", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id }));
+    const asked = Promise.withResolvers<void>();
+    const given = Promise.withResolvers<ReturnType<typeof noCallbacks.tools>>();
+    const tools = () => {
+      asked.resolve();
+      return given.promise;
+    };
+    const handlers = { "test.event": () => assert.fail("given up") };
+    const running = bench.invoke(await bench.receive(), { handlers, ports: { tools } });
+    await asked.promise;
+    await bench.clock.advance(55_000);
+    const { kept } = await running;
+    given.resolve(noCallbacks.tools());
+    await new Promise(setImmediate);
+    assert.equal(kept.length, 1);
+    assert.deepEqual(bench.stagesOf(id), ["failed"]);
+  });
+
   for (const step of ["load", "key"] as const) {
     test(`W2: whose ${step === "load" ? "loading" : "key"} ends the process is a crash loop, counted from the second receive on`, async () => {
       const killer = bench.newId("killer");
@@ -391,6 +470,27 @@ describe("a handler's file", () => {
     }
     await bench.drain({ handlers });
     assert.deepEqual(attempts, [1]);
+  });
+
+  test("W4: of a copy whose key leaks a promise is a duplicate all the same", async () => {
+    const id = bench.newId();
+    const key = () => {
+      void Promise.reject(new Error("dropped"));
+      return `key of ${id}`;
+    };
+    const restore = hearDropped(reportLeak);
+    try {
+      await bench.send(eventBody({ id }));
+      await bench.drain({ handlers: { "test.event": () => {} } });
+      await bench.send(eventBody({ id }));
+      await bench.drain({ handlers: { "test.event": { key: () => `key of ${id}`, handle: () => {} } } });
+      await bench.send(eventBody({ id }));
+      const [outcome] = await bench.drain({ handlers: { "test.event": { key, handle: () => assert.fail("again") } } });
+      assert.equal(outcome?.deleted.length, 1);
+      assert.ok(bench.stagesOf(id).slice(-2).includes("duplicate"));
+    } finally {
+      restore();
+    }
   });
 
   test("I8: of an event whose key another event holds counts no attempt while it waits", async () => {
@@ -1206,8 +1306,8 @@ describe("a planted message", () => {
 async function runWorkerFunction(eventList: string, batches: readonly unknown[]) {
   const url = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
   const hooks = `import { registerHooks } from "node:module";
-    registerHooks({ resolve: (specifier, context, next) => specifier === "./events.gen.ts"
-      ? { url: ${JSON.stringify(url(eventList))}, shortCircuit: true }
+    registerHooks({ resolve: (specifier, context, next) => /^\\.\\/(events|callbacks)\\.gen\\.ts$/.test(specifier)
+      ? { url: ${JSON.stringify(url(`${eventList}; export const callbacks = {};`))}, shortCircuit: true }
       : next(specifier, context) });`;
   const driver = `import { handler } from ${JSON.stringify(new URL("../../functions/worker.ts", import.meta.url).href)};
     for (const Records of ${JSON.stringify(batches)}) {

@@ -5,7 +5,7 @@ import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../../lib/handler.ts";
-import { services } from "../../lib/handling/services.ts";
+import { toolMaker } from "../../lib/handling/tools.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "../support/api.ts";
 import { appId, eventBody, type TestHandle } from "../support/events.ts";
@@ -43,7 +43,7 @@ async function start(t: TestContext) {
     app,
     parent,
     ofBots,
-    ports: { services: services({ signer, api, secrets: async () => ({}) }) },
+    ports: { tools: toolMaker({ signer, api, secrets: async () => ({}) }) },
   };
 }
 

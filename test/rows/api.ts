@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../lib/clock.ts";
-import { services } from "../../lib/handling/services.ts";
+import { toolMaker } from "../../lib/handling/tools.ts";
 import { openApi } from "../../lib/open-api/client.ts";
 import { openApi as simulate } from "../../lib/simulator/open-api/open-api.ts";
 import { type ApiRequest, type ApiResponse, serve } from "../../lib/simulator/open-api/server.ts";
@@ -45,7 +45,7 @@ async function startPlatform(random: Random, fate: Fate) {
   const sign = () => Promise.reject(new Error("nothing is signed"));
   return {
     simulator,
-    services: services({ signer: { sign }, api, secrets: async () => ({}) }),
+    tools: toolMaker({ signer: { sign }, api, secrets: async () => ({}) }),
     openApi: () => openApi(api),
     async stop() {
       await server.close();
@@ -69,7 +69,7 @@ async function viaWorker(
     for (let from = 0; from < n; from += 100) {
       const ids = Array.from({ length: Math.min(100, n - from) }, (_, index) => `a-${from + index}`);
       await bench.send(...ids.map((id) => eventBody({ id })));
-      await bench.drain({ handlers: { "test.event": handler }, ports: { services: platform.services } });
+      await bench.drain({ handlers: { "test.event": handler }, ports: { tools: platform.tools } });
       check({ bench, ids, sent });
       assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
       assert.deepEqual(bench.idsAt("handled").sort(), [...ids].sort());

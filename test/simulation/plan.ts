@@ -4,8 +4,8 @@ import type { Call, Fault } from "./cloud.ts";
 
 const minute = 60_000;
 
-/** `freeze`: the process stands still past its lease and then returns. */
-export type PlannedAct = Act | "freeze";
+/** Both return: `slow` after a moment, in which a copy of the event may come; `freeze` when the lease is long over. */
+export type PlannedAct = Act | "slow" | "freeze";
 
 /** How an event has to end, and what its runs do: the first act is for the first run, the last act for all later ones. */
 export interface Plan {
@@ -28,7 +28,7 @@ export function planOf(seed: number, index: number): Plan {
   if (index % 300 === 5) return { acts: ["hang", "return"], end: "completed" };
   // It freezes when hardly anything else is under way: the clock has to jump while its two real seconds last.
   if (place === 6) return { acts: ["much-later", "freeze", "return"], end: "completed" };
-  if (place > 12) return { acts: ["return"], end: "completed" };
+  if (place > 12) return { acts: [place < 20 ? "slow" : "return"], end: "completed" };
   const failures = Array.from({ length: 1 + Math.floor(4 * rollFor(seed, "failures", index)) }, (_, run) => {
     return (["throw", "later", "leak"] as const)[Math.floor(3 * rollFor(seed, "failure", index, run))] ?? "throw";
   });

@@ -69,6 +69,7 @@ const startsAtMs = Date.UTC(2026, 0, 1);
 const eventsPerWave = 150;
 /** A jump of the clock goes this far beyond the next due thing, so that several are due at once. */
 const slackMs = 15_000;
+const slowMs = 200;
 /** The simulation ends early at so many. */
 const enoughViolations = 200;
 const longestMs = 14 * 86_400_000;
@@ -469,9 +470,10 @@ export class Simulation {
     this.#note(subject, `${instance.name}: run ${subject.runs}, attempt ${attempt}: ${act}`);
     if ([...subject.running].some(({ hasFrozen }) => !hasFrozen)) this.violate("two runs at once", subject);
     subject.running.add(job);
-    job.act = act === "freeze" ? "return" : act;
+    job.act = act === "freeze" || act === "slow" ? "return" : act;
     if (this.#roll(`${subject.id} run`) < chances.killedRun) this.#kill(instance.name);
     else if (act === "freeze") this.#freeze(job);
+    else if (act === "slow") setTimeout(() => this.#workers.answerRun(instance, "return"), slowMs);
     else this.#workers.answerRun(instance, act);
   }
 

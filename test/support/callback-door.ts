@@ -66,7 +66,7 @@ export function startCallback(
     },
     defer: async (job: JobEnvelope) => void queued.push(job),
     signer,
-    services: () => noCallbacks.services(),
+    tools: () => noCallbacks.tools(),
     clock,
     newOwner: () => "owner",
     deadlineMs: 2_300,

@@ -10,9 +10,9 @@ import type {
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
 import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
+import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
 import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
-import type { AnswerStore } from "../../lib/handling/idempotency.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
 import { noCallbacks } from "./events.ts";
@@ -136,7 +136,7 @@ export function startCallbacks(
       sign: () => Promise.reject(new Error("nothing was expected to be signed")),
       isSigned: () => Promise.reject(new Error("no signature was expected to be checked")),
     },
-    services: noCallbacks.services,
+    tools: noCallbacks.tools,
     clock,
     newOwner: () => `owner-${++owners}`,
     deadlineMs,

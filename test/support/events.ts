@@ -97,7 +97,7 @@ const unexpected = () => Promise.reject(new Error("nothing was expected to be ca
 /** Ports of a worker that no callback defers to. */
 export const noCallbacks = {
   dispatchJob: () => ({ name: "unexpected", load: unexpected }),
-  services: () => ({
+  tools: () => ({
     secrets: {},
     sign: unexpected,
     signCard: unexpected,

@@ -42,8 +42,8 @@ export async function temporaryProject(
 }
 
 /** The same with the handlers of `test/fixtures/app`. */
-export function fixtureProject(options: { isWhole?: boolean } = {}) {
-  return temporaryProject(sourcesOf("events"), sourcesOf("callbacks"), options);
+export function fixtureProject() {
+  return temporaryProject(sourcesOf("events"), sourcesOf("callbacks"));
 }
 
 function sourcesOf(kind: "events" | "callbacks"): Record<string, string> {

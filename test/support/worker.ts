@@ -16,7 +16,7 @@ import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
-import { type ClaimRequest, deadlyStarts, type Ledger } from "../../lib/handling/idempotency.ts";
+import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { consume, type WorkerPorts } from "../../lib/handling/worker.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
@@ -44,7 +44,7 @@ export interface InvokeOptions {
   /** The machine's own clock, where it differs from the bench's. */
   readonly clock?: Clock;
   /** What handlers can call, and what runs jobs; nothing is expected to be called unless it is given. */
-  readonly ports?: Partial<Pick<WorkerPorts, "services" | "dispatchJob">>;
+  readonly ports?: Partial<Pick<WorkerPorts, "tools" | "dispatchJob">>;
   /** Stands between the worker and Lambda, as a faulty wrapper would. */
   readonly wrap?: (answer: unknown) => unknown;
 }
@@ -351,7 +351,7 @@ export function memoryLedger(): Ledger {
       if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
       if (!isOver) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
       const { runs, unfinished, death } = row;
-      const isCrashLoop = row.phase === "running" && unfinished >= deadlyStarts;
+      const isCrashLoop = row.phase === "running" && unfinished >= maxUnfinishedStarts;
       if (isCrashLoop || runs >= maxRuns || death !== undefined) {
         take({ runs, unfinished, death });
         return { state: "spent", run: runs, isCrashLoop, death };
@@ -363,6 +363,13 @@ export function memoryLedger(): Ledger {
     bury: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "dead", leaseEndsAtMs: nowMs }),
     release: (key, owner, { nowMs, claimableAtMs, ...change }) =>
       conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs, ...change }),
+    async withdraw(key, owner, nowMs) {
+      const row = rows.get(key);
+      if (row?.owner !== owner || row.phase !== "running") return false;
+      const counts = { runs: row.runs - 1, unfinished: row.unfinished - 1 };
+      rows.set(key, { ...row, ...counts, phase: "open", leaseEndsAtMs: nowMs });
+      return true;
+    },
   };
 }
 

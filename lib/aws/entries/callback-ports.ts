@@ -2,17 +2,20 @@ import { randomUUID } from "node:crypto";
 import type { SQSClient } from "@aws-sdk/client-sqs";
 import { systemClock } from "../../clock.ts";
 import type { CallbackList } from "../../handler.ts";
-import { answerCallback, callbackTryMs } from "../../handling/callback.ts";
+import { answerCallback } from "../../handling/callback.ts";
 import { callbackDispatcher } from "../../handling/dispatcher.ts";
 import type { ApiConfig } from "../../open-api/config.ts";
 import type { ReceiverPorts } from "../../receiving/receiver.ts";
 import type { Secrets } from "../../secrets.ts";
 import { dynamoAnswers } from "../answers.ts";
 import { dynamoClient } from "../dynamodb.ts";
-import { awsServices } from "../handler-services.ts";
 import { deferTo, receiverQueues } from "../queues.ts";
+import { awsTools } from "../tools.ts";
 
-/** The receiver's ports where callbacks are answered: the callback function and the long connection. */
+/** Two tries at the store fit into the 900 ms that a claim may take, so a click survives one lost packet. */
+const storeTryMs = 350;
+
+/** The receiver's ports of the callback function and the long connection, which answer callbacks. */
 export function callbackPorts(options: {
   readonly config: {
     readonly eventsQueueUrl: string;
@@ -28,11 +31,11 @@ export function callbackPorts(options: {
 }): ReceiverPorts {
   const { config, callbacks, client, api, appSecret, secrets } = options;
   const { eventsQueueUrl, ledgerTable: table, deadlineMs } = config;
-  const dynamo = dynamoClient({ tryMs: callbackTryMs });
-  const { signer, services } = awsServices({ client: dynamo, table, appSecret, api, secrets });
+  const dynamo = dynamoClient({ tryMs: storeTryMs });
+  const { signer, tools } = awsTools({ client: dynamo, table, appSecret, api, secrets });
   const ports = {
     signer,
-    services,
+    tools,
     deadlineMs,
     dispatch: callbackDispatcher(callbacks),
     answers: dynamoAnswers(dynamo, table),

@@ -10,23 +10,16 @@ import { secretSource } from "../keys.ts";
 import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
 import { callbackPorts } from "./callback-ports.ts";
+import type { EntryOptions } from "./options.ts";
 
 /** How long the function waits for its handlers' files to load. */
 const loadWithinMs = 2_000;
 /** How long the answer may take after the handler's deadline. */
 const graceMs = 200;
 
-/**
- * HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own.
- * @param options.callbacks The generated list of `functions/callbacks`.
- */
-export async function callback({
-  callbacks = {},
-  env = process.env,
-}: {
-  callbacks?: CallbackList;
-  env?: NodeJS.ProcessEnv;
-} = {}): Promise<HttpHandler> {
+/** HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own. */
+export async function callback(options: Omit<EntryOptions, "events"> = {}): Promise<HttpHandler> {
+  const { callbacks = {}, env = process.env } = options;
   startLogging(env);
   outliveLeaks();
   return answering({ path: "/callback" }, async () => {
@@ -40,14 +33,14 @@ export async function callback({
       readKeys(),
       extra.load(),
       warmUp(client, config.eventsQueueUrl),
-      loaded(callbacks),
+      loadInTime(callbacks),
     ]);
     return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
   });
 }
 
 /** A file that fails to load, or never ends loading, fails its own callbacks only. */
-async function loaded(callbacks: CallbackList): Promise<void> {
+async function loadInTime(callbacks: CallbackList): Promise<void> {
   const error = () => new Error("Cannot load the handlers in time");
   await withDeadline(systemClock, { ms: loadWithinMs, error }, () => loadAll(callbacks)).catch(() => {});
 }

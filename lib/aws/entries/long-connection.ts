@@ -13,19 +13,14 @@ import { secretSource } from "../keys.ts";
 import { sqsClient } from "../sqs.ts";
 import { loadAll } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
+import type { EntryOptions } from "./options.ts";
 
 /**
  * A process, not a Lambda: frame → receive → the answer's frame. It opens the connection, so it needs no public address.
  * It runs until SIGTERM or SIGINT and exits with 0, or with 1 when a retry cannot help.
- * @param options.callbacks The generated list of `functions/callbacks`.
  */
-export async function longConnection({
-  callbacks = {},
-  env = process.env,
-}: {
-  callbacks?: CallbackList;
-  env?: NodeJS.ProcessEnv;
-} = {}): Promise<never> {
+export async function longConnection(options: Omit<EntryOptions, "events"> = {}): Promise<never> {
+  const { callbacks = {}, env = process.env } = options;
   startLogging(env);
   outliveLeaks();
   try {

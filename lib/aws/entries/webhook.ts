@@ -4,9 +4,10 @@ import { secretSource } from "../keys.ts";
 import { receiverQueues } from "../queues.ts";
 import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
+import type { EntryOptions } from "./options.ts";
 
 /** HTTP in, for events: open → receive → answer. No user code runs here. */
-export async function webhook({ env = process.env }: { env?: NodeJS.ProcessEnv } = {}): Promise<HttpHandler> {
+export async function webhook({ env = process.env }: Pick<EntryOptions, "env"> = {}): Promise<HttpHandler> {
   startLogging(env);
   return answering({ path: "/webhook" }, async () => {
     const config = webhookConfig(env);

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../../../infra/limits.js";
 import { systemClock } from "../../clock.ts";
-import type { CallbackList, EventList } from "../../handler.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../../handling/dispatcher.ts";
 import { outliveLeaks } from "../../handling/run.ts";
 import { consume } from "../../handling/worker.ts";
@@ -14,29 +13,17 @@ import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
 import { extraSecrets } from "../extra-secrets.ts";
-import { awsServices } from "../handler-services.ts";
 import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
 import { sqsClient } from "../sqs.ts";
+import { awsTools } from "../tools.ts";
+import type { EntryOptions } from "./options.ts";
 
 export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
-interface WorkerOptions {
-  readonly events: EventList;
-  readonly callbacks: CallbackList;
-  readonly env: NodeJS.ProcessEnv;
-}
-
-/**
- * SQS in: decode → consume → which records failed.
- * @param options.events The generated list of `functions/events`.
- * @param options.callbacks The generated list of `functions/callbacks`, whose deferred work runs here.
- */
-export async function worker({
-  events = {},
-  callbacks = {},
-  env = process.env,
-}: Partial<WorkerOptions> = {}): Promise<WorkerHandler> {
+/** SQS in: decode → consume → which records failed. What callbacks deferred runs here too. */
+export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {
+  const { events = {}, callbacks = {}, env = process.env } = options;
   startLogging(env);
   outliveLeaks();
   const prepared = await prepare({ events, callbacks, env }).catch((error: unknown) => {
@@ -51,29 +38,27 @@ export async function worker({
     // Lambda always gives the remaining time. A test without it has the whole time.
     const remainingMs = () =>
       context?.getRemainingTimeInMillis?.() ?? limits.workerTimeoutSeconds * 1000 - (systemClock.nowMs() - startMs);
-    const { random } = Math;
     return settle(event.Records, {
       client,
       urls: config,
       appId: config.appId,
-      random,
-      clock: systemClock,
+      random: ports.random,
+      clock: ports.clock,
       maxReceives,
-      consume: (envelope, delivery) =>
-        consume(envelope, delivery, { ...ports, random, remainingMs, clock: systemClock, newOwner: randomUUID }),
+      consume: (envelope, delivery) => consume(envelope, delivery, { ...ports, remainingMs }),
     });
   };
 }
 
-async function prepare({ events, callbacks, env }: WorkerOptions) {
+async function prepare({ events, callbacks, env }: Required<EntryOptions>) {
   const config = workerConfig(env);
   const { appId, ledgerTable: table } = config;
   const client = dynamoClient();
   const { appSecret, keys } = secretSource(config);
   const extra = extraSecrets(env);
   const api = apiConfig(env, appId);
-  const { services, keepTicket } = awsServices({ client, table, appSecret, api, secrets: extra.current });
-  // Reads the stored app secret too, so that the first handler that signs or calls the Open API does not wait.
+  const { tools, keepTicket } = awsTools({ client, table, appSecret, api, secrets: extra.current });
+  // Reads the stored secrets too, so that the first handler that needs one does not wait.
   await Promise.all([keys(), extra.load()]);
   return {
     config,
@@ -81,7 +66,10 @@ async function prepare({ events, callbacks, env }: WorkerOptions) {
     // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {
-      services,
+      clock: systemClock,
+      random: Math.random,
+      newOwner: randomUUID,
+      tools,
       ledger: dynamoLedger(client, table),
       dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
       dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   GetServiceSettingCommand,
   ParameterNotFound,
@@ -6,7 +8,10 @@ import {
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
 import { readSecrets } from "../../aws/secrets.ts";
+import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
+import { CommandError, oneLine } from "../command.ts";
+import { projectRoot } from "../project.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
@@ -14,6 +19,33 @@ type Client = Pick<SSMClient, "send">;
 
 /** The account's own setting, in each region. */
 const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
+
+/** Name of a stage's parameter, of the app's keys or of the project's further secrets: as in the template. */
+export function parameterName(stage: string, what: "app" | "extra"): string {
+  const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
+  const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
+  if (service === undefined)
+    throw new ConfigError('Cannot name the parameter: serverless.yml has no line "service: name"');
+  return `/${service}/${stage}/${what}`;
+}
+
+/** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */
+export function regionOf(asked: string | undefined): string {
+  return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
+}
+
+/** SSM's answer, or one line about why there is none. AWS's own text may hold anything, the name of the fault does not. */
+export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
+    throw new CommandError(
+      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
+      { cause: error },
+    );
+  }
+}
 
 /** A person at a shell, perhaps far from the region, waits longer than a function. */
 export function patientClient(region: string): SSMClient {
@@ -34,10 +66,9 @@ export async function findSecrets(client: Client, parameter: string): Promise<Ap
 export async function writeSecrets(
   client: Client,
   parameter: string,
-  secrets: AppSecrets,
+  stored: Omit<AppSecrets, "warnings"> | Readonly<Record<string, string>>,
   kmsKey?: string,
 ): Promise<void> {
-  const { warnings: _, ...stored } = secrets;
   await client.send(
     new PutParameterCommand({
       Name: parameter,

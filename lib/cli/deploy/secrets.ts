@@ -1,28 +1,22 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Command } from "commander";
-import { ConfigError, LarkpostError } from "../../errors.ts";
+import { ConfigError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
 import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
-import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
+import { oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
-import { findSecrets, patientClient, readThroughput, writeSecrets, writeThroughput } from "./parameter-store.ts";
+import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
+import {
+  asked,
+  findSecrets,
+  parameterName,
+  patientClient,
+  readThroughput,
+  regionOf,
+  writeSecrets,
+  writeThroughput,
+} from "./parameter-store.ts";
 
 const hourMs = 3_600_000;
-
-/** Name of a stage's parameter; the template gives the functions the same: `/<service>/<stage>/app`. */
-export function parameterName(stage: string): string {
-  const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
-  const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
-  if (service === undefined)
-    throw new ConfigError('Cannot name the parameter: serverless.yml has no line "service: name"');
-  return `/${service}/${stage}/app`;
-}
-
-/** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */
-function regionOf(asked: string | undefined): string {
-  return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
-}
 
 export function secretsCommand(): Command {
   const command = subcommand("secrets").description("write or look at a stage's keys in SSM (one SecureString)");
@@ -30,6 +24,7 @@ export function secretsCommand(): Command {
     .command("set")
     .description("store the keys of the environment; keys that they replace stay valid for a while")
     .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--extra <name>", "store this one of the secrets that larkpost.config.js lists, and no key of the app")
     .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
     .option(
       "--overlap-hours <hours>",
@@ -46,13 +41,16 @@ export function secretsCommand(): Command {
       `
 Reads APP_ID, APP_SECRET, ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from .env
 (APP_SECRET may be missing: it is for calling the Open API and for signing the values of cards); never from arguments:
-those stay in the shell's history. AWS credentials and region as everywhere.
+those stay in the shell's history. With --extra it is the variable of that name. AWS credentials and region as
+everywhere.
 
 Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
 
-Example: npm run secrets -- set --stage prod`,
+Examples:
+  npm run secrets -- set --stage prod
+  CRM_TOKEN=… npm run secrets -- set --extra CRM_TOKEN --stage prod`,
     )
-    .action((options: SetOptions) => set(options));
+    .action(({ extra, ...options }: SetOptions) => (extra === undefined ? set(options) : setExtra(extra, options)));
   command
     .command("show")
     .description("print what is stored, without the values")
@@ -100,6 +98,7 @@ interface ShowOptions {
 
 interface SetOptions {
   readonly stage: string;
+  readonly extra?: string;
   readonly region?: string;
   readonly overlapHours: string;
   readonly kmsKey?: string;
@@ -121,7 +120,7 @@ async function set(options: SetOptions): Promise<void> {
     }),
   );
   const client = patientClient(regionOf(options.region));
-  const name = parameterName(options.stage);
+  const name = parameterName(options.stage, "app");
   const before = await replaceable(client, name, wanted.appId);
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
   const next: AppSecrets = {
@@ -131,9 +130,10 @@ async function set(options: SetOptions): Promise<void> {
     encryptKeys: rotated(wanted.encryptKeys, before?.encryptKeys ?? [], notAfter),
     verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
   };
-  await asked(name, writeSecrets(client, name, next, options.kmsKey));
+  const { warnings, ...stored } = next;
+  await asked(name, writeSecrets(client, name, stored, options.kmsKey));
   await print(client, name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
-  for (const warning of next.warnings) console.error(`Warning: ${warning}`);
+  for (const warning of warnings) console.error(`Warning: ${warning}`);
 }
 
 /** What is stored now. Keys in it stay valid for a while, so it must be readable, and of the same app. */
@@ -158,21 +158,8 @@ async function replaceable(
   );
 }
 
-/** SSM's answer, or one line about why there is none. AWS's own text may hold anything, the name of the fault does not. */
-async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
-    throw new CommandError(
-      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
-      { cause: error },
-    );
-  }
-}
-
 async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
-  const name = parameterName(stage);
+  const name = parameterName(stage, "app");
   const client = patientClient(regionOf(region));
   const found = await asked(name, findSecrets(client, name));
   if (found === undefined) {
@@ -180,7 +167,7 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
       `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
     );
   }
-  await print(client, name, found, json, "Found");
+  await print(client, name, found, json, "Found", await findExtra(client, stage));
 }
 
 async function throughput({ region: given, on = false, off = false, json = false }: ThroughputOptions): Promise<void> {
@@ -230,6 +217,7 @@ async function print(
   secrets: AppSecrets,
   json: boolean,
   verb: string,
+  extra?: ExtraSecrets,
 ): Promise<void> {
   const redact = (list: readonly Secret[]) =>
     list.map(({ value, notAfter }) => ({
@@ -244,6 +232,7 @@ async function print(
     encryptKeys: redact(secrets.encryptKeys),
     verificationTokens: redact(secrets.verificationTokens),
     hasHighThroughput: isHigh,
+    ...(extra === undefined ? {} : { extra }),
   };
   if (json) {
     console.log(JSON.stringify(shown));
@@ -261,6 +250,8 @@ async function print(
       ...line("Encrypt Key", shown.encryptKeys),
       ...line("Verification Token", shown.verificationTokens),
       ...lines.map((text) => `  ${"Throughput".padEnd(18)} ${text}`),
+      ...(extra?.stored ?? []).map((secret) => `  ${secret.padEnd(18)} stored in ${extra?.parameter}`),
+      ...(extra?.missing ?? []).map((secret) => `  ${secret.padEnd(18)} not stored: set it with --extra ${secret}`),
     ].join("\n"),
   );
 }

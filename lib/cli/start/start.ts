@@ -166,6 +166,9 @@ async function run(options: StartOptions): Promise<void> {
     print(JSON.stringify({ ready: true, ...facts }));
   } else print(welcome({ url, callbackUrl, openApi: simulated?.url, state: shownState, handlers, callbacks }));
   for (const warning of warnings) notice(warning);
+  for (const name of project.secrets.filter((secret) => process.env[secret] === undefined)) {
+    notice(`${name} is not set: handlers that read this secret fail. Put it into .env`);
+  }
   for (const name of ["LARK_DOMAIN", "APP_SECRET"]) {
     if (simulated !== undefined && process.env[name]) {
       notice(

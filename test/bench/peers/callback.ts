@@ -31,7 +31,7 @@ export const withoutTable = callbackFunction("off");
 function callbackFunction(dedupe: "required" | "off") {
   const ports = {
     ...{ answers: dynamoAnswers(dynamoClient(), process.env["LEDGER_TABLE"] ?? ""), defer: never },
-    services: () => ({ secrets: {}, sign: never, signCard: never, lark: never, request: never, updateCard: never }),
+    tools: () => ({ secrets: {}, sign: never, signCard: never, lark: never, request: never, updateCard: never }),
     ...{ signer: { sign: never, isSigned: never }, clock: systemClock, newOwner: randomUUID, deadlineMs: 2_300 },
     dispatch: callbackList({ [cardType]: { handle: () => toast("done"), dedupe } }),
   };

@@ -21,6 +21,7 @@ const noLedger: Ledger = {
   complete: async () => true,
   bury: async () => true,
   release: async () => true,
+  withdraw: async () => true,
 };
 
 export const handler = worker(dynamoLedger(dynamoClient(), process.env["LEDGER_TABLE"] ?? ""));

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
+import { writeConfig } from "../../infra/stack.ts";
 import { ask, assertRefused } from "../../support/page.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -12,7 +13,10 @@ import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "../run.
 
 /** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
 const bot = `
+import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { onEvent } from "larkpost";
+
+const dynamo = new DynamoDBClient();
 
 async function post(path, body, token) {
   const response = await fetch(process.env.LARK_DOMAIN + "/open-apis" + path, {
@@ -23,9 +27,17 @@ async function post(path, body, token) {
   return response.json();
 }
 
-export default onEvent("im.message.receive_v1", async ({ message }) => {
+export default onEvent("im.message.receive_v1", async ({ message }, { secrets, log }) => {
   const { text } = JSON.parse(message.content);
   if (text === "hush") return;
+  if (text === "remember") {
+    const key = { id: { S: "order 17" } };
+    const note = { S: process.env.NOTE + " " + secrets.CRM_TOKEN };
+    await dynamo.send(new PutItemCommand({ TableName: process.env.ORDERS_TABLE, Item: { ...key, note } }));
+    const { Item } = await dynamo.send(new GetItemCommand({ TableName: "Orders", Key: key }));
+    log.info(Item.note.S);
+    return;
+  }
   if (text === "stumble") throw new Error("the floor is wet");
   const { APP_ID: app_id, APP_SECRET: app_secret } = process.env;
   const { tenant_access_token } = await post("/auth/v3/tenant_access_token/internal", { app_id, app_secret });
@@ -59,6 +71,20 @@ describe("a conversation with the bot", () => {
 
   before(async () => {
     project = await temporaryProject({ "im.message.receive_v1": bot }, { "card.action.trigger": clicks });
+    writeConfig(project.root, {
+      environment: { NOTE: "release it with", ORDERS_TABLE: { Ref: "Orders" } },
+      secrets: ["CRM_TOKEN", "UNSET"],
+      resources: {
+        Orders: {
+          Type: "AWS::DynamoDB::Table",
+          Properties: {
+            AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+            KeySchema: [{ AttributeName: "id", KeyType: "HASH" }],
+          },
+        },
+      },
+    });
+    writeFileSync(join(project.root, ".env"), "CRM_TOKEN=the-token-of-env\n");
     const args = [join(projectFolder, "lib/cli/main.ts"), "start", "--port", "0", "--state", project.state];
     start = spawn(process.execPath, args, {
       env: { PATH: process.env["PATH"], LARKPOST_ROOT: project.root, LARK_DOMAIN: "https://open.feishu.cn" },
@@ -86,6 +112,12 @@ describe("a conversation with the bot", () => {
     assert.match(shown ?? "", /^\d\d:\d\d:\d\d {2}bot said {5}You said: hello\\u001b\[2J {2}to Mei Okafor$/);
     const address = /Open API +(http:\/\/127\.0\.0\.1:\d+) \(a simulated Feishu: what handlers send appears here\)/;
     assert.ok(lines.some((line) => address.test(line)));
+  });
+
+  test("an own table, secret and variable of larkpost.config.js reach the handler", async () => {
+    assert.equal((await chat("remember\n")).code, 0);
+    await until("the note", () => lines.some((line) => line.includes("release it with the-token-of-env")));
+    assert.ok(lines.some((line) => line.includes("UNSET is not set")));
   });
 
   test("a number chooses on the card that was shown last, and the toast and the new card are shown", async () => {

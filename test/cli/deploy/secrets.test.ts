@@ -45,6 +45,12 @@ async function setUp(t: TestContext, value?: object | string) {
     set: (env: Env = {}, ...args: string[]) => run(["set", "--stage", "prod", ...args], { ...keyring, ...env }),
     show: (...args: string[]) => run(["show", "--stage", "prod", ...args], {}),
     run,
+    /** As {@link run}, of a project that lists further secrets. */
+    extra(args: readonly string[], env: Env = {}) {
+      const config = `export default { secrets: ["CRM_TOKEN", "MAIL_PASSWORD"] };`;
+      writeFileSync(join(folder, "larkpost.config.js"), config);
+      return run([...args, "--stage", "prod"], env);
+    },
     /** The same, in a process of its own. */
     runProcess: (args: readonly string[], env: Env) => ended(commandProcess, args, env),
     /** What is stored, as the function will read it. */
@@ -64,6 +70,66 @@ function assertSaid(stderr: string, pattern: RegExp): void {
 }
 
 describe("secrets", { concurrency: 4 }, () => {
+  const extraParameter = "/larkpost/prod/extra";
+
+  test("set --extra: stores one beside the others, from the environment or .env, and touches no key", async (t) => {
+    const { store, folder, extra } = await setUp(t);
+    const first = await extra(["set", "--extra", "CRM_TOKEN", "--kms-key", "alias/ours"], { CRM_TOKEN: `${canary}-1` });
+    assert.deepEqual([first.code, first.stderr], [0, ""]);
+    assert.match(
+      first.stdout,
+      /^Stored CRM_TOKEN in \/larkpost\/prod\/extra\. Running functions use it within 5 minutes/,
+    );
+    assert.equal(store.parameters.get(extraParameter)?.keyId, "alias/ours");
+    writeFileSync(join(folder, ".env"), `MAIL_PASSWORD=${canary}-2\n`);
+    assert.equal((await extra(["set", "--extra", "MAIL_PASSWORD"])).code, 0);
+    const again = await extra(["set", "--extra", "CRM_TOKEN", "--json"], { CRM_TOKEN: `${canary}-3` });
+    const names = ["CRM_TOKEN", "MAIL_PASSWORD"];
+    assert.deepEqual(JSON.parse(again.stdout), { parameter: extraParameter, stored: names });
+    const { type, value } = store.parameters.get(extraParameter) ?? {};
+    assert.equal(type, "SecureString");
+    assert.deepEqual(JSON.parse(value ?? ""), { CRM_TOKEN: `${canary}-3`, MAIL_PASSWORD: `${canary}-2` });
+    assert.deepEqual([...store.parameters.keys()], [extraParameter]);
+  });
+
+  for (const { when, name = "CRM_TOKEN", value, stored, code, says } of [
+    { when: "no such name is listed", name: "CRM_TOKN", value: canary, code: 2, says: /Did you mean "CRM_TOKEN"\?$/ },
+    {
+      when: "it is not set",
+      code: 1,
+      says: /^Cannot start: CRM_TOKEN is not set\. Put it into the environment or into/,
+    },
+    { when: "it ends with a line break", value: `${canary}\n`, code: 1, says: /begins or ends with white space/ },
+    { when: "it is too long", value: canary.repeat(700), code: 1, says: /more than SSM's 4096 bytes$/ },
+    {
+      when: "what is stored is something else",
+      value: canary,
+      stored: "[1]",
+      code: 1,
+      says: /it is not JSON of texts/,
+    },
+  ] as { when: string; name?: string; value?: string; stored?: string; code: number; says: RegExp }[]) {
+    test(`set --extra: stores nothing when ${when}`, async (t) => {
+      const { store, extra } = await setUp(t);
+      store.put(extraParameter, stored);
+      const ended = await extra(["set", "--extra", name], { [name]: value });
+      assert.deepEqual([ended.code, ended.stdout], [code, ""]);
+      assert.match(ended.stderr.trimEnd(), says);
+      assert.equal(store.parameters.get(extraParameter)?.value, stored);
+    });
+  }
+
+  test("show: lists further secrets by name, stored or not", async (t) => {
+    const { store, extra } = await setUp(t, before);
+    store.put(extraParameter, JSON.stringify({ CRM_TOKEN: canary, OLD: canary }));
+    const text = await extra(["show"]);
+    assert.match(text.stdout, /^ {2}CRM_TOKEN +stored in \/larkpost\/prod\/extra\n {2}OLD +stored/m);
+    assert.match(text.stdout, /^ {2}MAIL_PASSWORD +not stored: set it with --extra MAIL_PASSWORD$/m);
+    const json = JSON.parse((await extra(["show", "--json"])).stdout);
+    const names = { stored: ["CRM_TOKEN", "OLD"], missing: ["MAIL_PASSWORD"] };
+    assert.deepEqual(json.extra, { parameter: extraParameter, ...names });
+  });
+
   test("set: stores the keys of the environment as a SecureString, and prints no value", async (t) => {
     const { store, runProcess, stored } = await setUp(t);
     const env = { ...keyring, APP_SECRET: `${canary}-app-secret` };

@@ -23,8 +23,15 @@ describe("npm start -- --long-connection", () => {
   let platform: LongConnectionServer;
   const children: ChildProcess[] = [];
   const temporary = () => join(project.root, "tmp");
+  const machine = () => ({
+    PATH: process.env["PATH"] ?? "",
+    TMPDIR: temporary(),
+    // The functions' processes keep what they compile in the temporary folder, which is empty here.
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
+    LARKPOST_ROOT: project.root,
+  });
   const env = () => ({
-    ...{ PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root },
+    ...machine(),
     ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin },
   });
   const args = ["start", "--long-connection", "--json", "--port", "0"];
@@ -72,8 +79,7 @@ describe("npm start -- --long-connection", () => {
   });
 
   test("without an app: send and chat go over the connection to a simulated platform", async () => {
-    const settings = { PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root };
-    const { child, told, closed } = start(settings);
+    const { child, told, closed } = start(machine());
     const options = { root: project.root };
     await until("its start", () => told('"ready":true'));
     // Said before the connection stands, it waits for it.

@@ -1,36 +1,23 @@
-import type { DeferredContext, Services } from "../handler.ts";
+import type { DeferredContext, Tools } from "../handler.ts";
 import type { ApiOptions, openApi } from "../open-api/client.ts";
 import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
-import type { Handled } from "./run.ts";
+import type { Run } from "./run.ts";
 
-/** One run of a handler, as what it calls needs to know it. */
-export interface RunFacts {
-  readonly envelope: Handled;
-  /** The run's idempotency key. */
-  readonly key: () => string;
-  readonly signal: AbortSignal;
-  /** Until the run is over. */
-  readonly remainingMs: () => number;
-}
-
-/** Of a run's time, what is not for calls: 2 s, or a tenth of a short one. */
+/** A run keeps 2 s of its time, or a tenth of a short time, to end after its calls. */
 const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
-export type MakeServices = (run: RunFacts) => Made | Promise<Made>;
-type Made = Services & Pick<DeferredContext, "updateCard">;
+export type MakeTools = (run: Run) => RunTools | Promise<RunTools>;
+type RunTools = Tools & Pick<DeferredContext, "updateCard">;
 
-/** Nothing of the Open API is loaded before a handler calls it. */
-export function services({
-  signer,
-  api,
-  secrets,
-}: {
+/** Loads nothing of the Open API before a handler calls it. */
+export function toolMaker(options: {
   readonly signer: Pick<Signer, "sign">;
   readonly api: ApiOptions;
   readonly secrets: () => Promise<Secrets>;
-}): (run: RunFacts) => Promise<Made> {
+}): (run: Run) => Promise<RunTools> {
+  const { signer, api, secrets } = options;
   let loading: Promise<ReturnType<typeof openApi>> | undefined;
   const load = () => {
     loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
@@ -44,7 +31,7 @@ export function services({
     const open = async () =>
       (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs });
     let opened: ReturnType<typeof open> | undefined;
-    // One for the whole run: it counts what is sent.
+    // One client for the whole run, since it counts what is sent.
     const calls = () => {
       opened ??= open();
       return opened;

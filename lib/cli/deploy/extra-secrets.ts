@@ -1,0 +1,62 @@
+import { readProject } from "../../../infra/project.js";
+import { readExtraSecrets } from "../../aws/stored-extra.ts";
+import { nearest } from "../../nearest.ts";
+import { setting } from "../../settings/environment.ts";
+import { CommandError, oneLine, UsageError } from "../command.ts";
+import { loadEnv, projectRoot } from "../project.ts";
+import { asked, parameterName, patientClient, regionOf, writeSecrets } from "./parameter-store.ts";
+
+/** What a standard parameter of SSM holds. */
+const mostBytes = 4_096;
+
+/** Names alone. */
+export interface ExtraSecrets {
+  readonly parameter: string;
+  readonly stored: readonly string[];
+  /** Those of larkpost.config.js that are not. */
+  readonly missing: readonly string[];
+}
+
+/** Stores one of the secrets that larkpost.config.js lists, beside the others. */
+export async function setExtra(
+  name: string,
+  { stage, region, kmsKey, json = false }: { stage: string; region?: string; kmsKey?: string; json?: boolean },
+): Promise<void> {
+  const root = projectRoot();
+  const { secrets } = await readProject(root);
+  if (!secrets.includes(name)) {
+    const [likely] = nearest(name, secrets, 1);
+    const advice = likely === undefined ? "Add it there first" : `Did you mean "${likely}"?`;
+    throw new UsageError(
+      `Cannot store "${oneLine(name, 100)}": larkpost.config.js does not list it under secrets. ${advice}`,
+    );
+  }
+  loadEnv(root);
+  const value = setting(process.env, name, "Put it into the environment or into .env");
+  const parameter = parameterName(stage, "extra");
+  const client = patientClient(regionOf(region));
+  const before = await asked(parameter, readExtraSecrets(client, parameter));
+  const next = { ...before, [name]: value };
+  if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {
+    throw new CommandError(`Cannot store ${name}: with it, ${parameter} has more than SSM's ${mostBytes} bytes`);
+  }
+  await asked(parameter, writeSecrets(client, parameter, next, kmsKey));
+  const verb = Object.hasOwn(before, name) ? "Replaced" : "Stored";
+  console.log(
+    json
+      ? JSON.stringify({ parameter, stored: Object.keys(next) })
+      : `${verb} ${name} in ${parameter}. Running functions use it within 5 minutes.`,
+  );
+}
+
+/** What there is of further secrets; `undefined` where the project has none. */
+export async function findExtra(
+  client: Parameters<typeof readExtraSecrets>[0],
+  stage: string,
+): Promise<ExtraSecrets | undefined> {
+  const { secrets } = await readProject(projectRoot());
+  if (secrets.length === 0) return undefined;
+  const parameter = parameterName(stage, "extra");
+  const stored = Object.keys(await asked(parameter, readExtraSecrets(client, parameter)));
+  return { parameter, stored, missing: secrets.filter((name) => !stored.includes(name)) };
+}
