@@ -1,8 +1,17 @@
 import { subscribe, type TraceEntry } from "../../lib/trace/trace.ts";
 
-/** Collects what the flow tells; no line is printed meanwhile. */
+const recordings = new Set<TraceEntry[]>();
+
+/** Collects what the flow tells; no line is printed meanwhile. Each test file of a process has a recording of its own. */
 export function recordTrace(): { entries: TraceEntry[]; stages: () => string[]; stop: () => void } {
   const entries: TraceEntry[] = [];
-  const stop = subscribe("log", (entry) => entries.push(entry));
+  recordings.add(entries);
+  const unsubscribe = subscribe("log", (entry) => {
+    for (const recording of recordings) recording.push(entry);
+  });
+  const stop = () => {
+    recordings.delete(entries);
+    if (recordings.size === 0) unsubscribe();
+  };
   return { entries, stages: () => entries.map(({ stage }) => stage), stop };
 }
