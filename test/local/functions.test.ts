@@ -52,6 +52,7 @@ describe("functions, each in a process of its own", () => {
     writeFileSync(file("one"), "throw new Error('broken on purpose');\n");
     await assert.rejects(functions.invoke("one", "die", 5_000));
     await until("the notice", () => notices.some((notice) => /it is down until its code changes/.test(notice)));
+    assert.ok(!notices.some((notice) => /broken on purpose.*; starting it again/s.test(notice)));
     await functions.whenUp("one", 20);
     await assert.rejects(functions.invoke("one", "hello", 5_000));
     assert.equal(typeof (await pidOf("other")), "number");
