@@ -1,3 +1,4 @@
+// @ts-check
 import { defineConfig } from "larkpost/config";
 
 // Yours. The stack, `npm start` and the other commands read this file, and nothing writes it. docs/settings.md has

@@ -6,11 +6,11 @@ import { projectOf } from "./project.js";
 
 /** @typedef {{ namespace: string, name: string, dimensions: Record<string, unknown> }} Metric */
 
-/** @typedef {Metric | readonly Metric[]} Count Of several, the sum. */
+/** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
 
 /**
- * Where something has to be done. "Page" is for getting up, "Ticket" for the next working day. All take
- * missing data as good: an app without traffic has none.
+ * Each alarm needs somebody to act: "Page" at once, "Ticket" on the next working day. Missing data is good data, since an
+ * app without traffic has none.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -20,7 +20,7 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
   const callback = (/** @type {string} */ name) => lambdaMetric("CallbackLambdaFunction", name);
   const worker = (/** @type {string} */ name) => lambdaMetric("WorkerLambdaFunction", name);
   const waiting = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
-  // The count of visible messages, not of sent ones: what SQS itself moves to a dead-letter queue is never "sent".
+  // Visible messages, not sent ones: a message that SQS moves to a dead-letter queue does not count as sent.
   const visible = (/** @type {string} */ queue) => queueMetric(queue, "ApproximateNumberOfMessagesVisible");
 
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
@@ -125,7 +125,7 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
 }
 
 /**
- * Alarms by what they are called: what each says to whom it wakes, and when it does.
+ * Alarms by their ids, each with its description and its condition.
  * @param {Pick<Deployment, "service" | "stage" | "alarmTopicArn">} deployment
  * @param {Record<string, { says: string } & Record<string, unknown>>} alarms
  */
@@ -148,7 +148,7 @@ export function alarmsOf(deployment, alarms) {
 }
 
 /**
- * A count of log lines. Each stage has its own, since they share the account's namespace.
+ * A count of log lines. The name holds the stage, since all stages of an account share the namespace.
  * @param {Deployment} deployment
  * @param {string} what
  * @returns {Metric}
@@ -158,8 +158,8 @@ function logMetric(deployment, what) {
 }
 
 /**
- * Count log lines of what no other metric knows: the request was answered with 200. A `failed` of level `warn` is of a
- * callback that was answered all the same.
+ * Count log lines of failures that no other metric shows, since the request was answered with 200. A `failed` of level
+ * `warn` is not counted: its callback was answered.
  * @param {Deployment} deployment
  */
 function metricFilters(deployment) {
@@ -171,7 +171,7 @@ function metricFilters(deployment) {
       Properties: {
         LogGroupName: { Ref: logGroup },
         FilterPattern,
-        // No default value: a metric is billed for the hours in which it has figures.
+        // No default value: a metric is billed for each hour in which it has a value.
         MetricTransformations: [{ MetricNamespace: namespace, MetricName: name, MetricValue: "1" }],
       },
     };
@@ -190,8 +190,7 @@ function metricFilters(deployment) {
 export const alarms = forDeployment((...given) => ({ Resources: alarmResources(...given) }));
 
 /**
- * What each front counts, under its own names. Both count what the functions themselves answer, events and
- * callbacks together: they have the same keys and the same store.
+ * The names of three metrics at each front. Events and callbacks are counted together, since they share keys and store.
  */
 const frontMetrics = {
   httpApi: { failed: apiMetric("5xx"), refused: apiMetric("4xx"), all: apiMetric("Count") },
@@ -203,12 +202,12 @@ const frontMetrics = {
 };
 
 /**
- * One metric, or the sum of several, compared with a threshold.
+ * Compares a count with a threshold.
  * @param {Count} metric
  * @param {string} statistic
  * @param {">" | ">=" | "<"} comparison
  * @param {number} threshold
- * @param {{ seconds?: number, periods?: number }} options `periods` in a row.
+ * @param {{ seconds?: number, periods?: number }} options `periods`: how many of them in a row.
  */
 export function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
   const read = isSeveral(metric)
@@ -235,7 +234,7 @@ const operators = {
 };
 
 /**
- * An expression over several metrics' sums that reaches 1.
+ * True when an expression over the sums of metrics reaches 1.
  * @param {string} expression
  * @param {{ metrics: Record<string, Count>, seconds: number }} options
  */
@@ -252,7 +251,7 @@ function whenTrue(expression, { metrics, seconds }) {
 }
 
 /**
- * What CloudWatch must read for a count, under the id that an expression calls it by.
+ * CloudWatch's queries for a count, under the id that an expression uses.
  * @param {string} id
  * @param {Count} count
  * @param {{ seconds: number, isResult: boolean }} options
@@ -266,8 +265,8 @@ function queriesOf(id, count, { seconds, isResult }) {
   const ids = count.map((_, index) => `${id}${index}`);
   return [
     ...count.flatMap((metric, index) => queriesOf(ids[index] ?? "", metric, { seconds, isResult: false })),
-    // One that had no traffic has no figure, and would make the sum none.
-    { Id: id, Expression: ids.map((one) => `FILL(${one}, 0)`).join(" + "), ReturnData: isResult },
+    // A metric without traffic has no value, and then the sum would have none.
+    { Id: id, Expression: ids.map((part) => `FILL(${part}, 0)`).join(" + "), ReturnData: isResult },
   ];
 }
 

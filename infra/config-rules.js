@@ -1,12 +1,12 @@
 import { nearest } from "../lib/nearest.ts";
 import { alarmThresholds, limits, optional } from "./limits.js";
 
-// What is wrong with a larkpost.config.js, each mistake in words. Only the shape is looked at here; whether the
-// numbers fit each other, contradictions() in limits.js says.
+// The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions() in limits.js checks
+// that the numbers fit each other.
 
 /** @typedef {Readonly<Record<string, unknown>>} Fields */
 
-/** Settings of Larkpost itself, whose place no value of the project may take. */
+/** Settings of Larkpost, which a project may not set. */
 const settings = [
   "APP_ID",
   "APP_SECRET",
@@ -35,7 +35,7 @@ const settings = [
   "NODE_TLS_REJECT_UNAUTHORIZED",
 ];
 
-/** Each looks at one member's value, and returns its mistakes. */
+/** Each checks the value of one member and returns its mistakes. */
 const members = {
   limits: limitMistakes,
   environment: environmentMistakes,
@@ -58,7 +58,7 @@ export function mistakesIn(config) {
 }
 
 /**
- * Of numbers that replace those of limits.js.
+ * The mistakes in numbers that replace those of limits.js.
  * @param {unknown} given
  * @param {unknown} [_]
  * @param {object} defaults
@@ -172,7 +172,7 @@ function tagMistakes(given) {
 }
 
 /**
- * Whose setting a variable is; `undefined` for a free name.
+ * Whether AWS or Larkpost uses a variable's name; `undefined` for a free one.
  * @param {string} name
  */
 function takenBy(name) {
@@ -190,7 +190,7 @@ function unknown(name, what, names) {
 }
 
 /**
- * Whether it is one that passes, or a list of them that is not empty.
+ * Whether a value passes, or is a list of values that all pass and is not empty.
  * @param {unknown} value
  * @param {(one: unknown) => boolean} passes
  */

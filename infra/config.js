@@ -16,17 +16,17 @@
  */
 
 /**
- * What a project says of itself, in `larkpost.config.js`. Every member may be left out.
+ * A project's configuration, in `larkpost.config.js`. Every member is optional.
  * @typedef {object} Config
  * @property {Partial<Defaults["limits"] & Defaults["optional"] & Defaults["alarmThresholds"]>} [limits]
- *   Numbers in place of those of `infra/limits.js`, held to the same rules.
+ *   Numbers that replace those of `infra/limits.js`, under the same rules.
  * @property {Readonly<Record<string, string | { readonly Ref: string }>>} [environment]
  *   Plain values in `process.env` of the functions that run handlers. `{ Ref: "OrdersTable" }` is the name of a table
- *   in `resources`. All of it is readable in the template, so it is no place for secrets.
+ *   in `resources`. The template shows every value, so put secrets into `secrets`.
  * @property {readonly string[]} [secrets]
- *   Names of secrets that handlers read as `context.secrets.NAME`. Values are set with
- *   `npm run secrets -- set --extra NAME`, locally in `.env`.
- * @property {readonly Statement[]} [statements] What handlers may do in AWS: rights of worker and callback.
+ *   Names of secrets that handlers read as `context.secrets.NAME`. Set their values with
+ *   `npm run secrets -- set --extra NAME`, and locally in `.env`.
+ * @property {readonly Statement[]} [statements] IAM rights of the functions that run handlers: worker and callback.
  * @property {Readonly<Record<string, Resource>>} [resources]
  *   Resources of the stack by their logical ids. `npm start` creates the DynamoDB tables among them locally.
  * @property {Readonly<Record<string, string>>} [tags] Tags of the stack, which AWS puts on its resources.

@@ -2,11 +2,11 @@ import { readProject } from "./project.js";
 import { refusal } from "./refusal.js";
 
 /**
- * What one deployment differs in from another: the stage and the `params` of serverless.yml.
+ * What differs between deployments: the stage and the `params` of serverless.yml.
  * @typedef {object} Deployment
  * @property {string} service
  * @property {string} stage
- * @property {string} front What stands before the functions that answer HTTP: `httpApi` or `functionUrl`.
+ * @property {string} front Where HTTP requests come in: `httpApi` or `functionUrl`.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} alarmTopicArn Empty: alarms show in the console only.
@@ -15,7 +15,7 @@ import { refusal } from "./refusal.js";
 /** @typedef {{ resolveVariable: (name: string) => Promise<unknown> }} Variables */
 
 /**
- * Makes a function of a deployment and its project into one that `${file(…):name}` can call.
+ * Turns `build` into a function that `${file(…):name}` of serverless.yml can call.
  * @template T
  * @param {(deployment: Deployment, project: import("./project.js").Project) => T} build
  */
@@ -36,7 +36,7 @@ export function forDeployment(build) {
 }
 
 /**
- * The app's id. Packaging does without; a deployed function would answer every request with 503.
+ * The app's id. Packaging does not need it, but a deployed function without it answers every request with 503.
  * @param {Variables} variables
  */
 export async function appId({ resolveVariable }) {
@@ -54,44 +54,41 @@ export async function appId({ resolveVariable }) {
 }
 
 /**
- * A parameter that is on or off. A word that is neither must not pass for one of them.
+ * A parameter that must be "true" or "false".
  * @param {string} name
  * @returns {(variables: Variables) => Promise<string>}
  */
-function flag(name) {
+export function flag(name) {
   return async ({ resolveVariable }) => {
-    const given = String(await resolveVariable(`param:${name}`));
-    if (given !== "true" && given !== "false") {
-      throw refusal(`Cannot deploy: ${name} is "${given}", neither "true" nor "false". Check --param ${name}`);
-    }
-    return given;
+    const value = String(await resolveVariable(`param:${name}`));
+    if (value === "true" || value === "false") return value;
+    throw refusal(`Cannot deploy: ${name} is "${value}", neither "true" nor "false". Check --param ${name}`);
   };
 }
 
-/** Whether the old card callback is taken as well. */
+/** Whether the old card callback is accepted as well. */
 export const legacyCardCallback = flag("legacyCardCallback");
-/** Whether the Open API may be at a host that is not the platform's: it is sent the app's secret. */
+/** Whether the app's secret may be sent to a host that is not the platform's. */
 export const allowOtherDomain = flag("allowOtherDomain");
-/** Whether the app is in the marketplace: then it has a token for each tenant. */
+/** Whether the app is in the marketplace, with a token for each tenant. */
 export const marketplaceApp = flag("marketplaceApp");
 
 /**
- * Where the Open API is. The functions look closer; this is what can be told before anything is deployed.
+ * The Open API's origin. The functions check it again, and more strictly.
  * @param {Variables} variables
  */
 export async function larkDomain({ resolveVariable }) {
-  const given = String(await resolveVariable("param:larkDomain"));
-  if (given !== "feishu" && given !== "lark" && !(given.startsWith("https://") && URL.canParse(given))) {
-    throw refusal(
-      `Cannot deploy: larkDomain is "${given}", neither "feishu" nor "lark" nor an https URL. Check --param larkDomain`,
-    );
-  }
-  return given;
+  const domain = String(await resolveVariable("param:larkDomain"));
+  if (domain === "feishu" || domain === "lark" || (domain.startsWith("https://") && URL.canParse(domain)))
+    return domain;
+  throw refusal(
+    `Cannot deploy: larkDomain is "${domain}", neither "feishu" nor "lark" nor an https URL. Check --param larkDomain`,
+  );
 }
 
 /**
- * The name that a resource of this stage goes by. A stage shares nothing with another; and a resource
- * with a name of its own cannot be replaced by accident, since the new one would need the same name.
+ * The name of a resource of this stage. Stages share no resources. CloudFormation cannot replace a named resource by
+ * accident, since the new one would need the same name.
  * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {string} what
  */
@@ -100,8 +97,8 @@ export function nameOf({ service, stage }, what) {
 }
 
 /**
- * Marks findings of static checks that are meant to be, each with its reason.
- * @param {Record<string, string>} reasons by rule: CKV_… of Checkov, the others of cfn_nag
+ * Suppresses findings of static checks, each with a reason.
+ * @param {Record<string, string>} reasons By rule: CKV_… is Checkov's, any other cfn_nag's.
  */
 export function accepted(reasons) {
   const rules = Object.entries(reasons);

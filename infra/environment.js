@@ -1,6 +1,6 @@
 import { allowOtherDomain, forDeployment, larkDomain, legacyCardCallback, marketplaceApp } from "./deployment.js";
 
-// Environment variables of the functions that run handlers, besides those that every function has (serverless.yml).
+// Environment variables of the functions that run handlers. Those of every function are in serverless.yml.
 
 /** @typedef {import("./deployment.js").Variables} Variables */
 
@@ -13,13 +13,13 @@ export function extraSecretsParameter({ service, stage }) {
 }
 
 /**
- * Of the project's own.
+ * The project's own variables.
  * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
  * @param {import("./project.js").Project} project
  */
 export function ownVariables(deployment, { environment, secrets }) {
   if (secrets.length === 0) return environment;
-  // Names alone: the values are in the parameter.
+  // Only the names: the parameter holds the values.
   return {
     ...environment,
     EXTRA_SECRETS: secrets.join(","),

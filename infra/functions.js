@@ -3,7 +3,7 @@ import { projectOf } from "./project.js";
 import { refusal } from "./refusal.js";
 
 /**
- * What osls has no setting for, added to the resources that it makes of serverless.yml.
+ * Additions to the resources that osls makes of serverless.yml, for what osls has no setting.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */

@@ -1,61 +1,61 @@
 /**
- * Every number that the deployed stack and the local runtime share, once. What must be in proportion
- * to one of them (the visibility timeout, for one) is computed from it and is no entry here.
+ * The numbers that the deployed stack and the local runtime share. A number that depends on one of them, such as the
+ * visibility timeout, is computed and not listed.
  */
 export const limits = {
-  /** Seconds a webhook invocation may take. It answers after 1.8 s at the latest; the rest lets a function that crashed load again within its next invocation. */
+  /** Seconds for a webhook invocation. It answers within 1.8 s; after a crash, the next invocation needs the rest to load the function again. */
   webhookTimeoutSeconds: 10,
-  /** MB. CPU comes with memory: with less, a cold start outlasts the second that Feishu gives a challenge. */
+  /** MB. Lambda gives CPU in proportion to memory: with less, a cold start takes longer than the second that Feishu waits for a challenge. */
   webhookMemoryMb: 512,
 
-  /** Seconds a callback invocation may take. Its answer is out long before; the rest is for loading again, as the webhook's. */
+  /** Seconds for a callback invocation. It answers long before; the rest is for loading again, as for the webhook. */
   callbackTimeoutSeconds: 10,
-  /** MB, for your callback handlers, and for the CPU of a cold start that a person waits for. */
+  /** MB for your callback handlers, and for the CPU of a cold start, for which a person waits. */
   callbackMemoryMb: 512,
-  /** Milliseconds from a callback's arrival until its handler is given up. The answer leaves at most 200 ms later, and Feishu waits for 3 s in all. */
+  /** Milliseconds from a callback's arrival until its handler is stopped and a fallback is sent. The answer leaves at most 200 ms later; Feishu waits for 3 s in all. */
   callbackDeadlineMs: 2_300,
 
-  /** Seconds that the last good keys are used while SSM cannot be read: longer than most outages, and below the 8 hours that a replaced key is accepted after `npm run secrets -- set`. A revoked key is accepted for as long in an outage. 300 turns it off. */
+  /** Seconds that the last keys are used while SSM cannot be read: longer than most outages, and shorter than the 8 hours for which `npm run secrets -- set` keeps a replaced key. In an outage, a revoked key is accepted for this time as well. 300 turns it off. */
   staleKeysSeconds: 6 * 3_600,
 
-  /** Seconds a worker invocation may take. Handlers get 5 s less. */
+  /** Seconds for a worker invocation. Handlers get 5 s less. */
   workerTimeoutSeconds: 60,
-  /** MB, for your handlers and what they load. */
+  /** MB for your handlers and what they load. */
   workerMemoryMb: 512,
-  /** Records in one worker invocation. One: a handler that kills the process takes no other event with it. */
+  /** Records in one worker invocation. With one, a handler that crashes the process affects no other event. */
   batchSize: 1,
-  /** Seconds that Lambda may wait to fill a batch. None: a batch of one is full at once. */
+  /** Seconds that Lambda may wait to fill a batch. A batch of one needs none. */
   batchWindowSeconds: 0,
-  /** Runs of an event's handler before the event is dead: waits of 10, 20, … 900 s cover an outage of about 51 minutes. */
+  /** Runs of an event's handler until the event is dead. With waits of 10, 20, … 900 s they cover an outage of about 51 minutes. */
   maxAttempts: 10,
   /**
-   * Receives after which SQS gives a record up that never came to a verdict: throttled, or while the ledger was away.
-   * Most are 900 s apart, so an outage of five days kills nothing that would have run.
+   * Receives until SQS moves a record to the dead-letter queue, although no run was decided: Lambda throttled it, or the
+   * ledger could not be reached. Most are 900 s apart, so an outage of five days loses no event.
    */
   maxReceiveCount: 500,
-  /** Worker invocations at the same time (2 to 1,000): what Feishu's API, which limits calls per second, can take from your handlers. */
+  /** Worker invocations at the same time (2 to 1,000). Feishu's API limits the calls per second that your handlers make. */
   maxConcurrency: 10,
 
-  /** Seconds a message is kept: the dead-letter queue must outlast the queue that feeds it. */
+  /** Seconds that a message is kept: longer in the dead-letter queue than in the queue before it. */
   queueRetentionSeconds: 7 * 86_400,
   deadLetterRetentionSeconds: 14 * 86_400,
 
-  /** Requests a second, and at once, that each route of the HTTP API lets in: about five times a busy app's peak. Feishu repeats an event that gets a 429, but no callback. */
+  /** Requests a second, and at once, that each route of the HTTP API accepts: about five times a busy app's peak. Feishu repeats an event that gets 429, but no callback. */
   routeRatePerSecond: 200,
   routeBurst: 400,
 
-  /** Processes that keep a long connection (1 to 5), where the stage has one. The platform gives each message to one of them, and takes 50 connections an app in all. */
+  /** Processes that keep a long connection (1 to 5), if the stage has one. The platform sends each message to one of them, and allows an app 50 connections. */
   longConnectionReplicas: 2,
-  /** CPU units (1,024 are one) and MB of each, a pair that Fargate knows. Your callback handlers run in it. */
+  /** CPU units (1,024 are one CPU) and MB of each process: a pair that Fargate has. Your callback handlers run in it. */
   longConnectionCpu: 256,
   longConnectionMemoryMb: 512,
 
-  /** Days that log lines are kept: longer than a dead letter, so that its story can still be read. A value that CloudWatch Logs knows. */
+  /** Days that log lines are kept, one of CloudWatch Logs' values: longer than a dead letter, so that its log can still be read. */
   logRetentionDays: 30,
 };
 
 /**
- * What is off until you set it: null leaves the choice to AWS.
+ * Off unless you set them: null leaves the choice to AWS.
  * @type {Record<
  *   | "webhookReservedConcurrency"
  *   | "callbackReservedConcurrency"
@@ -66,44 +66,44 @@ export const limits = {
  * >}
  */
 export const optional = {
-  /** Invocations kept free for the webhook: rate × p99, 200/s × 0.3 s = 60. A small account cannot: AWS wants 100 left unreserved (10 in a new account). */
+  /** Invocations reserved for the webhook: rate × p99, 200/s × 0.3 s = 60. A small account cannot reserve any: AWS requires 100 unreserved ones (10 in a new account). */
   webhookReservedConcurrency: null,
-  /** Invocations kept free for callbacks, which nobody repeats: rate × p99, counting your handlers' time. */
+  /** Invocations reserved for callbacks, which Feishu never repeats: rate × p99, with your handlers' time. */
   callbackReservedConcurrency: null,
-  /** Callback instances that are always loaded (no more than are reserved), so that nobody waits for a cold start. Billed by the hour. With `functionUrl`, turning it on or off changes the callback address. */
+  /** Callback instances that are always loaded (at most the reserved ones), so that nobody waits for a cold start. Billed by the hour. With `functionUrl`, turning it on or off changes the callback address. */
   callbackProvisionedConcurrency: null,
-  /** Invocations kept free for the worker, at least `maxConcurrency`: with fewer, messages wait that Lambda had taken already. */
+  /** Invocations reserved for the worker, at least `maxConcurrency`: with fewer, Lambda receives messages that it then throttles. */
   workerReservedConcurrency: null,
-  /** Writes a second the ledger takes from its first minute; a fresh table starts at 4,000 and grows. Each event is 2 writes. AWS bills the rise once. */
+  /** Writes a second that the ledger accepts from its first minute; a new table starts at 4,000 and grows. Each event needs 2. AWS bills an increase once. */
   ledgerWarmWritesPerSecond: null,
 };
 
-/** When an alarm goes off. */
+/** When an alarm starts. */
 export const alarmThresholds = {
-  /** Answers with 5xx within a minute, for a look at; and within five minutes, for getting up. Feishu repeats such pushes for hours. */
+  /** Answers with 5xx in a minute (ticket) and in five minutes (page). Feishu repeats such pushes for hours. */
   unavailablePerMinute: 1,
   unavailablePerFiveMinutes: 5,
-  /** 99th percentile of the webhook's own time, three minutes in a row: a third of Feishu's patience. */
+  /** 99th percentile of the webhook's duration, three minutes in a row: a third of the time that Feishu waits. */
   webhookP99Ms: 1_000,
-  /** Refused requests (4xx) in one minute: somebody is trying, or a route is throttled. */
+  /** Refused requests (4xx) in a minute: somebody sends forged requests, or a route is throttled. */
   refusedPerMinute: 20,
-  /** Requests in five minutes, all of them refused: a key is wrong. Repaired within 6 hours, nothing is lost. */
+  /** Requests in five minutes, if all are refused: a key is wrong. No event is lost if it is corrected within 6 hours. */
   allRefusedCount: 5,
-  /** Seconds the oldest event has been waiting: the worker is slow; it does not work at all. */
+  /** Seconds that the oldest event has waited: the worker is slow (ticket), or it does not run at all (page). */
   oldestEventSeconds: 300,
   oldestEventUrgentSeconds: 900,
-  /** Answers over the long connection that were no 200, within a minute. */
+  /** Answers other than 200 over the long connection, in a minute. */
   longConnectionUnavailablePerMinute: 1,
-  /** Callbacks in five minutes that were answered with a message of failure: one person has tried again, or it fails for everybody. */
+  /** Callbacks in five minutes that were answered with an error message: more than one person's second click. */
   failedCallbacksPerFiveMinutes: 3,
-  /** Share of a callback's deadline that its answer took. */
+  /** Duration of a callback, in percent of its deadline. */
   callbackDurationPercent: 80,
-  /** Share of the worker's timeout that one invocation took. */
+  /** Duration of a worker invocation, in percent of its timeout. */
   workerDurationPercent: 80,
 };
 
 /**
- * How long SQS hides a record from the next attempt: six worker timeouts, as AWS advises, and the window.
+ * How long SQS hides a record from the next attempt: six worker timeouts, as AWS advises, plus the batch window.
  * @param {Pick<typeof limits, "workerTimeoutSeconds" | "batchWindowSeconds">} given
  */
 export function visibilityTimeoutSeconds(given = limits) {
@@ -111,7 +111,7 @@ export function visibilityTimeoutSeconds(given = limits) {
 }
 
 /**
- * When one invocation of the worker took suspiciously long.
+ * The duration of a worker invocation that starts the alarm.
  * @param {Pick<typeof limits, "workerTimeoutSeconds">} given
  * @param {Pick<typeof alarmThresholds, "workerDurationPercent">} thresholds
  */
@@ -120,7 +120,7 @@ export function workerDurationAlarmMs(given = limits, { workerDurationPercent } 
 }
 
 /**
- * When callbacks take suspiciously long.
+ * The duration of a callback that starts the alarm.
  * @param {Pick<typeof limits, "callbackDeadlineMs">} given
  * @param {Pick<typeof alarmThresholds, "callbackDurationPercent">} thresholds
  */
@@ -129,15 +129,15 @@ export function callbackDurationAlarmMs(given = limits, { callbackDurationPercen
 }
 
 /**
- * Replicas that a deployment of the long connection may run, in percent of those it keeps: one more, since each is
- * a connection of the app's 50.
+ * Replicas during a deployment of the long connection, in percent of the usual ones: one more, since each uses one of the
+ * app's 50 connections.
  * @param {Pick<typeof limits, "longConnectionReplicas">} given
  */
 export function longConnectionMaximumPercent({ longConnectionReplicas } = limits) {
   return Math.floor((100 * (longConnectionReplicas + 1)) / longConnectionReplicas);
 }
 
-/** MB that Fargate gives with each number of CPU units: the least, the most, and in steps of; beyond 256 units. */
+/** The least and the most MB for each number of CPU units, in steps of 1,024 MB. 256 units have values of their own. */
 const fargateMemoryMb = new Map([
   [512, [1_024, 4_096]],
   [1_024, [2_048, 8_192]],
@@ -155,18 +155,18 @@ function isFargatePair(cpu, memoryMb) {
   return memoryMb >= least && memoryMb <= most && memoryMb % 1_024 === 0;
 }
 
-/** A receive that came to no verdict is no attempt, and there may be many for one. */
+/** A receive without a run is not an attempt, so an attempt may need many receives. */
 const receivesPerAttempt = 10;
-/** As in lib/handling/claims.ts. */
+/** As in lib/handling/backoff.ts. */
 const longestBackoffSeconds = 900;
 
-/** Of Feishu's 3 s: for checking a handler's answer and sending it; for the way there and back, with a new TLS connection. */
+/** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
 const feishuWaitsMs = 3_000;
 const answerMs = 200;
 const networkMs = 300;
 
 /**
- * What is wrong with a set of numbers: each relation that does not hold, in words. A deployment with any is refused.
+ * The relations that a set of numbers breaks, in words. A deployment that breaks one is refused.
  * @param {typeof limits} given
  * @param {Partial<typeof optional>} chosen
  * @returns {string[]}

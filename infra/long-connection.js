@@ -1,5 +1,14 @@
 import { alarmsOf, when } from "./alarms.js";
-import { accepted, allowOtherDomain, appId, forDeployment, larkDomain, marketplaceApp, nameOf } from "./deployment.js";
+import {
+  accepted,
+  allowOtherDomain,
+  appId,
+  flag,
+  forDeployment,
+  larkDomain,
+  marketplaceApp,
+  nameOf,
+} from "./deployment.js";
 import { ownVariables } from "./environment.js";
 import { longConnectionMaximumPercent } from "./limits.js";
 import { allow, arn, customerKey, forHandlers, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
@@ -19,20 +28,20 @@ import { refusal } from "./refusal.js";
  * @property {boolean} hasPublicIp
  */
 
-/** Any free one: nothing outside of the task reaches it. */
+/** Any free port: it cannot be reached from outside the task. */
 const healthPort = 8080;
-/** Seconds between the lines with which a process says whether it is connected: three within an alarm's minute. */
+/** Seconds between two log lines that say whether a process is connected: three lines in an alarm's minute. */
 const heartbeatSeconds = 20;
-/** Seconds from SIGTERM to SIGKILL: 5 for what is in hand, and some for closing. */
+/** Seconds from SIGTERM to SIGKILL: 5 for messages in hand, and some for closing. */
 const stopSeconds = 15;
 const containerName = "long-connection";
 
-/** Asks the process itself; 503 while it is not connected. */
+/** Asks the process, which answers 503 while it is not connected. */
 export const healthCheck = `fetch("http://127.0.0.1:"+process.env.HEALTH_PORT).then(r=>process.exit(r.ok?0:1),()=>process.exit(1))`;
 
 /**
- * The long connection as a service of ECS on Fargate: processes that dial out, so nothing leads in. They do what
- * webhook and callback do, and have their rights.
+ * The long connection as a service of ECS on Fargate. Its processes connect to Feishu, so no inbound port is open. They
+ * do the work of webhook and callback, and have the same rights.
  * @param {Deployment} deployment
  * @param {Service} service
  * @param {import("./project.js").Project} project
@@ -71,7 +80,7 @@ export function longConnectionResources(deployment, service, project = projectOf
       ],
       "ecs-tasks.amazonaws.com",
     ),
-    // What ECS itself does to start a task; the process has none of it.
+    // ECS's rights to start a task. The process does not have them.
     LongConnectionExecutionRole: executionRole(service.image),
     LongConnectionSecurityGroup: {
       Type: "AWS::EC2::SecurityGroup",
@@ -104,7 +113,7 @@ export function longConnectionResources(deployment, service, project = projectOf
     },
     LongConnectionService: {
       Type: "AWS::ECS::Service",
-      // A task that starts before its roles may do anything would fail, and the deployment with it.
+      // A task that starts before its roles have rights fails, and so does the deployment.
       DependsOn: ["LongConnectionRole", "LongConnectionExecutionRole", "LongConnectionLogGroup"],
       ...(service.hasPublicIp
         ? { Metadata: accepted({ CKV_AWS_333: "asked for: the subnets have no NAT, and nothing may come in" }) }
@@ -137,7 +146,7 @@ export function longConnectionResources(deployment, service, project = projectOf
       LongConnectionDown: {
         says: "Page: no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
         ...when(logMetric(name, "Connected"), "Sum", "<", 1),
-        // A process that is gone says nothing at all.
+        // A process that is gone logs nothing.
         TreatMissingData: "breaching",
       },
       LongConnectionRefused: {
@@ -157,7 +166,7 @@ export function longConnectionResources(deployment, service, project = projectOf
 }
 
 /**
- * Counts of log lines, by the stage they tell.
+ * Counts of log lines, by stage.
  * @param {string} name
  */
 function metricFilters(name) {
@@ -180,7 +189,7 @@ function metricFilters(name) {
               MetricNamespace: name,
               MetricName: what,
               MetricValue: "1",
-              // A process that speaks, and not of this, is a zero; only silence is no figure.
+              // Other log lines count as 0, so there is no value only if the process logs nothing.
               DefaultValue: 0,
             },
           ],
@@ -218,7 +227,7 @@ function containerOf(deployment, service, project) {
     HEALTH_PORT: String(healthPort),
     HEARTBEAT_SECONDS: String(heartbeatSeconds),
     LOG_LEVEL: "info",
-    // A Lambda has it from its runtime.
+    // Lambda sets it for its functions.
     AWS_REGION: { Ref: "AWS::Region" },
     ...ownVariables(deployment, project),
   };
@@ -233,8 +242,11 @@ function containerOf(deployment, service, project) {
     Environment: Object.entries(environment).map(([Name, Value]) => ({ Name, Value })),
     HealthCheck: {
       Command: ["CMD", "node", "-e", healthCheck],
-      // What is not connected for 5 minutes has not found its way back, and is replaced.
-      ...{ Interval: 30, Timeout: 5, Retries: 10, StartPeriod: 60 },
+      // A process that is not connected for 5 minutes is replaced.
+      Interval: 30,
+      Timeout: 5,
+      Retries: 10,
+      StartPeriod: 60,
     },
     LogConfiguration: {
       LogDriver: "awslogs",
@@ -242,7 +254,7 @@ function containerOf(deployment, service, project) {
         "awslogs-group": { Ref: "LongConnectionLogGroup" },
         "awslogs-region": { Ref: "AWS::Region" },
         "awslogs-stream-prefix": containerName,
-        // Trouble with logs must not hold up what has 3 seconds.
+        // A slow log must not delay answers that have 3 seconds.
         mode: "non-blocking",
         "max-buffer-size": "4m",
       },
@@ -255,7 +267,7 @@ function executionRole(image) {
   const logs = ownLogs("LongConnectionLogGroup");
   const [, account, region, repository] =
     /^(\d{12})\.dkr\.ecr\.([a-z\d-]+)\.amazonaws\.com(?:\.cn)?\/([^:@]+)[:@]/.exec(image) ?? [];
-  // From another registry it is pulled as by anybody.
+  // An image in another registry is public, and needs no rights.
   if (repository === undefined) return role([logs], "ecs-tasks.amazonaws.com");
   const repositoryArn = { "Fn::Sub": `arn:\${AWS::Partition}:ecr:${region}:${account}:repository/${repository}` };
   const anyToken = "ecr:GetAuthorizationToken knows no resource; what is pulled is one repository's";
@@ -273,17 +285,12 @@ function executionRole(image) {
 }
 
 /**
- * No resource at all, unless the long connection is asked for.
+ * No resources, unless the stage has a long connection.
  * @param {import("./deployment.js").Variables} variables
  */
 export async function longConnection(variables) {
   const text = async (/** @type {string} */ name) => String(await variables.resolveVariable(name));
-  const isTrue = async (/** @type {string} */ name) => {
-    const given = await text(`param:${name}`);
-    if (given === "true" || given === "false") return given === "true";
-    throw refusal(`Cannot deploy: ${name} is "${given}", neither "true" nor "false". Check --param ${name}`);
-  };
-  if (!(await isTrue("longConnection"))) return {};
+  if ((await flag("longConnection")(variables)) === "false") return {};
   if ((await marketplaceApp(variables)) === "true") {
     throw refusal(
       "Cannot deploy: longConnection is for self-built apps, and marketplaceApp is true. Leave one of them out",
@@ -307,9 +314,13 @@ export async function longConnection(variables) {
     );
   }
   const service = {
-    ...{ appId: await appId(variables), image, vpc, subnets },
-    ...{ domain: await larkDomain(variables), allowOtherDomain: await allowOtherDomain(variables) },
-    hasPublicIp: await isTrue("longConnectionPublicIp"),
+    appId: await appId(variables),
+    image,
+    vpc,
+    subnets,
+    domain: await larkDomain(variables),
+    allowOtherDomain: await allowOtherDomain(variables),
+    hasPublicIp: (await flag("longConnectionPublicIp")(variables)) === "true",
   };
   return forDeployment((deployment, project) => ({
     Resources: longConnectionResources(deployment, service, project),

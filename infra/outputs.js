@@ -1,7 +1,7 @@
 import { appId, forDeployment } from "./deployment.js";
 
 /**
- * What a person, or a tool, needs to know of a deployed stage.
+ * The addresses and names of a deployed stage, for people and tools.
  * @param {Pick<import("./deployment.js").Deployment, "front">} deployment
  * @param {string} app
  */
@@ -25,7 +25,7 @@ export function outputsOf({ front }, app) {
       Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
       Value: address("CallbackLambdaFunctionUrl", "callback"),
     },
-    // Packaging does without the app's id, and AWS takes no empty value.
+    // Packaging does not need the app's id, and AWS refuses an empty value.
     AppId: { Value: app === "" ? "none" : app },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },

@@ -5,22 +5,22 @@ import { projectOf } from "./project.js";
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
 /**
- * One role per function, with what it does and nothing else. Roles carry no name, so that the same
- * stage can stand in two regions.
+ * One role for each function, with only the rights that it uses. Roles have no fixed name, so that one stage can be
+ * deployed to two regions.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
 export function permissionResources(deployment, project = projectOf({})) {
   return {
-    // Takes nothing out of a queue, and knows no table.
+    // May not receive from a queue, and not use a table.
     WebhookRole: role([
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
       readSecrets(deployment),
       ...customerKey(deployment, ["sqs", "ssm"]),
       ownLogs("WebhookLogGroup"),
     ]),
-    // Takes nothing out of a queue either. Your code runs under it, and a second click must find the first
-    // one's answer in the ledger.
+    // May not receive from a queue either. Handlers run under this role. It uses the ledger, so that a second push of a
+    // callback gets the first one's answer.
     CallbackRole: role([
       allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
       readSecrets(deployment),
@@ -29,9 +29,8 @@ export function permissionResources(deployment, project = projectOf({})) {
       ...forHandlers(deployment, project),
       ownLogs("CallbackLogGroup"),
     ]),
-    // Cannot send to the queue it reads: Lambda cuts off such a loop after 16 rounds. It delays a
-    // record through its visibility instead. What it gets is verified already; it reads the app's secret
-    // to call the Open API and to sign the values of cards.
+    // May not send to the queue it reads: Lambda stops such a loop after 16 rounds. It delays a record by its visibility
+    // timeout instead. It reads the app's secret to call the Open API and to sign the values of cards.
     WorkerRole: role([
       allow(
         ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
@@ -51,7 +50,7 @@ export const permissions = forDeployment((...given) => ({ Resources: permissionR
 
 /**
  * @param {readonly import("./config.js").Statement[]} statements
- * @param {string} service Who takes the role on.
+ * @param {string} service The service that assumes the role.
  */
 export function role(statements, service = "lambda.amazonaws.com") {
   return {
@@ -88,7 +87,7 @@ export function readSecrets({ secretsParameter }) {
 }
 
 /**
- * What handlers need of the project's own: its further secrets, and its statements as they are.
+ * Rights for handlers: to read the project's further secrets, and the project's own statements.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -103,18 +102,18 @@ function readParameter(name) {
 }
 
 /**
- * Lets a role use the customer's key, only through the services whose data it encrypts. Lambda polls the queue under
- * the function's role, so there too the call of KMS comes from SQS.
+ * Lets a role use the customer's key, but only through the services whose data it encrypts. Lambda polls the queue under
+ * the function's role, so that call of KMS comes from SQS as well.
  * @param {Deployment} deployment
  * @param {readonly string[]} services
  */
 export function customerKey({ customerKeyArn }, services) {
   if (customerKeyArn === "") return [];
-  // The value is the service's host name. Which of the two endings it has in China is not documented.
+  // The host name of the service. Its ending in China is not documented.
   const hosts = services.flatMap((service) =>
     ["amazonaws.com", "amazonaws.com.cn"].map((suffix) => ({ "Fn::Sub": `${service}.\${AWS::Region}.${suffix}` })),
   );
-  // AWS's pages differ on what a write to an encrypted table needs; a role without enough could claim no event.
+  // AWS's pages differ on what a write to an encrypted table needs. With too few rights, no event could be claimed.
   const ofTable = services.includes("dynamodb") ? ["kms:Encrypt", "kms:DescribeKey"] : [];
   return [
     {

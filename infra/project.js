@@ -13,7 +13,7 @@ import { refusal } from "./refusal.js";
 export const configFile = "larkpost.config.js";
 
 /**
- * What one project differs in from another: its `larkpost.config.js`, and the defaults for what is not in it.
+ * A project's `larkpost.config.js`, with defaults for what is not in it.
  * @typedef {Required<Omit<import("./config.js").Config, "limits">> & {
  *   limits: typeof defaultLimits,
  *   optional: typeof defaultOptional,
@@ -22,7 +22,7 @@ export const configFile = "larkpost.config.js";
  */
 
 /**
- * Reads the project's configuration, which need not exist.
+ * Reads the project's configuration; without the file, all is default.
  * @param {string} root The project's folder.
  * @returns {Promise<Project>}
  * @throws {import("../lib/errors.ts").ConfigError} It has mistakes, which the message lists.

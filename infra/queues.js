@@ -5,8 +5,8 @@ import { projectOf } from "./project.js";
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
 /**
- * The events queue, where it dead-letters to, and the quarantine. All are kept when the stack is
- * removed or a resource replaced: what they hold exists nowhere else.
+ * The events queue, its dead-letter queue, and the quarantine. All are kept when the stack is removed or a resource is
+ * replaced: their messages exist nowhere else.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -15,8 +15,8 @@ export function queueResources(deployment, { limits } = projectOf({})) {
     EventsQueue: queue(deployment, "events", {
       MessageRetentionPeriod: limits.queueRetentionSeconds,
       VisibilityTimeout: visibilityTimeoutSeconds(limits),
-      // The worker moves a failed event itself, with the reason. This is a net for what no code of ours could judge:
-      // an invocation that never started, a process that was ended each time.
+      // The worker moves a failed event itself, with the reason. SQS moves an event that no worker could decide about:
+      // its invocations never started, or the process ended each time.
       RedrivePolicy: {
         deadLetterTargetArn: { "Fn::GetAtt": ["DeadLetterQueue", "Arn"] },
         maxReceiveCount: limits.maxReceiveCount,
@@ -24,8 +24,8 @@ export function queueResources(deployment, { limits } = projectOf({})) {
     }),
     DeadLetterQueue: queue(deployment, "dead-letters", {
       MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
-      // Of no other queue: a redrive goes back to where the messages came from. The ARN is spelled out,
-      // since the events queue already refers to this one.
+      // Only for the events queue, so that a redrive goes back to it. The ARN is written out, since the events queue
+      // already refers to this queue.
       RedriveAllowPolicy: {
         redrivePermission: "byQueue",
         sourceQueueArns: [
@@ -71,7 +71,7 @@ function queue(deployment, what, properties) {
 }
 
 /**
- * Only denies: who may use the queue is said by the functions' roles, and nobody else is let in.
+ * Denies requests without TLS. The functions' roles grant the rights, and nobody else has any.
  * @param {string} queueId
  */
 function encryptedTransportOnly(queueId) {

@@ -1,7 +1,7 @@
 import { ConfigError } from "../lib/errors.ts";
 
 /**
- * An error that osls, too, prints as its message alone, without a stack.
+ * An error that osls prints without its stack.
  * @param {string} message
  */
 export function refusal(message) {

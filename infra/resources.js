@@ -5,11 +5,11 @@ import { queueResources } from "./queues.js";
 import { refusal } from "./refusal.js";
 import { tableResources } from "./tables.js";
 
-/** What the names of the resources begin with that osls makes, and those of the long connection. */
+/** Prefixes of the resources that osls makes, and of the long connection's. */
 const prefixes = /^(Webhook|Callback|Worker|HttpApi|LongConnection|Serverless)/;
 
 /**
- * The project's own resources. One of Larkpost's names would change what Larkpost needs.
+ * The project's own resources. A name of Larkpost's would change a resource that Larkpost needs, so it is refused.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */

@@ -2,8 +2,8 @@ import { accepted, forDeployment, nameOf } from "./deployment.js";
 import { projectOf } from "./project.js";
 
 /**
- * The ledger: what has run. Without it events run twice, so it survives a removal of the stack, a
- * deletion by hand, and 35 days of mistakes. It also keeps what callbacks were answered, for a day.
+ * The ledger: which events ran, and for a day, the answers to callbacks. Without it events would run twice, so it is kept
+ * when the stack is removed, protected from deletion, and backed up for 35 days.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -37,7 +37,7 @@ export function tableResources(deployment, { optional } = projectOf({})) {
         DeletionProtectionEnabled: true,
         ...(ledgerWarmWritesPerSecond === null
           ? {}
-          : // Reads are rare; 12,000 a second is what any table has.
+          : // Reads are rare, and every table takes 12,000 a second.
             { WarmThroughput: { ReadUnitsPerSecond: 12_000, WriteUnitsPerSecond: ledgerWarmWritesPerSecond } }),
       },
     },

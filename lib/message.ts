@@ -1,4 +1,4 @@
-type Fields = Readonly<Record<string, unknown>>;
+import { fieldsOf, type JsonObject, parseJson } from "./feishu/json.ts";
 
 /** The members of `im.message.receive_v1`'s `event.message` that this file reads. */
 export interface ReceivedMessage {
@@ -62,7 +62,7 @@ export function textOf(message: ReceivedMessage, bot?: Bot): string {
  */
 export function resourcesOf(message: ReceivedMessage): MessageResource[] {
   const { message_id: messageId, message_type: type, content } = fieldsOf(message);
-  const parsed = parsedFields(content);
+  const parsed = fieldsOf(parseJson(textIn(content)));
   const parts = type === "post" ? postLines(parsed).flat() : [{ ...parsed, tag: type }];
   return parts.flatMap((part) => {
     const isImage = part["tag"] === "img" || part["tag"] === "image";
@@ -86,17 +86,17 @@ export function mentionsBot(event: { readonly message: ReceivedMessage }, bot?: 
   return mentionsOf(fieldsOf(event)["message"]).some((mention) => isBot(mention, bot));
 }
 
-function isBot(mention: Fields, bot: Bot | undefined): boolean {
+function isBot(mention: JsonObject, bot: Bot | undefined): boolean {
   if (bot === undefined) return mention["mentioned_type"] === "bot";
   return fieldsOf(mention["id"])["open_id"] === bot.open_id;
 }
 
-function mentionsOf(message: unknown): Fields[] {
+function mentionsOf(message: unknown): JsonObject[] {
   return listIn(fieldsOf(message)["mentions"]).map(fieldsOf);
 }
 
 /** The name to show; empty for the bot itself. */
-function shownName(mention: Fields, bot: Bot | undefined): string {
+function shownName(mention: JsonObject, bot: Bot | undefined): string {
   if (isBot(mention, bot)) return "";
   const name = textIn(mention["name"]);
   return name === "" ? textIn(mention["key"]) : `@${name}`;
@@ -104,7 +104,7 @@ function shownName(mention: Fields, bot: Bot | undefined): string {
 
 function writtenText(message: ReceivedMessage): string {
   const { message_type: type, content } = fieldsOf(message);
-  const parsed = parsedFields(content);
+  const parsed = fieldsOf(parseJson(textIn(content)));
   if (type === "text") return textIn(parsed["text"]);
   return type === "post" ? postText(parsed) : "";
 }
@@ -123,17 +123,17 @@ function named(placeholder: string, spaces: string, names: ReadonlyMap<string, s
   return placeholder + spaces;
 }
 
-function postText(content: Fields): string {
+function postText(content: JsonObject): string {
   const lines = postLines(content).map((line) => line.map(elementText).join(""));
   return [textIn(postOf(content)["title"]), ...lines].join("\n");
 }
 
-function postLines(content: Fields): Fields[][] {
+function postLines(content: JsonObject): JsonObject[][] {
   return listIn(postOf(content)["content"]).map((line) => listIn(line).map(fieldsOf));
 }
 
 /** A received post has no language. A sent post has several, and the first one counts. */
-function postOf(content: Fields): Fields {
+function postOf(content: JsonObject): JsonObject {
   if (Array.isArray(content["content"])) return content;
   return (
     Object.values(content)
@@ -142,7 +142,7 @@ function postOf(content: Fields): Fields {
   );
 }
 
-function elementText(element: Fields): string {
+function elementText(element: JsonObject): string {
   const text = textIn(element["text"]);
   switch (element["tag"]) {
     case "a": {
@@ -160,19 +160,6 @@ function elementText(element: Fields): string {
     default:
       return text;
   }
-}
-
-function parsedFields(json: unknown): Fields {
-  try {
-    return fieldsOf(JSON.parse(textIn(json)));
-  } catch {
-    return {};
-  }
-}
-
-/** The members of an object; anything else has none. */
-function fieldsOf(value: unknown): Fields {
-  return typeof value === "object" && value !== null ? (value as Fields) : {};
 }
 
 function listIn(value: unknown): unknown[] {

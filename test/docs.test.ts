@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import type { Command } from "commander";
 import { allCommands, stalePages } from "../docs/command-line.ts";
 import { alarmResources } from "../infra/alarms.js";
@@ -25,18 +25,7 @@ import { type Block, readPage, rowCells } from "./support/markdown.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const { exports, scripts } = JSON.parse(read("package.json")) as {
-  exports: Readonly<Record<string, string>>;
-  scripts: Readonly<Record<string, string>>;
-};
-
-/** What the pages say and the project does not have yet. It is empty when the project has it all. */
-const notYet = new Set(["lib/index.ts"]);
-
-function isNotYet(t: TestContext, fact: string, path: string): boolean {
-  if (notYet.has(fact)) t.diagnostic(`not yet: ${fact} (${path})`);
-  return notYet.has(fact);
-}
+const { scripts } = JSON.parse(read("package.json")) as { scripts: Readonly<Record<string, string>> };
 
 /** Each page in English and in Chinese. */
 const pairs: readonly (readonly [english: string, chinese: string])[] = [
@@ -93,13 +82,13 @@ test("every link leads to a file and a heading that exist", () => {
   assert.deepEqual(broken, []);
 });
 
-test("every file of the engine that is named in code font, and each in the tree of rooms, exists", (t) => {
+test("every file of the engine that is named in code font, and each in the tree of rooms, exists", () => {
   const wrong: string[] = [];
   for (const [path, { spans }] of pages) {
     const named = spans.filter((span) => /^(lib|infra|test|docs)\/[\w/.-]+$/.test(span));
     const files = path.endsWith("inside.md") ? [...named, ...filesOfTree(read(path))] : named;
     for (const file of files) {
-      if (!existsSync(join(root, file)) && !isNotYet(t, file, path)) wrong.push(`${path}: ${file}`);
+      if (!existsSync(join(root, file))) wrong.push(`${path}: ${file}`);
     }
   }
   assert.deepEqual(wrong, []);
@@ -113,7 +102,7 @@ function filesOfTree(markdown: string): string[] {
   return lines.map(([, indent = "", name = ""]) => (indent === "" ? name : `lib/${name}`));
 }
 
-test("every command in a sh block, and every npm or cp command in code font, exists with its options", async (t) => {
+test("every command in a sh block, and every npm or cp command in code font, exists with its options", async () => {
   const known = await allCommands();
   const wrong: string[] = [];
   for (const [path, { blocks, spans }] of pages) {
@@ -121,7 +110,7 @@ test("every command in a sh block, and every npm or cp command in code font, exi
     const named = spans.filter((span) => /^(\w+=\S+ )*(npm|cp) /.test(span));
     for (const line of [...typed, ...named].flatMap(commandLines)) {
       const fault = faultOf(line, known);
-      if (fault !== undefined && !isNotYet(t, fault, path)) wrong.push(`${path}: ${line}: ${fault}`);
+      if (fault !== undefined) wrong.push(`${path}: ${line}: ${fault}`);
     }
   }
   assert.deepEqual(wrong, []);
@@ -188,23 +177,16 @@ test("code with a file name compiles against the public faces, and so does every
   cpSync(join(root, "package.json"), join(folder, "package.json"));
   for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
   // Code is the same in both languages.
-  for (const [path] of pairs) await writeProject(t, path, join(folder, "pages", path.replaceAll(/\W/g, "-")));
-  const errors = compile(folder).filter((error) => {
-    const member = /Property '(\w+)' does not exist on type 'Context'/.exec(error)?.[1];
-    return member === undefined || !isNotYet(t, `context.${member}`, error);
-  });
-  assert.deepEqual(errors, []);
+  for (const [path] of pairs) await writeProject(path, join(folder, "pages", path.replaceAll(/\W/g, "-")));
+  assert.deepEqual(compile(folder), []);
 });
 
 /** A page's code as a project: a block under the name in its first line, of others the imports. */
-async function writeProject(t: TestContext, path: string, folder: string): Promise<void> {
+async function writeProject(path: string, folder: string): Promise<void> {
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
   const { blocks } = page(path);
   for (const [index, { language, code }] of blocks.entries()) {
     if (language !== "ts" && language !== "js") continue;
-    const faces = [...code.matchAll(/ from "(larkpost[^"]*)";/g)].map(([, face = ""]) => face);
-    const missing = faces.filter((face) => !(face.replace("larkpost", ".") in exports));
-    if (missing.some((face) => isNotYet(t, face, path))) continue;
     const name = /^\/\/ (\S+\.(?:ts|js))\n/.exec(code)?.[1];
     const file = join(folder, name ?? `block-${index}.ts`);
     assert.ok(!existsSync(file), `${path} shows ${name} twice`);

@@ -1,17 +1,17 @@
 import { onCallback } from "larkpost";
 
-/** Answers a click on a card's button, and does the slow part of it afterwards. */
+/** Answers a click on a card's button, and defers the slow work. */
 export default onCallback(
   "card.action.trigger",
   async ({ action }, { defer, isSigned }) => {
-    // Only a value that this app has signed is worth acting on; others may come from anywhere.
+    // Act only on a value that this app has signed. Others may come from anywhere.
     if (isSigned) await defer(action.value);
     return {
       toast: { type: "success", content: "Received", i18n: { en_us: "Received", zh_cn: "已收到" } },
     };
   },
   {
-    // Runs in the worker a few seconds later, with retries: call the slow service, then show what came of it.
+    // Runs in the worker a few seconds later, with retries: call the slow service, then show its result.
     async deferred({ pallet }: { pallet: number }, { log, updateCard }) {
       log.info("A pallet is released", { pallet });
       await updateCard({

@@ -18,13 +18,13 @@ declare module "larkpost" {
       /** Milliseconds: a string, but a number when the status is REVERTED. */
       operate_time: string | number;
       instance_operate_time?: string;
-      /** The one given when the instance was created through the API; not the identity of the event. */
+      /** The `uuid` of the API call that created the instance, not the event's id. */
       uuid?: string;
     };
   }
 }
 
-/** Tells of each step of an approval (schema 1.0). */
+/** Logs each step of an approval (schema 1.0). */
 export default onEvent("approval_instance", async ({ status }, { log }) => {
   log.info("An approval changed", { status });
 });

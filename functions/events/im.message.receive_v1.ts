@@ -19,7 +19,7 @@ export default onEvent(
       body: { msg_type: isCard ? "interactive" : "text", content: JSON.stringify(content) },
     });
   },
-  // Feishu may push a message again under another event id, so the message id tells what is new.
+  // Feishu may push a message again under another event id, so the key is the message id.
   { key: ({ message }) => message.message_id },
 );
 

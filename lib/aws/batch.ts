@@ -13,7 +13,7 @@ import { attributes, type Client } from "./sqs.ts";
 export interface SettleOptions {
   readonly client: Client;
   readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
-  /** The app whose events this worker handles. A message that names another, or none, is quarantined. */
+  /** The app whose events this worker handles. A message is quarantined that another app received or names, or of which neither is known. */
   readonly appId: string;
   readonly random: () => number;
   readonly clock: Pick<Clock, "nowMs">;
@@ -81,13 +81,24 @@ async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<
   if (receives < options.maxReceives) return false;
   const reason = "receivesExhausted";
   const facts = { receives, messageId: record.messageId };
+  const event = eventOf(record);
   try {
-    await bury(record, { reason }, options);
-    publish({ stage: "dead", level: "error", facts: { reason, ...facts } });
+    await bury(record, { reason, ...event }, options);
+    publish({ stage: "dead", level: "error", ...event, facts: { reason, ...facts } });
     return true;
   } catch (error) {
-    publish({ stage: "failed", level: "error", facts: { reason: "dead-letter-queue", ...facts }, error });
+    publish({ stage: "failed", level: "error", ...event, facts: { reason: "dead-letter-queue", ...facts }, error });
     return false;
+  }
+}
+
+/** What a record is about, where this release can read it. */
+function eventOf(record: SQSRecord): { id?: string; type?: string } {
+  try {
+    const decoded = fromRecord(record);
+    return decoded.kind === "undecodable" ? {} : { id: decoded.id, type: decoded.type };
+  } catch {
+    return {};
   }
 }
 

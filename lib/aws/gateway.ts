@@ -1,3 +1,4 @@
+import { fieldsOf, type JsonObject } from "../feishu/json.ts";
 import { answerHttp, type HttpAnswer, type HttpOptions, type HttpRequest } from "../receiving/http.ts";
 
 /** The response that API Gateway takes from a function, for every shape of its events. */
@@ -17,30 +18,27 @@ export async function answerGateway(event: unknown, options: HttpOptions): Promi
 
 /** Reads the events of HTTP APIs (payload 2.0), REST APIs (1.0), Function URLs and load balancers. Absent members read as empty. */
 export function fromApiGateway(event: unknown): HttpRequest {
-  const root = members(event);
-  const context = members(root.get("requestContext"));
-  const http = members(context.get("http"));
-  const identity = members(context.get("identity"));
-  const body = root.get("body");
+  const root = fieldsOf(event);
+  const context = fieldsOf(root["requestContext"]);
+  const http = fieldsOf(context["http"]);
+  const { body } = root;
   const text = typeof body === "string" ? body : "";
-  const isBase64 = root.get("isBase64Encoded") === true;
+  const isBase64 = root["isBase64Encoded"] === true;
+  const stage = Object.keys(http).length > 0 ? textOf(context["stage"]) : undefined;
   return {
-    method: stringOf(http.get("method")) ?? stringOf(root.get("httpMethod")) ?? "",
-    path: normalPath(
-      stringOf(root.get("rawPath")) ?? stringOf(root.get("path")) ?? "",
-      http.size > 0 ? stringOf(context.get("stage")) : undefined,
-    ),
+    method: textOf(http["method"]) ?? textOf(root["httpMethod"]) ?? "",
+    path: normalPath(textOf(root["rawPath"]) ?? textOf(root["path"]) ?? "", stage),
     headers: headersOf(root),
     bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
     rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
-    sourceIp: stringOf(http.get("sourceIp")) ?? stringOf(identity.get("sourceIp")),
+    sourceIp: textOf(http["sourceIp"]) ?? textOf(fieldsOf(context["identity"])["sourceIp"]),
   };
 }
 
-function headersOf(root: ReadonlyMap<string, unknown>): Map<string, string> {
+function headersOf(root: JsonObject): Map<string, string> {
   const headers = new Map<string, string>();
-  const multi = members(root.get("multiValueHeaders"));
-  for (const [name, value] of multi.size > 0 ? multi : members(root.get("headers"))) {
+  const multi = Object.entries(fieldsOf(root["multiValueHeaders"]));
+  for (const [name, value] of multi.length > 0 ? multi : Object.entries(fieldsOf(root["headers"]))) {
     const values = (Array.isArray(value) ? value : [value]).filter((item) => typeof item === "string");
     if (values.length === 0) continue;
     const key = name.toLowerCase();
@@ -65,18 +63,13 @@ function base64Bytes(text: string): number {
 
 export function toHttpResponse({ status, headers, body }: HttpAnswer, event: unknown): HttpResponse {
   const response = { statusCode: status, headers, body, isBase64Encoded: false };
-  if (members(members(event).get("multiValueHeaders")).size === 0) return response;
+  if (Object.keys(fieldsOf(fieldsOf(event)["multiValueHeaders"])).length === 0) return response;
   return {
     ...response,
     multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
   };
 }
 
-/** An object's own members as a Map, so that a name from outside never finds `constructor`. */
-function members(value: unknown): ReadonlyMap<string, unknown> {
-  return new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
-}
-
-function stringOf(value: unknown): string | undefined {
+function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }

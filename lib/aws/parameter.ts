@@ -81,9 +81,9 @@ export function cachedParameter<T>(
       lastFailure = undefined;
       return kept.value;
     } catch (error) {
-      lastFailure = error;
       // A longer read means that Lambda froze the process meanwhile, which is no failure of SSM.
       if (clock.nowMs() - askedAtMs < frozenMs) {
+        lastFailure = error;
         const pauseMs = ageMs() < staleMs ? renewalPauseMs : Math.min(firstPauseMs * 2 ** failures, longestPauseMs);
         nextAtMs = clock.nowMs() + pauseMs * (1 + random() / 2);
         failures += 1;
@@ -105,7 +105,8 @@ export function cachedParameter<T>(
       if (nowMs < untilMs && (reading !== undefined || nowMs >= nextAtMs)) {
         await withDeadline(clock, { ms: untilMs - nowMs, error: tooSlow }, read).catch(() => {});
       } else if (stale !== undefined) {
-        if (nowMs - loggedAtMs >= staleLogMs) {
+        // One slow read after a quiet time is no failure either.
+        if (lastFailure !== undefined && nowMs - loggedAtMs >= staleLogMs) {
           loggedAtMs = nowMs;
           logStale(parameter, { ageMs: ageMs(), staleMs, error: lastFailure });
         }

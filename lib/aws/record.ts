@@ -5,7 +5,7 @@ import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
 import { classify } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
-import { fill, inspect } from "../feishu/json.ts";
+import { fieldsOf, fill, inspect, type JsonObject, parseJson } from "../feishu/json.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
 
 /** Version of the queue message. A message of a newer version fails and is retried, so that a rollback loses nothing. */
@@ -95,32 +95,30 @@ export type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "unde
  * @throws {UnknownVersionError} Another release wrote it. The record must fail, since deleting it would lose the event.
  */
 export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
-  const message = members(record.body);
-  if (message === undefined) return { kind: "undecodable", reason: "json" };
-  const version = message.get("v");
+  const parsed = parseJson(record.body);
+  if (typeof parsed !== "object" || parsed === null) return { kind: "undecodable", reason: "json" };
+  const message = fieldsOf(parsed);
+  const { v: version, kind, refreshToken } = message;
   if (version !== undefined && version !== messageVersion) {
     throw new UnknownVersionError(
       `Cannot read the message: its version is ${JSON.stringify(version)}, this release reads ${messageVersion}. Deploy the newer worker`,
     );
   }
-  const kind = message.get("kind");
-  const content = contentOf(message);
-  const text = content?.get("text");
+  const { text, payload } = contentOf(message);
   if (version === undefined || (kind !== "event" && kind !== "job") || typeof text !== "string") {
     return { kind: "undecodable", reason: "shape" };
   }
   const transportFields = {
-    requestId: textOrNull(message.get("requestId")),
-    receivedBy: textOrNull(message.get("receivedBy")),
-    transport: message.get("transport") === "long-connection" ? "long-connection" : "webhook",
+    requestId: textOrNull(message["requestId"]),
+    receivedBy: textOrNull(message["receivedBy"]),
+    transport: message["transport"] === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
-    const refreshToken = message.get("refreshToken");
     const header = typeof refreshToken === "string" ? { refresh_token: refreshToken } : {};
-    const callback = message.get("schema") === "1.0" ? classifyOldCard(text, header) : classify(text);
+    const callback = message["schema"] === "1.0" ? classifyOldCard(text, header) : classify(text);
     if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
     const { token: _, ...notice } = callback;
-    return { ...notice, ...transportFields, kind, id: jobId(notice.id), payload: content?.get("payload") };
+    return { ...notice, ...transportFields, kind, id: jobId(notice.id), payload };
   }
   const classified = classify(text);
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
@@ -133,27 +131,16 @@ function textOrNull(value: unknown): string | null {
 }
 
 /** The members that may be compressed: a job's JSON object, else the text alone. */
-function contentOf(message: ReadonlyMap<string, unknown>): ReadonlyMap<string, unknown> | undefined {
-  if (typeof message.get("text") === "string") return message;
-  const text = inflatedOf(message);
-  if (text === undefined) return undefined;
-  return message.get("kind") === "job" ? members(text) : new Map([["text", text]]);
+function contentOf(message: JsonObject): JsonObject {
+  const { kind, text, deflated } = message;
+  if (typeof text === "string") return message;
+  const inflated = typeof deflated === "string" ? inflate(deflated) : undefined;
+  return kind === "job" ? fieldsOf(parseJson(inflated ?? "")) : { text: inflated };
 }
 
-function inflatedOf(message: ReadonlyMap<string, unknown>): string | undefined {
-  const deflated = message.get("deflated");
-  if (typeof deflated !== "string") return undefined;
+function inflate(deflated: string): string | undefined {
   try {
     return inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes }).toString("utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function members(json: string): ReadonlyMap<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(json);
-    return typeof value === "object" && value !== null ? new Map(Object.entries(value)) : undefined;
   } catch {
     return undefined;
   }

@@ -35,7 +35,7 @@ export async function warmUp(client: SQSClient, queueUrl: string): Promise<void>
     const sent = offline.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody }));
     await Promise.all([client.config.credentials(), sent]);
   } catch {
-    // See above.
+    // The first event reports it.
   }
 }
 

@@ -1,6 +1,6 @@
 import { SSMClient } from "@aws-sdk/client-ssm";
 
-/** A client that gives up within the receiver's budget. */
+/** A client that gives up within the receiver's time. */
 export function ssmClient(): SSMClient {
   return new SSMClient({
     maxAttempts: 2,

@@ -5,7 +5,6 @@ import { publish } from "../trace/trace.ts";
 import { type CachedParameter, cachedParameter, type ParameterOptions } from "./parameter.ts";
 import { ssmClient } from "./ssm.ts";
 
-/** Value by name. */
 export type StoredExtra = Readonly<Record<string, string>>;
 
 /**

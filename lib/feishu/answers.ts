@@ -1,4 +1,4 @@
-import { oldCardType } from "./classify.ts";
+import { isText, oldCardType } from "./classify.ts";
 import { depthOf, fieldsOf, isObject, type JsonObject, parseObject } from "./json.ts";
 
 /** The platform refuses larger ones: https://open.feishu.cn/document/ukTMukTMukTM/uMDMxEjLzATMx4yMwETM */
@@ -50,12 +50,26 @@ export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fau
 /** The fault of a member's value. Every member may be missing, unless its rule says otherwise. */
 type Rule = (value: unknown, field: string) => Fault | undefined;
 
-function notAn(kind: "object" | "array", field: string): Fault {
-  return { field, found: `is not an ${kind}` };
+function rule(isValid: (value: unknown) => boolean, found: string): Rule {
+  return (value, field) => (value === undefined || isValid(value) ? undefined : { field, found });
 }
 
-const text: Rule = (value, field) =>
-  value === undefined || typeof value === "string" ? undefined : { field, found: "is not a text" };
+const notObject = "is not an object";
+const anyObject = rule(isObject, notObject);
+const array = rule(Array.isArray, "is not an array");
+const text = rule((value) => typeof value === "string", "is not a text");
+
+/** An object whose named members follow their rules; the first fault counts. */
+function object(rules: Readonly<Record<string, Rule>>): Rule {
+  return (value, field) => {
+    if (!isObject(value)) return anyObject(value, field);
+    for (const [name, check] of Object.entries(rules)) {
+      const fault = check(value[name], `${field}.${name}`);
+      if (fault !== undefined) return fault;
+    }
+    return undefined;
+  };
+}
 
 /** An object of texts. */
 const texts: Rule = (value, field) => {
@@ -63,46 +77,20 @@ const texts: Rule = (value, field) => {
   return object(Object.fromEntries(names.map((name) => [name, text])))(value, field);
 };
 
-const array: Rule = (value, field) => (value === undefined || Array.isArray(value) ? undefined : notAn("array", field));
+const toastTypes: readonly unknown[] = ["info", "success", "error", "warning"];
+const toastType = rule((value) => toastTypes.includes(value), `is none of ${toastTypes.join(", ")}`);
+const toast = object({ type: toastType, content: text, i18n: texts });
 
-/** An object whose named members follow their rules; the first fault counts. */
-function object(rules: Readonly<Record<string, Rule>>): Rule {
-  return (value, field) => {
-    if (value === undefined) return undefined;
-    if (!isObject(value)) return notAn("object", field);
-    for (const [name, rule] of Object.entries(rules)) {
-      const fault = rule(value[name], `${field}.${name}`);
-      if (fault !== undefined) return fault;
-    }
-    return undefined;
-  };
-}
-
-const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
-const toast = object({
-  type: (value, field) =>
-    value === undefined || toastTypes.has(value)
-      ? undefined
-      : { field, found: `is none of ${[...toastTypes].join(", ")}` },
-  content: text,
-  i18n: texts,
-});
-
-const template = object({
-  template_id: (value, field) =>
-    typeof value === "string" && value !== "" ? undefined : { field, found: "is missing" },
-  template_variable: object({}),
-  template_version_name: text,
-});
+const templateId: Rule = (value, field) => (isText(value) ? undefined : { field, found: "is missing" });
+const template = object({ template_id: templateId, template_variable: anyObject, template_version_name: text });
 
 const inline = object({ title: text, i18n_title: texts, image_key: text, url: texts });
 
 const card: Rule = (value, field) => {
-  if (value === undefined) return undefined;
-  if (!isObject(value)) return notAn("object", field);
+  if (!isObject(value)) return anyObject(value, field);
   const { type, data } = value;
   if (type !== "raw" && type !== "template") return { field: `${field}.type`, found: "is neither raw nor template" };
-  if (!isObject(data)) return notAn("object", `${field}.data`);
+  if (!isObject(data)) return { field: `${field}.data`, found: notObject };
   return type === "template" ? template(data, `${field}.data`) : rawCard(data, `${field}.data.`);
 };
 
@@ -120,20 +108,10 @@ function rawCard({ schema, body, elements }: JsonObject, prefix: string): Fault 
 }
 
 /** Members of a card, or of the answer's `card`. Outside of `card` the platform ignores or refuses them. */
-const cardMembers: ReadonlySet<string> = new Set([
-  "schema",
-  "config",
-  "header",
-  "body",
-  "elements",
-  "i18n_elements",
-  "card_link",
-  "type",
-  "data",
-]);
+const cardMember = /^(schema|config|header|body|elements|i18n_elements|card_link|type|data)$/;
 
 function bareCard(answer: JsonObject): Fault | undefined {
-  const field = Object.keys(answer).find((name) => cardMembers.has(name));
+  const field = Object.keys(answer).find((name) => cardMember.test(name));
   return field === undefined ? undefined : { field, found: 'belongs into "card": { "type": "raw", "data": … }' };
 }
 
@@ -149,7 +127,7 @@ function oldCard(answer: JsonObject): Fault | undefined {
   if (type !== undefined && type !== "template") {
     return { field: "type", found: "is not template: any other card is the answer itself" };
   }
-  if (type === "template") return isObject(data) ? template(data, "data") : notAn("object", "data");
+  if (type === "template") return isObject(data) ? template(data, "data") : { field: "data", found: notObject };
   if (schema === "2.0") return { field: "schema", found: "is 2.0, but the old callback shows cards of version 1.0" };
   return rawCard(answer, "");
 }

@@ -11,25 +11,18 @@ export function aesKey(encryptKey: string): KeyObject {
   return createSecretKey(hash("sha256", encryptKey, "buffer"));
 }
 
-/** A decrypted text, to be used only if it is `intact`. */
-export interface Decrypted {
-  /** Empty if the bytes are not UTF-8. */
-  readonly text: string;
-  readonly intact: boolean;
-}
-
 /**
  * Decrypts the `encrypt` member of a push: base64(iv ‖ AES-256-CBC(key, iv, PKCS#7(text))).
  * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/choose-a-subscription-mode/send-notifications-to-developers-server
  *
- * Unauthenticated text gets here, since a challenge is not signed. Bad padding must not be told from bad text by the
- * time it takes: the padding is checked without branches, the text is always decoded, and the caller parses it before
- * it looks at `intact`.
+ * Unauthenticated text gets here, since a challenge is not signed. So bad padding and bad text must take the same time:
+ * the padding is checked without branches, the text is always decoded, and the caller parses it before it looks at
+ * `intact`.
  *
- * @returns The plain text without a byte order mark. Not intact: not strict base64, no whole block, wrong padding, or
+ * @returns The plain text without a byte order mark, to be used only if it is intact. Not intact: not strict base64, no whole block, wrong padding, or
  * not UTF-8.
  */
-export function decrypt(encrypted: string, key: KeyObject): Decrypted {
+export function decrypt(encrypted: string, key: KeyObject): { readonly text: string; readonly intact: boolean } {
   const blob = Buffer.from(encrypted, "base64");
   if (blob.length < 2 * blockBytes || blob.length % blockBytes !== 0 || !isCanonical(encrypted, blob)) {
     return { text: "", intact: false };

@@ -70,54 +70,48 @@ export function unreadable(reason: UnreadableReason, token?: unknown): Classifie
   return { kind: "unreadable", token, reason };
 }
 
-function classifySchema2(message: JsonObject, text: string, { tokens, event: span }: TextFacts): Classified {
+function classifySchema2(message: JsonObject, json: string, { tokens, event: span }: TextFacts): Classified {
   const { schema, header, event } = message;
-  const { token, event_type: type } = fieldsOf(header);
+  const { token, event_type: type, create_time: createTime } = fieldsOf(header);
   const isV2 = typeof schema === "string" && schema.startsWith("2.");
   if (!isV2 || !isObject(header) || !isObject(event) || !isText(type)) {
     return unreadable("schema", token ?? message["token"]);
   }
+  const kind = callbackTypes.has(type) ? "callback" : "event";
   const app = textOrNull(header["app_id"]);
   const tenant = textOrNull(header["tenant_key"]);
-  const createTime = header["create_time"];
-  return {
-    kind: callbackTypes.has(type) ? "callback" : "event",
-    token,
-    schema: "2.0",
-    id: textOrNull(header["event_id"]) ?? fingerprint(text.slice(...span), [type, app, tenant, createTime]),
-    type,
-    app,
-    tenant,
-    createdAtMs: toMs(createTime),
-    header: withoutToken(header),
-    event,
-    text: fill(text, tokens, ""),
-  };
+  const id = textOrNull(header["event_id"]) ?? fingerprint(json.slice(...span), [type, app, tenant, createTime]);
+  const createdAtMs = toMs(createTime);
+  const text = fill(json, tokens, "");
+  return { kind, token, schema: "2.0", id, type, app, tenant, createdAtMs, header: withoutToken(header), event, text };
 }
 
-function classifySchema1(message: JsonObject, text: string, { tokens, event: span }: TextFacts): Classified {
+function classifySchema1(message: JsonObject, json: string, { tokens, event: span }: TextFacts): Classified {
   const { event, ...header } = message;
-  const { token } = header;
-  const type = fieldsOf(event)["type"];
-  const isEvent = message["type"] === "event_callback" && isObject(event) && isText(type);
+  const { token, ts, type: envelopeType, uuid } = header;
+  const { type, app_id, tenant_key } = fieldsOf(event);
+  const isEvent = envelopeType === "event_callback" && isObject(event) && isText(type);
   // The platform describes no callback in schema 1.0. Handled as an event it would be acknowledged and lost, so a
   // person must look at it.
   if (!isEvent || callbackTypes.has(type)) return unreadable("schema", token);
-  const app = textOrNull(event["app_id"]);
-  const tenant = textOrNull(event["tenant_key"]);
+  const app = textOrNull(app_id);
+  const tenant = textOrNull(tenant_key);
+  // Without `ts`, the time of sending: it may differ between two pushes of one event.
+  const id = textOrNull(uuid) ?? fingerprint(json.slice(...span), [type, app, tenant]);
+  const createdAtMs = toMs(ts);
+  const text = fill(json, tokens, "");
   return {
     kind: "event",
     token,
     schema: "1.0",
-    // Without `ts`, the time of sending: it may differ between two pushes of one event.
-    id: textOrNull(message["uuid"]) ?? fingerprint(text.slice(...span), [type, app, tenant]),
+    id,
     type,
     app,
     tenant,
-    createdAtMs: toMs(message["ts"]),
+    createdAtMs,
     header: withoutToken(header),
     event,
-    text: fill(text, tokens, ""),
+    text,
   };
 }
 
@@ -125,14 +119,8 @@ function withoutToken(header: JsonObject): JsonObject {
   return header["token"] === undefined ? header : { ...header, token: "" };
 }
 
-interface Read {
-  readonly facts: TextFacts;
-  /** `undefined`: too deep, or not a JSON object. */
-  readonly message: JsonObject | undefined;
-}
-
 /** Any text: scanned to its end, then parsed unless it is too deep. */
-function readAny(text: string): Read {
+function readAny(text: string) {
   const facts = inspect(text);
   return { facts, message: facts.depth > maxDepth ? undefined : parseObject(text) };
 }
@@ -141,7 +129,7 @@ function readAny(text: string): Read {
  * A text with `event` last, which is the platform's own order: only what comes before `event` is scanned. The rest, up
  * to the last brace, is parsed on its own, and that fails if it holds more than one value. `undefined` for other texts.
  */
-function readEventLast(text: string): Read | undefined {
+function readEventLast(text: string) {
   const facts = inspect(text, { headOnly: true });
   const [start, end] = facts.event;
   if (start === 0 || end < start || !/^[ \t\n\r]*$/.test(text.slice(end + 1))) return undefined;

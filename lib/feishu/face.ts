@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { isError, type RefusalReason, UnauthenticatedError } from "../errors.ts";
 import { aesKey, decrypt as decryptWith, encrypt as encryptWith } from "./cipher.ts";
 import { type Classified, classify } from "./classify.ts";
@@ -9,28 +10,27 @@ import { matches, sign as signParts } from "./signature.ts";
 
 export type { CallbackEnvelope, Envelope, EventEnvelope, UnreadableEnvelope } from "./envelope.ts";
 
-// The platform's protocol for code of your own: `larkpost/feishu`. Pure and total: whatever they are given, these
-// functions throw nothing. Secrets are compared in constant time.
+// `larkpost/feishu`: the platform's protocol, for code of your own. These functions are pure, never throw, and compare
+// secrets in constant time.
 
 /** An app's keys, from Events & Callbacks → Encryption strategy in the developer console. None may be empty. */
 export interface Keys {
   /** `cli_…`: a message for another app is refused. */
   readonly appId: string;
-  /** While a key is being changed, the current one first. */
+  /** The current key first, and earlier ones while they are still accepted. */
   readonly encryptKeys: readonly string[];
   readonly verificationTokens: readonly string[];
 }
 
-/** What an HTTP server received. */
 export interface ReceivedRequest {
   /** `request.headers` of `node:http`, `Headers` of `fetch`, or a `Map`; the case of names does not matter. */
   readonly headers: Readonly<Record<string, unknown>> | Iterable<readonly [string, unknown]>;
-  /** Exactly as received: a body that was parsed and written again cannot be verified. */
+  /** As received: a body that was parsed and written again cannot be verified. */
   readonly rawBody: Uint8Array;
 }
 
 export interface SignatureParts {
-  /** `X-Lark-Request-Timestamp`, as text. */
+  /** `X-Lark-Request-Timestamp`. */
   readonly timestamp: string;
   /** `X-Lark-Request-Nonce`. */
   readonly nonce: string;
@@ -39,13 +39,13 @@ export interface SignatureParts {
 }
 
 /**
- * Opens a request that Feishu made: verifies it, decrypts it and says what it is. The old card callback is refused.
+ * Opens a request of Feishu's: verifies, decrypts and classifies it. The old card callback is refused.
  *
- * @param options.nowMs Epoch milliseconds. A signature is good for 8 hours, that of a callback for 5 minutes.
+ * @param options.nowMs Epoch milliseconds. A signature is valid for 8 hours, and a callback's for 5 minutes.
  * @returns `event`, `callback`, `challenge` (answer its text: `{ "challenge": … }`), `unreadable` (from Feishu, but
  * neither schema 1.0 nor 2.0; keep `rawBody`), or `refused`: not provably from Feishu. The reason `options` means that
- * a key is missing or empty, or that `nowMs` is no number. Give every refusal one and the same answer, for example 401:
- * a sender must not learn the reason.
+ * a key is missing or empty, or that `nowMs` is not a number. Answer every refusal alike, for example with 401: the
+ * sender must not learn the reason.
  */
 export function open(
   request: ReceivedRequest,
@@ -63,21 +63,21 @@ export function open(
   }
 }
 
-/** The text that a request wants back as `{ "challenge": … }`, within one second; `undefined` for any other request. */
+/** The text to answer as `{ "challenge": … }` within one second; `undefined` for any other request. */
 export function challengeOf(request: ReceivedRequest, options: Parameters<typeof open>[1]): string | undefined {
   const opened = open(request, options);
   return opened.kind === "challenge" ? opened.challenge : undefined;
 }
 
 /**
- * Makes the request with which Feishu would push a text: the inverse of {@link open}, with the first of each key.
+ * Makes the request with which Feishu pushes a text: the inverse of {@link open}, with the first of each key.
  *
- * @param text JSON of an event, a callback or a challenge, such as `text` of what `open` returned. Its Verification
+ * @param text JSON of an event, a callback or a challenge, such as the `text` that `open` returns. Its Verification
  * Token is replaced by yours.
  * @param options.nowMs Epoch milliseconds, for the signature.
- * @param options.nonce Another text for each request.
- * @param options.iv 16 random bytes, other ones for each request.
- * @returns `undefined`: the text is none of the three, or an option is not what it should be.
+ * @param options.nonce A new text for each request.
+ * @param options.iv 16 random bytes, new for each request.
+ * @returns `undefined` if the text is none of the three, or an option is invalid.
  */
 export function seal(
   text: string,
@@ -85,9 +85,8 @@ export function seal(
 ): { readonly headers: ReadonlyMap<string, string>; readonly rawBody: Uint8Array } | undefined {
   return orUndefined(() => {
     const { nowMs, nonce, iv } = options;
-    if (!areTexts(nonce) || !Number.isFinite(nowMs)) return undefined;
     const envelope = envelopeOf(classify(text));
-    if (envelope === undefined) return undefined;
+    if (envelope === undefined || !areTexts(nonce) || !Number.isFinite(nowMs)) return undefined;
     const keys = ringOf(options.keys);
     const { headers, rawBody } = sealEnvelope(envelope, { keys, app: defaultApp, nowMs, nonce, iv });
     return { headers, rawBody };
@@ -97,30 +96,25 @@ export function seal(
 /**
  * Encrypts a text as Feishu does: base64 of the iv and AES-256-CBC, under the SHA-256 of the Encrypt Key.
  *
- * @param options.iv 16 random bytes, other ones for each call.
- * @returns `undefined`: the key is empty, the iv has another length, or an argument is no text.
+ * @param options.iv 16 random bytes, new for each call.
+ * @returns `undefined` if the key is empty, the iv has another length, or an argument is not a text.
  */
 export function encrypt(
   text: string,
   options: { readonly encryptKey: string; readonly iv: Uint8Array },
 ): string | undefined {
-  return orUndefined(() => {
-    const { encryptKey, iv } = options;
-    return areTexts(encryptKey) ? encryptWith(text, aesKey(encryptKey), iv) : undefined;
-  });
+  return orUndefined(() => encryptWith(text, keyOf(options), options.iv));
 }
 
 /**
- * Decrypts the `encrypt` member of a request. Verify the signature first: whoever learns which ciphertexts decrypt can
- * read them.
+ * Decrypts the `encrypt` member of a request. Verify the signature first: a sender who learns which ciphertexts decrypt
+ * can read them all.
  *
- * @returns The text without a byte order mark; `undefined`: not base64, another key, or not UTF-8.
+ * @returns The text without a byte order mark; `undefined` if it is not base64, not UTF-8, or of another key.
  */
 export function decrypt(encrypted: string, options: { readonly encryptKey: string }): string | undefined {
   return orUndefined(() => {
-    const { encryptKey } = options;
-    if (!areTexts(encryptKey)) return undefined;
-    const { text, intact } = decryptWith(encrypted, aesKey(encryptKey));
+    const { text, intact } = decryptWith(encrypted, keyOf(options));
     return intact ? text : undefined;
   });
 }
@@ -128,7 +122,7 @@ export function decrypt(encrypted: string, options: { readonly encryptKey: strin
 /**
  * Signs a request as Feishu does: SHA-256 over timestamp, nonce, Encrypt Key and body, as 64 lower-case hex digits.
  *
- * @returns `undefined`: a part is missing or empty.
+ * @returns `undefined` if a part is missing or empty.
  */
 export function sign(parts: SignatureParts): string | undefined {
   return orUndefined(() => {
@@ -137,23 +131,27 @@ export function sign(parts: SignatureParts): string | undefined {
   });
 }
 
-/**
- * Whether `X-Lark-Signature` is that of the request. It says nothing of the request's age: {@link open} checks that too.
- */
+/** Whether `X-Lark-Signature` matches the request. The request's age is not checked: {@link open} does. */
 export function verify(parts: SignatureParts & { readonly signature: string }): boolean {
-  const expected = sign(parts);
-  return orUndefined(() => expected !== undefined && matches(parts.signature, expected)) ?? false;
+  const expected = sign(parts) ?? "";
+  return orUndefined(() => matches(parts.signature, expected)) ?? false;
 }
 
 function envelopeOf(message: Classified): Envelope | undefined {
-  const carried = { requestId: null, transport: "webhook", receivedBy: null } as const;
+  const transport = { requestId: null, transport: "webhook", receivedBy: null } as const;
   if (message.kind === "unreadable") return undefined;
-  if (message.kind !== "challenge") return { ...message, ...carried };
+  if (message.kind !== "challenge") return { ...message, ...transport };
   const { kind, challenge } = message;
-  return typeof challenge === "string" ? { kind, challenge, ...carried } : undefined;
+  return typeof challenge === "string" ? { kind, challenge, ...transport } : undefined;
 }
 
-/** @throws {TypeError} A kind of key is missing, or one is empty: `open` would go on without its check. */
+/** @throws {TypeError} The key is missing or empty. */
+function keyOf({ encryptKey }: { readonly encryptKey: string }): KeyObject {
+  if (!areTexts(encryptKey)) throw new TypeError("a key is missing");
+  return aesKey(encryptKey);
+}
+
+/** @throws {TypeError} A key is missing or empty: `open` would skip its check. */
 function ringOf({ appId, encryptKeys, verificationTokens }: Keys): KeyRing {
   if (!areTexts(appId)) throw new TypeError("the app's id is missing");
   const app = { appId, encryptKeys: secrets(encryptKeys), verificationTokens: secrets(verificationTokens) };
@@ -165,7 +163,7 @@ function secrets(values: readonly string[]): Secret[] {
   return values.map((value) => ({ value }));
 }
 
-/** By lower-case name. A value that is not one text is left out, and the request then counts as unsigned. */
+/** Headers by lower-case name. A value that is not a text is left out, so the request counts as unsigned. */
 function headersOf({ headers }: ReceivedRequest): Map<string, string> {
   const entries = Symbol.iterator in headers ? [...headers] : Object.entries(headers);
   return new Map(

@@ -4,7 +4,7 @@ import { decrypt, utf8 } from "./cipher.ts";
 import { type Classified, classify, unreadable } from "./classify.ts";
 import type { CallbackEnvelope, Envelope, EventEnvelope, SealedRequest, UnreadableEnvelope } from "./envelope.ts";
 import { parseObject } from "./json.ts";
-import { type AppKeys, type EncryptKey, isToken, type KeyRing, unexpired } from "./keys.ts";
+import { type AppKeys, isToken, type KeyRing, unexpired } from "./keys.ts";
 import { classifyOldCard, oldSignatureLength, signOldCard } from "./old-card.ts";
 import { matches, sign } from "./signature.ts";
 
@@ -56,10 +56,9 @@ function verify(request: SealedRequest, app: AppKeys, nowMs: number): Classified
 function openSigned(rawBody: Uint8Array, proof: Proof, app: AppKeys, nowMs: number): Classified {
   const { timestamp, nonce, signature } = proof;
   const signedAtMs = parseTimestamp(timestamp);
-  let key: EncryptKey | undefined;
-  for (const candidate of unexpired(app.encryptKeys, nowMs)) {
-    if (matches(signature, sign({ timestamp, nonce, encryptKey: candidate.value, rawBody }))) key = candidate;
-  }
+  const [key] = unexpired(app.encryptKeys, nowMs).filter(({ value: encryptKey }) =>
+    matches(signature, sign({ timestamp, nonce, encryptKey, rawBody })),
+  );
   if (key === undefined) {
     throw refused(
       "signature",
@@ -96,24 +95,17 @@ function decryptBody(rawBody: Uint8Array, key: KeyObject): Classified {
   return intact ? classify(text) : unreadable("padding");
 }
 
-const compactHead = '{"encrypt":"';
-const compactTail = '"}';
-
 /**
  * The ciphertext of a body without white space, `{"encrypt":"…"}`, which is what the platform sends. It is not parsed:
  * if it decrypts, it was strict base64, and a parser would have found the same.
  */
-function compactCiphertext(rawBody: Uint8Array): string | undefined {
-  const body = Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength);
-  const end = body.length - compactTail.length;
-  if (end < compactHead.length) return undefined;
-  if (!startsWithAt(body, 0, compactHead) || !startsWithAt(body, end, compactTail)) return undefined;
-  return body.toString("latin1", compactHead.length, end);
-}
-
-function startsWithAt(body: Uint8Array, at: number, ascii: string): boolean {
-  for (let i = 0; i < ascii.length; i++) if (body[at + i] !== ascii.charCodeAt(i)) return false;
-  return true;
+function compactCiphertext({ buffer, byteOffset, byteLength }: Uint8Array): string | undefined {
+  const body = Buffer.from(buffer, byteOffset, byteLength);
+  const head = '{"encrypt":"';
+  const tail = '"}';
+  const end = byteLength - tail.length;
+  const isCompact = body.toString("latin1", 0, head.length) === head && body.toString("latin1", end) === tail;
+  return isCompact ? body.toString("latin1", head.length, end) : undefined;
 }
 
 /** The old card callback: signed with the Verification Token. */
@@ -122,11 +114,10 @@ function openOldCard(request: SealedRequest, proof: Proof | undefined, app: AppK
   if (proof === undefined) throw refused("unsigned", "a signature header of the card callback is missing");
   const { timestamp, nonce, signature } = proof;
   const signedAtMs = parseTimestamp(timestamp);
-  let isAuthentic = false;
-  for (const { value: verificationToken } of unexpired(app.verificationTokens, nowMs)) {
-    isAuthentic = matches(signature, signOldCard({ timestamp, nonce, verificationToken, rawBody })) || isAuthentic;
-  }
-  if (!isAuthentic) {
+  const matching = unexpired(app.verificationTokens, nowMs).filter(({ value: verificationToken }) =>
+    matches(signature, signOldCard({ timestamp, nonce, verificationToken, rawBody })),
+  );
+  if (matching.length === 0) {
     throw refused("signature", "the card callback's signature does not match. Check VERIFICATION_TOKEN");
   }
   if (signedAtMs < nowMs - bounds.callbackAgeMs || signedAtMs > nowMs + bounds.futureMs) {

@@ -18,12 +18,11 @@ import type { MakeTools } from "./tools.ts";
 export interface CallbackPorts {
   readonly dispatch: DispatchCallback;
   readonly answers: AnswerStore;
-  /** Stores a job. Resolves once it is durable. */
+  /** Resolves once the job is durable. */
   readonly defer: (job: JobEnvelope, signal: AbortSignal) => Promise<void>;
   readonly signer: Signer;
   readonly tools: MakeTools;
   readonly clock: Clock;
-  /** Makes a unique token. */
   readonly newOwner: () => string;
   /** Milliseconds from the request's beginning until a fallback is sent instead of the handler's answer. */
   readonly deadlineMs: number;

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { oldCardType } from "../feishu/classify.ts";
 import type { CallbackEnvelope } from "../feishu/envelope.ts";
-import type { JsonObject } from "../feishu/json.ts";
+import { fieldsOf, type JsonObject } from "../feishu/json.ts";
 import type { CallbackContext } from "../handler.ts";
 import { readValue, type Signer } from "../signed-value.ts";
 import type { LoadedCallback } from "./dispatcher.ts";
@@ -11,7 +11,7 @@ export function missingMember({ type, event }: CallbackEnvelope): string | undef
   if (type === oldCardType) return ["token", "open_id"].find((name) => isBlank(event[name]));
   if (type !== "card.action.trigger") return undefined;
   if (isBlank(event["token"])) return "event.token";
-  const { open_id, union_id, user_id } = Object(event["operator"]);
+  const { open_id, union_id, user_id } = fieldsOf(event["operator"]);
   return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
 }
 
@@ -27,7 +27,7 @@ export async function readCard(
   { signer, clock }: { readonly signer: Signer; readonly clock: Clock },
 ): Promise<{ event: JsonObject } & Pick<CallbackContext, "isSigned" | "purpose">> {
   // A malformed `action` counts as unsigned, so `signedValues` still refuses it.
-  const action: JsonObject = Object(event["action"]);
+  const action = fieldsOf(event["action"]);
   const read = await readValue(action["value"], { signer, tenant, nowMs: clock.nowMs() });
   if (read.state === "unsigned" && !signedValues) return { event, isSigned: false, purpose: null };
   if (read.state !== "signed") throw new UntrustedValueError(read.state);

@@ -34,11 +34,9 @@ export interface Delivery {
 export interface ClaimsOptions {
   readonly ledger: Ledger;
   readonly clock: Clock;
-  /** In [0, 1). */
   readonly random: () => number;
   readonly owner: string;
   readonly leaseEndsAtMs: number;
-  /** Runs after which an event is dead. */
   readonly maxAttempts: number;
   /** The payload, whose hash the ledger stores. */
   readonly input: unknown;
@@ -79,7 +77,7 @@ export class Claims {
     const nowMs = clock.nowMs();
     const request = { key, owner, nowMs, leaseEndsAtMs, maxRuns, redrives, digest: this.#digest };
     const claim = await ledger.claim(request).catch(async (error: unknown) => {
-      // It may be stored, and only its answer lost.
+      // The claim may be stored, and only its response lost.
       await ledger.withdraw(key, owner, clock.nowMs()).catch(() => {});
       throw error;
     });
@@ -125,7 +123,7 @@ export class Claims {
     return { kind: "retry", delaySeconds };
   }
 
-  /** Too little time is left for a run. */
+  /** Retries later, since too little time is left for a run. */
   async postpone(): Promise<Verdict> {
     const { receives } = this.#delivery;
     const { random, publishStage } = this.#options;
@@ -134,7 +132,7 @@ export class Claims {
     return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
   }
 
-  /** Undoes the claims: nothing was run. */
+  /** Undoes the claims when nothing was run. */
   async withdraw(): Promise<void> {
     const { ledger, clock, owner } = this.#options;
     await this.#tryRecord((key) => ledger.withdraw(key, owner, clock.nowMs()));
@@ -169,7 +167,7 @@ export class Claims {
       await bury({ reason, error, runs: attempt });
     } catch (cause) {
       publishStage({ stage: "failed", level: "error", facts: { attempt, reason: "dead-letter-queue" }, error: cause });
-      // By the key that counts alone, so that the next delivery finds it with its count. The other was claimed on the way.
+      // Only the key that counts stores it, so that the next delivery finds it with its count.
       const nowMs = clock.nowMs();
       const death = JSON.stringify({ reason, error });
       await this.#tryRecord((key) =>
@@ -184,7 +182,7 @@ export class Claims {
     return { kind: "done" };
   }
 
-  /** The handler's own key, where it has one: the event's outcome is stored under it. */
+  /** The key that counts: the handler's own, if it has one. */
   get #lastKey(): string {
     return [...this.#held.keys()].at(-1) ?? "";
   }

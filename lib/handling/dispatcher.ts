@@ -22,7 +22,6 @@ export interface LoadedCallback {
 
 /** A handler's file, not loaded yet: loading runs the user's code, so the caller decides when. */
 export interface HandlerFile {
-  /** {@link LoadedHandler.name}. */
   readonly name: string;
   /** Rejects when the file cannot be loaded. */
   readonly load: () => Promise<LoadedHandler>;
@@ -35,7 +34,6 @@ export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undef
 
 type Load = () => Promise<{ default: unknown }>;
 
-/** Looks types up in the generated list. */
 export function dispatcher(list: EventList): Dispatch {
   const files = loaders(list, toHandler);
   return (type) => {

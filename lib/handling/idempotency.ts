@@ -52,7 +52,7 @@ export interface Ledger {
   bury(key: string, owner: string, nowMs: number): Promise<boolean>;
   /** Gives the key back after a run that did not complete. */
   release(key: string, owner: string, release: Release): Promise<boolean>;
-  /** Undoes a claim that nothing was run for. It does not count, whether its answer arrived or not. */
+  /** Undoes a claim without a run, so that it does not count, also when the claim's response was lost. */
   withdraw(key: string, owner: string, nowMs: number): Promise<boolean>;
 }
 

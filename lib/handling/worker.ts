@@ -11,7 +11,7 @@ import type { MakeTools } from "./tools.ts";
 
 export interface WorkerPorts {
   readonly dispatch: Dispatch;
-  /** Finds what runs a job. It always finds something. */
+  /** Never returns `undefined`. */
   readonly dispatchJob: Dispatch;
   readonly tools: MakeTools;
   readonly ledger: Ledger;
@@ -119,7 +119,7 @@ async function attempt(
       await handler.handle(input, { ...context, ...deferred });
     });
   } catch (error) {
-    // Something else leaked meanwhile, a promise of the file for one.
+    // A leak of the file, like an unhandled rejection, does not change the verdict.
     if (verdict !== undefined) return verdict;
     if (progress.step === "run") return claims.fail(error);
     if (progress.step === "claim") {

@@ -20,7 +20,7 @@ export interface RuntimeOptions {
   /** Port 0 takes a free one. */
   readonly port: number;
   readonly limits: typeof defaultLimits;
-  /** The project's own; the tables among them are created. */
+  /** The project's CloudFormation resources. Its DynamoDB tables are created. */
   readonly resources?: Project["resources"];
   /** The functions' settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -5,12 +5,12 @@ import { createTable } from "./dynamodb.ts";
 
 type Resources = Project["resources"];
 
-/** Creates the tables among a project's resources, unless they exist. What concerns AWS alone is left out. */
+/** Creates the tables among a project's resources, unless they exist. Properties that only AWS supports are ignored. */
 export async function createTables(client: DynamoDBClient, resources: Resources, ledgerTable: string): Promise<void> {
   for (const [id, { Type, Properties }] of Object.entries(resources)) {
     if (Type !== "AWS::DynamoDB::Table") continue;
-    const refused = (found: string, cause?: unknown) =>
-      new ConfigError(`Cannot create the table "${id}" of larkpost.config.js: ${found}`, { cause });
+    const refused = (problem: string, cause?: unknown) =>
+      new ConfigError(`Cannot create the table "${id}" of larkpost.config.js: ${problem}`, { cause });
     const TableName = tableName(resources, id);
     if (TableName === ledgerTable)
       throw refused(`the local ledger is called "${ledgerTable}". Choose another TableName`);
@@ -33,7 +33,7 @@ export async function createTables(client: DynamoDBClient, resources: Resources,
   }
 }
 
-/** A table's name on this machine: its own, or its logical id where CloudFormation would make one up. */
+/** A table's local name: its `TableName`, or its logical id where CloudFormation would generate a name. */
 export function tableName(resources: Resources, id: string): string {
   const { TableName } = Object(resources[id]?.Properties) as { TableName?: unknown };
   return typeof TableName === "string" ? TableName : id;

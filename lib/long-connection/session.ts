@@ -102,10 +102,10 @@ function waitMsOf({ kind, config }: End, attempts: number, random: () => number)
 }
 
 async function connect(options: LongConnectionOptions, config: ClientConfig, signal: AbortSignal): Promise<End> {
-  const found = await discover(options, config, signal);
-  if (found.kind !== "connect") return { ...found, wasOpen: false, config };
+  const target = await discover(options, config, signal);
+  if (target.kind !== "connect") return { ...target, wasOpen: false, config };
   if (signal.aborted) return { kind: "retry", reason: "it was stopped", wasOpen: false, config };
-  return new Connection(found, options, signal).ended;
+  return new Connection(target, options, signal).ended;
 }
 
 async function discover(

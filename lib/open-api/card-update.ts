@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { CardTokenError, isError, OpenApiError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 
 const cardTokenMs = 30 * 60_000;
 const maxUpdates = 2;
@@ -25,7 +26,7 @@ export function cardUpdater(
     if (updates >= maxUpdates) throw cardTokenError("it was updated twice");
     // Counted before the answer, since two updates may run at once.
     updates++;
-    const { type, data } = Object(card) as { type?: unknown; data?: unknown };
+    const { type, data } = fieldsOf(card);
     try {
       await post("/open-apis/interactive/v1/card/update", { token, card: type === "raw" ? data : card });
     } catch (error) {

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import { parseJson } from "../feishu/json.ts";
 import type { ApiAnswer, LarkClient, RequestOptions } from "../handler.ts";
 import { cardUpdater } from "./card-update.ts";
 import { tokenRequest } from "./token-request.ts";
@@ -107,16 +108,8 @@ function fetchExchange(method: string, body?: Readonly<Record<string, unknown>>)
       redirect: "manual",
       signal,
     });
-    const answer = parse(await response.text());
+    const answer = parseJson(await response.text());
     if (response.ok && codeOf(answer) === undefined) throw unreadableError();
     return { status: response.status, headers: new Map(response.headers), body: answer };
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

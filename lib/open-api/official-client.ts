@@ -7,6 +7,7 @@ import {
   withTenantKey,
   withUserAccessToken,
 } from "@larksuiteoapi/node-sdk";
+import { fieldsOf } from "../feishu/json.ts";
 import type { LarkClient } from "../handler.ts";
 import { type Exchange, networkCode, type Transport, unreadableError } from "./transport.ts";
 
@@ -55,7 +56,7 @@ function httpInstance(send: Transport): HttpInstance {
     const { Authorization: authorization, ...headers } = (options.headers ?? {}) as Record<string, string | undefined>;
     const isPlaceholder = authorization?.startsWith(`Bearer ${placeholder}`) === true;
     const method = (options.method ?? "GET").toUpperCase();
-    const fields = Object(data) as Record<string, unknown>;
+    const fields = fieldsOf(data);
     const answer = await send(
       {
         method,
@@ -123,7 +124,7 @@ function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, u
 }
 
 function bodyKind(data: unknown, headers: Readonly<Record<string, unknown>>): "form" | "stream" | undefined {
-  const fields = Object(data) as Record<string, unknown>;
+  const fields = fieldsOf(data);
   if ([fields, ...Object.values(fields)].some(isStream)) return "stream";
   const isForm = Object.entries(headers).some(
     ([name, value]) => name.toLowerCase() === "content-type" && String(value).startsWith("multipart/"),
@@ -132,7 +133,7 @@ function bodyKind(data: unknown, headers: Readonly<Record<string, unknown>>): "f
 }
 
 function isStream(value: unknown): boolean {
-  return typeof (Object(value) as { pipe?: unknown }).pipe === "function";
+  return typeof fieldsOf(value)["pipe"] === "function";
 }
 
 /** The JSON of a refusal. Where a file was asked for, it comes as a stream. */

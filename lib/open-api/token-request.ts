@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import type { Token } from "./tokens.ts";
 import type { ApiRun } from "./transport.ts";
 import { verdictOf } from "./verdicts.ts";
@@ -56,7 +57,7 @@ export function tokenRequest({ appId, appSecret, marketplace, clock, post }: Tok
 }
 
 function toToken(answer: unknown, member: string, startMs: number): Token {
-  const { [member]: value, expire } = Object(answer) as Record<string, unknown>;
+  const { [member]: value, expire } = fieldsOf(answer);
   if (typeof value !== "string" || value === "" || typeof expire !== "number" || !(expire > 0)) {
     throw new OpenApiError(`Cannot get a token: the platform's answer has no ${member}`);
   }

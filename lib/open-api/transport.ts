@@ -1,5 +1,6 @@
 import { type Clock, pause, withDeadline } from "../clock.ts";
 import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
 import { type Content, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
 import { type ApiVerdict, verdictOf } from "./verdicts.ts";
@@ -143,7 +144,8 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
         await options.token(tenant, refused);
       }
       const isRate = verdict === "rate";
-      const waitMs = isRate ? rateWaitMs(failure, random) : backoffMs(attempt, random);
+      const backoffMs = Math.min(longestBackoffMs, firstBackoffMs * 2 ** attempt);
+      const waitMs = Math.round(isRate ? failure.resetSeconds * 1000 * (1 + 0.2 * random()) : random() * backoffMs);
       const isWorthIt = isRate || (verdict === "transient" && (isRepeatable || failure.isUnsent));
       if (isWorthIt && canRepeat && attempt < maxAttempts && waitMs < run.remainingMs()) {
         await pause(clock, waitMs, run.signal);
@@ -154,14 +156,6 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
       throw giveUp(error, new RetryLaterError(error.message, { delaySeconds, cause: error }));
     }
   };
-}
-
-function rateWaitMs({ resetSeconds }: Failure, random: () => number): number {
-  return Math.round(resetSeconds * 1000 * (1 + 0.2 * random()));
-}
-
-function backoffMs(attempt: number, random: () => number): number {
-  return Math.round(random() * Math.min(longestBackoffMs, firstBackoffMs * 2 ** attempt));
 }
 
 function isSuccess({ status, body }: ApiResponse): boolean {
@@ -188,14 +182,14 @@ function noAnswer(cause: unknown, call: string): Failure {
 
 /** The `code` of the platform's JSON. */
 export function codeOf(body: unknown): number | undefined {
-  const { code } = Object(body) as { code?: unknown };
+  const { code } = fieldsOf(body);
   return typeof code === "number" ? code : undefined;
 }
 
 /** The code of a network error. `fetch` puts it into the cause. */
 export function networkCode(error: unknown): string {
-  const { code, cause } = Object(error) as { code?: unknown; cause?: unknown };
-  const inner = (Object(cause) as { code?: unknown }).code ?? code;
+  const { code, cause } = fieldsOf(error);
+  const inner = fieldsOf(cause)["code"] ?? code;
   return typeof inner === "string" ? inner : "unknown";
 }
 

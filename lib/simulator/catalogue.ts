@@ -1,22 +1,21 @@
 import { nearest } from "../nearest.ts";
 import rows from "./event-types.json" with { type: "json" };
 
-/** A type that the platform is known to push. The catalogue informs; a type outside it is received all the same. */
+/** A type that the platform pushes. Larkpost also receives types that are not in the catalogue. */
 export interface CatalogueEntry {
   readonly type: string;
   readonly version: "1.0" | "2.0";
   readonly kind: "event" | "callback";
   readonly domain: string;
   readonly title: string;
-  /** What the platform calls them in Chinese; of a title that it has not published, `null`. */
+  /** Feishu's Chinese names. `title` is `null` where Feishu has published none. */
   readonly chinese: { readonly domain: string; readonly title: string | null };
   /** Whether the official Node SDK types its payload. */
   readonly isTyped: boolean;
 }
 
 /**
- * A row of event-types.json, under its domain: type, version, title, the platform's Chinese title, typed by the SDK,
- * and for callbacks the kind.
+ * A row of event-types.json, which groups the rows by domain. The kind is only given for callbacks.
  */
 type Row = readonly [
   type: string,
@@ -27,7 +26,7 @@ type Row = readonly [
   kind?: "callback",
 ];
 
-/** The platform's names of the domains, as its documentation and its console group them. */
+/** The Chinese names of the domains, as in Feishu's documentation and console. */
 const chineseDomains: Readonly<Record<string, string>> = {
   acs: "智能门禁",
   apaas: "飞书 aPaaS",
@@ -77,7 +76,7 @@ export function find(type: string): CatalogueEntry | undefined {
   return byType.get(type);
 }
 
-/** Entries in which every word occurs, in whichever column; all entries when there is no word. */
+/** The entries in which every word occurs, in any column. Without words, all entries. */
 export function search(words: readonly string[]): CatalogueEntry[] {
   const wanted = words.flatMap((word) => word.toLowerCase().split(/\s+/)).filter((word) => word !== "");
   return catalogue.filter(({ type, version, kind, domain, title, chinese }) => {
@@ -87,14 +86,14 @@ export function search(words: readonly string[]): CatalogueEntry[] {
   });
 }
 
-/** The types that someone who wrote `name` may have meant. */
+/** The `n` types that are most similar to `name`. */
 export function nearestTypes(name: string, n: number): string[] {
   return nearest(name, [...byType.keys()], n);
 }
 
 /**
- * Two types that report one fact, with unrelated ids: subscribed to both, an app handles everything
- * twice, and no idempotency key can tell. The older one first.
+ * Pairs of types that report the same fact with unrelated ids, the older type first. An app that subscribes to both
+ * handles each fact twice, because the idempotency keys differ.
  * https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM
  */
 export const samePairs: readonly (readonly [older: string, newer: string])[] = [
@@ -115,11 +114,11 @@ export const samePairs: readonly (readonly [older: string, newer: string])[] = [
   ["dept_update", "contact.department.updated_v3"],
   ["dept_delete", "contact.department.deleted_v3"],
   ["contact_scope_change", "contact.scope.updated_v3"],
-  // No two schemas here: one approved leave is pushed as both, to whoever subscribed to leaves.
+  // Both are schema 1.0. An app that subscribed to leaves gets both for one approved leave.
   ["leave_approval", "leave_approvalV2"],
 ];
 
-/** The pairs of which `types` has both: each fact would be handled twice. */
+/** The pairs of which `types` contains both. */
 export function doublySubscribed(types: readonly string[]): [string, string][] {
   const subscribed = new Set(types);
   return samePairs

@@ -4,7 +4,7 @@ import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** The events with which a server hands a request to its own code. */
+/** The events by which an HTTP server passes a request to its listeners. */
 const requestEvents: ReadonlySet<string> = new Set([
   "request",
   "checkContinue",
@@ -14,7 +14,7 @@ const requestEvents: ReadonlySet<string> = new Set([
 ]);
 const refusal = JSON.stringify({
   error: "forbidden",
-  message: "Only programs of this machine may ask here. What they need is in .larkpost/local.json",
+  message: "Only programs of this machine may send requests here. .larkpost/local.json has what they need",
 });
 const refusalHeaders = {
   "content-type": "application/json",
@@ -23,14 +23,14 @@ const refusalHeaders = {
 };
 
 /**
- * Answers 403 to every request that a web page may have made, before the server's own listeners see it. A browser
- * sends `Origin` or `Sec-Fetch-*` with a page's requests; after DNS rebinding it sends the page's own host name.
+ * Answers 403 to every request that a web page may have sent, before the server's own listeners run. A browser sends
+ * `Origin` or `Sec-Fetch-*` with a page's requests. After DNS rebinding it sends the page's own host name.
  *
- * @param options.accessKeyId Required in the request's AWS signature, if given: only this run's programs know it.
+ * @param options.accessKeyId If given, the request's AWS signature must contain it. Only this run's programs know it.
  */
 export function guard(server: Server, { accessKeyId }: { readonly accessKeyId?: string } = {}): Server {
   const emit = server.emit.bind(server) as (event: string, ...args: unknown[]) => boolean;
-  // Node's fetch, which handlers and commands use, sends this one header. The AWS SDK does not use fetch.
+  // Node's fetch sends this header, and handlers and commands use fetch. The AWS SDK does not.
   const ignored = accessKeyId === undefined ? "sec-fetch-mode" : undefined;
   const isAllowed = (request: IncomingMessage) =>
     isToThisServer(request) &&
@@ -52,7 +52,7 @@ export async function listenOnLoopback(server: NetServer, port = 0): Promise<num
   return (server.address() as AddressInfo).port;
 }
 
-/** Compares in constant time: digests have one length, whatever was sent. */
+/** Compares in constant time. Digests have the same length, whatever the lengths of the texts are. */
 export function isSameSecret(sent: string | undefined, secret: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(sent ?? ""), digest(secret));

@@ -216,6 +216,7 @@ describe("a record that comes back", () => {
     await bench.drain({ handlers: { "test.event": () => assert.fail("not entered") } });
     const attributes = lastSend()["MessageAttributes"] as Record<string, { StringValue: string }>;
     assert.equal(attributes["deadReason"]?.StringValue, "receivesExhausted");
+    assert.deepEqual([attributes["eventId"]?.StringValue, attributes["eventType"]?.StringValue], [id, "test.event"]);
     assert.equal(attributes["attempts"], undefined, "no run started");
     const told = bench.trace.entries.filter(({ stage }) => stage === "dead").map(({ facts }) => facts);
     assert.deepEqual(

@@ -261,6 +261,28 @@ describe("a webhook whose keys are stored", () => {
     });
   }
 
+  test("K1, K2: a hundred requests while a read in the background fails ask the store once in 30 s", async () => {
+    const clock = testClock(startMs);
+    let sent = 0;
+    const send = async () => {
+      if (++sent > 1) throw new Error("unavailable");
+      return { Parameter: { Value: stored() } };
+    };
+    const client = { send } as unknown as Pick<SSMClient, "send">;
+    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    await keys.current();
+    await clock.advance(refreshMs);
+    for (let nth = 0; nth < 100; nth++) {
+      assert.equal((await keys.current()).size, 1);
+      await settled();
+      await clock.advance(300);
+    }
+    assert.equal(sent, 2);
+    await clock.advance(1);
+    await keys.current();
+    assert.equal(sent, 3);
+  });
+
   test("K2: a process that was idle for longer than 300 s reads before it answers", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     assert.equal(await webhook.status(event()), 200);
@@ -553,6 +575,11 @@ describe("a webhook whose keys are stored", () => {
     assert.equal(isDone, false);
     await clock.advance(1);
     assert.equal((await waiting).size, 1);
+    assert.deepEqual(
+      trace.entries.filter(({ stage }) => stage === "stale-keys"),
+      [],
+      "a slow read is no failure yet",
+    );
     answer(1).reject(new Error("timed out"));
     await settled();
     await clock.advance(renewalPauseMs - 1);

@@ -135,7 +135,7 @@ async function checkLadder(random: Random): Promise<void> {
   }
   // Five ordered events that all climb to the end take 36 hours, after up to 8.
   await clock.advance(50 * 3_600_000);
-  await platform.settled();
+  await platform.idle();
   assert.equal(clock.pending, 0);
 
   const model = expected(plan);
@@ -237,7 +237,7 @@ async function withLostAnswers(
         return platform.push({ kind: "event", id, type: "test.event", text: eventText({ id }) });
       });
       let isOver = false;
-      void platform.settled().then(() => {
+      void platform.idle().then(() => {
         isOver = true;
       });
       for (let rung = 0; !isOver; rung++) {

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { SQSRecord } from "aws-lambda";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
-import { ladderMs } from "../../lib/simulator/platform/ladder.ts";
 import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
+import { retryDelaysMs } from "../../lib/simulator/platform/retries.ts";
 import { record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { type Call, type Cloud, type Fault, type Message, startCloud } from "./cloud.ts";
@@ -276,12 +276,12 @@ export class Simulation {
     const seal = () => sealEnvelope(subject.text, { keys: this.options.keys, nowMs, requestId: id });
     const request = isOld ? sealed.request : seal();
     if (!isOld) subject.sealed = { request, atMs: nowMs };
-    const isSpared = number > ladderMs.length;
+    const isSpared = number > retryDelaysMs.length;
     const { job, ended } = await this.#invoke(this.#webhooks, instance, httpApi(request), { subject, isSpared });
     const isDelivered = this.#judgeAnswer(job, ended) && (isSpared || this.#roll(`${id} answer`) >= chances.lostAnswer);
     if (!isDelivered) {
       if (isSpared) return this.violate("the platform gave an event up", subject);
-      return this.#after(ladderMs[number - 1] ?? 0, () => this.#arrive(subject, number + 1));
+      return this.#after(retryDelaysMs[number - 1] ?? 0, () => this.#arrive(subject, number + 1));
     }
     if (this.#roll(`${id} repeat`) >= chances.repeatedPush) return;
     const later = this.#roll(`${id} repeated`);
@@ -302,7 +302,7 @@ export class Simulation {
   }
 
   #arrive(subject: Subject, number: number): void {
-    const waitMs = ladderMs[number - 1];
+    const waitMs = retryDelaysMs[number - 1];
     if (waitMs === undefined || this.#roll(`${subject.id} edge`) >= chances.refusedPush) {
       this.#pushes.push({ subject, number });
       return;

@@ -4,8 +4,8 @@ import { openApi } from "../../lib/open-api/client.ts";
 import { ticketKeeper } from "../../lib/open-api/tickets.ts";
 import type { TokenStore } from "../../lib/open-api/tokens.ts";
 import type { ApiRun } from "../../lib/open-api/transport.ts";
+import type { App } from "../../lib/simulator/open-api/apps.ts";
 import type { OpenApiOptions } from "../../lib/simulator/open-api/open-api.ts";
-import type { App } from "../../lib/simulator/open-api/tokens.ts";
 import { memoryTokens } from "../../lib/testing/tokens.ts";
 import { selfBuilt, startOpenApi } from "./open-api.ts";
 

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { cardLines, chatLines, indented, paint } from "./lines.ts";
@@ -50,7 +50,7 @@ async function run(options: Options): Promise<void> {
   const isJson = options.json === true;
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true && !isJson;
 
-  // Who read the output, as `head` does, has seen enough.
+  // The reader of a pipe has ended, for example `head`.
   process.stdout.on("error", () => process.exit());
 
   let print = (lines: readonly string[]): void => void process.stdout.write(lines.map((line) => `${line}\n`).join(""));
@@ -66,15 +66,15 @@ async function run(options: Options): Promise<void> {
   const session = startSession(link, screen, { chat: options.group === true ? "group" : "p2p" });
   const show = (entry: Entry, isSilent: boolean) => {
     if (isJson) return print([JSON.stringify(entry)]);
-    // It would stand below what it has nothing to do with.
+    // An outcome of another terminal's input would appear below a message that it does not concern.
     if (!session.isOwn(entry)) return;
-    // At a terminal it stands there already.
+    // A terminal already shows what its user has typed.
     if (!(isTerminal && "by" in entry && entry.by === "user")) print(chatLines(entry));
     if (isSilent) screen.note("(handled; the bot said nothing)");
   };
 
   if (isTerminal) {
-    print([dim('You talk to your bot. /help tells what you can do; Ctrl-D ends. "npm start" shows what handlers do.')]);
+    print([dim('You talk to your bot. /help says what you can do; Ctrl-D ends. "npm start" shows what handlers do.')]);
     const onScreen = (above: typeof print) => {
       print = above;
     };
@@ -83,7 +83,7 @@ async function run(options: Options): Promise<void> {
     await runScript(process.stdin, { link, session, quietMs: Number(options.wait), show });
     if (session.hasFailed()) process.exitCode = 1;
   }
-  // What is still being asked of the runtime holds nothing up.
+  // Does not wait for the request that is still open.
   process.exit();
 }
 

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import type { CardView, Choice } from "../../simulator/chat/card-view.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import { oneLine } from "../command.ts";
@@ -14,13 +14,13 @@ const toastStyles: ReadonlyMap<string | null, Style> = new Map<string | null, St
   ["warning", "yellow"],
 ]);
 
-/** What a person in the chat sees of an entry; nothing, if there is nothing to see. */
+/** An entry as a person in the chat sees it. Without lines if it is not visible. */
 export function chatLines(entry: Entry): readonly string[] {
   switch (entry.what) {
     case "said":
     case "updated":
     case "recalled":
-      return spoken(entry);
+      return messageLines(entry);
     case "undelivered": {
       const next = entry.againMs === null ? "given up" : `pushed again in ${duration(entry.againMs)}`;
       return [trouble(`not delivered: ${entry.problem}; ${next}`)];
@@ -32,41 +32,37 @@ export function chatLines(entry: Entry): readonly string[] {
   }
 }
 
-/** The line that `npm start` has for what a bot does. */
+/** The line that `npm start` prints when a bot sends or changes a message. */
 export function botLine(entry: Entry, now: Date): string | undefined {
   if (!("by" in entry) || entry.by !== "bot") return undefined;
   const { what, message } = entry;
   const parts = [
     paint("dim", now.toTimeString().slice(0, 8)),
     paint("magenta", `bot ${what}`.padEnd(11)),
-    what === "recalled" ? undefined : words(message),
+    what === "recalled" ? undefined : oneLineOf(message),
     paint("dim", placeOf(message)),
   ];
   return parts.filter((part) => part !== undefined).join("  ");
 }
 
-/** The same for machines. */
+/** The same as JSON. */
 export function entryFacts(entry: Entry): string | undefined {
   return "by" in entry && entry.by === "bot" ? JSON.stringify({ bot: entry.what, ...entry.message }) : undefined;
 }
 
-function spoken({ what, by, message }: Extract<Entry, { by: string }>): readonly string[] {
+function messageLines({ what, by, message }: Extract<Entry, { by: string }>): readonly string[] {
   const name = by === "bot" ? paint("magenta", "bot ›") : paint("cyan", "you ›");
-  const { kind, name: place } = message.chat;
-  const notes = [
-    ...(kind === "group" ? [`in ${oneLine(place, 80) || "a group"}`] : []),
-    ...(what === "said" ? [] : [what]),
-  ];
-  const note = notes.length === 0 ? [] : [paint("dim", `(${notes.join(", ")})`)];
-  if (what === "recalled") return [[name, ...note].join(" ")];
-  // The bar at the side of a card stays straight.
-  if (message.card !== undefined && note.length > 0)
-    return [[name, ...note].join(" "), ...cardLines(message.card).map(indented)];
+  const place = message.chat.kind === "group" ? `in ${oneLine(message.chat.name, 80) || "a group"}` : undefined;
+  const notes = [place, what === "said" ? undefined : what].filter((note) => note !== undefined);
+  const heading = notes.length === 0 ? name : `${name} ${paint("dim", `(${notes.join(", ")})`)}`;
+  if (what === "recalled") return [heading];
+  // The heading gets a line of its own, so that the bar beside a card is straight.
+  if (message.card !== undefined && notes.length > 0) return [heading, ...cardLines(message.card).map(indented)];
   const [first = "", ...rest] = message.card === undefined ? textLines(message.text) : cardLines(message.card);
-  return [[name, ...note, first].join(" "), ...rest.map(indented)];
+  return [`${heading} ${first}`, ...rest.map(indented)];
 }
 
-/** Below what stands behind a name. */
+/** Aligned with the text after `bot › ` or `you › `. */
 export function indented(line: string): string {
   return `      ${line}`;
 }
@@ -75,10 +71,11 @@ function textLines(text = ""): readonly string[] {
   return text.split("\n").map((line) => oneLine(line));
 }
 
-/** A card with a bar at its side, its buttons by number. */
+/** A card with a bar beside it, and its buttons with their numbers. */
 export function cardLines({ title, lines, choices }: CardView): readonly string[] {
+  const heading = title === "" ? [] : [paint("bold", oneLine(title))];
   const shown = [
-    ...(title === "" ? [] : [paint("bold", oneLine(title))]),
+    ...heading,
     ...lines.flatMap((line) => line.split("\n")).map((line) => oneLine(line)),
     ...choices.map((choice, index) => choiceLine(choice, index + 1)),
   ];
@@ -103,7 +100,7 @@ function answerLines({ isTaken, code, problem = "", toast }: ClientView): readon
   return [indented(paint(toastStyles.get(toast.type) ?? "cyan", `toast: ${oneLine(toast.text)}`))];
 }
 
-/** What the toast that stands in for a handler's answer does not tell. */
+/** Why the answer is the fallback toast, not the handler's. */
 function troubleLines(of: Extract<Entry, { what: "answered" }>["trouble"]): readonly string[] {
   const type = "card.action.trigger";
   switch (of) {
@@ -132,7 +129,7 @@ function endingLines({ stage, type }: Extract<Entry, { what: "ended" }>): readon
 }
 
 /** A message in one line. */
-function words({ card, text = "" }: MessageView): string {
+function oneLineOf({ card, text = "" }: MessageView): string {
   if (card === undefined) return oneLine(text);
   const buttons = card.choices.map(({ label }) => `[${label}]`);
   return oneLine([card.title, ...card.lines, ...buttons].filter((part) => part !== "").join("  "), 300);

@@ -1,15 +1,15 @@
 import { join } from "node:path";
 import { LarkpostError } from "../../errors.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { readLocal } from "../state/target.ts";
 
-/** There is nobody to talk to, or no longer. */
+/** There is no conversation, or it is over. */
 export class ChatError extends LarkpostError {
   override readonly name = "ChatError";
   readonly code = "CHAT";
 }
 
-/** What was tried cannot be done; the conversation goes on. */
+/** The runtime refuses an action. The conversation continues. */
 export class RefusedError extends LarkpostError {
   override readonly name = "RefusedError";
   readonly code = "CHAT_REFUSED";
@@ -21,23 +21,23 @@ export interface Choosing {
   readonly number: number;
 }
 
-/** The conversation that the running `npm start` has. Every method rejects with {@link ChatError} once it is over. */
+/** The conversation of the running `npm start`. Every method rejects with {@link ChatError} when it is over. */
 export interface Link {
   /** @returns The event's id. @throws {RefusedError} */
   say(text: string, chat: "p2p" | "group"): Promise<string>;
   /** @returns The callback's id. @throws {RefusedError} */
   choose(choosing: Choosing): Promise<string>;
-  /** What came after the `n`th entry, at most 200 of them. */
+  /** The entries after the `n`th, at most 200. */
   after(n: number): Promise<readonly Entry[]>;
-  /** The same, as soon as there is something; or nothing, after a while. */
+  /** The same, but waits until there is an entry. After 20 s it resolves with none. */
   next(n: number): Promise<readonly Entry[]>;
 }
 
-interface Said {
+interface Entries {
   readonly entries: readonly Entry[];
 }
 
-/** @throws {ChatError} The state folder tells of no conversation. */
+/** @throws {ChatError} The state folder names no conversation. */
 export function findConversation(stateFolder: string): Link {
   const local = readLocal(join(stateFolder, "local.json"));
   if (local === undefined) throw new ChatError(`Cannot chat: nothing listens. ${advice}`);
@@ -53,7 +53,7 @@ export function findConversation(stateFolder: string): Link {
     const response = await fetch(`${url}${path}`, {
       method,
       headers: { authorization: `Bearer ${token}` },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(60_000),
     }).catch((cause: unknown) => {
       const ended = 'The chat is over: "npm start" has ended';
@@ -68,8 +68,8 @@ export function findConversation(stateFolder: string): Link {
   return {
     say: async (text, chat) => (await call<{ id: string }>("POST", "/say", { text, chat })).id,
     choose: async (choosing) => (await call<{ id: string }>("POST", "/choose", choosing)).id,
-    after: async (n) => (await call<Said>("GET", `/said?after=${n}`)).entries,
-    next: async (n) => (await call<Said>("GET", `/next?after=${n}`)).entries,
+    after: async (n) => (await call<Entries>("GET", `/said?after=${n}`)).entries,
+    next: async (n) => (await call<Entries>("GET", `/next?after=${n}`)).entries,
   };
 }
 

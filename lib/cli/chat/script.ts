@@ -1,18 +1,18 @@
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { follow } from "./follow.ts";
 import { ChatError, type Link } from "./link.ts";
 import type { Session } from "./session.ts";
 
-/** A handler may take its whole time; a runtime that does not tell of its end is not waited for much longer. */
-const patienceMs = 120_000;
+/** Longer than a handler may run. If the runtime has not reported its end by then, it will not. */
+const maxLineMs = 120_000;
 
 /**
- * A conversation without a person: says each line once the handlers are through with the one before, and ends when
- * nothing has come for a while.
- * @throws {ChatError} The conversation is over before, or a handler does not end.
+ * Runs a conversation without a terminal. Each line is said when the handlers of the line before have ended. It ends when
+ * there has been no entry for `quietMs` after the last line.
+ * @throws {ChatError} The conversation is over before that, or a handler does not end.
  */
 export async function runScript(
   input: Readable,
@@ -20,12 +20,12 @@ export async function runScript(
     link: Link;
     session: Session;
     quietMs: number;
-    /** How long the handlers of one line may take in all. */
+    /** How long all handlers of one line may take. */
     lineMs?: number;
     show: (entry: Entry, isSilent: boolean) => void;
   },
 ): Promise<void> {
-  const { link, session, quietMs, lineMs = patienceMs, show } = options;
+  const { link, session, quietMs, lineMs = maxLineMs, show } = options;
   let changed = Promise.withResolvers<void>();
   const { caughtUp, over } = follow(link, session, (entry, isSilent) => {
     show(entry, isSilent);
@@ -37,9 +37,9 @@ export async function runScript(
     await caughtUp;
     for await (const line of createInterface({ input })) {
       await session.input(line);
-      // What others do meanwhile gives it no more time.
+      // Set once, so that entries of other conversations do not extend it.
       const endMs = performance.now() + lineMs;
-      while (!session.isSettled()) {
+      while (!session.isIdle()) {
         const leftMs = endMs - performance.now();
         if (leftMs > 0 && (await isWithin(changed.promise, leftMs))) continue;
         throw new ChatError(`Cannot go on: after ${lineMs / 1000} s, the handler does not end`);

@@ -1,7 +1,9 @@
-import { jobId } from "../../feishu/envelope.ts";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Choice } from "../../simulator/chat/card-view.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
+import { createCards } from "./cards.ts";
 import { type Link, RefusedError } from "./link.ts";
+import { createProgress } from "./progress.ts";
 
 export const help = `What you type is said to the bot. A number chooses on the card shown last in this terminal.
   /buttons [n]   shows the last card again, or the nth last, to choose on
@@ -9,76 +11,46 @@ export const help = `What you type is said to the bot. A number chooses on the c
   /say text      says the text as it is, also a number or what begins with a slash
   /help, /quit`;
 
-/** What the person at the terminal gets to see besides the conversation. */
+const chatNotes = { group: "now in the group: you mention the bot", p2p: "now you talk to the bot alone" };
+
+/** Shows the person at the terminal what does not belong to the conversation. */
 export interface Screen {
-  /** Something about this terminal. */
+  /** Information about this terminal. */
   note(text: string): void;
   /** Something that did not work. */
   trouble(text: string): void;
   card(message: MessageView): void;
 }
 
-/** A line of input, understood: what it does to the conversation, and where the chat then is. */
+/** Reads the lines that a person types, and acts on the conversation. */
 export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | "group" }) {
-  /** Cards as they are now, by message id; the last one is chosen on. */
-  const cards = new Map<string, MessageView>();
-  /** Events, callbacks and jobs whose end is awaited. */
-  const open = new Set<string>();
-  /** All that was said or chosen here, with the jobs of callbacks. */
-  const own = new Set<string>();
+  const cards = createCards();
+  const progress = createProgress();
   let chat = start.chat;
-  let selected: string | undefined;
   let isOver = false;
-  let hasFailed = false;
-  /** What was asked for last is done, or has failed. */
-  let acted: Promise<void> = Promise.resolve();
-  /** Whether the bot has done anything since the last input. */
-  let isAnswered = false;
+  const requests = createRequests(progress, fail);
 
   async function say(text: string): Promise<void> {
-    if (text !== "") await act(() => link.say(text, chat));
+    if (text !== "") await requests.send(() => link.say(text, chat));
   }
 
   async function choose(number: number, message: MessageView): Promise<void> {
     const { messageId, version, card } = message;
     const choice = card?.choices[number - 1];
     if (choice?.does === "open") return screen.note(`the client opens ${choice.url}`);
-    if (choice?.does === "nothing") return fail(`[${number}] cannot be chosen: ${choice.why}`);
-    if (choice === undefined) return fail(`The card has no [${number}]. "/say ${number}" says it`);
-    await act(() => link.choose({ messageId, version, number }));
-  }
-
-  function act(request: () => Promise<string>): Promise<void> {
-    const acting = perform(request);
-    acted = acting.catch(() => {});
-    return acting;
-  }
-
-  async function perform(request: () => Promise<string>): Promise<void> {
-    isAnswered = false;
-    try {
-      const id = await request();
-      open.add(id);
-      own.add(id).add(jobId(id));
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      fail(`That cannot be done: ${error.message}`);
-    }
+    if (choice?.does !== "callback") return fail(choiceProblem(choice, number));
+    await requests.send(() => link.choose({ messageId, version, number }));
   }
 
   function fail(text: string): void {
-    hasFailed = true;
+    progress.fail();
     screen.trouble(text);
   }
 
-  function showCard(back: number): void {
-    const message = [...cards.values()].at(-back);
-    if (message === undefined) {
-      fail(`There is no such card: the bot has sent ${cards.size}`);
-      return;
-    }
-    selected = message.messageId;
-    screen.card(message);
+  function showCard(n: number): void {
+    const message = cards.select(n);
+    if (message === undefined) fail(`There is no such card: the bot has sent ${cards.count()}`);
+    else screen.card(message);
   }
 
   function command(name: string, rest: string): Promise<void> | void {
@@ -90,9 +62,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
       case "group":
       case "direct":
         chat = name === "group" ? "group" : "p2p";
-        return screen.note(
-          name === "group" ? "now in the group: you mention the bot" : "now you talk to the bot alone",
-        );
+        return screen.note(chatNotes[chat]);
       case "help":
         return screen.note(help);
       case "quit":
@@ -103,68 +73,64 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     }
   }
 
-  /** A card that changes stays where it was in the list, but it is the one that was shown last. */
-  function keep(message: MessageView, isShown: boolean): void {
-    if (message.card === undefined) return;
-    cards.set(message.messageId, message);
-    if (isShown) selected = message.messageId;
-  }
-
   return {
-    /** Takes a line of input. Rejects when the conversation is over. */
+    /** Acts on a line of input. Rejects when the conversation is over. */
     async input(line: string): Promise<void> {
       const text = line.trim();
       const [, name, rest = ""] = /^\/(\S+)\s*(.*)$/s.exec(text) ?? [];
       if (name !== undefined) return command(name, rest);
-      const message = selected === undefined ? undefined : cards.get(selected);
+      const message = cards.selected();
       const hasChoices = message?.card !== undefined && message.card.choices.length > 0;
       if (hasChoices && /^\d{1,3}$/.test(text)) return choose(Number(text), message);
       return say(text);
     },
-    /** Resolves once the ids of what was said are known: what is told of them is taken after that. */
-    acted: () => acted,
+    /** Resolves when the id of the last input is known. Entries about it must not be applied before. */
+    acted: requests.ended,
     /**
-     * Takes what happened.
-     * @param isShown Whether the person sees it: a number chooses on nothing else.
-     * @returns whether the bot let an input pass without any reaction.
+     * Applies an entry of the conversation.
+     * @param isShown Whether the terminal shows it.
+     * @returns Whether an input was handled without any reaction of the bot.
      */
-    take(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
-      switch (entry.what) {
-        case "said":
-        case "updated":
-          if (entry.by === "bot") isAnswered = true;
-          keep(entry.message, isShown);
-          break;
-        case "recalled":
-          cards.delete(entry.message.messageId);
-          if (selected === entry.message.messageId) selected = undefined;
-          break;
-        case "answered":
-          isAnswered = true;
-          if (!open.delete(entry.id)) break;
-          if (entry.deferred !== null) open.add(jobId(entry.id));
-          hasFailed ||= !entry.view.isTaken || entry.trouble === "failed" || entry.trouble === "late";
-          break;
-        case "undelivered":
-          // Apart from each other: what has failed before must not keep this one open.
-          if (open.delete(entry.id)) hasFailed = true;
-          break;
-        case "ended": {
-          const isOwn = open.delete(entry.id);
-          hasFailed ||= isOwn && (entry.stage === "failed" || entry.stage === "dead");
-          return { isSilent: isOwn && entry.stage === "handled" && !isAnswered };
-        }
-      }
-      return { isSilent: false };
+    apply(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
+      cards.apply(entry, isShown);
+      return progress.apply(entry);
     },
-    /** Whether it is not about what became of something that was said or chosen elsewhere. */
-    isOwn: (entry: Entry) => "message" in entry || own.has(entry.id),
-    /** Whether nothing that was said or chosen here awaits its end. */
-    isSettled: () => open.size === 0,
+    isOwn: progress.isOwn,
+    isIdle: progress.isIdle,
+    hasFailed: progress.hasFailed,
     isOver: () => isOver,
-    hasFailed: () => hasFailed,
     chat: () => chat,
   };
 }
 
 export type Session = ReturnType<typeof startSession>;
+
+function choiceProblem(choice: Exclude<Choice, { does: "callback" | "open" }> | undefined, number: number): string {
+  if (choice === undefined) return `The card has no [${number}]. "/say ${number}" says it`;
+  return `[${number}] cannot be chosen: ${choice.why}`;
+}
+
+/** Sends what the person does, and adds its id to the progress. */
+function createRequests(progress: ReturnType<typeof createProgress>, fail: (text: string) => void) {
+  let ended: Promise<void> = Promise.resolve();
+
+  async function perform(request: () => Promise<string>): Promise<void> {
+    progress.beginInput();
+    try {
+      progress.add(await request());
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      fail(`That cannot be done: ${error.message}`);
+    }
+  }
+
+  return {
+    send(request: () => Promise<string>): Promise<void> {
+      const performing = perform(request);
+      ended = performing.catch(() => {});
+      return performing;
+    },
+    /** Resolves when the last request has ended. */
+    ended: () => ended,
+  };
+}

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor } from "node:readline";
-import type { Entry } from "../../simulator/chat/conversation.ts";
+import type { Entry } from "../../simulator/chat/journal.ts";
 import { follow } from "./follow.ts";
 import { paint } from "./lines.ts";
 import type { Link } from "./link.ts";
@@ -9,22 +9,25 @@ import type { Session } from "./session.ts";
 const historySize = 500;
 
 /**
- * A conversation with a person at a terminal, until they leave with Ctrl-D, Ctrl-C or /quit. What comes appears above
- * the line they are at.
- * @throws {ChatError} The conversation is over before.
+ * Runs a conversation with a person at a terminal, until they leave with Ctrl-D, Ctrl-C or /quit. New entries appear
+ * above the line that they are typing.
+ * @throws {ChatError} The conversation is over before that.
  */
 export async function runTerminal(options: {
   link: Link;
   session: Session;
   historyFile: string;
-  /** Where to give the function that prints lines above the prompt. */
+  /** Receives the function that prints lines above the prompt. */
   onScreen: (print: (lines: readonly string[]) => void) => void;
   show: (entry: Entry, isSilent: boolean) => void;
 }): Promise<void> {
   const { link, session, historyFile, onScreen, show } = options;
   const { stdin: input, stdout: output } = process;
   const terminal = createInterface({
-    ...{ input, output, historySize, removeHistoryDuplicates: true },
+    input,
+    output,
+    historySize,
+    removeHistoryDuplicates: true,
     history: readHistory(historyFile),
     terminal: true,
   });
@@ -72,7 +75,7 @@ export async function runTerminal(options: {
   }
 }
 
-/** Newest first, as readline has it. */
+/** Newest line first, as readline expects. */
 function readHistory(file: string): string[] {
   return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean).slice(0, historySize) : [];
 }

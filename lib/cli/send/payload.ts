@@ -1,9 +1,10 @@
+import { isObject } from "../../feishu/json.ts";
 import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { UsageError } from "../command.ts";
 
 type JsonObject = Record<string, unknown>;
 
-/** What `--file` holds. */
+/** The content of a `--file`. */
 export type FileContent =
   | {
       readonly is: "envelope";
@@ -14,7 +15,7 @@ export type FileContent =
   | { readonly is: "event"; readonly text: string };
 
 /**
- * Reads a payload file: a whole envelope, of schema 2.0, 1.0 or a challenge, or just an event object.
+ * Reads a payload file. It contains an envelope (of schema 2.0 or 1.0, or a challenge), or only an event object.
  * @throws {UsageError} It is not a JSON object.
  */
 export function readPayload(text: string, file: string): FileContent {
@@ -23,17 +24,16 @@ export function readPayload(text: string, file: string): FileContent {
   if (value["schema"] === undefined && !isObject(header) && type !== "event_callback" && type !== "url_verification") {
     return { is: "event", text };
   }
-  const own = isObject(header) ? header["event_type"] : isObject(event) ? event["type"] : undefined;
-  const app = isObject(header) ? header["app_id"] : isObject(event) ? event["app_id"] : undefined;
+  const { event_type: eventType, app_id: app } = isObject(header) ? header : eventFields(event);
   return {
     is: "envelope",
     text,
-    type: typeof own === "string" ? own : undefined,
+    type: typeof eventType === "string" ? eventType : undefined,
     app: typeof app === "string" ? app : undefined,
   };
 }
 
-/** The file's envelope, with the identity, time and app it lacks; `eventId` replaces the one it has. */
+/** The file's envelope, with the id, time and app that it lacks. `eventId` replaces its id. */
 export function completeEnvelope(text: string, options: SampleOptions): JsonObject {
   const envelope = parseExact(text) as JsonObject;
   const { nowMs, appId, eventId, newId } = options;
@@ -41,32 +41,24 @@ export function completeEnvelope(text: string, options: SampleOptions): JsonObje
   if (envelope["type"] === "url_verification") return { ...envelope, token: "" };
   const { header, event } = envelope;
   if (isObject(header)) {
-    return {
-      ...envelope,
-      header: {
-        create_time: String(nowMs),
-        app_id: appId,
-        ...header,
-        event_id: identity(header["event_id"]),
-        token: "",
-      },
-    };
+    const ids = { event_id: identity(header["event_id"]), token: "" };
+    return { ...envelope, header: { create_time: String(nowMs), app_id: appId, ...header, ...ids } };
   }
   return {
     ts: (nowMs / 1000).toFixed(7),
     ...envelope,
     uuid: identity(envelope["uuid"]),
     token: "",
-    ...(isObject(event) ? { event: { app_id: appId, ...event } } : {}),
+    event: isObject(event) ? { app_id: appId, ...event } : event,
   };
 }
 
-/** An envelope of `type` around the file's event object. */
+/** An envelope of `type` with the file's event object. */
 export function wrapEvent(text: string, type: string, options: SampleOptions): SampleEnvelope {
   return sampleEnvelope(type, options, parseExact(text) as JsonObject);
 }
 
-/** `path=value`, as given to `--set`. */
+/** The argument of `--set`: `path=value`. */
 export interface Setting {
   readonly path: readonly string[];
   readonly value: string;
@@ -75,8 +67,8 @@ export interface Setting {
 const forbidden: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 
 /**
- * Reads `event.message.content=hi`; array indices are written `users.0.name` or `users[0].name`.
- * @throws {UsageError} There is no `=`, a part is empty, or a part would reach outside the payload.
+ * Reads `event.message.content=hi`. An array index is written `users.0.name` or `users[0].name`.
+ * @throws {UsageError} There is no `=`, a part is empty, or a part names a member of JavaScript's own objects.
  */
 export function parseSetting(text: string): Setting {
   const at = text.indexOf("=");
@@ -94,9 +86,9 @@ export function parseSetting(text: string): Setting {
 }
 
 /**
- * Sets one member. The value is JSON when it parses as JSON, but a text that is there stays a text: the
- * content of a message is a JSON document in a string. Objects on the way are made when missing.
- * @throws {UsageError} The path leads through something that has no members, or past an array's end.
+ * Sets one member, and makes the missing objects of its path. The value is parsed if it is JSON, except when it
+ * replaces a string: the content of a message is a JSON document in a string.
+ * @throws {UsageError} The path goes through a value without members, or past an array's end.
  */
 export function applySetting(envelope: object, { path, value }: Setting): void {
   const shown = path.join(".");
@@ -146,11 +138,12 @@ function parseObject(text: string, file: string): JsonObject {
   return value;
 }
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** In schema 1.0, type and app are in the event. */
+function eventFields(event: unknown): JsonObject {
+  return isObject(event) ? { event_type: event["type"], app_id: event["app_id"] } : {};
 }
 
-/** Numbers that a double cannot hold keep their digits when the value is printed again: ids may be 64 bits wide. */
+/** Parses JSON so that a number too large for a double keeps its digits when it is printed. Ids may have 64 bits. */
 function parseExact(text: string): unknown {
   const { rawJSON } = JSON as typeof JSON & { rawJSON(text: string): object };
   return JSON.parse(text, (_name, value: unknown, context?: { source?: string }) =>

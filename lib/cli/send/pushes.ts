@@ -1,43 +1,43 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../../clock.ts";
 import { clientView } from "../../simulator/platform/client-view.ts";
-import { ladderMs } from "../../simulator/platform/ladder.ts";
 import { type Deliver, type Delivery, type Message, startPlatform } from "../../simulator/platform/platform.ts";
 import { type PushResult, spoilSignature } from "../../simulator/platform/push.ts";
+import { retryDelaysMs } from "../../simulator/platform/retries.ts";
 import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
 import { UsageError } from "../command.ts";
 import type { Target } from "../state/target.ts";
 import type { Outcome } from "./report.ts";
 
-/** Pushes under way at once. */
+/** How many pushes run at the same time. */
 export const concurrency = 16;
 
-const unreachable: ReadonlySet<string> = new Set([
-  ...["ECONNREFUSED", "ECONNECTTIMEOUT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
-]);
+const unreachable: ReadonlySet<string> = new Set(
+  "ECONNREFUSED ECONNECTTIMEOUT ENOTFOUND EAI_AGAIN EHOSTUNREACH ENETUNREACH".split(" "),
+);
 
 /** Checks the request address as the developer console does. */
-export async function askChallenge(target: Target, show: Fire["show"]): Promise<Outcome> {
+export async function pushChallenge(target: Target, show: PushOptions["show"]): Promise<Outcome> {
   const challenge = randomUUID();
-  const { result, isBack } = await checkAddress(challenge, { ...target, clock: systemClock, randomBytes });
-  const note = isBack ? "the challenge came back" : (result.problem ?? "the challenge did not come back");
-  const outcome = { type: "url_verification", id: challenge, url: target.url, result, isOk: isBack, note };
+  const { result, isAccepted } = await checkAddress(challenge, { ...target, clock: systemClock, randomBytes });
+  const note = isAccepted ? "the challenge came back" : (result.problem ?? "the challenge did not come back");
+  const outcome = { type: "url_verification", id: challenge, url: target.url, result, isOk: isAccepted, note };
   show(outcome, 1);
   return outcome;
 }
 
-export interface Fire {
+export interface PushOptions {
   readonly times: number;
   readonly clock: Clock;
   readonly repush: boolean;
   readonly badSignature: boolean;
-  /** Instead of the addresses. */
+  /** If given, it delivers the pushes instead of HTTP. */
   readonly deliver?: Deliver | undefined;
-  /** Is told each push as it ends, and how many have. */
+  /** Called after each push. `done` is how many pushes have ended. */
   readonly show: (outcome: Outcome, done: number) => void;
 }
 
-/** How the pushes of one event, or of one callback, ended. */
+/** How the pushes of one event or callback ended. */
 export interface Ending {
   readonly id: string;
   readonly isDelivered: boolean;
@@ -45,29 +45,31 @@ export interface Ending {
 }
 
 /**
- * Pushes all, at most {@link concurrency} at once; an event that waits to be pushed again holds no other up.
- * Without the ladder it stops early when nothing listens at all.
+ * Pushes `times` messages, at most {@link concurrency} at once. A message that waits for its retry delays no other.
+ * Without retries, it stops early when the receiver is unreachable.
  */
-export async function fire(
+export async function pushAll(
   target: Target,
   next: () => Message,
-  { times, clock, repush, badSignature, deliver, show }: Fire,
+  { times, clock, repush, badSignature, deliver, show }: PushOptions,
 ): Promise<{ outcomes: Outcome[]; endings: Ending[] }> {
   const urlOf = ({ kind }: Message) => (kind === "callback" ? target.callbackUrl : target.url);
   const toAddress = () =>
-    toWebhook({ url: urlOf, keys: target.keys, clock, randomBytes, ...(badSignature ? { spoil } : {}) });
+    toWebhook({ url: urlOf, keys: target.keys, clock, randomBytes, spoil: badSignature ? spoil : undefined });
   const outcomes: Outcome[] = [];
   const firstIsOver = new WeakMap<Message, () => void>();
   let isStopped = false;
   const platform = startPlatform({
     deliver: deliver ?? toAddress(),
-    ...{ clock, random: Math.random, waitsMs: repush ? ladderMs : [] },
+    clock,
+    random: Math.random,
+    delaysMs: repush ? retryDelaysMs : [],
     onAttempt(message, { number, result }) {
-      const told = {
+      const outcome: Outcome = {
         ...judge(message, result, badSignature),
         url: deliver === undefined ? urlOf(message) : "the long connection",
+        retry: repush && message.kind === "event" ? { number, againMs: retryDelaysMs[number - 1] ?? null } : undefined,
       };
-      const outcome = repush && message.kind === "event" ? { ...told, ladder: rung(number) } : told;
       outcomes.push(outcome);
       isStopped ||= !repush && isUnreachable(result);
       show(outcome, outcomes.length);
@@ -78,7 +80,7 @@ export async function fire(
   const lane = async () => {
     while (endings.length < times && !isStopped) {
       const first = Promise.withResolvers<void>();
-      // A copy: the same event may be under way more than once.
+      // A copy is the key of the map below, because the same message may be pushed several times at once.
       const message = { ...next() };
       firstIsOver.set(message, first.resolve);
       const ending = platform.push(message).then(toEnding);
@@ -90,14 +92,9 @@ export async function fire(
   return { outcomes, endings: await Promise.all(endings) };
 }
 
-/** Where an event is on the ladder after its `number`th push failed. */
-function rung(number: number): { number: number; againMs: number | null } {
-  return { number, againMs: ladderMs[number - 1] ?? null };
-}
-
 function spoil(sealed: Parameters<typeof spoilSignature>[0]) {
-  const spoilt = spoilSignature(sealed);
-  if (spoilt !== undefined) return spoilt;
+  const spoiled = spoilSignature(sealed);
+  if (spoiled !== undefined) return spoiled;
   throw new UsageError("Cannot sign wrongly: without ENCRYPT_KEY, or for a challenge, nothing is signed");
 }
 

@@ -3,33 +3,30 @@ import type { ClientView } from "../../simulator/platform/client-view.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
 import { oneLine } from "../command.ts";
 
-/** One push, and what came of it. */
+/** The outcome of one push. */
 export interface Outcome {
   readonly type: string;
   readonly id: string;
   readonly url: string;
   readonly result: PushResult;
-  /** Whether it was answered as the options promise. */
+  /** Whether the answer is the one that the command's options promise. */
   readonly isOk: boolean;
   readonly note: string | undefined;
-  /** Of a callback's answer. */
+  /** What the client shows for a callback's answer. */
   readonly view?: ClientView;
-  /** Which push of the event it was, and the time to the next if it failed; `null` after the last. */
-  readonly ladder?: { readonly number: number; readonly againMs: number | null };
+  /** The number of this push of the event, and the delay before the next if it failed; `null` after the last. */
+  readonly retry?: { readonly number: number; readonly againMs: number | null } | undefined;
 }
 
-/** An outcome for scripts. */
-export function facts({ type, id, result, isOk, note, view, ladder }: Outcome): object {
+/** An outcome for scripts, to be printed as JSON. */
+export function facts({ type, id, result, isOk, note, view, retry }: Outcome): object {
   const { status, ms, delivered, body } = result;
-  const attempt = ladder === undefined ? {} : { attempt: ladder.number };
-  const told = { ...(note === undefined ? {} : { note }), ...(view === undefined ? {} : { view }) };
-  return { type, id, ...attempt, status, ms, delivered, ok: isOk, ...told, body };
+  return { type, id, attempt: retry?.number, status, ms, delivered, ok: isOk, note, view, body };
 }
 
 /** An outcome for a person: `200 in 12 ms  im.message.receive_v1  id 3f1d…  {}` */
-export function line({ type, id, result, isOk, note, view, ladder }: Outcome): string {
+export function line({ type, id, result, isOk, note, view, retry }: Outcome): string {
   const { status } = result;
-  // A code is told with its cause, which else would repeat the status.
   const cause = view?.code == null ? note : `the client shows error ${view.code}: ${note}`;
   const parts = [
     `${paint(isOk ? "green" : "red", String(status ?? "none"))} in ${Math.round(result.ms)} ms`,
@@ -37,7 +34,7 @@ export function line({ type, id, result, isOk, note, view, ladder }: Outcome): s
     id === "" ? undefined : `id ${oneLine(id, 100)}`,
     shown(view) ?? (result.body === "" ? undefined : oneLine(result.body)),
     cause === undefined || cause === `answered ${status}` ? undefined : paint(isOk ? "green" : "red", cause),
-    ladder === undefined ? undefined : paint("dim", rungText(ladder, isOk)),
+    retry === undefined ? undefined : paint("dim", retryText(retry, isOk)),
   ];
   const text = parts.filter((part) => part !== undefined).join("  ");
   if (isOk || status !== 401) return text;
@@ -55,7 +52,7 @@ function shown(view: ClientView | undefined): string | undefined {
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
-function rungText({ number, againMs }: { number: number; againMs: number | null }, isOk: boolean): string {
+function retryText({ number, againMs }: { number: number; againMs: number | null }, isOk: boolean): string {
   if (isOk) return `push ${number}`;
   return againMs === null ? `push ${number}, given up` : `push ${number}, again in ${duration(againMs)}`;
 }
@@ -82,8 +79,8 @@ export function summary(outcomes: readonly Outcome[]) {
   };
 }
 
-/** @param lost Ids of the events that were given up. */
-export function summaryText(outcomes: readonly Outcome[], lost: readonly string[]): string {
+/** @param givenUp The ids of the events that were given up. */
+export function summaryText(outcomes: readonly Outcome[], givenUp: readonly string[]): string {
   const { sent, ok, statuses, ackMs } = summary(outcomes);
   const counts = Object.entries(statuses).map(([status, n]) => `${n} × ${status === "none" ? "no answer" : status}`);
   const notes = new Set(outcomes.flatMap(({ isOk, note }) => (isOk || note === undefined ? [] : [note])));
@@ -91,12 +88,12 @@ export function summaryText(outcomes: readonly Outcome[], lost: readonly string[
   return [
     `${sent} sent: ${paint(ok === sent ? "green" : "red", counts.join(", "))}`,
     ...[...notes].map((note) => `  ${note}`),
-    ...(lost.length === 0 ? [] : [`${lost.length} given up: ${oneLine(lost.join(" "))}`]),
+    ...(givenUp.length === 0 ? [] : [`${givenUp.length} given up: ${oneLine(givenUp.join(" "))}`]),
     `ack min ${shownMs(ackMs.min)}, median ${shownMs(ackMs.median)}, p99 ${shownMs(ackMs.p99)}, max ${shownMs(ackMs.max)}`,
   ].join("\n");
 }
 
-/** How far a long run is, for a person at a terminal; scripts and logs get none of it. */
+/** Shows the progress of a long run at a terminal. Scripts and logs get no output. */
 export function progressLine(total: number | undefined): { show(done: number): void; clear(): void } {
   if (total === undefined || !process.stderr.isTTY) return { show() {}, clear() {} };
   let shownAtMs = 0;

@@ -12,10 +12,18 @@ import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulat
 import { oneLine, quoted, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
-import { applySetting, completeEnvelope, parseSetting, readPayload, type Setting, wrapEvent } from "./payload.ts";
-import { askChallenge, concurrency, fire, isUnreachable } from "./pushes.ts";
+import { deliverByWebSocket } from "./deliver-by-websocket.ts";
+import {
+  applySetting,
+  completeEnvelope,
+  type FileContent,
+  parseSetting,
+  readPayload,
+  type Setting,
+  wrapEvent,
+} from "./payload.ts";
+import { concurrency, isUnreachable, pushAll, pushChallenge } from "./pushes.ts";
 import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
-import { viaConnection } from "./via-connection.ts";
 
 interface Options {
   readonly set?: readonly string[];
@@ -78,7 +86,7 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   const times = count(options.times ?? "1");
   const settings = (options.set ?? []).map(parseSetting);
   checkOptions(type, options);
-  const clock = hastened(speed(options));
+  const clock = fasterClock(speed(options));
   const root = projectRoot();
   loadEnv(root);
   const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
@@ -90,24 +98,29 @@ async function run(type: string | undefined, options: Options): Promise<void> {
     if (json) print(JSON.stringify(facts(outcome)));
     else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
   };
+  const deliver = options.via === "long-connection" ? deliverByWebSocket(target) : undefined;
   const { outcomes, endings } =
     options.challenge === true
-      ? { outcomes: [await askChallenge(target, show)], endings: [] }
-      : await fire(target, shots(type, settings, options, target), {
-          ...{ times, clock, repush, badSignature, show },
-          deliver: options.via === "long-connection" ? viaConnection(target) : undefined,
+      ? { outcomes: [await pushChallenge(target, show)], endings: [] }
+      : await pushAll(target, pushes(type, settings, options, target), {
+          times,
+          clock,
+          repush,
+          badSignature,
+          deliver,
+          show,
         });
   progress.clear();
 
-  // With the ladder, what counts is how it ended; else it is each push.
-  const isWell = repush ? endings.every(({ isDelivered }) => isDelivered) : outcomes.every(({ isOk }) => isOk);
-  const missed = isWell ? undefined : outcomes.find(({ result }) => isUnreachable(result));
+  // With retries, a message must be delivered in the end. Without, each push must be answered as promised.
+  const isOk = repush ? endings.every(({ isDelivered }) => isDelivered) : outcomes.every((outcome) => outcome.isOk);
+  const missed = isOk ? undefined : outcomes.find(({ result }) => isUnreachable(result));
   if (missed !== undefined) console.error(unreachableText(missed));
-  const lost = repush ? endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id) : [];
-  const ended = repush ? { messages: endings.length, givenUp: lost } : {};
-  if (json) print(JSON.stringify({ summary: true, ...summary(outcomes), ...ended }));
-  else if (times > 1) print(summaryText(outcomes, lost));
-  if (!isWell) process.exitCode = 1;
+  const givenUp = endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id);
+  const retried = repush ? { messages: endings.length, givenUp } : undefined;
+  if (json) print(JSON.stringify({ summary: true, ...summary(outcomes), ...retried }));
+  else if (times > 1) print(summaryText(outcomes, repush ? givenUp : []));
+  if (!isOk) process.exitCode = 1;
 }
 
 function checkOptions(type: string | undefined, options: Options): void {
@@ -139,8 +152,8 @@ function checkOptions(type: string | undefined, options: Options): void {
   if (eventId === "") throw new UsageError("Cannot send: --event-id is empty");
 }
 
-/** Returns what makes the pushes: other ids and times for each, unless the event's id is fixed. */
-function shots(
+/** Returns a function that makes the next message. Each has other ids and times, unless `--event-id` fixes the id. */
+function pushes(
   type: string | undefined,
   settings: readonly Setting[],
   options: Options,
@@ -148,7 +161,34 @@ function shots(
 ): () => Message {
   const { file, eventId } = options;
   const content = file === undefined ? undefined : readPayload(readText(file), file);
-  const known = content?.is === "envelope" ? content.type : type;
+  checkContent(content, { type, file, target });
+  const sentType = content?.is === "envelope" ? content.type : type;
+  if (sentType !== undefined) checkType(sentType);
+
+  const make = (): Message => {
+    const schema = sentType === undefined ? undefined : find(sentType)?.version;
+    const options: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
+    const envelope = envelopeOf(content, sentType, options);
+    for (const setting of settings) applySetting(envelope, setting);
+    const text = JSON.stringify(envelope);
+    return sentType === oldCardType && content === undefined ? oldCard(text) : toCheckedMessage(text);
+  };
+  const first = make();
+  // With a fixed id, each push repeats the same text. Only the signature is new.
+  let unused: Message | undefined = first;
+  return () => {
+    if (eventId !== undefined) return first;
+    const message = unused ?? make();
+    unused = undefined;
+    return message;
+  };
+}
+
+/** @throws {UsageError} The file's content and the type do not go together. */
+function checkContent(
+  content: FileContent | undefined,
+  { type, file, target }: { type: string | undefined; file: string | undefined; target: Target },
+): void {
   if (content?.is === "event" && type === undefined) {
     throw new UsageError(
       `Cannot send ${file}: it holds an event without an envelope, so its type has to be given as well`,
@@ -160,45 +200,25 @@ function shots(
   if (content?.is === "envelope" && content.app !== undefined && content.app !== target.appId) {
     warn(`${file} names the app "${content.app}", but the receiver's is "${target.appId}": it will be refused`);
   }
-  if (known !== undefined) checkType(known);
-
-  const make = (): Message => {
-    const schema = known === undefined ? undefined : find(known)?.version;
-    const how: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
-    const envelope =
-      content?.is === "envelope"
-        ? completeEnvelope(content.text, how)
-        : content?.is === "event"
-          ? wrapEvent(content.text, known ?? "", how)
-          : known === oldCardType
-            ? oldCardSample(how)
-            : sampleEnvelope(known ?? "", how);
-    for (const setting of settings) applySetting(envelope, setting);
-    const text = JSON.stringify(envelope);
-    return known === oldCardType && content === undefined ? oldCard(text) : describe(text);
-  };
-  const first = make();
-  // One event pushed several times is the same to the letter; only its signature is made anew.
-  let unused: Message | undefined = first;
-  return () => {
-    if (eventId !== undefined) return first;
-    const shot = unused ?? make();
-    unused = undefined;
-    return shot;
-  };
 }
 
-/** It has no envelope that would say what it is; a receiver without LEGACY_CARD_CALLBACK refuses it. */
+function envelopeOf(content: FileContent | undefined, type = "", options: SampleOptions): Record<string, unknown> {
+  if (content?.is === "envelope") return completeEnvelope(content.text, options);
+  if (content?.is === "event") return wrapEvent(content.text, type, options);
+  return type === oldCardType ? oldCardSample(options) : sampleEnvelope(type, options);
+}
+
+/** It has no envelope with its kind and id. A receiver without LEGACY_CARD_CALLBACK refuses it. */
 function oldCard(text: string): Message {
-  const { kind, ...found } = classifyOldCard(text, {});
-  if (kind === "callback" && "id" in found) return { kind, id: found.id, type: oldCardType, text };
-  throw new UsageError("Cannot send the old card callback: without an action it is none");
+  const { kind, ...callback } = classifyOldCard(text, {});
+  if (kind === "callback" && "id" in callback) return { kind, id: callback.id, type: oldCardType, text };
+  throw new UsageError("Cannot send the old card callback: it has no action");
 }
 
-function describe(text: string): Message {
-  const found = classify(text);
-  if (found.kind === "unreadable") {
-    warn(`this is no envelope that Larkpost reads (${found.reason}): it will be quarantined`);
+function toCheckedMessage(text: string): Message {
+  const classified = classify(text);
+  if (classified.kind === "unreadable") {
+    warn(`this is not an envelope that Larkpost can read (${classified.reason}): it will be quarantined`);
   }
   return toMessage(text);
 }
@@ -218,8 +238,9 @@ function readText(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
-    const found = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : "it cannot be opened";
-    throw new UsageError(`Cannot read ${file}: ${found}`, { cause });
+    const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const problem = isMissing ? "there is no such file" : "it cannot be opened";
+    throw new UsageError(`Cannot read ${file}: ${problem}`, { cause });
   }
 }
 
@@ -236,8 +257,8 @@ function speed({ speed: text = "1" }: Options): number {
   throw new UsageError(`Cannot wait "${text}" times shorter: --speed takes a number above 0, like 1000`);
 }
 
-/** Waits shorter; what is signed is signed at the real time. */
-function hastened(factor: number): Clock {
+/** Its delays are `factor` times shorter. Its time is the real one, because signatures contain it. */
+function fasterClock(factor: number): Clock {
   return { nowMs: systemClock.nowMs, after: (ms, fire) => systemClock.after(ms / factor, fire) };
 }
 
@@ -251,7 +272,7 @@ function print(text: string): void {
 
 const warned = new Set<string>();
 
-/** Once for each text, however many pushes it is true of. */
+/** Prints each warning once, however many pushes it concerns. */
 function warn(text: string): void {
   if (warned.has(text)) return;
   warned.add(text);

@@ -40,24 +40,23 @@ async function run({ json = false }: { json?: boolean }): Promise<void> {
   setVariables(await readProject(root), (table, variable) => {
     throw new ConfigError(`Cannot start: ${variable} is not set. It is the name of the deployed stage's ${table}`);
   });
-  // Before anything else, so that a setting that is missing is one line and not a log.
+  // First, so that a missing setting is reported in one line, not as a trace entry.
   longConnectionConfig(process.env);
   await generate({ root });
   startPrinting(json);
-  // It runs from here on, ends the process itself, and answers its signals.
+  // From here on, the module handles the signals and ends the process.
   await import(pathToFileURL(join(root, "functions/long-connection.ts")).href);
 }
 
-/** In the place of the process's own log; why it gave up is for stderr. */
+/** Replaces the process's log. The reason why it gave up goes to stderr. */
 function startPrinting(json: boolean): void {
   const level = levelOf(process.env["LOG_LEVEL"]);
-  const write = json
-    ? jsonLines({ level, write: (line) => process.stdout.write(line) })
-    : (entry: TraceEntry) => {
-        if (rank[entry.level] < rank[level] || entry.stage === "misconfigured") return;
-        const line = humanLine(toLine(entry), undefined, { now: new Date(), isCallback: true });
-        process.stdout.write(`${line}\n`);
-      };
+  const writeText = (entry: TraceEntry) => {
+    if (rank[entry.level] < rank[level] || entry.stage === "misconfigured") return;
+    const line = humanLine(toLine(entry), undefined, { now: new Date(), isCallback: true });
+    process.stdout.write(`${line}\n`);
+  };
+  const write = json ? jsonLines({ level, write: (line) => process.stdout.write(line) }) : writeText;
   subscribe("log", (entry) => {
     write(entry);
     if (entry.stage === "misconfigured") console.error(reasonOf(toLine(entry)));

@@ -26,8 +26,8 @@ const styles: Readonly<Record<string, Style>> = {
   log: "bold",
 };
 
-/** Facts shown by their own words; the rest are for machines. */
-const quiet = new Set([
+/** Members that have a place of their own in the line, or are not shown. All others are shown as `name value`. */
+const placed = new Set([
   "level",
   "stage",
   "id",
@@ -41,12 +41,13 @@ const quiet = new Set([
   "errorCode",
 ]);
 
-/** Stages of a callback with which its answer is made. */
-const answers = new Set(["handled", "late", "unhandled", "duplicate"]);
+/** The stages that end the answer of a callback. */
+const answerStages = new Set(["handled", "late", "unhandled", "duplicate"]);
 
 /**
- * A stage as one line for a person: time, stage, type, id, how long, and what else there is to know.
- * @param options.isCallback The callback function told it: somebody waits, so the answer's time is said as such.
+ * A trace entry as one line for a person: time, stage, type, id, duration, and the rest.
+ * @param options.isCallback The entry is the callback function's. A person waits for its answer, so the line names the
+ * time after which it was answered.
  */
 export function humanLine(
   line: Readonly<Record<string, unknown>>,
@@ -56,15 +57,16 @@ export function humanLine(
   const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout });
   const stage = String(line["stage"]);
   const facts = Object.entries(line)
-    .filter(([name, value]) => !quiet.has(name) && value !== undefined && value !== null)
+    .filter(([name, value]) => !placed.has(name) && value !== undefined && value !== null)
     .map(([name, value]) => `${name} ${String(value)}`);
+  const prefix = isCallback && answerStages.has(stage) ? "answer after " : "";
   const parts = [
     paint("dim", now.toTimeString().slice(0, 8)),
     paint(styles[stage] ?? "reset", stage.padEnd(11)),
     stage === "log" ? String(line["message"] ?? "") : undefined,
     text(line["type"]),
     shortId(line["id"]),
-    line["ms"] === undefined ? undefined : `${isCallback && answers.has(stage) ? "answer after " : ""}${line["ms"]} ms`,
+    line["ms"] === undefined ? undefined : `${prefix}${line["ms"]} ms`,
     facts.length > 0 ? paint("dim", facts.join(", ")) : undefined,
     stage === "log" ? undefined : text(line["message"]),
   ];
@@ -76,7 +78,7 @@ function text(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** Enough of an id to tell it from its neighbours. */
+/** The beginning and the end of a long id. */
 function shortId(value: unknown): string | undefined {
   return typeof value === "string" && value.length > 20 ? `${value.slice(0, 8)}…${value.slice(-4)}` : text(value);
 }
@@ -89,11 +91,11 @@ function indent(detail: string): string {
     .join("\n");
 }
 
-/** What `npm start` says once everything listens. */
+/** What `npm start` prints when everything listens. */
 export function welcome(facts: {
   url: string;
   callbackUrl: string;
-  /** Of the simulated platform; `undefined` with the keys of a real app. */
+  /** The simulated Open API; `undefined` with the keys of a real app. */
   openApi: string | undefined;
   state: string;
   handlers: readonly string[];
@@ -108,7 +110,7 @@ export function welcome(facts: {
     : `${handlers.length + callbacks.length === 0 ? "none yet; " : "other "}events are completed as unhandled`;
   const files = [...typed.map((name) => `events/${name}`), ...callbacks.map((name) => `callbacks/${name}`), rest];
   const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
-  // The old card callback is refused unless it was switched on.
+  // The old card callback is refused unless LEGACY_CARD_CALLBACK is set.
   const callback = callbacks.find((name) => name !== oldCardType) ?? callbacks[0] ?? "card.action.trigger";
   return `
 ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}

@@ -20,7 +20,7 @@ import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
-import { keysBesideDialling, prepareDialling } from "./dialling.ts";
+import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
 import { humanLine, welcome } from "./render.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
@@ -75,9 +75,9 @@ async function run(options: StartOptions): Promise<void> {
   // Queued payloads are in it.
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const app = localApp(stateFolder, process.env);
-  const besides = options.longConnection === true ? keysBesideDialling(process.env) : {};
-  const appEnv = app === undefined ? besides : envOf(app);
-  // The callback function wants all that the webhook wants, and more.
+  const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
+  const appEnv = app === undefined ? extraEnv : envOf(app);
+  // The callback function's settings include all of the webhook's.
   const { warnings, keys } = callbackConfig({
     ...process.env,
     ...appEnv,
@@ -96,9 +96,9 @@ async function run(options: StartOptions): Promise<void> {
       ? print(JSON.stringify({ notice: message }))
       : print(styleText("yellow", `! ${message}`, { stream: process.stdout }));
 
-  const dialling =
+  const longConnection =
     options.longConnection === true
-      ? await prepareDialling({
+      ? await prepareLongConnection({
           root,
           env: { ...process.env, ...appEnv },
           local: app,
@@ -118,7 +118,7 @@ async function run(options: StartOptions): Promise<void> {
         });
 
   const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
-    simulated?.told(line["stage"], line["id"], line["type"]);
+    simulated?.onStage(line["stage"], line["id"], line["type"]);
     if (rank[line["level"] as keyof typeof rank] < level) return;
     print(isJson ? JSON.stringify(line) : humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
   };
@@ -129,8 +129,8 @@ async function run(options: StartOptions): Promise<void> {
     port,
     limits,
     resources,
-    // Instead of the environment's: an address or a secret of the real platform has no part in an app that is made up.
-    env: { ...appEnv, ...(simulated === undefined ? {} : { LARK_DOMAIN: simulated.url }) },
+    // These replace the environment's values: a local app must not use a real app's secret or the real platform.
+    env: { ...appEnv, LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"] },
     onNotice: notice,
     onLine,
   }).catch(async (error: unknown) => {
@@ -139,21 +139,22 @@ async function run(options: StartOptions): Promise<void> {
   });
   const { url, callbackUrl } = runtime;
   const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
-  if (dialling !== undefined) {
-    notice(`the long connection goes to ${dialling.target}`);
-    const told = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
-    await dialling.start({ env: runtime.env, openApi: simulated?.url, ...told }).catch(async (error: unknown) => {
+  if (longConnection !== undefined) {
+    notice(`the long connection goes to ${longConnection.target}`);
+    const output = { onNotice: notice, onLine: onLine.bind(undefined, "long-connection") };
+    const starting = longConnection.start({ env: runtime.env, openApi: simulated?.url, ...output });
+    await starting.catch(async (error: unknown) => {
       await runtime.stop();
       await simulated?.stop();
       throw error;
     });
   }
 
-  const deliver = dialling?.deliver;
-  const toConnection =
+  const deliver = longConnection?.deliver;
+  const byWebSocket =
     deliver === undefined || app === undefined ? undefined : toLongConnection({ deliver }, { appId: app.appId });
   const toAddresses = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
-  const control = await simulated?.listen(toAddresses, toConnection);
+  const control = await simulated?.listen(toAddresses, byWebSocket);
   const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
   writeLocal(stateFolder, { url, ...app, control, services });
 
@@ -186,7 +187,7 @@ async function run(options: StartOptions): Promise<void> {
       return;
     }
     await generate({ root });
-    await Promise.all([runtime.reload(), dialling?.reload()]);
+    await Promise.all([runtime.reload(), longConnection?.reload()]);
     const found = { handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) };
     const live = found.handlers.length + found.callbacks.length;
     if (isJson) print(JSON.stringify({ reloaded: path, ...found }));
@@ -200,26 +201,26 @@ async function run(options: StartOptions): Promise<void> {
       process.once(signal, () => process.exit(130));
     });
   }
-  const problem = await Promise.race([asked, ...(dialling === undefined ? [] : [dialling.failed])]).then(
+  const problem = await Promise.race([asked, ...(longConnection === undefined ? [] : [longConnection.failed])]).then(
     () => undefined,
     (error: Error) => error,
   );
   if (problem !== undefined) console.error(problem.message);
   if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
   await watcher.close();
-  await simulated?.hush();
-  await dialling?.stop();
+  await simulated?.stopUser();
+  await longConnection?.stop();
   await runtime.stop();
   await simulated?.stop();
   process.exit(problem === undefined ? 0 : 1);
 }
 
-/** Calls `changed` once for the changes that come together, with the first one's path; never two at a time. */
+/** Calls `changed` once for changes within 30 ms, with the path of the first. A call waits until the one before has ended. */
 function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
   const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
     cwd: root,
     ignoreInitial: true,
-    // Not what only this process runs: it would take a start to apply it.
+    // The code that only this process runs. A change of it needs a new start.
     ignored: (path, stats) =>
       /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
       (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),

@@ -1,21 +1,22 @@
-import { type Fields, isObject, object } from "../open-api/route.ts";
+import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
+import { object } from "../open-api/route.ts";
 
-/** What a person can do on a card. Its place in the list is its number, from 1. */
+/** What a person can do on a card. Choices are numbered from 1 in the order of the list. */
 export type Choice =
   | { readonly does: "callback"; readonly label: string; readonly action: ChosenAction }
   | { readonly does: "open"; readonly label: string; readonly url: string }
-  /** It is there, but cannot be used. */
+  /** It is shown, but cannot be used. */
   | { readonly does: "nothing"; readonly label: string; readonly why: string };
 
-/** `action` of the callback that it sends. */
+/** The `action` of the callback. */
 export interface ChosenAction {
   readonly tag: string;
   readonly value?: unknown;
-  readonly name?: string;
-  readonly option?: string;
+  readonly name?: string | undefined;
+  readonly option?: string | undefined;
 }
 
-/** A card as a person at a terminal can see it. */
+/** A card as a terminal shows it. */
 export interface CardView {
   readonly title: string;
   readonly lines: readonly string[];
@@ -25,8 +26,8 @@ export interface CardView {
 type Seen = { readonly lines: string[]; readonly choices: Choice[]; readonly isVersion2: boolean };
 
 /**
- * Reads a card's JSON, of version 1.0 or 2.0, or what stands for a stored one. What it does not know is named by
- * its tag. Total for whatever the Open API has let in, which bounds how deep it nests.
+ * Reads the JSON of a card, of version 1.0 or 2.0, or of a reference to a template or a stored card. An unknown element
+ * is shown by its tag. Never throws for content that the Open API has accepted, since that limits how deep it nests.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-structure
  */
 export function cardView(content: string): CardView {
@@ -34,16 +35,16 @@ export function cardView(content: string): CardView {
   if (card["type"] === "template" || card["type"] === "card") return storedView(card);
   const { header, body, elements, i18n_elements: translated } = card;
   const seen: Seen = { lines: [], choices: [], isVersion2: card["schema"] === "2.0" };
-  const own = (isObject(body) ? body["elements"] : undefined) ?? elements ?? firstOf(translated);
-  for (const element of list(own)) see(element, seen, false);
-  const { title, subtitle } = isObject(header) ? header : ({} as Fields);
+  const shown = (isObject(body) ? body["elements"] : undefined) ?? elements ?? firstOf(translated);
+  for (const element of list(shown)) addElement(element, seen, false);
+  const { title, subtitle } = fieldsOf(header);
   const lines = [text(subtitle), ...seen.lines].filter((line) => line !== "");
   return { title: text(title), lines, choices: seen.choices };
 }
 
-/** Its content is with the platform: the app knows its id and its variables. */
-function storedView({ type, data }: Fields): CardView {
-  const { template_id: template, card_id: card, template_variable: variables } = isObject(data) ? data : ({} as Fields);
+/** Only the platform has its content. The app knows its id and its variables. */
+function storedView({ type, data }: JsonObject): CardView {
+  const { template_id: template, card_id: card, template_variable: variables } = fieldsOf(data);
   const lines = Object.entries(isObject(variables) ? variables : {}).map(
     ([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
@@ -54,12 +55,12 @@ function storedView({ type, data }: Fields): CardView {
   };
 }
 
-function see(element: unknown, seen: Seen, isInForm: boolean): void {
+function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
   if (!isObject(element)) return;
   const { tag } = element;
   const { lines, choices } = seen;
   const all = (elements: unknown, inForm = isInForm) => {
-    for (const one of list(elements)) see(one, seen, inForm);
+    for (const child of list(elements)) addElement(child, seen, inForm);
   };
   switch (tag) {
     case "div":
@@ -67,7 +68,7 @@ function see(element: unknown, seen: Seen, isInForm: boolean): void {
         text(element["text"]),
         ...list(element["fields"]).map((field) => (isObject(field) ? text(field["text"]) : "")),
       );
-      see(element["extra"], seen, isInForm);
+      addElement(element["extra"], seen, isInForm);
       return;
     case "markdown":
     case "plain_text":
@@ -99,23 +100,23 @@ function see(element: unknown, seen: Seen, isInForm: boolean): void {
     case "interactive_container": {
       const before = lines.length;
       all(element["elements"]);
-      choices.push(pressed(element, lines[before] ?? "this part", seen, isInForm));
+      choices.push(buttonChoice(element, lines[before] ?? "this part", seen, isInForm));
       return;
     }
     case "button":
-      choices.push(pressed(element, text(element["text"]) || "(a button)", seen, isInForm));
+      choices.push(buttonChoice(element, text(element["text"]) || "(a button)", seen, isInForm));
       return;
     case "select_static":
     case "overflow":
-      choices.push(...picked(element, isInForm));
+      choices.push(...optionChoices(element, isInForm));
       return;
     default:
-      lines.push(`[${text(tag) || "?"}${suffix(element)}]`);
+      lines.push(`[${text(tag) || "?"}${description(element)}]`);
   }
 }
 
-/** What pressing a button, or a part of the card that is one, does. */
-function pressed(element: Fields, label: string, { isVersion2 }: Seen, isInForm: boolean): Choice {
+/** What a click on a button or on an interactive container does. */
+function buttonChoice(element: JsonObject, label: string, { isVersion2 }: Seen, isInForm: boolean): Choice {
   if (element["disabled"] === true) return { does: "nothing", label, why: "disabled" };
   if (isInForm) return { does: "nothing", label, why: "forms cannot be filled in here" };
   const behaviors = list(element["behaviors"]).filter(isObject);
@@ -131,8 +132,8 @@ function pressed(element: Fields, label: string, { isVersion2 }: Seen, isInForm:
   return { does: "callback", label, action: actionOf(element, value) };
 }
 
-/** Each option is a choice of its own. */
-function picked(element: Fields, isInForm: boolean): Choice[] {
+/** Makes a choice of each option. */
+function optionChoices(element: JsonObject, isInForm: boolean): Choice[] {
   const placeholder = text(element["placeholder"]) || "…";
   const behaviors = list(element["behaviors"]).filter(isObject);
   const value = behaviors.find(({ type }) => type === "callback")?.["value"] ?? element["value"];
@@ -143,27 +144,23 @@ function picked(element: Fields, isInForm: boolean): Choice[] {
       if (element["disabled"] === true) return { does: "nothing", label, why: "disabled" };
       if (isInForm) return { does: "nothing", label, why: "forms cannot be filled in here" };
       if (typeof option["url"] === "string") return { does: "open", label, url: option["url"] };
-      const chosen = typeof option["value"] === "string" ? { option: option["value"] } : {};
-      return { does: "callback", label, action: { ...actionOf(element, value), ...chosen } };
+      const chosen = typeof option["value"] === "string" ? option["value"] : undefined;
+      return { does: "callback", label, action: { ...actionOf(element, value), option: chosen } };
     });
 }
 
-function actionOf({ tag, name }: Fields, value: unknown): ChosenAction {
-  return {
-    tag: text(tag),
-    ...(value === undefined ? {} : { value }),
-    ...(typeof name === "string" ? { name } : {}),
-  };
+function actionOf({ tag, name }: JsonObject, value: unknown): ChosenAction {
+  return { tag: text(tag), value, name: typeof name === "string" ? name : undefined };
 }
 
-/** The text of a text element; of a bare text, itself. */
+/** The text of a text element or of a plain string. */
 function text(value: unknown): string {
   const content = isObject(value) ? (value["content"] ?? firstOf(value["i18n"])) : value;
   return typeof content === "string" ? content : "";
 }
 
-/** What an element without a text of its own is about. */
-function suffix({ alt, placeholder }: Fields): string {
+/** The description of an element that has no text. */
+function description({ alt, placeholder }: JsonObject): string {
   const about = text(alt) || text(placeholder);
   return about === "" ? "" : `: ${about}`;
 }

@@ -1,21 +1,22 @@
-import type { Clock } from "../../clock.ts";
+import { type Clock, pause } from "../../clock.ts";
 import { isSameSecret } from "../loopback.ts";
 import { object } from "../open-api/route.ts";
 import { type ApiRequest, type ApiResponse, type ApiServer, serve } from "../open-api/server.ts";
 import type { PushResult } from "../platform/push.ts";
-import { type Conversation, Impossible } from "./conversation.ts";
+import { type Conversation, RefusedAction } from "./conversation.ts";
 
-/** What a terminal is told at once; it asks for the rest. */
-const entriesAtOnce = 200;
-const patienceMs = 20_000;
+/** The most entries in one answer. A terminal requests the next ones. */
+const maxEntries = 200;
+/** How long `GET /next` waits for an entry. */
+const waitMs = 20_000;
 
 /**
- * Serves a conversation on a free port of 127.0.0.1, for terminals of this machine: `POST /say`, `POST /choose`,
- * `GET /said?after=n`, and `GET /next?after=n`, which waits; and `POST /push`, which gives an envelope to the long
- * connection. Each request has to carry the token.
+ * Serves a conversation to terminals on this machine, on a free port of 127.0.0.1: `POST /say`, `POST /choose`,
+ * `GET /said?after=n`, and `GET /next?after=n`, which waits for an entry. `POST /push` delivers an envelope over the
+ * long connection. Each request must have the token in its `authorization` header.
  *
- * @param options.push Gives an envelope's text to the long connection; absent where there is none.
- * @param options.token A secret of this run; it stands where only this user can read it.
+ * @param options.push Delivers an envelope's text over the long connection; `undefined` where there is none.
+ * @param options.token A secret of this run, in a file that only this user can read.
  */
 export function serveControl(options: {
   readonly conversation: Conversation;
@@ -32,7 +33,7 @@ export function serveControl(options: {
     try {
       return await perform(request, signal);
     } catch (error) {
-      if (error instanceof Impossible) return answer(409, { error: error.message });
+      if (error instanceof RefusedAction) return answer(409, { error: error.message });
       throw error;
     }
   }, 0);
@@ -45,19 +46,19 @@ export function serveControl(options: {
       case "POST /say": {
         const { text, chat = "p2p" } = fields;
         if (typeof text !== "string" || (chat !== "p2p" && chat !== "group")) {
-          return answer(400, { error: "text and chat (p2p or group) are needed" });
+          return answer(400, { error: "text and chat (p2p or group) are required" });
         }
         return answer(200, { id: conversation.say(text, chat) });
       }
       case "POST /choose": {
         const { messageId, version, number } = fields;
         if (typeof messageId !== "string" || typeof version !== "number" || typeof number !== "number") {
-          return answer(400, { error: "messageId, version and number are needed" });
+          return answer(400, { error: "messageId, version and number are required" });
         }
         return answer(200, { id: conversation.choose({ messageId, version, number }) });
       }
       case "POST /push": {
-        if (typeof fields["text"] !== "string") return answer(400, { error: "text is needed" });
+        if (typeof fields["text"] !== "string") return answer(400, { error: "text is required" });
         if (push === undefined) return answer(409, { error: "there is no long connection" });
         return answer(200, await push(fields["text"]));
       }
@@ -65,24 +66,21 @@ export function serveControl(options: {
       case "GET /next": {
         const after = new URLSearchParams(query).get("after") ?? "";
         if (!/^\d{1,9}$/.test(after)) return answer(400, { error: "after is not a number" });
-        if (path === "/next") await more(Number(after), signal);
-        return answer(200, { entries: conversation.after(Number(after)).slice(0, entriesAtOnce) });
+        if (path === "/next") await nextEntry(Number(after), signal);
+        return answer(200, { entries: conversation.after(Number(after)).slice(0, maxEntries) });
       }
       default:
         return answer(404, { error: "there is nothing here" });
     }
   }
 
-  /** Resolves once there is something after the `n`th entry; or after a while, so that nobody waits for ever. */
-  async function more(n: number, signal: AbortSignal | undefined): Promise<void> {
-    if (conversation.count() > n || signal?.aborted === true) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = conversation.onEntry(() => resolve());
-    signal?.addEventListener("abort", () => resolve());
-    const cancel = clock.after(patienceMs, resolve);
-    await promise;
-    cancel();
-    end();
+  /** Resolves when there is an entry after the `n`th, or after 20 s without one. */
+  async function nextEntry(n: number, signal: AbortSignal | undefined): Promise<void> {
+    if (conversation.count() > n) return;
+    const arrived = new AbortController();
+    const unsubscribe = conversation.onEntry(() => arrived.abort());
+    await pause(clock, waitMs, AbortSignal.any([arrived.signal, ...(signal === undefined ? [] : [signal])]));
+    unsubscribe();
   }
 }
 

@@ -1,5 +1,6 @@
+import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Message } from "../open-api/messages.ts";
-import { type Fields, isObject, object } from "../open-api/route.ts";
+import { object } from "../open-api/route.ts";
 import type { Chat } from "../open-api/world.ts";
 import { type CardView, cardView } from "./card-view.ts";
 
@@ -7,29 +8,31 @@ import { type CardView, cardView } from "./card-view.ts";
 export interface MessageView {
   readonly messageId: string;
   readonly chat: { readonly id: string; readonly kind: Chat["kind"]; readonly name: string };
-  /** Which state of the message it is, from 1: a choice is made on what was shown. */
+  /** Counts the states of the message from 1. A choice on a card names the state that was shown. */
   readonly version: number;
   readonly msgType: string;
-  /** Of anything but a card. */
-  readonly text?: string;
-  readonly card?: CardView;
+  /** Of a message that is not a card. */
+  readonly text?: string | undefined;
+  readonly card?: CardView | undefined;
 }
 
 export function messageView(message: Message, chat: Chat | undefined): MessageView {
   const { messageId, chatId, msgType, content, history } = message;
+  const isCard = msgType === "interactive";
   return {
     messageId,
     chat: { id: chatId, kind: chat?.kind ?? "group", name: chat?.name ?? "" },
     version: history.length,
     msgType,
-    ...(msgType === "interactive" ? { card: cardView(content) } : { text: textView(msgType, content) }),
+    text: isCard ? undefined : textView(msgType, content),
+    card: isCard ? cardView(content) : undefined,
   };
 }
 
-/** The words of a message that is no card; what has none is named by its type. Total. */
+/** The text of a message that is not a card. A message without a text is named by its type. Never throws. */
 export function textView(msgType: string, content: string): string {
   const fields = object(content) ?? {};
-  if (msgType === "text") return withMentions(word(fields["text"]));
+  if (msgType === "text") return withMentions(stringOr(fields["text"]));
   if (msgType === "post") return postView(fields);
   const about =
     fields["file_name"] ?? fields["image_key"] ?? fields["file_key"] ?? fields["chat_id"] ?? fields["user_id"];
@@ -44,22 +47,23 @@ function withMentions(text: string): string {
   );
 }
 
-/** A post, in the first of its languages. */
-function postView(fields: Fields): string {
+/** A post's text in its first language. */
+function postView(fields: JsonObject): string {
   const post = Object.values(fields)[0];
-  const { title, content } = isObject(post) ? post : ({} as Fields);
+  const { title, content } = fieldsOf(post);
   const lines = (Array.isArray(content) ? content : []).map((line: unknown) =>
-    (Array.isArray(line) ? line : []).map((tag: unknown) => tagText(isObject(tag) ? tag : {})).join(""),
+    (Array.isArray(line) ? line : []).map((element: unknown) => elementText(isObject(element) ? element : {})).join(""),
   );
-  return [...(typeof title === "string" && title !== "" ? [title] : []), ...lines].join("\n");
+  const heading = stringOr(title) === "" ? [] : [stringOr(title)];
+  return [...heading, ...lines].join("\n");
 }
 
-function tagText({ tag, text, href, user_name: name, user_id: id }: Fields): string {
-  if (tag === "a" && typeof href === "string") return `${word(text)} (${href})`;
-  if (tag === "at") return `@${word(name) || word(id)}`;
-  return typeof text === "string" ? text : `[${word(tag)}]`;
+function elementText({ tag, text, href, user_name: name, user_id: id }: JsonObject): string {
+  if (tag === "a" && typeof href === "string") return `${stringOr(text)} (${href})`;
+  if (tag === "at") return `@${stringOr(name) || stringOr(id)}`;
+  return typeof text === "string" ? text : `[${stringOr(tag)}]`;
 }
 
-function word(value: unknown): string {
+function stringOr(value: unknown): string {
   return typeof value === "string" ? value : "";
 }

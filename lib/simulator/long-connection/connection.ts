@@ -1,7 +1,7 @@
 import type { WebSocket } from "ws";
 import { controlMethod, dataMethod, decodeFrame, encodeFrame, type Frame, headerOf } from "../../feishu/frame.ts";
 
-/** In seconds, but for the count; members that are left out are not said. */
+/** Times are in seconds. An absent member is not sent. */
 export interface ClientConfigJson {
   readonly ReconnectCount?: number;
   readonly ReconnectInterval?: number;
@@ -9,31 +9,31 @@ export interface ClientConfigJson {
   readonly PingInterval?: number;
 }
 
-/** One client's connection, as the platform sees it. */
+/** One client's connection, on the platform's side. */
 export interface SimulatedConnection {
   readonly appId: string;
   readonly deviceId: string;
-  /** Frames that came, the newest last: a thousand at most. */
+  /** The last thousand frames received, oldest first. */
   readonly received: readonly Frame[];
   send(frame: Frame): void;
-  /** Any bytes, or a text, as no platform would send them. */
+  /** Sends bytes or a text that need not be a frame. */
   sendRaw(data: Uint8Array | string): void;
-  /** Goes deaf and dumb, as a network does that loses a route: the socket stays open. */
+  /** Stops reading and writing while the socket stays open, as when the network drops all packets. */
   blackhole(): void;
-  /** Closes it; without a code it is cut. */
+  /** Closes the connection; without a code, without a closing handshake. */
   drop(code?: number): void;
 }
 
 const keptFrames = 1_000;
 
-/** The platform's end of a client's socket: answers pings, and hands replies to whoever waits for them. */
+/** Answers a client's pings, and resolves `replyTo` with its replies. */
 export class Connection implements SimulatedConnection {
   readonly received: Frame[] = [];
   readonly appId: string;
   readonly deviceId: string;
   readonly #socket: WebSocket;
   readonly #config: () => ClientConfigJson | undefined;
-  /** By message id. */
+  /** Message id → the reply that is awaited. */
   readonly #waiting = new Map<string, PromiseWithResolvers<Frame>>();
   #isBlackhole = false;
 
@@ -49,11 +49,11 @@ export class Connection implements SimulatedConnection {
     });
     socket.on("message", (data: Buffer, isBinary) => {
       const frame = isBinary && !this.#isBlackhole ? decodeFrame(data) : undefined;
-      if (frame !== undefined) this.#take(frame);
+      if (frame !== undefined) this.#receive(frame);
     });
   }
 
-  #take(frame: Frame): void {
+  #receive(frame: Frame): void {
     this.received.push(frame);
     if (this.received.length > keptFrames) this.received.shift();
     if (frame.method === controlMethod && headerOf(frame, "type") === "ping") {
@@ -77,11 +77,11 @@ export class Connection implements SimulatedConnection {
     if (!this.#isBlackhole && this.isOpen) this.#socket.send(data);
   }
 
-  /** The client's reply to a message; rejects when the connection ends first. {@link forget} is due after it. */
+  /** The client's reply to a message. Rejects when the connection ends first. The caller must call {@link forget}. */
   replyTo(messageId: string): Promise<Frame> {
     const waiting = Promise.withResolvers<Frame>();
     this.#waiting.set(messageId, waiting);
-    // Heard by the delivery, unless its deadline was first.
+    // The delivery may have stopped waiting at its deadline. Then a rejection would be unhandled.
     waiting.promise.catch(() => {});
     return waiting.promise;
   }

@@ -1,14 +1,14 @@
-/** What the platform answers: `code` 0 and data, or another code and a sentence. */
+/** The platform's answer: `code` 0 and data, or another code and a message. */
 export interface Answer {
   readonly status: number;
   readonly body: Readonly<Record<string, unknown>>;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
- * Codes with the HTTP status they come with and what they say.
+ * The codes with their HTTP status and message.
  * https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN, and the pages of the APIs themselves.
- * Where no page names the status: 400, as for every message code; 200 for the codes of tokens.
+ * Where no page documents the status, it is 200 for the codes of tokens and 400 for all others.
  */
 const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = new Map([
   // Tokens.
@@ -66,12 +66,12 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [41012, [400, "user id invalid error"]],
 ]);
 
-/** Ends an operation with one of the platform's codes; thrown before anything has changed. */
+/** Ends an operation with one of the platform's codes. It is thrown before anything has changed. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly code: number;
 
-  /** @param ext What exactly is wrong, for whoever reads the answer; never a secret. */
+  /** @param ext The detail that the answer shows. It must not contain a secret. */
   constructor(code: number, ext?: string) {
     super(ext);
     this.code = code;
@@ -82,16 +82,12 @@ export function success(data: object = {}): Answer {
   return { status: 200, body: { code: 0, msg: "success", data } };
 }
 
-/** An answer with a code; a code that is not in the list above is an HTTP 400 unless told otherwise. */
+/** An answer with a code. A code that is not in the list above has the HTTP status 400 unless `status` is given. */
 export function refused(
   code: number,
-  { ext, status, msg, headers }: { ext?: string; status?: number; msg?: string; headers?: Answer["headers"] } = {},
+  options: { ext?: string; status?: number | undefined; msg?: string; headers?: Answer["headers"] } = {},
 ): Answer {
-  const [knownStatus, knownMsg] = refusals.get(code) ?? [400, "refused"];
-  const sentence = ext === undefined || ext === "" ? (msg ?? knownMsg) : `${msg ?? knownMsg}, ext=${ext}`;
-  return {
-    status: status ?? knownStatus,
-    body: { code, msg: sentence, data: {} },
-    ...(headers === undefined ? {} : { headers }),
-  };
+  const [defaultStatus, defaultMsg] = refusals.get(code) ?? [400, "refused"];
+  const { ext = "", status = defaultStatus, msg = defaultMsg, headers } = options;
+  return { status, body: { code, msg: ext === "" ? msg : `${msg}, ext=${ext}`, data: {} }, headers };
 }

@@ -1,17 +1,18 @@
+import { isObject } from "../../feishu/json.ts";
 import { groupChat } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import { cardLimitBytes, cardProblem, isShared } from "./content.ts";
 import type { Message, Messages } from "./messages.ts";
-import { type Call, isObject, type Route } from "./route.ts";
+import type { Call, Route } from "./route.ts";
 import { isId } from "./world.ts";
 
 /** The credential that a card callback carries, `event.token`. */
 export interface CardToken {
   /** `c-…` */
   readonly token: string;
-  /** The card that was clicked. */
+  /** The message that holds the clicked card. */
   readonly messageId: string;
-  /** When the callback was made; now, unless said otherwise. */
+  /** When the callback was made; by default now. */
   readonly atMs?: number;
 }
 
@@ -23,12 +24,12 @@ interface Credential {
 }
 
 const lifeMs = 30 * 60_000;
-const usesAllowed = 2;
+const maxUses = 2;
 
 /**
- * Delayed card update: with the token of a callback, within 30 min of it and twice at most, and never
- * before the callback was answered. A token that was never registered is taken for one of an answered
- * callback that was made just now, unless strict: the callback may have been pushed from elsewhere.
+ * Delayed card update: a callback's token allows two updates within 30 min, after the callback was answered.
+ * Unless `isStrict`, an unknown token is accepted as that of a callback that was answered just now, because the callback
+ * may have been pushed from elsewhere.
  * https://open.feishu.cn/document/ukTMukTMukTM/uMDO1YjLzgTN24yM4UjN
  */
 export function createCards(options: {
@@ -67,13 +68,13 @@ export function createCards(options: {
     const { token, card } = call.body as { token?: unknown; card?: unknown };
     if (typeof token !== "string" || !/^c-[\w-]{1,200}$/.test(token)) throw new Refusal(300020);
     const checked = checkCard(card);
-    const known = credentials.get(token);
-    if (known === undefined && isStrict) throw new Refusal(300030);
-    const credential = known ?? assume(token, call);
+    const registered = credentials.get(token);
+    if (registered === undefined && isStrict) throw new Refusal(300030);
+    const credential = registered ?? assume(token, call);
     if (call.nowMs - credential.atMs >= lifeMs) throw new Refusal(300030);
-    // No code is published for this one; on the platform the card may also jump back.
+    // Feishu documents no code for this case. On the platform, the card may also change back.
     if (!credential.isAnswered) throw new Refusal(10002, "the callback was not answered yet");
-    if (credential.uses >= usesAllowed) throw new Refusal(300040);
+    if (credential.uses >= maxUses) throw new Refusal(300040);
 
     const message: Message = messages.named(credential.messageId);
     if (message.isRecalled) throw new Refusal(200000);
@@ -84,21 +85,14 @@ export function createCards(options: {
     return success();
   }
 
-  const routes: Route[] = [
-    {
-      method: "POST",
-      path: "/open-apis/interactive/v1/card/update",
-      access: "tenant",
-      malformed: 100030,
-      operation: update,
-    },
-  ];
+  const path = "/open-apis/interactive/v1/card/update";
+  const routes: Route[] = [{ method: "POST", path, access: "tenant", malformed: 100030, operation: update }];
   return {
     routes,
     register: (token: CardToken): void => void register(token),
     /**
-     * The callback was answered with 200: from now on its token works.
-     * @param content The checked JSON of the card in the answer: it takes the place of the one that was clicked.
+     * Makes the token of a callback usable, once the callback was answered with 200.
+     * @param content The checked JSON of the answer's card, which replaces the clicked card.
      */
     answered(token: string, content?: string): void {
       const credential = credentials.get(token);
@@ -111,7 +105,7 @@ export function createCards(options: {
   };
 }
 
-/** The card's text, without the list of those who are to see it. */
+/** The card's JSON without `open_ids`, the list of the people who see the update. */
 function checkCard(card: unknown): string {
   if (!isObject(card)) throw new Refusal(10002, "card is required");
   const { open_ids: viewers, ...rest } = card as Record<string, unknown>;

@@ -4,7 +4,7 @@ import type { Call, Route } from "./route.ts";
 import { type User, userIdTypes, type World } from "./world.ts";
 
 /**
- * One user, by any of the three ids.
+ * Reads one user by any of the three ids.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/contact-v3/user/get
  */
 export function contactRoutes(world: World): Route[] {

@@ -1,5 +1,6 @@
+import { isObject, type JsonObject } from "../../feishu/json.ts";
 import { Refusal } from "./answer.ts";
-import { type Fields, isObject, object } from "./route.ts";
+import { object } from "./route.ts";
 
 const kilobyte = 1024;
 export const cardLimitBytes = 30 * kilobyte;
@@ -9,8 +10,8 @@ const limitBytes: ReadonlyMap<string, number> = new Map([
   ["interactive", cardLimitBytes],
 ]);
 
-/** What the content of each type must hold; the sentence says what is missing. */
-const shapes: ReadonlyMap<string, (content: Fields) => string | undefined> = new Map([
+/** Checks the content of each type. Returns what is wrong with it. */
+const shapes: ReadonlyMap<string, (content: JsonObject) => string | undefined> = new Map([
   ["text", (content) => lacks(content, "text")],
   ["post", postProblem],
   ["image", (content) => lacks(content, "image_key")],
@@ -25,8 +26,8 @@ const shapes: ReadonlyMap<string, (content: Fields) => string | undefined> = new
 ]);
 
 /**
- * Checks the content of a message: a JSON object in a string, of the shape and the size of its type.
- * Text holds 150 KB, cards and posts 30 KB.
+ * Checks the content of a message. It must be a JSON object in a string, with the members of its type.
+ * A text may have 150 KB, a card or a post 30 KB.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/create_json
  * @throws {Refusal} 230001, 230025, and 230099 for a card.
  */
@@ -43,8 +44,8 @@ export function checkContent(msgType: unknown, content: unknown): { msgType: str
   return { msgType, content };
 }
 
-/** What is wrong with a card of either version, or with what stands for a stored one. */
-export function cardProblem(card: Fields): string | undefined {
+/** What is wrong with a card of version 1.0 or 2.0, or with a reference to a template or a stored card. */
+export function cardProblem(card: JsonObject): string | undefined {
   const { type, data, schema, body, config, elements, i18n_elements: translated } = card as Record<string, unknown>;
   if (config !== undefined && !isObject(config)) return "config must be an object";
   if (type === "template") return isObject(data) ? lacks(data, "template_id") : "template_id is required";
@@ -54,30 +55,31 @@ export function cardProblem(card: Fields): string | undefined {
 }
 
 /**
- * Whether everyone sees the same card: only such a card can be updated for all. Version 1.0 must say
- * `update_multi`; 2.0 knows no other kind; what a stored card says is not known here.
+ * Whether everyone sees the same card. Only such a card can be updated for all. A card of version 1.0 must set
+ * `update_multi`; one of 2.0 is always shared. A template or a stored card is taken as shared, because its JSON is not
+ * known here.
  */
-export function isShared(card: Fields): boolean {
+export function isShared(card: JsonObject): boolean {
   const { config, schema, type } = card as { config?: unknown; schema?: unknown; type?: unknown };
   const isMulti = isObject(config) ? config["update_multi"] : undefined;
   if (type === "template" || type === "card" || schema === "2.0") return isMulti !== false;
   return isMulti === true;
 }
 
-function postProblem(content: Fields): string | undefined {
+function postProblem(content: JsonObject): string | undefined {
   const languages = Object.values(content);
   const isPost = languages.every(
-    (one) =>
-      isObject(one) &&
-      Array.isArray(one["content"]) &&
-      one["content"].every(
-        (line: unknown) => Array.isArray(line) && line.every((tag) => isObject(tag) && "tag" in tag),
+    (post) =>
+      isObject(post) &&
+      Array.isArray(post["content"]) &&
+      post["content"].every(
+        (line: unknown) => Array.isArray(line) && line.every((element) => isObject(element) && "tag" in element),
       ),
   );
   return isPost && languages.length > 0 ? undefined : "a post has, per language, content in lines of tags";
 }
 
-function lacks(fields: Fields, name: string): string | undefined {
+function lacks(fields: JsonObject, name: string): string | undefined {
   const value = fields[name];
   return typeof value === "string" && value !== "" ? undefined : `${name} is required`;
 }

@@ -7,7 +7,7 @@ import type { World } from "./world.ts";
 
 const dayMs = 86_400_000;
 const cardLifeMs = 14 * dayMs;
-const editLimit = 20;
+const maxEdits = 20;
 const notForwarded: ReadonlySet<string> = new Set(["system", "audio"]);
 const malformed = 230001;
 
@@ -17,23 +17,38 @@ const malformed = 230001;
  * (and `…/reply`, `…/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
  */
 export function messageRoutes({ messages, world }: { messages: Messages; world: World }): Route[] {
-  const sent = createSentOnce();
+  const access = createAccess(messages, world);
+  return [
+    ...sendingRoutes(messages, world, access),
+    ...changingRoutes(messages, access),
+    route("GET", "/:message_id", (call) => success({ items: [view(access.named(call))] })),
+  ];
+}
 
+type Access = ReturnType<typeof createAccess>;
+
+/** What a bot may do with a message. */
+function createAccess(messages: Messages, world: World) {
   function needBot(chatId: string, { caller }: Call): void {
     if (!world.chat(chatId)?.bots.has(caller.appId)) throw new Refusal(230002);
   }
+  return {
+    needBot,
+    /** The message that the path names. The bot must be in its chat. */
+    named(call: Call): Message {
+      const message = messages.named(call.params.get("message_id") ?? "");
+      needBot(message.chatId, call);
+      return message;
+    },
+    /** An invented message is treated as the caller's, because its sender is not known. */
+    isOwn(message: Message, { caller }: Call): boolean {
+      return message.isAssumed || (message.sender.kind === "app" && message.sender.id === caller.appId);
+    },
+  };
+}
 
-  /** The message that the path names, in a chat that the bot is in. */
-  function named(call: Call): Message {
-    const message = messages.named(call.params.get("message_id") ?? "");
-    needBot(message.chatId, call);
-    return message;
-  }
-
-  /** An assumed message is whosever it must be: nobody knows better. */
-  function isOwn(message: Message, { caller }: Call): boolean {
-    return message.isAssumed || (message.sender.kind === "app" && message.sender.id === caller.appId);
-  }
+function sendingRoutes(messages: Messages, world: World, { needBot, named }: Access): Route[] {
+  const sent = createSentOnce();
 
   function once(call: Call, uuid: unknown, target: string[], send: () => Message): Answer {
     const { caller, nowMs, answeredAtMs } = call;
@@ -46,10 +61,10 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     const { caller, query, body } = call;
     const checked = checkContent(body["msg_type"], body["content"]);
     const receiveId = required(body, "receive_id", malformed);
-    const chat = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
+    const { chatId } = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
     return once(call, body["uuid"], [], () => {
-      needBot(chat.chatId, call);
-      return messages.send({ ...checked, ...by(call), chatId: chat.chatId });
+      needBot(chatId, call);
+      return messages.send({ ...checked, ...by(call), chatId });
     });
   }
 
@@ -60,14 +75,14 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     return once(call, body["uuid"], [], () => {
       if (parent.isRecalled) throw new Refusal(230011);
       needBot(parent.chatId, call);
-      const threadId = parent.threadId ?? (body["reply_in_thread"] === true ? `omt_${parent.messageId.slice(3)}` : "");
+      const newThreadId = body["reply_in_thread"] === true ? `omt_${parent.messageId.slice(3)}` : undefined;
       return messages.send({
         ...checked,
         ...by(call),
         chatId: parent.chatId,
         rootId: parent.rootId ?? parent.messageId,
         parentId: parent.messageId,
-        ...(threadId === "" ? {} : { threadId }),
+        threadId: parent.threadId ?? newThreadId,
       });
     });
   }
@@ -80,17 +95,25 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     const isThread = idType === "thread_id";
     const chatId = isThread ? messages.chatOfThread(receiveId) : world.receiver(caller.appId, idType, receiveId).chatId;
     if (chatId === undefined) throw new Refusal(230019);
-    // Here the uuid stands in the query, and counts for one target only.
+    // Here the uuid is in the query, and identifies a message to one target only.
     return once(call, query.get("uuid") ?? undefined, ["forward", chatId], () => {
       if (source.isRecalled) throw new Refusal(230065);
       if (notForwarded.has(source.msgType)) throw new Refusal(230061);
       needBot(chatId, call);
       const { msgType, content, messageId: upperMessageId } = source;
-      const thread = isThread ? { threadId: receiveId } : {};
-      return messages.send({ msgType, content, ...by(call), chatId, upperMessageId, ...thread });
+      const threadId = isThread ? receiveId : undefined;
+      return messages.send({ msgType, content, ...by(call), chatId, upperMessageId, threadId });
     });
   }
 
+  return [
+    route("POST", "", create),
+    route("POST", "/:message_id/reply", reply),
+    route("POST", "/:message_id/forward", forward),
+  ];
+}
+
+function changingRoutes(messages: Messages, { named, isOwn }: Access): Route[] {
   function edit(call: Call): Answer {
     const { body } = call;
     const message = named(call);
@@ -99,7 +122,7 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     if (!isEditable(message.msgType)) throw new Refusal(230054);
     const checked = checkContent(body["msg_type"], body["content"]);
     if (!isEditable(checked.msgType)) throw new Refusal(230001, "msg_type must be text or post");
-    if (message.history.filter(({ what }) => what === "updated").length >= editLimit) throw new Refusal(230072);
+    if (message.history.filter(({ what }) => what === "updated").length >= maxEdits) throw new Refusal(230072);
     return success(view(messages.change(message, "updated", checked)));
   }
 
@@ -110,8 +133,8 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     if (message.msgType !== "interactive" && !message.isAssumed) throw new Refusal(230001, "not a card");
     if (call.nowMs - message.createdAtMs > cardLifeMs) throw new Refusal(230031);
     const checked = checkContent("interactive", call.body["content"]);
-    const isBefore = message.msgType !== "interactive" || isShared(object(message.content) ?? {});
-    if (!isBefore || !isShared(object(checked.content) ?? {})) {
+    const wasShared = message.msgType !== "interactive" || isShared(object(message.content) ?? {});
+    if (!wasShared || !isShared(object(checked.content) ?? {})) {
       throw new Refusal(230001, "config.update_multi must be true, before and after");
     }
     messages.change(message, "updated", checked);
@@ -126,22 +149,15 @@ export function messageRoutes({ messages, world }: { messages: Messages; world: 
     return success();
   }
 
-  const at = (method: string, path: string, operation: (call: Call) => Answer): Route => ({
-    method,
-    path: `/open-apis/im/v1/messages${path}`,
-    access: "tenant",
-    malformed,
-    operation,
-  });
   return [
-    at("POST", "", create),
-    at("POST", "/:message_id/reply", reply),
-    at("POST", "/:message_id/forward", forward),
-    at("PUT", "/:message_id", edit),
-    at("PATCH", "/:message_id", updateCard),
-    at("DELETE", "/:message_id", recall),
-    at("GET", "/:message_id", (call) => success({ items: [view(named(call))] })),
+    route("PUT", "/:message_id", edit),
+    route("PATCH", "/:message_id", updateCard),
+    route("DELETE", "/:message_id", recall),
   ];
+}
+
+function route(method: string, path: string, operation: (call: Call) => Answer): Route {
+  return { method, path: `/open-apis/im/v1/messages${path}`, access: "tenant", malformed, operation };
 }
 
 function by({ caller }: Call): Pick<Message, "sender" | "tenant"> {
@@ -152,7 +168,7 @@ function isEditable(msgType: string): boolean {
   return msgType === "text" || msgType === "post";
 }
 
-/** A message as the API shows it; times are epoch milliseconds in strings. */
+/** A message as the API returns it. Times are epoch milliseconds in strings. */
 function view(message: Message): object {
   const { sender, isRecalled, history } = message;
   return {

@@ -8,7 +8,7 @@ export interface Sender {
   readonly id: string;
 }
 
-/** One state of a message; the last is the present one. */
+/** One state of a message. The last one is the current state. */
 export interface Change {
   readonly what: "created" | "updated" | "recalled";
   readonly atMs: number;
@@ -27,11 +27,11 @@ export interface Message {
   readonly createdAtMs: number;
   readonly rootId?: string;
   readonly parentId?: string;
-  readonly threadId?: string;
+  readonly threadId?: string | undefined;
   /** The message that this one forwards. */
   readonly upperMessageId?: string;
   readonly isRecalled: boolean;
-  /** Never seen before a call named it: who sent it and what it says is made up. */
+  /** Whether a call named it before the simulator had seen it. Its sender and its content are then invented. */
   readonly isAssumed: boolean;
   readonly history: readonly Change[];
 }
@@ -40,13 +40,13 @@ export type NewMessage = Omit<Message, "createdAtMs" | "isRecalled" | "isAssumed
   readonly messageId?: string;
 };
 
-/** What a bot did, with the message as it is after that. */
-export interface Said {
+/** What a bot did to a message, and the message after it. */
+export interface MessageChange {
   readonly what: Change["what"];
   readonly message: Message;
 }
 
-/** Every message of every chat, with all that became of it; messages are never changed, only replaced. */
+/** All messages of all chats, with their history. A change replaces the message object. */
 export function createMessages(options: {
   readonly nowMs: () => number;
   readonly newId: () => string;
@@ -55,9 +55,9 @@ export function createMessages(options: {
 }) {
   const { nowMs, newId, isStrict, defaultTenant } = options;
   const byId = new Map<string, Message>();
-  const listeners = new Set<(said: Said) => void>();
+  const listeners = new Set<(change: MessageChange) => void>();
 
-  function tell(what: Change["what"], message: Message): void {
+  function notify(what: Change["what"], message: Message): void {
     for (const listener of listeners) listener({ what, message });
   }
 
@@ -78,29 +78,29 @@ export function createMessages(options: {
 
   return {
     add,
-    /** A message that a bot sends. */
+    /** Adds a bot's message, and notifies the listeners. */
     send(message: NewMessage): Message {
       const sent = add(message);
-      tell("created", sent);
+      notify("created", sent);
       return sent;
     },
-    /** A bot changes a message of its own. */
+    /** Changes a bot's message, and notifies the listeners. */
     change(message: Message, what: "updated" | "recalled", next: { msgType?: string; content?: string } = {}): Message {
       const { msgType = message.msgType, content = message.content } = next;
       const history = [...message.history, { what, atMs: nowMs(), msgType, content }];
       const changed: Message = { ...message, msgType, content, isRecalled: what === "recalled", history };
       byId.set(message.messageId, changed);
-      tell(what, changed);
+      notify(what, changed);
       return changed;
     },
     /**
-     * The message with this id. One that was never seen is taken to exist unless strict, since an event
-     * may come from elsewhere: a text of a user in the group of the sampled events.
+     * The message with this id. Unless `isStrict`, an unknown id is accepted as a user's text in the group of the
+     * sample events, because the event that named it may have come from elsewhere.
      * @throws {Refusal} 230001
      */
     named(messageId: string): Message {
-      const known = byId.get(messageId);
-      if (known !== undefined) return known;
+      const message = byId.get(messageId);
+      if (message !== undefined) return message;
       if (isStrict || !isId("message_id", messageId)) throw new Refusal(230001, "invalid message_id");
       const assumed = {
         messageId,
@@ -116,11 +116,11 @@ export function createMessages(options: {
       return [...byId.values()].find((message) => message.threadId === threadId)?.chatId;
     },
     get: (messageId: string): Message | undefined => byId.get(messageId),
-    /** In the order they were sent; of one chat or of all. */
+    /** In the order they were sent, of one chat or of all. */
     list: (chatId?: string): readonly Message[] =>
       [...byId.values()].filter((message) => chatId === undefined || message.chatId === chatId),
-    /** @returns what ends it. */
-    onSaid(listener: (said: Said) => void): () => void {
+    /** @returns A function that removes the listener. */
+    onChange(listener: (change: MessageChange) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },

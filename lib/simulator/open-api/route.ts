@@ -1,21 +1,19 @@
-import { depthOf, maxDepth } from "../../feishu/json.ts";
+import { depthOf, isObject, type JsonObject, maxDepth } from "../../feishu/json.ts";
 import { type Answer, Refusal } from "./answer.ts";
 
-export type Fields = Readonly<Record<string, unknown>>;
-
-/** In whose name a call is made: what its token stands for. */
+/** The app and the tenant that a call's token stands for. */
 export interface Caller {
   readonly appId: string;
   readonly tenant: string;
 }
 
 export interface OpenCall {
-  /** What stands in the path at each `:name`. */
+  /** Name → the segment of the path at `:name`. */
   readonly params: ReadonlyMap<string, string>;
   readonly query: URLSearchParams;
-  readonly body: Fields;
+  readonly body: JsonObject;
   readonly nowMs: number;
-  /** When its answer goes out: now, unless a rule holds it back. */
+  /** When the answer is sent: now, unless a rule delays it. */
   readonly answeredAtMs: number;
 }
 
@@ -25,18 +23,18 @@ export interface Call extends OpenCall {
 
 interface Place {
   readonly method: string;
-  /** Segments that begin with a colon stand for any text. */
+  /** A segment that begins with a colon matches any text. */
   readonly path: string;
-  /** The code for a body that is no JSON object. */
+  /** The code for a body that is not a JSON object. */
   readonly malformed: number;
 }
 
-/** An operation with its place; an open one needs no token. */
+/** An operation with its method and path. An open one needs no token. */
 export type Route =
   | (Place & { readonly access: "open"; readonly operation: (call: OpenCall) => Answer })
   | (Place & { readonly access: "tenant"; readonly operation: (call: Call) => Answer });
 
-/** What `path` has at the places that `template` names; `undefined` when it does not fit. */
+/** The parameters of `path`; `undefined` when it does not match the template. */
 export function match(template: string, path: string): ReadonlyMap<string, string> | undefined {
   const expected = template.split("/");
   const segments = path.split("/");
@@ -55,7 +53,7 @@ export function match(template: string, path: string): ReadonlyMap<string, strin
   return params;
 }
 
-/** @throws {Refusal} 404 without such a path; 405 when the path has other methods only. */
+/** @throws {Refusal} 404 when no route has the path; 405 when only routes with other methods have it. */
 export function find(routes: readonly Route[], method: string, path: string) {
   let isPath = false;
   for (const route of routes) {
@@ -67,8 +65,8 @@ export function find(routes: readonly Route[], method: string, path: string) {
   throw new Refusal(isPath ? 99991301 : 99991201);
 }
 
-/** The JSON object that a text is. Deep nesting is refused: what comes in here is printed again elsewhere. */
-export function object(text: unknown): Fields | undefined {
+/** Parses a JSON object. Deep nesting is refused, because other code prints the value again. */
+export function object(text: unknown): JsonObject | undefined {
   if (typeof text !== "string") return undefined;
   try {
     const value: unknown = JSON.parse(text);
@@ -78,12 +76,8 @@ export function object(text: unknown): Fields | undefined {
   }
 }
 
-export function isObject(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** @throws {Refusal} `code`, when the member is not a text that is not empty. */
-export function required(fields: Fields, name: string, code: number): string {
+/** @throws {Refusal} `code`, when the member is not a string or is empty. */
+export function required(fields: JsonObject, name: string, code: number): string {
   const value = fields[name];
   if (typeof value !== "string" || value === "") throw new Refusal(code, `${name} is required`);
   return value;

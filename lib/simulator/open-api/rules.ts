@@ -1,35 +1,35 @@
 import { type Answer, refused } from "./answer.ts";
 import { match } from "./route.ts";
 
-/** What happens to a call instead of its answer. */
+/** What happens to a call instead of the normal answer. */
 export type Fault =
-  /** Nothing is done. `code` brings its own HTTP status and sentence, unless others are given. */
+  /** The operation does not run. `code` implies the HTTP status and the message, unless they are given. */
   | { readonly kind: "answer"; readonly code: number; readonly status?: number; readonly msg?: string }
   /**
-   * Nothing is done: too many calls. Some old APIs say it with status 400.
+   * The operation does not run, because there are too many calls. Some old APIs use the status 400.
    * https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN
    */
   | { readonly kind: "rate-limit"; readonly resetSeconds: number; readonly limit?: number; readonly status?: 400 | 429 }
-  /** Nothing is done, and the connection is closed without an answer. */
+  /** The operation does not run, and the connection is closed without an answer. */
   | { readonly kind: "close" }
-  /** Everything is done, but the connection is closed without an answer. */
+  /** The operation runs, but the connection is closed without an answer. */
   | { readonly kind: "lose-answer" };
 
-/** Which calls go wrong, and how. */
+/** Which calls fail or wait, and how. */
 export interface Rule {
-  /** Any, when left out. */
+  /** If absent, any method. */
   readonly method?: string;
-  /** A path, in which segments that begin with a colon stand for any text. Any, when left out. */
+  /** A path in which a segment that begins with a colon matches any text. If absent, any path. */
   readonly path?: string;
-  /** For how many calls; 1 unless said otherwise. */
+  /** For how many calls; by default 1. */
   readonly times?: number;
-  /** The answer waits for so long. What the call does is done at once; meanwhile its message is "being sent". */
+  /** Delays the answer. The operation runs at once; during the delay its message is "being sent". */
   readonly delayMs?: number;
-  /** Without one the call goes well, late perhaps. */
+  /** Without a fault the call succeeds, after `delayMs`. */
   readonly fault?: Fault;
 }
 
-/** Rules in the order they were added: a call uses up one of the first that fits it. */
+/** Rules in the order they were added. The first rule that matches a call is used, and its count goes down by one. */
 export function createRules() {
   const active: { readonly rule: Rule; left: number }[] = [];
   return {
@@ -37,7 +37,7 @@ export function createRules() {
       const entry = { rule, left: rule.times ?? 1 };
       active.push(entry);
       return {
-        /** How many calls it is still waiting for. */
+        /** For how many further calls the rule holds. */
         left: () => entry.left,
         remove() {
           entry.left = 0;
@@ -59,14 +59,14 @@ export function createRules() {
   };
 }
 
-/** The answer that a fault gives in place of the operation; `undefined` when the operation runs. */
-export function answerOf(fault: Fault | undefined): Answer | null | undefined {
+/** The answer that replaces the operation; `null` closes the connection, `undefined` lets the operation run. */
+export function replacementFor(fault: Fault | undefined): Answer | null | undefined {
   switch (fault?.kind) {
     case "answer":
       return refused(fault.code, fault);
     case "rate-limit":
       return refused(99991400, {
-        ...(fault.status === undefined ? {} : { status: fault.status }),
+        status: fault.status,
         headers: {
           "x-ogw-ratelimit-limit": String(fault.limit ?? 100),
           "x-ogw-ratelimit-reset": String(fault.resetSeconds),

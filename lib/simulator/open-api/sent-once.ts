@@ -4,18 +4,18 @@ const hourMs = 3_600_000;
 const uuidLimit = 50;
 
 /**
- * `uuid`: within an hour the same one sends at most one message, whatever it says; asked again, the
- * answer is that message. While it is still being sent, the answer is 230049.
+ * The `uuid` of a call: within an hour, calls with the same uuid send one message, even if their contents differ. The
+ * later calls are answered with that message, or with 230049 while it is being sent.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create
  */
 export function createSentOnce() {
-  // In the order of their times: what is too old stands at the front.
+  // In the order of `atMs`, so that the entries to delete are the first ones.
   const sent = new Map<string, { atMs: number; answeredAtMs: number; messageId: string }>();
   return {
     /**
-     * @param scope Within which a uuid is the same: an app in a tenant, and for a forward its target too.
-     * @returns The id of the message that was sent, now or before.
-     * @throws {Refusal} 230001 when the uuid is over 50 characters; 230049.
+     * @param scope A uuid identifies a message within it: an app in a tenant and, for a forward, the target.
+     * @returns The id of the message that this call or an earlier one sent.
+     * @throws {Refusal} 230001 when the uuid has over 50 characters; 230049.
      */
     once(
       { scope, uuid, nowMs, answeredAtMs }: { scope: string[]; uuid: unknown; nowMs: number; answeredAtMs: number },

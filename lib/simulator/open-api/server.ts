@@ -6,7 +6,7 @@ export interface ApiRequest {
   /** Path and query, as in the request line. */
   readonly url: string;
   readonly authorization: string | undefined;
-  /** `undefined` when there was too much of it. */
+  /** `undefined` when it was too long. */
   readonly body: string | undefined;
 }
 
@@ -19,18 +19,18 @@ export interface ApiResponse {
 /** `null`: the connection is closed without an answer. */
 export type Handle = (request: ApiRequest, signal?: AbortSignal) => Promise<ApiResponse | null>;
 
-/** The longest text in the most wasteful spelling: six bytes for each one. */
+/** The longest text, 150 KB, if each byte is escaped as six. */
 const bodyLimitBytes = 1024 * 1024;
-/** What is sent beyond the limit is read and dropped, so that the answer can be read; but not for ever. */
-const patienceBytes = 16 * bodyLimitBytes;
+/** Up to this length, a body that is too long is read and dropped, because the client reads no answer before that. */
+const maxReadBytes = 16 * bodyLimitBytes;
 
 export interface ApiServer {
-  /** What clients take for `https://open.feishu.cn`. */
+  /** What clients use instead of `https://open.feishu.cn`. */
   readonly url: string;
   close(): Promise<void>;
 }
 
-/** Serves a handler to the programs of this machine, not to web pages. Port 0 takes a free one. */
+/** Serves `handle` on 127.0.0.1 to programs, not to web pages. Port 0 takes a free one. */
 export async function serve(handle: Handle, port: number): Promise<ApiServer> {
   const server = createServer((request, response) => {
     void answer(request, response, handle).catch(() => response.destroy());
@@ -40,7 +40,7 @@ export async function serve(handle: Handle, port: number): Promise<ApiServer> {
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        // Answers that a rule holds back may wait for a time that never comes.
+        // An answer that a rule delays may never be sent, because a test's clock may stop.
         server.closeAllConnections();
       }),
   };
@@ -56,11 +56,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     response.destroy();
     return;
   }
-  response.writeHead(result.status, {
-    ...result.headers,
-    "content-length": Buffer.byteLength(result.body),
-    ...(body === undefined ? { connection: "close" } : {}),
-  });
+  if (body === undefined) response.setHeader("connection", "close");
+  response.writeHead(result.status, { ...result.headers, "content-length": Buffer.byteLength(result.body) });
   response.end(result.body);
 }
 
@@ -72,7 +69,7 @@ function read(request: IncomingMessage): Promise<string | undefined> {
       bytes += chunk.length;
       if (bytes <= bodyLimitBytes) chunks.push(chunk);
       else chunks.length = 0;
-      if (bytes > patienceBytes) request.destroy(new Error("the body has no end"));
+      if (bytes > maxReadBytes) request.destroy(new Error("the body has no end"));
     });
     request.on("end", () => resolve(bytes > bodyLimitBytes ? undefined : Buffer.concat(chunks).toString("utf8")));
     request.on("error", reject);

@@ -11,13 +11,21 @@ export interface Chat {
   readonly chatId: string;
   readonly kind: "p2p" | "group";
   readonly name: string;
-  /** Their open_ids. */
+  /** open_ids */
   readonly users: ReadonlySet<string>;
-  /** The app ids of the bots in it. */
+  /** App ids */
   readonly bots: ReadonlySet<string>;
 }
 
-type OpenChat = Chat & { readonly users: Set<string>; readonly bots: Set<string> };
+interface NewChat {
+  readonly chatId: string;
+  readonly kind?: Chat["kind"];
+  readonly name?: string;
+  readonly users?: Iterable<string>;
+  readonly bots?: Iterable<string>;
+}
+
+type MutableChat = Chat & { readonly users: Set<string>; readonly bots: Set<string> };
 
 export const userIdTypes = ["open_id", "union_id", "user_id"] as const;
 export type UserIdType = (typeof userIdTypes)[number];
@@ -36,27 +44,20 @@ export function isId(type: keyof typeof shapes, id: string): boolean {
 }
 
 /**
- * Who there is, and who talks where: the people and the group of the sampled events, and a chat of each
- * person with each bot. Events on a laptop also name people and chats of the developer's own. So a
- * well-formed id that nobody has seen is taken to exist, unless `isStrict`: an unknown chat is a group
- * that every bot is in.
+ * The users and the chats: the people and the group of the sample events, and a chat of each person with each bot.
+ * Events on a laptop may also name other people and chats. So, unless `isStrict`, an unknown id of the right form is
+ * accepted. An unknown chat is a group with every bot in it.
  */
 export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; isStrict: boolean }) {
   const users = new Map<string, User>();
-  const chats = new Map<string, OpenChat>();
+  const chats = new Map<string, MutableChat>();
 
   function addUser(user: User): User {
     users.set(user.open_id, user);
     return user;
   }
 
-  function addChat(chat: {
-    chatId: string;
-    kind?: Chat["kind"];
-    name?: string;
-    users?: Iterable<string>;
-    bots?: Iterable<string>;
-  }): Chat {
+  function addChat(chat: NewChat): Chat {
     const { chatId, kind = "group", name = "" } = chat;
     const added = { chatId, kind, name, users: new Set(chat.users), bots: new Set(chat.bots ?? appIds) };
     chats.set(chatId, added);
@@ -69,54 +70,46 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
 
   function user(type: UserIdType | "email", id: string): User | undefined {
     if (!isId(type, id)) return undefined;
-    const known = type === "open_id" ? users.get(id) : [...users.values()].find((one) => one[type] === id);
-    if (known !== undefined || isStrict) return known;
-    const hex = digest(`${type} ${id}`);
-    const ids = {
-      open_id: `ou_${hex}`,
-      union_id: `on_${hex}`,
-      user_id: hex.slice(0, 8),
-      email: `${hex}@laptop.example`,
-    };
-    return addUser({ name: `User ${hex.slice(0, 4)}`, ...ids, [type]: id });
+    const existing = type === "open_id" ? users.get(id) : [...users.values()].find((user) => user[type] === id);
+    return existing !== undefined || isStrict ? existing : addUser(inventedUser(type, id));
   }
 
   function chat(chatId: string): Chat | undefined {
     if (!isId("chat_id", chatId)) return undefined;
-    const known = chats.get(chatId);
-    return known !== undefined || isStrict ? known : addChat({ chatId, users: [mei.open_id] });
+    const existing = chats.get(chatId);
+    return existing !== undefined || isStrict ? existing : addChat({ chatId, users: [mei.open_id] });
   }
 
-  /** The chat of a user with a bot. With the first app's it is the one that the sampled events name. */
+  /** The chat of a user with a bot. For the first app's bot, it is the chat in the sample events. */
   function p2p(appId: string, { open_id, name }: User): Chat {
     const id = appId === appIds[0] ? open_id.slice(3) : digest(`${appId} ${open_id}`);
     const chatId = `oc_${id}`;
     return chats.get(chatId) ?? addChat({ chatId, kind: "p2p", name, users: [open_id], bots: [appId] });
   }
 
-  for (const appId of appIds) for (const one of [...users.values()]) p2p(appId, one);
+  for (const appId of appIds) for (const person of [...users.values()]) p2p(appId, person);
 
   return {
     addUser,
     addChat,
     user,
     chat,
-    /** Where a message to `receive_id` goes. @throws {Refusal} */
+    /** The chat that a message to `receive_id` is sent to. @throws {Refusal} */
     receiver(appId: string, idType: string, id: string): Chat {
       switch (idType) {
         case "open_id":
         case "union_id":
         case "user_id":
         case "email": {
-          const found = user(idType, id);
-          if (found === undefined) throw new Refusal(230034);
-          return p2p(appId, found);
+          const receiver = user(idType, id);
+          if (receiver === undefined) throw new Refusal(230034);
+          return p2p(appId, receiver);
         }
         case "chat_id": {
           if (!isId("chat_id", id)) throw new Refusal(230034);
-          const found = chat(id);
-          if (found === undefined) throw new Refusal(230002);
-          return found;
+          const receiver = chat(id);
+          if (receiver === undefined) throw new Refusal(230002);
+          return receiver;
         }
         default:
           throw new Refusal(230001, "receive_id_type must be open_id, union_id, user_id, email or chat_id");
@@ -134,6 +127,19 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
 }
 
 export type World = ReturnType<typeof createWorld>;
+
+/** The same id always gives the same user. */
+function inventedUser(type: UserIdType | "email", id: string): User {
+  const hex = digest(`${type} ${id}`);
+  return {
+    name: `User ${hex.slice(0, 4)}`,
+    open_id: `ou_${hex}`,
+    union_id: `on_${hex}`,
+    user_id: hex.slice(0, 8),
+    email: `${hex}@laptop.example`,
+    [type]: id,
+  };
+}
 
 function digest(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 32);

@@ -1,27 +1,27 @@
-import { type JsonObject, parseObject } from "../../feishu/json.ts";
+import { fieldsOf, isObject, type JsonObject, parseObject } from "../../feishu/json.ts";
 import type { PushResult } from "./push.ts";
 
-// The platform's and the client's side of a callback's answer. It knows nothing of what our own code lets
-// out: where the two differ, a test on either side tells.
+// How the platform and the Feishu client treat the answer to a callback. It shares no check with the code by which
+// Larkpost checks an answer, so that the tests of the two can find a difference.
 
-/** What the person who clicked, or whose client asked, gets to see. */
+/** What the client shows to the person who clicked the card, or who sees the link. */
 export interface ClientView {
-  /** Whether the answer is taken. If not, a card shows an error; a link has no preview. */
+  /** Whether the answer is accepted. If not, a card shows an error, and a link has no preview. */
   readonly isTaken: boolean;
   /**
-   * The code in the client's error message, of an answer to a card.
+   * The code in the client's error message about a card.
    * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/handle-card-callbacks
    */
   readonly code: number | null;
-  /** What is wrong with an answer that is not taken. */
+  /** Why the answer is not accepted. */
   readonly problem?: string;
-  readonly toast?: { readonly type: string | null; readonly text: string };
-  readonly card?: "raw" | "template";
-  /** Of a link's preview. */
-  readonly title?: string;
+  readonly toast?: { readonly type: string | null; readonly text: string } | undefined;
+  readonly card?: "raw" | "template" | undefined;
+  /** The title of a link's preview. */
+  readonly title?: string | undefined;
 }
 
-/** An answer that the platform does not take; `code` is what a card shows. */
+/** Why the platform does not accept an answer. `code` is what the client shows on a card. */
 interface Fault {
   readonly code: number;
   readonly problem: string;
@@ -31,11 +31,11 @@ const malformed = (problem: string): Fault => ({ code: 200672, problem });
 const badCard = (problem: string): Fault => ({ code: 200673, problem });
 
 const toastTypes: ReadonlySet<unknown> = new Set(["info", "success", "error", "warning"]);
-/** Members of a card: beside `toast` and `card` they mean that a card was answered as to the old callback. */
+/** Members of a card. In an answer to the new callback they show that the card is not inside `card`. */
 const bareCard = ["elements", "i18n_elements", "body", "header", "config", "schema", "card_link", "type", "data"];
 const oldCard = "card.action.trigger_v1";
 
-/** What the client makes of the answer to a callback. Total: the body may be anything. */
+/** What the client shows for the answer to a callback. Never throws, whatever the body is. */
 export function clientView(type: string, result: PushResult): ClientView {
   const fault = transportFault(result);
   if (fault !== undefined) return refused(type, fault);
@@ -49,7 +49,7 @@ export function clientView(type: string, result: PushResult): ClientView {
     case oldCard:
       return oldCardView(answer);
     default:
-      // What may be answered to `profile.view.get` is not published.
+      // Feishu does not document the answer to `profile.view.get`.
       return { isTaken: true, code: null };
   }
 }
@@ -80,39 +80,27 @@ function transportFault({ delivered, status, code, problem = "failed" }: PushRes
 function cardView(type: string, answer: JsonObject): ClientView {
   const fault = bareFault(answer) ?? toastFault(answer["toast"]) ?? cardFault(answer["card"]);
   if (fault !== undefined) return refused(type, fault);
-  const toast = asObject(answer["toast"]);
-  return {
-    isTaken: true,
-    code: null,
-    ...(toast === undefined ? {} : { toast: shownToast(toast) }),
-    ...shownCard(answer),
-  };
+  return { isTaken: true, code: null, toast: shownToast(answer["toast"]), card: shownCard(answer["card"]) };
 }
 
-/** The old callback's answer is the card, or a template, and perhaps a toast. */
+/** An answer to the old callback is the card itself or a template, with or without a toast. */
 function oldCardView(answer: JsonObject): ClientView {
-  const { toast, card, type, data, ...members } = answer;
-  const content = asObject(data);
-  const fault =
-    card === undefined ? toastFault(toast) : malformed('"card" is for the new callback: the answer itself is the card');
-  const misfit =
-    type === "template"
-      ? templateFault(content, "data")
-      : type !== undefined
-        ? badCard('"type" is not template')
-        : members["schema"] === "2.0"
-          ? badCard('"schema" is 2.0, and the old callback shows cards of version 1.0')
-          : undefined;
-  const found = fault ?? misfit;
-  if (found !== undefined) return refused(oldCard, found);
-  const shown = asObject(toast);
-  const hasCard = bareCard.some((name) => members[name] !== undefined);
-  return {
-    isTaken: true,
-    code: null,
-    ...(shown === undefined ? {} : { toast: shownToast(shown) }),
-    ...(type === "template" ? { card: "template" } : hasCard ? { card: "raw" } : {}),
-  };
+  const { toast, type, data, ...members } = answer;
+  const fault = oldCardFault(answer);
+  if (fault !== undefined) return refused(oldCard, fault);
+  const isRaw = bareCard.some((name) => members[name] !== undefined);
+  const card = isRaw ? "raw" : undefined;
+  return { isTaken: true, code: null, toast: shownToast(toast), card: type === "template" ? "template" : card };
+}
+
+function oldCardFault({ toast, card, type, data, schema }: JsonObject): Fault | undefined {
+  if (card !== undefined) return malformed('"card" is for the new callback: the answer itself is the card');
+  const fault = toastFault(toast);
+  if (fault !== undefined) return fault;
+  if (type === "template") return templateFault(data, "data");
+  if (type !== undefined) return badCard('"type" is not template');
+  if (schema === "2.0") return badCard('"schema" is 2.0, and the old callback shows cards of version 1.0');
+  return undefined;
 }
 
 function bareFault(answer: JsonObject): Fault | undefined {
@@ -126,16 +114,14 @@ function previewView(type: string, answer: JsonObject): ClientView {
   const misplaced = answer["title"] === undefined ? undefined : malformed('"title" goes into "inline"');
   const fault = bareFault(answer) ?? misplaced ?? inlineFault(answer["inline"]) ?? cardFault(answer["card"]);
   if (fault !== undefined) return refused(type, fault);
-  const inline = asObject(answer["inline"]);
-  const title = inline === undefined ? undefined : localized(inline["i18n_title"], inline["title"]);
-  return { isTaken: true, code: null, ...(title === undefined ? {} : { title }), ...shownCard(answer) };
+  const { i18n_title: titles, title } = fieldsOf(answer["inline"]);
+  return { isTaken: true, code: null, title: localized(titles, title), card: shownCard(answer["card"]) };
 }
 
 function toastFault(toast: unknown): Fault | undefined {
   if (toast === undefined) return undefined;
-  const members = asObject(toast);
-  if (members === undefined) return malformed('"toast" is not an object');
-  const { type, content, i18n } = members;
+  if (!isObject(toast)) return malformed('"toast" is not an object');
+  const { type, content, i18n } = toast;
   if (type !== undefined && !toastTypes.has(type)) {
     return malformed('"toast.type" is not one of info, success, error, warning');
   }
@@ -146,25 +132,24 @@ function toastFault(toast: unknown): Fault | undefined {
 
 function cardFault(card: unknown): Fault | undefined {
   if (card === undefined) return undefined;
-  const { type, data } = asObject(card) ?? {};
-  const content = asObject(data);
+  const { type, data } = fieldsOf(card);
   if (type !== "raw" && type !== "template") return badCard('"card.type" is not raw or template');
-  if (content === undefined) return badCard('"card.data" is not an object');
-  if (type === "template") return templateFault(content, "card.data");
-  const elements = content["schema"] === "2.0" ? asObject(content["body"])?.["elements"] : undefined;
+  if (type === "template") return templateFault(data, "card.data");
+  if (!isObject(data)) return badCard('"card.data" is not an object');
+  const elements = data["schema"] === "2.0" ? fieldsOf(data["body"])["elements"] : undefined;
   return elements === undefined || Array.isArray(elements)
     ? undefined
     : badCard('"card.data.body.elements" is not a list');
 }
 
-function templateFault(content: JsonObject | undefined, at: "data" | "card.data"): Fault | undefined {
-  if (content === undefined) return badCard(`"${at}" is not an object`);
+function templateFault(content: unknown, at: "data" | "card.data"): Fault | undefined {
+  if (!isObject(content)) return badCard(`"${at}" is not an object`);
   const { template_id: id, template_version_name: version, template_variable: variables } = content;
   if (typeof id !== "string" || id === "") return badCard(`"${at}.template_id" is missing`);
   if (version !== undefined && typeof version !== "string") {
     return badCard(`"${at}.template_version_name" is not a text`);
   }
-  if (variables !== undefined && asObject(variables) === undefined) {
+  if (variables !== undefined && !isObject(variables)) {
     return badCard(`"${at}.template_variable" is not an object`);
   }
   return undefined;
@@ -172,42 +157,38 @@ function templateFault(content: JsonObject | undefined, at: "data" | "card.data"
 
 function inlineFault(inline: unknown): Fault | undefined {
   if (inline === undefined) return undefined;
-  const members = asObject(inline);
-  if (members === undefined) return malformed('"inline" is not an object');
+  if (!isObject(inline)) return malformed('"inline" is not an object');
   for (const name of ["title", "image_key"]) {
-    if (members[name] !== undefined && typeof members[name] !== "string") {
+    if (inline[name] !== undefined && typeof inline[name] !== "string") {
       return malformed(`"inline.${name}" is not a text`);
     }
   }
   for (const name of ["i18n_title", "url"]) {
-    if (members[name] !== undefined && !isTexts(members[name])) {
+    if (inline[name] !== undefined && !isTexts(inline[name])) {
       return malformed(`"inline.${name}" is not an object of texts`);
     }
   }
   return undefined;
 }
 
-function shownToast({ type, content, i18n }: JsonObject): { type: string | null; text: string } {
+function shownToast(toast: unknown): ClientView["toast"] {
+  if (!isObject(toast)) return undefined;
+  const { type, content, i18n } = toast;
   return { type: typeof type === "string" ? type : null, text: localized(i18n, content) ?? "" };
 }
 
-function shownCard(answer: JsonObject): { card?: "raw" | "template" } {
-  const type = asObject(answer["card"])?.["type"];
-  return type === "raw" || type === "template" ? { card: type } : {};
+function shownCard(card: unknown): ClientView["card"] {
+  const { type } = fieldsOf(card);
+  return type === "raw" || type === "template" ? type : undefined;
 }
 
-/** The text of some language, which wins over the one for all; where there is only that, it. */
+/** The text in one of the languages, or else the text without a language. */
 function localized(texts: unknown, text: unknown): string | undefined {
-  const own = asObject(texts);
-  const found = own?.["en_us"] ?? own?.["zh_cn"] ?? Object.values(own ?? {})[0] ?? text;
-  return typeof found === "string" ? found : undefined;
+  const byLanguage = fieldsOf(texts);
+  const shown = byLanguage["en_us"] ?? byLanguage["zh_cn"] ?? Object.values(byLanguage)[0] ?? text;
+  return typeof shown === "string" ? shown : undefined;
 }
 
 function isTexts(value: unknown): boolean {
-  const members = asObject(value);
-  return members !== undefined && Object.values(members).every((text) => typeof text === "string");
-}
-
-function asObject(value: unknown): JsonObject | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+  return isObject(value) && Object.values(value).every((text) => typeof text === "string");
 }

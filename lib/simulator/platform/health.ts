@@ -2,23 +2,23 @@ import type { PushResult } from "./push.ts";
 
 const weekMs = 7 * 24 * 3_600_000;
 
-/** Every push is one of these four; only an acknowledged one delivers its message. */
+/** Every push has one of these results. Only an acknowledged push delivers its message. */
 type Verdict = "acknowledged" | "refused" | "late" | "unreachable";
 
 export interface Counts {
-  /** Messages that the app has acknowledged. */
+  /** Messages that the app acknowledged. */
   readonly delivered: number;
-  /** Pushes; each was acknowledged, refused, late or did not arrive. */
+  /** All pushes. */
   readonly attempts: number;
-  /** Answered with another status than 200. */
+  /** Pushes answered with a status other than 200. */
   readonly refused: number;
-  /** Not answered in time. */
+  /** Pushes not answered in time. */
   readonly late: number;
-  /** Not connected, or cut without an answer. */
+  /** Pushes that could not connect, or whose connection was closed without an answer. */
   readonly unreachable: number;
-  /** Pushes of events that had been acknowledged before. */
+  /** Pushes of events that the app had already acknowledged. */
   readonly duplicates: number;
-  /** Events that failed all their pushes: the app never gets them. */
+  /** Events whose pushes all failed. The platform does not push them again. */
   readonly givenUp: number;
 }
 
@@ -29,31 +29,31 @@ export interface GivenUp {
   readonly atMs: number;
 }
 
-/** How an app's deliveries went in the last seven days. */
+/** An app's deliveries in the last seven days. */
 export interface Health extends Omit<Counts, "givenUp"> {
-  /** Events that are lost, oldest first. A developer is notified when there is one. */
+  /** Events that were given up, oldest first. The platform notifies the developers of them. */
   readonly givenUp: readonly GivenUp[];
   /** Sorted by type. */
   readonly byType: readonly (Counts & { readonly type: string })[];
 }
 
 /**
- * Keeps what became of each push, and sums it up as the platform's weekly look at an app does: developers
- * are notified of events that failed all their pushes.
+ * Records the result of each push, and summarises seven days of them. The platform makes such a report of each app
+ * every week.
  */
 export function healthLog() {
   const pushes: { atMs: number; type: string; verdict: Verdict; isDuplicate: boolean }[] = [];
   const givenUp: GivenUp[] = [];
   return {
-    /** @param atMs When the push was over. */
+    /** @param atMs When the push ended. */
     pushed(type: string, result: PushResult, { atMs, isDuplicate }: { atMs: number; isDuplicate: boolean }): void {
       pushes.push({ atMs, type, verdict: verdictOn(result), isDuplicate });
     },
     gaveUp: (event: GivenUp): void => void givenUp.push(event),
-    /** The seven days up to `nowMs`; what is older is forgotten. */
+    /** Reports the seven days before `nowMs`, and deletes older records. */
     report(nowMs: number): Health {
-      forget(pushes, nowMs - weekMs);
-      forget(givenUp, nowMs - weekMs);
+      deleteBefore(pushes, nowMs - weekMs);
+      deleteBefore(givenUp, nowMs - weekMs);
       const types = new Map<string, Tally>();
       for (const { type, verdict, isDuplicate } of pushes) {
         const tally = tallyOf(types, type);
@@ -63,9 +63,7 @@ export function healthLog() {
         else if (!isDuplicate) tally.delivered++;
       }
       for (const { type } of givenUp) tallyOf(types, type).givenUp++;
-      const byType = [...types]
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([type, tally]) => ({ type, ...(tally satisfies Counts) }));
+      const byType = [...types].sort(([a], [b]) => (a < b ? -1 : 1)).map(([type, tally]) => ({ type, ...tally }));
       const total = emptyTally();
       for (const { type: _, ...tally } of byType) {
         for (const name of Object.keys(total) as (keyof Tally)[]) total[name] += tally[name];
@@ -93,8 +91,8 @@ function verdictOn({ delivered, status, code }: PushResult): Verdict {
   return code === undefined && status !== null ? "refused" : "unreachable";
 }
 
-/** Takes the oldest away, up to the first that is not older than `sinceMs`. */
-function forget(list: { readonly atMs: number }[], sinceMs: number): void {
+/** Deletes the records before `sinceMs` from the front of a list that is sorted by time. */
+function deleteBefore(list: { readonly atMs: number }[], sinceMs: number): void {
   const first = list.findIndex(({ atMs }) => atMs >= sinceMs);
   list.splice(0, first === -1 ? list.length : first);
 }

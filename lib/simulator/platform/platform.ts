@@ -1,85 +1,84 @@
-import type { Clock } from "../../clock.ts";
+import { type Clock, pause } from "../../clock.ts";
 import { classify } from "../../feishu/classify.ts";
 import { type ClientView, clientView } from "./client-view.ts";
 import { type Health, healthLog } from "./health.ts";
-import { type Attempt, climb, ladderMs, wait } from "./ladder.ts";
 import type { PushResult } from "./push.ts";
+import { type Attempt, pushWithRetries, retryDelaysMs } from "./retries.ts";
 
-/** What the platform has to say to the app: an envelope's JSON text, and what it says of itself. */
+/** An event or a callback that the platform pushes to the app. */
 export interface Message {
   readonly kind: "event" | "callback";
   readonly id: string;
   readonly type: string;
+  /** The envelope's JSON text. */
   readonly text: string;
 }
 
 /**
- * One push of a message over some transport, judged as the platform does. Total: a failure is a result.
- * @param push.number Which push of the message this is, from 1.
+ * Pushes a message once over some transport, and judges the answer as the platform does. A failed push is a result,
+ * not a rejection.
+ * @param push.number Counts the pushes of this message from 1.
  */
 export type Deliver = (
   message: Message,
   push: { readonly number: number; readonly signal?: AbortSignal | undefined },
 ) => Promise<PushResult>;
 
-/** What became of a message. */
+/** How the pushes of a message ended. */
 export interface Delivery {
   readonly message: Message;
   readonly attempts: readonly Attempt[];
-  /** `failed`: a callback, which is pushed once. `given-up`: an event whose last push failed. */
+  /** `failed`: the only push of a callback failed. `given-up`: the last push of an event failed. */
   readonly outcome: "delivered" | "given-up" | "failed";
-  /** Of a callback: what the client shows. */
+  /** What the client shows for a callback's answer. */
   readonly view?: ClientView;
 }
 
 export interface PlatformOptions {
   readonly deliver: Deliver;
   readonly clock: Clock;
-  /** In [0, 1); draws which events are pushed again although they were acknowledged. */
+  /** In [0, 1). It decides which acknowledged events are pushed again. */
   readonly random: () => number;
-  /** Waits between the pushes of an event; without any, it is pushed once. */
-  readonly waitsMs?: readonly number[] | undefined;
-  /** Events that are pushed once more after they were acknowledged: their share, and how much later at most. */
+  /** The delays between the pushes of an event. With none, an event is pushed once. */
+  readonly delaysMs?: readonly number[] | undefined;
+  /** The share of acknowledged events that are pushed once more, within `withinMs`. */
   readonly duplicates?: { readonly share: number; readonly withinMs: number } | undefined;
-  /** Ends all waiting; what is under way then rejects with its reason. */
+  /** Stops the retries: `push` then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Is told every push as soon as it is over. */
+  /** Called after each push. */
   readonly onAttempt?: ((message: Message, attempt: Attempt & { readonly isDuplicate: boolean }) => void) | undefined;
 }
 
 export interface Platform {
   /**
-   * Pushes a message, an event again and again as the ladder says, and resolves once it is decided.
-   * @param options.orderKey Events of one key are ordered: none is pushed before the one ahead of it was
-   * acknowledged or given up.
+   * Pushes a message, an event with retries. Resolves when the message is delivered, or is not pushed again.
+   * @param options.orderKey Events of one key are pushed in order: each waits until the one before it is acknowledged
+   * or given up.
    */
   push(message: Message, options?: { orderKey?: string | undefined }): Promise<Delivery>;
-  /** Resolves once every message and every duplicate so far is decided. */
-  settled(): Promise<void>;
+  /** Resolves when no push, retry or duplicate is pending. */
+  idle(): Promise<void>;
   health(): Health;
 }
 
 /**
- * The sending side of the platform: pushes events until they are acknowledged or given up, keeps the order
- * of those that have one, repeats some for no reason, and asks callbacks once.
+ * The platform's sending side. It pushes an event until the event is acknowledged or given up, and some events once
+ * more. It pushes a callback once.
  */
 export function startPlatform(options: PlatformOptions): Platform {
-  const { deliver, clock, random, waitsMs = ladderMs, duplicates, signal, onAttempt } = options;
+  const { deliver, clock, random, delaysMs = retryDelaysMs, duplicates, signal, onAttempt } = options;
   const health = healthLog();
   const queues = new Map<string, Promise<unknown>>();
-  const open = new Set<Promise<unknown>>();
+  const pending = new Set<Promise<unknown>>();
 
-  function keep<T>(work: Promise<T>): Promise<T> {
-    const ended = work.then(
-      () => {},
-      () => {},
-    );
-    open.add(ended);
-    void ended.then(() => open.delete(ended));
+  function track<T>(work: Promise<T>): Promise<T> {
+    const ended = Promise.allSettled([work]);
+    pending.add(ended);
+    void ended.then(() => pending.delete(ended));
     return work;
   }
 
-  async function post(message: Message, number: number, isDuplicate: boolean): Promise<Attempt> {
+  async function pushOnce(message: Message, number: number, isDuplicate: boolean): Promise<Attempt> {
     const atMs = clock.nowMs();
     const result = await deliver(message, { number, signal });
     health.pushed(message.type, result, { atMs: clock.nowMs(), isDuplicate });
@@ -88,58 +87,61 @@ export function startPlatform(options: PlatformOptions): Platform {
     return attempt;
   }
 
-  async function ask(message: Message): Promise<Delivery> {
-    const attempt = await post(message, 1, false);
+  async function pushCallback(message: Message): Promise<Delivery> {
+    const attempt = await pushOnce(message, 1, false);
     const outcome = attempt.result.delivered ? "delivered" : "failed";
     return { message, attempts: [attempt], outcome, view: clientView(message.type, attempt.result) };
   }
 
-  async function tell(message: Message): Promise<Delivery> {
-    const attempts = await climb((number) => post(message, number, false), { clock, waitsMs, signal });
+  async function pushEvent(message: Message): Promise<Delivery> {
+    const attempts = await pushWithRetries((number) => pushOnce(message, number, false), { clock, delaysMs, signal });
     const outcome = attempts.at(-1)?.result.delivered === true ? "delivered" : "given-up";
     if (outcome === "given-up") health.gaveUp({ id: message.id, type: message.type, atMs: clock.nowMs() });
     else if (duplicates !== undefined && random() < duplicates.share) {
-      // Whether such a push is repeated when it fails is not documented: the app has acknowledged the event.
-      const repeat = wait(clock, random() * duplicates.withinMs, signal).then(() =>
-        post(message, attempts.length + 1, true),
-      );
-      keep(repeat).catch(() => {});
+      track(pushAgain(message, attempts.length + 1, random() * duplicates.withinMs)).catch(() => {});
     }
     return { message, attempts, outcome };
   }
 
+  /** Feishu does not document whether a failed duplicate is retried. Here it is not: the event is acknowledged. */
+  async function pushAgain(message: Message, number: number, delayMs: number): Promise<void> {
+    await pause(clock, delayMs, signal);
+    signal?.throwIfAborted();
+    await pushOnce(message, number, true);
+  }
+
   async function inOrder(key: string, work: () => Promise<Delivery>): Promise<Delivery> {
-    const ahead = queues.get(key) ?? Promise.resolve();
-    const own = ahead.then(work, work);
-    queues.set(key, own);
+    const before = queues.get(key) ?? Promise.resolve();
+    const running = before.then(work, work);
+    queues.set(key, running);
     try {
-      return await own;
+      return await running;
     } finally {
-      if (queues.get(key) === own) queues.delete(key);
+      if (queues.get(key) === running) queues.delete(key);
     }
   }
 
   return {
     push(message, { orderKey } = {}) {
-      if (message.kind === "callback") return keep(ask(message));
-      return keep(orderKey === undefined ? tell(message) : inOrder(orderKey, () => tell(message)));
+      if (message.kind === "callback") return track(pushCallback(message));
+      return track(orderKey === undefined ? pushEvent(message) : inOrder(orderKey, () => pushEvent(message)));
     },
-    async settled() {
-      while (open.size > 0) await Promise.all(open);
+    async idle() {
+      while (pending.size > 0) await Promise.all(pending);
     },
     health: () => health.report(clock.nowMs()),
   };
 }
 
-/** A message out of an envelope's text; one that no receiver can read is an event without an id. */
+/** Reads kind, id and type from an envelope's text. A text that is not an envelope becomes an event without an id. */
 export function toMessage(text: string): Message {
-  const found = classify(text);
-  switch (found.kind) {
+  const classified = classify(text);
+  switch (classified.kind) {
     case "unreadable":
       return { kind: "event", id: "", type: "unreadable", text };
     case "challenge":
       return { kind: "event", id: "", type: "url_verification", text };
     default:
-      return { kind: found.kind, id: found.id, type: found.type, text };
+      return { kind: classified.kind, id: classified.id, type: classified.type, text };
   }
 }

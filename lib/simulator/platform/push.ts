@@ -10,14 +10,14 @@ import { seal, sealText } from "../../feishu/seal.ts";
 
 export const ackDeadlineMs = 3_000;
 export const challengeDeadlineMs = 1_000;
-/** Of the 3 s, what the connection may take. */
+/** The part of the 3 s within which the connection must be made. */
 export const connectDeadlineMs = 2_000;
-/** An answer holds a toast or a card at most; what is longer is cut. */
+/** An answer's body is cut here. It needs no more than a toast and a card. */
 const bodyLimitBytes = 256 * 1024;
 
 export interface PushOptions {
   readonly signal?: AbortSignal | undefined;
-  /** How long the platform waits: 3 s, for a challenge 1 s. */
+  /** The platform waits 3 s for an answer, and 1 s for a challenge's. */
   readonly deadlineMs?: number | undefined;
   readonly connectMs?: number | undefined;
 }
@@ -26,23 +26,23 @@ export interface PushOptions {
 export type RandomBytes = (length: number) => Buffer;
 
 export interface PushResult {
-  /** `null` when no answer came. */
+  /** `null` when there was no answer. */
   readonly status: number | null;
-  /** From the first byte out to the last one in. */
+  /** From the first byte sent to the last byte received. */
   readonly ms: number;
   readonly body: string;
-  /** Whether the platform is satisfied: exactly 200, in time. Otherwise it pushes an event again. */
+  /** Whether the answer was exactly 200 and in time. If not, the platform pushes an event again. */
   readonly delivered: boolean;
-  /** What went wrong, when it was not delivered. */
-  readonly problem?: string;
-  /** `ECONNREFUSED`, `ECONNECTTIMEOUT`, `ETIMEDOUT` (over the deadline) and the like, when no answer came. */
+  /** Why it was not delivered. */
+  readonly problem?: string | undefined;
+  /** Set when there was no answer: `ETIMEDOUT` (after the deadline), `ECONNECTTIMEOUT`, `ECONNREFUSED`, … */
   readonly code?: string;
 }
 
 /**
- * Seals an envelope's JSON text as the platform does: the token put in its place, encrypted and signed
- * if the app has a key; a challenge is not signed. A text that is no envelope is signed as it is.
- * @param options.isOldCard The text is an old card callback's: it has no envelope, and a signature of its own.
+ * Seals an envelope's JSON text as the platform does: it sets the token, and encrypts and signs the text if the app
+ * has a key. A challenge is not signed. A text that is not an envelope is signed unchanged.
+ * @param options.isOldCard The text is an old card callback, which has no envelope and another signature.
  */
 export function sealEnvelope(
   text: string,
@@ -57,20 +57,20 @@ export function sealEnvelope(
   const { keys, nowMs, requestId, randomBytes = secureBytes, isOldCard = false } = options;
   const app = defaultApp;
   const sealing = { keys, app, nowMs, nonce: String(randomBytes(6).readUIntBE(0, 6)), iv: randomBytes(16) };
-  const carried = { requestId, transport: "webhook", receivedBy: null } as const;
+  const transportFields = { requestId, transport: "webhook", receivedBy: null } as const;
   const message = isOldCard ? classifyOldCard(text, {}) : classify(text);
   if (message.kind === "unreadable") {
     const rawBody = sealText(text, keys.get(app)?.encryptKeys[0]?.aes, sealing.iv);
-    return seal({ kind: "unreadable", reason: message.reason, rawBody, ...carried }, sealing);
+    return seal({ kind: "unreadable", reason: message.reason, rawBody, ...transportFields }, sealing);
   }
   if (message.kind === "challenge") {
-    return seal({ kind: "challenge", challenge: String(message.challenge), ...carried }, sealing);
+    return seal({ kind: "challenge", challenge: String(message.challenge), ...transportFields }, sealing);
   }
   const { token: _, ...notice } = message;
-  return seal({ ...notice, ...carried }, sealing);
+  return seal({ ...notice, ...transportFields }, sealing);
 }
 
-/** Spoils the signature, as someone without the key would; without one there is nothing to spoil. */
+/** Changes the last digit of the signature. `undefined` when the request is not signed. */
 export function spoilSignature(sealed: SealedRequest): SealedRequest | undefined {
   const signature = sealed.headers.get("x-lark-signature");
   if (signature === undefined) return undefined;
@@ -79,8 +79,8 @@ export function spoilSignature(sealed: SealedRequest): SealedRequest | undefined
 }
 
 /**
- * Posts a sealed request as the platform does and judges the answer as it does: only exactly 200, within
- * the deadline, is delivered; a redirect is not followed. Never throws, except when `signal` is aborted.
+ * Posts a sealed request and judges the answer as the platform does: only exactly 200 within the deadline delivers it,
+ * and a redirect is not followed. Rejects only when `signal` is aborted.
  */
 export async function push(url: string, sealed: SealedRequest, options: PushOptions = {}): Promise<PushResult> {
   const { signal, deadlineMs = ackDeadlineMs, connectMs = connectDeadlineMs } = options;
@@ -90,14 +90,15 @@ export async function push(url: string, sealed: SealedRequest, options: PushOpti
   let status: number | null = null;
   try {
     const answer = await exchange(url, sealed, {
-      ...{ signal, deadlineMs, connectMs },
+      signal,
+      deadlineMs,
+      connectMs,
       onStatus: (code) => {
         status = code;
       },
     });
-    const delivered = answer.status === 200;
-    const problem = delivered ? {} : { problem: judgement(answer.status) };
-    return { ...answer, ms: elapsedMs(), delivered, ...problem };
+    if (answer.status === 200) return { ...answer, ms: elapsedMs(), delivered: true };
+    return { ...answer, ms: elapsedMs(), delivered: false, problem: statusProblem(answer.status) };
   } catch (error) {
     signal?.throwIfAborted();
     const code = (error as NodeJS.ErrnoException).code ?? "ERROR";
@@ -106,7 +107,7 @@ export async function push(url: string, sealed: SealedRequest, options: PushOpti
       ms: elapsedMs(),
       body: "",
       delivered: false,
-      problem: failure(code, { deadlineMs, connectMs }),
+      problem: connectionProblem(code, { deadlineMs, connectMs }),
       code,
     };
   }
@@ -132,12 +133,12 @@ function exchange(
       ...Object.fromEntries([...headers].map(([name, value]) => [titleCase(name), value])),
       "Accept-Encoding": "gzip",
     },
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   });
-  // One timer for the whole exchange: a server that sends a byte now and then is late as well.
+  // One timer for the whole exchange, so that a server that keeps sending single bytes is late as well.
   const giveUp = (code: string) => {
     const late = Object.assign(new Error("the deadline is over"), { code });
-    // Rejected first: destroying a request whose answer has begun reports a reset instead.
+    // Before `destroy`, which would reject with ECONNRESET if the answer has begun.
     reject(late);
     request.destroy(late);
   };
@@ -172,7 +173,7 @@ function exchange(
   });
 }
 
-/** What is no gzip is left as it is: the body is judged as it came. */
+/** Bytes that are not gzip are returned unchanged. */
 function unpack(bytes: Buffer): Buffer {
   try {
     return gunzipSync(bytes, { maxOutputLength: bodyLimitBytes });
@@ -181,13 +182,13 @@ function unpack(bytes: Buffer): Buffer {
   }
 }
 
-function judgement(status: number): string {
+function statusProblem(status: number): string {
   if (status >= 300 && status < 400) return `answered ${status}: the platform does not follow redirects`;
   if (status > 200 && status < 300) return `answered ${status}: only exactly 200 acknowledges`;
   return `answered ${status}`;
 }
 
-function failure(code: string, { deadlineMs, connectMs }: { deadlineMs: number; connectMs: number }): string {
+function connectionProblem(code: string, { deadlineMs, connectMs }: { deadlineMs: number; connectMs: number }): string {
   switch (code) {
     case "ETIMEDOUT":
       return `no answer within ${deadlineMs / 1000} s`;
@@ -204,7 +205,7 @@ function failure(code: string, { deadlineMs, connectMs }: { deadlineMs: number; 
   }
 }
 
-/** `x-lark-signature` → `X-Lark-Signature`, the spelling on the wire. */
+/** `x-lark-signature` → `X-Lark-Signature`, as the platform sends it. */
 function titleCase(name: string): string {
   return name.replaceAll(/(^|-)[a-z]/g, (letter) => letter.toUpperCase());
 }

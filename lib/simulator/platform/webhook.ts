@@ -7,54 +7,54 @@ import type { Deliver, Message } from "./platform.ts";
 import { challengeDeadlineMs, type PushResult, push, type RandomBytes, sealEnvelope } from "./push.ts";
 
 export interface WebhookOptions {
-  /** The request address: one for all, or one for events and another for callbacks. */
+  /** The request address, or a function that chooses it by the message. */
   readonly url: string | ((message: Message) => string);
   readonly keys: KeyRing;
   readonly clock: Pick<Clock, "nowMs">;
   readonly randomBytes: RandomBytes;
   /**
-   * Whether a push after the first is signed `afresh`, with its own timestamp and nonce, or is the `first`
-   * request again to the letter. The platform does not say which it does; a receiver has to take both.
+   * Whether a retry is signed `afresh`, with a new timestamp and nonce, or repeats the `first` request unchanged.
+   * Feishu does not document which; a receiver must accept both.
    */
   readonly signing?: "afresh" | "first" | undefined;
-  /** Changes what would be sent, as someone without the keys might. */
+  /** Changes the sealed request, as an attacker without the keys could. */
   readonly spoil?: ((sealed: SealedRequest) => SealedRequest) | undefined;
 }
 
-/** Delivers over HTTP to the app's request address; each request has a log id of its own. */
+/** Delivers over HTTP to the app's request address. Each push has its own log id. */
 export function toWebhook(options: WebhookOptions): Deliver {
   const { url, keys, clock, randomBytes, signing = "afresh", spoil = (sealed) => sealed } = options;
   const firsts = new WeakMap<Message, SealedRequest>();
   return async (message, { signal }) => {
     const requestId = randomBytes(16).toString("hex");
     const first = firsts.get(message);
-    const sealed =
-      first === undefined
-        ? sealEnvelope(message.text, {
-            keys,
-            nowMs: clock.nowMs(),
-            requestId,
-            randomBytes,
-            isOldCard: isOldCard(message),
-          })
-        : { ...first, headers: new Map([...first.headers, ["x-tt-logid", requestId]]) };
+    const sealed = first === undefined ? seal(message, requestId) : withLogId(first, requestId);
     if (signing === "first") firsts.set(message, sealed);
     return push(typeof url === "string" ? url : url(message), spoil(sealed), { signal });
   };
+
+  function seal(message: Message, requestId: string): SealedRequest {
+    const sealing = { keys, nowMs: clock.nowMs(), requestId, randomBytes, isOldCard: isOldCard(message) };
+    return sealEnvelope(message.text, sealing);
+  }
 }
 
-/** In an envelope of schema 2.0 its type is one like others. */
+function withLogId(sealed: SealedRequest, requestId: string): SealedRequest {
+  return { ...sealed, headers: new Map([...sealed.headers, ["x-tt-logid", requestId]]) };
+}
+
+/** The old card callback has no envelope. In an envelope of schema 2.0, its type is one like any other. */
 function isOldCard({ type, text }: Message): boolean {
   return type === oldCardType && classify(text).kind === "unreadable";
 }
 
 export interface AddressCheck {
   readonly result: PushResult;
-  /** Whether the console would save the address: 200 within a second, and the same challenge in JSON. */
-  readonly isBack: boolean;
+  /** Whether the console would save the address: it answered 200 within a second, with the same challenge in JSON. */
+  readonly isAccepted: boolean;
 }
 
-/** Asks a request address for a challenge, as the developer console does before it saves it. */
+/** Sends a challenge to a request address, as the developer console does before it saves the address. */
 export async function checkAddress(
   challenge: string,
   options: Omit<WebhookOptions, "url" | "signing" | "spoil"> & { readonly url: string },
@@ -64,5 +64,5 @@ export async function checkAddress(
   const requestId = randomBytes(16).toString("hex");
   const sealed = sealEnvelope(text, { keys, nowMs: clock.nowMs(), requestId, randomBytes });
   const result = await push(url, sealed, { deadlineMs: challengeDeadlineMs });
-  return { result, isBack: result.delivered && parseObject(result.body)?.["challenge"] === challenge };
+  return { result, isAccepted: result.delivered && parseObject(result.body)?.["challenge"] === challenge };
 }

@@ -1,9 +1,8 @@
 import { type Facts, mei, seconds, tomas } from "./facts.ts";
 
 /**
- * Approvals, all schema 1.0. The SDK lacks the first, and types the other two in a way that the wire is
- * not: what it calls an array of objects or of numbers arrives as texts. So these are not checked
- * against it.
+ * Approvals, all of schema 1.0. The SDK has no type for the first. Its types of the other two are wrong: a member typed
+ * as an array of objects or of numbers is received as a string. So these samples are not checked against the SDK.
  */
 export const approvals = {
   approval_instance: ({ id, nowMs }: Facts) => ({
@@ -51,14 +50,14 @@ export const approvals = {
     leave_feeding_arrive_late: 0,
     leave_feeding_leave_early: 0,
     leave_feeding_rest_daily: 0,
-    // Not JSON, although it looks like it: this is how the platform prints lists in this event.
+    // Not JSON. The platform writes lists like this in this event.
     leave_range: "[[2026-03-12 09:00:00,2026-03-13 12:00:00]]",
     leave_detail: "[[2026-03-12 09:00:00,2026-03-12 18:00:00],[2026-03-13 09:00:00,2026-03-13 12:00:00]]",
     i18n_resources: "[{is_default=true,locale=zh_cn,texts={@i18n@annual=年假}}]",
   }),
 };
 
-/** An approval's code: upper-case hex in five groups; the same text gives the same code. */
+/** An approval's code: upper-case hex digits in five groups. The same text gives the same code. */
 function code(seed: string): string {
   const hex = /^[0-9a-f]{32}$/.test(seed) ? seed : Buffer.from(seed.padEnd(16, ".")).toString("hex");
   const at = (from: number, to: number) => hex.slice(from, to).toUpperCase();

@@ -1,10 +1,10 @@
 import { type Facts, groupChat, mei } from "./facts.ts";
 
-/** Questions that wait for an answer. */
+/** Callbacks. */
 export const callbacks = {
   "card.action.trigger": ({ id, tenant }: Facts) => ({
     operator: { tenant_key: tenant, ...mei },
-    // Not the Verification Token: the credential for changing this card later.
+    // The credential for updating this card later. It is not the Verification Token.
     token: `c-${id("card").padEnd(40, "0")}`,
     action: { tag: "button", name: "Button_release", value: { order: "17", decision: "release" } },
     host: "im_message",

@@ -1,20 +1,20 @@
-/** What a sample is made of: the same facts make the same payload. */
+/** What a sample is made from. The same facts make the same payload. */
 export interface Facts {
   readonly nowMs: number;
   readonly appId: string;
   readonly tenant: string;
-  /** 32 hex digits that belong to this event and this name: another event has others. */
+  /** 32 hex digits, derived from the event's id and the name. */
   id(name: string): string;
 }
 
-/** A user as events name one. */
+/** A user's ids, as in events. */
 export interface UserId {
   readonly open_id: string;
   readonly union_id: string;
   readonly user_id: string;
 }
 
-/** People and places of an invented company: the same in every event, so that events can refer to each other. */
+/** People and chats of an invented company. All samples use them, so that events can refer to each other. */
 export const mei = {
   open_id: "ou_1b7e40c2d95f4a83b6e0c71f2a9d3548",
   union_id: "on_84d1f7a06c3e49b2a5f81c0e7d62b394",

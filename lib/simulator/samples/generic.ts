@@ -1,6 +1,6 @@
 import { type Facts, groupChat, mei, seconds, tomas } from "./facts.ts";
 
-/** Members that events of a family have in common, for types without a sample of their own. The first family that fits counts. */
+/** For types without a sample: the members that events of a family have in common. The first family that matches is used. */
 const families: readonly (readonly [RegExp, (facts: Facts) => object])[] = [
   [
     /^im\.chat\./,
@@ -27,7 +27,7 @@ const families: readonly (readonly [RegExp, (facts: Facts) => object])[] = [
     }),
   ],
   [/^approval\./, ({ id, nowMs }) => ({ instance_code: id("instance").toUpperCase(), operate_time: String(nowMs) })],
-  // Schema 1.0 from here on.
+  // The rest is schema 1.0.
   [
     /approval/,
     ({ id, nowMs }) => ({

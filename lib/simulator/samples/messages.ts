@@ -19,7 +19,7 @@ export const messages = {
       chat_id: groupChat,
       chat_type: "group",
       message_type: "text",
-      // A JSON document in a string, as on the wire: it is parsed twice.
+      // A JSON document in a string, as the platform sends it.
       content: JSON.stringify({ text: "@_user_1 is pallet 17 on its way?" }),
       mentions: [{ key: "@_user_1", id: bot, mentioned_type: "bot", name: "Larkpost", tenant_key: tenant }],
     },

@@ -45,7 +45,7 @@ export const work = {
 
   "vc.meeting.meeting_ended_v1": ({ id, nowMs }: Facts): EventOf<"vc.meeting.meeting_ended_v1"> => ({
     meeting: {
-      // 64 bits wide, as the platform's are, and a string for that reason.
+      // A string, as on the platform, because the id has 64 bits.
       id: `7${BigInt(`0x${id("meeting").slice(0, 14)}`)
         .toString()
         .padStart(18, "0")

@@ -6,7 +6,7 @@ import { follow } from "../../../lib/cli/chat/follow.ts";
 import type { Link } from "../../../lib/cli/chat/link.ts";
 import { runScript } from "../../../lib/cli/chat/script.ts";
 import { startSession } from "../../../lib/cli/chat/session.ts";
-import type { Entry } from "../../../lib/simulator/chat/conversation.ts";
+import type { Entry } from "../../../lib/simulator/chat/journal.ts";
 import type { MessageView } from "../../../lib/simulator/chat/message-view.ts";
 import { until } from "../../support/until.ts";
 
@@ -39,7 +39,7 @@ function setUp(over: Partial<Link> = {}) {
   const card = (messageId: string, version: number, ...choices: NonNullable<MessageView["card"]>["choices"]) => {
     const chat = { id: "oc_1", kind: "p2p", name: "Mei" } as const;
     const message = { messageId, version, chat, msgType: "interactive", card: { title: "", lines: [], choices } };
-    session.take({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message }, { isShown: true });
+    session.apply({ n: ++n, what: version === 1 ? "said" : "updated", by: "bot", message }, { isShown: true });
     return { n: ++n, what: "recalled", by: "bot", message } satisfies Entry;
   };
   return { asked, shown, link, session, card };
@@ -78,7 +78,7 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   await session.input("1");
   card("om_2", 3, opens);
   await session.input("1");
-  session.take(recalled, { isShown: true });
+  session.apply(recalled, { isShown: true });
   await session.input("/buttons");
   await session.input("1");
   await session.input("/buttons 2");
@@ -117,7 +117,7 @@ test("what was said is settled also when its end is told before its id is known"
   over.catch(() => {});
   await caughtUp;
   await session.input("hello");
-  await until("it is settled", () => session.isSettled(), { withinMs: 2_000 });
+  await until("it is settled", () => session.isIdle(), { withinMs: 2_000 });
   await until("it is shown", () => silent.length > 0, { withinMs: 2_000 });
   assert.deepEqual(silent, [true], "the bot said nothing");
 });
@@ -145,8 +145,8 @@ test("what is not delivered is settled also when something has failed before", a
   const { session } = setUp();
   for (const id of ["said 1", "said 2"]) {
     await session.input("hello");
-    session.take({ n: 1, what: "undelivered", id, problem: "answered 500", againMs: 15_000 }, { isShown: true });
-    assert.deepEqual([session.isSettled(), session.hasFailed()], [true, true]);
+    session.apply({ n: 1, what: "undelivered", id, problem: "answered 500", againMs: 15_000 }, { isShown: true });
+    assert.deepEqual([session.isIdle(), session.hasFailed()], [true, true]);
   }
 });
 

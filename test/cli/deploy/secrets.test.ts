@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
-import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
+import { type AppSecrets, parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { startStore, throughputArn } from "../../support/ssm.ts";
 import { command, commandProcess } from "../run.ts";
 
@@ -54,11 +54,11 @@ async function setUp(t: TestContext, value?: object | string) {
     /** The same, in a process of its own. */
     runProcess: (args: readonly string[], env: Env) => ended(commandProcess, args, env),
     /** What is stored, as the function will read it. */
-    stored() {
+    stored(): Omit<AppSecrets, "warnings"> {
       const { type, value } = store.parameters.get(parameter) ?? {};
       assert.equal(type, "SecureString");
-      const { warnings: _, ...secrets } = parseSecrets(value ?? "");
-      return secrets;
+      const { warnings: _, appSecret, ...secrets } = parseSecrets(value ?? "");
+      return appSecret === undefined ? secrets : { ...secrets, appSecret };
     },
   };
 }

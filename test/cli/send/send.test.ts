@@ -311,7 +311,7 @@ describe("send", { concurrency: 4 }, () => {
     {
       when: "an old card has no action",
       args: ["card.action.trigger_v1", "--set", "action=1"],
-      says: /without an action/,
+      says: /it has no action/,
     },
   ];
   for (const { when, args, says } of misuse) {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { cardView } from "../../../lib/simulator/chat/card-view.ts";
+import { type CardView, cardView } from "../../../lib/simulator/chat/card-view.ts";
 import { textView } from "../../../lib/simulator/chat/message-view.ts";
 
 const plain = (content: string) => ({ tag: "plain_text", content });
-const view = (card: object) => cardView(JSON.stringify(card));
+/** As a terminal receives it: in JSON, where a member that is `undefined` is absent. */
+const view = (card: object): CardView => JSON.parse(JSON.stringify(cardView(JSON.stringify(card))));
 const v1 = (...elements: object[]) => view({ elements });
 const v2 = (...elements: object[]) => view({ schema: "2.0", body: { elements } });
 const button = (rest: object) => ({ tag: "button", text: plain("Go"), ...rest });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { classify } from "../../../lib/feishu/classify.ts";
-import { type Entry, Impossible, startConversation } from "../../../lib/simulator/chat/conversation.ts";
+import { RefusedAction, startConversation } from "../../../lib/simulator/chat/conversation.ts";
+import type { Entry } from "../../../lib/simulator/chat/journal.ts";
 import { openApi } from "../../../lib/simulator/open-api/open-api.ts";
 import type { Message } from "../../../lib/simulator/platform/platform.ts";
 import type { PushResult } from "../../../lib/simulator/platform/push.ts";
@@ -191,7 +192,7 @@ test("a choice is made only on the card as it was shown", async (t) => {
   const refuses = (on: object, says: RegExp) =>
     assert.throws(
       () => conversation.choose({ messageId, version: 1, number: 1, ...on }),
-      (error) => error instanceof Impossible && says.test(error.message),
+      (error) => error instanceof RefusedAction && says.test(error.message),
     );
   refuses({ number: 2 }, /has no \[2\]/);
   refuses({ number: 0 }, /has no/);
@@ -208,14 +209,14 @@ test("the end of what was said, and of what a callback put off, is told once it 
   const { conversation, send, entries } = setUp(t);
   const id = conversation.say("hello", "p2p");
   const type = "im.message.receive_v1";
-  for (const stage of ["started", "failed", "handled", "duplicate", "handled"]) conversation.told(stage, id, type);
-  conversation.told("handled", "somebody else's", type);
+  for (const stage of ["started", "failed", "handled", "duplicate", "handled"]) conversation.onStage(stage, id, type);
+  conversation.onStage("handled", "somebody else's", type);
   const messageId = await send(card("Release"));
   const callback = conversation.choose({ messageId, version: 1, number: 1 });
-  conversation.told("deferred", callback, "card.action.trigger");
-  conversation.told("handled", callback, "card.action.trigger");
+  conversation.onStage("deferred", callback, "card.action.trigger");
+  conversation.onStage("handled", callback, "card.action.trigger");
   await settled();
-  conversation.told("handled", `${callback}#deferred`, "card.action.trigger");
+  conversation.onStage("handled", `${callback}#deferred`, "card.action.trigger");
   assert.deepEqual(
     entries("ended").map((entry) => entry.what === "ended" && [entry.id, entry.stage]),
     [
@@ -230,7 +231,7 @@ test("the end of what was said, and of what a callback put off, is told once it 
 
 test("what cannot be said is refused in words, and nothing is pushed", async (t) => {
   const { conversation, pushed } = setUp(t);
-  assert.throws(() => conversation.say("", "p2p"), Impossible);
+  assert.throws(() => conversation.say("", "p2p"), RefusedAction);
   assert.throws(() => conversation.say("x".repeat(200_000), "p2p"), /reaches its limit/);
   await settled();
   assert.deepEqual(pushed, []);
@@ -248,7 +249,7 @@ for (const [stages, trouble] of handlers) {
   test(`a click's answer tells of its handler: ${stages.join(", ") || "nothing"}`, async (t) => {
     const { conversation, send, entries } = setUp(t);
     const id = conversation.choose({ messageId: await send(card("Release")), version: 1, number: 1 });
-    for (const stage of stages) conversation.told(stage, id, "card.action.trigger");
+    for (const stage of stages) conversation.onStage(stage, id, "card.action.trigger");
     await settled();
     const [answer] = entries("answered");
     assert.equal(answer?.what === "answered" && answer.trouble, trouble);

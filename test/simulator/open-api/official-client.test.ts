@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
-import type { AppTicket } from "../../../lib/simulator/open-api/tokens.ts";
+import type { AppTicket } from "../../../lib/simulator/open-api/apps.ts";
 import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import { sampleEnvelope } from "../../../lib/simulator/samples/samples.ts";
 import { card, marketplace, selfBuilt, startOpenApi, text } from "../../support/open-api.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { AppTicket } from "../../../lib/simulator/open-api/tokens.ts";
+import type { AppTicket } from "../../../lib/simulator/open-api/apps.ts";
 import { groupChat } from "../../../lib/simulator/samples/facts.ts";
 import { marketplace, selfBuilt, startOpenApi, text } from "../../support/open-api.ts";
 

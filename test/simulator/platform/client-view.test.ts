@@ -10,7 +10,9 @@ const answered = (body: string, status = 200): PushResult => ({
 const unanswered = (code: string): PushResult => ({
   ...{ status: null, ms: 5, body: "", delivered: false, problem: "no answer", code },
 });
-const view = (type: string, answer: unknown): ClientView => clientView(type, answered(JSON.stringify(answer)));
+/** As commands print it: in JSON, where a member that is `undefined` is absent. */
+const view = (type: string, answer: unknown): ClientView =>
+  JSON.parse(JSON.stringify(clientView(type, answered(JSON.stringify(answer)))));
 
 const card = "card.action.trigger";
 const preview = "url.preview.get";

@@ -47,7 +47,7 @@ async function startJudge(t: TestContext, { isPlain }: { isPlain: boolean }) {
       deliver: toWebhook({ ...options, ...more }),
       clock: systemClock,
       random: random.next,
-      waitsMs: [],
+      delaysMs: [],
     });
   return { handled, options, platform };
 }
@@ -76,8 +76,8 @@ for (const { body, isPlain } of [
 
     test("answers the challenge", async (t) => {
       const { options } = await startJudge(t, { isPlain });
-      const { isBack, result } = await checkAddress('a "challenge"', options);
-      assert.deepEqual([isBack, result.status], [true, 200]);
+      const { isAccepted, result } = await checkAddress('a "challenge"', options);
+      assert.deepEqual([isAccepted, result.status], [true, 200]);
     });
   });
 }

@@ -54,7 +54,7 @@ describe("an event that is not acknowledged", () => {
   });
 
   test("is pushed once where no ladder is wanted", async () => {
-    const { clock, platform } = start(() => late, { waitsMs: [] });
+    const { clock, platform } = start(() => late, { delaysMs: [] });
     assert.equal((await platform.push(event("e"))).attempts.length, 1);
     assert.equal(clock.pending, 0);
   });
@@ -68,7 +68,7 @@ describe("an event that is not acknowledged", () => {
     controller.abort(reason);
     await assert.rejects(delivery, reason);
     await assert.rejects(platform.push(event("f")), reason);
-    await platform.settled();
+    await platform.idle();
     assert.equal(clock.pending, 0);
   });
 });
@@ -288,15 +288,15 @@ describe("over HTTP", () => {
   test("an address is saved when it gives the challenge back, and not when it answers something else", async (t) => {
     const { url, stored } = await listen(t);
     const options = { keys: ring(), clock: testClock(startMs), randomBytes: seeded(4).bytes };
-    assert.equal((await checkAddress("c-1", { url, ...options })).isBack, true);
+    assert.equal((await checkAddress("c-1", { url, ...options })).isAccepted, true);
     assert.deepEqual(stored, []);
     const refusing = await checkAddress("c-1", { url, ...options, keys: ring({ verificationTokens: ["other"] }) });
-    assert.deepEqual([refusing.isBack, refusing.result.status], [false, 401]);
+    assert.deepEqual([refusing.isAccepted, refusing.result.status], [false, 401]);
     const server = createServer((_, response) => void response.end(challengeText({ challenge: "c-2" })));
     const port = await listenOnLoopback(server);
     t.after(() => server.close());
     const other = `http://127.0.0.1:${port}/`;
-    assert.equal((await checkAddress("c-1", { url: other, ...options })).isBack, false);
-    assert.equal((await checkAddress("c-2", { url: other, ...options })).isBack, true);
+    assert.equal((await checkAddress("c-1", { url: other, ...options })).isAccepted, false);
+    assert.equal((await checkAddress("c-2", { url: other, ...options })).isAccepted, true);
   });
 });

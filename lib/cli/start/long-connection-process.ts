@@ -9,30 +9,30 @@ import { refuseDeployedApp } from "../state/stages.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export interface DiallingOptions {
+export interface LongConnectionOptions {
   readonly root: string;
-  /** Where a real app's settings are. */
+  /** The settings of a real app. */
   readonly env: Env;
-  /** An app of this machine alone: it dials a simulator. */
+  /** A local app. Its connection goes to a simulated platform. */
   readonly local?: { readonly appId: string; readonly appSecret?: string } | undefined;
-  /** Dial, though the app is a deployed stage's. */
+  /** Whether to connect even if the app is a deployed stage's. */
   readonly force: boolean;
 }
 
-export interface DiallingStart {
-  /** The local functions' own: queues, ledger and keys. */
+export interface LongConnectionStart {
+  /** The environment of the local functions: queues, ledger and keys. */
   readonly env: NodeJS.ProcessEnv;
-  /** Of the simulated Open API, which callbacks' handlers call from the process as well. */
+  /** Origin of the simulated Open API, which callback handlers call from the process. */
   readonly openApi?: string | undefined;
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
 }
 
 /**
- * The long connection of `npm start`. What speaks against it is found before anything is started.
- * @throws {ConfigError} A setting is missing or wrong, the app is a deployed stage's.
+ * Checks the settings of the long connection of `npm start`, and returns what starts it.
+ * @throws {ConfigError} A setting is missing or wrong, or the app is a deployed stage's.
  */
-export async function prepareDialling({ root, env, local, force }: DiallingOptions) {
+export async function prepareLongConnection({ root, env, local, force }: LongConnectionOptions) {
   let target = "a simulator on this machine";
   if (local === undefined) {
     const { appId, api } = longConnectionConfig({
@@ -45,7 +45,7 @@ export async function prepareDialling({ root, env, local, force }: DiallingOptio
     target = `${new URL(api.origin).host} as "${appId}"`;
   }
   const failed = Promise.withResolvers<never>();
-  // Heard by who waits for it.
+  // Without this, a rejection that nobody awaits yet would end the process.
   failed.promise.catch(() => {});
   let server: LongConnectionServer | undefined;
   let running: ReturnType<typeof startLongConnectionProcess> | undefined;
@@ -55,27 +55,30 @@ export async function prepareDialling({ root, env, local, force }: DiallingOptio
     await server?.close();
   };
   return {
-    /** Whom it dials, for a person. */
+    /** The platform that it connects to, for a notice. */
     target,
 
-    /** Rejects when the connection has ended for good after it was started. */
+    /** Rejects when the process gives up after it was started. */
     failed: failed.promise,
 
     /**
-     * Resolves when it is connected, or has tried in vain and goes on trying.
+     * Resolves when it is connected, or when it has failed to connect and retries.
      * @throws {LongConnectionError} The platform refuses the app.
      */
-    async start({ env: functionsEnv, openApi, onLine, onNotice }: DiallingStart): Promise<void> {
-      // Only one process can listen there, and a reload runs two; and nobody counts lines here.
-      let own: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
+    async start({ env: functionsEnv, openApi, onLine, onNotice }: LongConnectionStart): Promise<void> {
+      // During a reload there are two processes, and only one can listen on HEALTH_PORT. No alarm reads the heartbeat.
+      let processEnv: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
       if (local !== undefined) {
         const { appId, appSecret = randomBytes(16).toString("hex") } = local;
         const apps = [{ appId, appSecret }];
         server = await startLongConnectionServer({ apps, openApi, clock: systemClock, random: Math.random });
-        own = { ...own, APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: server.origin };
+        processEnv = { ...processEnv, APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: server.origin };
       }
       running = startLongConnectionProcess({
-        ...{ module: join(root, "functions/long-connection.ts"), env: own, onLine, onNotice },
+        module: join(root, "functions/long-connection.ts"),
+        env: processEnv,
+        onLine,
+        onNotice,
         onGivenUp: (reason) => failed.reject(new LongConnectionError(reason)),
       });
       try {
@@ -86,10 +89,10 @@ export async function prepareDialling({ root, env, local, force }: DiallingOptio
       }
     },
 
-    /** Puts changed code in the place of the running one. */
+    /** Replaces the running process by one with the code as it is now. */
     reload: async () => running?.reload(),
 
-    /** Gives a message to the connection, as the platform would; only the simulator can. */
+    /** Delivers a message as the platform does; `undefined` when the platform is the real one. */
     get deliver(): LongConnectionServer["deliver"] | undefined {
       return server?.deliver;
     },
@@ -98,15 +101,15 @@ export async function prepareDialling({ root, env, local, force }: DiallingOptio
   };
 }
 
-export type Dialling = Awaited<ReturnType<typeof prepareDialling>>;
+export type LongConnection = Awaited<ReturnType<typeof prepareLongConnection>>;
 
 /**
- * The keys of a real app that has given none: over the long connection nothing is encrypted, and what runs behind the
- * addresses beside it wants some. With these nobody can use it.
+ * Random keys for a real app whose keys are not set. Messages over the long connection are not encrypted, but the
+ * webhook and the callback function need keys. With random keys, their addresses accept no request.
  */
-export function keysBesideDialling(env: Env): Record<string, string> {
+export function randomKeys(env: Env): Record<string, string> {
   const names = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "SECRETS_PARAMETER", "ALLOW_UNENCRYPTED"];
   if (env["APP_ID"] === undefined || names.some((name) => env[name] !== undefined)) return {};
-  const made = () => randomBytes(24).toString("base64url");
-  return { ENCRYPT_KEY: made(), VERIFICATION_TOKEN: made() };
+  const randomKey = () => randomBytes(24).toString("base64url");
+  return { ENCRYPT_KEY: randomKey(), VERIFICATION_TOKEN: randomKey() };
 }

@@ -5,7 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { webhookConfig } from "../../../lib/aws/config.ts";
-import { type Dialling, keysBesideDialling, prepareDialling } from "../../../lib/cli/start/dialling.ts";
+import {
+  type LongConnection,
+  prepareLongConnection,
+  randomKeys,
+} from "../../../lib/cli/start/long-connection-process.ts";
 import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { ConfigError, LongConnectionError } from "../../../lib/errors.ts";
@@ -32,15 +36,15 @@ describe("the long connection of npm start", () => {
   let platform: LongConnectionServer;
   const notices: string[] = [];
   const lines: Record<string, unknown>[] = [];
-  const told = {
+  const output = {
     onLine: (line: Record<string, unknown>) => lines.push(line),
     onNotice: (notice: string) => notices.push(notice),
   };
   /** A real app's settings, as far as a test can have them. */
   const real = () => ({ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin });
   const functionsEnv = (env = {}) => ({ PATH: process.env["PATH"], ...services.env, ...env });
-  const prepare = (options: Partial<Parameters<typeof prepareDialling>[0]> = {}) =>
-    prepareDialling({ root: project.root, env: {}, force: false, ...options });
+  const prepare = (options: Partial<Parameters<typeof prepareLongConnection>[0]> = {}) =>
+    prepareLongConnection({ root: project.root, env: {}, force: false, ...options });
 
   before(async () => {
     const apps = [{ appId, appSecret }];
@@ -55,45 +59,45 @@ describe("the long connection of npm start", () => {
     project.remove();
   });
 
-  const toastOf = async (deliver: NonNullable<Dialling["deliver"]>) => {
+  const toastOf = async (deliver: NonNullable<LongConnection["deliver"]>) => {
     const { status, body, problem } = await deliver(click.replace("click", `click-${Math.random()}`), { appId });
     assert.equal(status, 200, problem);
     return (JSON.parse(body) as { toast: { content: string } }).toast.content;
   };
 
   test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async (t) => {
-    const dialling = await prepare({ local: { appId } });
-    t.after(dialling.stop);
-    assert.equal(dialling.target, "a simulator on this machine");
-    await dialling.start({ env: functionsEnv(), ...told });
-    const { deliver } = dialling;
+    const connection = await prepare({ local: { appId } });
+    t.after(connection.stop);
+    assert.equal(connection.target, "a simulator on this machine");
+    await connection.start({ env: functionsEnv(), ...output });
+    const { deliver } = connection;
     assert.ok(deliver);
     assert.equal((await deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /dialled/);
     assert.equal(await toastOf(deliver), "one");
     project.write("card.action.trigger", cardHandler("two"), "callbacks");
-    await dialling.reload();
+    await connection.reload();
     assert.equal(await toastOf(deliver), "two");
     assert.deepEqual(notices, []);
     assert.ok(lines.some(({ stage }) => stage === "connected"));
   });
 
   test("with a real app's id and secret dials the platform, and lets it go", async (t) => {
-    const dialling = await prepare({ env: real() });
-    t.after(dialling.stop);
-    assert.match(dialling.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
-    await dialling.start({ env: functionsEnv(real()), ...told });
+    const connection = await prepare({ env: real() });
+    t.after(connection.stop);
+    assert.match(connection.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
+    await connection.start({ env: functionsEnv(real()), ...output });
     assert.equal(platform.connections(appId).length, 1);
-    assert.equal(dialling.deliver, undefined);
-    await dialling.stop();
+    assert.equal(connection.deliver, undefined);
+    await connection.stop();
     await until("no connection", () => platform.connections(appId).length === 0);
   });
 
   test("L4: an app that the platform refuses is an error that says so", async () => {
     const env = { ...real(), APP_SECRET: "another-secret-0123" };
-    const dialling = await prepare({ env });
-    await assert.rejects(dialling.start({ env: functionsEnv(env), ...told }), (error) => {
+    const connection = await prepare({ env });
+    await assert.rejects(connection.start({ env: functionsEnv(env), ...output }), (error) => {
       assert.ok(error instanceof LongConnectionError);
       assert.match(error.message, /^Cannot connect: the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/);
       return true;
@@ -147,11 +151,11 @@ describe("the long connection of npm start", () => {
   test("a real app needs neither Encrypt Key nor Verification Token, and keeps those it has", () => {
     const url = "http://127.0.0.1/events";
     const queues = { EVENTS_QUEUE_URL: url, QUARANTINE_QUEUE_URL: url };
-    const made = keysBesideDialling({ APP_ID: appId });
+    const made = randomKeys({ APP_ID: appId });
     assert.deepEqual(webhookConfig({ APP_ID: appId, ...made, ...queues }).warnings, []);
-    assert.notDeepEqual(keysBesideDialling({ APP_ID: appId }), made);
-    assert.deepEqual(keysBesideDialling({ APP_ID: appId, ENCRYPT_KEY: "" }), {});
-    assert.deepEqual(keysBesideDialling({ APP_ID: appId, SECRETS_PARAMETER: "/x" }), {});
-    assert.deepEqual(keysBesideDialling({}), {});
+    assert.notDeepEqual(randomKeys({ APP_ID: appId }), made);
+    assert.deepEqual(randomKeys({ APP_ID: appId, ENCRYPT_KEY: "" }), {});
+    assert.deepEqual(randomKeys({ APP_ID: appId, SECRETS_PARAMETER: "/x" }), {});
+    assert.deepEqual(randomKeys({}), {});
   });
 });

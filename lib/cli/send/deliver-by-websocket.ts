@@ -4,10 +4,10 @@ import { CommandError } from "../command.ts";
 import type { Target } from "../state/target.ts";
 
 /**
- * Delivers over the long connection that the running `npm start -- --long-connection` has with its simulated platform.
- * @throws {CommandError} There is none.
+ * Delivers over the long connection between a running `npm start -- --long-connection` and its simulated platform.
+ * @throws {CommandError} There is no such connection.
  */
-export function viaConnection({ control }: Pick<Target, "control">): Deliver {
+export function deliverByWebSocket({ control }: Pick<Target, "control">): Deliver {
   const advice = 'Run "npm start -- --long-connection" without the keys of a real app';
   if (control === undefined) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
   const { url, token } = control;
