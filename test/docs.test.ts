@@ -1,3 +1,4 @@
+// alone: it runs the compiler, and waits for it.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {

@@ -1,7 +1,7 @@
+// first: it waits for a visibility timeout.
 import { test } from "node:test";
 import { runtimeRows } from "./rows/runtime.ts";
 
-// A file of its own: it waits for a visibility timeout, and other files run meanwhile.
 const seed = Number(process.env["SEED"] ?? 20_262);
 
 for (const row of runtimeRows) {

@@ -1,7 +1,7 @@
+// first: its processes wait for stalled calls.
 import { test } from "node:test";
 import { faultRows } from "./rows/faults.ts";
 
-// It has a file of its own because its processes wait for stalled calls, and other files run meanwhile.
 const seed = Number(process.env["SEED"] ?? 20_264);
 
 for (const row of faultRows) {

@@ -1,3 +1,4 @@
+// first: a thread of its own runs many cases.
 import { once } from "node:events";
 import { after, test } from "node:test";
 import { Worker } from "node:worker_threads";

@@ -1,3 +1,4 @@
+// alone: its table is started before its tests.
 import assert from "node:assert/strict";
 import { after, beforeEach, describe, test } from "node:test";
 import { DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";

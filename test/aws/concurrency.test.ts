@@ -1,3 +1,4 @@
+// alone: it counts this process's connections.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";

@@ -1,3 +1,4 @@
+// alone: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { after, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";

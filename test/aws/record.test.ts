@@ -1,3 +1,4 @@
+// alone: it packs many megabytes.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";

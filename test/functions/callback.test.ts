@@ -1,3 +1,4 @@
+// alone: it loads functions under an environment of its own.
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";

@@ -1,3 +1,4 @@
+// alone: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, beforeEach, describe, test } from "node:test";

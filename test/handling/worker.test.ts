@@ -1,3 +1,4 @@
+// first: it goes through many deliveries.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";

@@ -1,3 +1,4 @@
+// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";

@@ -1,3 +1,4 @@
+// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";

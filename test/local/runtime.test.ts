@@ -1,3 +1,4 @@
+// first: it starts processes and waits for their timeouts.
 import assert from "node:assert/strict";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// alone: it measures how long a thousand frames take.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";

@@ -1,3 +1,4 @@
+// alone: it measures what this process computes.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { gzipSync, inflateRawSync } from "node:zlib";

@@ -1,3 +1,4 @@
+// first: it bundles and packages.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";

@@ -1,3 +1,4 @@
+// alone: it lints, compiles and tests what it wrote.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";

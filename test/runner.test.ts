@@ -1,0 +1,74 @@
+// alone: it waits for what hangs.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+
+const root = mkdtempSync(join(tmpdir(), "larkpost-runner-"));
+after(() => rmSync(root, { recursive: true, force: true }));
+const files = {
+  "good.test.mjs": 'test("is well", () => {});',
+  "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
+  "absent.test.mjs": 'import "./nowhere.mjs";',
+  "hangs.test.mjs": 'test("hangs", () => new Promise((resolve) => setTimeout(resolve, 2_000)));',
+  "endless.test.mjs": 'console.error("about to hang"); setInterval(() => {}, 1_000); await new Promise(() => {});',
+};
+for (const [name, source] of Object.entries(files)) {
+  writeFileSync(join(root, name), `import { test } from "node:test";\n${source}\n`);
+}
+
+/** Runs files as `npm test` does, in a process of its own: no test may run others. */
+async function runFiles(options: object): Promise<{ isOk: boolean; output: string }> {
+  const module = JSON.stringify(join(import.meta.dirname, "support/runner.ts"));
+  const given = JSON.stringify({ root, first: [], alone: [], together: [], isWhole: true, ...options });
+  const script = `import { runFiles } from ${module}; process.exitCode = (await runFiles(${given})) ? 0 : 1;`;
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const file = join(root, "run.mjs");
+  writeFileSync(file, script);
+  const child = spawn(process.execPath, [file], { env });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const [code] = (await once(child, "close")) as [number | null];
+  return { isOk: code === 0, output };
+}
+
+test("npm test is well when every file is, and names the slowest", async () => {
+  const { isOk, output } = await runFiles({ together: ["good.test.mjs"] });
+  assert.ok(isOk, output);
+  assert.match(output, /^1 test files share a process, 0 have one of their own/);
+  assert.match(output, /slowest files\n +0\.0 s {2}good\.test\.mjs/);
+});
+
+test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
+  const { isOk, output } = await runFiles({
+    ...{ together: ["absent.test.mjs", "good.test.mjs"], testLimitMs: 1_000 },
+    ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
+  });
+  assert.ok(!isOk, output);
+  for (const told of [
+    "✔ good.test.mjs",
+    "✖ bad.test.mjs: is wrong",
+    "on purpose",
+    "✖ hangs.test.mjs: hangs",
+    "test timed out after 1000ms",
+    "cannot load",
+    "stderr of absent.test.mjs",
+    "Cannot find module",
+    "ℹ pass 2",
+  ]) {
+    assert.ok(output.includes(told), `${told} is not in:\n${output}`);
+  }
+});
+
+test("npm test ends, and names the file, when a file neither tests nor ends", async () => {
+  const { isOk, output } = await runFiles({ alone: ["endless.test.mjs"], silenceLimitMs: 1_500 });
+  assert.ok(!isOk, output);
+  assert.match(output, /✖ nothing has ended for 1\.5 s: ended, with endless\.test\.mjs/);
+});

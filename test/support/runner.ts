@@ -1,0 +1,132 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { run, type TestsStream } from "node:test";
+import { spec } from "node:test/reporters";
+import { styleText } from "node:util";
+
+/** More than the cores that a small machine has: most files wait for something now and then. */
+const concurrency = 5;
+const entry = join(import.meta.dirname, "together.ts");
+const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
+
+/** Runs test files, prints each as it ends, then what failed and what took longest. */
+export async function runFiles(options: {
+  readonly root: string;
+  /** In processes of their own, these before the others. */
+  readonly first: readonly string[];
+  readonly alone: readonly string[];
+  readonly together: readonly string[];
+  /** Without it, each test is printed. */
+  readonly isWhole: boolean;
+  /** For one test. One that hangs is named, and its file goes on. */
+  readonly testLimitMs?: number;
+  /** In which some test ends. Without one, a file hangs that runs no test, and the whole run is ended. */
+  readonly silenceLimitMs?: number;
+}): Promise<boolean> {
+  const { root, first, alone, together, isWhole, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
+  const kept = join(root, "node_modules/.cache/larkpost/test-seconds.json");
+  const seconds = new Map(Object.entries(isWhole ? readSeconds(kept) : {}));
+  const expected = (file: string) => seconds.get(file) ?? (first.includes(file) ? 60 : 1);
+  const apart = [...first, ...alone].sort((a, b) => expected(b) - expected(a));
+  const own = apart.map((file) => join(root, file));
+  if (isWhole) {
+    const shared = together.length > 0 ? `${together.length} test files share a process, ` : "";
+    console.log(`${shared}${apart.length} have one of their own, ${concurrency} processes at a time.`);
+  }
+  process.env["TESTS_TOGETHER"] = JSON.stringify(together.map((file) => join(root, file)));
+  const stop = new AbortController();
+  const events = run({
+    files: together.length > 0 ? [entry, ...own] : own,
+    concurrency,
+    cwd: root,
+    timeout: testLimitMs,
+    signal: stop.signal,
+  });
+  const nameOf = (file: string) => (file === entry ? `${together.length} files` : relative(root, file));
+  const { seconds: measured, complaints } = watch(events, { nameOf, isWhole, stop, silenceLimitMs });
+  const isOk = verdict(events);
+  await pipeline(
+    events,
+    async function* (source: AsyncIterable<{ readonly type: string }>) {
+      // Of a whole run the failures alone: what passed is told by the file.
+      for await (const event of source) if (!isWhole || /^test:(?:fail|diagnostic)$/.test(event.type)) yield event;
+    },
+    new spec(),
+    process.stdout,
+    { end: false },
+  );
+  for (const [file, text] of complaints) console.log(`\n${paint("red", `stderr of ${file}`)}\n${text.trimEnd()}`);
+  if (isWhole) {
+    const slowest = [...measured].sort(([, a], [, b]) => b - a);
+    mkdirSync(dirname(kept), { recursive: true });
+    writeFileSync(kept, JSON.stringify(Object.fromEntries(slowest)));
+    const list = slowest.slice(0, 8).map(([file, took]) => `  ${took.toFixed(1).padStart(6)} s  ${file}`);
+    console.log(["\nslowest files", ...list].join("\n"));
+  }
+  return isOk();
+}
+
+/** Prints each file as it ends, and measures it. A file of the shared process takes what its tests take. */
+function watch(
+  events: TestsStream,
+  options: { nameOf: (file: string) => string; isWhole: boolean; stop: AbortController; silenceLimitMs: number },
+) {
+  const { nameOf, isWhole, stop, silenceLimitMs } = options;
+  const seconds = new Map<string, number>();
+  const failed = new Set<string>();
+  /** What the processes wrote to stderr whose file failed. */
+  const complaints = new Map<string, string>();
+  const running = new Map<string, number>();
+  const onSilence = () => {
+    const files = [...running.keys()].map(nameOf).join(", ");
+    console.log(paint("red", `✖ nothing has ended for ${silenceLimitMs / 1000} s: ended, with ${files}`));
+    stop.abort();
+  };
+  let silence = setTimeout(onSilence, silenceLimitMs);
+  events.on("test:dequeue", ({ name, file = "" }) => {
+    if (name === file) running.set(file, 0);
+  });
+  events.on("test:complete", ({ name, file = "", nesting, details }) => {
+    clearTimeout(silence);
+    silence = setTimeout(onSilence, silenceLimitMs);
+    const tookSeconds = details.duration_ms / 1000;
+    const isFailed = details.error !== undefined;
+    if (name === file) {
+      running.delete(file);
+      if (file !== entry) seconds.set(nameOf(file), tookSeconds);
+      if (isFailed) failed.add(file);
+      const sign = isFailed ? paint("red", "✖") : paint("green", "✔");
+      if (isWhole) console.log(`${sign} ${nameOf(file)} ${paint("dim", `${tookSeconds.toFixed(1)} s`)}`);
+      return;
+    }
+    if (nesting === 0) seconds.set(nameOf(file), (seconds.get(nameOf(file)) ?? 0) + tookSeconds);
+    if (isFailed && isWhole && details.type !== "suite") console.log(`${paint("red", "✖")} ${nameOf(file)}: ${name}`);
+  });
+  // Told in the order of the files, so after the file has ended.
+  events.on("test:stderr", ({ file, message }) => {
+    if (isWhole && failed.has(file)) complaints.set(nameOf(file), (complaints.get(nameOf(file)) ?? "") + message);
+  });
+  events.once("end", () => clearTimeout(silence));
+  return { seconds, complaints };
+}
+
+function verdict(events: TestsStream): () => boolean {
+  let isOk: boolean | undefined;
+  events.on("test:fail", ({ skip, todo }) => {
+    if (skip === undefined && todo === undefined) isOk = false;
+  });
+  events.on("test:summary", ({ file, success }) => {
+    if (file === undefined) isOk = success && (isOk ?? true);
+  });
+  return () => isOk === true;
+}
+
+function readSeconds(file: string): Record<string, number> {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Record<string, number>;
+  } catch {
+    // No run has been before.
+    return {};
+  }
+}
