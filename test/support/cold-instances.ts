@@ -30,11 +30,11 @@ export interface ColdStart {
  */
 export async function coldInstances(
   file: string,
-  options: { count: number; perSecond: number; waitsMs?: readonly number[] },
+  options: { count: number; perSecond: number; firstThrottled?: number; waitsMs?: readonly number[] },
 ): Promise<ColdStart> {
-  const { count, perSecond, waitsMs = [0, 500, 500] } = options;
+  const { count, perSecond, firstThrottled, waitsMs = [0, 500, 500] } = options;
   const store = await startStore();
-  store.limit(perSecond);
+  store.limit(perSecond, firstThrottled);
   const { encryptKey, token } = secrets;
   store.put(
     parameter,

@@ -161,11 +161,13 @@ export async function startStore() {
         parameters.set(name, { type: "SecureString", value, version, keyId: undefined });
       }
     },
-    /** Lets so many calls a second through, a tenth of them at once, and throttles the others, as AWS does. */
-    limit(perSecond: number): void {
+    /** Lets so many calls a second through, a tenth of them at once, and throttles the others, as AWS does; the first ones always. */
+    limit(perSecond: number, firstThrottled = 0): void {
       const most = perSecond / 10;
+      let calls = 0;
       let [tokens, atMs] = [most, performance.now()];
       quota = () => {
+        if (++calls <= firstThrottled) return false;
         const nowMs = performance.now();
         tokens = Math.min(most, tokens + ((nowMs - atMs) * perSecond) / 1000);
         atMs = nowMs;
