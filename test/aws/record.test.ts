@@ -1,4 +1,3 @@
-// alone: it packs many megabytes.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";

@@ -47,7 +47,7 @@ describe("the Open API in the bundles", () => {
     const events = { "contact.user.created_v3": source("onEvent").replace("TYPE", "contact.user.created_v3") };
     const callbacks = { "card.action.trigger": source("onCallback").replace("TYPE", "card.action.trigger") };
     [project, services] = await Promise.all([temporaryProject(events, callbacks), startServices()]);
-    built = await build({ root: project.root, outFolder: join(project.root, "dist") });
+    built = await build({ root: project.root, outFolder: join(project.root, "dist"), names: ["worker", "callback"] });
   });
   after(async () => {
     await services.stop();

@@ -13,6 +13,7 @@ export const oslsEnv = {
   PATH: process.env["PATH"] ?? "",
   SLS_SCHEMA_CACHE_BASE_DIR: join(tmpdir(), "larkpost-osls-cache"),
   NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
+  GOGC: process.env["GOGC"] ?? "",
 };
 
 export interface Resource {

@@ -217,7 +217,7 @@ export const runtimeRows: readonly Row[] = [
               }
               return open.size < left;
             },
-            { withinMs: (visibilitySeconds + 30) * 1000, everyMs: 250 },
+            { withinMs: (visibilitySeconds + 30) * 1000, everyMs: 1_000 },
           ).then(
             () => false,
             () => true,
