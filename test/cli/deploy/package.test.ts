@@ -8,6 +8,7 @@ import { after, before, describe, test } from "node:test";
 import type { Zip } from "../../../lib/cli/deploy/package.ts";
 import { oslsEnv } from "../../infra/stack.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { command } from "../run.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../../..");
 const handler = `import { onEvent } from "larkpost";
@@ -139,6 +140,8 @@ describe("npm run deploy", () => {
 
 describe("npm run deploy, with a stand-in for osls", () => {
   let made: Awaited<ReturnType<typeof smallProject>>;
+  const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    command(["deploy", ...args], { env: { HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
   const calls = () =>
     readFileSync(join(made.root, "calls"), "utf8")
       .trim()
@@ -165,10 +168,8 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     rmSync(join(made.root, "calls"), { force: true });
     const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
     const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback\n  AppId: ${appId}`;
-    const { code, stdout, stderr } = await larkpost(
-      "deploy",
+    const { code, stdout, stderr } = await deploy(
       ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
-      made.root,
       { INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
     );
     assert.equal(code, 0, stderr);
@@ -192,7 +193,7 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
 
   test("says so when it cannot read the addresses, though it has deployed", async () => {
     const INFO = "Stack Outputs:\n  RequestAddress: https://x.example/webhook";
-    const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root, { INFO });
+    const { code, stdout, stderr } = await deploy(["--stage", "prod"], { INFO });
     assert.equal(code, 1);
     assert.equal(stdout, "");
     assert.match(
@@ -210,7 +211,7 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     rmSync(join(made.root, "larkpost.stages.json"), { force: true });
     const other = "cli_fedcba9876543210";
     const said = async (stage: string, app: string) => {
-      const { code, stdout, stderr } = await larkpost("deploy", ["--stage", stage], made.root, infoFor(app));
+      const { code, stdout, stderr } = await deploy(["--stage", stage], infoFor(app));
       assert.equal(code, 0, stderr);
       return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
     };
@@ -225,14 +226,14 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
 
   test("records nothing of a deployment that failed", async () => {
     rmSync(join(made.root, "larkpost.stages.json"), { force: true });
-    const { code } = await larkpost("deploy", ["--stage", "prod"], made.root, { ...infoFor(appId), EXIT: "3" });
+    const { code } = await deploy(["--stage", "prod"], { ...infoFor(appId), EXIT: "3" });
     assert.equal(code, 1);
     assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
   });
 
   test("passes a failure of osls on, and asks for no address", async () => {
     rmSync(join(made.root, "calls"), { force: true });
-    const { code, stdout } = await larkpost("deploy", ["--stage", "prod"], made.root, { EXIT: "3" });
+    const { code, stdout } = await deploy(["--stage", "prod"], { EXIT: "3" });
     assert.equal(code, 1);
     assert.equal(stdout, "");
     assert.equal(calls().length, 1);
