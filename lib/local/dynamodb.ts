@@ -5,11 +5,12 @@ import {
   ResourceInUseException,
   waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
-import dynalite from "dynalite";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
 /** DynamoDB on 127.0.0.1, in memory or with its data under `path`. */
 export async function startDynamoDb(path?: string): Promise<{ endpoint: string; stop: () => Promise<void> }> {
+  // Loaded here, because `npm start` creates tables and runs its services in another process.
+  const { default: dynalite } = await import("dynalite");
   const server = dynalite({ createTableMs: 0, path });
   return {
     endpoint: `http://127.0.0.1:${await listenOnLoopback(server)}`,

@@ -1,7 +1,7 @@
-import { buildApp } from "fauxqs";
-
 /** SQS in memory, on 127.0.0.1, for tests. `embedded.ts` runs one that keeps its messages. */
 export async function startSqs(): Promise<{ endpoint: string; stop: () => Promise<void> }> {
+  // Loaded here, because `npm start` needs the names below and runs its services in another process.
+  const { buildApp } = await import("fauxqs");
   const app = buildApp({ logger: false });
   await app.listen({ host: "127.0.0.1", port: 0 });
   const address = app.server.address();
