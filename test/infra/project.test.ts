@@ -53,8 +53,10 @@ describe("larkpost.config.js in the template", () => {
   let bare: Compiled;
   let own: Compiled;
   before(async () => {
-    bare = await compile("prod");
-    own = await compile("prod", { config, env: { CRM_TOKEN: canary, MAIL_PASSWORD: canary } });
+    [bare, own] = await Promise.all([
+      compile("prod"),
+      compile("prod", { config, env: { CRM_TOKEN: canary, MAIL_PASSWORD: canary } }),
+    ]);
   });
 
   test("adds what it says, for worker and callback, and changes nothing else", async () => {
