@@ -22,12 +22,13 @@ export function fromApiGateway(event: unknown): HttpRequest {
   const context = fieldsOf(root["requestContext"]);
   const http = fieldsOf(context["http"]);
   const { body } = root;
+  const route = textOf(root["routeKey"]) ?? textOf(root["resource"]);
   const text = typeof body === "string" ? body : "";
   const isBase64 = root["isBase64Encoded"] === true;
   const stage = Object.keys(http).length > 0 ? textOf(context["stage"]) : undefined;
   return {
     method: textOf(http["method"]) ?? textOf(root["httpMethod"]) ?? "",
-    path: normalPath(textOf(root["rawPath"]) ?? textOf(root["path"]) ?? "", stage),
+    path: isOwn(route) ? "/" : normalPath(textOf(root["rawPath"]) ?? textOf(root["path"]) ?? "", stage),
     headers: headersOf(root),
     bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
     rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
@@ -47,6 +48,11 @@ function headersOf(root: JsonObject): Map<string, string> {
     headers.set(key, before === undefined || before === joined ? joined : `${before},${joined}`);
   }
   return headers;
+}
+
+/** Whether the gateway matched a path that was routed to this function by name: neither `$default` nor `/{proxy+}`. */
+function isOwn(route: string | undefined): boolean {
+  return route !== undefined && route !== "$default" && !route.includes("{");
 }
 
 /** HTTP APIs put the name of the stage in front of `rawPath`, except for `$default`. */

@@ -11,7 +11,7 @@ type Invoke = (event: unknown) => Promise<unknown>;
  * Passes HTTP requests on 127.0.0.1 to functions as API Gateway events (payload 2.0), and answers with their responses.
  * It has no deadline. The function must answer within Feishu's 3 s.
  *
- * @param options.routes First segment of the path → the function for it. `invoke` is the function for all others.
+ * @param options.routes Last segment of the path → the function for it. `invoke` is the function for all others.
  */
 export async function startGateway(options: {
   port: number;
@@ -27,7 +27,7 @@ export async function startGateway(options: {
       connectionsCheckingInterval: 250,
     },
     (request, response) => {
-      const route = routes.get(firstSegment(request.url)) ?? invoke;
+      const route = routes.get(lastSegment(request.url)) ?? invoke;
       void answer(request, response, route).catch(() => response.destroy());
     },
   );
@@ -35,9 +35,10 @@ export async function startGateway(options: {
   return { port: await listenOnLoopback(server, options.port), stop: () => close(server) };
 }
 
-/** `callback` for `/callback`, `//callback/?x=1` and `/callback/more`. The functions accept the same paths. */
-function firstSegment(url = ""): string {
-  return /^\/+([^/?]*)/.exec(url)?.[1] ?? "";
+/** `callback` for `/callback`, `//callback/?x=1` and `/base/callback`. The functions accept the same paths. */
+function lastSegment(url = ""): string {
+  const [path = ""] = url.split("?", 1);
+  return path.split("/").findLast((part) => part !== "") ?? "";
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, invoke: Invoke): Promise<void> {

@@ -9,7 +9,7 @@ import type { Answer } from "./receiver.ts";
 /** A request, from any server. */
 export interface HttpRequest {
   readonly method: string;
-  /** Without a stage prefix, and without doubled or trailing slashes. */
+  /** `/` where the gateway matched a route of this function. Without a stage, and without doubled or trailing slashes. */
   readonly path: string;
   /** Names in lower case. Different values of one name are joined by a comma, so that no check reads only one of them. */
   readonly headers: ReadonlyMap<string, string>;
@@ -35,7 +35,7 @@ const changeableBy: ReadonlySet<string> = new Set(["signature", "token", "unsign
 
 export interface HttpOptions {
   readonly clock: Clock;
-  /** The path that is answered, in addition to `/`; `/webhook` by default. */
+  /** The path that is answered, in addition to `/`, also behind the base path of a domain; `/webhook` by default. */
   readonly path?: string;
   /** {@link answerWithinMs} by default. */
   readonly withinMs?: number | undefined;
@@ -90,11 +90,16 @@ async function answerOf(
 ): Promise<AnswerWithHeaders> {
   const { path: ownPath = "/webhook", withinMs = answerWithinMs, renewedKeys } = options;
   const { method, path, headers, bodyBytes } = request;
+  const isOwn = path === "/" || path.endsWith(ownPath);
+  // A health check: it says that the function runs, and nothing of its settings.
+  if (isOwn && method === "GET") return { status: 200, body: {} };
+  if (isOwn && method === "HEAD") return { status: 200, body: {}, json: "" };
   const keys = options.keys();
   // Marks the promise as handled: a 404 or 405 answers before `await keys`.
   if (keys instanceof Promise) keys.catch(() => {});
-  if (path !== "/" && path !== ownPath) return { status: 404, body: { error: "not found" } };
-  if (method !== "POST") return { status: 405, body: { error: "method not allowed" }, headers: { allow: "POST" } };
+  if (!isOwn) return { status: 404, body: { error: "not found" } };
+  const allow = "GET, HEAD, POST";
+  if (method !== "POST") return { status: 405, body: { error: "method not allowed" }, headers: { allow } };
   // Before anything is hashed, decoded or parsed.
   if (bodyBytes > bodyLimitBytes) throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
   const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };

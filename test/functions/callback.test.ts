@@ -90,7 +90,7 @@ async function loadAsIs(name: "callback" | "worker", settings: Record<string, st
 
 const nowMs = () => Date.now();
 const pushed = (text: string) => push(text, { nowMs: nowMs() });
-const toCallback = (request: SealedRequest) => httpApi(request, { path: "/callback" });
+const toCallback = (request: SealedRequest, method = "POST") => httpApi(request, { path: "/callback", method });
 const counts = async () => [
   await services.count(services.urls.eventsQueueUrl),
   await services.count(services.urls.quarantineQueueUrl),
@@ -174,6 +174,9 @@ describe("the callback function", () => {
     const records = (await services.take(services.urls.eventsQueueUrl, { waitSeconds: 10 })).map(toRecord);
     assert.equal(records.length, 1);
     assert.deepEqual(await worker({ Records: records }), { batchItemFailures: [] });
+    for (const event of [{}, undefined, { Records: {} }]) {
+      await assert.rejects(worker(event), /^TypeError: Cannot handle the event: it is no SQS event, /);
+    }
     assert.deepEqual(done, [{ payload: { order: 42 }, id: `${id}#deferred`, value: { key: "approve" } }]);
   });
 
@@ -262,13 +265,14 @@ describe("the callback function", () => {
   });
 
   const settings = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID", "EVENTS_QUEUE_URL", "LEDGER_TABLE"];
-  test("R3, C-44: starts without a usable setting, answers 503 to everything and says why once", async () => {
+  test("R3, C-44: starts without a usable setting, answers 503 to every push and says why once", async () => {
     for (const name of [...settings, "CALLBACK_DEADLINE_MS"]) {
       trace.entries.length = 0;
       const handler = await load("callback", { [cardType]: () => assert.fail("it ran") }, { [name]: " " });
       for (const request of [pushed(cardText()), unsigned(challengeText()), bare("x")]) {
         assert.equal((await handler(toCallback(request))).statusCode, 503);
       }
+      assert.equal((await handler(toCallback(bare(""), "GET"))).statusCode, 200, "a health check");
       const told = trace.entries.filter(({ level }) => level === "error" || level === "warn");
       assert.deepEqual(
         told.map(({ stage }) => stage),

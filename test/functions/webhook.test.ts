@@ -204,7 +204,7 @@ describe("the webhook function", () => {
 
   const broken = [undefined, "", " ", "a value with a line break\n", "undefined"];
   for (const name of ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID", "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL"]) {
-    test(`R3, C-44: starts without a usable ${name}, answers 503 to everything and says why once`, async () => {
+    test(`R3, C-44: starts without a usable ${name}, answers 503 to every push and says why once`, async () => {
       for (const value of broken) {
         const before = await counts();
         const handler = await load({ ...env, [name]: value });
@@ -212,6 +212,7 @@ describe("the webhook function", () => {
           for (const request of [push(v2Text(), { nowMs: nowMs() }), unsigned(challengeText()), bare("x")]) {
             assert.deepEqual(toJson(await handler(httpApi(request))), { status: 503, body: { error: "unavailable" } });
           }
+          assert.equal((await handler(httpApi(bare(""), { method: "GET" }))).statusCode, 200, "a health check");
         }
         const told = trace.entries.filter(({ level }) => level === "error" || level === "warn");
         assert.deepEqual(

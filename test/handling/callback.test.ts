@@ -800,7 +800,7 @@ describe("what comes to the callback's address", () => {
     assert.equal(await post(httpApi(push(cardText({ header: { app_id: "cli_other" } })), { path: "/callback" })), 401);
     assert.equal(await post(httpApi(push(cardText(), { nowMs: startMs - 301_000 }), { path: "/callback" })), 401);
     assert.equal(await post(httpApi(request, { path: "/webhook" })), 404);
-    assert.equal(await post(httpApi(request, { path: "/callback", method: "GET" })), 405);
+    assert.equal(await post(httpApi(request, { path: "/callback", method: "PUT" })), 405);
     const big = { ...request, rawBody: Buffer.alloc(1_048_577, 0x20) };
     assert.equal(await post(httpApi(big, { path: "/callback" })), 413);
   });

@@ -71,7 +71,7 @@ describe("the local gateway", () => {
     assert.equal(events.at(-1)?.["body"], bytes.toString("base64"));
   });
 
-  for (const path of ["/callback", "/callback/", "//callback//", "/callback?x=/webhook", "/callback/more"]) {
+  for (const path of ["/callback", "/callback/", "//callback//", "/callback?x=/webhook", "/base/callback"]) {
     test(`hands ${path} to the callback function`, async () => {
       const before = events.length;
       const response = await fetch(url(path), { method: "POST", body: "{}" });
@@ -84,7 +84,8 @@ describe("the local gateway", () => {
   for (const path of [
     "/",
     "/webhook",
-    "/webhook/callback",
+    "/callback/webhook",
+    "/callback/more",
     "/callbacks",
     "/Callback",
     "/x?/callback",

@@ -525,7 +525,7 @@ describe("the address", () => {
     ["/%77ebhook", 404],
     ["/webhook#fragment", 404],
     ["/webhook?x=y", 404],
-    ["/../webhook", 404],
+    ["/../webhook", 200],
     ["/webhook/..", 404],
     ["/%2e%2e", 404],
     ["/__proto__", 404],
@@ -552,13 +552,29 @@ describe("the address", () => {
     await startWebhook().refuses(bare(v2Text()), { query });
   });
 
-  for (const method of ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "post", "", "X"]) {
+  for (const method of ["GET", "HEAD"]) {
+    test(`C-61: ${method} is answered as a health check, whatever it carries and however the function is set up`, async () => {
+      const raise = () => assert.fail("the keys were asked for");
+      for (const { toEvent } of shapes) {
+        for (const path of ["/", "/webhook", "/feishu/webhook"]) {
+          const webhook = startWebhook({ keys: raise });
+          const { statusCode, headers, body } = await webhook.post(toEvent(event, { method, path }));
+          assert.deepEqual([statusCode, body], [200, method === "GET" ? "{}" : ""]);
+          assert.deepEqual(headers, refusal.headers);
+          assert.deepEqual([webhook.queued, webhook.quarantined], [[], []]);
+        }
+        assert.equal((await startWebhook().post(toEvent(event, { method, path: "/other" }))).statusCode, 404);
+      }
+    });
+  }
+
+  for (const method of ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "post", "get", "", "X"]) {
     test(`C-61: ${JSON.stringify(method)} is answered 405 with what is allowed, and stores nothing`, async () => {
       for (const { toEvent } of shapes) {
         const webhook = startWebhook();
         const { statusCode, headers } = await webhook.post(toEvent(event, { method }));
         assert.equal(statusCode, 405);
-        assert.deepEqual(headers, { ...refusal.headers, allow: "POST" });
+        assert.deepEqual(headers, { ...refusal.headers, allow: "GET, HEAD, POST" });
         assert.deepEqual([webhook.queued, webhook.quarantined], [[], []]);
       }
     });
@@ -567,7 +583,10 @@ describe("the address", () => {
   test("C-61: X-HTTP-Method-Override changes nothing, either way", async () => {
     await startWebhook().queues(withHeaders(event, { "x-http-method-override": "GET" }));
     const overridden = withHeaders(event, { "x-http-method-override": "POST", "x-method-override": "POST" });
-    assert.equal((await startWebhook().deliver(overridden, { method: "GET" })).statusCode, 405);
+    const webhook = startWebhook();
+    assert.equal((await webhook.deliver(overridden, { method: "GET" })).statusCode, 200);
+    assert.equal((await webhook.deliver(overridden, { method: "PUT" })).statusCode, 405);
+    assert.deepEqual([webhook.queued, webhook.quarantined], [[], []]);
   });
 });
 
@@ -732,7 +751,7 @@ describe("C-76: a card's callback without its credential or without a person", (
 });
 
 describe("a webhook that is not configured", () => {
-  test("C-32, C-44, C-45: answers 503 to everything, right or wrong, and stores nothing", async () => {
+  test("C-32, C-44, C-45: answers 503 to everything but a health check, right or wrong, and stores nothing", async () => {
     const webhook = startWebhook({
       keys: () => {
         throw new ConfigError("Cannot start: ENCRYPT_KEY is not set");
@@ -750,7 +769,7 @@ describe("a webhook that is not configured", () => {
         const { statusCode, body } = await webhook.post(toEvent(request));
         assert.deepEqual([statusCode, body], [503, '{"error":"unavailable"}']);
       }
-      assert.equal((await webhook.deliver(request, { method: "GET" })).statusCode, 503);
+      assert.equal((await webhook.deliver(request, { method: "PUT" })).statusCode, 503);
       assert.equal((await webhook.deliver(request, { path: "/other" })).statusCode, 503);
     }
     assert.deepEqual([webhook.queued, webhook.quarantined], [[], []]);

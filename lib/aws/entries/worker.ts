@@ -33,6 +33,12 @@ export async function worker(options: EntryOptions = {}): Promise<WorkerHandler>
   });
   return async (event, context) => {
     if ("error" in prepared) throw prepared.error;
+    // The console's test button sends `{}`, or a sample of another service.
+    if (!Array.isArray(event?.Records)) {
+      throw new TypeError(
+        'Cannot handle the event: it is no SQS event, for it has no "Records". Push an event to the webhook instead',
+      );
+    }
     const { config, client, ports, maxReceives } = prepared;
     const startMs = systemClock.nowMs();
     // Lambda always gives the remaining time. A test without it has the whole time.
