@@ -237,6 +237,41 @@ describe("a frame", () => {
     assert.ok((await Promise.all(deliveries)).every(({ status }) => status === 200));
     assert.equal(queued.length, 100);
   });
+
+  test("is not read with 32 MiB in hand, nor when one of them is done and 32 MiB are left", async (t) => {
+    const { deliver, first } = await startLine(t, { answerWithinMs: 60_000 });
+    const stores: PromiseWithResolvers<void>[] = [];
+    first(() => {
+      const store = Promise.withResolvers<void>();
+      stores.push(store);
+      return store.promise;
+    });
+    /** How many are being stored, once no more were for some turns of the event loop. */
+    const inHand = async (least: number) => {
+      let same = 0;
+      let before = 0;
+      await until("it reads no more", () => {
+        same = stores.length === before && stores.length >= least ? same + 1 : 0;
+        before = stores.length;
+        return same === 10;
+      });
+      return before;
+    };
+    const small = deliver(v2Text({ header: { event_id: "small" } }), { deadlineMs: 60_000 });
+    await inHand(1);
+    // A message's last frame and its payload count, so one of 1 MiB is 2 MiB in hand.
+    const text = v2Text({ event: { text: "x".repeat(1_048_576) } });
+    const large = Array.from({ length: 40 }, () => deliver(text, { deadlineMs: 60_000 }));
+    assert.equal(await inHand(17), 17);
+    stores[0]?.resolve();
+    assert.equal((await small).status, 200);
+    assert.equal(await inHand(17), 17, "16 × 2 MiB are still there");
+    stores[1]?.resolve();
+    assert.equal(await inHand(18), 18);
+    first(async () => {});
+    for (const { resolve } of stores) resolve();
+    assert.ok((await Promise.all(large)).every(({ status }) => status === 200));
+  });
 });
 
 test("1,000 frames at once, with a queue of 30 ms a call, are each answered 200 within 2.6 s", async (t) => {

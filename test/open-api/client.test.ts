@@ -219,6 +219,18 @@ describe("a failure of the platform's", () => {
     assert.equal(await thrown(run({ signal: over.signal }).request("GET", messagesPath)), reason);
     assert.equal(called("/messages"), 1);
   });
+
+  test("ends at once in the pause between two tries, too", async (t) => {
+    const { run, simulator, apiClock, called } = await startApi(t);
+    const over = new AbortController();
+    simulator.addRule({ path: messagesPath, fault: { kind: "rate-limit", resetSeconds: 4 } });
+    const sent = thrown(run({ signal: over.signal }).request("POST", messagesPath, toChat));
+    await until("the pause", () => apiClock.asked.includes(4_000));
+    const reason = new HandlerTimeoutError("over");
+    over.abort(reason);
+    assert.equal(await sent, reason);
+    assert.equal(called("/messages"), 1);
+  });
 });
 
 describe("the uuid", () => {

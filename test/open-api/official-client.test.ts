@@ -127,11 +127,16 @@ describe("the official client", () => {
   });
 
   test("uploads a file from bytes and from a stream", async (t) => {
-    const { run, got } = await startStub(t, () => ({ body: '{"code":0,"data":{"file_key":"file_9"}}' }));
+    const { run, got, apiClock } = await startStub(t, () => ({ body: '{"code":0,"data":{"file_key":"file_9"}}' }));
     const client = await run().lark();
+    await client.im.message.get({ path: { message_id: "om_1" } });
+    assert.equal(apiClock.asked.at(-1), 10_000);
+    got.length = 0;
     for (const file of [Buffer.from("the bytes"), Readable.from([Buffer.from("the bytes")])]) {
       const data = { file_type: "stream", file_name: "a.txt", file: file as Buffer } as const;
       assert.equal((await client.im.file.create({ data }))?.file_key, "file_9");
+      // The run's time, since a file may take long.
+      assert.equal(apiClock.asked.at(-1), 60_000);
     }
     assert.equal(got.length, 2);
     for (const { headers, body } of got) {

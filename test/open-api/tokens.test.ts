@@ -5,6 +5,7 @@ import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { ticketKeeper } from "../../lib/open-api/tickets.ts";
+import { tokenRequest } from "../../lib/open-api/token-request.ts";
 import { type TokenStore, tokenSource } from "../../lib/open-api/tokens.ts";
 import { defaultTenant, groupChat } from "../../lib/simulator/samples/facts.ts";
 import { memoryTokens } from "../../lib/testing/tokens.ts";
@@ -104,6 +105,33 @@ describe("tokens", () => {
       await settled();
       assert.equal(await tokens.get("app", null), "t-2");
       assert.equal(asked(), 2);
+    }
+  });
+
+  test("A5: one lives as long as the platform says, from before the call on, and two hours at most", async () => {
+    const clock = testClock();
+    const askedFor = async (expire: unknown) => {
+      const post = async () => {
+        await clock.advance(1_000);
+        return { code: 0, tenant_access_token: "t-1", expire };
+      };
+      const beforeMs = clock.nowMs();
+      const fetchToken = tokenRequest({ appId: "cli_1", appSecret: async () => "secret", clock, post });
+      const { value, endsAtMs } = await fetchToken(null);
+      assert.equal(value, "t-1");
+      return (endsAtMs - beforeMs) / 1_000;
+    };
+    for (const [expire, seconds] of [
+      [1, 1],
+      [61, 61],
+      [3_599, 3_599],
+      [7_200, 7_200],
+      [7_201, 7_200],
+    ] as const) {
+      assert.equal(await askedFor(expire), seconds);
+    }
+    for (const expire of [0, -1, "7200", undefined, null]) {
+      await assert.rejects(askedFor(expire), /^OpenApiError: Cannot get a token: the platform's answer has no /);
     }
   });
 
