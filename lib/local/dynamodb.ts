@@ -7,11 +7,11 @@ import {
 } from "@aws-sdk/client-dynamodb";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
-/** DynamoDB on 127.0.0.1, in memory or with its data under `path`. */
-export async function startDynamoDb(path?: string): Promise<{ endpoint: string; stop: () => Promise<void> }> {
+/** DynamoDB in memory, on 127.0.0.1, for tests. `embedded.ts` runs one that keeps its data. */
+export async function startDynamoDb(): Promise<{ endpoint: string; stop: () => Promise<void> }> {
   // Loaded here, because `npm start` creates tables and runs its services in another process.
   const { default: dynalite } = await import("dynalite");
-  const server = dynalite({ createTableMs: 0, path });
+  const server = dynalite({ createTableMs: 0 });
   return {
     endpoint: `http://127.0.0.1:${await listenOnLoopback(server)}`,
     stop: () => new Promise((resolve) => server.close(() => resolve())),

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync } from "node:fs";
-import type { Server as HttpServer } from "node:http";
+import { type Server as HttpServer, type IncomingMessage, request } from "node:http";
 import { type AddressInfo, Server } from "node:net";
 import { join } from "node:path";
-import { DynamoDBClient, ListTablesCommand } from "@aws-sdk/client-dynamodb";
+import dynalite from "dynalite";
 import { startFauxqs } from "fauxqs";
-import { guard } from "../simulator/loopback.ts";
-import { startDynamoDb } from "./dynamodb.ts";
+import { guard, listenOnLoopback } from "../simulator/loopback.ts";
 
 // The program of the process that runs the embedded SQS and DynamoDB. They keep their data in one folder.
 // Of the ways to start fauxqs, only `startFauxqs` keeps messages in a file, and it listens on every network interface.
@@ -42,23 +42,29 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 
 mkdirSync(folder, { recursive: true });
 // First, because its database locks the folder. Two runtimes with the same folder would take each other's messages.
-const dynamo = await startDynamoDb(join(folder, "dynamodb"));
-// The database opens with the first request. If the folder is locked, that ends this process.
-const client = new DynamoDBClient({
-  region: "us-east-1",
-  credentials: { accessKeyId, secretAccessKey: "local" },
-  endpoint: dynamo.endpoint,
-});
-await client.send(new ListTablesCommand({}));
-client.destroy();
+const dynamo = dynalite({ createTableMs: 0, path: join(folder, "dynamodb") });
+const dynamoEndpoint = `http://127.0.0.1:${await listenOnLoopback(dynamo)}`;
+// The database opens with the first request. If the folder is locked, that ends this process. A plain request, since
+// nothing else here needs the AWS SDK, which takes long to load.
+const headers = {
+  authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
+  "content-type": "application/x-amz-json-1.0",
+  "x-amz-date": "20260101T000000Z",
+  "x-amz-target": "DynamoDB_20120810.ListTables",
+};
+const opening = request(dynamoEndpoint, { method: "POST", headers, agent: false }).end("{}");
+const [answer] = (await once(opening, "response")) as [IncomingMessage];
+answer.resume();
 const sqs = await startFauxqs({ port: 0, logger: false, dataDir: join(folder, "sqs") });
 
 process.on("disconnect", () => process.exit(0));
 process.on("message", (message) => {
-  if (message === "stop") void Promise.allSettled([sqs.stop(), dynamo.stop()]).then(() => process.exit(0));
+  if (message !== "stop") return;
+  const dynamoStopped = new Promise((resolve) => dynamo.close(resolve));
+  void Promise.allSettled([sqs.stop(), dynamoStopped]).then(() => process.exit(0));
 });
 const services: EmbeddedServices = {
-  endpoints: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamo.endpoint },
+  endpoints: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamoEndpoint },
   accessKeyId,
   addresses: listening.map((server) => (server.address() as AddressInfo | null)?.address),
 };
