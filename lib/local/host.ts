@@ -1,4 +1,4 @@
-import { enableCompileCache, flushCompileCache } from "node:module";
+import { flushCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
 import { toLine } from "../trace/log.ts";
 import { subscribe } from "../trace/trace.ts";
@@ -32,8 +32,6 @@ process.on("disconnect", () => process.exit(0));
 subscribe("log", (entry) => send({ line: toLine(entry), detail: detailOf(entry.error) }));
 
 const [, , path = ""] = process.argv;
-// Reuses what the previous process compiled: a third off the start.
-enableCompileCache();
 try {
   const { handler } = (await import(pathToFileURL(path).href)) as {
     handler: (event: unknown, context: unknown) => unknown;
@@ -46,7 +44,7 @@ try {
     );
   });
   send({ ready: true });
-  // Node writes the cache at exit, but this process is ended by SIGKILL.
+  // Node writes its compile cache at exit, but this process is ended by SIGKILL.
   flushCompileCache();
 } catch (error) {
   send({ broken: detailOf(error) ?? "undefined" });
