@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Readable } from "node:stream";
 import type { Envelope } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
@@ -54,22 +55,23 @@ interface CommandOptions {
   /** All that the command finds in its environment, but for PATH and what keeps colours away. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
+  /** All that the command finds on its standard input. */
+  readonly input?: string;
+}
+
+interface ProjectOptions extends Pick<CommandOptions, "input"> {
+  readonly root: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Runs the command line in an empty project; none of this process's settings reach it. */
-export function larkpost(
-  args: readonly string[],
-  options: { root: string; env?: Readonly<Record<string, string>> },
-): Promise<Ended> {
-  return command(args, { env: { LARKPOST_ROOT: options.root, ...options.env } });
+export function larkpost(args: readonly string[], { root, env, ...options }: ProjectOptions): Promise<Ended> {
+  return command(args, { env: { LARKPOST_ROOT: root, ...env }, ...options });
 }
 
-/** As {@link larkpost}, in a process of its own, which reads `input`. */
-export function larkpostProcess(
-  args: readonly string[],
-  options: { root: string; env?: Readonly<Record<string, string>>; input?: string },
-): Promise<Ended> {
-  return commandProcess(args, { env: { LARKPOST_ROOT: options.root, ...options.env }, input: options.input });
+/** As {@link larkpost}, in a process of its own. */
+export function larkpostProcess(args: readonly string[], { root, env, ...options }: ProjectOptions): Promise<Ended> {
+  return commandProcess(args, { env: { LARKPOST_ROOT: root, ...env }, ...options });
 }
 
 /** What `process.exit` ends a command with that runs in this process. */
@@ -110,14 +112,18 @@ export function command(args: readonly string[], options: CommandOptions): Promi
   return ended;
 }
 
-async function runHere(args: readonly string[], { env, cwd = process.cwd() }: CommandOptions): Promise<Ended> {
+async function runHere(args: readonly string[], options: CommandOptions): Promise<Ended> {
+  const { env, cwd = process.cwd(), input = "" } = options;
   const { argv, exit, exitCode } = process;
+  const stdin = Object.getOwnPropertyDescriptor(process, "stdin") as PropertyDescriptor;
+  const given = Readable.from([input]);
   const before = { env: { ...process.env }, folder: process.cwd() };
   const store: Running = { stdout: "", stderr: "", exitCode: undefined };
   try {
     process.argv = [...argv.slice(0, 1), join(projectFolder, "lib/cli/main.ts"), ...args];
     setEnv({ PATH: before.env["PATH"], NO_COLOR: "1", ...env });
     process.chdir(cwd);
+    Object.defineProperty(process, "stdin", { ...stdin, get: () => given });
     process.exitCode = undefined;
     process.exit = (code) => {
       store.exitCode ??= Number(code ?? process.exitCode ?? 0);
@@ -127,6 +133,7 @@ async function runHere(args: readonly string[], { env, cwd = process.cwd() }: Co
     return { code: store.exitCode ?? Number(process.exitCode ?? 0), stdout: store.stdout, stderr: store.stderr };
   } finally {
     Object.assign(process, { argv, exit, exitCode });
+    Object.defineProperty(process, "stdin", stdin);
     setEnv(before.env);
     process.chdir(before.folder);
   }
@@ -141,14 +148,14 @@ function setEnv(env: Readonly<Record<string, string | undefined>>): void {
 /** As {@link command}, in a process of its own, which has to end by itself. */
 export async function commandProcess(
   args: readonly string[],
-  { env, cwd, input = "" }: CommandOptions & { readonly input?: string | undefined },
+  { env, cwd, input = "" }: CommandOptions,
 ): Promise<Ended> {
   const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
     cwd,
     env: {
       PATH: process.env["PATH"],
       // Without this they would compile the same files again and again.
-      NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
+      NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
       ...env,
     },
     stdio: ["pipe", "pipe", "pipe"],

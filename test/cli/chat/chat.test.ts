@@ -10,7 +10,7 @@ import { writeConfig } from "../../infra/stack.ts";
 import { ask, assertRefused } from "../../support/page.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "../run.ts";
+import { larkpost, projectFolder, temporaryRoot } from "../run.ts";
 
 /** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
 const bot = `
@@ -88,7 +88,12 @@ describe("a conversation with the bot", () => {
     writeFileSync(join(project.root, ".env"), "CRM_TOKEN=the-token-of-env\n");
     const args = [join(projectFolder, "lib/cli/main.ts"), "start", "--port", "0", "--state", project.state];
     start = spawn(process.execPath, args, {
-      env: { PATH: process.env["PATH"], LARKPOST_ROOT: project.root, LARK_DOMAIN: "https://open.feishu.cn" },
+      env: {
+        PATH: process.env["PATH"],
+        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+        LARKPOST_ROOT: project.root,
+        LARK_DOMAIN: "https://open.feishu.cn",
+      },
       stdio: ["ignore", "pipe", "inherit"],
     });
     if (start.stdout === null) throw new Error("there is no output");
@@ -103,7 +108,7 @@ describe("a conversation with the bot", () => {
   });
 
   const chat = (said: string, ...args: string[]) =>
-    larkpostProcess(["chat", "--state", project.state, "--wait", "50", ...args], { root: project.root, input: said });
+    larkpost(["chat", "--state", project.state, "--wait", "50", ...args], { root: project.root, input: said });
 
   test("shows what the bot says, in npm start as well", async () => {
     const { code, stdout, stderr } = await chat("hello\n");

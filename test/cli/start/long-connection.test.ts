@@ -11,7 +11,7 @@ import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
-import { larkpostProcess, projectFolder } from "../run.ts";
+import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -25,6 +25,8 @@ describe("npm run long-connection", () => {
   const env = () => ({
     ...{ ...services.env, PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root },
     ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin },
+    // Otherwise they would keep what they compile in the temporary folder, which is empty here.
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
   });
 
   before(async () => {
@@ -90,7 +92,7 @@ describe("npm run long-connection", () => {
   for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {
     test(`ends with 1 and the name of the setting without ${name}`, async () => {
       const given = Object.fromEntries(Object.entries(env()).filter(([one]) => one !== name));
-      const { code, stdout, stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
+      const { code, stdout, stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, new RegExp(`^Cannot [^\n]*${name} is not set[^\n]*\n$`));
     });
@@ -99,12 +101,12 @@ describe("npm run long-connection", () => {
   test("reads .env, and refuses an option that it does not have with 2", async () => {
     writeFileSync(join(project.root, ".env"), "APP_ID=cli_wrong\n");
     const { APP_ID: _, ...given } = env();
-    const { stderr } = await larkpostProcess(["long-connection"], { root: project.root, env: given });
+    const { stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
     assert.match(stderr, /^Cannot start: APP_ID is not "cli_" and 16/);
     writeFileSync(join(project.root, ".env"), "");
-    const wrong = await larkpostProcess(["long-connection", "--nothing"], { root: project.root, env: env() });
+    const wrong = await larkpost(["long-connection", "--nothing"], { root: project.root, env: env() });
     assert.equal(wrong.code, 2);
-    const help = await larkpostProcess(["long-connection", "--help"], { root: project.root });
+    const help = await larkpost(["long-connection", "--help"], { root: project.root });
     assert.deepEqual([help.code, help.stderr], [0, ""]);
     for (const said of ["--json", "EVENTS_QUEUE_URL", "SECRETS_PARAMETER"]) {
       assert.ok(help.stdout.includes(said), said);

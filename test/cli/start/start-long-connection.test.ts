@@ -125,7 +125,7 @@ describe("npm start -- --long-connection", () => {
   test("does not start at all with the app of a deployed stage", async () => {
     writeFileSync(join(project.root, "larkpost.stages.json"), JSON.stringify({ prod: { appId } }));
     const before = platform.discoveries;
-    const { code, stdout, stderr } = await larkpostProcess(args, { root: project.root, env: env() });
+    const { code, stdout, stderr } = await larkpost(args, { root: project.root, env: env() });
     assert.deepEqual([code, stdout, platform.discoveries], [1, "", before]);
     assert.match(
       stderr,
