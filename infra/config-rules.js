@@ -7,7 +7,7 @@ import { alarmThresholds, limits, optional } from "./limits.js";
 /** @typedef {Readonly<Record<string, unknown>>} Fields */
 
 /** Settings of Larkpost, which a project may not set. */
-const settings = [
+export const settings = [
   "APP_ID",
   "APP_SECRET",
   "ENCRYPT_KEY",

@@ -13,7 +13,7 @@ export function nearest(name: string, names: readonly string[], n: number): stri
 }
 
 /** Levenshtein's distance: letters to insert, delete or replace. */
-function editsBetween(one: string, other: string): number {
+export function editsBetween(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
   for (const [i, letter] of [...one].entries()) {
     let before = i + 1;

@@ -33,6 +33,7 @@ function roomOf(file: string): string {
 /** What each room may import of this project besides itself: rooms, or single files. From the top floor down. */
 const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/cli": [
+    "infra/config-rules.js",
     "infra/project.js",
     "lib",
     "lib/aws",

@@ -9,6 +9,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["new", async () => (await import("./handlers/new.ts")).newCommand()],
   ["types", async () => (await import("./handlers/types.ts")).typesCommand()],
   ["generate", async () => (await import("./handlers/generate.ts")).generateCommand()],
+  ["check", async () => (await import("./check/check.ts")).checkCommand()],
   ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
   ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],

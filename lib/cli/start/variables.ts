@@ -1,13 +1,17 @@
 import type { Project } from "../../../infra/project.js";
 
 /**
- * Gives this process, and those that it starts, the variables of larkpost.config.js. Values that the environment has
- * come first.
+ * Adds the variables of larkpost.config.js to an environment: this process's, and so that of those it starts. Values
+ * that the environment has come first.
  * @param nameOf The name of a table, by its logical id.
  */
-export function setVariables({ environment, secrets }: Project, nameOf: (table: string, variable: string) => string) {
+export function setVariables(
+  { environment, secrets }: Project,
+  nameOf: (table: string, variable: string) => string,
+  env: NodeJS.ProcessEnv = process.env,
+): void {
   for (const [name, value] of Object.entries(environment)) {
-    process.env[name] ??= typeof value === "string" ? value : nameOf(value.Ref, name);
+    env[name] ??= typeof value === "string" ? value : nameOf(value.Ref, name);
   }
-  if (secrets.length > 0) process.env["EXTRA_SECRETS"] = secrets.join(",");
+  if (secrets.length > 0) env["EXTRA_SECRETS"] = secrets.join(",");
 }

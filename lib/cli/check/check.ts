@@ -1,0 +1,77 @@
+import { styleText } from "node:util";
+import type { Command } from "commander";
+import type { Project } from "../../../infra/project.js";
+import { tableName } from "../../local/tables.ts";
+import { subcommand } from "../command.ts";
+import { handlerNames } from "../handlers/generate.ts";
+import { loadEnv, projectRoot } from "../project.ts";
+import { setVariables } from "../start/variables.ts";
+import { checkTypes } from "./compiler.ts";
+import { checkFiles } from "./files.ts";
+import { type Finding, findingLine, sorted } from "./finding.ts";
+import { checkImports } from "./imports.ts";
+import { checkConfig, checkSettings } from "./settings.ts";
+
+export function checkCommand(): Command {
+  return subcommand("check")
+    .description("find what is wrong with the handlers, their types, larkpost.config.js and the settings, all at once")
+    .option("--json", "print one JSON object instead of text for a person")
+    .addHelpText(
+      "after",
+      `
+Loads each file of functions/events and functions/callbacks in a process of its own (5 s each), and checks that it
+exports the handler of its name, that the platform has that type, that no file is ignored, that the code compiles, that
+the generated lists are up to date, and that larkpost.config.js and the settings (the environment and .env) can be used.
+npm start, npm run package and npm run deploy run the same checks. Exits with 1 when anything is wrong.`,
+    )
+    .action(run);
+}
+
+async function run({ json = false }: { json?: boolean }): Promise<void> {
+  const root = projectRoot();
+  const checked = await check(root);
+  if (json) console.log(JSON.stringify({ ok: checked.findings.length === 0, ...checked }));
+  else for (const line of resultLines(checked)) console.log(line);
+  if (checked.findings.length > 0) process.exitCode = 1;
+}
+
+export interface Checked {
+  readonly handlers: number;
+  readonly findings: readonly Finding[];
+}
+
+/** Every fault of the project. Its handlers run in a process of their own. */
+export async function check(root: string): Promise<Checked> {
+  loadEnv(root);
+  const { project, findings } = await checkConfig(root);
+  const code = await checkCode(root, project);
+  const settings = checkSettings(root, process.env, project);
+  return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings]) };
+}
+
+/** The faults of handlers, which stop a deployment as well; those of this machine's settings do not. */
+export async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
+  const env = handlerEnv(project);
+  const files = await checkFiles(root);
+  const except = new Set(files.map(({ file }) => file));
+  const [types, loaded] = await Promise.all([checkTypes(root), checkImports(root, { env, except })]);
+  return { handlers: countOf(root), findings: sorted([...files, ...types, ...loaded]) };
+}
+
+/** The environment in which handlers are loaded. */
+function handlerEnv(project: Project | undefined): NodeJS.ProcessEnv {
+  const env = { ...process.env };
+  if (project !== undefined) setVariables(project, (table) => tableName(project.resources, table), env);
+  return env;
+}
+
+function countOf(root: string): number {
+  return handlerNames("events", root).length + handlerNames("callbacks", root).length;
+}
+
+/** `✔ 5 handlers`, or a line for each fault and their number. */
+export function resultLines({ handlers, findings }: Checked): string[] {
+  const paint = (style: "green" | "red", text: string) => styleText(style, text, { stream: process.stdout });
+  if (findings.length === 0) return [`${paint("green", "✔")} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`];
+  return findings.map((finding) => `${paint("red", "✖")} ${findingLine(finding)}`);
+}

@@ -1,0 +1,97 @@
+import { spawn } from "node:child_process";
+import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, relative } from "node:path";
+import type { Finding } from "./finding.ts";
+
+/**
+ * What the compiler says of the project's functions. One syntax error makes it silent about all types, so then it is
+ * asked again without the files that have one.
+ */
+export async function checkTypes(
+  root: string,
+  { signal }: { signal?: AbortSignal | undefined } = {},
+): Promise<Finding[]> {
+  const config = ["functions/tsconfig.json", "tsconfig.json"].find((file) => existsSync(join(root, file)));
+  if (config === undefined) return [];
+  const findings = await compile(root, join(root, config), signal);
+  const unreadable = new Set(findings.filter(({ message }) => isSyntax.test(message)).map(({ file }) => file));
+  if (unreadable.size === 0) return findings;
+  // The lists and the entries import every handler, so they would bring the broken files along.
+  const files = globSync("functions/*/**/*.ts", { cwd: root })
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => !unreadable.has(file));
+  if (files.length === 0) return findings;
+  const partial = join(root, "node_modules/.cache/larkpost/tsconfig.json");
+  mkdirSync(dirname(partial), { recursive: true });
+  const paths = files.map((file) => join(root, file));
+  writeFileSync(partial, JSON.stringify({ extends: join(root, config), files: paths, include: [] }));
+  const rest = await compile(root, partial, signal);
+  return [...findings, ...rest.filter(({ file }) => !unreadable.has(file))];
+}
+
+/** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
+const isSyntax = /\(TS1[01]\d\d\)/;
+/** With these, Node cannot load the file either: its syntax, an enum, a module that is not there. */
+const isFatal = /^TS(1[01]\d\d|1294|2307|2882)$/;
+
+async function compile(root: string, config: string, signal: AbortSignal | undefined): Promise<Finding[]> {
+  const require = createRequire(join(root, "package.json"));
+  const packageFile = require.resolve("typescript/package.json");
+  const { bin } = require(packageFile) as { bin: { tsc: string } };
+  const tsc = join(dirname(packageFile), bin.tsc);
+  const child = spawn(process.execPath, [tsc, "--noEmit", "--pretty", "false", "--project", config], {
+    cwd: root,
+    signal,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const { promise: closed, resolve: close } = Promise.withResolvers<number | null>();
+  child.on("error", () => {});
+  child.once("close", close);
+  const code = await closed;
+  if (code === 0 || signal?.aborted === true) return [];
+  const findings = findingsIn(root, output);
+  if (findings.length > 0) return findings;
+  const shown = relative(root, config).replaceAll("\\", "/");
+  return [{ part: "types", file: shown, message: `the compiler failed: ${output.trim().slice(0, 2_000)}` }];
+}
+
+/** `functions/events/x.ts(12,7): error TS2322: …`, with lines that go on. */
+function findingsIn(root: string, output: string): Finding[] {
+  const findings: (Finding & { message: string })[] = [];
+  for (const line of output.split(/\r?\n/)) {
+    const [, path, at, column, code, message] = /^(.+)\((\d+),(\d+)\): error (TS\d+): (.*)$/.exec(line) ?? [];
+    if (path !== undefined) {
+      const file = relative(root, join(root, path)).replaceAll("\\", "/");
+      const isBroken = isFatal.test(code ?? "");
+      findings.push({
+        part: "types",
+        file,
+        line: Number(at),
+        column: Number(column),
+        message: `${message} (${code})${cure(message)}`,
+        isBroken,
+      });
+    } else if (/^\s+\S/.test(line)) {
+      const last = findings.at(-1);
+      if (last !== undefined) last.message += `\n${line.trim()}`;
+    } else if (/^error TS/.test(line)) {
+      findings.push({ part: "types", file: "functions/tsconfig.json", message: line });
+    }
+  }
+  return findings;
+}
+
+/** The compiler does not know what the platform has, and what Node strips. */
+function cure(message = ""): string {
+  if (message.includes("parameter of type 'EventType'")) {
+    return '. Declare its payload: declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
+  }
+  return message.includes("'erasableSyntaxOnly'") ? ". Node only strips types: write an enum as a constant object" : "";
+}

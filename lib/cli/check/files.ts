@@ -1,0 +1,75 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { find, nearestTypes } from "../../simulator/catalogue.ts";
+import { quoted } from "../command.ts";
+import { generate, type HandlerKind, handlerNames } from "../handlers/generate.ts";
+import type { Finding } from "./finding.ts";
+
+/** Code that Larkpost does not run, since only `.ts` files right in the folder are handlers. */
+const otherCode = /\.([cm]?jsx?|[cm]ts|tsx)$/i;
+/** What file managers and browsers call a copy. */
+const copy = /( \(\d+\)| - copy| copy( \d+)?)$/i;
+const declaresHandler = /\bon(Event|AnyEvent|Callback)\s*\(/;
+
+/** Faults that the names of the files in `functions/events` and `functions/callbacks` show, and stale lists. */
+export async function checkFiles(root: string): Promise<Finding[]> {
+  const { changed } = await generate({ root, check: true });
+  const stale = changed.map((file): Finding => {
+    const folder = file.replace(/\.gen\.ts$/, "/");
+    return {
+      part: "files",
+      file,
+      line: 1,
+      message: `does not list what ${folder} holds. Run "npm run generate"`,
+      isBroken: true,
+    };
+  });
+  return [...checkFolder(root, "events"), ...checkFolder(root, "callbacks"), ...stale];
+}
+
+function checkFolder(root: string, kind: HandlerKind): Finding[] {
+  const folder = join(root, "functions", kind);
+  if (!existsSync(folder)) return [];
+  const names = new Set(handlerNames(kind, root));
+  return readdirSync(folder, { recursive: true, encoding: "utf8" }).flatMap((path): Finding[] => {
+    const name = path.replaceAll("\\", "/");
+    const file = `functions/${kind}/${name}`;
+    const isInside = name.includes("/");
+    if (!isInside && names.has(basename(name, ".ts")) && name.endsWith(".ts")) {
+      const message = nameMistake(kind, basename(name, ".ts"), () => readFileSync(join(folder, path), "utf8"));
+      return message === undefined ? [] : [{ part: "files", file, line: 1, message }];
+    }
+    const isCode = otherCode.test(name) || /(?<!\.test|\.d)\.ts$/.test(name);
+    if (!isCode || !declaresHandler.test(readFileSync(join(folder, path), "utf8"))) return [];
+    const wanted = `functions/${kind}/${basename(name).replace(/\.\w+$/, "")}.ts`;
+    const why = isInside ? "it is in a sub-folder" : "it is not a .ts file";
+    return [{ part: "files", file, line: 1, message: `is ignored: ${why}. Make it ${wanted}` }];
+  });
+}
+
+/** What is wrong with a handler file's name, and what to do. */
+function nameMistake(kind: HandlerKind, name: string, source: () => string): string | undefined {
+  if (kind === "events" && name === "_default") return undefined;
+  if (copy.test(name)) return `looks like a copy of ${name.replace(copy, "")}.ts. Delete it`;
+  const entry = find(name);
+  if (entry !== undefined) {
+    const wanted = entry.kind === "callback" ? "callbacks" : "events";
+    const what = entry.kind === "callback" ? "a callback" : "an event";
+    return wanted === kind
+      ? undefined
+      : `is in the wrong folder: "${name}" is ${what}. Move it to functions/${wanted}/`;
+  }
+  if (isDeclared(name, source())) return undefined;
+  const near = quoted(nearestTypes(name, 3));
+  return declaresHandler.test(source())
+    ? `"${name}" is not in the catalogue. Nearest: ${near}. If the platform has it, declare its payload (declare module "larkpost")`
+    : `is no handler, and "${name}" is no type. Nearest: ${near}. Move code that handlers share to functions/shared/`;
+}
+
+/** Whether the file declares the payload of its type, which makes it a type of the project's own. */
+function isDeclared(name: string, source: string): boolean {
+  const [, declared = ""] = /declare module ["']larkpost["']([\s\S]*)/.exec(source) ?? [];
+  return (
+    declared.includes(`"${name}"`) || declared.includes(`'${name}'`) || new RegExp(`\\b${name}\\??:`).test(declared)
+  );
+}

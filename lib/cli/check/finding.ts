@@ -1,0 +1,31 @@
+/** One fault, where it is, and what to do about it. */
+export interface Finding {
+  readonly part: "files" | "types" | "loading" | "config" | "settings";
+  /** Relative to the project's folder, with `/`. */
+  readonly file: string;
+  readonly line?: number | undefined;
+  readonly column?: number | undefined;
+  /** A sentence, which ends with what to do. */
+  readonly message: string;
+  /** What the file printed while it was loaded. */
+  readonly output?: string | undefined;
+  /** Whether the handlers of the file cannot run as it is. */
+  readonly isBroken?: boolean | undefined;
+}
+
+/** `functions/events/x.ts:12:7  its sentence`. */
+export function findingLine({ file, line, column, message, output }: Finding): string {
+  const place = [file, line, line === undefined ? undefined : column].filter((part) => part !== undefined).join(":");
+  const printed = output === undefined ? "" : `\n    It printed: ${output.trimEnd().replaceAll("\n", "\n    ")}`;
+  return `${place}  ${message.replaceAll("\n", "\n    ")}${printed}`;
+}
+
+/** By file and place. Where the compiler says why a file cannot be loaded, the failure to load it is left out. */
+export function sorted(findings: readonly Finding[]): Finding[] {
+  const explained = new Set(
+    findings.filter(({ part, isBroken }) => part === "types" && isBroken).map(({ file }) => file),
+  );
+  return findings
+    .filter(({ part, file }) => part !== "loading" || !explained.has(file))
+    .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : (a.line ?? 0) - (b.line ?? 0)));
+}

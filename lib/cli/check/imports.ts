@@ -1,0 +1,136 @@
+import { fork } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
+import type { HandlerKind } from "../handlers/generate.ts";
+import { handlerNames } from "../handlers/generate.ts";
+import type { Finding } from "./finding.ts";
+import type { Loaded } from "./loader.ts";
+
+/** In which a file has to be loaded. */
+const limitMs = 5_000;
+const keptOutput = 2_000;
+
+interface HandlerFile {
+  readonly kind: HandlerKind;
+  readonly name: string;
+}
+
+/**
+ * Loads every handler file, `except` some, in a process of its own, one after the other, and checks what it exports. A file that
+ * hangs or ends that process costs one process; the files after it get another.
+ */
+export async function checkImports(
+  root: string,
+  options: { env: NodeJS.ProcessEnv; signal?: AbortSignal | undefined; except?: ReadonlySet<string> },
+): Promise<Finding[]> {
+  const { env, signal, except = new Set() } = options;
+  const files = (["events", "callbacks"] as const).flatMap((kind) =>
+    handlerNames(kind, root)
+      .map((name) => ({ kind, name }))
+      .filter(({ name }) => !except.has(`functions/${kind}/${name}.ts`)),
+  );
+  const findings: Finding[] = [];
+  for (let left = files; left.length > 0 && signal?.aborted !== true; ) {
+    const { count, found } = await loadSome(root, left, { env, signal });
+    findings.push(...found);
+    left = left.slice(count);
+  }
+  return findings;
+}
+
+/** @returns How many of the files were dealt with, at least one. */
+async function loadSome(
+  root: string,
+  files: readonly HandlerFile[],
+  { env, signal }: { env: NodeJS.ProcessEnv; signal: AbortSignal | undefined },
+): Promise<{ count: number; found: Finding[] }> {
+  const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
+  const child = fork(join(import.meta.dirname, "loader.ts"), [root], {
+    cwd: root,
+    env,
+    signal,
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    execArgv: ["--disable-warning=ExperimentalWarning"],
+  });
+  const found: Finding[] = [];
+  let count = 0;
+  let output = "";
+  let timer: NodeJS.Timeout | undefined;
+  let isLate = false;
+  const expect = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      isLate = true;
+      child.kill("SIGKILL");
+    }, limitMs);
+  };
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding("utf8").on("data", (text: string) => {
+      output = (output + stripVTControlCharacters(text)).slice(0, keptOutput);
+    });
+  }
+  const { promise: closed, resolve: close } = Promise.withResolvers<string>();
+  child.on("error", () => {});
+  child.once("close", (code, by) => close(by ?? `exit code ${code}`));
+  child.on("message", ({ problem }: Loaded) => {
+    const file = files[count];
+    if (problem !== undefined && file !== undefined) found.push(toFinding(root, file, problem, output));
+    count += 1;
+    output = "";
+    if (count < files.length) expect();
+    else child.kill("SIGKILL");
+  });
+  child.send(files.map(({ kind, name }, index) => ({ kind, name, path: paths[index] })));
+  expect();
+  const ended = await closed;
+  clearTimeout(timer);
+  const file = files[count];
+  if (file === undefined || signal?.aborted === true) return { count: files.length, found };
+  const text = isLate
+    ? `has not been loaded after ${limitMs / 1000} s: something at its top level waits or loops. Move it into the handler`
+    : `ended the process (${ended}) while it was loaded. Take process.exit out, or what crashes it`;
+  found.push(toFinding(root, file, { text }, output));
+  return { count: count + 1, found };
+}
+
+function toFinding(
+  root: string,
+  { kind, name }: HandlerFile,
+  problem: NonNullable<Loaded["problem"]>,
+  output: string,
+): Finding {
+  const own = `functions/${kind}/${name}.ts`;
+  const { file = own, line, column } = placeOf(root, problem.stack) ?? {};
+  const isOwn = file === own;
+  return {
+    part: "loading",
+    file,
+    line: line ?? exportLine(join(root, own)),
+    column,
+    message: isOwn ? problem.text : `${problem.text} (loaded by ${own})`,
+    output: output === "" ? undefined : output,
+    isBroken: true,
+  };
+}
+
+/** The first place of the user's code in a stack, or in the head that V8 gives a syntax error. */
+function placeOf(root: string, stack = ""): { file: string; line: number; column?: number } | undefined {
+  for (const [, url = "", line, column] of stack.matchAll(/(file:\/\/[^\s()]+?\.[cm]?[jt]s):(\d+)(?::(\d+))?/g)) {
+    const path = relative(root, fileURLToPath(url)).replaceAll("\\", "/");
+    if (/^(\.\.\/|lib\/|infra\/)|(^|\/)node_modules\//.test(path)) continue;
+    return { file: path, line: Number(line), ...(column === undefined ? {} : { column: Number(column) }) };
+  }
+  return undefined;
+}
+
+function exportLine(file: string): number {
+  const lines = readFileSync(file, "utf8").split("\n");
+  return (
+    Math.max(
+      0,
+      lines.findIndex((line) => /^\s*export default\b/.test(line)),
+    ) + 1
+  );
+}

@@ -1,0 +1,130 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseEnv } from "node:util";
+import { settings } from "../../../infra/config-rules.js";
+import { configFile, type Project, readProject } from "../../../infra/project.js";
+import { ConfigError } from "../../errors.ts";
+import { editsBetween, nearest } from "../../nearest.ts";
+import { apiConfig } from "../../open-api/config.ts";
+import { appIdAdvice, flag, secret, setting } from "../../settings/environment.ts";
+import type { Finding } from "./finding.ts";
+
+/** @returns The project's configuration, or what is wrong with it. */
+export async function checkConfig(root: string): Promise<{ project?: Project; findings: Finding[] }> {
+  try {
+    return { project: await readProject(root), findings: [] };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { findings: configFindings(root, error.message) };
+  }
+}
+
+/** The message has a line for each mistake, or the stack of what the file threw. */
+function configFindings(root: string, message: string): Finding[] {
+  const source = readFileSync(join(root, configFile), "utf8");
+  const [, thrown] = new RegExp(`^Cannot read ${configFile}: ([\\s\\S]*)`).exec(message) ?? [];
+  if (thrown !== undefined) {
+    const [, line] = new RegExp(`${configFile}(?:\\?[^:]*)?:(\\d+)`).exec(thrown) ?? [];
+    const text = thrown.split("\n").find((one) => /^\w*Error\b/.test(one)) ?? thrown.split("\n")[0];
+    return [{ part: "config", file: configFile, line: Number(line ?? 1), message: `cannot be read: ${text}` }];
+  }
+  return message.split("\n").map((one): Finding => {
+    const text = one.replace(`Cannot use ${configFile}: `, "");
+    return { part: "config", file: configFile, line: lineOf(source, text), message: text };
+  });
+}
+
+/** The line of the member that a mistake is about: the last name of its path that the source has. */
+function lineOf(source: string, mistake: string): number {
+  const names = (/[\w.[\]"]+/.exec(mistake)?.[0] ?? "").split(/[.[\]"]+/).filter((name) => name !== "");
+  const lines = source.split("\n");
+  const at = names
+    .reverse()
+    .map((name) => lines.findIndex((line) => new RegExp(`(^|\\W)${name.replace(/\W/g, "\\$&")}(\\W|$)`).test(line)))
+    .find((index) => index >= 0);
+  return (at ?? 0) + 1;
+}
+
+/** Names that `.env` may have which are none of the functions' settings. */
+const alsoOurs = ["LARKPOST_ROOT", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "CALLBACK_DEADLINE_MS"];
+const logLevels = ["debug", "info", "warn", "error"];
+const ofRealApp = ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"];
+
+/** Faults in the settings of this machine: the environment, and the file `.env`. */
+export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Project | undefined): Finding[] {
+  const path = join(root, ".env");
+  const source = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const inFile = parseEnv(source.replace(/^\ufeff/, ""));
+  const all: NodeJS.ProcessEnv = { ...inFile, ...env };
+  const lines = source.split(/\r?\n/);
+  const placed = (name: string, message: string): Finding => {
+    const line = lines.findIndex((one) => new RegExp(`^\\s*(export\\s+)?${name}\\s*=`).test(one)) + 1;
+    if (line > 0 && env[name] === inFile[name]) return { part: "settings", file: ".env", line, message };
+    return { part: "settings", file: env[name] === undefined ? ".env" : "the environment", message };
+  };
+  const own = new Set([...(project?.secrets ?? []), ...Object.keys(project?.environment ?? {})]);
+  const ours = [...settings, ...alsoOurs];
+  const misspelt = Object.keys(inFile).flatMap((name) => {
+    if (ours.includes(name) || own.has(name)) return [];
+    const [likely = ""] = nearest(name, [...ours, ...own], 1);
+    return isSlip(name, likely) && all[likely] === undefined
+      ? [placed(name, `${name} is no setting. Did you mean ${likely}?`)]
+      : [];
+  });
+  const swallowing = lines.flatMap((one, index): Finding[] => {
+    const [, name] = /^\s*(\w+)\s*=[ \t]+$/.exec(one) ?? [];
+    const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
+    return name === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, message }];
+  });
+  const faults = settingChecks(all).flatMap(([name, check]): Finding[] => {
+    try {
+      check();
+      return [];
+    } catch (error) {
+      if (error instanceof ConfigError) return [placed(name, error.message.replace(/^Cannot start: /, ""))];
+      throw error;
+    }
+  });
+  return [...misspelt, ...swallowing, ...faults];
+}
+
+function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {
+  const level = env["LOG_LEVEL"]?.trim().toLowerCase();
+  const checks: [string, () => void][] = [
+    ["ALLOW_UNENCRYPTED", () => flag(env, "ALLOW_UNENCRYPTED")],
+    ["LEGACY_CARD_CALLBACK", () => flag(env, "LEGACY_CARD_CALLBACK")],
+    ["MARKETPLACE_APP", () => flag(env, "MARKETPLACE_APP")],
+    ["LARK_DOMAIN", () => apiConfig({ ...env, MARKETPLACE_APP: undefined }, "")],
+    [
+      "LOG_LEVEL",
+      () => {
+        if (level === undefined || level === "" || logLevels.includes(level)) return;
+        throw new ConfigError(`LOG_LEVEL is "${level}". It is one of ${logLevels.join(", ")}`);
+      },
+    ],
+  ];
+  const isReal = ofRealApp.some((name) => env[name] !== undefined) && env["SECRETS_PARAMETER"] === undefined;
+  if (!isReal) return checks;
+  const isPlain = env["ALLOW_UNENCRYPTED"] === "true" && env["ENCRYPT_KEY"] === undefined;
+  checks.push(
+    [
+      "APP_ID",
+      () => {
+        if (/^cli_[0-9a-z]{16}$/.test(setting(env, "APP_ID", appIdAdvice))) return;
+        throw new ConfigError(`APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
+      },
+    ],
+    [
+      "APP_SECRET",
+      () => setting(env, "APP_SECRET", "Copy it from the developer console: handlers call the Open API with it"),
+    ],
+    ["VERIFICATION_TOKEN", () => secret(env, "VERIFICATION_TOKEN", [])],
+  );
+  if (!isPlain) checks.push(["ENCRYPT_KEY", () => secret(env, "ENCRYPT_KEY", [])]);
+  return checks;
+}
+
+/** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
+function isSlip(name: string, likely: string): boolean {
+  return editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
+}

@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { Finding } from "../../../lib/cli/check/finding.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { larkpost } from "../run.ts";
+
+const engine = resolve(import.meta.dirname, "../../..");
+
+const good = (type: string, top = "") => `import { onEvent } from "larkpost";
+${top}
+export default onEvent("${type}", async () => {});
+`;
+
+/** Handlers that cannot run or are not what their place says, and where that is to be said. */
+const broken: Readonly<Record<string, { source: string; line: number; says: RegExp; isBroken?: boolean }>> = {
+  "contact.user.created_v3": {
+    source: good("contact.user.created_v3", "export const wrong: number = 'text';"),
+    line: 2,
+    says: /^Type 'string' is not assignable to type 'number'\. \(TS2322\)$/,
+    isBroken: false,
+  },
+  "contact.user.updated_v3": {
+    source: good("contact.user.updated_v3", "const n = ;"),
+    line: 2,
+    says: /^Expression expected\. \(TS1109\)$/,
+  },
+  "contact.user.deleted_v3": {
+    source: good("contact.user.deleted_v3", 'console.log("reading"); throw new Error("CRM_URL is not set");'),
+    line: 2,
+    says: /^cannot be loaded: Error: CRM_URL is not set\. Correct it/,
+  },
+  "im.chat.updated_v1": {
+    source: "export default 5;\n",
+    line: 1,
+    says: /^its default export is not onEvent\("im\.chat\.updated_v1", …\)/,
+  },
+  "im.chat.disbanded_v1": {
+    source: good("im.chat.updated_v1"),
+    line: 3,
+    says: /^its default export is not onEvent\("im\.chat\.disbanded_v1", …\)/,
+  },
+  "contact.scope.updated_v3": {
+    source: good("contact.scope.updated_v3", 'import { rate } from "../shared/missing.ts"; rate();'),
+    line: 2,
+    says: /^Cannot find module '\.\.\/shared\/missing\.ts'/,
+  },
+  "contact.department.created_v3": {
+    source: good("contact.department.created_v3", "enum Size { Small }; void Size;"),
+    line: 2,
+    says: /\(TS1294\)\. Node only strips types: write an enum as a constant object$/,
+  },
+  "contact.department.updated_v3": {
+    source: good("contact.department.updated_v3", "for (;;) {}"),
+    line: 3,
+    says: /^has not been loaded after 5 s: /,
+  },
+  "contact.department.deleted_v3": {
+    source: good("contact.department.deleted_v3", "process.exit(3);"),
+    line: 3,
+    says: /^ended the process \(exit code 3\) while it was loaded/,
+  },
+  "contact.employee_type_enum.created_v3": {
+    source: good("contact.employee_type_enum.created_v3", 'Promise.reject(new Error("not awaited"));'),
+    line: 2,
+    says: /^cannot be loaded: Error: not awaited/,
+  },
+  "im.message.recieve_v1": {
+    source: good("im.message.recieve_v1"),
+    line: 1,
+    says: /^"im\.message\.recieve_v1" is not in the catalogue\. Nearest: "im\.message\.receive_v1", /,
+    isBroken: false,
+  },
+  helper: {
+    source: "export const add = (a: number, b: number) => a + b;\n",
+    line: 1,
+    says: /^is no handler, and "helper" is no type\..* Move code that handlers share to functions\/shared\/$/,
+    isBroken: false,
+  },
+  "im.message.message_read_v1 (1)": {
+    source: good("im.message.message_read_v1"),
+    line: 1,
+    says: /^looks like a copy of im\.message\.message_read_v1\.ts\. Delete it$/,
+    isBroken: false,
+  },
+};
+
+describe("npm run check", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let ended: Awaited<ReturnType<typeof larkpost>>;
+  let findings: readonly Finding[];
+  const of = (file: string) => findings.filter((finding) => finding.file === file);
+
+  before(async () => {
+    const sources = Object.entries(broken).map(([name, { source }]) => [name, source]);
+    project = await temporaryProject(
+      {
+        ...Object.fromEntries(sources),
+        // A type of the project's own, and a helper that breaks the file that loads it.
+        "warehouse.pallet.moved_v1": `${good("warehouse.pallet.moved_v1")}declare module "larkpost" {
+  interface EventTypes { "warehouse.pallet.moved_v1": { pallet: number } }
+}
+`,
+        "im.message.message_read_v1": good("im.message.message_read_v1", 'import "../shared/rates.ts";'),
+      },
+      { "im.message.reaction.created_v1": good("im.message.reaction.created_v1") },
+    );
+    const write = (path: string, text: string) => writeFileSync(join(project.root, path), text);
+    for (const folder of ["shared", "events/sub"]) mkdirSync(join(project.root, "functions", folder));
+    write("functions/shared/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
+    write("functions/events/sub/url.preview.get.ts", good("url.preview.get"));
+    write("functions/events/drive.file.edit_v1.js", good("drive.file.edit_v1"));
+    const options = { extends: join(engine, "functions/tsconfig.json"), include: ["."] };
+    write("functions/tsconfig.json", JSON.stringify(options));
+    write(
+      "larkpost.config.js",
+      'import { defineConfig } from "larkpost/config";\nexport default defineConfig({\n  limits: {\n' +
+        '    workerTimeoutSecond: 5,\n    batchSize: "3",\n  },\n  secrets: ["crm_token"],\n});\n',
+    );
+    write(".env", "ENCRYP_KEY=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\nLOG_LEVEL=verbose\nMINE=1\n");
+    ended = await larkpost(["check", "--json"], { root: project.root });
+    ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
+  });
+  after(() => project.remove());
+
+  test("exits with 1 and tells all faults at once, by file and line", async () => {
+    assert.equal(ended.code, 1, ended.stderr);
+    assert.equal(ended.stderr, "");
+    const { ok, handlers } = JSON.parse(ended.stdout) as { ok: boolean; handlers: number };
+    assert.deepEqual({ ok, handlers }, { ok: false, handlers: Object.keys(broken).length + 3 });
+  });
+
+  for (const [name, { line, says, isBroken = true }] of Object.entries(broken)) {
+    test(`a handler file: ${name}`, () => {
+      const found = of(`functions/events/${name}.ts`);
+      const [first] = found;
+      assert.ok(first !== undefined, "nothing was found");
+      assert.equal(first.line, line);
+      assert.match(first.message, says);
+      assert.equal(first.isBroken === true, isBroken);
+      // What cannot be loaded for a reason that is told already is not told again.
+      assert.equal(found.filter(({ part }) => part === "loading").length, first.part === "loading" ? 1 : 0);
+    });
+  }
+
+  test("a handler's output while it was loaded is shown", () => {
+    assert.equal(of("functions/events/contact.user.deleted_v3.ts")[0]?.output, "reading\n");
+  });
+
+  test("a fault in shared code is told at its place, with the handler that loads it", () => {
+    const [finding] = of("functions/shared/rates.ts");
+    assert.equal(finding?.line, 1);
+    assert.match(
+      finding.message,
+      /^cannot be loaded: SyntaxError: .* \(loaded by functions\/events\/im\.message\.message_read_v1\.ts\)$/,
+    );
+  });
+
+  test("types of the project's own pass", () => {
+    assert.deepEqual(of("functions/events/warehouse.pallet.moved_v1.ts"), []);
+  });
+
+  test("what is in the wrong folder or ignored is told", () => {
+    assert.match(
+      of("functions/callbacks/im.message.reaction.created_v1.ts")[0]?.message ?? "",
+      /^is in the wrong folder: /,
+    );
+    assert.match(of("functions/events/sub/url.preview.get.ts")[0]?.message ?? "", /^is ignored: it is in a sub-folder/);
+    assert.match(of("functions/events/drive.file.edit_v1.js")[0]?.message ?? "", /^is ignored: it is not a \.ts file/);
+  });
+
+  test("larkpost.config.js: each mistake at its line", () => {
+    assert.deepEqual(
+      of("larkpost.config.js").map(({ line, message }) => `${line} ${message.slice(0, 34)}`),
+      [
+        '4 "workerTimeoutSecond" is not a lim',
+        '5 limits.batchSize is "3", not a who',
+        '7 secrets has "crm_token". A name ha',
+      ],
+    );
+  });
+
+  test("settings: a name that is nearly ours, a value that swallows the next line, what a real app needs", () => {
+    const said = of(".env").map(({ line, message }) => `${line ?? "-"} ${message}`);
+    for (const expected of [
+      /^1 ENCRYP_KEY is no setting\. Did you mean ENCRYPT_KEY\?$/,
+      /^2 VERIFICATION_TOKEN has white space alone, and Node then reads the next line/,
+      /^3 APP_ID is not set/,
+      /^4 LOG_LEVEL is "verbose"\. It is one of debug, info, warn, error$/,
+      /^- APP_SECRET is not set/,
+      /^- ENCRYPT_KEY is not set/,
+    ]) {
+      assert.ok(
+        said.some((line) => expected.test(line)),
+        `${expected}\n${said.join("\n")}`,
+      );
+    }
+    assert.equal(said.length, 6, said.join("\n"));
+  });
+});
