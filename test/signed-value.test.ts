@@ -59,7 +59,7 @@ const sealed = async (text: string) => `${text}.${await signer.sign("card value"
 const reading = { signer, tenant, nowMs: startMs };
 const reasons = () => trace.entries.filter(({ stage }) => stage === "failed").map(({ facts }) => facts?.["reason"]);
 
-/** Characters that a parser or an encoding might stumble over; all of Unicode takes a second to prepare. */
+/** Characters that a parser or an encoding might stumble over. */
 const letters = fc.constantFrom(
   "a",
   "0",

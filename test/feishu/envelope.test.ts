@@ -26,6 +26,7 @@ import {
   verificationToken,
   withHeaders,
 } from "../support/push.ts";
+import { anyCharacter } from "../support/unicode.ts";
 
 const keys = ring();
 const plain = ring({ encryptKeys: [] });
@@ -45,14 +46,14 @@ function refusalOf(request: SealedRequest, nowMs = startMs, with_: KeyRing = key
 /** A JSON document of any shape, with names that matter to a parser more often than chance has it. */
 const anyJson = fc.dictionary(
   fc.oneof(
-    fc.string({ unit: "binary" }),
+    fc.string({ unit: anyCharacter }),
     fc.constantFrom("token", "header", "event", "encrypt", "__proto__", "schema", "type"),
   ),
-  fc.jsonValue({ stringUnit: "binary", maxDepth: 4 }),
+  fc.jsonValue({ stringUnit: anyCharacter, maxDepth: 4 }),
   { maxKeys: 5 },
 );
 const name = fc.oneof(
-  fc.string({ unit: "binary", minLength: 1, maxLength: 20 }),
+  fc.string({ unit: anyCharacter, minLength: 1, maxLength: 20 }),
   fc.constantFrom("im.message.receive_v1", "constructor"),
 );
 const requestId = fc.oneof(fc.constant(null), fc.stringMatching(/^[0-9A-Fa-f-]{1,40}$/));
@@ -82,7 +83,7 @@ const notices = fc.tuple(fc.oneof(v2, v1), requestId).map(([text, id]): Envelope
   const { token: _, kind, ...notice } = message;
   return { kind, ...notice, requestId: id, transport: "webhook", receivedBy: appId };
 });
-const challenges = fc.tuple(fc.string({ unit: "binary", maxLength: 300 }), requestId).map(
+const challenges = fc.tuple(fc.string({ unit: anyCharacter, maxLength: 300 }), requestId).map(
   ([challenge, id]): Envelope => ({
     kind: "challenge",
     challenge,
