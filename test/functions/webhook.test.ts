@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { promisify } from "node:util";
+import { PurgeQueueCommand } from "@aws-sdk/client-sqs";
 import type { HttpResponse } from "../../lib/aws/gateway.ts";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { publish, subscribe } from "../../lib/trace/trace.ts";
@@ -339,7 +340,7 @@ describe("the webhook function", () => {
         for (const status of statuses) assert.ok(status === 200 || status === 503, String(status));
       } finally {
         rmSync(folder, { recursive: true });
-        while ((await services.take(services.urls.eventsQueueUrl)).length > 0);
+        await services.sqs.send(new PurgeQueueCommand({ QueueUrl: services.urls.eventsQueueUrl }));
       }
     });
 

@@ -650,6 +650,8 @@ describe("a body", () => {
     ["open brackets in a text", (n) => v2Text({ event: { a: "[{".repeat(n) } }), 380_000],
   ];
   for (const [what, text, n] of worst) {
+    /** The id makes no difference to it. */
+    let parseMs: number | undefined;
     for (const id of ["with", "without"]) {
       test(`R11, C-52: full of ${what}, ${id} an id, costs little more than to parse it`, async () => {
         const of = (count: number) => (id === "with" ? text(count) : text(count).replace('"event_id":"event-1",', ""));
@@ -661,7 +663,7 @@ describe("a body", () => {
           }, enoughMs);
         };
         const [eighth, whole] = [of(n / 8), of(n)];
-        const parseMs = await cost(() => JSON.parse(whole));
+        parseMs ??= await cost(() => JSON.parse(whole));
         const eighthMs = await answer(eighth);
         // The constant parts are for hashing, decrypting and packing a megabyte.
         const mostMs = Math.min(10 * parseMs + 50, 24 * eighthMs + 20);

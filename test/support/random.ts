@@ -30,7 +30,11 @@ export function seeded(seed: number): Random {
       return item;
     },
     chance: (probability) => next() < probability,
-    bytes: (length) => Buffer.from(Array.from({ length }, () => below(256))),
+    bytes: (length) => {
+      const bytes = Buffer.alloc(length);
+      for (let at = 0; at < length; at++) bytes[at] = below(256);
+      return bytes;
+    },
     hex: (length) => Array.from({ length }, () => below(16).toString(16)).join(""),
   };
 }
