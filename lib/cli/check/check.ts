@@ -2,8 +2,8 @@ import { styleText } from "node:util";
 import type { Command } from "commander";
 import type { Project } from "../../../infra/project.js";
 import { tableName } from "../../local/tables.ts";
-import { subcommand } from "../command.ts";
-import { handlerNames } from "../handlers/generate.ts";
+import { CommandError, subcommand } from "../command.ts";
+import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { setVariables } from "../start/variables.ts";
 import { checkTypes } from "./compiler.ts";
@@ -49,13 +49,26 @@ export async function check(root: string): Promise<Checked> {
   return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings]) };
 }
 
-/** The faults of handlers, which stop a deployment as well; those of this machine's settings do not. */
-export async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
+async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
   const env = handlerEnv(project);
   const files = await checkFiles(root);
   const except = new Set(files.map(({ file }) => file));
   const [types, loaded] = await Promise.all([checkTypes(root), checkImports(root, { env, except })]);
   return { handlers: countOf(root), findings: sorted([...files, ...types, ...loaded]) };
+}
+
+/**
+ * Writes the lists, and looks for what would fail once it is deployed.
+ * @param task What the command is to do, as its message says it: `deploy`.
+ * @throws {CommandError} Its message has a line for each fault.
+ */
+export async function refuseFaults(root: string, task: string): Promise<void> {
+  await generate({ root });
+  const { project, findings } = await checkConfig(root);
+  const code = await checkCode(root, project);
+  const faults = sorted([...findings, ...code.findings]);
+  if (faults.length === 0) return;
+  throw new CommandError([`Cannot ${task}. Mend this first:`, ...faults.map(faultLine)].join("\n"));
 }
 
 /** The environment in which handlers are loaded. */
@@ -69,9 +82,14 @@ function countOf(root: string): number {
   return handlerNames("events", root).length + handlerNames("callbacks", root).length;
 }
 
-/** `✔ 5 handlers`, or a line for each fault and their number. */
+/** `✔ 5 handlers`, or a line for each fault. */
 export function resultLines({ handlers, findings }: Checked): string[] {
-  const paint = (style: "green" | "red", text: string) => styleText(style, text, { stream: process.stdout });
-  if (findings.length === 0) return [`${paint("green", "✔")} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`];
-  return findings.map((finding) => `${paint("red", "✖")} ${findingLine(finding)}`);
+  if (findings.length > 0) return findings.map(faultLine);
+  return [
+    `${styleText("green", "✔", { stream: process.stdout })} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`,
+  ];
+}
+
+function faultLine(finding: Finding): string {
+  return `${styleText("red", "✖", { stream: process.stdout })} ${findingLine(finding)}`;
 }

@@ -1,5 +1,6 @@
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { Command } from "commander";
+import { refuseFaults } from "../check/check.ts";
 import { subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
@@ -30,6 +31,7 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
     );
   }
   const root = projectRoot();
+  await refuseFaults(root, "deploy");
   await build({ root });
   const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
   if (code !== 0) {

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
+import { refuseFaults } from "../check/check.ts";
 import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { build } from "./build.ts";
@@ -33,6 +34,7 @@ async function run(
   { stage, package: folder, json = false }: { stage: string; package: string; json?: boolean },
 ): Promise<void> {
   const root = projectRoot();
+  await refuseFaults(root, "package");
   await build({ root });
   const args = ["package", "--stage", stage, "--package", folder, ...passedOn];
   const { code, output } = await osls(args, { root, isQuiet: json });
