@@ -13,14 +13,16 @@ import {
   type Reply,
   replyFrame,
 } from "../feishu/frame.ts";
-import { fieldsOf, parseObject } from "../feishu/json.ts";
+import { parseObject } from "../feishu/json.ts";
 import { openMessage } from "../feishu/open.ts";
 import { type Message, partJoiner } from "../feishu/parts.ts";
+import { agentFor, networkCode, type ProxyEnv } from "../https.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 
 export interface ConnectionOptions {
   readonly appId: string;
+  readonly proxyEnv?: ProxyEnv;
   readonly ports: ReceiverPorts;
   /** How long a message may take, from its first part on. A callback's port keeps a shorter deadline of its own. */
   readonly answerWithinMs?: number;
@@ -87,6 +89,7 @@ export class Connection {
     this.#config = target.config;
     this.#signal = signal;
     this.#socket = new WebSocket(target.url, {
+      agent: agentFor(new URL(target.url), options.proxyEnv),
       maxPayload: frameLimitBytes,
       perMessageDeflate: false,
       followRedirects: false,
@@ -97,7 +100,7 @@ export class Connection {
     this.#socket
       .on("open", () => this.#open())
       .on("unexpected-response", (_request, { statusCode = 0, headers }) => this.#end(readRefusal(statusCode, headers)))
-      .on("error", (error) => this.#fail(`the connection failed (${nameOf(error)})`))
+      .on("error", (error) => this.#fail(`the connection failed (${networkCode(error)})`))
       .on("close", (code) => this.#fail(`the connection was closed (${code})`))
       .on("ping", () => this.#watch())
       .on("message", (data: Buffer, isBinary) => this.#read(data, isBinary));
@@ -266,10 +269,4 @@ async function answer(
     publish({ stage: "unavailable", level: "error", app: appId, ms: elapsedMs(), requestId, error });
     return { code: 500 };
   }
-}
-
-/** An error's code or class. Its message may hold the address of the WebSocket, and with it the ticket. */
-export function nameOf(error: unknown): string {
-  const { code, name, cause } = fieldsOf(error);
-  return String(fieldsOf(cause)["code"] ?? code ?? name ?? "unknown");
 }

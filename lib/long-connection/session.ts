@@ -1,8 +1,9 @@
 import { pause, withDeadline } from "../clock.ts";
 import { DeadlineError, LongConnectionError } from "../errors.ts";
 import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
+import { agentFor, exchange, networkCode } from "../https.ts";
 import { publish } from "../trace/trace.ts";
-import { Connection, type ConnectionOptions, type End, nameOf } from "./connection.ts";
+import { Connection, type ConnectionOptions, type End } from "./connection.ts";
 
 export interface LongConnectionOptions extends ConnectionOptions {
   /** Gets the app's id and secret, and returns an address to connect to. */
@@ -109,7 +110,7 @@ async function connect(options: LongConnectionOptions, config: ClientConfig, sig
 }
 
 async function discover(
-  { origin, appId, appSecret, clock }: LongConnectionOptions,
+  { origin, appId, appSecret, clock, proxyEnv }: LongConnectionOptions,
   config: ClientConfig,
   signal: AbortSignal,
 ): Promise<Discovery> {
@@ -117,30 +118,17 @@ async function discover(
   const error = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
   try {
     return await withDeadline(clock, { ms: discoveryWithinMs, error }, async (deadline) => {
-      const response = await fetch(url, {
+      const { status, text: body } = await exchange(url, {
         method: "POST",
         headers: { "content-type": "application/json", locale },
         body: JSON.stringify({ AppID: appId, AppSecret: appSecret }),
-        // A redirect would send the secret to another host.
-        redirect: "error",
+        agent: agentFor(url, proxyEnv),
         signal: AbortSignal.any([signal, deadline]),
+        limitBytes: discoveryLimitBytes,
       });
-      const body = await textOf(response);
-      return readDiscovery({ status: response.status, body }, { config, apiHost: url.hostname });
+      return readDiscovery({ status, body }, { config, apiHost: url.hostname });
     });
   } catch (error) {
-    return { kind: "retry", reason: `discovery failed (${nameOf(error)})` };
+    return { kind: "retry", reason: `discovery failed (${networkCode(error)})` };
   }
-}
-
-/** The body of a response. A longer one than the platform's is cut, and so is not JSON. */
-async function textOf(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of response.body ?? []) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > discoveryLimitBytes) break;
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }

@@ -1,6 +1,8 @@
+import type { Agent } from "node:http";
 import type { Clock } from "../clock.ts";
 import { parseJson } from "../feishu/json.ts";
 import type { ApiAnswer, LarkClient, RequestOptions } from "../handler.ts";
+import { agentFor, exchange, type ProxyEnv } from "../https.ts";
 import { cardUpdater } from "./card-update.ts";
 import { tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
@@ -8,6 +10,7 @@ import { type ApiRun, codeOf, createTransport, type Exchange, type Transport, un
 
 export interface ApiOptions {
   readonly origin: string;
+  readonly proxyEnv?: ProxyEnv;
   readonly appId: string;
   readonly appSecret: () => Promise<string>;
   /** A marketplace app has a token for each tenant. It gets them with the ticket that the platform sends hourly. */
@@ -18,7 +21,9 @@ export interface ApiOptions {
 }
 
 /** The Open API for handlers. {@link createTransport} says what a call rejects with. */
-export function openApi({ origin, appId, appSecret, marketplace, store, clock, random }: ApiOptions) {
+export function openApi(options: ApiOptions) {
+  const { origin, appId, appSecret, marketplace, store, clock, random } = options;
+  const agent = agentFor(new URL(origin), options.proxyEnv);
   const tokens = tokenSource({
     clock,
     random,
@@ -32,7 +37,7 @@ export function openApi({ origin, appId, appSecret, marketplace, store, clock, r
       async post(path, body, run) {
         const send = createTransport(run, transport);
         const request = { method: "POST", url: new URL(path, origin), isPublic: true };
-        return (await send(request, fetchExchange("POST", body))).body;
+        return (await send(request, jsonExchange(agent, "POST", body))).body;
       },
     }),
   });
@@ -53,17 +58,17 @@ export function openApi({ origin, appId, appSecret, marketplace, store, clock, r
       let client: Promise<LarkClient> | undefined;
       return {
         request: (method: string, path: string, options?: RequestOptions) =>
-          request(send, origin, method, path, options),
+          request({ send, agent, origin }, method, path, options),
 
         lark(): Promise<LarkClient> {
           client ??= import("./official-client.ts").then(({ larkClient }) =>
-            larkClient({ appId, origin, isMarketplace: marketplace !== undefined, send }),
+            larkClient({ appId, origin, isMarketplace: marketplace !== undefined, send, agent }),
           );
           return client;
         },
 
         updateCard: cardUpdater(
-          (path, body) => send({ method: "POST", url: new URL(path, origin) }, fetchExchange("POST", body)),
+          (path, body) => send({ method: "POST", url: new URL(path, origin) }, jsonExchange(agent, "POST", body)),
           clock,
         ),
       };
@@ -73,8 +78,7 @@ export function openApi({ origin, appId, appSecret, marketplace, store, clock, r
 
 /** A call without the official client. */
 async function request(
-  send: Transport,
-  origin: string,
+  { send, agent, origin }: { send: Transport; agent: Agent; origin: string },
   method: string,
   path: string,
   { body, query }: RequestOptions = {},
@@ -87,29 +91,24 @@ async function request(
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
   const verb = method.toUpperCase();
-  const answer = await send({ method: verb, url, content: { body } }, fetchExchange(verb, body));
+  const answer = await send({ method: verb, url, content: { body } }, jsonExchange(agent, verb, body));
   return answer.body as ApiAnswer;
 }
 
-/** Exchanges JSON by `fetch`. Rejects also for a successful status without the platform's JSON. */
-function fetchExchange(method: string, body?: Readonly<Record<string, unknown>>): Exchange {
+/** Exchanges JSON. Rejects also for a successful status without the platform's JSON. */
+function jsonExchange(agent: Agent, method: string, body?: Readonly<Record<string, unknown>>): Exchange {
   return async ({ url, authorization, uuid, signal }) => {
     const target = new URL(url);
     if (uuid?.in === "query") target.searchParams.set("uuid", uuid.value);
     const content = uuid?.in === "body" ? { ...body, uuid: uuid.value } : body;
-    const headers = new Headers();
-    if (content !== undefined) headers.set("content-type", "application/json; charset=utf-8");
-    if (authorization !== undefined) headers.set("authorization", authorization);
-    const response = await fetch(target, {
-      method,
-      headers,
-      body: content === undefined ? null : JSON.stringify(content),
-      // A followed redirect would take the token elsewhere.
-      redirect: "manual",
-      signal,
-    });
-    const answer = parseJson(await response.text());
-    if (response.ok && codeOf(answer) === undefined) throw unreadableError();
-    return { status: response.status, headers: new Map(response.headers), body: answer };
+    const headers = {
+      ...(content === undefined ? undefined : { "content-type": "application/json; charset=utf-8" }),
+      ...(authorization === undefined ? undefined : { authorization }),
+    };
+    const sent = { method, headers, body: content === undefined ? undefined : JSON.stringify(content), agent, signal };
+    const { text, ...answer } = await exchange(target, sent);
+    const json = parseJson(text);
+    if (answer.status >= 200 && answer.status < 300 && codeOf(json) === undefined) throw unreadableError();
+    return { ...answer, body: json };
   };
 }

@@ -1,5 +1,6 @@
 import { ConfigError } from "../errors.ts";
 import { apiOrigin } from "../feishu/domain.ts";
+import type { ProxyEnv } from "../https.ts";
 import { appIdAdvice, type Env, flag } from "../settings/environment.ts";
 
 /** The settings of the Open API, without the app's secret. */
@@ -7,6 +8,9 @@ export interface ApiConfig {
   readonly appId: string;
   readonly origin: string;
   readonly isMarketplace: boolean;
+  readonly proxyEnv: ProxyEnv;
+  /** A proxy that is set and not used. */
+  readonly warnings: readonly string[];
 }
 
 /** @throws {ConfigError} A setting is missing or wrong. */
@@ -16,5 +20,21 @@ export function apiConfig(env: Env, appId: string | undefined): ApiConfig {
     appId,
     origin: apiOrigin(env["LARK_DOMAIN"], { allowOther: flag(env, "ALLOW_OTHER_DOMAIN") }),
     isMarketplace: flag(env, "MARKETPLACE_APP"),
+    ...proxyConfig(env),
   };
+}
+
+/** The proxy for calls to the platform, which are all HTTPS. Its value may hold a password, so only its name is said. */
+function proxyConfig(env: Env): Pick<ApiConfig, "proxyEnv" | "warnings"> {
+  const first = (names: readonly string[]) => names.find((name) => env[name]) ?? "";
+  const name = first(["https_proxy", "HTTPS_PROXY"]);
+  const proxy = env[name];
+  const isUsable = proxy !== undefined && URL.canParse(proxy) && /^https?:$/.test(new URL(proxy).protocol);
+  if (isUsable) {
+    return { proxyEnv: { HTTPS_PROXY: proxy, NO_PROXY: env[first(["no_proxy", "NO_PROXY"])] }, warnings: [] };
+  }
+  const other = first(["all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"]);
+  const unused = name || other;
+  const reason = name === "" ? "the platform is called over HTTPS. Set HTTPS_PROXY" : "it is not an http(s) URL";
+  return { proxyEnv: {}, warnings: unused === "" ? [] : [`${unused} is set and not used: ${reason}`] };
 }

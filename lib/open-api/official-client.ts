@@ -1,3 +1,5 @@
+import type { Agent } from "node:http";
+import { Readable } from "node:stream";
 import {
   AppType,
   Client,
@@ -7,9 +9,10 @@ import {
   withTenantKey,
   withUserAccessToken,
 } from "@larksuiteoapi/node-sdk";
-import { fieldsOf } from "../feishu/json.ts";
+import { fieldsOf, parseJson } from "../feishu/json.ts";
 import type { LarkClient } from "../handler.ts";
-import { type Exchange, networkCode, type Transport, unreadableError } from "./transport.ts";
+import { headerMap, networkCode, textOf } from "../https.ts";
+import { type Exchange, type Transport, unreadableError } from "./transport.ts";
 
 // The official client over our transport. It is large, so this file is loaded when a handler first asks for it.
 
@@ -30,6 +33,7 @@ export function larkClient(options: {
   origin: string;
   isMarketplace: boolean;
   send: Transport;
+  agent: Agent;
 }): LarkClient {
   const client = new Client({
     appId: options.appId,
@@ -41,7 +45,7 @@ export function larkClient(options: {
       get: async (key) => placeholder + (tenantCacheKey.exec(String(key))?.[1] ?? ""),
       set: async () => true,
     },
-    httpInstance: httpInstance(options.send),
+    httpInstance: httpInstance(options.send, options.agent),
     // Its log lines hold tokens and payloads.
     logger: silent,
     loggerLevel: LoggerLevel.fatal,
@@ -50,7 +54,7 @@ export function larkClient(options: {
 }
 
 /** Sends the client's requests by the transport. Each exchange stays with the client's library, which handles forms and streams. */
-function httpInstance(send: Transport): HttpInstance {
+function httpInstance(send: Transport, agent: Agent): HttpInstance {
   const request = async (options: HttpOptions): Promise<unknown> => {
     const { data, params, $return_headers } = options;
     const { Authorization: authorization, ...headers } = (options.headers ?? {}) as Record<string, string | undefined>;
@@ -66,7 +70,7 @@ function httpInstance(send: Transport): HttpInstance {
         content: { query: params, body: fields },
         body: bodyKind(data, headers),
       },
-      libraryExchange({ ...options, method, headers }, fields),
+      libraryExchange({ ...options, method, headers }, fields, agent),
     );
     return $return_headers === true ? { data: answer.body, headers: Object.fromEntries(answer.headers) } : answer.body;
   };
@@ -91,7 +95,7 @@ function httpInstance(send: Transport): HttpInstance {
 }
 
 /** Exchanges by the client's own library. */
-function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, unknown>>): Exchange {
+function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, unknown>>, agent: Agent): Exchange {
   const { data, params = {}, headers = {} } = options;
   return async ({ url, authorization, uuid, signal }) => {
     try {
@@ -104,9 +108,11 @@ function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, u
         headers: authorization === undefined ? headers : { ...headers, Authorization: authorization },
         data: uuid?.in === "body" ? { ...fields, uuid: uuid.value } : data,
         params: uuid?.in === "query" ? { ...params, uuid: uuid.value } : params,
-        // A followed redirect would take the token elsewhere. `fetch` uses no proxy of the environment either.
+        // A followed redirect would take the token elsewhere. The agent knows the proxy.
         maxRedirects: 0,
         proxy: false,
+        httpAgent: agent,
+        httpsAgent: agent,
         baseURL: undefined,
         validateStatus: (status: number) => status >= 200 && status < 300,
       };
@@ -139,20 +145,6 @@ function isStream(value: unknown): boolean {
 /** The JSON of a refusal. Where a file was asked for, it comes as a stream. */
 async function refusal(data: unknown): Promise<unknown> {
   if (!isStream(data) && !Buffer.isBuffer(data)) return data;
-  try {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    for await (const chunk of Buffer.isBuffer(data) ? [data] : (data as AsyncIterable<Buffer>)) {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes > refusalBytes) return undefined;
-    }
-    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch {
-    return undefined;
-  }
-}
-
-function headerMap(headers: object): ReadonlyMap<string, string> {
-  return new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
+  const chunks = Buffer.isBuffer(data) ? Readable.from([data]) : (data as AsyncIterable<Buffer>);
+  return parseJson(await textOf(chunks, refusalBytes).catch(() => ""));
 }

@@ -1,6 +1,7 @@
 import { type Clock, pause, withDeadline } from "../clock.ts";
 import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
 import { fieldsOf } from "../feishu/json.ts";
+import { networkCode } from "../https.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
 import { type Content, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
 import { type ApiVerdict, verdictOf } from "./verdicts.ts";
@@ -74,7 +75,7 @@ const longestBackoffMs = 5_000;
 const defaultResetSeconds = 1;
 
 /** Codes of errors that come before a byte of the request is sent. */
-const unsentCodes = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
+const unsentCodes = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ERR_PROXY_TUNNEL)$/;
 
 /**
  * Adds tokens, deadlines, retries and uuids to the exchanges of one run. Resolves with a successful answer. Rejects with
@@ -184,13 +185,6 @@ function noAnswer(cause: unknown, call: string): Failure {
 export function codeOf(body: unknown): number | undefined {
   const { code } = fieldsOf(body);
   return typeof code === "number" ? code : undefined;
-}
-
-/** The code of a network error. `fetch` puts it into the cause. */
-export function networkCode(error: unknown): string {
-  const { code, cause } = fieldsOf(error);
-  const inner = fieldsOf(cause)["code"] ?? code;
-  return typeof inner === "string" ? inner : "unknown";
 }
 
 /** A successful status whose body is not the platform's JSON. */

@@ -351,7 +351,10 @@ describe("the settings of the long connection", () => {
     assert.deepEqual(longConnectionConfig(connection), {
       ...{ appId: connection.APP_ID, appSecret: connection.APP_SECRET, ledgerTable: "ledger" },
       ...{ eventsQueueUrl: connection.EVENTS_QUEUE_URL, quarantineQueueUrl: connection.QUARANTINE_QUEUE_URL },
-      api: { appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
+      api: {
+        ...{ appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
+        ...{ proxyEnv: {}, warnings: [] },
+      },
       ...{ deadlineMs: 2_300, healthPort: undefined, stored: undefined },
     });
     const { api, deadlineMs, healthPort } = longConnectionConfig({

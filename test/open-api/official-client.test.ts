@@ -176,18 +176,6 @@ describe("the official client", () => {
       ["Bearer u-1"],
     );
   });
-
-  test("goes by no proxy of the environment", async (t) => {
-    const { run } = await startApi(t);
-    const before = process.env["http_proxy"];
-    process.env["http_proxy"] = "http://127.0.0.1:9";
-    t.after(() => {
-      if (before === undefined) delete process.env["http_proxy"];
-      else process.env["http_proxy"] = before;
-    });
-    const client = await run().lark();
-    assert.equal((await client.im.message.create(toChat)).code, 0);
-  });
 });
 
 // The bodies of the handlers in the platform's own guides, with nothing changed but where the client comes from.

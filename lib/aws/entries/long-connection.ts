@@ -44,6 +44,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   let isConnected = false;
   const session = createSession({
     origin: api.origin,
+    proxyEnv: api.proxyEnv,
     appId,
     appSecret: await appSecret(),
     ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret, secrets: extra.current }),

@@ -1,0 +1,72 @@
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { isLoopback } from "./feishu/domain.ts";
+import { fieldsOf } from "./feishu/json.ts";
+
+/** The proxy for HTTPS, and the hosts that are reached without it, as Node reads them. */
+export interface ProxyEnv {
+  readonly HTTPS_PROXY?: string | undefined;
+  readonly NO_PROXY?: string | undefined;
+}
+
+/** The times of Node's own agent: an idle connection is closed after 5 s. */
+const keepAlive = { keepAlive: true, scheduling: "lifo", timeout: 5_000 } as const;
+
+/** An agent for the requests to one origin. This machine is never reached by a proxy. */
+export function agentFor({ protocol, hostname }: URL, proxyEnv: ProxyEnv = {}): HttpAgent {
+  if (protocol === "http:" || protocol === "ws:") return new HttpAgent(keepAlive);
+  return new HttpsAgent(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
+}
+
+/**
+ * Sends one HTTP request, and follows no redirect, which would take a secret elsewhere. Rejects without an answer, with
+ * an error that has the network's code and nothing else: the original may name the proxy with its password.
+ *
+ * @param options.limitBytes Of the answer's body; a longer one is cut.
+ */
+export async function exchange(
+  url: URL,
+  options: {
+    readonly method: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: string | undefined;
+    readonly agent: HttpAgent;
+    readonly signal: AbortSignal;
+    readonly limitBytes?: number;
+  },
+): Promise<{ status: number; headers: ReadonlyMap<string, string>; text: string }> {
+  const { method, headers, body, agent, signal, limitBytes } = options;
+  const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof exchange>>>();
+  const send = url.protocol === "http:" ? httpRequest : httpsRequest;
+  const request = send(url, { method, headers, agent, signal }, (response) => {
+    const { statusCode: status = 0, headers } = response;
+    textOf(response, limitBytes).then((text) => resolve({ status, headers: headerMap(headers), text }), reject);
+  });
+  request.on("error", reject).end(body);
+  return promise.catch((error: unknown) => {
+    throw Object.assign(new Error("no answer"), { code: networkCode(error) });
+  });
+}
+
+/** The text of a body, cut after the chunk that reaches the limit. */
+export async function textOf(body: AsyncIterable<Uint8Array>, limitBytes = Number.POSITIVE_INFINITY): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > limitBytes) break;
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+export function headerMap(headers: IncomingHttpHeaders | object): ReadonlyMap<string, string> {
+  return new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
+}
+
+/** The code of a network error, or of its cause. Its message may hold a URL with a secret. */
+export function networkCode(error: unknown): string {
+  const { code, cause } = fieldsOf(error);
+  const inner = fieldsOf(cause)["code"] ?? code;
+  return typeof inner === "string" ? inner : "unknown";
+}
