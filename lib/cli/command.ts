@@ -31,8 +31,3 @@ export function oneLine(text: string, limit = 2_000): string {
           .replace(/^[^\\]$/u, "\u{fffd}"),
   );
 }
-
-/** `"a", "b"`, for naming what may have been meant. */
-export function quoted(names: readonly string[]): string {
-  return names.map((name) => `"${name}"`).join(", ");
-}

@@ -86,9 +86,20 @@ export function search(words: readonly string[]): CatalogueEntry[] {
   });
 }
 
-/** The `n` types that are most similar to `name`. */
+/**
+ * Up to `n` types that `name` may mean: those that a search for it finds, then those with a similar name.
+ * Types are Latin letters, so a Chinese name is similar to none.
+ */
 export function nearestTypes(name: string, n: number): string[] {
-  return nearest(name, [...byType.keys()], n);
+  const found = name === "" ? [] : search([name]).map(({ type }) => type);
+  const similar = /[a-z]/i.test(name) ? nearest(name, [...byType.keys()], n) : [];
+  return [...new Set([...found, ...similar])].slice(0, n);
+}
+
+/** `. Nearest: "a", "b"`, the end of a message about a type that is not in the catalogue; empty if nothing is near. */
+export function nearestText(name: string, n: number): string {
+  const types = nearestTypes(name, n).map((type) => `"${type}"`);
+  return types.length === 0 ? "" : `. Nearest: ${types.join(", ")}`;
 }
 
 /**

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
-import { catalogue, doublySubscribed, find, nearestTypes, samePairs, search } from "../../lib/simulator/catalogue.ts";
+import {
+  catalogue,
+  doublySubscribed,
+  find,
+  nearestText,
+  nearestTypes,
+  samePairs,
+  search,
+} from "../../lib/simulator/catalogue.ts";
 
 test("the catalogue has each type once, sorted, with a title and a known version", () => {
   assert.ok(catalogue.length > 250);
@@ -61,6 +69,12 @@ test("names the nearest types for a misspelt or partial name", () => {
   assert.equal(nearestTypes("IM.MESSAGE.RECEIVE", 1)[0], "im.message.receive_v1");
   assert.ok(nearestTypes("reaction", 2).every((type) => type.includes("reaction")));
   assert.equal(nearestTypes("x".repeat(1_000_000), 3).length, 3);
+});
+
+test("names the types that a title finds, and none for a name that is neither found nor in Latin letters", () => {
+  assert.deepEqual(nearestTypes("员工入职", 3), ["contact.user.created_v3"]);
+  assert.equal(nearestText("员工入职", 3), '. Nearest: "contact.user.created_v3"');
+  for (const name of ["", "…", "不存在的"]) assert.equal(nearestText(name, 3), "");
 });
 
 test("I13: handlers for the old and the new form of one fact are told, each pair once", () => {

@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { find, nearestTypes } from "../../simulator/catalogue.ts";
-import { quoted } from "../command.ts";
+import { find, nearestText } from "../../simulator/catalogue.ts";
 import { generate, type HandlerKind, handlerNames } from "../handlers/generate.ts";
 import type { Finding } from "./finding.ts";
 
@@ -60,10 +59,10 @@ function nameMistake(kind: HandlerKind, name: string, source: () => string): str
       : `is in the wrong folder: "${name}" is ${what}. Move it to functions/${wanted}/`;
   }
   if (isDeclared(name, source())) return undefined;
-  const near = quoted(nearestTypes(name, 3));
+  const near = nearestText(name, 3);
   return declaresHandler.test(source())
-    ? `"${name}" is not in the catalogue. Nearest: ${near}. If the platform has it, declare its payload (declare module "larkpost")`
-    : `is no handler, and "${name}" is no type. Nearest: ${near}. Move code that handlers share to functions/shared/`;
+    ? `"${name}" is not in the catalogue${near}. If the platform has it, declare its payload (declare module "larkpost")`
+    : `is no handler, and "${name}" is no type${near}. Move code that handlers share to functions/shared/`;
 }
 
 /** Whether the file declares the payload of its type, which makes it a type of the project's own. */

@@ -3,8 +3,8 @@ import { dirname, join } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { oldCardType } from "../../feishu/classify.ts";
-import { type CatalogueEntry, doublySubscribed, find, nearestTypes } from "../../simulator/catalogue.ts";
-import { CommandError, oneLine, quoted, subcommand, UsageError } from "../command.ts";
+import { type CatalogueEntry, doublySubscribed, find, nearestText } from "../../simulator/catalogue.ts";
+import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { handlerSource, testSource } from "./templates.ts";
@@ -58,8 +58,8 @@ async function run(type: string): Promise<void> {
 function unlisted(type: string): CatalogueEntry {
   if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$/.test(type)) {
     throw new UsageError(
-      `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only. ` +
-        `Nearest: ${quoted(nearestTypes(type, 3))}`,
+      `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only` +
+        nearestText(type, 3),
     );
   }
   const version = type.includes(".") ? "2.0" : "1.0";
@@ -78,7 +78,7 @@ function warn({ type, domain }: CatalogueEntry, root: string): void {
   if (domain === "") {
     console.error(
       `Warning: "${type}" is not in the catalogue. The handler declares its payload ("declare module"): write down the ` +
-        `members that you use. If you meant another type, delete both files. Nearest: ${quoted(nearestTypes(type, 3))}`,
+        `members that you use. If you meant another type, delete both files${nearestText(type, 3)}`,
     );
   }
   for (const [older, newer] of doublySubscribed(handlerNames("events", root))) {

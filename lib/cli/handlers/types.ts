@@ -1,8 +1,8 @@
 import { styleText } from "node:util";
 import type { Command } from "commander";
-import { type CatalogueEntry, catalogue, nearestTypes, search } from "../../simulator/catalogue.ts";
+import { type CatalogueEntry, catalogue, nearestText, search } from "../../simulator/catalogue.ts";
 import { hasSample } from "../../simulator/samples/samples.ts";
-import { oneLine, quoted, subcommand } from "../command.ts";
+import { oneLine, subcommand } from "../command.ts";
 import { handlerNames } from "./generate.ts";
 
 export function typesCommand(): Command {
@@ -40,7 +40,7 @@ function run(words: readonly string[], options: { json?: boolean }): void {
   else if (found.length > 0) print(table(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
   if (found.length > 0) return;
   const asked = words.join(" ");
-  console.error(`No type has "${oneLine(asked, 100)}". Nearest: ${quoted(nearestTypes(words.join("."), 5))}`);
+  console.error(`No type has "${oneLine(asked, 100)}"${nearestText(words.join("."), 5)}`);
   process.exitCode = 1;
 }
 

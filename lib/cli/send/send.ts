@@ -6,10 +6,10 @@ import type { Command } from "commander";
 import { type Clock, systemClock } from "../../clock.ts";
 import { classify, oldCardType } from "../../feishu/classify.ts";
 import { classifyOldCard } from "../../feishu/old-card.ts";
-import { find, nearestTypes } from "../../simulator/catalogue.ts";
+import { find, nearestText } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
 import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
-import { oneLine, quoted, subcommand, UsageError } from "../command.ts";
+import { oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
@@ -225,7 +225,7 @@ function toCheckedMessage(text: string): Message {
 
 function checkType(type: string): void {
   if (find(type) !== undefined) return;
-  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0. Nearest: ${quoted(nearestTypes(type, 3))}`);
+  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0${nearestText(type, 3)}`);
 }
 
 function unreachableText({ url, result: { problem } }: Outcome): string {

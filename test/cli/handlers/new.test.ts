@@ -236,7 +236,7 @@ describe("new", { concurrency: 3 }, () => {
       t.after(remove);
       const { code, stdout, stderr } = await larkpost(["new", name], { root });
       assert.deepEqual([code, stdout], [2, ""]);
-      assert.match(stderr, /a type has letters, digits, "_" and "\." only\. Nearest: /);
+      assert.match(stderr, /a type has letters, digits, "_" and "\." only(\. Nearest: ".*)?\n$/);
       assert.deepEqual(readdirSync(join(root, "functions/events")), []);
       assert.deepEqual(readdirSync(join(root, "functions/callbacks")), []);
     });
