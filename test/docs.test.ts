@@ -54,6 +54,21 @@ test("every row of a table has as many cells as its head", () => {
   }
 });
 
+test("bold text begins and ends where Markdown sees it: not with punctuation that touches a letter outside", () => {
+  const wrong: string[] = [];
+  for (const path of pages.keys()) {
+    const prose = read(path).replaceAll(/^ *```[\s\S]*?^ *```$/gm, "");
+    for (const [, before, bold = "", after] of prose.matchAll(
+      /([\p{L}\p{N}])?\*\*([^*\n]+)\*\*(?=([\p{L}\p{N}])?)/gu,
+    )) {
+      const touches =
+        (before !== undefined && /^[\p{P}`]/u.test(bold)) || (after !== undefined && /[\p{P}`]$/u.test(bold));
+      if (touches) wrong.push(`${path}: ${bold}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
 const invitations = [
   { readme: "README.md", folder: "docs" },
   { readme: "README.zh-CN.md", folder: "docs/zh-CN" },
