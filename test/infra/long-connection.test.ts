@@ -1,4 +1,3 @@
-// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";

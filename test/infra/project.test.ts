@@ -1,4 +1,3 @@
-// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -49,16 +48,16 @@ const service = {
 };
 const canary = "canary-of-a-further-secret";
 
-describe("larkpost.config.js in the template", () => {
-  let bare: Compiled;
-  let own: Compiled;
-  before(async () => {
-    [bare, own] = await Promise.all([
-      compile("prod"),
-      compile("prod", { config, env: { CRM_TOKEN: canary, MAIL_PASSWORD: canary } }),
-    ]);
-  });
+let bare: Compiled;
+let own: Compiled;
+before(async () => {
+  [bare, own] = await Promise.all([
+    compile("prod"),
+    compile("prod", { config, env: { CRM_TOKEN: canary, MAIL_PASSWORD: canary } }),
+  ]);
+});
 
+describe("larkpost.config.js in the template", () => {
   test("adds what it says, for worker and callback, and changes nothing else", async () => {
     const one = leaves(bare.template);
     const other = leaves(own.template);

@@ -5,8 +5,15 @@ import type { Template } from "./stack.ts";
 const attributes = new Set(["Type", "Properties", "DependsOn", "DeletionPolicy", "UpdateReplacePolicy", "Metadata"]);
 const pseudo = new Set(["AWS::Region", "AWS::AccountId", "AWS::Partition", "AWS::URLSuffix", "AWS::StackName"]);
 
+let loaded: ReturnType<typeof load> | undefined;
+
 /** AWS's own specification of its resources, as shipped for the CDK. */
-export async function loadSpecification() {
+export function loadSpecification() {
+  loaded ??= load();
+  return loaded;
+}
+
+async function load() {
   const database = await loadAwsServiceSpec();
   const resourceOf = (type: string): SpecResource | undefined =>
     database.lookup("resource", "cloudFormationType", "equals", type)[0];

@@ -46,12 +46,13 @@ interface Options {
   readonly config?: Config;
 }
 
-/** Jobs that were asked for since the last process was started: one process compiles them all. */
+/** Jobs that no process has yet: when none is running, one is started for them all. */
 const waiting: { job: Job; done: () => void; failed: (reason: unknown) => void }[] = [];
+let isRunning = false;
 
 /**
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
- * of one line, without account or network. What is asked for at the same time is compiled in one process.
+ * of one line, without account or network. What is asked for at the same time, or while others are compiled, shares one process.
  *
  * @param options.config The project's larkpost.config.js.
  */
@@ -95,7 +96,7 @@ export function writeConfig(folder: string, config: Config): void {
 async function run(job: Job): Promise<void> {
   const { promise, resolve: done, reject: failed } = Promise.withResolvers<void>();
   waiting.push({ job, done, failed });
-  if (waiting.length === 1) setImmediate(() => start(waiting.splice(0)));
+  setImmediate(start);
   await promise;
   const { code, output } = JSON.parse(readFileSync(join(job.folder, "osls.json"), "utf8")) as {
     code: number;
@@ -104,10 +105,15 @@ async function run(job: Job): Promise<void> {
   if (code !== 0) throw new Error(`osls ${job.args.join(" ")} failed:\n${output}`);
 }
 
-function start(batch: typeof waiting): void {
+function start(): void {
+  if (isRunning || waiting.length === 0) return;
+  isRunning = true;
+  const batch = waiting.splice(0);
   const script = join(import.meta.dirname, "osls.ts");
   const args = [script, JSON.stringify(batch.map(({ job }) => job))];
   execFile(process.execPath, args, { env: oslsEnv }, (error) => {
+    isRunning = false;
+    start();
     for (const { done, failed } of batch)
       if (error === null) done();
       else failed(error);

@@ -1,4 +1,3 @@
-// alone: it compiles stacks.
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
