@@ -20,6 +20,7 @@ import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
+import { callers, openApiInBundles } from "./open-api.ts";
 
 const keysEnv = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
@@ -96,7 +97,7 @@ describe("the built bundles", () => {
   let built: Awaited<ReturnType<typeof build>>;
 
   before(async () => {
-    project = await fixtureProject();
+    project = await fixtureProject(callers);
     const builds = [
       build({ outFolder: folder, names: ["webhook"] }),
       build({ root: project.root, names: ["callback", "worker"] }),
@@ -280,6 +281,8 @@ describe("the built bundles", () => {
       assertLean(queued.files);
     });
   });
+
+  describe("the Open API in the bundles", () => openApiInBundles(() => ({ built, services })));
 
   describe("the webhook's size", () => {
     const how = "If it is meant to be so, record it: UPDATE_FIXTURES=1 npx node --test test/functions/bundle.test.ts";

@@ -7,17 +7,15 @@ const root = resolve(import.meta.dirname, "../..");
 /** The handler files that the engine's own tests run: those of `functions/` are the user's. */
 export const fixtureApp = join(import.meta.dirname, "../fixtures/app");
 
+type Handlers = Readonly<Record<string, string>>;
+
 /**
  * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
  * rest is linked. `handlers` maps a file's name (an event type) to its source, `callbacks` a callback type.
  *
  * @param options.isWhole Copies lib and infra too, for a test that edits one of their files.
  */
-export async function temporaryProject(
-  handlers: Readonly<Record<string, string>>,
-  callbacks: Readonly<Record<string, string>> = {},
-  { isWhole = false } = {},
-) {
+export async function temporaryProject(handlers: Handlers, callbacks: Handlers = {}, { isWhole = false } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
   const entries = ["callback", "long-connection", "webhook", "worker"].map((name) => `functions/${name}.ts`);
@@ -41,9 +39,10 @@ export async function temporaryProject(
   };
 }
 
-/** The same with the handlers of `test/fixtures/app`. */
-export function fixtureProject() {
-  return temporaryProject(sourcesOf("events"), sourcesOf("callbacks"));
+/** The same with the handlers of `test/fixtures/app`, and others. */
+export function fixtureProject(others: { events?: Handlers; callbacks?: Handlers } = {}) {
+  const { events, callbacks } = others;
+  return temporaryProject({ ...sourcesOf("events"), ...events }, { ...sourcesOf("callbacks"), ...callbacks });
 }
 
 function sourcesOf(kind: "events" | "callbacks"): Record<string, string> {

@@ -1,18 +1,16 @@
-// alone: it builds and starts bundles.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { basename, join } from "node:path";
-import { after, before, describe, type TestContext, test } from "node:test";
+import { basename } from "node:path";
+import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
-import { build } from "../../lib/cli/deploy/build.ts";
+import type { build } from "../../lib/cli/deploy/build.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { type EventParts, eventBody, record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { marketplace, selfBuilt, startOpenApi } from "../support/open-api.ts";
-import { temporaryProject } from "../support/project.ts";
 import { sealNow } from "../support/sealed.ts";
-import { type Services, startServices } from "../support/services.ts";
+import type { Services } from "../support/services.ts";
 
 const keys = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
@@ -39,21 +37,19 @@ export default ${declare}("TYPE", async (event: never, { request, lark }) => {
 const api = /\/chunks\/client-/;
 const client = /\/chunks\/official-client-/;
 
-describe("the Open API in the bundles", () => {
-  let project: Awaited<ReturnType<typeof temporaryProject>>;
-  let built: Awaited<ReturnType<typeof build>>;
-  let services: Services;
-  before(async () => {
-    const events = { "contact.user.created_v3": source("onEvent").replace("TYPE", "contact.user.created_v3") };
-    const callbacks = { "card.action.trigger": source("onCallback").replace("TYPE", "card.action.trigger") };
-    [project, services] = await Promise.all([temporaryProject(events, callbacks), startServices()]);
-    built = await build({ root: project.root, outFolder: join(project.root, "dist"), names: ["worker", "callback"] });
-  });
-  after(async () => {
-    await services.stop();
-    project.remove();
-  });
+const eventType = "contact.user.created_v3";
+const callbackType = "card.action.trigger";
 
+/** Handler files for the project whose bundles are given to `openApiInBundles`. */
+export const callers = {
+  events: { [eventType]: source("onEvent").replace("TYPE", eventType) },
+  callbacks: { [callbackType]: source("onCallback").replace("TYPE", callbackType) },
+};
+
+/** What handlers load of the Open API, and when, in built functions. */
+export function openApiInBundles(
+  given: () => { readonly built: Awaited<ReturnType<typeof build>>; readonly services: Services },
+): void {
   /** Invokes a function in a fresh process, and says which chunks were loaded by the end of each invocation. */
   async function trace(
     t: TestContext,
@@ -72,6 +68,7 @@ describe("the Open API in the bundles", () => {
       for (const event of JSON.parse(process.env.EVENTS)) seen.push({ answer: await handler(event), loaded: [...loaded] });
       process.stderr.write(JSON.stringify(seen));
       process.exit();`;
+    const { built, services } = given();
     const { PATH, NODE_COMPILE_CACHE } = process.env;
     const env = {
       ...{ PATH, NODE_COMPILE_CACHE, ...services.env, ...keys, LOG_LEVEL: "error" },
@@ -95,9 +92,7 @@ describe("the Open API in the bundles", () => {
 
   test("a worker's handler loads nothing of it until it calls, and the official client only when it asks for that", async (t) => {
     const batches = ways.map((how) => ({
-      Records: [
-        record(eventBody({ id: randomUUID(), type: "contact.user.created_v3", app: keys.APP_ID, event: { how } })),
-      ],
+      Records: [record(eventBody({ id: randomUUID(), type: eventType, app: keys.APP_ID, event: { how } }))],
     }));
     const { answers, loaded, texts } = await trace(t, "worker", batches);
     assert.deepEqual(
@@ -111,7 +106,7 @@ describe("the Open API in the bundles", () => {
   test("nor does a callback's", async (t) => {
     const clicks = ways.map((how) => {
       const header = {
-        ...{ event_id: randomUUID(), event_type: "card.action.trigger", app_id: keys.APP_ID, tenant_key: "t" },
+        ...{ event_id: randomUUID(), event_type: callbackType, app_id: keys.APP_ID, tenant_key: "t" },
         ...{ token: keys.VERIFICATION_TOKEN, create_time: String(Date.now() * 1000) },
       };
       const action = { tag: "button", value: { how } };
@@ -136,9 +131,9 @@ describe("the Open API in the bundles", () => {
       return { Records: [record(eventBody({ id, app: marketplace.appId, tenant: "their-tenant", ...parts }), { id })] };
     };
     const batches = [
-      batch({ type: "contact.user.created_v3", event: { how: "request" } }),
+      batch({ type: eventType, event: { how: "request" } }),
       batch({ type: "app_ticket", event: { app_ticket: tickets[0] } }),
-      batch({ type: "contact.user.created_v3", event: { how: "lark" } }),
+      batch({ type: eventType, event: { how: "lark" } }),
     ];
     const settings = { APP_ID: marketplace.appId, APP_SECRET: marketplace.appSecret, MARKETPLACE_APP: "true" };
     const { answers, texts, tenants } = await trace(t, "worker", batches, settings, simulated);
@@ -152,7 +147,7 @@ describe("the Open API in the bundles", () => {
 
   test("the official client is a chunk of its own in both, and no part of it is elsewhere", () => {
     for (const name of ["worker", "callback"]) {
-      const { outputs } = built.find((one) => one.name === name)?.metafile ?? assert.fail();
+      const { outputs } = given().built.find((one) => one.name === name)?.metafile ?? assert.fail();
       const holding = Object.entries(outputs).filter(([, { inputs }]) =>
         Object.keys(inputs).some((path) => path.includes("@larksuiteoapi/node-sdk/")),
       );
@@ -165,4 +160,4 @@ describe("the Open API in the bundles", () => {
       );
     }
   });
-});
+}
