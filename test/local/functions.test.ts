@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Functions, startFunctions } from "../../lib/local/functions.ts";
 import { until } from "../support/until.ts";
 
-/** Answers with its process and what it was given; dies when it is told to. */
+/** Writes down its process, and answers with it and what it was given; dies when it is told to. */
 const source = `
+import { appendFileSync } from "node:fs";
+appendFileSync(new URL(import.meta.url + ".pids"), process.pid + "\\n");
 export const handler = async (event) => {
   if (event === "die") process.exit(3);
   return { pid: process.pid, event };
@@ -20,6 +22,19 @@ describe("functions, each in a process of its own", () => {
   const file = (name: string) => join(folder, `${name}.ts`);
   const notices: string[] = [];
   let functions: Functions;
+  const isAlive = (pid: number) => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  const alive = (name: string) =>
+    readFileSync(`${file(name)}.pids`, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map(Number)
+      .filter(isAlive);
   const pidOf = async (name: string) => ((await functions.invoke(name, "hello", 5_000)) as { pid: number }).pid;
 
   before(async () => {
@@ -62,5 +77,22 @@ describe("functions, each in a process of its own", () => {
     await functions.reload();
     await isUp;
     assert.equal(typeof (await pidOf("one")), "number");
+  });
+
+  test("a change that cannot be loaded leaves the running code in place and says so", async () => {
+    const before = await pidOf("one");
+    writeFileSync(file("one"), `${source}throw new Error("broken on purpose");\n`);
+    await functions.reload();
+    assert.match(notices.join("\n"), /cannot start the one function, the code before .*: Error: broken on purpose/);
+    assert.equal(await pidOf("one"), before);
+    writeFileSync(file("one"), source);
+  });
+
+  test("two reloads at once leave one process for each function", async () => {
+    await Promise.all([functions.reload(), functions.reload()]);
+    for (const name of ["one", "other"]) {
+      await until("one process", () => alive(name).length === 1);
+      assert.deepEqual(alive(name), [await pidOf(name)]);
+    }
   });
 });
