@@ -284,7 +284,8 @@ describe("the callback function", () => {
 
   test("C2: outlives what its handlers let go of, and says at once that it failed to whoever waits for it", async () => {
     const path = join(import.meta.dirname, "../support/callback-process.ts");
-    const child = fork(path, ["callback"], { env: { PATH: process.env["PATH"], ...env }, silent: true });
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
+    const child = fork(path, ["callback"], { env: { PATH, NODE_COMPILE_CACHE, ...env }, silent: true });
     try {
       await once(child, "message");
       const answer = async (letsGo?: string) => {

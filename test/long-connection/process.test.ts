@@ -93,7 +93,7 @@ describe("the process of the long connection", { concurrency: true }, () => {
     assert.equal(answered.status, 200);
     server.connections()[0]?.drop();
     await until("it says that it is not connected", async () => (await health()) === 503);
-    await until("it is connected again", async () => (await health()) === 200);
+    await until("it is connected again", async () => (await health()) === 200, { everyMs: 50 });
 
     // The first try of the store is never answered; amid it the signal comes, and the second try does.
     faults.inject("SendMessage", { kind: "stall" }, firstTry);

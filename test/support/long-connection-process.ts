@@ -11,8 +11,9 @@ process.once("exit", project.remove);
 
 /** `functions/long-connection.ts` as a process of its own, with callbacks of the tests; no setting of this process reaches it. */
 export function startProcess(env: Readonly<Record<string, string>>) {
+  const { PATH, NODE_COMPILE_CACHE = join(tmpdir(), "larkpost-compile-cache") } = process.env;
   const child = spawn(process.execPath, [join(project.root, "functions/long-connection.ts")], {
-    env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"), ...env },
+    env: { PATH, NODE_COMPILE_CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: Record<string, unknown>[] = [];

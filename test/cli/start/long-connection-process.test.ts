@@ -42,7 +42,8 @@ describe("the long connection of npm start", () => {
   };
   /** A real app's settings, as far as a test can have them. */
   const real = () => ({ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin });
-  const functionsEnv = (env = {}) => ({ PATH: process.env["PATH"], ...services.env, ...env });
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const functionsEnv = (env = {}) => ({ PATH, NODE_COMPILE_CACHE, ...services.env, ...env });
   const prepare = (options: Partial<Parameters<typeof prepareLongConnection>[0]> = {}) =>
     prepareLongConnection({ root: project.root, env: {}, force: false, ...options });
 
