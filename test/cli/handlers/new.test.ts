@@ -170,7 +170,7 @@ describe("new", { concurrency: 3 }, () => {
     cpSync(join(projectFolder, "biome.json"), join(root, "biome.json"));
     const folders = ["functions/events", "functions/callbacks", "functions/shared"];
     const [message] = await Promise.all([
-      failureOf(tool(root, join(bin, "tsc"), ["--project", "functions", "--pretty", "false"])),
+      failureOf(tool(root, join(bin, "tsc"), ["--project", "functions", "--pretty", "false", "--singleThreaded"])),
       tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "--no-errors-on-unmatched", ...folders]),
     ]);
     const problems = message.split("\n").filter((line) => line.includes("error TS"));
