@@ -327,7 +327,7 @@ describe("send", { concurrency: 4 }, () => {
   test("says plainly that nothing listens", async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
-    const { code, stdout, stderr } = await larkpostProcess(["send", type, "--times", "100"], {
+    const { code, stdout, stderr } = await larkpost(["send", type, "--times", "100"], {
       root,
       env: { ...env, PORT: "1" },
     });
@@ -376,7 +376,7 @@ describe("send", { concurrency: 4 }, () => {
     test(`exits with 1 when ${when}, and prints none`, async (t) => {
       const { root, remove } = temporaryRoot(local);
       t.after(remove);
-      const { code, stdout, stderr } = await larkpostProcess(["send", type], { root });
+      const { code, stdout, stderr } = await larkpost(["send", type], { root });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, /npm start/);
       if (local === undefined) assert.match(stderr, /ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID are not set/);
