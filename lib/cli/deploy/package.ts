@@ -44,11 +44,13 @@ async function run(
     return;
   }
   const zips = zipsIn(resolve(root, folder));
-  if (json) console.log(JSON.stringify({ stage, folder: resolve(root, folder), zips }));
+  const template = "cloudformation-template-update-stack.json";
+  if (json) console.log(JSON.stringify({ stage, folder: resolve(root, folder), zips, template }));
   else {
     for (const { name, bytes, sha256 } of zips) {
       console.log(`${join(folder, name)}  ${(bytes / 1024).toFixed(0)} KiB  sha256 ${sha256}`);
     }
+    console.log(`${join(folder, template)}  the template`);
   }
 }
 

@@ -61,7 +61,7 @@ function namesIn(zip: Buffer): string[] {
 
 describe("npm run package", () => {
   let made: Awaited<ReturnType<typeof project>>;
-  let printed: { stage: string; folder: string; zips: Zip[] };
+  let printed: { stage: string; folder: string; zips: Zip[]; template: string };
   const zips = ["callback.zip", "webhook.zip", "worker.zip"];
   const contents = (folder: string) => new Map(zips.map((name) => [name, readFileSync(join(folder, name))]));
 
@@ -73,7 +73,7 @@ describe("npm run package", () => {
   });
   after(() => made.remove());
 
-  test("writes a zip per function and says its size and SHA-256", () => {
+  test("writes a zip per function, says its size and SHA-256, and names the template", () => {
     assert.equal(printed.stage, "prod");
     assert.deepEqual(
       printed.zips.map(({ name }) => name),
@@ -84,6 +84,8 @@ describe("npm run package", () => {
       assert.equal(content.length, bytes);
       assert.equal(createHash("sha256").update(content).digest("hex"), sha256);
     }
+    const template = JSON.parse(readFileSync(join(printed.folder, printed.template), "utf8")) as object;
+    assert.ok("Resources" in template);
   });
 
   test("R1: the webhook's zip has at most 200 KB", () => {
@@ -113,6 +115,7 @@ describe("npm run package", () => {
     for (const [name, content] of contents(join(made.root, "again")))
       assert.ok(content.equals(first.get(name) ?? Buffer.of()));
     for (const { name, sha256 } of printed.zips) assert.ok(stdout.includes(`again/${name}`) && stdout.includes(sha256));
+    assert.ok(stdout.includes(`again/${printed.template}`));
   });
 });
 
