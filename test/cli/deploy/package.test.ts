@@ -127,7 +127,7 @@ describe("npm run deploy", () => {
   after(() => made.remove());
 
   test("asks for the stage", async () => {
-    const { code, stderr } = await larkpost("deploy", [], made.root);
+    const { code, stderr } = await command(["deploy"], { env: { HOME: made.root, LARKPOST_ROOT: made.root } });
     assert.equal(code, 2);
     assert.match(stderr, /required option '--stage <stage>' not specified/);
   });
