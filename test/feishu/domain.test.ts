@@ -60,6 +60,8 @@ test("C-74: the settings say it: ALLOW_OTHER_DOMAIN allows, and no other word do
     appId,
     origin: "https://open.example.com",
     isMarketplace: true,
+    proxyEnv: {},
+    warnings: [],
   });
   assert.equal(apiConfig({}, appId).isMarketplace, false);
   assert.throws(() => apiConfig({}, undefined), /APP_ID is not set/);
