@@ -1,4 +1,5 @@
 import http from "node:http";
+import type { Exchange } from "../../lib/local/sqs.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 /** What goes wrong with one call. */
@@ -84,11 +85,11 @@ export const firstTry = (call: Call): boolean => call.attempt === 1;
  * @param rewrite Changes what is forwarded of a call; whoever watches sees what was asked.
  */
 export async function startFaults(
-  target: string,
+  target: string | Exchange,
   rewrite: (call: Call) => Readonly<Record<string, unknown>> = ({ body }) => body,
 ): Promise<Faults> {
-  const { hostname, port, host } = new URL(target);
   const agent = new http.Agent({ keepAlive: true });
+  const exchange = typeof target === "string" ? exchangeOver(target, agent) : target;
   const used = new WeakSet<object>();
   const rules = new Set<{ action: string; fault: Fault; when: (call: Call, nth: number) => boolean; seen: number }>();
   const listeners = new Set<(call: Call) => void>();
@@ -152,44 +153,25 @@ export async function startFaults(
       case "stall":
         return;
       case "hold":
-        held.push(() => forward(request, body));
+        held.push(() => exchange(request.headers, body));
         return;
       case "cut":
         request.socket.destroy();
         return;
       case "lost":
-        await forward(request, body);
+        await exchange(request.headers, body);
         request.socket.destroy();
         return;
       case "mute":
-        await forward(request, body);
+        await exchange(request.headers, body);
         return;
     }
-    const answer = await forward(request, body);
+    const answer = await exchange(request.headers, body);
+    const { "transfer-encoding": _, connection: __, ...headers } = answer.headers;
     const text = fault?.kind === "empty" ? Buffer.from("{}") : answer.body;
     const sent = fault?.kind === "checksum" ? Buffer.from(String(text).replace(/(MD5\w+":")../, "$1zz")) : text;
-    response.writeHead(answer.status, { ...answer.headers, "content-length": sent.length });
+    response.writeHead(answer.status, { ...headers, "content-length": sent.length });
     response.end(sent);
-  }
-
-  function forward(request: http.IncomingMessage, body: Buffer) {
-    return new Promise<{ status: number; headers: http.IncomingHttpHeaders; body: Buffer }>((resolve, reject) => {
-      const { method = "POST", url = "/", headers } = request;
-      const onward = http.request(
-        { hostname, port, agent, method, path: url, headers: { ...headers, host, "content-length": body.length } },
-        (answer) => {
-          const chunks: Buffer[] = [];
-          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-          answer.on("error", reject);
-          answer.on("end", () => {
-            const { "transfer-encoding": _, connection: __, ...kept } = answer.headers;
-            resolve({ status: answer.statusCode ?? 502, headers: kept, body: Buffer.concat(chunks) });
-          });
-        },
-      );
-      onward.on("error", reject);
-      onward.end(body);
-    });
   }
 
   const ownPort = await listenOnLoopback(server);
@@ -224,6 +206,27 @@ export async function startFaults(
       agent.destroy();
     },
   };
+}
+
+/** Forwards over HTTP. AWS's JSON protocols send every call to the path `/`. */
+function exchangeOver(target: string, agent: http.Agent): Exchange {
+  const { hostname, port, host } = new URL(target);
+  return (headers, body) =>
+    new Promise((resolve, reject) => {
+      const onward = http.request(
+        { hostname, port, agent, method: "POST", headers: { ...headers, host, "content-length": body.length } },
+        (answer) => {
+          const chunks: Buffer[] = [];
+          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+          answer.on("error", reject);
+          answer.on("end", () => {
+            resolve({ status: answer.statusCode ?? 502, headers: answer.headers, body: Buffer.concat(chunks) });
+          });
+        },
+      );
+      onward.on("error", reject);
+      onward.end(body);
+    });
 }
 
 /** The part of an SDK client that {@link aim} needs. */

@@ -1,11 +1,5 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import {
-  CreateQueueCommand,
-  GetQueueAttributesCommand,
-  type Message,
-  ReceiveMessageCommand,
-  SQSClient,
-} from "@aws-sdk/client-sqs";
+import { type Message, SQSClient } from "@aws-sdk/client-sqs";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
 
@@ -24,20 +18,28 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
     deadLetterQueueUrl: queueUrl(sqsServer.endpoint, "dead-letters"),
   };
   const ledgerTable = "ledger";
-  await sqs.send(new CreateQueueCommand({ QueueName: "quarantine" }));
-  await sqs.send(new CreateQueueCommand({ QueueName: "dead-letters" }));
-  await sqs.send(
-    new CreateQueueCommand({
-      QueueName: "events",
-      Attributes: {
-        VisibilityTimeout: String(visibilityTimeoutSeconds),
-        RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("dead-letters", region), maxReceiveCount }),
-      },
-    }),
-  );
+  /** Calls SQS as a test itself does. The code under test has a client, and a connection. */
+  async function callSqs<Answer = unknown>(action: string, input: object): Promise<Answer> {
+    const headers = { "content-type": "application/x-amz-json-1.0", "x-amz-target": `AmazonSQS.${action}` };
+    const { status, body } = await sqsServer.exchange(headers, Buffer.from(JSON.stringify(input)));
+    const answer = JSON.parse(String(body)) as Answer;
+    if (status === 200) return answer;
+    const { __type = "", message } = answer as { __type?: string; message?: string };
+    throw Object.assign(new Error(message), { name: __type.replace(/^.*#/, "") });
+  }
+  for (const QueueName of ["quarantine", "dead-letters"]) await callSqs("CreateQueue", { QueueName });
+  await callSqs("CreateQueue", {
+    QueueName: "events",
+    Attributes: {
+      VisibilityTimeout: String(visibilityTimeoutSeconds),
+      RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("dead-letters", region), maxReceiveCount }),
+    },
+  });
   await createLedgerTable(dynamo, ledgerTable);
   return {
     sqs,
+    callSqs,
+    exchangeSqs: sqsServer.exchange,
     dynamo,
     urls,
     ledgerTable,
@@ -56,27 +58,24 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
     },
     /** Messages in a queue, visible, hidden and delayed together. */
     async count(url: string): Promise<number> {
-      const { Attributes = {} } = await sqs.send(
-        new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
-      );
-      return (
-        Number(Attributes.ApproximateNumberOfMessages ?? 0) +
-        Number(Attributes.ApproximateNumberOfMessagesNotVisible ?? 0) +
-        Number(Attributes.ApproximateNumberOfMessagesDelayed ?? 0)
-      );
+      const { Attributes } = await callSqs<{ Attributes: Readonly<Record<string, string>> }>("GetQueueAttributes", {
+        QueueUrl: url,
+        AttributeNames: ["All"],
+      });
+      return ["", "NotVisible", "Delayed"]
+        .map((kind) => Number(Attributes[`ApproximateNumberOfMessages${kind}`]))
+        .reduce((sum, messages) => sum + messages);
     },
     /** Takes the visible messages of a queue, with all attributes; they stay hidden for `hiddenSeconds`. */
     async take(url: string, { max = 10, waitSeconds = 0, hiddenSeconds = 600 } = {}): Promise<Message[]> {
-      const { Messages = [] } = await sqs.send(
-        new ReceiveMessageCommand({
-          QueueUrl: url,
-          MaxNumberOfMessages: max,
-          WaitTimeSeconds: waitSeconds,
-          VisibilityTimeout: hiddenSeconds,
-          MessageAttributeNames: ["All"],
-          MessageSystemAttributeNames: ["All"],
-        }),
-      );
+      const { Messages = [] } = await callSqs<{ Messages?: Message[] }>("ReceiveMessage", {
+        QueueUrl: url,
+        MaxNumberOfMessages: max,
+        WaitTimeSeconds: waitSeconds,
+        VisibilityTimeout: hiddenSeconds,
+        MessageAttributeNames: ["All"],
+        MessageSystemAttributeNames: ["All"],
+      });
       return Messages;
     },
     async stop(): Promise<void> {

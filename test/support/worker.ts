@@ -1,14 +1,5 @@
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import {
-  ChangeMessageVisibilityCommand,
-  DeleteMessageBatchCommand,
-  DeleteMessageCommand,
-  type Message,
-  PurgeQueueCommand,
-  SendMessageBatchCommand,
-  SendMessageCommand,
-  type SQSClient,
-} from "@aws-sdk/client-sqs";
+import type { Message, SQSClient } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle } from "../../lib/aws/batch.ts";
 import { dynamoClient } from "../../lib/aws/dynamodb.ts";
@@ -74,11 +65,11 @@ const never = new Promise<never>(() => {});
 export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
   const { seed = 1, maxReceiveCount = 100, memory = false } = options;
   const services = await startServices({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
-  const { sqs, urls, ledgerTable } = services;
+  const { callSqs, urls, ledgerTable } = services;
   // The clients under test take region, credentials and endpoint from the environment, as in a function.
   Object.assign(process.env, services.env);
   const [sqsFaults, dynamoFaults] = await Promise.all([
-    startFaults(services.endpoints.sqs, ({ action, body }) =>
+    startFaults(services.exchangeSqs, ({ action, body }) =>
       action === "ChangeMessageVisibility" ? { ...body, VisibilityTimeout: longestSeconds } : body,
     ),
     startFaults(services.endpoints.dynamo),
@@ -180,8 +171,8 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   /** Shows a record again at once. On a busy machine a short delay may have passed for real: then it is shown already. */
   async function show(record: SQSRecord): Promise<void> {
     const QueueUrl = urls.eventsQueueUrl;
-    const command = { QueueUrl, ReceiptHandle: record.receiptHandle, VisibilityTimeout: 0 };
-    await sqs.send(new ChangeMessageVisibilityCommand(command)).catch((error: Error) => {
+    const input = { QueueUrl, ReceiptHandle: record.receiptHandle, VisibilityTimeout: 0 };
+    await callSqs("ChangeMessageVisibility", input).catch((error: Error) => {
       if (error.name !== "MessageNotInflight") throw error;
     });
   }
@@ -191,7 +182,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
       const Entries = records
         .slice(from, from + 10)
         .map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
-      await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: urls.eventsQueueUrl, Entries }));
+      await callSqs("DeleteMessageBatch", { QueueUrl: urls.eventsQueueUrl, Entries });
     }
   }
 
@@ -224,11 +215,11 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     const QueueUrl = urls.eventsQueueUrl;
     const large = bodies.filter((body) => body.length > 50_000);
     const small = bodies.filter((body) => body.length <= 50_000);
-    for (const MessageBody of large) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+    for (const MessageBody of large) await callSqs("SendMessage", { QueueUrl, MessageBody });
     for (let from = 0; from < small.length; from += 10) {
       const Entries = small.slice(from, from + 10).map((MessageBody, index) => ({ Id: String(index), MessageBody }));
-      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
-      for (const { Code, Message } of Failed) throw new Error(`the queue refused a message: ${Code} ${Message}`);
+      const { Failed: [failed] = [] } = await callSqs<{ Failed?: object[] }>("SendMessageBatch", { QueueUrl, Entries });
+      if (failed !== undefined) throw new Error(`the queue refused a message: ${JSON.stringify(failed)}`);
     }
   }
 
@@ -246,8 +237,8 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   async function redrive(): Promise<number> {
     const messages = await lying();
     for (const { Body, MessageAttributes, ReceiptHandle } of messages) {
-      await sqs.send(new SendMessageCommand({ QueueUrl: urls.eventsQueueUrl, MessageBody: Body, MessageAttributes }));
-      await sqs.send(new DeleteMessageCommand({ QueueUrl: urls.deadLetterQueueUrl, ReceiptHandle }));
+      await callSqs("SendMessage", { QueueUrl: urls.eventsQueueUrl, MessageBody: Body, MessageAttributes });
+      await callSqs("DeleteMessage", { QueueUrl: urls.deadLetterQueueUrl, ReceiptHandle });
     }
     return messages.length;
   }
@@ -286,7 +277,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
       sqsFaults.reset();
       dynamoFaults.reset();
       trace.entries.length = 0;
-      for (const QueueUrl of Object.values(urls)) await sqs.send(new PurgeQueueCommand({ QueueUrl }));
+      for (const QueueUrl of Object.values(urls)) await callSqs("PurgeQueue", { QueueUrl });
     },
     async stop(): Promise<void> {
       trace.stop();
