@@ -172,7 +172,9 @@ export function longConnectionResources(deployment, service, project = projectOf
 function metricFilters(name) {
   const patterns = {
     Connected: '{ $.stage = "connected" }',
-    Refused: '{ ($.stage = "disconnected" && $.level = "error") || $.stage = "misconfigured" }',
+    // Connected with level error: no message has come for QUIET_SECONDS.
+    Refused:
+      '{ $.level = "error" && ($.stage = "disconnected" || $.stage = "misconfigured" || $.stage = "connected") }',
     Unavailable: '{ $.stage = "unavailable" }',
     StaleKeys: '{ $.stage = "stale-keys" }',
   };

@@ -7,16 +7,17 @@ export const discoveryPath = "/callback/ws/endpoint";
 export interface ClientConfig {
   /** Failed attempts in a row before giving up; negative: no limit. */
   readonly reconnectCount: number;
-  readonly reconnectIntervalSeconds: number;
+  /** `undefined` until the server names it. */
+  readonly reconnectIntervalSeconds: number | undefined;
   /** The first attempt waits a random part of this. */
   readonly reconnectNonceSeconds: number;
   readonly pingIntervalSeconds: number;
 }
 
-/** What every official SDK starts with. */
+/** What every official SDK starts with, but for the interval: without a connection, theirs wait two minutes. */
 export const defaultConfig: ClientConfig = {
   reconnectCount: -1,
-  reconnectIntervalSeconds: 120,
+  reconnectIntervalSeconds: undefined,
   reconnectNonceSeconds: 30,
   pingIntervalSeconds: 120,
 };
@@ -34,18 +35,32 @@ export interface Refusal {
 }
 
 const limitCode = 1_000_040_350;
-const transientCodes: ReadonlySet<unknown> = new Set([1, 1_000_040_343]);
-const limitReason = "the app has its 50 connections already";
-const forbiddenReason =
+const busy = { kind: "retry", found: "it is busy" } as const;
+const forbidden =
   "the app may not connect. Check that it is enabled, self-built, and set to receive events over the long connection";
-const fatalReasons: ReadonlyMap<unknown, string> = new Map([
-  [514, "the app's id or secret is wrong. Check APP_ID and APP_SECRET"],
-  [403, forbiddenReason],
-  [1_000_040_344, "the app's id or secret is missing. Check APP_ID and APP_SECRET"],
+/** The platform's codes, of both calls. Any other code of discovery is fatal. */
+const refusals = new Map<unknown, { readonly kind: Refusal["kind"]; readonly found: string }>([
+  [1, busy],
+  [1_000_040_343, busy],
+  [1_000_040_345, busy],
+  [limitCode, { kind: "limit", found: "the app has its 50 connections already" }],
+  [403, { kind: "fatal", found: forbidden }],
+  [514, { kind: "fatal", found: "the app's id or secret is wrong. Check APP_ID and APP_SECRET" }],
+  [1_000_040_344, { kind: "fatal", found: "the app's id or secret is missing. Check APP_ID and APP_SECRET" }],
+  [1_000_040_346, { kind: "fatal", found: "the app's id is wrong. Check APP_ID" }],
+  [1_000_040_351, { kind: "fatal", found: 'the app is at the other domain. Set LARK_DOMAIN to "lark" or "feishu"' }],
 ]);
+const longestMessage = 200;
+
+/** What a line says of the platform's answer: its code, its own words, cut, and what they mean. */
+function reasonOf(said: string, code: number, message: unknown, found?: string): string {
+  const words = typeof message === "string" && message !== "" ? [JSON.stringify(message.slice(0, longestMessage))] : [];
+  return `${[`${said} ${code}`, ...words].join(", ")}${found === undefined ? "" : `: ${found}`}`;
+}
 
 /**
- * Reads the answer to a discovery call. The code is read before the data, which may be absent on errors.
+ * Reads the answer to a discovery call. The code is read whatever the status, and before the data, which may be absent on
+ * errors. The platform's message must hold no secret.
  * https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
  *
  * @param options.config The present one, of which the server may change a part.
@@ -55,13 +70,15 @@ export function readDiscovery(
   answer: { status: number; body: string },
   { config, apiHost }: { config: ClientConfig; apiHost: string },
 ): Discovery {
+  const { code, msg, data } = parseObject(answer.body) ?? {};
+  if (typeof code === "number" && code !== 0) {
+    const { kind, found } = refusals.get(code) ?? { kind: "fatal", found: "it refused the app" };
+    // A server in trouble may say anything.
+    const isPassing = kind === "fatal" && (answer.status >= 500 || answer.status === 429);
+    return { kind: isPassing ? "retry" : kind, code, reason: reasonOf("the platform answered", code, msg, found) };
+  }
   if (answer.status !== 200) return { kind: "retry", reason: `discovery answered ${answer.status}` };
-  const { code, data } = parseObject(answer.body) ?? {};
-  if (typeof code !== "number")
-    return { kind: "retry", reason: "discovery answered something that is not the platform's" };
-  if (code === limitCode) return { kind: "limit", code, reason: limitReason };
-  if (transientCodes.has(code)) return { kind: "retry", code, reason: "the platform is busy" };
-  if (code !== 0) return { kind: "fatal", code, reason: fatalReasons.get(code) ?? "the platform refused the app" };
+  if (code !== 0) return { kind: "retry", reason: "discovery answered something that is not the platform's" };
   const { URL: address, ClientConfig: changes } = fieldsOf(data);
   const url = typeof address === "string" && URL.canParse(address) ? new URL(address) : undefined;
   if (url === undefined) return { kind: "retry", reason: "discovery named no address" };
@@ -92,7 +109,7 @@ function isTrusted({ protocol, hostname }: URL, apiHost: string): boolean {
  */
 export function mergeConfig(config: ClientConfig, changes: unknown): ClientConfig {
   const fields = fieldsOf(changes);
-  const seconds = (name: string, present: number) => {
+  const seconds = <T>(name: string, present: T): number | T => {
     const value = fields[name];
     const isValid = typeof value === "number" && Number.isFinite(value) && value > 0;
     return isValid ? Math.min(Math.max(value, 1), 3_600) : present;
@@ -106,14 +123,21 @@ export function mergeConfig(config: ClientConfig, changes: unknown): ClientConfi
   };
 }
 
-/** Reads a refused upgrade. The reason is in headers of the platform's own; names are in lower case. */
-export function readRefusal(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): Refusal {
+/** Reads a refused upgrade. The reason is in headers of the platform's own, with names in lower case, or in the body. */
+export function readRefusal(
+  status: number,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+  body: string,
+): Refusal {
   const number = (name: string) => Number(headers[name] || Number.NaN);
+  const answer = parseObject(body);
   const handshakeStatus = number("handshake-status");
-  const code = Number.isNaN(handshakeStatus) ? status : handshakeStatus;
-  if (handshakeStatus === 403) return { kind: "fatal", code, reason: forbiddenReason };
-  if (handshakeStatus === 514 && number("handshake-autherrcode") === limitCode) {
-    return { kind: "limit", code: limitCode, reason: limitReason };
-  }
-  return { kind: "retry", code, reason: `the connection was refused with ${code}` };
+  const isLimit = handshakeStatus === 514 && number("handshake-autherrcode") === limitCode;
+  const named = isLimit ? limitCode : handshakeStatus || answer?.["code"];
+  // A 514 is about this address alone: discovery gives another one.
+  const refusal = named === 514 ? undefined : refusals.get(named);
+  const code = typeof named === "number" && named !== 0 ? named : status;
+  const message = headers["handshake-msg"] ?? answer?.["msg"];
+  const reason = reasonOf("the connection was refused with", code, message, refusal?.found);
+  return { kind: refusal?.kind ?? "retry", code, reason };
 }

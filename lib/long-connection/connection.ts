@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
 import { type Clock, withDeadline } from "../clock.ts";
 import { DeadlineError } from "../errors.ts";
@@ -16,7 +17,7 @@ import {
 import { parseObject } from "../feishu/json.ts";
 import { openMessage } from "../feishu/open.ts";
 import { type Message, partJoiner } from "../feishu/parts.ts";
-import { agentFor, networkCode, type ProxyEnv } from "../https.ts";
+import { agentFor, networkCode, type ProxyEnv, textOf } from "../https.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 
@@ -51,6 +52,8 @@ const silenceMs = 8_500;
  * limit, the socket is paused and the server keeps the rest. What was read before is still taken: up to 64 KiB of frames.
  */
 const mostInHand = { messages: 64, bytes: 32 * 1024 * 1024 };
+/** Of an answer in text. */
+export const answerLimitBytes = 64 * 1024;
 const frameLimitBytes = 16 * 1024 * 1024;
 /** The platform waits for 3 s; the rest is for the network. */
 const defaultAnswerMs = 2_600;
@@ -99,7 +102,7 @@ export class Connection {
     this.#start("handshake", handshakeWithinMs, () => this.#fail("the connection did not open in time"));
     this.#socket
       .on("open", () => this.#open())
-      .on("unexpected-response", (_request, { statusCode = 0, headers }) => this.#end(readRefusal(statusCode, headers)))
+      .on("unexpected-response", (_request, response) => this.#refuse(response, new URL(target.url)))
       .on("error", (error) => this.#fail(`the connection failed (${networkCode(error)})`))
       .on("close", (code) => this.#fail(`the connection was closed (${code})`))
       .on("ping", () => this.#watch())
@@ -116,6 +119,15 @@ export class Connection {
     if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.terminate();
     if (this.#wasOpen) this.#options.onConnected?.(false);
     this.#outcome.resolve({ ...result, wasOpen: this.#wasOpen, config: this.#config });
+  }
+
+  /** The body's time is the handshake's. The ticket is taken out of both, since the platform's message is logged. */
+  async #refuse(response: IncomingMessage, { searchParams }: URL): Promise<void> {
+    const body = await textOf(response, answerLimitBytes).catch(() => "");
+    let answer = JSON.stringify({ headers: response.headers, body });
+    for (const [, value] of searchParams) if (value.length > 7) answer = answer.replaceAll(value, "…");
+    const { headers, body: text } = JSON.parse(answer);
+    this.#end(readRefusal(response.statusCode ?? 0, headers, text));
   }
 
   #fail(reason: string): void {

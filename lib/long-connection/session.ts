@@ -3,7 +3,7 @@ import { DeadlineError, LongConnectionError } from "../errors.ts";
 import { type ClientConfig, type Discovery, defaultConfig, discoveryPath, readDiscovery } from "../feishu/discovery.ts";
 import { agentFor, exchange, networkCode } from "../https.ts";
 import { publish } from "../trace/trace.ts";
-import { Connection, type ConnectionOptions, type End } from "./connection.ts";
+import { answerLimitBytes, Connection, type ConnectionOptions, type End } from "./connection.ts";
 
 export interface LongConnectionOptions extends ConnectionOptions {
   /** Gets the app's id and secret, and returns an address to connect to. */
@@ -16,7 +16,6 @@ export interface LongConnectionOptions extends ConnectionOptions {
 /** All official SDKs send it. It only sets the language of error texts. */
 const locale = "zh";
 const discoveryWithinMs = 15_000;
-const discoveryLimitBytes = 64 * 1024;
 /** After a silence, no other client reconnects at the same time, so there is no crowd to avoid. */
 const soonMs = 1_000;
 /** At most ten attempts a minute, whatever the server says. */
@@ -25,6 +24,8 @@ const leastBetweenDialsMs = 6_000;
 const limitWaitMs = 30_000;
 /** The longest wait before the first new attempt. */
 const longestNonceMs = 30_000;
+/** The longest wait while the server has named none: then only the way to it is known to be broken. */
+const longestBackoffSeconds = 60;
 
 /** Keeps one connection to the platform. Its events are stored before they are acknowledged; callbacks are answered. */
 export function createSession(options: LongConnectionOptions) {
@@ -94,11 +95,13 @@ async function keepConnected(options: LongConnectionOptions, signal: AbortSignal
   }
 }
 
-function waitMsOf({ kind, config }: End, attempts: number, random: () => number): number {
+function waitMsOf({ kind, config, wasOpen }: End, attempts: number, random: () => number): number {
   if (kind === "silent") return Math.round(random() * soonMs);
   const nonceMs = Math.min(config.reconnectNonceSeconds * 1000, longestNonceMs);
-  const intervalMs = config.reconnectIntervalSeconds * 1000;
-  const waitMs = attempts === 0 ? random() * nonceMs : intervalMs * (0.8 + 0.4 * random());
+  const { reconnectIntervalSeconds } = config;
+  const intervalMs = (reconnectIntervalSeconds ?? Math.min(2 ** attempts, longestBackoffSeconds)) * 1000;
+  const isCrowd = attempts === 0 && (wasOpen || reconnectIntervalSeconds !== undefined);
+  const waitMs = isCrowd ? random() * nonceMs : intervalMs * (0.8 + 0.4 * random());
   return Math.round(kind === "limit" ? Math.max(limitWaitMs, waitMs) : waitMs);
 }
 
@@ -118,14 +121,16 @@ async function discover(
   const error = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
   try {
     return await withDeadline(clock, { ms: discoveryWithinMs, error }, async (deadline) => {
-      const { status, text: body } = await exchange(url, {
+      const { status, text } = await exchange(url, {
         method: "POST",
         headers: { "content-type": "application/json", locale },
         body: JSON.stringify({ AppID: appId, AppSecret: appSecret }),
         agent: agentFor(url, proxyEnv),
         signal: AbortSignal.any([signal, deadline]),
-        limitBytes: discoveryLimitBytes,
+        limitBytes: answerLimitBytes,
       });
+      // The platform's message is logged, and could repeat what was sent.
+      const body = text.replaceAll(appSecret, "…");
       return readDiscovery({ status, body }, { config, apiHost: url.hostname });
     });
   } catch (error) {

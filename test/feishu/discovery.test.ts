@@ -36,17 +36,50 @@ describe("the answer of discovery", () => {
     [514, "fatal"],
     [403, "fatal"],
     [1_000_040_344, "fatal"],
-    [1_000_040_345, "fatal"],
+    [1_000_040_345, "retry"],
+    [1_000_040_346, "fatal"],
+    [1_000_040_351, "fatal"],
+    [9499, "fatal"],
     [-1, "fatal"],
     [1_000_040_350, "limit"],
   ];
   for (const [code, kind] of codes) {
     test(`L4, L5: of code ${code} means ${kind}, with or without data`, () => {
       for (const more of [{}, { data: null }, { data: {} }, { data: "x" }, { data: { URL: "wss://x.feishu.cn/" } }]) {
-        const found = read({ code, msg: "CANARY", ...more });
-        assert.deepEqual([found.kind, found.kind !== "connect" && found.code], [kind, code]);
-        assert.ok(!JSON.stringify(found).includes("CANARY"));
+        const found = read({ code, msg: "its words", ...more });
+        assert.ok(found.kind !== "connect");
+        assert.deepEqual([found.kind, found.code], [kind, code]);
+        assert.ok(found.reason.startsWith(`the platform answered ${code}, "its words": `), found.reason);
       }
+    });
+
+    test(`L4, L5: of code ${code} means ${kind} with a 400, too, and retry while the server is in trouble`, () => {
+      for (const status of [400, 401, 403, 404, 428, 430, 499]) assert.equal(read({ code }, status).kind, kind);
+      const passing = kind === "fatal" ? "retry" : kind;
+      for (const status of [429, 500, 502, 503]) assert.equal(read({ code }, status).kind, passing);
+    });
+  }
+
+  const advice: [code: number, advice: RegExp][] = [
+    [1, /: it is busy$/],
+    [514, /Check APP_ID and APP_SECRET$/],
+    [403, /Check that it is enabled, self-built, and set to receive events over the long connection$/],
+    [1_000_040_344, /is missing. Check APP_ID and APP_SECRET$/],
+    [1_000_040_346, /Check APP_ID$/],
+    [1_000_040_350, /has its 50 connections already$/],
+    [1_000_040_351, /at the other domain. Set LARK_DOMAIN to "lark" or "feishu"$/],
+    [9499, /^the platform answered 9499: it refused the app$/],
+  ];
+  for (const [code, says] of advice) {
+    test(`of code ${code} says what to do, and quotes no more than 200 characters`, () => {
+      const reason = (msg: unknown) => {
+        const found = read({ code, msg }, 400);
+        return found.kind === "connect" ? "" : found.reason;
+      };
+      for (const msg of [undefined, "", 5, {}]) assert.match(reason(msg), says);
+      assert.ok(reason("x".repeat(200)).includes(`, "${"x".repeat(200)}"`));
+      assert.ok(reason("x".repeat(201)).includes(`, "${"x".repeat(200)}"`));
+      assert.ok(reason('two\nlines and a "quote"').includes('"two\\nlines and a \\"quote\\""'));
     });
   }
 
@@ -60,8 +93,12 @@ describe("the answer of discovery", () => {
     test(`that is ${JSON.stringify(body)} means retry`, () => assert.equal(read(body).kind, "retry"));
   }
   for (const status of [400, 404, 429, 500, 302, 204]) {
-    test(`under the status ${status} means retry, whatever it holds`, () => {
-      assert.equal(read({ code: 514 }, status).kind, "retry");
+    test(`under the status ${status} means retry without a code of the platform's`, () => {
+      const reason = `discovery answered ${status}`;
+      const URL = "wss://x.feishu.cn/";
+      for (const body of ["", "<html></html>", { code: 0, data: { URL } }, { code: "514" }]) {
+        assert.deepEqual(read(body, status), { kind: "retry", reason });
+      }
     });
   }
 
@@ -129,7 +166,14 @@ describe("the client's configuration", () => {
 
 describe("a refused upgrade", () => {
   const limit = { "handshake-status": "514", "handshake-autherrcode": "1000040350" };
-  const cases: [status: number, headers: Record<string, string>, kind: string, code: number][] = [
+  const cases: [status: number, headers: Record<string, string>, kind: string, code: number, body?: string][] = [
+    [400, {}, "fatal", 403, '{"code":403,"msg":"its words"}'],
+    [400, {}, "fatal", 1_000_040_351, '{"code":1000040351,"msg":"its words"}'],
+    [400, {}, "limit", 1_000_040_350, '{"code":1000040350}'],
+    [400, {}, "retry", 514, '{"code":514}'],
+    [400, {}, "retry", 9499, '{"code":9499}'],
+    [400, {}, "retry", 400, '{"code":"403"}'],
+    [400, { "handshake-status": "403" }, "fatal", 403, '{"code":1}'],
     [200, { "handshake-status": "514", "handshake-autherrcode": "1000040351" }, "retry", 514],
     [200, { "handshake-status": "514" }, "retry", 514],
     [200, limit, "limit", 1_000_040_350],
@@ -140,11 +184,20 @@ describe("a refused upgrade", () => {
     [403, {}, "retry", 403],
     [502, {}, "retry", 502],
   ];
-  for (const [status, headers, kind, code] of cases) {
-    test(`L4, L5: with ${status} and ${JSON.stringify(headers)} means ${kind}`, () => {
-      const found = readRefusal(status, headers);
+  for (const [status, headers, kind, code, body = ""] of cases) {
+    test(`L4, L5: with ${status}, ${JSON.stringify(headers)} and "${body}" means ${kind}`, () => {
+      const found = readRefusal(status, headers, body);
       assert.deepEqual([found.kind, found.code], [kind, code]);
-      assert.ok(found.reason.length > 10);
+      const words = body.includes("its words") ? ', "its words"' : "";
+      assert.ok(found.reason.startsWith(`the connection was refused with ${code}${words}`), found.reason);
     });
   }
+
+  test("says the platform's words of its header before those of the body", () => {
+    const headers = { "handshake-status": "403", "handshake-msg": "of the header" };
+    assert.match(
+      readRefusal(200, headers, '{"msg":"of the body"}').reason,
+      /403, "of the header": the app may not connect/,
+    );
+  });
 });

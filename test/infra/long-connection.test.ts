@@ -255,7 +255,10 @@ describe("the long connection's alarms", () => {
 
   test("L4, L5, K1: a refusal by the platform rings, what was answered 500, and an old app secret", () => {
     for (const [id, pattern] of [
-      ["Refused", '{ ($.stage = "disconnected" && $.level = "error") || $.stage = "misconfigured" }'],
+      [
+        "Refused",
+        '{ $.level = "error" && ($.stage = "disconnected" || $.stage = "misconfigured" || $.stage = "connected") }',
+      ],
       ["Unavailable", '{ $.stage = "unavailable" }'],
       ["StaleKeys", '{ $.stage = "stale-keys" }'],
     ] as const) {

@@ -475,6 +475,21 @@ describe("a connection", () => {
     }
   });
 
+  test("that never was is dialled after 1, 2, 4 … 60 s, until the server has named its interval", async (t) => {
+    const clock = testClock();
+    const server = await startPlatformEnd({ clock, config: { ReconnectInterval: 200 } });
+    t.after(() => server.close());
+    server.answerNext(...Array.from({ length: 8 }, () => ({ status: 503, body: "" })));
+    server.refuseNext({ "Handshake-Status": "500" }, { "Handshake-Status": "500" });
+    const ports = collectingPorts().ports;
+    const client = startClient(t, { origin: server.origin, ports, clock, random: () => 0.5 });
+    for (const [index, seconds] of [1, 2, 4, 8, 16, 32, 60, 60, 200, 200].entries()) {
+      assert.equal((await disconnected(index + 1)).facts?.["waitMs"], seconds * 1_000);
+      await waitOut(clock, index + 1);
+    }
+    await client.connected();
+  });
+
   test("ends for good, with a reason, once the server's count of attempts is used up", async (t) => {
     const clock = testClock();
     const line = await startLine(t, { clock, config: { ReconnectCount: 2, ReconnectInterval: 10 } });
@@ -632,7 +647,7 @@ describe("the way to a connection", () => {
     { code: 514, says: /APP_ID and APP_SECRET/ },
     { code: 403, says: /enabled, self-built/ },
     { code: 1_000_040_344, says: /is missing/ },
-    { code: 1_000_040_345, says: /refused the app/ },
+    { code: 9499, says: /^Cannot connect: the platform answered 9499: it refused the app$/ },
   ];
   for (const { code, says } of fatal) {
     test(`L4: ends with a clear line when discovery answers ${code}, after one call`, async (t) => {
@@ -669,6 +684,34 @@ describe("the way to a connection", () => {
     server.answerNext({ status: 200, body: JSON.stringify({ code: 514, msg: "x".repeat(1_000_000) }) });
     startClient(t, { origin: server.origin, ports: collectingPorts().ports, clock });
     assert.equal((await disconnected()).facts?.["reason"], "discovery answered something that is not the platform's");
+  });
+
+  test("tells what the platform said to either call, without the secret and the ticket that it repeats", async (t) => {
+    const clock = testClock();
+    const server = await startPlatformEnd({ clock });
+    t.after(() => server.close());
+    const body = JSON.stringify({ code: 1_000_040_351, msg: "CANARY-TICKET of the wrong domain" });
+    const refusing = createServer().on("upgrade", (_request, socket) => {
+      socket.on("error", () => {});
+      socket.end(`HTTP/1.1 400 Bad Request\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`);
+    });
+    const port = await listenOnLoopback(refusing);
+    t.after(() => refusing.close());
+    const URL = `ws://127.0.0.1:${port}/ws?ticket=CANARY-TICKET`;
+    server.answerNext(
+      { status: 400, body: JSON.stringify({ code: 1, msg: `not with ${appSecret}` }) },
+      { status: 200, body: JSON.stringify({ code: 0, data: { URL } }) },
+    );
+    const client = startClient(t, { origin: server.origin, ports: collectingPorts().ports, clock });
+    const { reason, code } = (await disconnected()).facts ?? {};
+    assert.deepEqual([reason, code], ['the platform answered 1, "not with …": it is busy', 1]);
+    await waitOut(clock);
+    await assert.rejects(client.done, {
+      ...{ name: "LongConnectionError", platformCode: 1_000_040_351 },
+      message:
+        'Cannot connect: the connection was refused with 1000040351, "… of the wrong domain": the app is at the other ' +
+        'domain. Set LARK_DOMAIN to "lark" or "feishu"',
+    });
   });
 
   test("L4: ends when the upgrade is forbidden; another refusal gets a new address", async (t) => {

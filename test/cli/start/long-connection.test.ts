@@ -86,7 +86,10 @@ describe("npm run long-connection", () => {
       env: { ...env(), APP_SECRET: "another-secret-0123" },
     });
     assert.deepEqual([code, stdout], [1, ""]);
-    assert.equal(stderr, "Cannot connect: the app's id or secret is wrong. Check APP_ID and APP_SECRET\n");
+    assert.equal(
+      stderr,
+      `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
+    );
   });
 
   for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {

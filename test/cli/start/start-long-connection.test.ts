@@ -118,7 +118,10 @@ describe("npm start -- --long-connection", () => {
     });
     assert.deepEqual(
       [code, stderr],
-      [1, "Cannot connect: the app's id or secret is wrong. Check APP_ID and APP_SECRET\n"],
+      [
+        1,
+        `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
+      ],
     );
   });
 
