@@ -2,6 +2,7 @@ import { flushCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
 import { toLine } from "../trace/log.ts";
 import { subscribe } from "../trace/trace.ts";
+import { lastGoodVariable, loadLastGood } from "./last-good.ts";
 
 // The program of a child process. It loads one module: a function, which the parent invokes over IPC, or the long
 // connection, which then runs by itself. Trace entries go to the parent, which prints them. When code changes, the
@@ -32,6 +33,7 @@ process.on("disconnect", () => process.exit(0));
 subscribe("log", (entry) => send({ line: toLine(entry), detail: detailOf(entry.error) }));
 
 const [, , path = ""] = process.argv;
+loadLastGood(process.env[lastGoodVariable]);
 try {
   const { handler } = (await import(pathToFileURL(path).href)) as {
     handler: (event: unknown, context: unknown) => unknown;

@@ -50,11 +50,20 @@ export async function check(root: string): Promise<Checked> {
 }
 
 async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
-  const env = handlerEnv(project);
+  const [types, { handlers, findings }] = await Promise.all([
+    checkTypes(root),
+    checkHandlers(root, handlerEnv(project)),
+  ]);
+  return { handlers, findings: sorted([...findings, ...types]) };
+}
+
+/** What can be found without the compiler, which takes seconds. @param env The environment in which files are loaded. */
+export async function checkHandlers(root: string, env: NodeJS.ProcessEnv): Promise<Checked> {
   const files = await checkFiles(root);
   const except = new Set(files.map(({ file }) => file));
-  const [types, loaded] = await Promise.all([checkTypes(root), checkImports(root, { env, except })]);
-  return { handlers: countOf(root), findings: sorted([...files, ...types, ...loaded]) };
+  const findings = [...files, ...(await checkImports(root, { env, except }))];
+  const handlers = handlerNames("events", root).length + handlerNames("callbacks", root).length;
+  return { handlers, findings: sorted(findings) };
 }
 
 /**
@@ -76,10 +85,6 @@ function handlerEnv(project: Project | undefined): NodeJS.ProcessEnv {
   const env = { ...process.env };
   if (project !== undefined) setVariables(project, (table) => tableName(project.resources, table), env);
   return env;
-}
-
-function countOf(root: string): number {
-  return handlerNames("events", root).length + handlerNames("callbacks", root).length;
 }
 
 /** `✔ 5 handlers`, or a line for each fault. */

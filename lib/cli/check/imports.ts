@@ -23,17 +23,16 @@ interface HandlerFile {
  */
 export async function checkImports(
   root: string,
-  options: { env: NodeJS.ProcessEnv; signal?: AbortSignal | undefined; except?: ReadonlySet<string> },
+  { env, except }: { env: NodeJS.ProcessEnv; except: ReadonlySet<string> },
 ): Promise<Finding[]> {
-  const { env, signal, except = new Set() } = options;
   const files = (["events", "callbacks"] as const).flatMap((kind) =>
     handlerNames(kind, root)
       .map((name) => ({ kind, name }))
       .filter(({ name }) => !except.has(`functions/${kind}/${name}.ts`)),
   );
   const findings: Finding[] = [];
-  for (let left = files; left.length > 0 && signal?.aborted !== true; ) {
-    const { count, found } = await loadSome(root, left, { env, signal });
+  for (let left = files; left.length > 0; ) {
+    const { count, found } = await loadSome(root, left, env);
     findings.push(...found);
     left = left.slice(count);
   }
@@ -44,13 +43,12 @@ export async function checkImports(
 async function loadSome(
   root: string,
   files: readonly HandlerFile[],
-  { env, signal }: { env: NodeJS.ProcessEnv; signal: AbortSignal | undefined },
+  env: NodeJS.ProcessEnv,
 ): Promise<{ count: number; found: Finding[] }> {
   const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
   const child = fork(join(import.meta.dirname, "loader.ts"), [root], {
     cwd: root,
     env,
-    signal,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
@@ -72,7 +70,6 @@ async function loadSome(
     });
   }
   const { promise: closed, resolve: close } = Promise.withResolvers<string>();
-  child.on("error", () => {});
   child.once("close", (code, by) => close(by ?? `exit code ${code}`));
   child.on("message", ({ problem }: Loaded) => {
     const file = files[count];
@@ -87,7 +84,7 @@ async function loadSome(
   const ended = await closed;
   clearTimeout(timer);
   const file = files[count];
-  if (file === undefined || signal?.aborted === true) return { count: files.length, found };
+  if (file === undefined) return { count: files.length, found };
   const text = isLate
     ? `has not been loaded after ${limitMs / 1000} s: something at its top level waits or loops. Move it into the handler`
     : `ended the process (${ended}) while it was loaded. Take process.exit out, or what crashes it`;

@@ -2,10 +2,20 @@ import { styleText } from "node:util";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import { levelOf } from "../../trace/log.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
+import { type Checked, resultLines } from "../check/check.ts";
+import type { Finding } from "../check/finding.ts";
 import { humanLine, welcome } from "./render.ts";
+import type { Change } from "./watch.ts";
 
 /** Severity of the levels. */
 export const rank = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export interface CheckedHandlers extends Handlers {
+  readonly changes?: readonly Change[];
+  readonly checked: Checked;
+  /** The files whose last good version runs. */
+  readonly kept?: readonly string[];
+}
 
 interface Handlers {
   readonly handlers: readonly string[];
@@ -51,10 +61,25 @@ export function createOutput(isJson: boolean) {
       if (isJson) printFacts({ ready: true, ...facts });
       else print(welcome({ url, callbackUrl, openApi, state: shownState, handlers, callbacks }));
     },
-    reloaded(path: string, names: Handlers): void {
-      const count = names.handlers.length + names.callbacks.length;
-      if (isJson) printFacts({ reloaded: path, ...names });
-      else print(paint("dim", `~ ${path} changed; ${count} handlers are live`));
+    /** The handlers were loaded, at the start or after changes. */
+    checked({ changes = [], checked, kept = [], ...names }: CheckedHandlers): void {
+      const { findings } = checked;
+      if (isJson) {
+        const paths = changes.map(({ path }) => path);
+        if (paths.length > 0) printFacts({ reloaded: paths[0], changes, ...names, findings, lastGood: kept });
+        else if (findings.length > 0) printFacts({ findings });
+        return;
+      }
+      for (const { path, kind } of changes) print(paint("dim", `~ ${path} ${kind}`));
+      for (const line of resultLines(checked)) print(line);
+      for (const path of kept)
+        print(paint("yellow", `! ${path}: its last good version goes on until you save a good one`));
+    },
+    /** What the compiler says, which takes longer. */
+    compiled(findings: readonly Finding[]): void {
+      if (findings.length === 0) return;
+      if (isJson) printFacts({ findings });
+      else for (const line of resultLines({ handlers: 0, findings })) print(line);
     },
     stopping(): void {
       if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { relative, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { configFile, type Project, readProject } from "../../../infra/project.js";
 import { callbackConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
+import { lastGoodVariable } from "../../local/last-good.ts";
 import { startRuntime } from "../../local/runtime.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
@@ -16,11 +17,12 @@ import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
+import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
 import { createOutput } from "./output.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
-import { watch } from "./watch.ts";
+import { type Change, watch } from "./watch.ts";
 
 export function startCommand(): Command {
   return subcommand("start")
@@ -91,7 +93,14 @@ async function run(options: StartOptions): Promise<void> {
       output.line(name, line, detail);
     };
     // This replaces the environment's value: a local app must not use the real platform.
-    const env = { ...appEnv, LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"] };
+    const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
+    const lastGoodFile = join(stateFolder, "last-good.json");
+    const checking = startChecking({ root, lastGoodFile, output, names });
+    const env = {
+      ...appEnv,
+      LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"],
+      [lastGoodVariable]: lastGoodFile,
+    };
     const onNotice = output.notice;
     const runtime = await startRuntime({ root, stateFolder, port, limits, resources, env, onNotice, onLine });
     stops.unshift(runtime.stop);
@@ -110,21 +119,21 @@ async function run(options: StartOptions): Promise<void> {
     const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
     writeLocal(stateFolder, { url, ...app, control, services });
 
-    const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     output.started({ ...addresses, stateFolder, shownState, ...names() });
+    void checking.check([]);
     for (const message of [...warnings, ...advice(project, names().handlers, app !== undefined)]) onNotice(message);
 
-    const watcher = watch(root, async (path) => {
-      if (path.startsWith("infra/") || path === configFile) {
-        return onNotice(`${path} changed: stop and start again to apply it`);
-      }
+    const watcher = watch(root, async (changes) => {
+      const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;
+      for (const { path } of changes.filter(isLater)) onNotice(`${path} changed: stop and start again to apply it`);
+      const live = changes.filter((change) => !isLater(change));
+      if (live.length === 0) return;
       await generate({ root });
-      await Promise.all([runtime.reload(), longConnection?.reload()]);
-      output.reloaded(path, names());
+      await checking.check(live, () => Promise.all([runtime.reload(), longConnection?.reload()]));
     });
-    stops.unshift(watcher.close);
+    stops.unshift(watcher.close, checking.close);
   } catch (error) {
     await stop();
     throw error;

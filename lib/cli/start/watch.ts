@@ -1,11 +1,19 @@
 import chokidar from "chokidar";
 import { configFile } from "../../../infra/project.js";
 
-/**
- * Calls `changed` once for changes within 30 ms, with the path of the first. A call waits until the one before has
- * ended.
- */
-export function watch(root: string, changed: (path: string) => Promise<void>): { close: () => Promise<void> } {
+export interface Change {
+  /** Relative to the project's folder, with `/`. */
+  readonly path: string;
+  readonly kind: "added" | "removed" | "changed";
+}
+
+const kinds: Readonly<Record<string, Change["kind"]>> = { add: "added", unlink: "removed", change: "changed" };
+
+/** Calls `changed` once for the changes within 30 ms. A call waits until the one before has ended. */
+export function watch(
+  root: string,
+  changed: (changes: readonly Change[]) => Promise<void>,
+): { close: () => Promise<void> } {
   const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
     cwd: root,
     ignoreInitial: true,
@@ -15,16 +23,18 @@ export function watch(root: string, changed: (path: string) => Promise<void>): {
       (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),
   });
   let timer: NodeJS.Timeout | undefined;
-  let first: string | undefined;
+  let changes = new Map<string, Change>();
   let working: Promise<void> = Promise.resolve();
-  watcher.on("all", (_event, path) => {
-    if (/\.gen\.ts$/.test(path)) return;
-    first ??= path;
+  watcher.on("all", (event, file) => {
+    const path = file.replaceAll("\\", "/");
+    const kind = kinds[event];
+    if (kind === undefined || /\.gen\.ts$/.test(path)) return;
+    changes.set(path, { path, kind });
     clearTimeout(timer);
     timer = setTimeout(() => {
-      const path = first ?? "";
-      first = undefined;
-      working = working.then(() => changed(path)).catch((error: unknown) => console.error(error));
+      const told = [...changes.values()];
+      changes = new Map();
+      working = working.then(() => changed(told)).catch((error: unknown) => console.error(error));
     }, 30);
   });
   return {

@@ -95,6 +95,23 @@ describe("npm start -- --long-connection", () => {
     await until("its run", () => told('"stage":"handled","id":"afar"'));
     const chat = await larkpostProcess(["chat"], { ...options, input: "hello\n" });
     assert.equal(chat.code, 0);
+
+    // One save breaks a file, another adds one: the one goes on as it was, the other is live.
+    project.write("im.message.receive_v1", "export default 5;\n");
+    project.write("im.chat.updated_v1", eventHandler.replace("im.message.receive_v1", "im.chat.updated_v1"));
+    await until("the new file", () => told('"handlers":["im.chat.updated_v1","im.message.receive_v1"]'));
+    await until("the fault", () => told('"lastGood":["functions/events/im.message.receive_v1.ts"]'));
+    assert.ok(
+      told('"file":"functions/events/im.message.receive_v1.ts","line":1,"message":"its default export is not onEvent'),
+    );
+    for (const type of ["im.message.receive_v1", "im.chat.updated_v1"]) {
+      const { code } = await larkpost(
+        ["send", type, "--via", "long-connection", "--event-id", `then-${type}`],
+        options,
+      );
+      assert.equal(code, 0);
+      await until("its run", () => told(`"stage":"handled","id":"then-${type}"`));
+    }
     child.kill("SIGTERM");
     assert.deepEqual(await closed, [0, null]);
 

@@ -1,0 +1,51 @@
+import { checkHandlers } from "../check/check.ts";
+import { checkTypes } from "../check/compiler.ts";
+import { rememberGood } from "./last-good.ts";
+import type { createOutput } from "./output.ts";
+import type { Change } from "./watch.ts";
+
+/** Checks the handlers at the start and after each change, and prints what it finds. */
+export function startChecking(options: {
+  readonly root: string;
+  /** As in {@link rememberGood}. */
+  readonly lastGoodFile: string;
+  readonly output: ReturnType<typeof createOutput>;
+  readonly names: () => { readonly handlers: readonly string[]; readonly callbacks: readonly string[] };
+}) {
+  const { root, lastGoodFile, output, names } = options;
+  const good = rememberGood(root, lastGoodFile);
+  let compiling = new AbortController();
+  let compiled: Promise<void> = Promise.resolve();
+  let working: Promise<void> = Promise.resolve();
+
+  async function checkOnce(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<void> {
+    compiling.abort();
+    compiling = new AbortController();
+    const { signal } = compiling;
+    const checked = await checkHandlers(root, process.env);
+    const kept = good.keep(checked.findings);
+    await reload?.();
+    output.checked({ changes, checked, kept, ...names() });
+    compiled = checkTypes(root, { signal }).then((findings) => {
+      const told = new Set(checked.findings.map(({ file }) => file));
+      if (!signal.aborted) output.compiled(findings.filter(({ file, isBroken }) => !(isBroken && told.has(file))));
+    });
+  }
+
+  return {
+    /**
+     * Loads each handler, lets `reload` put the code to work, with broken files in their last good version, and prints
+     * the result. The types are checked after that, in the background; the next change ends an older check of them. A
+     * call waits until the one before has ended.
+     */
+    check(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<void> {
+      working = working.then(() => checkOnce(changes, reload)).catch((error: unknown) => console.error(error));
+      return working;
+    },
+    async close(): Promise<void> {
+      await working;
+      compiling.abort();
+      await compiled;
+    },
+  };
+}

@@ -1,0 +1,35 @@
+import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Finding } from "../check/finding.ts";
+
+/**
+ * Remembers the files of `functions/` as they were when they could be loaded, so that a file that a save has broken
+ * goes on in its last good version.
+ * @param file Where `lib/local/last-good.ts` finds the versions that are to be loaded.
+ */
+export function rememberGood(root: string, file: string) {
+  const good = new Map<string, string>();
+  // What the run before has left is of no use to this one.
+  rmSync(file, { force: true });
+  return {
+    /** Called after each check. @returns The files, relative to the root, whose last good version is loaded from now on. */
+    keep(findings: readonly Finding[]): string[] {
+      const now = new Map(
+        globSync("functions/*/**/*.ts", { cwd: root }).map((path) => [
+          path.replaceAll("\\", "/"),
+          readFileSync(join(root, path), "utf8"),
+        ]),
+      );
+      const broken = new Set(findings.filter(({ isBroken }) => isBroken).map((finding) => finding.file));
+      const changed = [...now].filter(([path, text]) => (good.get(path) ?? text) !== text).map(([path]) => path);
+      // A file that nobody touched is broken by one that somebody did, and it is not known by which.
+      const isExplained = [...broken].every((path) => changed.includes(path) || !good.has(path));
+      const replaced = broken.size === 0 ? [] : isExplained ? changed.filter((path) => broken.has(path)) : changed;
+      for (const [path, text] of now) if (!broken.has(path) && !replaced.includes(path)) good.set(path, text);
+      const sources = replaced.map((path) => [pathToFileURL(join(root, path)).href, good.get(path)]);
+      writeFileSync(file, JSON.stringify(Object.fromEntries(sources)), { mode: 0o600 });
+      return replaced;
+    },
+  };
+}
