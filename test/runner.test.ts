@@ -6,14 +6,18 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { oddName } from "./support/project.ts";
 
-const root = mkdtempSync(join(tmpdir(), "larkpost-runner-"));
+const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
 const files = {
   "good.test.mjs": 'test("is well", () => {});',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
   "absent.test.mjs": 'import "./nowhere.mjs";',
   "hangs.test.mjs": 'test("hangs", () => new Promise((resolve) => setTimeout(resolve, 2_000)));',
+  "blocks.test.mjs":
+    'test("blocks", async () => { await new Promise((resolve) => setTimeout(resolve, 100)); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); });',
   "endless.test.mjs": 'console.error("about to hang"); setInterval(() => {}, 1_000); await new Promise(() => {});',
 };
 for (const [name, source] of Object.entries(files)) {
@@ -22,7 +26,7 @@ for (const [name, source] of Object.entries(files)) {
 
 /** Runs files as `npm test` does, in a process of its own: no test may run others. */
 async function runFiles(options: object): Promise<{ isOk: boolean; output: string }> {
-  const module = JSON.stringify(join(import.meta.dirname, "support/runner.ts"));
+  const module = JSON.stringify(pathToFileURL(join(import.meta.dirname, "support/runner.ts")).href);
   const given = JSON.stringify({ root, first: [], alone: [], together: [], isWhole: true, ...options });
   const script = `import { runFiles } from ${module}; process.exitCode = (await runFiles(${given})) ? 0 : 1;`;
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
@@ -48,7 +52,7 @@ test("npm test is well when every file is, and names the slowest", async () => {
 
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
   const { isOk, output } = await runFiles({
-    ...{ together: ["absent.test.mjs", "good.test.mjs"], testLimitMs: 1_000 },
+    ...{ together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"], testLimitMs: 1_000 },
     ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
   });
   assert.ok(!isOk, output);
@@ -58,7 +62,9 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
     "on purpose",
     "✖ hangs.test.mjs: hangs",
     "test timed out after 1000ms",
-    "cannot load",
+    `cannot load ${join(root, "absent.test.mjs")}`,
+    `cannot load ${join(root, "endless.test.mjs")}`,
+    "its import has not ended for 1000 ms",
     "stderr of absent.test.mjs",
     "Cannot find module",
     "ℹ pass 2",
@@ -67,8 +73,11 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
   }
 });
 
-test("npm test ends, and names the file, when a file neither tests nor ends", async () => {
-  const { isOk, output } = await runFiles({ alone: ["endless.test.mjs"], silenceLimitMs: 1_500 });
+test("npm test ends, and names file and test, when a file neither tests nor ends, or blocks its process", async () => {
+  const { isOk, output } = await runFiles({ alone: ["endless.test.mjs", "blocks.test.mjs"], silenceLimitMs: 4_000 });
   assert.ok(!isOk, output);
-  assert.match(output, /✖ nothing has ended for 1\.5 s: ended, with endless\.test\.mjs/);
+  const [line = ""] = /✖ nothing has ended for 4 s: ended, with .*/.exec(output) ?? [];
+  for (const named of ["endless.test.mjs", "blocks.test.mjs", "blocks.test.mjs: blocks"]) {
+    assert.ok(line.includes(named), `${named} is not in:\n${output}`);
+  }
 });

@@ -215,9 +215,10 @@ describe("the built bundles", () => {
     async function trace(settings: NodeJS.ProcessEnv) {
       const source = `
         import { registerHooks } from "node:module";
+        import { pathToFileURL } from "node:url";
         const loaded = [];
         registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
-        const { handler } = await import(process.env.ENTRY);
+        const { handler } = await import(pathToFileURL(process.env.ENTRY).href);
         const answers = [];
         for (const event of JSON.parse(process.env.EVENTS)) {
           const { statusCode } = await handler(event);

@@ -61,9 +61,10 @@ export function openApiInBundles(
     const { url, simulator } = simulated ?? (await startOpenApi(t));
     const script = `
       import { registerHooks } from "node:module";
+      import { pathToFileURL } from "node:url";
       const loaded = [];
       registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
-      const { handler } = await import(process.env.ENTRY);
+      const { handler } = await import(pathToFileURL(process.env.ENTRY).href);
       const seen = [];
       for (const event of JSON.parse(process.env.EVENTS)) seen.push({ answer: await handler(event), loaded: [...loaded] });
       process.stderr.write(JSON.stringify(seen));

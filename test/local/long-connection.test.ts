@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, describe, type TestContext, test } from "node:test";
 import { reasonOf, startLongConnectionProcess } from "../../lib/local/long-connection.ts";
 import { until } from "../support/until.ts";
 
-const trace = JSON.stringify(resolve(import.meta.dirname, "../../lib/trace/trace.ts"));
+const trace = JSON.stringify(new URL("../../lib/trace/trace.ts", import.meta.url).href);
 const folder = mkdtempSync(join(tmpdir(), "larkpost-long-connection-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 

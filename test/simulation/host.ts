@@ -1,4 +1,5 @@
 import { flushCompileCache } from "node:module";
+import { pathToFileURL } from "node:url";
 import type { Act } from "../fixtures/simulated-handler.ts";
 import { seeded } from "../support/random.ts";
 
@@ -31,7 +32,9 @@ Math.random = seeded(Number(process.env["SEED"])).next;
 
 const tell = (message: FromHost) => process.send?.(message, () => {});
 process.on("disconnect", () => process.exit(0));
-const { handler } = (await import(process.argv[2] ?? "")) as { handler: (event: unknown, context: object) => unknown };
+const { handler } = (await import(pathToFileURL(process.argv[2] ?? "").href)) as {
+  handler: (event: unknown, context: object) => unknown;
+};
 const lateAfterMs = Number(process.env["LATE_AFTER_MS"]);
 
 process.on("message", (message: ToHost) => {

@@ -8,6 +8,8 @@ const root = resolve(import.meta.dirname, "../..");
 export const fixtureApp = join(import.meta.dirname, "../fixtures/app");
 
 type Handlers = Readonly<Record<string, string>>;
+/** In a URL each of these characters means something: a path that is taken for a URL ends elsewhere. */
+export const oddName = "larkpost a#b?c%20d&e-";
 
 /**
  * A clone of the project in a temporary folder, with other handler files: the entries are copies, the
@@ -16,7 +18,7 @@ type Handlers = Readonly<Record<string, string>>;
  * @param options.isWhole Copies lib and infra too, for a test that edits one of their files.
  */
 export async function temporaryProject(handlers: Handlers, callbacks: Handlers = {}, { isWhole = false } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  const folder = mkdtempSync(join(tmpdir(), oddName));
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
   const entries = ["callback", "long-connection", "webhook", "worker"].map((name) => `functions/${name}.ts`);
   for (const file of ["package.json", ...entries]) cpSync(join(root, file), join(folder, file));

@@ -19,9 +19,9 @@ export async function runFiles(options: {
   readonly together: readonly string[];
   /** Without it, each test is printed. */
   readonly isWhole: boolean;
-  /** For one test. One that hangs is named, and its file goes on. */
+  /** For one test, and for the import of a file that shares its process. What hangs is named, and the rest goes on. */
   readonly testLimitMs?: number;
-  /** In which some test ends. Without one, a file hangs that runs no test, and the whole run is ended. */
+  /** In which some test ends. Without one, something blocks its process, and the whole run is ended. */
   readonly silenceLimitMs?: number;
 }): Promise<boolean> {
   const { root, first, alone, together, isWhole, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
@@ -34,7 +34,8 @@ export async function runFiles(options: {
     const shared = together.length > 0 ? `${together.length} test files share a process, ` : "";
     console.log(`${shared}${apart.length} have one of their own, ${concurrency} processes at a time.`);
   }
-  process.env["TESTS_TOGETHER"] = JSON.stringify(together.map((file) => join(root, file)));
+  const files = together.map((file) => join(root, file));
+  process.env["TESTS_TOGETHER"] = JSON.stringify({ files, limitMs: testLimitMs });
   const stop = new AbortController();
   const events = run({
     files: together.length > 0 ? [entry, ...own] : own,
@@ -77,23 +78,24 @@ function watch(
   const failed = new Set<string>();
   /** What the processes wrote to stderr whose file failed. */
   const complaints = new Map<string, string>();
-  const running = new Map<string, number>();
+  /** Files and tests. A process that is blocked may not have told of its last test. */
+  const running = new Map<string, string>();
   const onSilence = () => {
-    const files = [...running.keys()].map(nameOf).join(", ");
-    console.log(paint("red", `✖ nothing has ended for ${silenceLimitMs / 1000} s: ended, with ${files}`));
+    const what = [...running.values()].join(", ");
+    console.log(paint("red", `✖ nothing has ended for ${silenceLimitMs / 1000} s: ended, with ${what}`));
     stop.abort();
   };
   let silence = setTimeout(onSilence, silenceLimitMs);
   events.on("test:dequeue", ({ name, file = "" }) => {
-    if (name === file) running.set(file, 0);
+    running.set(`${file} ${name}`, name === file ? nameOf(file) : `${nameOf(file)}: ${name}`);
   });
   events.on("test:complete", ({ name, file = "", nesting, details }) => {
     clearTimeout(silence);
     silence = setTimeout(onSilence, silenceLimitMs);
+    running.delete(`${file} ${name}`);
     const tookSeconds = details.duration_ms / 1000;
     const isFailed = details.error !== undefined;
     if (name === file) {
-      running.delete(file);
       if (file !== entry) seconds.set(nameOf(file), tookSeconds);
       if (isFailed) failed.add(file);
       const sign = isFailed ? paint("red", "✖") : paint("green", "✔");
