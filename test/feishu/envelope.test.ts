@@ -164,6 +164,18 @@ describe("open", () => {
     );
   });
 
+  test("parses each part of a push once where it is as the platform writes it: the body not at all, the event alone", (t) => {
+    const event = { message: { text: "hello" } };
+    const text = v2Text({ event });
+    const part = JSON.stringify(event);
+    const parse = t.mock.method(JSON, "parse");
+    opened(push(text));
+    assert.deepEqual(
+      parse.mock.calls.map(({ arguments: [parsed] }) => parsed),
+      [`${text.slice(0, text.lastIndexOf(part))}null}`, part],
+    );
+  });
+
   test("carries the platform's own request id, and the gateway's when that is missing or empty", () => {
     const id = (headers: Record<string, string>) => opened(push(v2Text(), { headers })).requestId;
     assert.equal(id({ "x-tt-logid": "a", "x-request-id": "b" }), "a");

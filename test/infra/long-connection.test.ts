@@ -166,7 +166,9 @@ describe("the long connection in the template", () => {
   test("lets nothing in, and only TLS out", () => {
     assert.deepEqual(properties("LongConnectionSecurityGroup")["SecurityGroupIngress"], []);
     const [egress, ...more] = properties("LongConnectionSecurityGroup")["SecurityGroupEgress"];
-    assert.deepEqual([egress.IpProtocol, egress.FromPort, egress.ToPort, more], ["tcp", 443, 443, []]);
+    const { Description: _, ...range } = egress;
+    assert.deepEqual(range, { IpProtocol: "tcp", FromPort: 443, ToPort: 443, CidrIp: "0.0.0.0/0" });
+    assert.deepEqual(more, []);
     const { Subnets, SecurityGroups, AssignPublicIp } =
       properties("LongConnectionService")["NetworkConfiguration"].AwsvpcConfiguration;
     assert.deepEqual(Subnets, ["subnet-0a", "subnet-0b"]);
