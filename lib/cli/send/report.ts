@@ -1,4 +1,6 @@
 import { styleText } from "node:util";
+import { oldCardType } from "../../feishu/classify.ts";
+import { fallback } from "../../handling/fallback.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
 import { oneLine } from "../command.ts";
@@ -25,7 +27,8 @@ export function facts({ type, id, result, isOk, note, view, retry }: Outcome): o
 }
 
 /** An outcome for a person: `200 in 12 ms  im.message.receive_v1  id 3f1d…  {}` */
-export function line({ type, id, result, isOk, note, view, retry }: Outcome): string {
+export function line(outcome: Outcome): string {
+  const { type, id, result, isOk, note, view, retry } = outcome;
   const { status } = result;
   const cause = view?.code == null ? note : `the client shows error ${view.code}: ${note}`;
   const parts = [
@@ -37,8 +40,21 @@ export function line({ type, id, result, isOk, note, view, retry }: Outcome): st
     retry === undefined ? undefined : paint("dim", retryText(retry, isOk)),
   ];
   const text = parts.filter((part) => part !== undefined).join("  ");
-  if (isOk || status !== 401) return text;
-  return `${text}\n${paint("dim", "Refused. Check that ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID are the receiver's")}`;
+  const next = advice(outcome);
+  return next === undefined ? text : `${text}\n${paint("dim", next)}`;
+}
+
+/** What to look at after an answer that nobody wants. */
+function advice({ type, result: { status, body }, isOk, view, retry }: Outcome): string | undefined {
+  if (view?.toast !== undefined && body === JSON.stringify(fallback(type, "failed"))) {
+    return 'The log says why. With signedValues, the handler refuses this value, which is not signed: click in "npm run chat" instead';
+  }
+  if (isOk) return undefined;
+  if (status === 503 && retry === undefined) return "Unavailable. The receiver's log says why";
+  if (status !== 401) return undefined;
+  return type === oldCardType
+    ? "Refused. Check that LEGACY_CARD_CALLBACK is true at the receiver, and that VERIFICATION_TOKEN and APP_ID are the receiver's"
+    : "Refused. Check that ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID are the receiver's";
 }
 
 /** What the client shows of an answer, like `toast success "Approved", card raw`. */
@@ -84,6 +100,7 @@ export function summaryText(outcomes: readonly Outcome[], givenUp: readonly stri
   const { sent, ok, statuses, ackMs } = summary(outcomes);
   const counts = Object.entries(statuses).map(([status, n]) => `${n} × ${status === "none" ? "no answer" : status}`);
   const notes = new Set(outcomes.flatMap(({ isOk, note }) => (isOk || note === undefined ? [] : [note])));
+  for (const next of outcomes.map(advice)) if (next !== undefined) notes.add(next);
   const shownMs = (ms: number | null) => (ms === null ? "–" : `${Math.round(ms)} ms`);
   return [
     `${sent} sent: ${paint(ok === sent ? "green" : "red", counts.join(", "))}`,

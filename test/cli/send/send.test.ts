@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { fallback } from "../../../lib/handling/fallback.ts";
 import { env, larkpost, larkpostProcess, secrets, startReceiver, temporaryRoot } from "../run.ts";
 
 const type = "im.message.receive_v1";
@@ -49,7 +50,9 @@ describe("send", { concurrency: 4 }, () => {
     assert.match(stdout, /toast info "later"/);
 
     const off = await setUp(t);
-    assert.equal((await off.send(old)).code, 1);
+    const refused = await off.send(old);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stdout, /\nRefused\. Check that LEGACY_CARD_CALLBACK is true at the receiver/);
     assert.equal(off.receiver.received[0]?.envelope, undefined);
   });
 
@@ -73,6 +76,14 @@ describe("send", { concurrency: 4 }, () => {
       shown: 'preview "Order 42"',
     },
     { says: "nothing", type: "profile.view.get", body: {}, shown: "{}" },
+    {
+      says: "that the handler failed, as it does where values must be signed",
+      type: "card.action.trigger",
+      body: fallback("card.action.trigger", "failed"),
+      shown:
+        'toast error "Something went wrong. Please try again later"\nThe log says why. With signedValues, the handler ' +
+        'refuses this value, which is not signed: click in "npm run chat" instead',
+    },
   ];
   for (const { says, type: callback, body, shown } of answers) {
     test(`prints what the client shows of a callback's answer: ${says} (${callback})`, async (t) => {
@@ -115,7 +126,7 @@ describe("send", { concurrency: 4 }, () => {
       args: ["--repush", "--speed", "100000"],
       status: 503,
       body: "",
-      says: / {2}the client shows error 200671: answered 503\n$/,
+      says: / {2}the client shows error 200671: answered 503\nUnavailable\. The receiver.s log says why\n$/,
     },
   ];
   for (const { when, args = [], says, ...answer } of untaken) {
@@ -188,7 +199,10 @@ describe("send", { concurrency: 4 }, () => {
     const { receiver, sendProcess } = await setUp(t, { answer: () => ({ status: ++n % 5 === 0 ? 503 : 200 }) });
     const { code, stdout, stderr } = await sendProcess(type, "--times", "40");
     assert.deepEqual([code, stderr], [1, ""]);
-    assert.match(stdout, /^40 sent: 32 × 200, 8 × 503\n {2}answered 503\nack min \d+ ms, median .*, p99 .*, max /);
+    assert.match(
+      stdout,
+      /^40 sent: 32 × 200, 8 × 503\n {2}answered 503\n {2}Unavailable\. The receiver's log says why\nack min \d+ ms, median .*, p99 .*, max /,
+    );
     const events = receiver.events();
     assert.equal(new Set(events.map(({ id }) => id)).size, 40);
     assert.equal(new Set(messageIds(events)).size, 40);
