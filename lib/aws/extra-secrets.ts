@@ -21,7 +21,7 @@ export function extraSecrets(env: Env): ExtraSecrets {
   const names = env["EXTRA_SECRETS"]?.split(",") ?? [];
   const parameter = env["EXTRA_SECRETS_PARAMETER"];
   if (names.length === 0 || parameter === undefined) {
-    const secrets = view(names, env, "it is not set. Put it into .env");
+    const secrets = view(names, env, "it is not set. Put it into .env, and start again");
     return { load: async () => {}, current: async () => secrets };
   }
   let opened: Promise<CachedParameter<Values>> | undefined;

@@ -26,7 +26,7 @@ test("come from the environment on a developer's machine, and one that is not th
   assert.equal(secrets["CRM_TOKEN"], canary);
   assert.equal(
     failureOf(() => secrets["OTHER"]),
-    'Cannot read the secret "OTHER": it is not set. Put it into .env',
+    'Cannot read the secret "OTHER": it is not set. Put it into .env, and start again',
   );
   const unlisted = /^Cannot read the secret "HOME": larkpost\.config\.js does not list it under secrets$/;
   assert.match(

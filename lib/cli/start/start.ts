@@ -167,7 +167,9 @@ function advice({ secrets }: Project, handlers: readonly string[], isLocal: bool
   const unused = ["LARK_DOMAIN", "APP_SECRET"].filter((name) => isLocal && process.env[name]);
   const noApp = "without APP_ID and its keys there is no real app, and handlers call the simulated one";
   return [
-    ...unset.map((name) => `${name} is not set: handlers that read this secret fail. Put it into .env`),
+    ...unset.map(
+      (name) => `${name} is not set: handlers that read this secret fail. Put it into .env, and start again`,
+    ),
     ...unused.map((name) => `${name} is not used: ${noApp}`),
     ...doublySubscribed(handlers).map(
       ([older, newer]) =>
