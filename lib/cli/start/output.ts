@@ -31,6 +31,7 @@ export interface Started extends Handlers {
   readonly stateFolder: string;
   /** The state folder, relative to the working directory. */
   readonly shownState: string;
+  readonly hasLongConnection: boolean;
 }
 
 /** What `npm start` prints: text for a person, or JSON lines. */
@@ -56,10 +57,11 @@ export function createOutput(isJson: boolean) {
       if (isJson) printFacts(line);
       else print(humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
     },
-    started({ url, callbackUrl, openApi, services, stateFolder, shownState, handlers, callbacks }: Started): void {
+    started({ services, stateFolder, shownState, hasLongConnection, ...shown }: Started): void {
+      const { url, callbackUrl, openApi, handlers, callbacks } = shown;
       const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
       if (isJson) printFacts({ ready: true, ...facts });
-      else print(welcome({ url, callbackUrl, openApi, state: shownState, handlers, callbacks }));
+      else print(welcome({ ...shown, state: shownState, hasLongConnection }));
     },
     /** The handlers were loaded, at the start or after changes. */
     checked({ changes = [], checked, kept = [], ...names }: CheckedHandlers): void {

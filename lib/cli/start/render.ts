@@ -100,9 +100,10 @@ export function welcome(facts: {
   state: string;
   handlers: readonly string[];
   callbacks: readonly string[];
+  hasLongConnection: boolean;
 }): string {
   const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
-  const { url, callbackUrl, openApi, state, handlers, callbacks } = facts;
+  const { url, callbackUrl, openApi, state, handlers, callbacks, hasLongConnection } = facts;
   const isLocal = openApi !== undefined;
   const typed = handlers.filter((name) => name !== "_default");
   const rest = handlers.includes("_default")
@@ -112,23 +113,35 @@ export function welcome(facts: {
   const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
   // The old card callback is refused unless LEGACY_CARD_CALLBACK is set.
   const callback = callbacks.find((name) => name !== oldCardType) ?? callbacks[0] ?? "card.action.trigger";
+  const [added, addition] = typed.includes(example)
+    ? ["Find other types", "types -- message"]
+    : ["Add a handler   ", `new -- ${example}`];
   return `
 ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
 
   Request address   ${strong(url)}
   Callback address  ${strong(callbackUrl)}
   State             ${state}/ (queues, ledger${isLocal ? ", keys" : ""}; delete it to start empty)
-  Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment"}
+  Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment or .env"}
   Open API          ${isLocal ? `${openApi} (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
   Handlers          ${files.join("\n                    ")}
 
 ${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
   Send a callback   ${strong(`npm run send -- ${callback}`)}
-  Add a handler     ${strong("npm run new -- contact.user.created_v3")}
+  ${added}  ${strong(`npm run ${addition}`)}
+${hasLongConnection ? "" : `\n${isLocal ? toRealApp : toTunnel(url, callbackUrl)}\n`}`;
+}
 
-To receive from a real app, open a public HTTPS tunnel to this port and paste its address into the developer console,
+const example = "contact.user.created_v3";
+
+/** The keys that are made for this machine verify nothing that a real app sends. */
+const toRealApp = `To receive from a real app, start with its id and secret from the developer console (no public address is needed):
+  APP_ID=cli_… APP_SECRET=… npm start -- --long-connection
+docs/real-webhook.md shows how to receive by webhook.`;
+
+function toTunnel(url: string, callbackUrl: string): string {
+  return `To receive by webhook, open a public HTTPS tunnel to this port and paste its address into the developer console,
 under Events & Callbacks:
   Event configuration > Request URL      https://your-host${new URL(url).pathname}
-  Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}
-`;
+  Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}`;
 }

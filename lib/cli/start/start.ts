@@ -121,7 +121,8 @@ async function run(options: StartOptions): Promise<void> {
 
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
-    output.started({ ...addresses, stateFolder, shownState, ...names() });
+    const hasLongConnection = longConnection !== undefined;
+    output.started({ ...addresses, stateFolder, shownState, hasLongConnection, ...names() });
     void checking.check([]);
     for (const message of [...warnings, ...advice(project, names().handlers, app !== undefined)]) onNotice(message);
 

@@ -42,11 +42,13 @@ const started = {
   callbackUrl: "http://127.0.0.1:3000/callback",
   state: ".larkpost",
   openApi: "http://127.0.0.1:4000",
+  hasLongConnection: false,
 };
 
 test("names both addresses, what goes where in the console, and every handler", () => {
   const handlers = ["_default", "approval_instance", "contact.user.created_v3"];
-  const text = welcome({ ...started, handlers, callbacks: ["card.action.trigger_v1", "url.preview.get"] });
+  const callbacks = ["card.action.trigger_v1", "url.preview.get"];
+  const text = welcome({ ...started, openApi: undefined, handlers, callbacks });
   for (const line of [
     /^ {2}Request address +http:\/\/127\.0\.0\.1:3000\/webhook$/m,
     /^ {2}Callback address +http:\/\/127\.0\.0\.1:3000\/callback$/m,
@@ -55,6 +57,7 @@ test("names both addresses, what goes where in the console, and every handler", 
     /Handlers +events\/approval_instance\n +events\/contact\.user\.created_v3\n +callbacks\/card\.action\.trigger_v1\n +callbacks\/url\.preview\.get\n +events\/_default\.ts takes/,
     /npm run send -- contact\.user\.created_v3$/m,
     /npm run send -- url\.preview\.get$/m,
+    /^ {2}Find other types {2}npm run types -- message$/m,
   ]) {
     assert.match(text, line);
   }
@@ -65,6 +68,7 @@ test("a project without handlers is told what becomes of events, and has somethi
   assert.match(text, /Handlers +none yet; events are completed as unhandled/);
   assert.match(text, /npm run send -- im\.message\.receive_v1$/m);
   assert.match(text, /npm run send -- card\.action\.trigger$/m);
+  assert.match(text, /^ {2}Add a handler {5}npm run new -- contact\.user\.created_v3$/m);
 });
 
 test("says where what handlers send goes, and offers to talk to the bot only where there is one to talk to", () => {
@@ -77,4 +81,13 @@ test("says where what handlers send goes, and offers to talk to the bot only whe
   const real = welcome({ ...started, openApi: undefined, handlers: [], callbacks: [] });
   assert.match(real, /^ {2}Open API +the real platform: what handlers send is really sent$/m);
   assert.doesNotMatch(real, /npm run chat/);
+});
+
+test("advises only a way to a real app that works with the keys that are used", () => {
+  const none = { handlers: [], callbacks: [] };
+  const local = welcome({ ...started, ...none });
+  assert.match(local, /^ {2}APP_ID=cli_… APP_SECRET=… npm start -- --long-connection$/m);
+  assert.doesNotMatch(local, /tunnel/);
+  const connected = welcome({ ...started, ...none, openApi: undefined, hasLongConnection: true });
+  assert.doesNotMatch(connected, /tunnel|npm start/);
 });
