@@ -52,11 +52,21 @@ try {
   send({ broken: detailOf(error) ?? "undefined" });
 }
 
-/** An error's stack, for the developer's terminal only. Its message may quote a payload, so it must not be logged. */
+/** A line for each cause. What a failed `fetch` met is its cause; with two addresses, it is in the `errors` of that. */
+function causesOf(error: Error, depth = 4): string[] {
+  const errors = error instanceof AggregateError ? error.errors : [];
+  const causes = [error.cause, ...errors].filter((cause) => cause !== undefined);
+  const deeper = (cause: unknown) => (cause instanceof Error && depth > 1 ? causesOf(cause, depth - 1) : []);
+  return causes.flatMap((cause) => [`caused by ${String(cause)}`, ...deeper(cause)]);
+}
+
+/** An error's stack and causes, for the developer's terminal only. Its message may quote a payload, so it must not be logged. */
 function detailOf(error: unknown): string | undefined {
   if (error === undefined) return undefined;
   try {
-    return error instanceof Error ? (error.stack ?? String(error)) : String(error);
+    if (!(error instanceof Error)) return String(error);
+    const [head, ...frames] = (error.stack ?? String(error)).split(/\n(?= {4}at )/);
+    return [head, ...causesOf(error), ...frames].join("\n");
   } catch {
     return "(it cannot be printed)";
   }

@@ -81,9 +81,13 @@ describe("functions, each in a process of its own", () => {
 
   test("a change that cannot be loaded leaves the running code in place and says so", async () => {
     const before = await pidOf("one");
-    writeFileSync(file("one"), `${source}throw new Error("broken on purpose");\n`);
+    const cause = 'new AggregateError([new Error("nothing listens")])';
+    writeFileSync(file("one"), `${source}throw new Error("broken on purpose", { cause: ${cause} });\n`);
     await functions.reload();
-    assert.match(notices.join("\n"), /cannot start the one function, the code before .*: Error: broken on purpose/);
+    assert.match(
+      notices.join("\n"),
+      /cannot start the one function, the code before .*: Error: broken on purpose\ncaused by Agg.*\ncaused by Error: nothing listens\n/,
+    );
     assert.equal(await pidOf("one"), before);
     writeFileSync(file("one"), source);
   });
