@@ -48,7 +48,7 @@ async function run(type: string): Promise<void> {
   for (const path of written.keys()) print(`Wrote ${strong(path)}`);
   for (const path of changed) print(`Updated ${path}`);
   warn(entry, root);
-  for (const step of nextSteps(entry)) print(step);
+  for (const step of nextSteps(entry, `functions/${folder}/${type}.test.ts`)) print(step);
 }
 
 /**
@@ -89,24 +89,29 @@ function warn({ type, domain }: CatalogueEntry, root: string): void {
 }
 
 /** What is left to do, a line each: locally, and in the developer console. */
-function nextSteps({ type, kind, chinese }: CatalogueEntry): string[] {
+function nextSteps({ type, kind, chinese }: CatalogueEntry, test: string): string[] {
   const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
-  const attempt = `Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`;
+  const attempts = [
+    `Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`,
+    `Test it: ${strong(`npm test -- ${test}`)}`,
+  ];
   const named = chinese.title === null ? type : `${type} (${chinese.title})`;
   const publish = "publish a version of the app; until then nothing changes";
   if (kind === "callback") {
+    const way = type === oldCardType ? "" : "choose the long connection, or ";
     const ask =
-      "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
-      `that ends in /callback as the request URL, add ${named}, and ${publish}`;
-    if (type !== oldCardType) return [attempt, ask];
+      `Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, ${way}paste the ` +
+      `address that ends in /callback as the request URL; add ${named}, and ${publish}`;
+    if (type !== oldCardType) return [...attempts, ask];
     const flag = strong("LEGACY_CARD_CALLBACK=true");
-    return [`Switch it on: set ${flag}; without it, the old card callback is refused`, attempt, ask];
+    return [`Switch it on: set ${flag}; without it, the old card callback is refused`, ...attempts, ask];
   }
   const push =
-    "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address that " +
-    `ends in /webhook as the request URL, add ${named}, grant a permission that it asks for, and ${publish}`;
+    "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, choose the long " +
+    "connection, or paste the address that ends in /webhook as the request URL; " +
+    `add ${named}, grant a permission that it asks for, and ${publish}`;
   const subscription = subscriptions.find(([types]) => types.test(type))?.[1];
-  return subscription === undefined ? [attempt, push] : [attempt, push, `Subscribe as well: ${subscription}`];
+  return [...attempts, push, ...(subscription === undefined ? [] : [`Subscribe as well: ${subscription}`])];
 }
 
 /**

@@ -41,18 +41,23 @@ const subscriptions: Readonly<Record<string, string>> = {
 /** What is printed besides what was written. */
 function nextSteps(type: string): string[] {
   const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
-  const steps = [`Try it: with "npm start" in another terminal, npm run send -- ${type}${setting}`];
+  const kind = callbackTypes.includes(type) ? "callbacks" : "events";
+  const steps = [
+    `Try it: with "npm start" in another terminal, npm run send -- ${type}${setting}`,
+    `Test it: npm test -- functions/${kind}/${type}.test.ts`,
+  ];
   if (type === "card.action.trigger_v1") {
     steps.unshift("Switch it on: set LEGACY_CARD_CALLBACK=true; without it, the old card callback is refused");
   }
   const name = named[type] ?? type;
   steps.push(
-    callbackTypes.includes(type)
-      ? "Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, paste the address " +
-          `that ends in /callback as the request URL, add ${name}, and publish a version of the app; until then nothing changes`
-      : "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, paste the address " +
-          `that ends in /webhook as the request URL, add ${name}, grant a permission that it asks for, and publish a ` +
-          "version of the app; until then nothing changes",
+    kind === "callbacks"
+      ? `Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, ${
+          type === "card.action.trigger_v1" ? "" : "choose the long connection, or "
+        }paste the address that ends in /callback as the request URL; add ${name}, and publish a version of the app; until then nothing changes`
+      : "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, choose the long " +
+          `connection, or paste the address that ends in /webhook as the request URL; add ${name}, grant a permission ` +
+          "that it asks for, and publish a version of the app; until then nothing changes",
   );
   const subscription = subscriptions[type];
   return subscription === undefined ? steps : [...steps, `Subscribe as well: ${subscription}`];
