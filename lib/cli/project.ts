@@ -1,5 +1,6 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { parseEnv } from "node:util";
 
 /** The engine's folder: this repository, or the package that a project installed. */
 export const engineRoot = resolve(import.meta.dirname, "../..");
@@ -18,8 +19,13 @@ export function projectRoot(): string {
   }
 }
 
-/** Adds what is in the project's .env, and not in the environment. */
+/** Adds what is in the project's .env, and not in the environment. Editors and shells of Windows may write a byte order mark, or UTF-16. */
 export function loadEnv(root: string): void {
   const file = join(root, ".env");
-  if (existsSync(file)) process.loadEnvFile(file);
+  if (!existsSync(file)) return;
+  const bytes = readFileSync(file);
+  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : "utf-8";
+  for (const [name, value] of Object.entries(parseEnv(new TextDecoder(encoding).decode(bytes)))) {
+    process.env[name] ??= value;
+  }
 }

@@ -26,7 +26,7 @@ export async function generate(options: { root?: string; check?: boolean } = {})
     const path = `functions/${kind}.gen.ts`;
     const wanted = listSource(kind, handlerNames(kind, root));
     const file = join(root, path);
-    if (existsSync(file) && readFileSync(file, "utf8") === wanted) continue;
+    if (existsSync(file) && readFileSync(file, "utf8").replaceAll("\r\n", "\n") === wanted) continue;
     if (!check) writeFileSync(file, wanted);
     changed.push(path);
   }

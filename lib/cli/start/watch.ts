@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import chokidar from "chokidar";
 import { configFile } from "../../../infra/project.js";
 
@@ -9,14 +10,29 @@ export interface Change {
 
 const kinds: Readonly<Record<string, Change["kind"]>> = { add: "added", unlink: "removed", change: "changed" };
 
+/**
+ * File systems that report no change to Linux which was made on the other side: 9P (`/mnt/c` of WSL 2), FUSE (a folder
+ * that Docker Desktop shares), VirtualBox's, NFS and SMB. The numbers are those of statfs.
+ */
+const silentFileSystems: ReadonlySet<number> = new Set([
+  0x01021997, 0x65735546, 0x786f4256, 0x6969, 0x517b, 0xff534d42, 0xfe534d42,
+]);
+
+/** Whether files must be compared every 100 ms, since no event tells of a change. */
+export function mustPoll(fileSystem: number): boolean {
+  return silentFileSystems.has(fileSystem);
+}
+
 /** Calls `changed` once for the changes within 30 ms. A call waits until the one before has ended. */
 export function watch(
   root: string,
   changed: (changes: readonly Change[]) => Promise<void>,
+  { usePolling = mustPoll(statfsSync(root).type) } = {},
 ): { close: () => Promise<void> } {
   const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
     cwd: root,
     ignoreInitial: true,
+    usePolling,
     // The code that only this process runs. A change of it needs a new start.
     ignored: (path, stats) =>
       /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||

@@ -48,6 +48,9 @@ export const callbacks: CallbackList = {
 `,
   );
   assert.deepEqual((await generate({ root })).changed, []);
+  // As a clone on Windows may have it.
+  writeFileSync(join(root, "functions/events.gen.ts"), list("events.gen.ts").replaceAll("\n", "\r\n"));
+  assert.deepEqual((await generate({ root })).changed, []);
 });
 
 test("a project without callbacks has an empty list of them", async (t) => {

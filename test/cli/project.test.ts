@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import fs, { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { loadEnv } from "../../lib/cli/project.ts";
+import { mustPoll, watch } from "../../lib/cli/start/watch.ts";
+import { oddName } from "../support/project.ts";
+
+function folder(t: TestContext): string {
+  const root = mkdtempSync(join(tmpdir(), oddName));
+  t.after(() => rmSync(root, { recursive: true }));
+  return root;
+}
+
+const names = ["TEST_FIRST", "TEST_QUOTED", "TEST_GIVEN"] as const;
+const text = 'TEST_FIRST=one\r\nTEST_QUOTED="two words"\r\nTEST_GIVEN=file\r\n';
+const encodings = {
+  "UTF-8": Buffer.from(text),
+  "UTF-8 with a byte order mark": Buffer.from(`\ufeff${text}`),
+  "UTF-16, as PowerShell 5 writes it": Buffer.from(`\ufeff${text}`, "utf16le"),
+};
+for (const [encoding, bytes] of Object.entries(encodings)) {
+  test(`a .env with CRLF in ${encoding} is read, and the environment comes first`, (t) => {
+    const root = folder(t);
+    writeFileSync(join(root, ".env"), bytes);
+    t.after(() => {
+      for (const name of names) delete process.env[name];
+    });
+    process.env["TEST_GIVEN"] = "environment";
+    loadEnv(root);
+    assert.deepEqual(
+      names.map((name) => process.env[name]),
+      ["one", "two words", "environment"],
+    );
+  });
+}
+
+test("files are compared where the file system tells of no change, and only there", () => {
+  // WSL 2's /mnt/c, Docker Desktop's shared folders, VirtualBox's, NFS, SMB 1 and 2.
+  for (const type of [0x01021997, 0x65735546, 0x786f4256, 0x6969, 0x517b, 0xff534d42, 0xfe534d42]) {
+    assert.ok(mustPoll(type), type.toString(16));
+  }
+  // ext4, tmpfs, overlay, Btrfs, XFS; APFS of macOS; Windows has none.
+  for (const type of [0xef53, 0x01021994, 0x794c7630, 0x9123683e, 0x58465342, 0x1a, 0]) {
+    assert.ok(!mustPoll(type), type.toString(16));
+  }
+});
+
+for (const usePolling of [false, true]) {
+  test(`a changed handler is told of ${usePolling ? "by comparing files" : "by the file system's events"}`, async (t) => {
+    const root = folder(t);
+    const file = "functions/events/im.message.receive_v1.ts";
+    mkdirSync(join(root, "functions/events"), { recursive: true });
+    writeFileSync(join(root, file), "one\r\n");
+    const events = t.mock.method(fs, "watch");
+    syncBuiltinESMExports();
+    const told = Promise.withResolvers<string>();
+    const watcher = watch(root, async ([first]) => told.resolve(first?.path ?? ""), { usePolling });
+    t.after(() => watcher.close());
+    // The first look at the files is over at an unknown time, so the file changes until that is noticed.
+    const changing = setInterval(() => appendFileSync(join(root, file), "// more\r\n"), 50);
+    t.after(() => clearInterval(changing));
+    assert.equal(await told.promise, file);
+    assert.equal(events.mock.callCount() === 0, usePolling);
+    events.mock.restore();
+    syncBuiltinESMExports();
+  });
+}
