@@ -104,7 +104,7 @@ export class LongConnectionError extends LarkpostError {
   }
 }
 
-/** A call of the Open API failed. The message leaves the platform's text out, which may repeat what was sent. */
+/** A call of the Open API failed. The message holds no more of the platform's text than names and numbers in it. */
 export class OpenApiError extends LarkpostError {
   override readonly name = "OpenApiError";
   readonly code = "OPEN_API";
@@ -113,12 +113,22 @@ export class OpenApiError extends LarkpostError {
   readonly status: number | undefined;
   /** `X-Tt-Logid`: vendor support asks for it. */
   readonly logId: string | undefined;
+  readonly #platformMessage: string | undefined;
 
-  constructor(message: string, facts: ErrorOptions & Partial<Pick<OpenApiError, "apiCode" | "status" | "logId">> = {}) {
+  constructor(
+    message: string,
+    facts: ErrorOptions & Partial<Pick<OpenApiError, "apiCode" | "status" | "logId" | "platformMessage">> = {},
+  ) {
     super(message, facts);
     this.apiCode = facts.apiCode;
     this.status = facts.status;
     this.logId = facts.logId;
+    this.#platformMessage = facts.platformMessage;
+  }
+
+  /** The platform's own words, cut to 500 characters. They may repeat what was sent, so an error that is printed has none. */
+  get platformMessage(): string | undefined {
+    return this.#platformMessage;
   }
 }
 

@@ -60,13 +60,21 @@ function causesOf(error: Error, depth = 4): string[] {
   return causes.flatMap((cause) => [`caused by ${String(cause)}`, ...deeper(cause)]);
 }
 
-/** An error's stack and causes, for the developer's terminal only. Its message may quote a payload, so it must not be logged. */
+/**
+ * An error's stack and causes, after Feishu's own words, for the developer's terminal only. Words and message may quote a
+ * payload, so they must not be logged.
+ */
 function detailOf(error: unknown): string | undefined {
   if (error === undefined) return undefined;
   try {
     if (!(error instanceof Error)) return String(error);
+    const { cause, platformMessage = Object(cause).platformMessage } = error as {
+      cause?: unknown;
+      platformMessage?: unknown;
+    };
+    const words = platformMessage === undefined ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
     const [head, ...frames] = (error.stack ?? String(error)).split(/\n(?= {4}at )/);
-    return [head, ...causesOf(error), ...frames].join("\n");
+    return [...words, head, ...causesOf(error), ...frames].join("\n");
   } catch {
     return "(it cannot be printed)";
   }

@@ -3,6 +3,7 @@ import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterErro
 import { fieldsOf } from "../feishu/json.ts";
 import { networkCode } from "../https.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
+import { refusalParts } from "./refusal-parts.ts";
 import { type Content, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
 import { type ApiVerdict, verdictOf } from "./verdicts.ts";
 
@@ -61,6 +62,8 @@ export interface TransportOptions {
 /** Why one attempt failed. */
 interface Failure {
   readonly error: OpenApiError;
+  /** What can be logged of the platform's words. */
+  readonly parts?: Readonly<Record<string, string | undefined>>;
   readonly verdict: ApiVerdict;
   /** No byte of the request was sent, so it can be repeated. */
   readonly isUnsent: boolean;
@@ -100,9 +103,9 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
     const tenant = request.tenant ?? run.tenant;
     let refused: string | undefined;
 
-    const giveUp = (failure: OpenApiError, thrown: Error = failure): Error => {
-      const { status, apiCode, logId } = failure;
-      const facts = { message: "A call of the Open API failed", call, status, apiCode, logId };
+    const giveUp = ({ error, parts }: Pick<Failure, "error" | "parts">, thrown: Error = error): Error => {
+      const { status, apiCode, logId } = error;
+      const facts = { message: "A call of the Open API failed", call, status, apiCode, logId, ...parts };
       publish({ stage: "log", level: "warn", ...run.event, facts });
       return thrown;
     };
@@ -111,13 +114,15 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
     for (let attempt = 1; ; attempt++) {
       run.signal.throwIfAborted();
       const leftMs = run.remainingMs();
-      if (leftMs <= 0) throw giveUp(new OpenApiError(`Cannot call ${call}: no time is left`));
+      if (leftMs <= 0) throw giveUp({ error: new OpenApiError(`Cannot call ${call}: no time is left`) });
       const token = hasToken
         ? undefined
         : await withDeadline(clock, { ms: leftMs, error: late }, () => options.token(tenant, refused)).catch(
             (error: unknown) => {
               // A failure to get a token is logged by the call for it.
-              throw isError(error, DeadlineError) ? giveUp(new OpenApiError(error.message, { cause: error })) : error;
+              throw isError(error, DeadlineError)
+                ? giveUp({ error: new OpenApiError(error.message, { cause: error }) })
+                : error;
             },
           );
       const authorization = token === undefined ? request.authorization : `Bearer ${token}`;
@@ -137,7 +142,7 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
 
       const { error, verdict } = failure;
       const canRepeat = request.body !== "stream" || failure.isUnsent;
-      if (verdict === "permanent") throw giveUp(error, new NonRetryableError(error.message, { cause: error }));
+      if (verdict === "permanent") throw giveUp(failure, new NonRetryableError(error.message, { cause: error }));
       if (verdict === "token" && token !== undefined && refused === undefined) {
         refused = token;
         if (canRepeat) continue;
@@ -152,9 +157,9 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
         await pause(clock, waitMs, run.signal);
         continue;
       }
-      if (!isRate) throw giveUp(error);
+      if (!isRate) throw giveUp(failure);
       const delaySeconds = Math.max(1, Math.ceil(waitMs / 1000));
-      throw giveUp(error, new RetryLaterError(error.message, { delaySeconds, cause: error }));
+      throw giveUp(failure, new RetryLaterError(error.message, { delaySeconds, cause: error }));
     }
   };
 }
@@ -167,11 +172,13 @@ function refusalOf({ status, headers, body }: ApiResponse, call: string, path: s
   const apiCode = codeOf(body);
   const verdict = verdictOf(status, apiCode, path);
   const advice = verdict === "secret" ? ". Check APP_SECRET and APP_ID, and that the app is in use" : "";
-  const message = `Cannot call ${call}: the platform answered ${status}, code ${apiCode ?? "none"}${advice}`;
-  const error = new OpenApiError(message, { apiCode, status, logId: headers.get("x-tt-logid") });
+  const { parts, platformMessage } = refusalParts(body);
+  const named = Object.entries(parts).map(([name, value]) => `, ${name} ${value}`);
+  const message = `Cannot call ${call}: the platform answered ${status}, code ${apiCode ?? "none"}${named.join("")}${advice}`;
+  const error = new OpenApiError(message, { apiCode, status, logId: headers.get("x-tt-logid"), platformMessage });
   const reset = headers.get("x-ogw-ratelimit-reset") ?? "";
   const resetSeconds = /^\d{1,6}$/.test(reset) ? Number(reset) : defaultResetSeconds;
-  return { error, verdict, isUnsent: false, resetSeconds };
+  return { error, parts, verdict, isUnsent: false, resetSeconds };
 }
 
 function noAnswer(cause: unknown, call: string): Failure {

@@ -447,6 +447,69 @@ describe("a call that will never go well", () => {
     assert.deepEqual(facts, { message: "A call of the Open API failed", call, apiCode: 230011, status: 400 });
     assert.deepEqual([trace.entries.length, trace.entries[0]?.id], [1, "event-1"]);
   });
+
+  const scope = (...subjects: unknown[]) => ({
+    permission_violations: subjects.map((subject) => ({ type: "action_scope_required", subject })),
+  });
+  const path = "ROOT -> body -> elements -> [0](tag: markdown) -> content";
+  const told: readonly { body: object; parts: Readonly<Record<string, string>> }[] = [
+    {
+      body: { code: 99991672, error: scope("im:message", "im:message:send_as_bot", "CANARY", "ou_1 wrote", 5, null) },
+      parts: { scopes: "im:message im:message:send_as_bot" },
+    },
+    {
+      body: {
+        code: 99992402,
+        error: { field_violations: [{ field: "page_size", value: "CANARY" }, { field: "a b" }] },
+      },
+      parts: { fields: "page_size" },
+    },
+    {
+      body: { code: 230099, msg: `Failed, ext=ErrCode: 11310; ErrMsg: CANARY; ErrorValue: CANARY; ErrPath: ${path}; ` },
+      parts: { errCode: "11310", errPath: path },
+    },
+    { body: { code: 230099, msg: "ErrCode: many; ErrPath: CANARY words of a card" }, parts: {} },
+    { body: { code: 230001, msg: `CANARY${"x".repeat(600)} ErrCode: 5` }, parts: {} },
+    { body: { code: 230001, msg: 5, error: { permission_violations: {}, field_violations: "CANARY" } }, parts: {} },
+    {
+      body: { code: 230001, error: scope(...Array.from({ length: 9 }, (_, nth) => `a:${nth}`)) },
+      parts: { scopes: "a:0 a:1 a:2 a:3 a:4 a:5 a:6 a:7" },
+    },
+  ];
+  for (const { body, parts } of told) {
+    test(`is told with names and numbers of the platform's words: ${JSON.stringify(parts)}`, async (t) => {
+      const trace = recordTrace();
+      t.after(trace.stop);
+      const platform = createServer((request, response) => {
+        if (request.url === tokenPath) return response.end('{"code":0,"tenant_access_token":"t-1","expire":7200}');
+        return response.writeHead(400).end(JSON.stringify(body));
+      });
+      const port = await listenOnLoopback(platform);
+      t.after(() => platform.close());
+      const { run } = await startApi(t, { origin: `http://127.0.0.1:${port}` });
+      const error = await thrown(run().request("POST", messagesPath, toChat));
+      const {
+        message: _,
+        call: __,
+        status: ___,
+        apiCode: ____,
+        logId: _____,
+        ...facts
+      } = trace.entries[0]?.facts ?? {};
+      assert.deepEqual(facts, parts);
+      for (const [name, value] of Object.entries(parts)) assert.ok(error.message.includes(`, ${name} ${value}`));
+      const failure = error instanceof OpenApiError ? error : error.cause;
+      assert.ok(failure instanceof OpenApiError);
+      const { msg } = body as { msg?: unknown };
+      assert.equal(failure.platformMessage, typeof msg === "string" ? msg.slice(0, 500) : undefined);
+      // Whoever prints the error, or logs it, does not print what was sent.
+      const printed = [
+        inspect(error, { depth: 20, showHidden: true }),
+        ...trace.entries.map((entry) => JSON.stringify(entry)),
+      ];
+      assert.doesNotMatch(printed.join("\n"), /CANARY/);
+    });
+  }
 });
 
 describe("the card that was clicked", () => {

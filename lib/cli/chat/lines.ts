@@ -26,7 +26,7 @@ export function chatLines(entry: Entry): readonly string[] {
       return [trouble(`not delivered: ${entry.problem}; ${next}`)];
     }
     case "answered":
-      return [...troubleLines(entry.trouble), ...answerLines(entry.view)];
+      return [...troubleLines(entry), ...answerLines(entry.view)];
     case "ended":
       return endingLines(entry);
   }
@@ -101,7 +101,7 @@ function answerLines({ isTaken, code, problem = "", toast }: ClientView): readon
 }
 
 /** Why the answer is the fallback toast, not the handler's. */
-function troubleLines(of: Extract<Entry, { what: "answered" }>["trouble"]): readonly string[] {
+function troubleLines({ trouble: of, reason }: Extract<Entry, { what: "answered" }>): readonly string[] {
   const type = "card.action.trigger";
   switch (of) {
     case null:
@@ -109,22 +109,27 @@ function troubleLines(of: Extract<Entry, { what: "answered" }>["trouble"]): read
     case "unhandled":
       return [trouble(`there is no handler of ${type}: "npm run new -- ${type}" writes one`)];
     case "failed":
-      return [trouble(`the handler of ${type} failed; "npm start" shows why`)];
+      return [trouble(`the handler of ${type} failed; ${why(reason)}`)];
     case "late":
       return [trouble(`the handler of ${type} was too late; "npm start" shows how long it took`)];
   }
 }
 
-function endingLines({ stage, type }: Extract<Entry, { what: "ended" }>): readonly string[] {
+/** The error, in its first line. */
+function why(reason: string | null): string {
+  return reason === null ? '"npm start" shows why' : `${oneLine(reason, 600)} ("npm start" shows more)`;
+}
+
+function endingLines({ stage, type, reason }: Extract<Entry, { what: "ended" }>): readonly string[] {
   switch (stage) {
     case "handled":
       return [];
     case "unhandled":
       return [trouble(`there is no handler of ${oneLine(type)}: "npm run new -- ${oneLine(type)}" writes one`)];
     case "failed":
-      return [trouble(`the handler of ${oneLine(type)} failed, and is tried again; "npm start" shows why`)];
+      return [trouble(`the handler of ${oneLine(type)} failed, and is tried again; ${why(reason)}`)];
     case "dead":
-      return [trouble(`the handler of ${oneLine(type)} failed for good; "npm start" shows why`)];
+      return [trouble(`the handler of ${oneLine(type)} failed for good; ${why(reason)}`)];
   }
 }
 

@@ -89,7 +89,7 @@ async function run(options: StartOptions): Promise<void> {
     const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
-      simulated?.onStage(line["stage"], line["id"], line["type"]);
+      simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
       output.line(name, line, detail);
     };
     // This replaces the environment's value: a local app must not use the real platform.

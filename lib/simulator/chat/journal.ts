@@ -20,11 +20,18 @@ export type Fact =
       readonly view: ClientView;
       /** The id of the job that the handler deferred. */
       readonly deferred: string | null;
-      /** Why the answer is not the handler's. */
+      /** Why the answer is not the handler's, and the first line of its error. */
       readonly trouble: Trouble | null;
+      readonly reason: string | null;
     }
   /** The handler of an event or of a job has ended, for now (`failed`) or for good. */
-  | { readonly what: "ended"; readonly id: string; readonly type: string; readonly stage: Ending };
+  | {
+      readonly what: "ended";
+      readonly id: string;
+      readonly type: string;
+      readonly stage: Ending;
+      readonly reason: string | null;
+    };
 
 export const endings = ["handled", "unhandled", "failed", "dead"] as const;
 export type Ending = (typeof endings)[number];

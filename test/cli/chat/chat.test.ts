@@ -28,7 +28,7 @@ async function post(path, body, token) {
   return response.json();
 }
 
-export default onEvent("im.message.receive_v1", async ({ message }, { secrets, log }) => {
+export default onEvent("im.message.receive_v1", async ({ message }, { secrets, log, request }) => {
   const { text } = JSON.parse(message.content);
   if (text === "hush") return;
   if (text === "remember") {
@@ -38,6 +38,9 @@ export default onEvent("im.message.receive_v1", async ({ message }, { secrets, l
     const { Item } = await dynamo.send(new GetItemCommand({ TableName: "Orders", Key: key }));
     log.info(Item.note.S);
     return;
+  }
+  if (text === "refuse") {
+    await request("POST", "/open-apis/im/v1/messages/om_0/reply", { body: { msg_type: "text", content: "canary" } });
   }
   if (text === "stumble") throw new Error("the floor is wet");
   const { APP_ID: app_id, APP_SECRET: app_secret } = process.env;
@@ -146,7 +149,7 @@ bot › You said: 1\\u001b[2J
   });
 
   test("what goes wrong is said, and the exit code tells", async () => {
-    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nstumble\n/quit\nnever said\n");
+    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nstumble\nrefuse\n/quit\nnever said\n");
     assert.equal(code, 1);
     assert.deepEqual(
       stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
@@ -155,7 +158,8 @@ bot › You said: 1\\u001b[2J
         '    ! The card has no [4]. "/say 4" says it',
         '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
         "      (handled; the bot said nothing)",
-        '    ! the handler of im.message.receive_v1 failed, and is tried again; "npm start" shows why',
+        '    ! the handler of im.message.receive_v1 failed, and is tried again; Error: the floor is wet ("npm start" shows more)',
+        '    ! the handler of im.message.receive_v1 failed for good; Feishu says: "Your request contains an invalid request parameter, ext=content is not in JSON format" ("npm start" shows more)',
       ],
     );
   });
@@ -165,7 +169,7 @@ bot › You said: 1\\u001b[2J
     assert.equal(code, 1);
     assert.match(
       stdout,
-      /\n {4}! the handler of card\.action\.trigger failed; "npm start" shows why\n {6}toast: Something/,
+      /\n {4}! the handler of card\.action\.trigger failed; .+ \("npm start" shows more\)\n {6}toast: Something/,
     );
   });
 

@@ -109,7 +109,7 @@ test("what was said is settled also when its end is told before its id is known"
       if (n > 0) return never;
       await said.promise;
       setImmediate(told.resolve);
-      return [{ n: 1, what: "ended", id: "e1", type: "im.message.receive_v1", stage: "handled" }];
+      return [{ n: 1, what: "ended", id: "e1", type: "im.message.receive_v1", stage: "handled", reason: null }];
     },
   });
   const silent: boolean[] = [];
@@ -157,7 +157,7 @@ test("a script waits for a line's handlers only so long, whatever others do mean
     async next(n) {
       await pause(20);
       if (isEnough) return never;
-      return [{ n: n + 1, what: "ended", id: "another", type: "im.message.receive_v1", stage: "failed" }];
+      return [{ n: n + 1, what: "ended", id: "another", type: "im.message.receive_v1", stage: "failed", reason: null }];
     },
   });
   const show = (entry: Entry) => void (session.isOwn(entry) || foreign.push(entry));

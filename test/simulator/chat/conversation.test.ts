@@ -209,7 +209,9 @@ test("the end of what was said, and of what a callback put off, is told once it 
   const { conversation, send, entries } = setUp(t);
   const id = conversation.say("hello", "p2p");
   const type = "im.message.receive_v1";
-  for (const stage of ["started", "failed", "handled", "duplicate", "handled"]) conversation.onStage(stage, id, type);
+  for (const stage of ["started", "failed", "handled", "duplicate", "handled"]) {
+    conversation.onStage(stage, id, type, stage === "failed" ? "Error: no" : undefined);
+  }
   conversation.onStage("handled", "somebody else's", type);
   const messageId = await send(card("Release"));
   const callback = conversation.choose({ messageId, version: 1, number: 1 });
@@ -218,11 +220,11 @@ test("the end of what was said, and of what a callback put off, is told once it 
   await settled();
   conversation.onStage("handled", `${callback}#deferred`, "card.action.trigger");
   assert.deepEqual(
-    entries("ended").map((entry) => entry.what === "ended" && [entry.id, entry.stage]),
+    entries("ended").map((entry) => entry.what === "ended" && [entry.id, entry.stage, entry.reason]),
     [
-      [id, "failed"],
-      [id, "handled"],
-      [`${callback}#deferred`, "handled"],
+      [id, "failed", "Error: no"],
+      [id, "handled", null],
+      [`${callback}#deferred`, "handled", null],
     ],
   );
   const [answer] = entries("answered");
