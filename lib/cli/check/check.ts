@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import type { Project } from "../../../infra/project.js";
 import { tableName } from "../../local/tables.ts";
 import { CommandError, subcommand } from "../command.ts";
+import { BuildError, build } from "../deploy/build.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { setVariables } from "../start/variables.ts";
@@ -46,7 +50,10 @@ export async function check(root: string): Promise<Checked> {
   const { project, findings } = await checkConfig(root);
   const code = await checkCode(root, project);
   const settings = checkSettings(root, process.env, project);
-  return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings]) };
+  // What cannot be loaded cannot be bundled either.
+  const isLoaded = !code.findings.some(({ isBroken }) => isBroken);
+  const bundled = isLoaded ? await checkBundles(root) : [];
+  return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings, ...bundled]) };
 }
 
 async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
@@ -78,6 +85,20 @@ export async function refuseFaults(root: string, task: string): Promise<void> {
   const faults = sorted([...findings, ...code.findings]);
   if (faults.length === 0) return;
   throw new CommandError([`Cannot ${task}. Mend this first:`, ...faults.map(faultLine)].join("\n"));
+}
+
+/** What works here and would fail in the bundle: files beside the code, native code. */
+async function checkBundles(root: string): Promise<readonly Finding[]> {
+  const outFolder = mkdtempSync(join(tmpdir(), "larkpost-check-"));
+  try {
+    await build({ root, outFolder, names: ["callback", "worker"] });
+    return [];
+  } catch (error) {
+    if (error instanceof BuildError) return error.findings;
+    throw error;
+  } finally {
+    rmSync(outFolder, { recursive: true, force: true });
+  }
 }
 
 /** The environment in which handlers are loaded. */

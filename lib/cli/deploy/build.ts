@@ -1,21 +1,40 @@
 import { rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import type { Command } from "commander";
-import { type BuildResult, build as bundle } from "esbuild";
-import { subcommand } from "../command.ts";
+import { type BuildFailure, build as bundle } from "esbuild";
+import { type Finding, findingLine, sorted } from "../check/finding.ts";
+import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { projectRoot } from "../project.ts";
+import { copyBeside } from "./beside.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
 /** Those, and the process that is no Lambda: it goes into a container, and into no zip. */
 const entryNames = [...functionNames, "long-connection"] as const;
 
+/** The code cannot be bundled, or would not work in a bundle. */
+export class BuildError extends CommandError {
+  readonly findings: readonly Finding[];
+
+  constructor(findings: readonly Finding[]) {
+    const lines = sorted(findings).map((finding) => `✖ ${findingLine(finding)}`);
+    super(["Cannot build. Mend this first:", ...lines].join("\n"));
+    this.findings = findings;
+  }
+}
+
+/** Packages written for CommonJS call `require` and read beside their code; an ES module has no names for that. */
+const required =
+  'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);';
+const places = " const __dirname = import.meta.dirname, __filename = import.meta.filename;";
+
 /**
  * Bundles each entry to `dist/<name>/index.mjs` with its chunks beside it: one call an entry, so
  * that none carries another's chunks. The AWS SDK's credential providers and every handler file
- * become chunks that load when they are needed.
+ * become chunks that load when they are needed. Files that the project's code reads from beside it are copied along.
  *
  * @param options.names The functions alone, unless given.
+ * @throws {BuildError}
  */
 export async function build(
   options: { root?: string; outFolder?: string; names?: readonly (typeof entryNames)[number][] } = {},
@@ -42,23 +61,33 @@ export async function build(
         metafile: true,
         // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
         alias: { "larkpost/aws": join(import.meta.dirname, `../../aws/entries/${name}.ts`) },
-        // The Lark SDK looks there for its version, for a header.
-        define: { __dirname: '""' },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
-        // Packages written for CommonJS call `require`, which an ES module has not.
-        banner: {
-          js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-        },
+        banner: { js: name === "webhook" ? required : required + places },
         logLevel: "silent",
+      }).catch((error: unknown) => {
+        throw new BuildError(faultsOf(error));
       });
-      return {
-        name,
-        file: join(outFolder, name, "index.mjs"),
-        metafile: (result as BuildResult<{ metafile: true }>).metafile,
-      };
+      const faults = copyBeside(root, join(outFolder, name), result.metafile);
+      if (faults.length > 0) throw new BuildError(faults);
+      return { name, file: join(outFolder, name, "index.mjs"), metafile: result.metafile };
     }),
   );
+}
+
+/** esbuild's own errors, with their places. */
+function faultsOf(error: unknown): Finding[] {
+  const { errors } = error as BuildFailure;
+  if (!Array.isArray(errors)) throw error;
+  return errors.map(({ text, location }) => ({
+    part: "bundle",
+    file: location?.file ?? "functions",
+    line: location?.line,
+    column: location === null ? undefined : location.column + 1,
+    message: text.startsWith('No loader is configured for ".node" files')
+      ? `${text}. A bundle cannot hold native code: choose a package of JavaScript or WebAssembly`
+      : text,
+  }));
 }
 
 export function buildCommand(): Command {

@@ -1,0 +1,147 @@
+import { cpSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import type { Metafile } from "esbuild";
+import type { Finding } from "../check/finding.ts";
+import { engineRoot } from "../project.ts";
+
+const here = "(?:import\\.meta\\.dirname|__dirname)";
+const text = `(?:"([^"\\n]*)"|'([^'\\n]*)'|\`([^\`$]*)\`)`;
+/** The ways in which code names a file beside it that can be read off the code: each with the path as literals. */
+const namings = [
+  new RegExp(`new URL\\(\\s*${text}\\s*,\\s*import\\.meta\\.url\\s*,?\\s*\\)`, "g"),
+  new RegExp(`\\b(?:join|resolve)\\(\\s*${here}\\s*((?:,\\s*${text}\\s*)+),?\\s*\\)`, "g"),
+  new RegExp(`${here}\\s*\\+\\s*${text}`, "g"),
+  new RegExp(`\`\\$\\{${here}\\}([^\`$]*)\``, "g"),
+];
+/** Where a module makes its own `__dirname`, which then is the bundle's, as it should be. */
+const folderIdiom =
+  /(?:const|let|var)\s+__(?:dirname|filename)\s*=\s*(?:(?:\w+\.)?dirname\(\s*)?(?:(?:\w+\.)?fileURLToPath\(\s*)?(?:import\.meta\.(?:url|dirname|filename)|__filename)[\s)]*/g;
+const place = /import\.meta\.(?:url|dirname|filename)|\b__(?:dirname|filename)\b/;
+const readsFiles = /\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\b/;
+const isCode = /\.[cm]?[jt]sx?$/;
+
+/** Packages that look for their own version beside their code, and do without. */
+const harmless = /node_modules\/(?:@larksuiteoapi\/node-sdk|@aws-sdk|@smithy)\//;
+/** Packages that load compiled code. */
+const native = /node_modules\/(?:node-gyp-build|bindings|@mapbox\/node-pre-gyp|pkg-prebuilds|prebuild-install)\//;
+
+/**
+ * Copies the files that the project's modules and its packages read from beside their code to the same place beside
+ * their bundle: a template, a font, a word list. What cannot be followed is a fault, since it would work on this
+ * machine and fail once it is deployed.
+ * @param folder The bundle's folder, from which `outputs` are reached as well.
+ */
+export function copyBeside(root: string, folder: string, { outputs }: Metafile): Finding[] {
+  const faults: Finding[] = [];
+  const copied = new Map<string, string>();
+  for (const [output, { inputs }] of Object.entries(outputs)) {
+    for (const [input, { bytesInOutput }] of Object.entries(inputs)) {
+      const module = resolve(root, input);
+      if (bytesInOutput === 0 || !isCode.test(module) || isEngine(module) || harmless.test(posix(module))) continue;
+      const { paths, faults: found } = pathsIn(root, module);
+      faults.push(...found);
+      for (const { path, line } of paths) {
+        const source = resolve(dirname(module), path);
+        const target = resolve(root, dirname(output), path);
+        const problem = refusal({ source, target, folder, module, before: copied.get(target) });
+        if (problem !== undefined) faults.push({ ...at(root, module, line), message: problem });
+        else if (existsSync(source)) {
+          copied.set(target, source);
+          cpSync(source, target, { recursive: true });
+        }
+      }
+    }
+  }
+  return faults;
+}
+
+function isEngine(module: string): boolean {
+  return ["lib", "infra"].some((room) => module.startsWith(join(engineRoot, room) + sep));
+}
+
+function isPackage(module: string): boolean {
+  return module.includes(`${sep}node_modules${sep}`);
+}
+
+function posix(path: string): string {
+  return path.replaceAll("\\", "/");
+}
+
+function at(root: string, module: string, line: number) {
+  return { part: "bundle", file: posix(relative(root, module)), line } as const;
+}
+
+/** The paths beside the module that it names, and what it names so that nobody can follow it. */
+function pathsIn(root: string, module: string): { paths: { path: string; line: number }[]; faults: Finding[] } {
+  const source = readFileSync(module, "utf8");
+  if (native.test(posix(module))) {
+    const message = "loads native code, which a bundle cannot hold. Choose a package of JavaScript or WebAssembly";
+    return { paths: [], faults: [{ ...at(root, module, 1), message }] };
+  }
+  if (!place.test(source)) return { paths: [], faults: [] };
+  const lineOf = (index: number) => source.slice(0, index).split("\n").length;
+  const paths: { path: string; line: number }[] = [];
+  let rest = withoutComments(source);
+  for (const naming of namings) {
+    rest = rest.replaceAll(naming, (found, ...groups: unknown[]) => {
+      const index = groups.findLast((group) => typeof group === "number") as number;
+      const named = groups[0];
+      const parts =
+        typeof named === "string" && naming === namings[1]
+          ? literals(named)
+          : [String(named ?? groups[1] ?? groups[2] ?? "")];
+      paths.push({ path: `./${parts.join("/")}`, line: lineOf(index) });
+      return blank(found);
+    });
+  }
+  rest = rest.replaceAll(folderIdiom, blank);
+  const left = place.exec(rest);
+  if (left === null || (isPackage(module) && !readsFiles.test(rest))) return { paths, faults: [] };
+  const message = isPackage(module)
+    ? "reads files beside its code by names that the build cannot follow, so it would not find them once it is deployed. Choose another package, or give it the content"
+    : `uses ${left[0]}, and the bundle has another place. Name the file in one piece, new URL("./file", import.meta.url), or import it`;
+  return { paths, faults: [{ ...at(root, module, lineOf(left.index)), message }] };
+}
+
+function literals(source: string): string[] {
+  return [...source.matchAll(new RegExp(text, "g"))].map(([, double, single, back]) => double ?? single ?? back ?? "");
+}
+
+function blank(found: string): string {
+  return found.replaceAll(/[^\n]/g, " ");
+}
+
+/** Strings stay as they are. */
+function withoutComments(source: string): string {
+  const tokens = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
+  return source.replaceAll(tokens, (token) => (/^\/[*/]/.test(token) ? blank(token) : token));
+}
+
+/** Why a file cannot be copied beside the bundle; `undefined` if it can, or if a package does without. */
+function refusal(given: {
+  source: string;
+  target: string;
+  folder: string;
+  module: string;
+  before: string | undefined;
+}) {
+  const { source, target, folder, module, before } = given;
+  if (!existsSync(source))
+    return isPackage(module) ? undefined : `reads ${posix(relative(dirname(module), source))}, which is not there`;
+  if (!isPackage(module) && isCode.test(source)) {
+    return `names ${posix(relative(dirname(module), source))} as a file. The bundle does not hold it: import it`;
+  }
+  if (!target.startsWith(folder + sep)) {
+    return `reads ${posix(relative(dirname(module), source))}, which has no place beside the bundle. Put it into a folder beside the code or one above`;
+  }
+  if (before === undefined || before === source || isSame(before, source)) return undefined;
+  return `reads ${posix(relative(dirname(module), source))}, and another file has that place beside the bundle (${before}). Rename one`;
+}
+
+function isSame(one: string, other: string): boolean {
+  const folders = [one, other].map((path) => statSync(path).isDirectory());
+  if (folders[0] !== folders[1]) return false;
+  if (folders[0] !== true) return readFileSync(one).equals(readFileSync(other));
+  const names = [one, other].map((folder) => readdirSync(folder).sort().join("\n"));
+  return names[0] === names[1] && readdirSync(one).every((name) => isSame(join(one, name), join(other, name)));
+}

@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { BuildError, build } from "../../../lib/cli/deploy/build.ts";
+import { temporaryRoot } from "../run.ts";
+
+/** A project whose worker loads one handler file, in its own chunk, as the real one does. */
+function projectOf(files: Readonly<Record<string, string>>) {
+  const project = temporaryRoot();
+  const all = {
+    "package.json": '{ "type": "module" }',
+    "functions/worker.ts": 'export const run = async () => (await import("./events/x.ts")).run();\n',
+    ...files,
+  };
+  for (const [path, content] of Object.entries(all)) {
+    mkdirSync(dirname(join(project.root, path)), { recursive: true });
+    writeFileSync(join(project.root, path), content);
+  }
+  return { ...project, outFolder: join(project.root, "dist") };
+}
+
+describe("files beside the code", () => {
+  let project: ReturnType<typeof projectOf>;
+  let deployed: string;
+  let read: Record<string, string>;
+
+  before(async () => {
+    project = projectOf({
+      "functions/events/x.ts": `
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { font, version } from "fonts";
+const __dirname = dirname(fileURLToPath(import.meta.url)); // A comment with __filename is no use of it.
+const text = (path: string | URL) => readFileSync(path, "utf8");
+export const run = () => ({
+  url: text(new URL("./greeting.txt", import.meta.url)),
+  joined: text(join(import.meta.dirname, "words", "de.txt")),
+  above: text(join(__dirname, "../shared.txt")),
+  added: text(import.meta.dirname + "/greeting.txt"),
+  filled: text(\`\${import.meta.dirname}/words/de.txt\`),
+  folder: readdirSync(new URL("words", import.meta.url)).join(),
+  font: font(),
+  version,
+});
+`,
+      "functions/events/greeting.txt": "hello",
+      "functions/events/words/de.txt": "hallo",
+      "functions/events/words/fr.txt": "salut",
+      "functions/shared.txt": "shared",
+      "node_modules/fonts/package.json": '{ "name": "fonts", "version": "1.2.3", "main": "lib/index.js" }',
+      "node_modules/fonts/lib/index.js": `
+const { readFileSync } = require("fs");
+exports.font = () => readFileSync(require("path").join(__dirname, "..", "data", "a.afm"), "utf8");
+exports.version = JSON.parse(readFileSync(__dirname + "/../package.json", "utf8")).version;
+`,
+      "node_modules/fonts/data/a.afm": "a font",
+    });
+    await build({ root: project.root, outFolder: project.outFolder, names: ["worker"] });
+    // Away from the sources, as it is once it is deployed.
+    deployed = mkdtempSync(join(tmpdir(), "larkpost-"));
+    cpSync(project.outFolder, deployed, { recursive: true });
+    const { run } = (await import(pathToFileURL(join(deployed, "worker/index.mjs")).href)) as {
+      run: () => Promise<Record<string, string>>;
+    };
+    read = await run();
+  });
+  after(() => {
+    project.remove();
+    rmSync(deployed, { recursive: true });
+  });
+
+  for (const [way, content] of Object.entries({
+    url: "hello",
+    joined: "hallo",
+    above: "shared",
+    added: "hello",
+    filled: "hallo",
+    folder: "de.txt,fr.txt",
+    font: "a font",
+    version: "1.2.3",
+  })) {
+    test(`are deployed with the bundle: ${way}`, () => assert.equal(read[way], content));
+  }
+});
+
+const reading = (path: string) => `import { readFileSync } from "node:fs";
+export const run = () => readFileSync(${path}, "utf8");
+`;
+const packageOf = (source: string, more: Readonly<Record<string, string>> = {}) => ({
+  "functions/events/x.ts": 'import { run } from "odd";\nexport { run };\n',
+  "node_modules/odd/package.json": '{ "name": "odd", "main": "index.js" }',
+  "node_modules/odd/index.js": source,
+  ...more,
+});
+
+/** What would work on this machine and fail once it is deployed. */
+const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>; says: RegExp }>> = {
+  "a name that is made when it runs": {
+    files: { "functions/events/x.ts": reading("new URL(process.argv[0] ?? '', import.meta.url)") },
+    says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.url, and the bundle has another place\. Name the file in one piece/m,
+  },
+  "a file that is not there": {
+    files: { "functions/events/x.ts": reading('new URL("./none.txt", import.meta.url)') },
+    says: /^✖ functions\/events\/x\.ts:2 {2}reads none\.txt, which is not there$/m,
+  },
+  "a file two folders up": {
+    files: {
+      "functions/events/x.ts": reading('new URL("../../top.txt", import.meta.url)'),
+      "top.txt": "top",
+    },
+    says: /^✖ functions\/events\/x\.ts:2 {2}reads \.\.\/\.\.\/top\.txt, which has no place beside the bundle/m,
+  },
+  "code as a file": {
+    files: {
+      "functions/events/x.ts": reading('new URL("./thread.ts", import.meta.url)'),
+      "functions/events/thread.ts": "",
+    },
+    says: /^✖ functions\/events\/x\.ts:2 {2}names thread\.ts as a file\. The bundle does not hold it: import it$/m,
+  },
+  "two files with one place": {
+    files: {
+      "functions/events/x.ts": `export { run as other } from "../callbacks/y.ts";\n${reading('new URL("./a.txt", import.meta.url)')}`,
+      "functions/callbacks/y.ts": reading('new URL("./a.txt", import.meta.url)'),
+      "functions/events/a.txt": "one",
+      "functions/callbacks/a.txt": "another",
+    },
+    says: /reads a\.txt, and another file has that place beside the bundle/,
+  },
+  "a package that reads what only it knows": {
+    files: packageOf(
+      'const fs = require("fs");\nexports.run = (name) => fs.readFileSync(require("path").join(__dirname, name));\n',
+    ),
+    says: /^✖ node_modules\/odd\/index\.js:2 {2}reads files beside its code by names that the build cannot follow/m,
+  },
+  "a package that finds native code": {
+    files: packageOf('exports.run = require("node-gyp-build")(__dirname);\n', {
+      "node_modules/node-gyp-build/package.json": '{ "name": "node-gyp-build", "main": "index.js" }',
+      "node_modules/node-gyp-build/index.js": "module.exports = () => () => {};\n",
+    }),
+    says: /^✖ node_modules\/node-gyp-build\/index\.js:1 {2}loads native code, which a bundle cannot hold/m,
+  },
+  "native code": {
+    files: packageOf('exports.run = require("./fast.node");\n', { "node_modules/odd/fast.node": "" }),
+    says: /^✖ node_modules\/odd\/index\.js:1:\d+ {2}No loader .*A bundle cannot hold native code: choose a package/m,
+  },
+  "a syntax error": {
+    files: { "functions/events/x.ts": "export const run = ;\n" },
+    says: /^✖ functions\/events\/x\.ts:1:20 {2}Unexpected ";"$/m,
+  },
+};
+
+for (const [what, { files, says }] of Object.entries(refused)) {
+  test(`the build refuses by name ${what}`, async (t) => {
+    const { root, outFolder, remove } = projectOf(files);
+    t.after(remove);
+    await assert.rejects(build({ root, outFolder, names: ["worker"] }), (error) => {
+      assert.ok(error instanceof BuildError);
+      assert.match(error.message, says);
+      assert.match(error.message, /^Cannot build\. Mend this first:\n/);
+      assert.equal(error.findings.length, 1, error.message);
+      return true;
+    });
+  });
+}
