@@ -4,6 +4,7 @@ import { styleText } from "node:util";
 import type { Command } from "commander";
 import { oldCardType } from "../../feishu/classify.ts";
 import { type CatalogueEntry, doublySubscribed, find, nearestText } from "../../simulator/catalogue.ts";
+import { checkHandlers, resultLines } from "../check/check.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
@@ -47,6 +48,8 @@ async function run(type: string): Promise<void> {
 
   for (const path of written.keys()) print(`Wrote ${strong(path)}`);
   for (const path of changed) print(`Updated ${path}`);
+  // The new file, and those that are there: another may have been broken before.
+  for (const line of resultLines(await checkHandlers(root, process.env))) print(line);
   warn(entry, root);
   for (const step of nextSteps(entry, `functions/${folder}/${type}.test.ts`)) print(step);
 }

@@ -117,7 +117,7 @@ describe("new", { concurrency: 3 }, () => {
   test("writes a handler and a test that lint, compile and pass as they are, and lists the handler", async (t) => {
     const { root, write, remove } = await project();
     t.after(remove);
-    for (const type of [...eventTypes, ...callbackTypes]) {
+    for (const [index, type] of [...eventTypes, ...callbackTypes].entries()) {
       const kind = callbackTypes.includes(type) ? "callbacks" : "events";
       const { code, stdout, stderr } = await larkpost(["new", type], { root });
       assert.equal(code, 0);
@@ -128,6 +128,7 @@ describe("new", { concurrency: 3 }, () => {
           `Wrote functions/${kind}/${type}.ts`,
           `Wrote functions/${kind}/${type}.test.ts`,
           `Updated functions/${kind}.gen.ts`,
+          `✔ ${index + 1} handler${index === 0 ? "" : "s"}`,
           ...nextSteps(type),
           "",
         ].join("\n"),
