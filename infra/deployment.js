@@ -35,6 +35,9 @@ export function forDeployment(build) {
   };
 }
 
+export const noAppId =
+  "Cannot deploy: APP_ID is not set. Copy it from the developer console (cli_…), and pass it as APP_ID=cli_… or --param appId=cli_…";
+
 /**
  * The app's id. Packaging does not need it, but a deployed function without it answers every request with 503.
  * @param {Variables} variables
@@ -42,11 +45,7 @@ export function forDeployment(build) {
 export async function appId({ resolveVariable }) {
   const id = String(await resolveVariable("param:appId"));
   if (id === "" && !process.argv.includes("deploy")) return "";
-  if (id === "") {
-    throw refusal(
-      "Cannot deploy: APP_ID is not set. Copy it from the developer console (cli_…), and pass it as APP_ID=cli_… or --param appId=cli_…",
-    );
-  }
+  if (id === "") throw refusal(noAppId);
   if (!/^cli_[0-9A-Za-z]+$/.test(id)) {
     throw refusal(`Cannot deploy: APP_ID is "${id}". Copy it from the developer console (cli_…)`);
   }

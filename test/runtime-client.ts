@@ -2,7 +2,6 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join, resolve } from "node:path";
-import { Command } from "commander";
 import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { listenOnLoopback } from "../lib/simulator/loopback.ts";
@@ -10,6 +9,7 @@ import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
 import { fixtureProject } from "./support/project.ts";
 import { challengeText } from "./support/push.ts";
+import { script } from "./support/script.ts";
 import { sealNow } from "./support/sealed.ts";
 import { startServices } from "./support/services.ts";
 
@@ -20,7 +20,7 @@ const version = "4.0.2";
 const root = resolve(import.meta.dirname, "..");
 const folder = join(root, ".larkpost/runtime-client");
 
-new Command("runtime-client")
+script("runtime-client")
   .description(
     "run the built bundles under Lambda's own runtime client (installs it first, outside the project's dependencies)",
   )

@@ -1,11 +1,12 @@
 import { styleText } from "node:util";
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import { rows as sampled } from "./rows/all.ts";
 import { slowCallbackRows } from "./rows/callback.ts";
 import { coldRows } from "./rows/cold.ts";
 import { faultRows } from "./rows/faults.ts";
 import { longConnectionSoakRows } from "./rows/long-connection.ts";
 import { runtimeRows } from "./rows/runtime.ts";
+import { script } from "./support/script.ts";
 
 const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows, ...coldRows, ...faultRows];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
@@ -15,7 +16,7 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-const program = new Command("soak")
+const program = script("soak")
   .description("run rows of the reliability catalogue with their full figures; npm test runs a sample of each")
   .option("--row <id...>", "rows to run, by id; all of them without it")
   .option("--seed <n>", "the same seed gives the same run", wholeNumber, Math.floor(Math.random() * 1_000_000) + 1)

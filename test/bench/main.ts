@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
+import { script } from "../support/script.ts";
 import type { Row, SectionOptions } from "./measure.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { table } from "./table.ts";
@@ -21,7 +22,7 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-const program = new Command("bench")
+const program = script("bench")
   .description("measure cold start, CPU and the hot path, beside the least that could do it and what others use")
   .option("--only <name...>", `sections to run: ${Object.keys(sections).join(", ")}`)
   .option("--rounds <n>", "interleaved rounds; figures are medians over them", wholeNumber, 15)

@@ -57,6 +57,14 @@ for (const { when, args, code, says } of endings) {
   });
 }
 
+for (const file of ["test/bench/main.ts", "test/soak.ts", "test/runtime-client.ts"]) {
+  test(`${file} ends as every command does: 2 for an unknown option, 0 for its version`, async () => {
+    const run = (option: string) => promisify(execFile)(process.execPath, [join(projectFolder, file), option]);
+    await assert.rejects(run("--bogus"), { code: 2, stderr: "error: unknown option '--bogus'\n" });
+    assert.equal((await run("--version")).stdout, `${version}\n`);
+  });
+}
+
 test("the project is the nearest folder upwards with a serverless.yml, else the current one", async (t) => {
   const { root, remove } = temporaryRoot();
   t.after(remove);

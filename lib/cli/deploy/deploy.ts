@@ -1,5 +1,9 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { Command } from "commander";
+import { noAppId } from "../../../infra/deployment.js";
+import { ConfigError } from "../../errors.ts";
 import { refuseFaults } from "../check/check.ts";
 import { subcommand, UsageError } from "../command.ts";
 import { projectRoot } from "../project.ts";
@@ -31,6 +35,7 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
     );
   }
   const root = projectRoot();
+  refuseWithoutApp(root, passedOn);
   await refuseFaults(root, "deploy");
   await build({ root });
   const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
@@ -56,6 +61,19 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
       `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
     );
   }
+}
+
+/**
+ * Spares the check and the bundles where osls would refuse. A project may name its app in serverless.yml, for all
+ * stages or for one, or in a file that `--config` names.
+ * @throws {ConfigError} No app is named anywhere.
+ */
+function refuseWithoutApp(root: string, passedOn: readonly string[]): void {
+  const isNamed = passedOn.some((option) => /^(--param=)?appId=.|^(--config|-c)(=|$)/.test(option));
+  if (isNamed || process.env["APP_ID"]) return;
+  const file = join(root, "serverless.yml");
+  const isInFile = existsSync(file) && /^ *appId: (?!\$\{env:APP_ID, ''\})/m.test(readFileSync(file, "utf8"));
+  if (!isInFile) throw new ConfigError(noAppId);
 }
 
 const outputShapes = { RequestAddress: "https://\\S+", CallbackAddress: "https://\\S+", AppId: "cli_\\w+" };

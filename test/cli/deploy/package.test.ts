@@ -119,32 +119,22 @@ describe("npm run package", () => {
   });
 });
 
-describe("npm run deploy", () => {
-  let made: Awaited<ReturnType<typeof smallProject>>;
-  before(async () => {
-    made = await smallProject();
-  });
-  after(() => made.remove());
-
-  test("asks for the stage", async () => {
-    const { code, stderr } = await command(["deploy"], { env: { HOME: made.root, LARKPOST_ROOT: made.root } });
-    assert.equal(code, 2);
-    assert.match(stderr, /required option '--stage <stage>' not specified/);
-  });
-
-  test("refuses without the app's id, before anything leaves the machine", async () => {
-    const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root);
-    assert.equal(code, 1);
-    const output = stdout + stderr;
-    assert.match(output, /Cannot deploy: APP_ID is not set\. Copy it from the developer console \(cli_…\)/);
-    assert.doesNotMatch(output, /credentials|Deploying/);
-  });
+test("npm run deploy refuses an app's id that serverless.yml leaves empty, before anything leaves the machine", async (t) => {
+  const made = await smallProject();
+  t.after(() => made.remove());
+  const file = join(made.root, "serverless.yml");
+  writeFileSync(file, readFileSync(file, "utf8").replace(/appId: .*/, "appId: ''"));
+  const { code, stdout, stderr } = await larkpost("deploy", ["--stage", "prod"], made.root);
+  assert.equal(code, 1);
+  const output = stdout + stderr;
+  assert.match(output, /Cannot deploy: APP_ID is not set\. Copy it from the developer console \(cli_…\)/);
+  assert.doesNotMatch(output, /credentials|Deploying/);
 });
 
 describe("npm run deploy, with a stand-in for osls", () => {
   let made: Awaited<ReturnType<typeof smallProject>>;
   const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-    command(["deploy", ...args], { env: { HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
+    command(["deploy", ...args], { env: { HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId, ...env } });
   const calls = () =>
     readFileSync(join(made.root, "calls"), "utf8")
       .trim()
@@ -167,13 +157,25 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
   });
   after(() => made.remove());
 
+  test("asks for the stage, and for the app's id, before it bundles", async () => {
+    const asked = await deploy([]);
+    assert.equal(asked.code, 2);
+    assert.match(asked.stderr, /required option '--stage <stage>' not specified/);
+    for (const args of [[], ["--param", "appId="], ["--param", "front=functionUrl"]]) {
+      const { code, stdout, stderr } = await deploy(["--stage", "prod", ...args], { APP_ID: "" });
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, /^Cannot deploy: APP_ID is not set\. Copy it from the developer console \(cli_…\)/);
+    }
+    for (const name of ["dist", "calls"]) assert.equal(existsSync(join(made.root, name)), false, name);
+  });
+
   test("prints both addresses of the deployed stack, and what to paste where", async () => {
     rmSync(join(made.root, "calls"), { force: true });
     const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
     const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback\n  AppId: ${appId}`;
     const { code, stdout, stderr } = await deploy(
       ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
-      { INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
+      { APP_ID: "", INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
     );
     assert.equal(code, 0, stderr);
     for (const expected of [
