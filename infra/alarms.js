@@ -9,7 +9,7 @@ import { projectOf } from "./project.js";
 /** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
 
 /**
- * Each alarm needs somebody to act: "Page" at once, "Ticket" on the next working day. Missing data is good data, since an
+ * Each alarm needs somebody to act: a page at once, a ticket on the next working day. Missing data is good data, since an
  * app without traffic has none.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
@@ -26,90 +26,90 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
   const alarms = {
-    DeadLetters: {
-      says: `Page: an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
-      ...when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
-    },
-    Quarantined: {
-      says: `Page: Feishu sent something we could not read. It is kept for ${keptDays} days.`,
-      ...when(visible("QuarantineQueue"), "Maximum", ">=", 1),
-    },
-    EventsWait: {
-      says: "Ticket: events wait for the worker. Check its throttles, its errors and maxConcurrency.",
-      ...when(waiting, "Maximum", ">", thresholds.oldestEventSeconds),
-    },
-    EventsStuck: {
-      says: "Page: events are not being worked on. Check that the worker's event source mapping is enabled.",
-      ...when(waiting, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
-    },
-    Unavailable: {
-      says: "Ticket: a request was answered with 5xx. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
-      ...when(front.failed, "Sum", ">=", thresholds.unavailablePerMinute),
-    },
-    UnavailableOften: {
-      says: "Page: requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
-      ...when(front.failed, "Sum", ">=", thresholds.unavailablePerFiveMinutes, { seconds: 300 }),
-    },
-    WebhookErrors: {
-      says: "Page: the webhook function crashed or ran out of time. Check the last deployment.",
-      ...when(webhook("Errors"), "Sum", ">=", 1),
-    },
-    WebhookSlow: {
-      says: "Page: the webhook is slow. Feishu waits for 3 seconds in all.",
-      ...when(webhook("Duration"), "p99", ">", thresholds.webhookP99Ms, { periods: 3 }),
-    },
-    WebhookThrottled: {
-      says: "Page: Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
-      ...when(webhook("Throttles"), "Sum", ">=", 1),
-    },
-    CallbackErrors: {
-      says: "Page: the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
-      ...when(callback("Errors"), "Sum", ">=", 1),
-    },
-    CallbackSlow: {
-      says: "Ticket: callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
-      ...when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits, thresholds)),
-    },
-    CallbackFailed: {
-      says: "Ticket: callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
-      ...when(logMetric(deployment, "failed-callbacks"), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, {
+    DeadLetters: page(
+      `an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
+      when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
+    ),
+    Quarantined: page(
+      `Feishu sent something we could not read. It is kept for ${keptDays} days.`,
+      when(visible("QuarantineQueue"), "Maximum", ">=", 1),
+    ),
+    EventsWait: ticket(
+      "events wait for the worker. Check its throttles, its errors and maxConcurrency.",
+      when(waiting, "Maximum", ">", thresholds.oldestEventSeconds),
+    ),
+    EventsStuck: page(
+      "events are not being worked on. Check that the worker's event source mapping is enabled.",
+      when(waiting, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
+    ),
+    Unavailable: ticket(
+      "a request was answered with 5xx. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
+      when(front.failed, "Sum", ">=", thresholds.unavailablePerMinute),
+    ),
+    UnavailableOften: page(
+      "requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
+      when(front.failed, "Sum", ">=", thresholds.unavailablePerFiveMinutes, { seconds: 300 }),
+    ),
+    WebhookErrors: page(
+      "the webhook function crashed or ran out of time. Check the last deployment.",
+      when(webhook("Errors"), "Sum", ">=", 1),
+    ),
+    WebhookSlow: page(
+      "the webhook is slow. Feishu waits for 3 seconds in all.",
+      when(webhook("Duration"), "p99", ">", thresholds.webhookP99Ms, { periods: 3 }),
+    ),
+    WebhookThrottled: page(
+      "Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
+      when(webhook("Throttles"), "Sum", ">=", 1),
+    ),
+    CallbackErrors: page(
+      "the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
+      when(callback("Errors"), "Sum", ">=", 1),
+    ),
+    CallbackSlow: ticket(
+      "callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
+      when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits, thresholds)),
+    ),
+    CallbackFailed: ticket(
+      "callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
+      when(logMetric(deployment, "failed-callbacks"), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, {
         seconds: 300,
       }),
-    },
-    StaleKeys: {
-      says: "Page: the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter (npm run secrets -- show), the roles' rights and SSM's health. The log's stages `stale-keys` and `misconfigured` say why.",
-      ...when(logMetric(deployment, "stale-keys"), "Sum", ">=", 1),
-    },
-    CallbackThrottled: {
-      says: "Page: Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
-      ...when(callback("Throttles"), "Sum", ">=", 1),
-    },
-    WorkerThrottled: {
-      says: "Page: Lambda had no concurrency left for the worker: events wait. Check the account's limit, and workerReservedConcurrency.",
-      ...when(worker("Throttles"), "Sum", ">=", 1),
-    },
-    WorkerErrors: {
-      says: "Ticket: the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
-      ...when(worker("Errors"), "Sum", ">=", 1),
-    },
-    WorkerSlow: {
-      says: "Ticket: a handler came close to its deadline. Make it faster, or raise workerTimeoutSeconds.",
-      ...when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits, thresholds)),
-    },
-    Refused: {
-      says: "Ticket: many requests are refused or throttled. The log's stage `refused` says why.",
-      ...when(front.refused, "Sum", ">", thresholds.refusedPerMinute),
-    },
-    AllRefused: {
-      says: "Page: every request is refused. Check that the keys are the developer console's; repaired within 6 hours, no event is lost.",
-      ...whenTrue(`IF(all >= ${thresholds.allRefusedCount} AND refused >= all, 1, 0)`, {
+    ),
+    StaleKeys: page(
+      "the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter (npm run secrets -- show), the roles' rights and SSM's health. The log's stages `stale-keys` and `misconfigured` say why.",
+      when(logMetric(deployment, "stale-keys"), "Sum", ">=", 1),
+    ),
+    CallbackThrottled: page(
+      "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
+      when(callback("Throttles"), "Sum", ">=", 1),
+    ),
+    WorkerThrottled: page(
+      "Lambda had no concurrency left for the worker: events wait. Check the account's limit, and workerReservedConcurrency.",
+      when(worker("Throttles"), "Sum", ">=", 1),
+    ),
+    WorkerErrors: ticket(
+      "the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
+      when(worker("Errors"), "Sum", ">=", 1),
+    ),
+    WorkerSlow: ticket(
+      "a handler came close to its deadline. Make it faster, or raise workerTimeoutSeconds.",
+      when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits, thresholds)),
+    ),
+    Refused: ticket(
+      "many requests are refused or throttled. The log's stage `refused` says why.",
+      when(front.refused, "Sum", ">", thresholds.refusedPerMinute),
+    ),
+    AllRefused: page(
+      "every request is refused. Check that the keys are the developer console's; repaired within 6 hours, no event is lost.",
+      whenTrue(`IF(all >= ${thresholds.allRefusedCount} AND refused >= all, 1, 0)`, {
         metrics: { refused: front.refused, all: front.all },
         seconds: 300,
       }),
-    },
-    LedgerFails: {
-      says: "Ticket: the ledger is throttled or failing: events wait, and callbacks fail. See ledgerWarmWritesPerSecond.",
-      ...whenTrue("FILL(writes, 0) + FILL(reads, 0) + FILL(puts, 0) + FILL(updates, 0) + FILL(gets, 0)", {
+    ),
+    LedgerFails: ticket(
+      "the ledger is throttled or failing: events wait, and callbacks fail. See ledgerWarmWritesPerSecond.",
+      whenTrue("FILL(writes, 0) + FILL(reads, 0) + FILL(puts, 0) + FILL(updates, 0) + FILL(gets, 0)", {
         metrics: {
           writes: tableMetric("WriteThrottleEvents"),
           reads: tableMetric("ReadThrottleEvents"),
@@ -119,28 +119,49 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
         },
         seconds: 60,
       }),
-    },
+    ),
   };
   return { ...alarmsOf(deployment, alarms), ...metricFilters(deployment) };
 }
 
+/** @typedef {{ urgency: "Page" | "Ticket", says: string, condition: object }} Alarm */
+
 /**
- * Alarms by their ids, each with its description and its condition.
- * @param {Pick<Deployment, "service" | "stage" | "alarmTopicArn">} deployment
- * @param {Record<string, { says: string } & Record<string, unknown>>} alarms
+ * @param {string} says What happened and what to do, in a sentence or two.
+ * @param {object} condition
+ * @returns {Alarm}
+ */
+export function page(says, condition) {
+  return { urgency: "Page", says, condition };
+}
+
+/**
+ * @param {string} says
+ * @param {object} condition
+ * @returns {Alarm}
+ */
+export function ticket(says, condition) {
+  return { urgency: "Ticket", says, condition };
+}
+
+/**
+ * Alarms by their ids. Each names its heading in the runbook, which is the end of its own name.
+ * @param {Pick<Deployment, "service" | "stage" | "pageTopicArn" | "ticketTopicArn">} deployment
+ * @param {Record<string, Alarm>} alarms
  */
 export function alarmsOf(deployment, alarms) {
+  const topics = { Page: deployment.pageTopicArn, Ticket: deployment.ticketTopicArn };
   return Object.fromEntries(
-    Object.entries(alarms).map(([id, { says, ...definition }]) => [
+    Object.entries(alarms).map(([id, { urgency, says, condition }]) => [
       `${id}Alarm`,
       {
         Type: "AWS::CloudWatch::Alarm",
         Properties: {
           AlarmName: nameOf(deployment, kebab(id)),
-          AlarmDescription: says,
+          AlarmDescription: `${urgency}: ${says} Runbook: docs/operate.md, heading "${kebab(id)}".`,
           TreatMissingData: "notBreaching",
-          ...definition,
-          ...(deployment.alarmTopicArn === "" ? {} : { AlarmActions: [deployment.alarmTopicArn] }),
+          ...condition,
+          ...(topics[urgency] === "" ? {} : { AlarmActions: [topics[urgency]] }),
         },
       },
     ]),

@@ -9,7 +9,8 @@ import { refusal } from "./refusal.js";
  * @property {string} front Where HTTP requests come in: `httpApi` or `functionUrl`.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
- * @property {string} alarmTopicArn Empty: alarms show in the console only.
+ * @property {string} pageTopicArn For alarms that somebody has to act on at once. Empty: they show in the console only.
+ * @property {string} ticketTopicArn For alarms of the next working day. Empty: they show in the console only.
  */
 
 /** @typedef {{ resolveVariable: (name: string) => Promise<unknown> }} Variables */
@@ -29,7 +30,8 @@ export function forDeployment(build) {
       front: await text("param:front"),
       secretsParameter: await text("self:custom.secretsParameter"),
       customerKeyArn: await text("param:customerKeyArn"),
-      alarmTopicArn: await text("param:alarmTopicArn"),
+      pageTopicArn: await text("param:pageTopicArn"),
+      ticketTopicArn: await text("param:ticketTopicArn"),
     };
     return build(deployment, project);
   };

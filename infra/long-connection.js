@@ -1,4 +1,4 @@
-import { alarmsOf, when } from "./alarms.js";
+import { alarmsOf, page, ticket, when } from "./alarms.js";
 import {
   accepted,
   allowOtherDomain,
@@ -143,24 +143,26 @@ export function longConnectionResources(deployment, service, project = projectOf
     },
     ...metricFilters(name),
     ...alarmsOf(deployment, {
-      LongConnectionDown: {
-        says: "Page: no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
-        ...when(logMetric(name, "Connected"), "Sum", "<", 1),
-        // A process that is gone logs nothing.
-        TreatMissingData: "breaching",
-      },
-      LongConnectionRefused: {
-        says: "Page: the platform refuses the long connection, or a setting is missing. The log's stages `disconnected` and `misconfigured` say why.",
-        ...when(logMetric(name, "Refused"), "Sum", ">=", 1),
-      },
-      LongConnectionUnavailable: {
-        says: "Ticket: a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
-        ...when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
-      },
-      LongConnectionStaleKeys: {
-        says: "Page: the long connection cannot read the app's secret from SSM, and uses the last good one until staleKeysSeconds have passed. The log's stages `stale-keys` and `misconfigured` say why.",
-        ...when(logMetric(name, "StaleKeys"), "Sum", ">=", 1),
-      },
+      LongConnectionDown: page(
+        "no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
+        {
+          ...when(logMetric(name, "Connected"), "Sum", "<", 1),
+          // A process that is gone logs nothing.
+          TreatMissingData: "breaching",
+        },
+      ),
+      LongConnectionRefused: page(
+        "the platform refuses the long connection, or a setting is missing. The log's stages `disconnected` and `misconfigured` say why.",
+        when(logMetric(name, "Refused"), "Sum", ">=", 1),
+      ),
+      LongConnectionUnavailable: ticket(
+        "a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
+        when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
+      ),
+      LongConnectionStaleKeys: page(
+        "the long connection cannot read the app's secret from SSM, and uses the last good one until staleKeysSeconds have passed. The log's stages `stale-keys` and `misconfigured` say why.",
+        when(logMetric(name, "StaleKeys"), "Sum", ">=", 1),
+      ),
     }),
   };
 }

@@ -271,7 +271,8 @@ const deployment = {
   stage: "prod",
   secretsParameter: "/keys",
   customerKeyArn: "",
-  alarmTopicArn: "",
+  pageTopicArn: "",
+  ticketTopicArn: "",
 };
 const alarmsOf = (resources: object) =>
   (Object.values(resources) as { Type: string; Properties: AlarmProperties }[])

@@ -45,7 +45,7 @@ test("the table holds what the reason for its key says, and nothing else", async
   assert.deepEqual([...written].sort(), Object.values(attributes).flat().sort());
   const deployment = {
     ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
-    ...{ customerKeyArn: "", alarmTopicArn: "" },
+    ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
   };
   const reason = JSON.stringify(tableResources(deployment).LedgerTable.Metadata);
   for (const kind of Object.keys(attributes)) assert.ok(reason.includes(kind), kind);

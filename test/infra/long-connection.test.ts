@@ -27,7 +27,7 @@ const params = {
 const canaries = { APP_SECRET: "canary-of-the-app-secret", ENCRYPT_KEY: "canary-of-the-encrypt-key" };
 const deployment = {
   ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
-  ...{ customerKeyArn: "", alarmTopicArn: "" },
+  ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
 };
 const service = {
   ...{ domain: "feishu", allowOtherDomain: "false" },
@@ -79,7 +79,7 @@ describe("the long connection in the template", () => {
 
   test("holds only what AWS specifies, in every variant", () => {
     assert.deepEqual(specification.problems(on.template), []);
-    const keys = { customerKeyArn: "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c", alarmTopicArn: "arn:aws:sns:a" };
+    const keys = { customerKeyArn: "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c", pageTopicArn: "arn:aws:sns:a" };
     for (const { template } of [
       made({ hasPublicIp: true, image: "registry.example/larkpost:1" }),
       made({}, keys),
@@ -274,14 +274,20 @@ describe("the long connection's alarms", () => {
     }
   });
 
-  test("each says how urgent it is and tells the topic that was given", () => {
-    const { resources } = made({}, { alarmTopicArn: "arn:aws:sns:ap-southeast-1:111122223333:pager" });
+  test("each says how urgent it is and where the runbook is, and tells the topic of its urgency", () => {
+    const { resources } = made(
+      {},
+      { pageTopicArn: "arn:aws:sns:a:1:pager", ticketTopicArn: "arn:aws:sns:a:1:tickets" },
+    );
     const alarms = Object.values(resources).filter(({ Type }) => Type === "AWS::CloudWatch::Alarm");
     assert.equal(alarms.length, 4);
     for (const { Properties } of alarms) {
-      assert.match(Properties["AlarmDescription"], /^(Page|Ticket): .{20,}\.$/);
-      assert.match(Properties["AlarmName"], /^larkpost-prod-long-connection-/);
-      assert.deepEqual(Properties["AlarmActions"], ["arn:aws:sns:ap-southeast-1:111122223333:pager"]);
+      const name = Properties["AlarmName"].replace("larkpost-prod-", "");
+      const [, urgency, runbook] =
+        /^(Page|Ticket): .{20,}\. Runbook: (.+)\.$/.exec(Properties["AlarmDescription"]) ?? [];
+      assert.match(name, /^long-connection-/);
+      assert.equal(runbook, `docs/operate.md, heading "${name}"`);
+      assert.deepEqual(Properties["AlarmActions"], [`arn:aws:sns:a:1:${urgency === "Page" ? "pager" : "tickets"}`]);
     }
   });
 });
@@ -321,7 +327,7 @@ describe("a deployment with the long connection", () => {
     "param:front": "httpApi",
     "self:custom.secretsParameter": "/larkpost/prod/app",
     "param:customerKeyArn": "",
-    "param:alarmTopicArn": "",
+    ...{ "param:pageTopicArn": "", "param:ticketTopicArn": "" },
     ...{ "param:larkDomain": "lark", "param:allowOtherDomain": "false", "param:marketplaceApp": "false" },
     "param:longConnectionPublicIp": "false",
     ...Object.fromEntries(Object.entries(params).map(([name, value]) => [`param:${name}`, value])),

@@ -35,7 +35,8 @@ const deployment = {
   front: "httpApi",
   secretsParameter: "/larkpost/prod/app",
   customerKeyArn: "",
-  alarmTopicArn: "",
+  pageTopicArn: "",
+  ticketTopicArn: "",
 };
 const service = {
   appId: "cli_0123456789abcdef",

@@ -20,7 +20,10 @@ const canaries = {
   AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-access-key",
 };
 const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
-const alarmTopicArn = "arn:aws:sns:ap-southeast-1:111122223333:pager";
+const topics = {
+  pageTopicArn: "arn:aws:sns:ap-southeast-1:111122223333:pager",
+  ticketTopicArn: "arn:aws:sns:ap-southeast-1:111122223333:tickets",
+};
 /** As in the logical ids: every function, and those that answer HTTP. */
 const names = ["Webhook", "Callback", "Worker"];
 const answering = ["Webhook", "Callback"];
@@ -85,7 +88,7 @@ before(async () => {
     loadSpecification(),
     compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
-    compile("dev", { params: { customerKeyArn, alarmTopicArn, ...lenient } }),
+    compile("dev", { params: { customerKeyArn, ...topics, ...lenient } }),
     compile("prod", {
       params: { appId: "cli_0123456789abcdef" },
       config: { limits: { ...changes, ...optionalChanges } },
@@ -507,7 +510,7 @@ describe("the relations between numbers", () => {
       "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
-        "Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict.",
+        'Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict. Runbook: docs/operate.md, heading "dead-letters".',
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 480,
       "EventsQueue VisibilityTimeout": 543,
@@ -519,7 +522,8 @@ describe("the relations between numbers", () => {
       "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
-      "QuarantinedAlarm AlarmDescription": "Page: Feishu sent something we could not read. It is kept for 11 days.",
+      "QuarantinedAlarm AlarmDescription":
+        'Page: Feishu sent something we could not read. It is kept for 11 days. Runbook: docs/operate.md, heading "quarantined".',
       "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
@@ -1000,11 +1004,17 @@ describe("alarms", () => {
     });
   });
 
-  test("every alarm tells the topic that was given, says how urgent it is and what to do", () => {
-    for (const [, { Properties }] of ofType(dev.template, "AWS::CloudWatch::Alarm")) {
-      assert.deepEqual(Properties["AlarmActions"], [alarmTopicArn]);
-      assert.match(Properties["AlarmDescription"], /^(Page|Ticket): .{20,}\.$/);
+  test("every alarm says how urgent it is and where the runbook is, and tells the topic of its urgency", () => {
+    const alarms = ofType(dev.template, "AWS::CloudWatch::Alarm");
+    for (const [, { Properties }] of alarms) {
+      const name = Properties["AlarmName"].replace("larkpost-dev-", "");
+      const [, urgency, runbook] =
+        /^(Page|Ticket): .{20,}\. Runbook: (.+)\.$/.exec(Properties["AlarmDescription"]) ?? [];
+      assert.equal(runbook, `docs/operate.md, heading "${name}"`);
+      assert.ok(Properties["AlarmDescription"].length <= 1_024);
+      assert.deepEqual(Properties["AlarmActions"], [urgency === "Page" ? topics.pageTopicArn : topics.ticketTopicArn]);
     }
+    assert.equal(new Set(alarms.map(([, { Properties }]) => Properties["AlarmActions"][0])).size, 2);
     for (const [, { Properties }] of ofType(api.template, "AWS::CloudWatch::Alarm")) {
       assert.equal(Properties["AlarmActions"], undefined);
     }

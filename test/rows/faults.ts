@@ -84,7 +84,8 @@ const deployment = {
   front: "httpApi",
   secretsParameter: "",
   customerKeyArn: "",
-  alarmTopicArn: "",
+  pageTopicArn: "",
+  ticketTopicArn: "",
 };
 
 /** The attributes of every dead letter. */
