@@ -22,7 +22,7 @@ export function wholeNumber(env: Env, name: string): number | undefined {
 export function secret(env: Env, name: string, warnings: string[]): string {
   const value = setting(env, name, "Copy it from the developer console, or anyone can pose as Feishu");
   if (value.length < shortSecret) {
-    warnings.push(`${name} is shorter than ${shortSecret} characters. Generate a longer one`);
+    warnings.push(`${name} is shorter than ${shortSecret} characters. Check that it was copied whole`);
   }
   return value;
 }

@@ -686,7 +686,7 @@ describe("stored secrets that cannot be used", () => {
     const [line] = toldAt("misconfigured");
     assert.deepEqual(
       [line?.level, line?.facts?.["message"]],
-      ["warn", "ENCRYPT_KEY is shorter than 16 characters. Generate a longer one"],
+      ["warn", "ENCRYPT_KEY is shorter than 16 characters. Check that it was copied whole"],
     );
   });
 

@@ -4,7 +4,7 @@ import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
-import { asked, parameterName, patientClient, regionOf, writeSecrets } from "./parameter-store.ts";
+import { asked, parameterName, patientClient, regionOf, storing, writeSecrets } from "./parameter-store.ts";
 
 /** What a standard parameter of SSM holds. */
 const mostBytes = 4_096;
@@ -32,7 +32,7 @@ export async function setExtra(
     );
   }
   loadEnv(root);
-  const value = setting(process.env, name, "Put it into the environment or into .env");
+  const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const client = patientClient(regionOf(region));
   const before = await asked(parameter, readExtraSecrets(client, parameter));

@@ -34,14 +34,26 @@ export function regionOf(asked: string | undefined): string {
   return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
 }
 
-/** SSM's answer, or one line about why there is none. AWS's own text may hold anything, the name of the fault does not. */
+/** A setting that cannot be stored is no setting that a start lacks. */
+export function storing<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(error.message.replace(/^Cannot start:/, "Cannot store:"), { cause: error });
+  }
+}
+
+/** SSM's answer, or one line about why there is none: the fault's name and the right that is missing, if it names one. */
 export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
+    // The rest of AWS's own text may hold anything.
+    const [, right] = /not authorized to perform: ([a-z]{1,20}:[A-Za-z]{1,40})\b/.exec(error.message) ?? [];
     throw new CommandError(
-      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}. Check the AWS credentials, what they may do, and AWS_REGION`,
+      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}${right === undefined ? "" : ` (${right})`}. Check the AWS credentials, what they may do, and AWS_REGION`,
       { cause: error },
     );
   }

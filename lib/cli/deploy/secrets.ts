@@ -12,6 +12,7 @@ import {
   patientClient,
   readThroughput,
   regionOf,
+  storing,
   writeSecrets,
   writeThroughput,
 } from "./parameter-store.ts";
@@ -111,14 +112,8 @@ async function set(options: SetOptions): Promise<void> {
   }
   loadEnv(projectRoot());
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
-  const wanted = parseSecrets(
-    JSON.stringify({
-      appId,
-      appSecret,
-      encryptKeys: [{ value: encryptKey }],
-      verificationTokens: [{ value: token }],
-    }),
-  );
+  const given = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
+  const wanted = storing(() => parseSecrets(JSON.stringify(given)));
   const client = patientClient(regionOf(options.region));
   const name = parameterName(options.stage, "app");
   const before = await replaceable(client, name, wanted.appId);

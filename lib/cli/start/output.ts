@@ -41,10 +41,17 @@ export function createOutput(isJson: boolean) {
   const printFacts = (facts: object) => print(JSON.stringify(facts));
   const paint = (style: "yellow" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
+  const notice = (message: string) => {
+    if (isJson) printFacts({ notice: message });
+    else print(paint("yellow", `! ${message}`));
+  };
+  const noticed = new Set<string>();
+
   return {
-    notice(message: string): void {
-      if (isJson) printFacts({ notice: message });
-      else print(paint("yellow", `! ${message}`));
+    notice,
+    noticeOnce(message: string): void {
+      if (!noticed.has(message)) notice(message);
+      noticed.add(message);
     },
     /** Prints what a bot does. */
     entry(entry: Entry): void {

@@ -74,7 +74,7 @@ async function run(options: StartOptions): Promise<void> {
   const app = localApp(stateFolder, process.env);
   const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
-  const { warnings, keys } = checkSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs);
+  const { keys } = checkSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs);
   await generate({ root });
   const connecting = { root, env: { ...process.env, ...appEnv }, local: app, force: options.force === true };
   const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
@@ -90,7 +90,9 @@ async function run(options: StartOptions): Promise<void> {
     if (simulated !== undefined) stops.unshift(simulated.stop);
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
       simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
-      output.line(name, line, detail);
+      // Each function has the same settings, and finds the same in them.
+      if (line["stage"] === "misconfigured" && line["level"] === "warn") output.noticeOnce(String(line["message"]));
+      else output.line(name, line, detail);
     };
     // This replaces the environment's value: a local app must not use the real platform.
     const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
@@ -124,7 +126,7 @@ async function run(options: StartOptions): Promise<void> {
     const hasLongConnection = longConnection !== undefined;
     output.started({ ...addresses, stateFolder, shownState, hasLongConnection, ...names() });
     void checking.check([]);
-    for (const message of [...warnings, ...advice(project, names().handlers, app !== undefined)]) onNotice(message);
+    for (const message of advice(project, names().handlers, app !== undefined)) onNotice(message);
 
     const watcher = watch(root, async (changes) => {
       const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;

@@ -97,7 +97,7 @@ describe("secrets", { concurrency: 4 }, () => {
     {
       when: "it is not set",
       code: 1,
-      says: /^Cannot start: CRM_TOKEN is not set\. Put it into the environment or into/,
+      says: /^Cannot store: CRM_TOKEN is not set\. Put it into the environment or into/,
     },
     { when: "it ends with a line break", value: `${canary}\n`, code: 1, says: /begins or ends with white space/ },
     { when: "it is too long", value: canary.repeat(700), code: 1, says: /more than SSM's 4096 bytes$/ },
@@ -245,7 +245,7 @@ describe("secrets", { concurrency: 4 }, () => {
     const { code, stderr } = await set({ ENCRYPT_KEY: `${canary}-short` }, "--kms-key", "alias/of-ours");
     assert.equal(code, 0);
     assert.equal(store.parameters.get(parameter)?.keyId, "alias/of-ours");
-    assert.equal(stderr, "Warning: ENCRYPT_KEY is shorter than 16 characters. Generate a longer one\n");
+    assert.equal(stderr, "Warning: ENCRYPT_KEY is shorter than 16 characters. Check that it was copied whole\n");
   });
 
   for (const [name, value] of [
@@ -258,7 +258,7 @@ describe("secrets", { concurrency: 4 }, () => {
       const { store, set } = await setUp(t);
       const { code, stdout, stderr } = await set({ [name]: value });
       assert.deepEqual([code, stdout], [1, ""]);
-      assertSaid(stderr, new RegExp(`^Cannot start: ${name} `));
+      assertSaid(stderr, new RegExp(`^Cannot store: ${name} `));
       assert.equal(store.calls.length, 0);
     });
   }
@@ -348,7 +348,10 @@ describe("secrets", { concurrency: 4 }, () => {
     store.deny("UpdateServiceSetting");
     const { code, stdout, stderr } = await run(["throughput", "--on"], {});
     assert.deepEqual([code, stdout], [1, ""]);
-    assertSaid(stderr, /^Cannot ask SSM for its throughput: AccessDeniedException\b/);
+    assertSaid(
+      stderr,
+      /^Cannot ask SSM for its throughput: AccessDeniedException \(ssm:UpdateServiceSetting\)\. Check/,
+    );
   });
 
   test("show: says what to run when there is no parameter", async (t) => {

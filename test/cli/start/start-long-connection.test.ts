@@ -63,16 +63,23 @@ describe("npm start -- --long-connection", () => {
     });
     const lines = () => text.split("\n").slice(0, -1);
     const told = (what: string) => lines().some((line) => line.includes(what));
-    return { child, told, closed: once(child, "close") as Promise<[number | null, string | null]> };
+    return { child, lines, told, closed: once(child, "close") as Promise<[number | null, string | null]> };
   }
 
-  test("with a real app's id and secret alone: an event over the connection runs its handler here", async () => {
-    const { child, told, closed } = start();
+  test("with a real app: an event over the connection runs its handler here, and a doubt about a setting is said once", async () => {
+    const keys = { ENCRYPT_KEY: "an Encrypt Key of some length", VERIFICATION_TOKEN: "a short token" };
+    const { child, lines, told, closed } = start({ ...env(), ...keys, http_proxy: "http://127.0.0.1:9" });
     await until("a connection", () => platform.connections(appId).length === 1);
     const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
     const text = eventText({ id: "from-afar", type: "im.message.receive_v1", app: appId, event });
     assert.equal((await platform.deliver(text, { appId })).status, 200);
     await until("its run", () => told('"stage":"handled","id":"from-afar"'));
+    await until("its start", () => told('"ready":true'));
+    const doubts = lines().filter((line) => /shorter than|not used/.test(line));
+    assert.deepEqual(doubts.map((line) => JSON.parse(line).notice).sort(), [
+      "VERIFICATION_TOKEN is shorter than 16 characters. Check that it was copied whole",
+      "http_proxy is set and not used: the platform is called over HTTPS. Set HTTPS_PROXY",
+    ]);
     assert.ok(told(`the long connection goes to 127.0.0.1:`));
     child.kill("SIGTERM");
     assert.deepEqual(await closed, [0, null]);
