@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
-import { runFiles } from "./support/runner.ts";
+import { isHandlerTest, runFiles } from "./support/runner.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
 // its end, so that one run names all that is wrong.
@@ -31,7 +31,7 @@ function bin(name: string, of: string): string {
 }
 
 /** Each part says by its exit code whether all is well. */
-async function part(name: string, script: string, args: readonly string[]): Promise<Part> {
+async function part(name: string, script: string, ...args: readonly string[]): Promise<Part> {
   const startMs = performance.now();
   const child = spawn(process.execPath, [script, ...args], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -78,20 +78,24 @@ function mark(isOk: boolean): string {
 process.env["NODE_COMPILE_CACHE"] ??= join(root, "node_modules/.cache/larkpost");
 // esbuild and tsc are Go programs that live for seconds: a fifth of their time would go into collecting garbage.
 process.env["GOGC"] ??= "400";
+const asked = process.argv.slice(2);
+const absent = asked.filter((file) => !existsSync(resolve(root, file)));
+if (absent.length > 0) {
+  console.error(`Cannot test ${absent.join(", ")}: there is no such file. Give its path from the project's folder`);
+  process.exit(2);
+}
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.
 const { changed } = await generate({ root });
 if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
+// Several threads would each check the types that they share; the cores have the tests to run.
+const tsc = [bin("tsc", "typescript"), "--singleThreaded"] as const;
+const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
+const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", colors, "."] as const;
 const parts = await Promise.all([
-  tests(process.argv.slice(2)),
-  part("format and lint", bin("biome", "@biomejs/biome"), [
-    "ci",
-    "--error-on-warnings",
-    `--colors=${process.stdout.isTTY ? "force" : "off"}`,
-    ".",
-  ]),
-  // Several threads would each check the types that they share; the cores have the tests to run.
-  part("types", bin("tsc", "typescript"), ["--singleThreaded"]),
-  part("types of functions", bin("tsc", "typescript"), ["--project", "functions", "--singleThreaded"]),
+  tests(asked),
+  part("types of functions", ...tsc, "--project", "functions"),
+  // Whoever tests handlers has changed nothing that these look at.
+  ...(isHandlerTest(root, asked) ? [] : [part("format and lint", ...biome), part("types", ...tsc)]),
 ]);
 for (const { name, isOk, output } of parts) {
   if (!isOk && output !== undefined) console.log(`\n${paint("red", `✖ ${name}`)}\n${output.trimEnd()}`);

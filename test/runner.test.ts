@@ -1,6 +1,6 @@
 // alone: it waits for what hangs.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { oddName } from "./support/project.ts";
+import { isHandlerTest } from "./support/runner.ts";
 
 const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -80,4 +81,21 @@ test("npm test ends, and names file and test, when a file neither tests nor ends
   for (const named of ["endless.test.mjs", "blocks.test.mjs", "blocks.test.mjs: blocks"]) {
     assert.ok(line.includes(named), `${named} is not in:\n${output}`);
   }
+});
+
+test("npm test with a handler's test alone leaves the engine's format and types unchecked", () => {
+  const handlers = ["functions/events/a.test.ts", join(root, "functions/callbacks/b.test.ts")];
+  assert.ok(isHandlerTest(root, handlers));
+  for (const files of [[], ["functions.test.ts"], ["functions/../lib/a.test.ts"], [...handlers, "test/a.test.ts"]]) {
+    assert.ok(!isHandlerTest(root, files), files.join(" "));
+  }
+});
+
+test("npm test of a file that is not there says so, and tests nothing", () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [
+    join(import.meta.dirname, "all.ts"),
+    "nowhere.test.ts",
+  ]);
+  assert.deepEqual([status, String(stdout)], [2, ""]);
+  assert.match(String(stderr), /^Cannot test nowhere\.test\.ts: there is no such file\./);
 });

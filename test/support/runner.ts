@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
@@ -9,6 +9,12 @@ import { styleText } from "node:util";
 const concurrency = 5;
 const entry = join(import.meta.dirname, "together.ts");
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
+
+/** Whether these files, of which there must be one, are tests of handlers alone. */
+export function isHandlerTest(root: string, files: readonly string[]): boolean {
+  const folder = join(root, "functions") + sep;
+  return files.length > 0 && files.every((file) => resolve(root, file).startsWith(folder));
+}
 
 /** Runs test files, prints each as it ends, then what failed and what took longest. */
 export async function runFiles(options: {
