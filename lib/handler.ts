@@ -253,6 +253,8 @@ export interface CallbackOptions<T extends CallbackType> {
   readonly signedValues?: T extends CardCallbackType ? boolean | { readonly purposes: readonly string[] } : never;
   /** Runs the deferred work in the worker. Returning means done, and throwing means retry, as for an event. */
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;
+  /** Deferred work with the same key runs once, so a second click on one order does nothing. By default each click has its own. */
+  deferredKey?(payload: unknown, context: KeyContext): string | null | undefined;
 }
 
 export interface CallbackHandler<T extends CallbackType = CallbackType> extends CallbackOptions<T> {

@@ -18,6 +18,7 @@ export interface LoadedCallback {
   /** The purposes that a signed value may have; `null` is a value without a purpose. */
   readonly purposes: readonly (string | null)[];
   readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
+  readonly deferredKey?: LoadedHandler["key"];
 }
 
 /** A handler's file, not loaded yet: loading runs the user's code, so the caller decides when. */
@@ -76,7 +77,13 @@ export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
     const missing = () => {
       throw new NonRetryableError(`Cannot run the deferred work: functions/${name}.ts has no deferred`);
     };
-    return { name, load: async () => ({ name, handle: (await dispatch(type))?.deferred ?? missing }) };
+    return {
+      name,
+      async load() {
+        const { deferred = missing, deferredKey } = (await dispatch(type)) ?? {};
+        return { name, handle: deferred, key: deferredKey };
+      },
+    };
   };
 }
 
@@ -112,7 +119,7 @@ function toHandler(name: string, exported: unknown): LoadedHandler {
 }
 
 function toCallback(name: string, exported: unknown): LoadedCallback {
-  const { type, handle, dedupe, signedValues, deferred } = (exported ?? {}) as {
+  const { type, handle, dedupe, signedValues, deferred, deferredKey } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & CallbackOptions<"card.action.trigger">;
@@ -124,6 +131,7 @@ function toCallback(name: string, exported: unknown): LoadedCallback {
     signedValues: Boolean(signedValues),
     purposes: typeof signedValues === "object" ? signedValues.purposes : [null],
     deferred: deferred as LoadedCallback["deferred"],
+    deferredKey,
   };
 }
 

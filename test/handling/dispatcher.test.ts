@@ -168,11 +168,12 @@ describe("the dispatcher of callbacks", () => {
 
   test("keeps what a file declares", async () => {
     const deferred = () => {};
-    const found = onCallback(card, () => ({}), { signedValues: true, deferred, dedupe: "off" });
+    const deferredKey = () => "one";
+    const found = onCallback(card, () => ({}), { signedValues: true, deferred, deferredKey, dedupe: "off" });
     const loaded = await callbacks({ [card]: async () => ({ default: found }) })(card);
     const { handle } = found;
-    const usual = { name: card, handle, dedupe: "off", signedValues: true, purposes: [null], deferred };
-    assert.deepEqual(loaded, usual);
+    const options = { dedupe: "off", signedValues: true, purposes: [null], deferred, deferredKey };
+    assert.deepEqual(loaded, { name: card, handle, ...options });
   });
 
   test("whoever asks for signed values in any words gets no others, and names what they are for", async () => {

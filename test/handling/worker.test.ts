@@ -1067,6 +1067,20 @@ describe("deferred work", () => {
     assert.deepEqual(bench.idsAt("handled"), [`${id}#deferred`]);
   });
 
+  test("C5: of two clicks with one key is done once, and of clicks without a key each", async () => {
+    const orders: unknown[] = [];
+    const { handlers, callbacks } = file((payload) => orders.push(payload));
+    const deferredKey = (payload: unknown) => (payload as { order?: string }).order;
+    const given = { handlers, callbacks: { [cardType]: { ...callbacks[cardType], handle, deferredKey } } };
+    const order = bench.newId("order");
+    for (const payload of [{ order }, { order }, {}, {}]) {
+      await bench.send(jobBody(bench.newId("click"), payload));
+      await bench.drain(given);
+    }
+    assert.deepEqual(orders, [{ order }, {}, {}]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
   test("C5: that comes twice is done once, also beside an event of the same id", async () => {
     const id = bench.newId("click");
     let runs = 0;

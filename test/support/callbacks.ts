@@ -31,6 +31,7 @@ interface TestCallbackFile {
   readonly handle: TestCallback;
   readonly dedupe?: string;
   readonly deferred?: (payload: unknown, context: Context & { callback?: unknown }) => unknown;
+  readonly deferredKey?: (payload: unknown) => string | undefined;
 }
 /** Handlers by callback type, each alone or with the options of its file. */
 export type TestCallbacks = Readonly<Record<string, TestCallback | TestCallbackFile>>;
