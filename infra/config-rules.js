@@ -90,8 +90,9 @@ function environmentMistakes(given, { resources, secrets }) {
     if (!isObject(value) || Object.keys(value).join() !== "Ref") {
       return [`${at} is ${shown(value)}, not a text. Put it in quotes`];
     }
-    const target = Object(Object(resources)[String(value["Ref"])]);
-    return target.Type === tableType ? [] : [`${at} refers to ${shown(value["Ref"])}, which is no table in resources`];
+    const tables = Object.keys(Object(resources)).filter((id) => Object(Object(resources)[id]).Type === tableType);
+    const table = String(value["Ref"]);
+    return tables.includes(table) ? [] : [`${at}.Ref: ${unknown(table, "a table in resources", tables)}`];
   });
 }
 
@@ -186,7 +187,8 @@ function takenBy(name) {
  * @param {readonly string[]} names
  */
 function unknown(name, what, names) {
-  return `"${name}" is not ${what}. Did you mean "${nearest(name, names, 1)[0]}"?`;
+  const [likely] = nearest(name, names, 1);
+  return `"${name}" is not ${what}${likely === undefined ? "" : `. Did you mean "${likely}"?`}`;
 }
 
 /**

@@ -194,9 +194,10 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ environment: { LARKPOST_X: "x" } }, "environment.LARKPOST_X is a setting of Larkpost. Choose another name"],
   [{ environment: { RETRIES: 5 } }, "environment.RETRIES is 5, not a text. Put it in quotes"],
   [{ environment: { IS_ON: true } }, "environment.IS_ON is true, not a text. Put it in quotes"],
+  [{ environment: { TABLE: { Ref: "Nowhere" } } }, 'environment.TABLE.Ref: "Nowhere" is not a table in resources'],
   [
-    { environment: { TABLE: { Ref: "Nowhere" } } },
-    'environment.TABLE refers to "Nowhere", which is no table in resour',
+    { environment: { TABLE: { Ref: "Order" } }, resources: { Order: { Type: "AWS::SNS::Topic" }, Orders: table } },
+    'environment.TABLE.Ref: "Order" is not a table in resources. Did you mean "Orders"?',
   ],
   [{ environment: "x" }, "environment is not an object of texts"],
   [{ environment: { TOKEN: "x" }, secrets: ["TOKEN"] }, "TOKEN is in environment and in secrets"],
