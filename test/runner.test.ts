@@ -53,7 +53,11 @@ test("npm test is well when every file is, and names the slowest", async () => {
 
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
   const { isOk, output } = await runFiles({
-    ...{ together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"], testLimitMs: 1_000 },
+    ...{
+      together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"],
+      testLimitMs: 1_000,
+      silenceLimitMs: 8_000,
+    },
     ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
   });
   assert.ok(!isOk, output);
