@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
+import { watchNpm } from "../local/parent.ts";
 import { nearest } from "../nearest.ts";
 import { UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
@@ -39,13 +40,19 @@ function exitCodeOf(error: unknown): number {
   return error instanceof UsageError ? 2 : 1;
 }
 
+/** A file that cannot be read, a folder that cannot be written: the message names it, and a stack would not help. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && "path" in error;
+}
+
+// npm does not always pass on the signal that ends it, and without npm nobody would end this process.
+if (process.env["npm_lifecycle_event"] !== undefined) watchNpm(() => process.kill(process.pid, "SIGTERM"));
 try {
   await main(process.argv.slice(2));
 } catch (error) {
   process.exitCode = exitCodeOf(error);
   // Commander has printed its own.
   if (error instanceof LarkpostError) console.error(error.message);
-  else if ((error as NodeJS.ErrnoException | null)?.code === "EADDRINUSE") {
-    console.error("Cannot start: the port is in use. Stop the other program, or set PORT to another port");
-  } else if (!(error instanceof CommanderError)) console.error(error);
+  else if (isSystemError(error)) console.error(`Cannot go on: ${error.message}. Check that path and its rights`);
+  else if (!(error instanceof CommanderError)) console.error(error);
 }

@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { mkdirSync } from "node:fs";
-import { type Server as HttpServer, type IncomingMessage, request } from "node:http";
+import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, Server } from "node:net";
 import { join } from "node:path";
 import dynalite from "dynalite";
 import { startFauxqs } from "fauxqs";
 import { guard, listenOnLoopback } from "../simulator/loopback.ts";
+import { checkLedger, checkQueues } from "./state.ts";
 
 // The program of the process that runs the embedded SQS and DynamoDB. They keep their data in one folder.
 // Of the ways to start fauxqs, only `startFauxqs` keeps messages in a file, and it listens on every network interface.
@@ -18,7 +17,12 @@ export interface EmbeddedServices {
   readonly endpoints: { readonly sqs: string; readonly dynamo: string };
   readonly accessKeyId: string;
   readonly addresses: readonly (string | undefined)[];
+  /** Sentences for the developer. */
+  readonly notices: readonly string[];
 }
+
+/** What the parent sends to this process. */
+export type EmbeddedOrder = "stop" | { readonly pid: number; readonly isRunning: boolean };
 
 /** Generated for this run, and sent only to the parent. The services answer requests with this access key only. */
 const accessKeyId = `local${randomBytes(16).toString("hex")}`;
@@ -40,32 +44,36 @@ const [, , folder = ".larkpost"] = process.argv;
 // Ctrl-C signals the whole process group. The parent ends this process.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 
-mkdirSync(folder, { recursive: true });
-// First, because its database locks the folder. Two runtimes with the same folder would take each other's messages.
-const dynamo = dynalite({ createTableMs: 0, path: join(folder, "dynamodb") });
+const [ledgerFolder, queueFolder] = [join(folder, "dynamodb"), join(folder, "sqs")];
+const notices = [await checkLedger(ledgerFolder), checkQueues(queueFolder)].filter((notice) => notice !== undefined);
+// Nothing here needs the AWS SDK, which takes long to load.
+const dynamo = dynalite({ createTableMs: 0, path: ledgerFolder });
 const dynamoEndpoint = `http://127.0.0.1:${await listenOnLoopback(dynamo)}`;
-// The database opens with the first request. If the folder is locked, that ends this process. A plain request, since
-// nothing else here needs the AWS SDK, which takes long to load.
-const headers = {
-  authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
-  "content-type": "application/x-amz-json-1.0",
-  "x-amz-date": "20260101T000000Z",
-  "x-amz-target": "DynamoDB_20120810.ListTables",
-};
-const opening = request(dynamoEndpoint, { method: "POST", headers, agent: false }).end("{}");
-const [answer] = (await once(opening, "response")) as [IncomingMessage];
-answer.resume();
-const sqs = await startFauxqs({ port: 0, logger: false, dataDir: join(folder, "sqs") });
+const sqs = await startFauxqs({ port: 0, logger: false, dataDir: queueFolder });
 
-process.on("disconnect", () => process.exit(0));
-process.on("message", (message) => {
-  if (message !== "stop") return;
-  const dynamoStopped = new Promise((resolve) => dynamo.close(resolve));
-  void Promise.allSettled([sqs.stop(), dynamoStopped]).then(() => process.exit(0));
+/** The parent's other processes. One that is blocked does not notice that the parent has gone. */
+const others = new Set<number>();
+process.on("disconnect", () => {
+  for (const pid of others) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  process.exit(0);
+});
+process.on("message", (order: EmbeddedOrder) => {
+  if (order === "stop") {
+    const dynamoStopped = new Promise((resolve) => dynamo.close(resolve));
+    void Promise.allSettled([sqs.stop(), dynamoStopped]).then(() => process.exit(0));
+  } else if (order.isRunning) others.add(order.pid);
+  else others.delete(order.pid);
 });
 const services: EmbeddedServices = {
   endpoints: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamoEndpoint },
   accessKeyId,
   addresses: listening.map((server) => (server.address() as AddressInfo | null)?.address),
+  notices,
 };
 process.send?.(services);

@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import type { Invocation } from "./host.ts";
-import { type ManagedProcessOptions, manageProcess } from "./process.ts";
+import { type ManagedProcessOptions, manageProcess, ProcessEndedError } from "./process.ts";
 
 export interface FunctionsOptions {
   /** Function name → path of its module. */
@@ -9,17 +9,20 @@ export interface FunctionsOptions {
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
   /** Receives sentences for the developer. */
   readonly onNotice: (notice: string) => void;
+  readonly onLaunch?: (child: ChildProcess) => void;
+  /** Between two checks whether a process is blocked. */
+  readonly pingEveryMs?: number;
 }
 
 /**
  * Runs each function in its own process, so that a handler that blocks or crashes delays no acknowledgement.
  * During a reload the old process finishes its invocations, so that no request fails.
  */
-export function startFunctions({ modules, env, onLine, onNotice }: FunctionsOptions) {
+export function startFunctions({ modules, onLine, ...options }: FunctionsOptions) {
   const functions = new Map(
     [...modules].map(([name, module]) => [
       name,
-      createFunction(name, { module, env, onNotice }, (line, detail) => onLine(name, line, detail)),
+      createFunction(name, { module, ...options }, (line, detail) => onLine(name, line, detail)),
     ]),
   );
   const all = [...functions.values()];
@@ -36,8 +39,8 @@ export function startFunctions({ modules, env, onLine, onNotice }: FunctionsOpti
     /** Whether the function's process crashed in the last `withinMs`. */
     hasCrashed: (name: string, withinMs: number) => named(name).hasCrashed(withinMs),
     /**
-     * Rejects when the function throws, its process exits, or `timeoutMs` pass. In the last case the process is
-     * ended, as Lambda does.
+     * Rejects when the function throws, its process exits ({@link ProcessEndedError}), or `timeoutMs` pass. In the last
+     * case the process is ended, as Lambda does.
      */
     invoke: async (name: string, event: unknown, timeoutMs: number) => named(name).invoke(event, timeoutMs),
     reload: async () => void (await Promise.all(all.map(({ reload }) => reload()))),
@@ -50,7 +53,7 @@ export type Functions = ReturnType<typeof startFunctions>;
 
 function createFunction(
   name: string,
-  options: Pick<ManagedProcessOptions, "module" | "env" | "onNotice">,
+  options: Pick<ManagedProcessOptions, "module" | "env" | "onNotice" | "onLaunch" | "pingEveryMs">,
   onLine: (line: Record<string, unknown>, detail: string | undefined) => void,
 ) {
   const running = new Map<number, { readonly child: ChildProcess; readonly result: PromiseWithResolvers<unknown> }>();
@@ -75,7 +78,7 @@ function createFunction(
       }
     },
     onExit({ child }, reason) {
-      for (const { result } of of(child)) result.reject(new Error(reason));
+      for (const { result } of of(child)) result.reject(new ProcessEndedError(reason));
     },
     askToLeave: ({ child }) => endIfIdle(child),
     restartAfterMs: () => 0,

@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { ConfigError } from "../errors.ts";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
 /** API Gateway's limits: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send them. */
@@ -11,6 +12,7 @@ type Invoke = (event: unknown) => Promise<unknown>;
  * Passes HTTP requests on 127.0.0.1 to functions as API Gateway events (payload 2.0), and answers with their responses.
  * It has no deadline. The function must answer within Feishu's 3 s.
  *
+ * @throws {ConfigError} The port is taken, or this user may not listen on it.
  * @param options.routes Last segment of the path → the function for it. `invoke` is the function for all others.
  */
 export async function startGateway(options: {
@@ -27,12 +29,19 @@ export async function startGateway(options: {
       connectionsCheckingInterval: 250,
     },
     (request, response) => {
+      // A client that goes on over its connection must not hold up the end.
+      if (!server.listening) response.shouldKeepAlive = false;
       const route = routes.get(lastSegment(request.url)) ?? invoke;
       void answer(request, response, route).catch(() => response.destroy());
     },
   );
   // Without a guard: a tunnel passes any Host header on, and the functions check the signature.
-  return { port: await listenOnLoopback(server, options.port), stop: () => close(server) };
+  const port = await listenOnLoopback(server, options.port).catch((error: NodeJS.ErrnoException) => {
+    const problem = error.code === "EADDRINUSE" ? "is in use" : `cannot be listened on (${error.code})`;
+    const advice = "Choose another with PORT or --port; PORT=0 takes a free one";
+    throw new ConfigError(`Cannot start: the port ${options.port} ${problem}. ${advice}`, { cause: error });
+  });
+  return { port, stop: () => close(server) };
 }
 
 /** `callback` for `/callback`, `//callback/?x=1` and `/base/callback`. The functions accept the same paths. */

@@ -20,6 +20,8 @@ export type HostMessage =
   | { readonly ready: true }
   /** The module cannot be loaded. */
   | { readonly broken: string }
+  /** The answer to a ping: the process is not blocked. */
+  | { readonly pong: true }
   /** Sent by the long connection itself. */
   | { readonly isConnected: boolean }
   | { readonly line: Record<string, unknown>; readonly detail: string | undefined }
@@ -38,7 +40,9 @@ try {
   const { handler } = (await import(pathToFileURL(path).href)) as {
     handler: (event: unknown, context: unknown) => unknown;
   };
-  process.on("message", ({ id, event, endsAtMs }: Invocation) => {
+  process.on("message", (message: Invocation | { ping: true }) => {
+    if ("ping" in message) return void send({ pong: true });
+    const { id, event, endsAtMs } = message;
     const context = { getRemainingTimeInMillis: () => Math.max(0, endsAtMs - Date.now()) };
     void (async () => handler(event, context))().then(
       (result) => send({ id, result }),

@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { manageProcess } from "./process.ts";
 
 export interface LongConnectionProcessOptions {
@@ -7,6 +8,7 @@ export interface LongConnectionProcessOptions {
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;
   /** Called with a sentence for the developer. */
   readonly onNotice: (notice: string) => void;
+  readonly onLaunch?: ((child: ChildProcess) => void) | undefined;
   /** Called once when the process has given up: the platform refuses the app, or a setting is wrong. */
   readonly onGivenUp: (reason: string) => void;
   /** The delay before a crashed process is restarted. It is long because the platform limits how often an app connects. */
@@ -30,13 +32,14 @@ const defaultGraceMs = 5_000;
  * A reload connects the new code first; the old process answers the messages it has.
  */
 export function startLongConnectionProcess(options: LongConnectionProcessOptions) {
-  const { module, env, onLine, onNotice, onGivenUp } = options;
+  const { module, env, onLine, onNotice, onLaunch, onGivenUp } = options;
   const { restartAfterMs = defaultRestartMs, stopGraceMs = defaultGraceMs } = options;
   const managed = manageProcess({
     name: "the long connection",
     module,
     env,
     onNotice,
+    onLaunch,
     onMessage(message, instance) {
       if ("isConnected" in message) instance.ready.resolve();
       if (!("line" in message)) return;

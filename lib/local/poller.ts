@@ -1,4 +1,5 @@
 import {
+  ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   type Message,
   type MessageAttributeValue,
@@ -6,6 +7,7 @@ import {
   type SQSClient,
 } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
+import { ProcessEndedError } from "./process.ts";
 
 export interface PollerOptions {
   readonly client: SQSClient;
@@ -13,6 +15,8 @@ export interface PollerOptions {
   readonly batchSize: number;
   /** How many batches run at the same time. */
   readonly concurrency: number;
+  /** The queue's. */
+  readonly visibilityTimeoutSeconds: number;
   readonly invoke: (event: { Records: SQSRecord[] }) => Promise<unknown>;
   /** Resolves when the worker can be invoked. No message is received before that, because SQS counts each receive. */
   readonly whenUp: () => Promise<void>;
@@ -101,8 +105,28 @@ async function runBatch(messages: Message[], options: PollerOptions): Promise<vo
     );
   } catch (error) {
     // No message is deleted, so SQS delivers the records again after their visibility timeout.
-    options.onProblem(`a batch comes back: ${error instanceof Error ? error.message.split("\n", 1)[0] : error}`);
+    const again = error instanceof ProcessEndedError && (await returnSooner(messages, options).catch(() => undefined));
+    const seconds = again || options.visibilityTimeoutSeconds;
+    const count = messages.length === 1 ? "an event" : `${messages.length} events`;
+    const reason = error instanceof Error ? error.message.split("\n", 1)[0] : error;
+    options.onProblem(`${count} will be tried again in ${seconds} s: ${reason}`);
   }
+}
+
+/**
+ * Makes records visible whose process has ended: nothing works on them. The wait grows, because they may be the cause.
+ * @returns The wait in seconds.
+ */
+async function returnSooner(messages: Message[], options: PollerOptions): Promise<number> {
+  const receives = Math.max(...messages.map(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount ?? 1)));
+  const seconds = Math.min(options.visibilityTimeoutSeconds, 2 ** Math.min(receives - 1, 16));
+  const Entries = messages.map(({ ReceiptHandle }, index) => ({
+    Id: String(index),
+    ReceiptHandle,
+    VisibilityTimeout: seconds,
+  }));
+  await options.client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: options.queueUrl, Entries }));
+  return seconds;
 }
 
 /**

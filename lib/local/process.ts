@@ -3,6 +3,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 import type { HostMessage } from "./host.ts";
 
+/** Why work failed: its process has ended. */
+export class ProcessEndedError extends Error {}
+
 /** One child process that runs the module. */
 export interface Instance {
   readonly child: ChildProcess;
@@ -12,6 +15,10 @@ export interface Instance {
   isLeaving: boolean;
   /** Whether the module cannot be loaded. */
   isBroken: boolean;
+  /** The handlers that run in it: id of the event or callback → its type. */
+  readonly handling: Map<string, string>;
+  /** The pings since the process last sent something. */
+  pings: number;
   /** Set by `onMessage` when the process exits for a reason that no restart removes. */
   givenUp?: string;
 }
@@ -26,6 +33,8 @@ export interface ManagedProcessOptions {
   /** Receives sentences for the developer. */
   readonly onNotice: (notice: string) => void;
   readonly onExit?: (instance: Instance, reason: string) => void;
+  readonly onLaunch?: ((child: ChildProcess) => void) | undefined;
+  readonly pingEveryMs?: number | undefined;
   /** Makes the process exit once its work is done. */
   readonly askToLeave: (instance: Instance) => void;
   /** How long a replaced process may take for its work; without it, as long as it needs. */
@@ -33,6 +42,12 @@ export interface ManagedProcessOptions {
   /** The delay before the running process is restarted after an exit by itself; `undefined`: it is not. */
   readonly restartAfterMs: (instance: Instance, exitCode: number | null) => number | undefined;
 }
+
+/** So many pings without an answer mean that a process is blocked. Counted, because time passes while a machine sleeps. */
+const blockedPings = 5;
+const defaultPingMs = 1_000;
+/** The stages of a trace that end a handler's run. */
+const endStages: ReadonlySet<unknown> = new Set(["handled", "failed", "dead", "late", "lease-lost", "unhandled"]);
 
 /** Runs a module in a child process, restarts it after a crash, and replaces it when its code has changed. */
 export function manageProcess(options: ManagedProcessOptions) {
@@ -122,10 +137,25 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
   });
+  options.onLaunch?.(child);
   const ready = Promise.withResolvers<void>();
-  const instance: Instance = { child, ready, exited: once(child, "exit"), isLeaving: false, isBroken: false };
+  const instance: Instance = {
+    child,
+    ready,
+    exited: once(child, "exit"),
+    isLeaving: false,
+    isBroken: false,
+    handling: new Map(),
+    pings: 0,
+  };
+  let pinging: NodeJS.Timeout | undefined;
   let problem: string | undefined;
   child.on("message", (message: HostMessage) => {
+    instance.pings = 0;
+    // Not before: a module may take long to load.
+    if ("ready" in message)
+      pinging = setInterval(() => ping(instance, options), options.pingEveryMs ?? defaultPingMs).unref();
+    if ("line" in message) trackHandler(instance, message.line);
     if (!("broken" in message)) return options.onMessage(message, instance);
     instance.isBroken = true;
     problem = message.broken;
@@ -133,6 +163,7 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
     child.kill("SIGKILL");
   });
   child.once("exit", (code, signal) => {
+    clearInterval(pinging);
     const ended = `${options.name}'s process ended (${signal ?? `exit code ${code}`})`;
     const reason = problem ?? instance.givenUp ?? ended;
     ready.reject(new Error(reason));
@@ -141,9 +172,31 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
   return instance;
 }
 
+function trackHandler({ handling }: Instance, { stage, id, type }: Record<string, unknown>): void {
+  if (stage === "started") handling.set(String(id), String(type));
+  else if (endStages.has(stage)) handling.delete(String(id));
+}
+
+/** Reports a process that is blocked, and ends it if it was replaced. */
+function ping(instance: Instance, { name, onNotice, pingEveryMs = defaultPingMs }: ManagedProcessOptions): void {
+  const { child, handling, isLeaving } = instance;
+  if (instance.pings >= blockedPings) return;
+  child.send({ ping: true }, () => {});
+  instance.pings++;
+  if (instance.pings < blockedPings) return;
+  if (isLeaving) return void child.kill("SIGKILL");
+  const handlers = [...handling].map(([id, type]) => `${type} (${id})`).join(" or ");
+  const waiting = handling.size > 1 ? ", and with it the others" : "";
+  onNotice(
+    `${handlers === "" ? "something" : `the handler of ${handlers}`} has blocked ${name}'s process for ` +
+      `${(blockedPings * pingEveryMs) / 1000} s${waiting}: it loops, or waits without await. A saved change ends it`,
+  );
+}
+
 /** Without `graceMs`, waits as long as the process needs. */
 async function end(instance: Instance, askToLeave: (instance: Instance) => void, graceMs?: number): Promise<void> {
   instance.isLeaving = true;
+  if (instance.pings >= blockedPings) instance.child.kill("SIGKILL");
   askToLeave(instance);
   const timer = graceMs === undefined ? undefined : setTimeout(() => instance.child.kill("SIGKILL"), graceMs);
   await instance.exited;

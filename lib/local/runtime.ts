@@ -1,4 +1,4 @@
-import { fork } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
@@ -6,7 +6,7 @@ import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../in
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
 import { createLedgerTable } from "./dynamodb.ts";
-import type { EmbeddedServices } from "./embedded.ts";
+import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { startPoller } from "./poller.ts";
@@ -15,7 +15,7 @@ import { createTables } from "./tables.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
-  /** Folder of the queues' and the ledger's data. */
+  /** Folder of the queues' and the ledger's data. The caller has locked it. */
   readonly stateFolder: string;
   /** Port 0 takes a free one. */
   readonly port: number;
@@ -42,7 +42,8 @@ const maxWaitMs = 3_000;
  */
 export async function startRuntime(options: RuntimeOptions) {
   const { root, limits, onNotice, onLine } = options;
-  const services = await startServices(options.stateFolder, onNotice);
+  const services = await startServices(options.stateFolder);
+  for (const notice of services.notices) onNotice(notice);
   // In the order in which they are stopped: first the two that accept work, then the functions, which finish it, then
   // the poller's deletions, then the services.
   const stops: (() => Promise<void>)[] = [services.stop];
@@ -61,7 +62,7 @@ export async function startRuntime(options: RuntimeOptions) {
     const modules = new Map(
       ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),
     );
-    const functions = startFunctions({ modules, env, onLine, onNotice });
+    const functions = startFunctions({ modules, env, onLine, onNotice, onLaunch: services.endWithParent });
     stops.unshift(() => functions.stop(stopGraceMs));
     await functions.ready();
 
@@ -81,6 +82,7 @@ export async function startRuntime(options: RuntimeOptions) {
       queueUrl: env.EVENTS_QUEUE_URL,
       batchSize: limits.batchSize,
       concurrency: limits.maxConcurrency,
+      visibilityTimeoutSeconds: visibilityTimeoutSeconds(limits),
       async invoke(event) {
         // It may have crashed while the messages were received.
         await functions.whenUp("worker");
@@ -108,6 +110,10 @@ export async function startRuntime(options: RuntimeOptions) {
       env,
       /** The addresses on which the embedded services listen. */
       addresses: services.addresses,
+      /** Rejects when the embedded services end by themselves: nothing can be stored any more. */
+      failed: services.failed,
+      /** Ends the process with this one, even if it is blocked then. */
+      endWithParent: services.endWithParent,
       reload: functions.reload,
       stop,
     };
@@ -147,7 +153,7 @@ function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & Embedded
 }
 
 /** Starts {@link EmbeddedServices} in their own process. */
-async function startServices(folder: string, onNotice: (notice: string) => void) {
+async function startServices(folder: string) {
   const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
@@ -159,23 +165,38 @@ async function startServices(folder: string, onNotice: (notice: string) => void)
   let isReady = false;
   let isStopping = false;
   const started = Promise.withResolvers<EmbeddedServices>();
+  const failed = Promise.withResolvers<never>();
+  // Without this, a rejection that nobody awaits yet would end the process.
+  failed.promise.catch(() => {});
   child.once("message", (message) => started.resolve(message as EmbeddedServices));
+  // After `exit`, so that all of its stderr is there.
   const exited = new Promise<void>((resolve) => {
-    child.once("exit", (code) => {
-      const advice = `Check that no other runtime uses ${folder}; if none does, delete it to start empty`;
-      started.reject(new ConfigError(`Cannot start the embedded SQS and DynamoDB: ${advice}`, { cause: problem }));
-      if (isReady && !isStopping)
-        onNotice(`the embedded SQS and DynamoDB have ended (exit code ${code}): stop and start again`);
+    child.once("close", (code, signal) => {
+      const reason = /^\S*Error.*?: (.*)$/m.exec(problem)?.[1] ?? signal ?? `exit code ${code}`;
+      const advice = `Check the disk and the folder ${folder}`;
+      const options = { cause: problem };
+      started.reject(new ConfigError(`Cannot start the embedded SQS and DynamoDB: ${reason}. ${advice}`, options));
+      const kept = "What was acknowledged is kept for the next start";
+      const ended = `Cannot go on: the embedded SQS and DynamoDB have ended (${reason}). ${advice}. ${kept}`;
+      if (isReady && !isStopping) failed.reject(new ConfigError(ended, options));
       resolve();
     });
   });
+  const send = (order: EmbeddedOrder) => child.send(order, () => {});
   const services = await started.promise;
   isReady = true;
   return {
     ...services,
+    failed: failed.promise,
+    endWithParent(other: ChildProcess): void {
+      const { pid } = other;
+      if (pid === undefined) return;
+      send({ pid, isRunning: true });
+      other.once("exit", () => send({ pid, isRunning: false }));
+    },
     async stop() {
       isStopping = true;
-      if (child.connected) child.send("stop");
+      if (child.connected) send("stop");
       const timer = setTimeout(() => child.kill("SIGKILL"), stopGraceMs);
       await exited;
       clearTimeout(timer);

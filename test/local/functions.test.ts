@@ -6,12 +6,17 @@ import { after, before, describe, test } from "node:test";
 import { type Functions, startFunctions } from "../../lib/local/functions.ts";
 import { until } from "../support/until.ts";
 
-/** Writes down its process, and answers with it and what it was given; dies when it is told to. */
+/** Writes down its process, and answers with it and what it was given; dies or blocks when it is told to. */
 const source = `
 import { appendFileSync } from "node:fs";
+import { publish } from ${JSON.stringify(join(import.meta.dirname, "../../lib/trace/trace.ts"))};
 appendFileSync(new URL(import.meta.url + ".pids"), process.pid + "\\n");
 export const handler = async (event) => {
   if (event === "die") process.exit(3);
+  if (event === "ends") publish({ stage: "started", level: "info", id: "e-0", type: "test.ends_v1" });
+  if (event === "ends") publish({ stage: "handled", level: "info", id: "e-0", type: "test.ends_v1" });
+  if (event === "block") publish({ stage: "started", level: "info", id: "e-1", type: "test.block_v1" });
+  if (event === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   return { pid: process.pid, event };
 };
 `;
@@ -44,6 +49,7 @@ describe("functions, each in a process of its own", () => {
       env: process.env,
       onLine: () => {},
       onNotice: (notice) => notices.push(notice),
+      pingEveryMs: 200,
     });
     await functions.ready();
   });
@@ -98,5 +104,21 @@ describe("functions, each in a process of its own", () => {
       await until("one process", () => alive(name).length === 1);
       assert.deepEqual(alive(name), [await pidOf(name)]);
     }
+  });
+
+  test("a handler that blocks its process is named, and a reload ends the process, at once or as soon as it is known", async () => {
+    await functions.invoke("one", "ends", 60_000);
+    const blocked = functions.invoke("one", "block", 60_000);
+    const said = await until("the notice", () => notices.find((notice) => notice.includes("has blocked")));
+    assert.match(
+      said,
+      /^the handler of test\.block_v1 \(e-1\) has blocked the one function's process for 1 s: it loops/,
+    );
+    const ended = { name: "Error", message: "the one function's process ended (SIGKILL)" };
+    await Promise.all([assert.rejects(blocked, ended), functions.reload()]);
+    const leaving = functions.invoke("one", "block", 60_000);
+    await Promise.all([assert.rejects(leaving, ended), functions.reload()]);
+    assert.equal(notices.filter((notice) => notice.includes("has blocked")).length, 1);
+    assert.equal(typeof (await pidOf("one")), "number");
   });
 });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { Agent, request } from "node:http";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { startGateway } from "../../lib/local/gateway.ts";
+import { until } from "../support/until.ts";
 
 describe("the local gateway", () => {
   const events: Record<string, unknown>[] = [];
@@ -131,5 +133,39 @@ describe("the local gateway", () => {
     const response = await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_761, 97) }).catch(() => undefined);
     assert.ok(response === undefined || response.status === 413);
     assert.equal(events.length, before);
+  });
+
+  test("a port that is taken is named in one line, with a way out", async () => {
+    await assert.rejects(startGateway({ port: gateway.port, invoke: async () => undefined }), {
+      name: "ConfigError",
+      message: `Cannot start: the port ${gateway.port} is in use. Choose another with PORT or --port; PORT=0 takes a free one`,
+    });
+  });
+
+  test("a client that goes on over its connection does not hold up the end", async () => {
+    const answered = Promise.withResolvers<unknown>();
+    let requests = 0;
+    const own = await startGateway({
+      port: 0,
+      async invoke() {
+        requests++;
+        return answered.promise;
+      },
+    });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    /** Asks again over the same connection, as long as there is one. */
+    const ask = () => {
+      const asked = request({ port: own.port, host: "127.0.0.1", agent }, (response) =>
+        response.resume().on("end", ask),
+      );
+      asked.on("error", () => {}).end();
+    };
+    ask();
+    await until("the first request", () => requests > 0);
+    const stopped = own.stop();
+    answered.resolve({ statusCode: 200, body: "{}" });
+    await stopped;
+    assert.ok(requests <= 2, `${requests} requests were answered after the end`);
+    agent.destroy();
   });
 });

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { deletable, toRecord } from "../../lib/local/poller.ts";
+import { CreateQueueCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import type { SQSRecord } from "aws-lambda";
+import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
+import { ProcessEndedError } from "../../lib/local/process.ts";
+import { queueUrl, startSqs } from "../../lib/local/sqs.ts";
+import { until } from "../support/until.ts";
 
 const records = ["a", "b", "c"].map((id) => toRecord({ MessageId: id, ReceiptHandle: `receipt-${id}`, Body: "{}" }));
 
@@ -34,3 +39,65 @@ for (const { when, answer, deleted } of answers) {
     );
   });
 }
+
+test("a batch whose process ended comes back within seconds, alone; another failure waits for its visibility timeout", async (t) => {
+  const server = await startSqs();
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  const QueueUrl = queueUrl(server.endpoint, "events");
+  await client.send(new CreateQueueCommand({ QueueName: "events", Attributes: { VisibilityTimeout: "360" } }));
+  for (const MessageBody of ["crash", "beside", "throw"]) {
+    await client.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+  }
+  const notices: string[] = [];
+  const tries = new Map<string, number>();
+  const running = new Set<string>();
+  /** What ran beside each record that came again. */
+  const company: string[][] = [];
+  const crash = Promise.withResolvers<never>();
+  crash.promise.catch(() => {});
+  let hasCrashed = false;
+  const invoke = async ({ Records: [record] }: { Records: SQSRecord[] }) => {
+    const body = record?.body ?? "";
+    const number = (tries.get(body) ?? 0) + 1;
+    tries.set(body, number);
+    if (number > 1) company.push([...running]);
+    running.add(body);
+    try {
+      if (body === "throw") throw new Error("the function failed\nat a place");
+      if (number === 1) await crash.promise;
+      // Long enough for the other record to be received meanwhile.
+      else await new Promise((resolve) => setTimeout(resolve, 100));
+    } finally {
+      running.delete(body);
+    }
+    return { batchItemFailures: [] };
+  };
+  const poller = startPoller({
+    client,
+    queueUrl: QueueUrl,
+    batchSize: 1,
+    concurrency: 10,
+    visibilityTimeoutSeconds: 360,
+    invoke,
+    whenUp: async () => {},
+    hasCrashed: () => hasCrashed,
+    onProblem: (problem) => notices.push(problem),
+  });
+  t.after(async () => {
+    await poller.stop();
+    await poller.drained();
+    client.destroy();
+    await server.stop();
+  });
+  await until("three batches run", () => tries.size === 3 && running.size === 2);
+  hasCrashed = true;
+  crash.reject(new ProcessEndedError("the worker function's process ended (SIGKILL)"));
+  await until("both come back", () => tries.get("crash") === 2 && tries.get("beside") === 2);
+  assert.deepEqual(company, [[], []]);
+  assert.deepEqual(notices.toSorted(), [
+    "an event will be tried again in 1 s: the worker function's process ended (SIGKILL)",
+    "an event will be tried again in 1 s: the worker function's process ended (SIGKILL)",
+    "an event will be tried again in 360 s: the function failed",
+  ]);
+});

@@ -382,7 +382,8 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
 
   test("W3: a handler that ends or blocks the process never delays an acknowledgement", async () => {
     await accepted(runtime.url, "crash", "test.crash_v1");
-    await until("the process has ended", () => notices.some((notice) => notice.includes("exit code 3")));
+    const back = "an event will be tried again in 1 s: the worker function's process ended (exit code 3)";
+    await until("the process has ended", () => notices.includes(back));
     await accepted(runtime.url, "block", "test.block_v1");
     await until("the blocking handler is entered", () => stagesOf("block").includes("started"));
     for (let index = 0; index < 20; index++) {

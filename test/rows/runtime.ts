@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
@@ -58,30 +59,41 @@ interface Ready {
   readonly services: { dynamo: string; sqs: string };
 }
 
-/** `npm start` as a user has it: a process with children. */
+/** What is killed: all of it at one instant, or one of its processes. */
+const victims = ["all", "npm", "main", "embedded", "webhook", "callback", "worker"] as const;
+const sampleVictims = ["worker", "embedded", "all"] as const;
+type Victim = (typeof victims)[number];
+
+/** `npm start` as a user has it: npm, the runtime, and the processes of that. */
 class Run {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
+  /** Resolves when none of its processes is left. */
+  readonly #gone: Promise<[code: number | null]>;
+  #complaint = "";
   readonly ready: Promise<Ready>;
   /** How often each id was completed, as far as it was told before the end. */
   readonly handled = new Map<string, number>();
 
   constructor(root: string, state: string) {
-    const args = ["lib/cli/main.ts", "start", "--json", "--port", "0", "--state", state];
-    const child = spawn(process.execPath, args, {
+    const child = spawn("npm", ["start", "--silent", "--", "--json", "--port", "0", "--state", state], {
       cwd: root,
       env: { ...process.env, ...env, LARKPOST_ROOT: root, LOG_LEVEL: "info" },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
       // A group of its own, so that all of it can be ended at one instant.
       detached: true,
     });
     this.#child = child;
     this.#exited = once(child, "exit");
+    this.#gone = once(child, "close") as Promise<[code: number | null]>;
     const ready = Promise.withResolvers<Ready>();
     this.ready = ready.promise;
     // Whoever waits for it is told; when nobody does any more, another fault came first.
     this.ready.catch(() => {});
-    child.once("exit", () => ready.reject(new Error("the runtime ended before it was ready")));
+    child.once("exit", () => ready.reject(new Error(`the runtime ended before it was ready: ${this.#complaint}`)));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.#complaint += text;
+    });
     createInterface({ input: child.stdout }).on("line", (text) => {
       const line = JSON.parse(text) as Record<string, unknown>;
       if (line["ready"] === true) ready.resolve(line as unknown as Ready);
@@ -90,26 +102,39 @@ class Run {
     });
   }
 
-  /** `kill -9` of the whole group; resolves when the embedded services have let go of their folder too. */
-  async kill(): Promise<void> {
-    const { services } = await this.ready;
-    process.kill(-(this.#child.pid ?? 0), "SIGKILL");
-    await this.#exited;
-    for (const url of Object.values(services)) {
-      await until("the end of an embedded service", () =>
-        fetch(url).then(
-          () => false,
-          () => true,
-        ),
-      );
-    }
+  /** @returns Whether the runtime has ended: it goes on without one of its functions. */
+  async kill(victim: Victim): Promise<boolean> {
+    await this.ready;
+    const { pid = 0 } = this.#child;
+    if (victim === "all") process.kill(-pid, "SIGKILL");
+    else process.kill(victim === "npm" ? pid : await pidOf(victim, pid), "SIGKILL");
+    if (victim === "all" || victim === "main") await this.#exited;
+    else if (victim === "npm") await this.#gone;
+    else if (victim === "embedded") {
+      const [code] = await this.#gone;
+      assert.equal(code, 1);
+      assert.match(this.#complaint, /^Cannot go on: the embedded SQS and DynamoDB have ended \(SIGKILL\)\..*\n$/);
+    } else return false;
+    return true;
   }
 
-  /** A polite end. */
+  /** A polite end, of npm's process alone. */
   async stop(): Promise<void> {
     this.#child.kill("SIGTERM");
-    await this.#exited;
+    await this.#gone;
   }
+}
+
+async function pidOf(victim: Victim, group: number): Promise<number> {
+  const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,pgid=,args="]);
+  const file = victim === "main" ? "/larkpost.js" : `/${victim}.ts`;
+  const found = stdout
+    .split("\n")
+    .map((line) => line.trim().split(/ +/))
+    // A shell between npm and the runtime has the file's name in its arguments, too.
+    .find(([, of, ...args]) => Number(of) === group && !args.includes("-c") && args.some((arg) => arg.endsWith(file)));
+  assert.ok(found, `no process runs ${file}`);
+  return Number(found[0]);
 }
 
 /** The answer's status; 0 when there was none. */
@@ -153,15 +178,16 @@ async function messagesIn({ endpoint, credentials }: ReturnType<typeof access>):
 export const runtimeRows: readonly Row[] = [
   {
     id: "Y6",
-    title: "kill -9 of the whole runtime loses no acked event and completes none twice",
+    title: "kill -9 of the whole runtime, or of one of its processes, loses no acked event and completes none twice",
     full: 20_000,
     sample: 60,
     async run({ n, seed, progress }) {
       const random = seeded(seed);
-      const perRun = Math.min(n, 100);
-      const kills = Math.max(1, n / perRun - 1);
+      const isSample = n <= 100;
+      const perRun = Math.min(n / 4, 100);
+      const kills = Math.floor(n / perRun) - 1;
       const project = await temporaryProject({ [type]: handler }, {}, { isWhole: true });
-      shorten(project.root, kills === 1);
+      shorten(project.root, isSample);
       const handled = new Map<string, number>();
       const acked = new Set<string>();
       const waiting = Array.from({ length: n }, (_, index) => `event-${index}`);
@@ -172,6 +198,7 @@ export const runtimeRows: readonly Row[] = [
       try {
         for (let kill = 0; kill < kills; kill++) {
           const { url } = await run.ready;
+          const victim = isSample ? sampleVictims[kill] : victims[random.below(victims.length)];
           const target = acked.size + 1 + random.below(perRun);
           // Eight at a time until the instant drawn, so that the end comes amid requests and runs.
           const lanes = Array.from({ length: 8 }, async () => {
@@ -183,10 +210,11 @@ export const runtimeRows: readonly Row[] = [
             }
           });
           await Promise.race(lanes);
-          await run.kill();
+          const hasEnded = await run.kill(victim ?? "all");
           await Promise.all(lanes);
-          add();
           progress(acked.size);
+          if (!hasEnded) continue;
+          add();
           run = new Run(project.root, project.state);
         }
         const { url, services } = await run.ready;

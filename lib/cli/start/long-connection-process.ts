@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { longConnectionConfig } from "../../aws/config.ts";
@@ -26,6 +27,7 @@ export interface LongConnectionStart {
   readonly openApi?: string | undefined;
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
+  readonly onLaunch?: (child: ChildProcess) => void;
 }
 
 /**
@@ -65,7 +67,7 @@ export async function prepareLongConnection({ root, env, local, force }: LongCon
      * Resolves when it is connected, or when it has failed to connect and retries.
      * @throws {LongConnectionError} The platform refuses the app.
      */
-    async start({ env: functionsEnv, openApi, onLine, onNotice }: LongConnectionStart): Promise<void> {
+    async start({ env: functionsEnv, openApi, onLine, onNotice, onLaunch }: LongConnectionStart): Promise<void> {
       // During a reload there are two processes, and only one can listen on HEALTH_PORT. No alarm reads the heartbeat.
       let processEnv: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
       if (local !== undefined) {
@@ -79,6 +81,7 @@ export async function prepareLongConnection({ root, env, local, force }: LongCon
         env: processEnv,
         onLine,
         onNotice,
+        onLaunch,
         onGivenUp: (reason) => failed.reject(new LongConnectionError(reason)),
       });
       try {

@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { configFile, type Project, readProject } from "../../../infra/project.js";
@@ -8,6 +7,7 @@ import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { lastGoodVariable } from "../../local/last-good.ts";
 import { startRuntime } from "../../local/runtime.ts";
+import { lockState } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { type LongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
@@ -69,8 +69,6 @@ async function run(options: StartOptions): Promise<void> {
   const { limits, resources } = project;
   setVariables(project, (table) => tableName(resources, table));
   const stateFolder = resolve(root, options.state);
-  // The mode, because queued payloads are kept there.
-  mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const app = localApp(stateFolder, process.env);
   const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
@@ -82,10 +80,13 @@ async function run(options: StartOptions): Promise<void> {
   const output = createOutput(options.json === true);
   // The last started part is stopped first.
   const stops: (() => Promise<void>)[] = [];
+  const failures = longConnection === undefined ? [] : [longConnection.failed];
   const stop = async () => {
     for (const stopPart of stops.splice(0)) await stopPart();
   };
   try {
+    const unlock = lockState(stateFolder);
+    stops.unshift(async () => unlock());
     const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
@@ -106,10 +107,12 @@ async function run(options: StartOptions): Promise<void> {
     const onNotice = output.notice;
     const runtime = await startRuntime({ root, stateFolder, port, limits, resources, env, onNotice, onLine });
     stops.unshift(runtime.stop);
+    failures.push(runtime.failed);
     if (longConnection !== undefined) {
       onNotice(`the long connection goes to ${longConnection.target}`);
       const onOwnLine = onLine.bind(undefined, "long-connection");
-      await longConnection.start({ env: runtime.env, openApi: simulated?.url, onNotice, onLine: onOwnLine });
+      const { env, endWithParent: onLaunch } = runtime;
+      await longConnection.start({ env, openApi: simulated?.url, onNotice, onLine: onOwnLine, onLaunch });
       stops.unshift(longConnection.stop);
     }
 
@@ -142,7 +145,7 @@ async function run(options: StartOptions): Promise<void> {
     throw error;
   }
 
-  const problem = await stopReason(longConnection?.failed);
+  const problem = await stopReason(failures);
   if (problem !== undefined) console.error(problem.message);
   output.stopping();
   await stop();
@@ -181,8 +184,8 @@ function advice({ secrets }: Project, handlers: readonly string[], isLocal: bool
   ];
 }
 
-/** Waits for a signal, or for the long connection to give up. A second signal ends the process at once. */
-async function stopReason(failed: Promise<never> | undefined): Promise<Error | undefined> {
+/** Waits for a signal, or for one of `failures`. A second signal ends the process at once. */
+async function stopReason(failures: readonly Promise<never>[]): Promise<Error | undefined> {
   const { promise: signalled, resolve } = Promise.withResolvers<undefined>();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
@@ -190,7 +193,7 @@ async function stopReason(failed: Promise<never> | undefined): Promise<Error | u
       process.once(signal, () => process.exit(130));
     });
   }
-  return Promise.race([signalled, failed ?? signalled]).catch((error: Error) => error);
+  return Promise.race([signalled, ...failures]).catch((error: Error) => error);
 }
 
 function portOf(option: string | undefined, variable: string | undefined): number {

@@ -1,0 +1,96 @@
+import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { ConfigError } from "../errors.ts";
+
+/** SQLite's result codes: https://www.sqlite.org/rescode.html */
+const busy = 5;
+const damaged: ReadonlySet<unknown> = new Set([11, 26]);
+
+/**
+ * Creates the state folder and locks it for this process, because two runtimes would take each other's messages. The
+ * operating system releases the lock when the process ends, however it ends.
+ * @returns Releases the lock.
+ * @throws {ConfigError} Another process has the lock, or the folder cannot be used.
+ */
+export function lockState(folder: string): () => void {
+  let lock: DatabaseSync | undefined;
+  try {
+    // The mode, because queued payloads are kept there.
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    lock = new DatabaseSync(join(folder, "lock"));
+    // The lock is an open transaction. Others can read what was committed before it.
+    lock.exec(`BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
+    const held = lock;
+    return () => held.close();
+  } catch (error) {
+    const { errcode, message } = error as Error & { errcode?: number };
+    const pid = errcode === busy ? lock?.prepare("PRAGMA user_version").get()?.["user_version"] : undefined;
+    lock?.close();
+    const other = "Choose another folder with --state";
+    throw new ConfigError(
+      pid === undefined
+        ? `Cannot start: the state folder ${folder} cannot be used: ${message}. Check the folder and the disk. ${other}, if need be`
+        : `Cannot start: process ${pid} runs with the state folder ${folder} already. Stop that process. ${other}, if both are to run`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Moves a store aside that is damaged, so that an empty one can take its place and the other store stays.
+ * @returns A sentence for the developer, if the store was damaged.
+ */
+function moveAside(path: string, problem: string, consequence: string): string {
+  const aside = `${path}.damaged-${new Date().toISOString().replaceAll(/\D/g, "").slice(0, 14)}`;
+  renameSync(path, aside);
+  return `${path} is damaged (${problem}) and was moved to ${aside}. ${consequence}`;
+}
+
+/** @see moveAside */
+export function checkQueues(folder: string): string | undefined {
+  const file = join(folder, "fauxqs.db");
+  if (!existsSync(file)) return undefined;
+  const database = new DatabaseSync(file);
+  let problem: unknown;
+  try {
+    problem = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+  } catch (error) {
+    const { errcode, message } = error as Error & { errcode?: number };
+    if (!damaged.has(errcode)) throw error;
+    problem = message;
+  } finally {
+    database.close();
+  }
+  if (problem === "ok") return undefined;
+  return moveAside(folder, String(problem), "The queues start empty: push again what had not ended");
+}
+
+/** dynalite's own database, which does not say itself why it cannot be opened. */
+export const { Level } = createRequire(createRequire(import.meta.url).resolve("dynalite"))("level") as {
+  Level: new (path: string) => { open(): Promise<void>; close(): Promise<void> };
+};
+
+/**
+ * @param freeWithinMs How long to wait for the services of a killed runtime, which are about to end.
+ * @see moveAside
+ */
+export async function checkLedger(folder: string, freeWithinMs = 10_000): Promise<string | undefined> {
+  const endMs = Date.now() + freeWithinMs;
+  for (;;) {
+    const database = new Level(folder);
+    const cause = await database.open().then(
+      () => undefined,
+      (error: Error) => Object(error.cause ?? error) as { code?: string; message: string },
+    );
+    await database.close();
+    if (cause === undefined) return undefined;
+    const { code, message } = cause;
+    if (code === "LEVEL_CORRUPTION" || /No such file or directory$/.test(message)) {
+      return moveAside(folder, message, "The ledger starts empty: an event that is pushed again runs again");
+    }
+    if (code !== "LEVEL_LOCKED" || Date.now() > endMs) throw new Error(`${folder} cannot be opened: ${message}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { EmbeddedServices } from "../../lib/local/embedded.ts";
+
+test("the embedded services tell of a damaged store, and end with their parent what is blocked then", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  mkdirSync(join(folder, "sqs"));
+  writeFileSync(join(folder, "sqs/fauxqs.db"), "no database");
+  const services = fork(join(import.meta.dirname, "../../lib/local/embedded.ts"), [folder], {
+    execArgv: ["--disable-warning=ExperimentalWarning"],
+  });
+  const idle = ["-e", "setInterval(() => {}, 1_000)"];
+  const [blocked, left] = [spawn(process.execPath, idle), spawn(process.execPath, idle)] as [
+    ChildProcess,
+    ChildProcess,
+  ];
+  t.after(() => {
+    for (const child of [services, blocked, left]) child.kill("SIGKILL");
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const [{ notices }] = (await once(services, "message")) as [EmbeddedServices];
+  assert.match(
+    notices.join("\n"),
+    /^.*sqs is damaged \(.*\) and was moved to .*sqs\.damaged-\d{14}\. The queues start empty: .*$/,
+  );
+  for (const { pid } of [blocked, left]) services.send({ pid, isRunning: true });
+  services.send({ pid: left.pid, isRunning: false });
+  const ended = once(blocked, "exit");
+  services.disconnect();
+  assert.deepEqual(await ended, [null, "SIGKILL"]);
+  assert.deepEqual([left.exitCode, left.signalCode], [null, null]);
+});
