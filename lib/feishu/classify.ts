@@ -35,8 +35,19 @@ export type Classified =
   | { readonly kind: "challenge"; readonly token: unknown; readonly challenge: unknown }
   | { readonly kind: "unreadable"; readonly token: unknown; readonly reason: UnreadableReason };
 
-/** `app`: over the long connection, a message for another app. */
-export type UnreadableReason = "encrypt" | "padding" | "utf8" | "json" | "depth" | "schema" | "app";
+/** `app`: over the long connection, a message for another app. The last four name the member that is missing. */
+export type UnreadableReason =
+  | "encrypt"
+  | "padding"
+  | "utf8"
+  | "json"
+  | "depth"
+  | "schema"
+  | "app"
+  | "header"
+  | "event"
+  | "header.event_type"
+  | "event.type";
 
 /** The console's name for the old card callback, whose body names no type. */
 export const oldCardType = "card.action.trigger_v1";
@@ -75,7 +86,8 @@ function classifySchema2(message: JsonObject, json: string, { tokens, event: spa
   const { token, event_type: type, create_time: createTime } = fieldsOf(header);
   const isV2 = typeof schema === "string" && schema.startsWith("2.");
   if (!isV2 || !isObject(header) || !isObject(event) || !isText(type)) {
-    return unreadable("schema", token ?? message["token"]);
+    const missing = isObject(header) ? missingIn(event, "header.event_type") : "header";
+    return unreadable(isV2 ? missing : "schema", token ?? message["token"]);
   }
   const kind = callbackTypes.has(type) ? "callback" : "event";
   const app = textOrNull(header["app_id"]);
@@ -90,10 +102,11 @@ function classifySchema1(message: JsonObject, json: string, { tokens, event: spa
   const { event, ...header } = message;
   const { token, ts, type: envelopeType, uuid } = header;
   const { type, app_id, tenant_key } = fieldsOf(event);
-  const isEvent = envelopeType === "event_callback" && isObject(event) && isText(type);
+  if (envelopeType !== "event_callback") return unreadable("schema", token);
+  if (!isObject(event) || !isText(type)) return unreadable(missingIn(event, "event.type"), token);
   // The platform describes no callback in schema 1.0. Handled as an event it would be acknowledged and lost, so a
   // person must look at it.
-  if (!isEvent || callbackTypes.has(type)) return unreadable("schema", token);
+  if (callbackTypes.has(type)) return unreadable("schema", token);
   const app = textOrNull(app_id);
   const tenant = textOrNull(tenant_key);
   // Without `ts`, the time of sending: it may differ between two pushes of one event.
@@ -113,6 +126,10 @@ function classifySchema1(message: JsonObject, json: string, { tokens, event: spa
     event,
     text,
   };
+}
+
+function missingIn(event: unknown, type: UnreadableReason): UnreadableReason {
+  return isObject(event) ? type : "event";
 }
 
 function withoutToken(header: JsonObject): JsonObject {

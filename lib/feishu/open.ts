@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { UnauthenticatedError } from "../errors.ts";
 import { decrypt, utf8 } from "./cipher.ts";
-import { type Classified, classify, unreadable } from "./classify.ts";
+import { type Classified, classify, isText, unreadable } from "./classify.ts";
 import type { CallbackEnvelope, Envelope, EventEnvelope, SealedRequest, UnreadableEnvelope } from "./envelope.ts";
 import { parseObject } from "./json.ts";
 import { type AppKeys, isToken, type KeyRing, unexpired } from "./keys.ts";
@@ -18,6 +18,8 @@ export const bounds = {
   callbackAgeMs: 300_000,
   futureMs: 300_000,
 };
+
+const callbackAge = "the callback was signed over 5 minutes ago, or in the future. Check the clock";
 
 /**
  * Opens a webhook request: verifies, decrypts and classifies it. Pure.
@@ -60,10 +62,11 @@ function openSigned(rawBody: Uint8Array, proof: Proof, app: AppKeys, nowMs: numb
     matches(signature, sign({ timestamp, nonce, encryptKey, rawBody })),
   );
   if (key === undefined) {
-    throw refused(
-      "signature",
-      "X-Lark-Signature does not match the raw body. Check ENCRYPT_KEY, and that nothing re-encoded the body",
-    );
+    const found =
+      signature.length === oldSignatureLength
+        ? "LEGACY_CARD_CALLBACK is off"
+        : "X-Lark-Signature does not match the raw body. Check ENCRYPT_KEY, and that nothing re-encoded the body";
+    throw refused("signature", found);
   }
   if (signedAtMs < nowMs - bounds.eventAgeMs || signedAtMs > nowMs + bounds.futureMs) {
     throw refused("timestamp", "X-Lark-Request-Timestamp is over 8 hours old, or in the future. Check the clock");
@@ -72,7 +75,7 @@ function openSigned(rawBody: Uint8Array, proof: Proof, app: AppKeys, nowMs: numb
   if (message.kind === "unreadable") return message;
   checkToken(message, app, nowMs);
   if (message.kind === "callback" && signedAtMs < nowMs - bounds.callbackAgeMs) {
-    throw refused("timestamp", "the callback was signed more than 5 minutes ago");
+    throw refused("timestamp", callbackAge);
   }
   return message;
 }
@@ -121,7 +124,7 @@ function openOldCard(request: SealedRequest, proof: Proof | undefined, app: AppK
     throw refused("signature", "the card callback's signature does not match. Check VERIFICATION_TOKEN");
   }
   if (signedAtMs < nowMs - bounds.callbackAgeMs || signedAtMs > nowMs + bounds.futureMs) {
-    throw refused("timestamp", "the callback was signed more than 5 minutes ago, or in the future. Check the clock");
+    throw refused("timestamp", callbackAge);
   }
   const text = utf8(rawBody);
   if (text === undefined) return unreadable("utf8");
@@ -143,12 +146,10 @@ function openUnsigned(rawBody: Uint8Array, app: AppKeys, nowMs: number): Classif
     throw refused("too-large-unsigned", `an unsigned body may hold ${bounds.unsignedBytes} bytes`);
   }
   const outer = utf8(rawBody) ?? "";
-  const ciphertext = parseObject(outer)?.["encrypt"];
-  if (typeof ciphertext !== "string") {
-    const challenge = app.oldCards === true ? plainChallenge(outer, app, nowMs) : undefined;
-    if (challenge !== undefined) return challenge;
-    throw refused("unsigned", "the signature headers are missing, and the body is no encrypted challenge");
-  }
+  const encrypted = parseObject(outer)?.["encrypt"];
+  const challenge = app.oldCards === true && !isText(encrypted) ? plainChallenge(outer, app, nowMs) : undefined;
+  if (challenge !== undefined) return challenge;
+  const ciphertext = isText(encrypted) ? encrypted : "";
   // Bad padding, bad JSON and a bad token take the same steps and get one answer, so this is not a padding oracle.
   const tokens = unexpired(app.verificationTokens, nowMs);
   for (const { aes } of unexpired(app.encryptKeys, nowMs)) {

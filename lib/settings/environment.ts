@@ -30,13 +30,14 @@ export function secret(env: Env, name: string, warnings: string[]): string {
 /** A setting that must have a value. `advice` ends the error message. */
 export function setting(env: Env, name: string, advice: string): string {
   const value = env[name];
-  if (value === undefined) throw new ConfigError(`Cannot start: ${name} is not set. ${advice}`);
-  if (value === "") throw new ConfigError(`Cannot start: ${name} is empty. ${advice}`);
-  if (value.trim() === "") throw new ConfigError(`Cannot start: ${name} is blank. ${advice}`);
+  const wrong = (how: string) => new ConfigError(`Cannot start: ${name} is ${how}. ${advice}`);
+  if (value === undefined) throw wrong("not set");
+  if (value === "") throw wrong("empty");
+  if (value.trim() === "") throw wrong("blank");
   if (value.trim() !== value) {
     throw new ConfigError(`Cannot start: ${name} begins or ends with white space. Check for a line break after it`);
   }
-  if (placeholder.test(value)) throw new ConfigError(`Cannot start: ${name} is a placeholder. ${advice}`);
+  if (placeholder.test(value)) throw wrong("a placeholder");
   return value;
 }
 

@@ -76,6 +76,7 @@ describe("an old card callback", () => {
       ring({ encryptKeys: [] }),
       new Map([...keys].map(([at, app]) => [at, { ...app, oldCards: false }])),
     ];
+    assert.throws(() => opened(card, startMs, ring()), /LEGACY_CARD_CALLBACK is off$/);
     for (const with_ of off) {
       for (const request of [card, bare(oldCardText()), signedPush(oldCardText())]) await refuses(request, with_);
     }
