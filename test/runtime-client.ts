@@ -39,6 +39,8 @@ if (!existsSync(join(folder, "node_modules/aws-lambda-ric"))) {
     {
       cwd: folder,
       stdio: ["ignore", "ignore", "inherit"],
+      // There it is npm.cmd, which only a shell runs.
+      shell: process.platform === "win32",
     },
   );
   if (status !== 0) {

@@ -117,6 +117,12 @@ describe("an error in the log", () => {
     assert.equal(described.errorClass, "TypeError");
     assert.equal(described.errorCode, "ECONNRESET");
     assert.match(described.at ?? "", /^test\/trace\/log\.test\.ts:\d+:\d+$/);
+    for (const folder of ["/home/a", "C:/Users/a", "/home/a%23b%3Fc%20d", "D:/a%20b"]) {
+      const elsewhere = new Error("x");
+      const url = `file://${folder.startsWith("/") ? "" : "/"}${folder}/functions/events/x.ts:3:5`;
+      elsewhere.stack = `Error: x\n    at handle (${url})\n    at node:internal/x:1:1`;
+      assert.equal(describeError(elsewhere).at, "functions/events/x.ts:3:5", folder);
+    }
     assert.ok(!JSON.stringify(toLine({ stage: "failed", level: "error", error })).includes(payload));
   });
 
