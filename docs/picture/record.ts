@@ -33,7 +33,7 @@ try {
 async function record(): Promise<{ stages: string[]; chat: string[] }> {
   const start = larkpost("start", "--port", "0");
   const isDone = until(start.stdout, /Pallet 17 is released[\s\S]*handled[^\n]*\n/);
-  await until(start.stdout, /Add a handler[\s\S]*Callback configuration[^\n]*\n/);
+  await until(start.stdout, /Add a handler[\s\S]*real-webhook[^\n]*\n/);
   const chat = larkpost("chat");
   chat.stdin.end(`${said.join("\n")}\n`);
   const conversation = await textOf(chat.stdout);

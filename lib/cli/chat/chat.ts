@@ -58,6 +58,9 @@ async function run(options: Options): Promise<void> {
     note: (text) =>
       print(isJson ? [JSON.stringify({ note: text })] : text.split("\n").map((line) => indented(dim(oneLine(line))))),
     trouble: (text) => print([isJson ? JSON.stringify({ trouble: text }) : paint("yellow", `    ! ${oneLine(text)}`)]),
+    chosen: (number) => {
+      if (!isTerminal && !isJson) print([`${paint("cyan", "you ›")} ${number}`]);
+    },
     card: (message) => {
       const card = message.card ?? { title: "", lines: [], choices: [] };
       print(isJson ? [JSON.stringify({ card: message })] : cardLines(card).map(indented));

@@ -19,6 +19,8 @@ export interface Screen {
   note(text: string): void;
   /** Something that did not work. */
   trouble(text: string): void;
+  /** The person chose on a card, which is no entry of the conversation. */
+  chosen(number: number): void;
   card(message: MessageView): void;
 }
 
@@ -37,6 +39,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   async function choose(number: number, message: MessageView): Promise<void> {
     const { messageId, version, card } = message;
     const choice = card?.choices[number - 1];
+    screen.chosen(number);
     if (choice?.does === "open") return screen.note(`the client opens ${choice.url}`);
     if (choice?.does !== "callback") return fail(choiceProblem(choice, number));
     await requests.send(() => link.choose({ messageId, version, number }));

@@ -139,6 +139,7 @@ bot › │ Pallets
       │ [1] Release 17
       │ [2] Release 18
       │ [3] Release 19
+you › 1
       toast: Released 17
 bot › (updated)
       │ Released

@@ -32,6 +32,7 @@ function setUp(over: Partial<Link> = {}) {
   const screen = {
     note: (text: string) => void shown.push(text),
     trouble: (text: string) => void shown.push(`! ${text}`),
+    chosen: () => {},
     card: ({ messageId }: MessageView) => void shown.push(messageId),
   };
   const session = startSession(link, screen, { chat: "p2p" });
