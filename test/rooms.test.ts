@@ -34,6 +34,7 @@ function roomOf(file: string): string {
 const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/cli": [
     "infra/config-rules.js",
+    "infra/deployment.js",
     "infra/project.js",
     "lib",
     "lib/aws",
