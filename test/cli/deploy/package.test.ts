@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Zip } from "../../../lib/cli/deploy/package.ts";
@@ -34,11 +34,17 @@ async function larkpost(name: "package" | "deploy", args: readonly string[], roo
   return { code: await promise, ...output };
 }
 
+/** With the line endings of Windows in all that a user edits. */
 async function project() {
-  const made = await temporaryProject({ "im.message.receive_v1": handler });
-  for (const file of ["serverless.yml", "functions/callback.ts"])
-    cpSync(join(projectFolder, file), join(made.root, file));
+  const made = await temporaryProject({ "im.message.receive_v1": toCrlf(handler) });
+  for (const file of ["serverless.yml", "functions/callback.ts", "larkpost.config.js"]) {
+    writeFileSync(join(made.root, file), toCrlf(readFileSync(join(projectFolder, file), "utf8")));
+  }
   return made;
+}
+
+function toCrlf(text: string): string {
+  return text.replaceAll("\n", "\r\n");
 }
 
 /** A project whose functions are one line each, for what is said of a deployment: there is nothing to bundle. */
