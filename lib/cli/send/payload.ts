@@ -1,4 +1,6 @@
+import { callbackTypes, oldCardType } from "../../feishu/classify.ts";
 import { isObject } from "../../feishu/json.ts";
+import { defaultTenant } from "../../simulator/samples/facts.ts";
 import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { UsageError } from "../command.ts";
 
@@ -12,15 +14,23 @@ export type FileContent =
       readonly type: string | undefined;
       readonly app: string | undefined;
     }
+  /** The body of an old card callback, which has no envelope. */
+  | { readonly is: "old card"; readonly text: string; readonly type: string }
   | { readonly is: "event"; readonly text: string };
 
 /**
  * Reads a payload file. It contains an envelope (of schema 2.0 or 1.0, or a challenge), or only an event object.
- * @throws {UsageError} It is not a JSON object.
+ * @throws {UsageError} It is not a JSON object, or it is encrypted.
  */
 export function readPayload(text: string, file: string): FileContent {
   const value = parseObject(text, file);
   const { header, event, type } = value;
+  if (typeof value["encrypt"] === "string") {
+    throw new UsageError(`Cannot send ${file}: it is encrypted, with a key that is not known. Save the decrypted text`);
+  }
+  if (isObject(value["action"]) && typeof value["open_message_id"] === "string") {
+    return { is: "old card", text, type: oldCardType };
+  }
   if (value["schema"] === undefined && !isObject(header) && type !== "event_callback" && type !== "url_verification") {
     return { is: "event", text };
   }
@@ -33,24 +43,44 @@ export function readPayload(text: string, file: string): FileContent {
   };
 }
 
-/** The file's envelope, with the id, time and app that it lacks. `eventId` replaces its id. */
-export function completeEnvelope(text: string, options: SampleOptions): JsonObject {
+/**
+ * The file's envelope as if the receiver's app were sent it now: with that app, a tenant, a fresh time and id, because
+ * the receiver refuses another app's and skips an id that it has seen. `eventId` replaces the id.
+ * @param options.keep Leaves what the file has of these.
+ */
+export function completeEnvelope(text: string, options: SampleOptions & { readonly keep?: boolean }): JsonObject {
   const envelope = parseExact(text) as JsonObject;
-  const { nowMs, appId, eventId, newId } = options;
-  const identity = (present: unknown) => eventId ?? (present === undefined || present === "" ? newId() : present);
+  const { nowMs, appId, eventId, newId, tenant = defaultTenant, keep = false } = options;
+  const kept = (members: JsonObject) => (keep ? members : {});
+  const identity = (present: unknown) =>
+    eventId ?? (!keep || present === undefined || present === "" ? newId() : present);
   if (envelope["type"] === "url_verification") return { ...envelope, token: "" };
   const { header, event } = envelope;
   if (isObject(header)) {
+    const create_time = callbackTypes.has(String(header["event_type"])) ? `${nowMs}000` : String(nowMs);
+    const ours = keep ? { create_time, app_id: appId } : { create_time, app_id: appId, tenant_key: tenant };
     const ids = { event_id: identity(header["event_id"]), token: "" };
-    return { ...envelope, header: { create_time: String(nowMs), app_id: appId, ...header, ...ids } };
+    return { ...envelope, header: { ...header, ...ours, ...kept(header), ...ids } };
   }
+  const ts = (nowMs / 1000).toFixed(7);
+  const fields = isObject(event) ? event : {};
+  // A ticket is the app's. It has no tenant.
+  const ofTenant = keep || fields["type"] === "app_ticket" ? {} : { tenant_key: tenant };
   return {
-    ts: (nowMs / 1000).toFixed(7),
     ...envelope,
+    ts,
+    ...kept(envelope),
     uuid: identity(envelope["uuid"]),
     token: "",
-    event: isObject(event) ? { app_id: appId, ...event } : event,
+    event: isObject(event) ? { ...event, app_id: appId, ...ofTenant, ...kept(event) } : event,
   };
+}
+
+/** The same for an old card callback. Its credential is its id. */
+export function completeOldCard(text: string, options: SampleOptions & { readonly keep?: boolean }): JsonObject {
+  const callback = parseExact(text) as JsonObject;
+  const { eventId, newId, tenant = defaultTenant, keep = false } = options;
+  return keep ? callback : { ...callback, tenant_key: tenant, token: `c-${eventId ?? newId()}` };
 }
 
 /** An envelope of `type` with the file's event object. */

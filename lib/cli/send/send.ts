@@ -16,6 +16,7 @@ import { deliverByWebSocket } from "./deliver-by-websocket.ts";
 import {
   applySetting,
   completeEnvelope,
+  completeOldCard,
   type FileContent,
   parseSetting,
   readPayload,
@@ -28,6 +29,7 @@ import { facts, line, type Outcome, progressLine, summary, summaryText } from ".
 interface Options {
   readonly set?: readonly string[];
   readonly file?: string;
+  readonly keep?: boolean;
   readonly url?: string;
   readonly state: string;
   readonly times?: string;
@@ -52,20 +54,22 @@ export function sendCommand(): Command {
       (text: string, before: readonly string[] = []) => [...before, text],
     )
     .option("--file <payload.json>", "push this envelope, or this event object in an envelope of the type")
+    .option("--keep", "with --file: leave its app id, tenant, time and id, instead of the receiver's and fresh ones")
     .option("--url <url>", "request address (default: the local runtime's, /callback for callback types)")
     .option("--state <folder>", "where the local runtime keeps its keys and address", ".larkpost")
     .option("--times <n>", `push it n times, ${concurrency} at once; without --event-id, each is another event`)
-    .option("--event-id <id>", "identity of the event: the same id is the same event, pushed again")
+    .option("--event-id <id>", "identity of the event; with --times, the same event again, 1 s after the first push")
     .option("--challenge", "check the request address as the developer console does; needs no type")
     .option("--bad-signature", "sign wrongly: the receiver has to refuse with 401")
     .option("--repush", "push an event that fails again, as the platform does: after 15 s, 5 min, 1 h and 6 h")
-    .option("--speed <n>", "with --repush: wait n times shorter")
+    .option("--speed <n>", "with --repush or --times: wait n times shorter")
     .option("--via <way>", "webhook (default), or long-connection: the one of npm start -- --long-connection")
     .option("--json", "print one JSON object a push and one summary, for scripts")
     .addHelpText(
       "after",
       `
-Only exactly 200 within 3 seconds counts as delivered; without --repush, nothing is pushed again. A callback
+Only exactly 200 within 3 seconds counts as delivered. Without --repush, nothing is pushed again, except, of several
+(--times), what is answered 503: once, after 15 s. What will be quarantined does not count as delivered. A callback
 never is: its answer is shown as the client would show it, with the client's error code when it is not taken.
 Keys: ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID and PORT from the environment or .env, else the ones of the
 running local runtime. Exit code: 0 answered as promised, 1 not, 2 called wrongly.
@@ -108,12 +112,14 @@ async function run(type: string | undefined, options: Options): Promise<void> {
           repush,
           badSignature,
           deliver,
+          isOneEvent: options.eventId !== undefined,
+          onRetry: () => warn("some were answered 503: they are pushed again after 15 s, as the platform does"),
           show,
         });
   progress.clear();
 
-  // With retries, a message must be delivered in the end. Without, each push must be answered as promised.
-  const isOk = repush ? endings.every(({ isDelivered }) => isDelivered) : outcomes.every((outcome) => outcome.isOk);
+  // The last push of each message counts.
+  const isOk = options.challenge === true ? outcomes.every((one) => one.isOk) : endings.every((one) => one.isOk);
   const missed = isOk ? undefined : outcomes.find(({ result }) => isUnreachable(result));
   if (missed !== undefined) console.error(unreachableText(missed));
   const givenUp = endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id);
@@ -125,8 +131,11 @@ async function run(type: string | undefined, options: Options): Promise<void> {
 
 function checkOptions(type: string | undefined, options: Options): void {
   const { challenge, badSignature, repush, file, eventId, times, set } = options;
-  if (options.speed !== undefined && repush !== true) {
-    throw new UsageError("Cannot wait shorter: --speed goes with --repush");
+  if (options.speed !== undefined && repush !== true && times === undefined) {
+    throw new UsageError("Cannot wait shorter: --speed goes with --repush or --times");
+  }
+  if (options.keep === true && file === undefined) {
+    throw new UsageError("Cannot keep anything: --keep goes with --file");
   }
   if (options.via !== undefined && options.via !== "webhook" && options.via !== "long-connection") {
     throw new UsageError(`Cannot send via "${oneLine(options.via, 40)}": there are webhook and long-connection`);
@@ -159,19 +168,19 @@ function pushes(
   options: Options,
   target: Target,
 ): () => Message {
-  const { file, eventId } = options;
+  const { file, eventId, keep = false } = options;
   const content = file === undefined ? undefined : readPayload(readText(file), file);
-  checkContent(content, { type, file, target });
-  const sentType = content?.is === "envelope" ? content.type : type;
+  checkContent(content, { type, file, keep, target });
+  const sentType = content === undefined || content.is === "event" ? type : content.type;
   if (sentType !== undefined) checkType(sentType);
 
   const make = (): Message => {
     const schema = sentType === undefined ? undefined : find(sentType)?.version;
     const options: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
-    const envelope = envelopeOf(content, sentType, options);
+    const envelope = envelopeOf(content, sentType, { ...options, keep });
     for (const setting of settings) applySetting(envelope, setting);
     const text = JSON.stringify(envelope);
-    return sentType === oldCardType && content === undefined ? oldCard(text) : toCheckedMessage(text);
+    return sentType === oldCardType && content?.is !== "envelope" ? oldCard(text) : toCheckedMessage(text);
   };
   const first = make();
   // With a fixed id, each push repeats the same text. Only the signature is new.
@@ -187,22 +196,27 @@ function pushes(
 /** @throws {UsageError} The file's content and the type do not go together. */
 function checkContent(
   content: FileContent | undefined,
-  { type, file, target }: { type: string | undefined; file: string | undefined; target: Target },
+  { type, file, keep, target }: { type: string | undefined; file: string | undefined; keep: boolean; target: Target },
 ): void {
   if (content?.is === "event" && type === undefined) {
     throw new UsageError(
       `Cannot send ${file}: it holds an event without an envelope, so its type has to be given as well`,
     );
   }
-  if (content?.is === "envelope" && type !== undefined && type !== content.type) {
-    throw new UsageError(`Cannot send ${file} as "${type}": its envelope says "${content.type ?? "no type"}"`);
+  if (content !== undefined && content.is !== "event" && type !== undefined && type !== content.type) {
+    throw new UsageError(`Cannot send ${file} as "${type}": it holds "${content.type ?? "no type"}"`);
   }
-  if (content?.is === "envelope" && content.app !== undefined && content.app !== target.appId) {
+  if (keep && content?.is === "envelope" && content.app !== undefined && content.app !== target.appId) {
     warn(`${file} names the app "${content.app}", but the receiver's is "${target.appId}": it will be refused`);
   }
 }
 
-function envelopeOf(content: FileContent | undefined, type = "", options: SampleOptions): Record<string, unknown> {
+function envelopeOf(
+  content: FileContent | undefined,
+  type = "",
+  options: SampleOptions & { readonly keep: boolean },
+): Record<string, unknown> {
+  if (content?.is === "old card") return completeOldCard(content.text, options);
   if (content?.is === "envelope") return completeEnvelope(content.text, options);
   if (content?.is === "event") return wrapEvent(content.text, type, options);
   return type === oldCardType ? oldCardSample(options) : sampleEnvelope(type, options);

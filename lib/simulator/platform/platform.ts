@@ -41,6 +41,8 @@ export interface PlatformOptions {
   readonly random: () => number;
   /** The delays between the pushes of an event. With none, an event is pushed once. */
   readonly delaysMs?: readonly number[] | undefined;
+  /** Whether an event is pushed again after this answer; by default after any that does not acknowledge it. */
+  readonly isRetried?: ((result: PushResult) => boolean) | undefined;
   /** The share of acknowledged events that are pushed once more, within `withinMs`. */
   readonly duplicates?: { readonly share: number; readonly withinMs: number } | undefined;
   /** Stops the retries: `push` then rejects with the signal's reason. */
@@ -66,7 +68,7 @@ export interface Platform {
  * more. It pushes a callback once.
  */
 export function startPlatform(options: PlatformOptions): Platform {
-  const { deliver, clock, random, delaysMs = retryDelaysMs, duplicates, signal, onAttempt } = options;
+  const { deliver, clock, random, delaysMs = retryDelaysMs, isRetried, duplicates, signal, onAttempt } = options;
   const health = healthLog();
   const queues = new Map<string, Promise<unknown>>();
   const pending = new Set<Promise<unknown>>();
@@ -94,7 +96,12 @@ export function startPlatform(options: PlatformOptions): Platform {
   }
 
   async function pushEvent(message: Message): Promise<Delivery> {
-    const attempts = await pushWithRetries((number) => pushOnce(message, number, false), { clock, delaysMs, signal });
+    const attempts = await pushWithRetries((number) => pushOnce(message, number, false), {
+      clock,
+      delaysMs,
+      isRetried,
+      signal,
+    });
     const outcome = attempts.at(-1)?.result.delivered === true ? "delivered" : "given-up";
     if (outcome === "given-up") health.gaveUp({ id: message.id, type: message.type, atMs: clock.nowMs() });
     else if (duplicates !== undefined && random() < duplicates.share) {

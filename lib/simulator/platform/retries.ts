@@ -25,15 +25,20 @@ export interface Attempt {
  */
 export async function pushWithRetries(
   push: (number: number) => Promise<Attempt>,
-  options: { clock: Clock; delaysMs: readonly number[]; signal?: AbortSignal | undefined },
+  options: {
+    clock: Clock;
+    delaysMs: readonly number[];
+    isRetried?: ((result: PushResult) => boolean) | undefined;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<readonly Attempt[]> {
-  const { clock, delaysMs, signal } = options;
+  const { clock, delaysMs, isRetried = () => true, signal } = options;
   const attempts: Attempt[] = [];
   for (;;) {
     const attempt = await push(attempts.length + 1);
     attempts.push(attempt);
     const delayMs = delaysMs[attempts.length - 1];
-    if (attempt.result.delivered || delayMs === undefined) return attempts;
+    if (attempt.result.delivered || delayMs === undefined || !isRetried(attempt.result)) return attempts;
     await pause(clock, delayMs, signal);
     signal?.throwIfAborted();
   }

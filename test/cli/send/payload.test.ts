@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { UsageError } from "../../../lib/cli/command.ts";
-import { applySetting, completeEnvelope, parseSetting, readPayload } from "../../../lib/cli/send/payload.ts";
+import {
+  applySetting,
+  completeEnvelope,
+  completeOldCard,
+  parseSetting,
+  readPayload,
+} from "../../../lib/cli/send/payload.ts";
 
 const payload = () => ({
   event: { message: { content: '{"text":"a"}', ids: [1, 2] }, count: 3, users: [{ name: "x" }], none: null },
@@ -87,20 +93,53 @@ test("tells an envelope in a file from an event alone", () => {
   ]) {
     assert.equal(readPayload(text, "f").is, "envelope", text);
   }
-  for (const text of ["", "[]", "1", "null", "{"]) assert.throws(() => readPayload(text, "f"), UsageError);
+  assert.equal(readPayload('{"open_message_id":"om_1","action":{}}', "f").is, "old card");
+  for (const text of ['{"open_message_id":"om_1"}', '{"action":{}}'])
+    assert.equal(readPayload(text, "f").is, "event", text);
+  for (const text of ["", "[]", "1", "null", "{", '{"encrypt":"a"}'])
+    assert.throws(() => readPayload(text, "f"), UsageError);
 });
 
-test("an envelope from a file keeps its id, time and app, and is given what it lacks", () => {
-  const own = completeEnvelope('{"schema":"2.0","header":{"event_id":"e","create_time":"1","app_id":"a"}}', facts);
-  assert.deepEqual(own["header"], { event_id: "e", create_time: "1", app_id: "a", token: "" });
-  const bare = completeEnvelope('{"schema":"2.0","header":{"token":"other"},"event":{}}', facts);
+test("an envelope from a file gets the receiver's app, a tenant, and a fresh time and id", () => {
+  const of = (type: string) => ({ event_id: "e", event_type: type, create_time: "1", app_id: "a", tenant_key: "t" });
+  const fresh = { event_id: "fresh", app_id: facts.appId, tenant_key: "2d94f07b61c8e35a", token: "" };
+  const headerOf = (type: string) => {
+    return completeEnvelope(JSON.stringify({ schema: "2.0", header: of(type), event: {} }), facts)["header"];
+  };
+  const [event_type, callback_type] = ["im.message.receive_v1", "card.action.trigger"];
+  assert.deepEqual(headerOf(event_type), { ...fresh, event_type, create_time: "1760000000000" });
+  assert.deepEqual(headerOf(callback_type), { ...fresh, event_type: callback_type, create_time: "1760000000000000" });
+  const old = (event: object) => {
+    const text = JSON.stringify({ ts: "1.0", uuid: "u", type: "event_callback", event: { app_id: "a", ...event } });
+    return completeEnvelope(text, { ...facts, eventId: "given" });
+  };
+  assert.deepEqual(old({ type: "t", tenant_key: "t" }), {
+    ts: "1760000000.0000000",
+    type: "event_callback",
+    uuid: "given",
+    token: "",
+    event: { type: "t", app_id: facts.appId, tenant_key: "2d94f07b61c8e35a" },
+  });
+  assert.deepEqual(old({ type: "app_ticket" })["event"], { type: "app_ticket", app_id: facts.appId });
+  const card = '{"open_message_id":"om_1","tenant_key":"t","token":"c-1","action":{}}';
+  const own = { open_message_id: "om_1", action: {} };
+  assert.deepEqual(completeOldCard(card, facts), { ...own, tenant_key: "2d94f07b61c8e35a", token: "c-fresh" });
+  assert.deepEqual(completeOldCard(card, { ...facts, keep: true }), { ...own, tenant_key: "t", token: "c-1" });
+});
+
+test("with keep, an envelope from a file keeps its id, time, app and tenant, and is given what it lacks", () => {
+  const kept = { ...facts, keep: true };
+  const text = '{"schema":"2.0","header":{"event_id":"e","create_time":"1","app_id":"a","tenant_key":"t"}}';
+  const own = completeEnvelope(text, kept);
+  assert.deepEqual(own["header"], { event_id: "e", create_time: "1", app_id: "a", tenant_key: "t", token: "" });
+  const bare = completeEnvelope('{"schema":"2.0","header":{"token":"other"},"event":{}}', kept);
   assert.deepEqual(bare["header"], {
     event_id: "fresh",
     create_time: "1760000000000",
     app_id: facts.appId,
     token: "",
   });
-  const old = completeEnvelope('{"type":"event_callback","event":{"type":"t"}}', { ...facts, eventId: "given" });
+  const old = completeEnvelope('{"type":"event_callback","event":{"type":"t"}}', { ...kept, eventId: "given" });
   assert.deepEqual(old, {
     ts: "1760000000.0000000",
     type: "event_callback",

@@ -194,23 +194,43 @@ describe("send", { concurrency: 4 }, () => {
     });
   }
 
-  test("--times sends as many events, and sums up", async (t) => {
-    let n = 0;
-    const { receiver, sendProcess } = await setUp(t, { answer: () => ({ status: ++n % 5 === 0 ? 503 : 200 }) });
-    const { code, stdout, stderr } = await sendProcess(type, "--times", "40");
-    assert.deepEqual([code, stderr], [1, ""]);
+  test("--times sends as many events, pushes again after 15 s what was answered 503, and sums up", async (t) => {
+    const pushed = new Set<string>();
+    const { receiver, sendProcess } = await setUp(t, {
+      answer({ envelope }) {
+        const id = envelope?.kind === "event" ? envelope.id : "";
+        const isFirst = !pushed.has(id);
+        pushed.add(id);
+        return { status: isFirst && pushed.size % 5 === 0 ? 503 : 200 };
+      },
+    });
+    const { code, stdout, stderr } = await sendProcess(type, "--times", "40", "--speed", "1000");
+    assert.deepEqual(
+      [code, stderr],
+      [0, "Warning: some were answered 503: they are pushed again after 15 s, as the platform does\n"],
+    );
     assert.match(
       stdout,
-      /^40 sent: 32 × 200, 8 × 503\n {2}answered 503\n {2}Unavailable\. The receiver's log says why\nack min \d+ ms, median .*, p99 .*, max /,
+      /^48 sent: 40 × 200, 8 × 503\n {2}answered 503\n {2}Unavailable\. .*\nack min \d+ ms, median .*, p99 .*, max /,
     );
     const events = receiver.events();
     assert.equal(new Set(events.map(({ id }) => id)).size, 40);
     assert.equal(new Set(messageIds(events)).size, 40);
   });
 
+  test("--times pushes nothing again but what was answered 503, and that once", async (t) => {
+    const { receiver, send } = await setUp(t, {
+      answer: () => ({ status: receiver.received.length <= 2 ? 500 : 503 }),
+    });
+    assert.equal((await send(type, "--times", "2", "--speed", "1000")).code, 1);
+    assert.equal(receiver.received.length, 2);
+    assert.equal((await send(type, "--times", "2", "--speed", "1000")).code, 1);
+    assert.equal(receiver.received.length, 6);
+  });
+
   test("--event-id with --times pushes one event again and again, each push signed anew", async (t) => {
     const { receiver, send } = await setUp(t);
-    assert.equal((await send(type, "--event-id", "x-1", "--times", "5")).code, 0);
+    assert.equal((await send(type, "--event-id", "x-1", "--times", "5", "--speed", "100")).code, 0);
     const events = receiver.events();
     assert.deepEqual([events.length, new Set(events.map(({ text }) => text)).size], [5, 1]);
     assert.equal(events[0]?.id, "x-1");
@@ -287,15 +307,34 @@ describe("send", { concurrency: 4 }, () => {
     assert.deepEqual(event.extra, [1]);
   });
 
-  test("--file sends an envelope with its own id and whole numbers, our token in its place", async (t) => {
+  test("--file sends what was recorded elsewhere as the receiver's own, with whole numbers; --keep leaves its id", async (t) => {
     const { receiver, root, send } = await setUp(t);
     const file = join(root, "payload.json");
-    const header = { event_id: "kept", event_type: type, token: "of another app" };
+    const header = { event_id: "kept", event_type: type, token: "of another app", app_id: "cli_another" };
     writeFileSync(file, `{"schema":"2.0","header":${JSON.stringify(header)},"event":{"big":7123456789012345678}}`);
-    assert.equal((await send("--file", file)).code, 0);
+    const sent = await send(type, "--file", file);
+    assert.deepEqual([sent.code, sent.stderr], [0, ""]);
     const [event] = receiver.events();
-    assert.equal(event?.id, "kept");
-    assert.match(event.text, /"big":7123456789012345678/);
+    assert.match(event?.id ?? "", /^[0-9a-f]{32}$/);
+    assert.equal(event?.app, secrets.appId);
+    assert.match(event?.text ?? "", /"big":7123456789012345678/);
+
+    const kept = await send("--file", file, "--keep");
+    assert.equal(kept.code, 1);
+    assert.match(
+      kept.stderr,
+      /^Warning: .* names the app "cli_another", but the receiver's is .*it will be refused\n$/,
+    );
+    writeFileSync(file, JSON.stringify({ schema: "2.0", header: { ...header, app_id: secrets.appId }, event: {} }));
+    assert.equal((await send("--file", file, "--keep")).code, 0);
+    const last = receiver.received.at(-1)?.envelope;
+    assert.equal(last?.kind === "event" && last.id, "kept");
+
+    const other = await send("approval_instance", "--file", file);
+    assert.deepEqual(
+      [other.code, other.stderr],
+      [2, `Cannot send ${file} as "approval_instance": it holds "${type}"\n`],
+    );
   });
 
   test("--file with an event alone puts it in an envelope of the given type", async (t) => {
@@ -309,6 +348,35 @@ describe("send", { concurrency: 4 }, () => {
     assert.equal(event.event["app_id"], secrets.appId);
   });
 
+  test("what the receiver quarantines is not called delivered", async (t) => {
+    const { root, send } = await setUp(t, { answer: () => ({ status: 200 }) });
+    const file = join(root, "unreadable.json");
+    writeFileSync(file, JSON.stringify({ schema: "2.0", header: { event_type: type } }));
+    const { code, stdout, stderr } = await send("--file", file, "--repush");
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /^Warning: this is not an envelope that Larkpost can read \(event\): it will be quarantined\n$/,
+    );
+    assert.match(stdout, /^200 in \d+ ms {2}unreadable .*quarantined, and not delivered: no handler gets it/);
+    const [line = ""] = (await send("--file", file, "--json")).stdout.split("\n");
+    assert.deepEqual([JSON.parse(line).delivered, JSON.parse(line).ok], [false, false]);
+  });
+
+  test("an old card's body from a file is pushed as it is, without an envelope", async (t) => {
+    const { receiver, root, send } = await setUp(t, { oldCards: true, answer: () => ({ body: "{}" }) });
+    const file = join(root, "card.json");
+    writeFileSync(
+      file,
+      JSON.stringify({ open_message_id: "om_1", token: "c-1", action: { tag: "button", value: {} } }),
+    );
+    assert.equal((await send("--file", file)).code, 0);
+    const { envelope } = receiver.received[0] ?? assert.fail("nothing came");
+    assert.ok(envelope?.kind === "callback", envelope?.kind);
+    assert.deepEqual([envelope.type, envelope.event["open_message_id"]], ["card.action.trigger_v1", "om_1"]);
+    assert.notEqual(envelope.event["token"], "c-1");
+  });
+
   const misuse: readonly { when: string; args: string[]; says: RegExp }[] = [
     { when: "no type is given", args: [], says: /^Cannot send: no type was given/ },
     { when: "an option is unknown", args: [type, "--bogus"], says: /unknown option '--bogus'/ },
@@ -319,7 +387,12 @@ describe("send", { concurrency: 4 }, () => {
     { when: "--file is not there", args: ["--file", "/nowhere.json"], says: /there is no such file/ },
     { when: "--url is no URL", args: [type, "--url", "localhost"], says: /^Cannot send to "localhost"/ },
     { when: "--challenge has a type", args: [type, "--challenge"], says: /^Cannot send a challenge/ },
-    { when: "--speed has no --repush", args: [type, "--speed", "10"], says: /^Cannot wait shorter: --speed goes/ },
+    {
+      when: "--speed has no --repush",
+      args: [type, "--speed", "10"],
+      says: /^Cannot wait shorter: --speed goes with --repush or/,
+    },
+    { when: "--keep has no --file", args: [type, "--keep"], says: /^Cannot keep anything: --keep goes with --file/ },
     { when: "--speed is 0", args: [type, "--repush", "--speed", "0"], says: /^Cannot wait "0" times shorter/ },
     { when: "a forged push is to climb", args: [type, "--repush", "--bad-signature"], says: /^Cannot push a forged/ },
     {
