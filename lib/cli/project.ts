@@ -19,13 +19,16 @@ export function projectRoot(): string {
   }
 }
 
-/** Adds what is in the project's .env, and not in the environment. Editors and shells of Windows may write a byte order mark, or UTF-16. */
+/** Adds what is in the project's .env, and not in the environment. */
 export function loadEnv(root: string): void {
+  for (const [name, value] of Object.entries(parseEnv(envFile(root)))) process.env[name] ??= value;
+}
+
+/** The text of the project's .env, or none. Editors and shells of Windows may write a byte order mark, or UTF-16. */
+export function envFile(root: string): string {
   const file = join(root, ".env");
-  if (!existsSync(file)) return;
+  if (!existsSync(file)) return "";
   const bytes = readFileSync(file);
   const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : "utf-8";
-  for (const [name, value] of Object.entries(parseEnv(new TextDecoder(encoding).decode(bytes)))) {
-    process.env[name] ??= value;
-  }
+  return new TextDecoder(encoding).decode(bytes);
 }

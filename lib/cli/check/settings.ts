@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseEnv } from "node:util";
 import { settings } from "../../../infra/config-rules.js";
@@ -7,6 +7,7 @@ import { ConfigError } from "../../errors.ts";
 import { editsBetween, nearest } from "../../nearest.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { appIdAdvice, flag, secret, setting } from "../../settings/environment.ts";
+import { envFile } from "../project.ts";
 import type { Finding } from "./finding.ts";
 
 /** @returns The project's configuration, or what is wrong with it. */
@@ -52,9 +53,8 @@ const ofRealApp = ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"];
 
 /** Faults in the settings of this machine: the environment, and the file `.env`. */
 export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Project | undefined): Finding[] {
-  const path = join(root, ".env");
-  const source = existsSync(path) ? readFileSync(path, "utf8") : "";
-  const inFile = parseEnv(source.replace(/^\ufeff/, ""));
+  const source = envFile(root);
+  const inFile = parseEnv(source);
   const all: NodeJS.ProcessEnv = { ...inFile, ...env };
   const lines = source.split(/\r?\n/);
   const placed = (name: string, message: string): Finding => {

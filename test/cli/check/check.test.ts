@@ -106,7 +106,8 @@ describe("npm run check", () => {
       },
       { "im.message.reaction.created_v1": good("im.message.reaction.created_v1") },
     );
-    const write = (path: string, text: string) => writeFileSync(join(project.root, path), text);
+    const write = (path: string, text: string) =>
+      writeFileSync(join(project.root, path), text, text.startsWith("\ufeff") ? "utf16le" : "utf8");
     for (const folder of ["shared", "events/sub"]) mkdirSync(join(project.root, "functions", folder));
     write("functions/shared/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
     write("functions/events/sub/url.preview.get.ts", good("url.preview.get"));
@@ -118,7 +119,11 @@ describe("npm run check", () => {
       'import { defineConfig } from "larkpost/config";\nexport default defineConfig({\n  limits: {\n' +
         '    workerTimeoutSecond: 5,\n    batchSize: "3",\n  },\n  secrets: ["crm_token"],\n});\n',
     );
-    write(".env", "ENCRYP_KEY=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\nLOG_LEVEL=verbose\nMINE=1\n");
+    // As PowerShell's `>` writes it.
+    write(
+      ".env",
+      "\ufeffENCRYP_KEY=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\nLOG_LEVEL=verbose\nMINE=1\n",
+    );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
   });
