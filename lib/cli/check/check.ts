@@ -84,7 +84,7 @@ export async function refuseFaults(root: string, task: string): Promise<void> {
   const code = await checkCode(root, project);
   const faults = sorted([...findings, ...code.findings]);
   if (faults.length === 0) return;
-  throw new CommandError([`Cannot ${task}. Mend this first:`, ...faults.map(faultLine)].join("\n"));
+  throw new CommandError([`Cannot ${task}. Fix this first:`, ...faults.map(faultLine)].join("\n"));
 }
 
 /** What works here and would fail in the bundle: files beside the code, native code. */

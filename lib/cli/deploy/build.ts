@@ -18,7 +18,7 @@ export class BuildError extends CommandError {
 
   constructor(findings: readonly Finding[]) {
     const lines = sorted(findings).map((finding) => `✖ ${findingLine(finding)}`);
-    super(["Cannot build. Mend this first:", ...lines].join("\n"));
+    super(["Cannot build. Fix this first:", ...lines].join("\n"));
     this.findings = findings;
   }
 }

@@ -208,14 +208,14 @@ describe("npm run check", () => {
 test("package and deploy refuse what check finds in the code, and do not judge this machine's settings", async (t) => {
   const { root, remove } = await temporaryProject({ "im.chat.updated_v1": "export default 5;\n" });
   t.after(remove);
-  writeFileSync(join(root, ".env"), "APP_ID=cli_1\n");
+  writeFileSync(join(root, ".env"), "APP_ID=cli_1\nLOG_LEVEL=verbose\n");
   writeFileSync(join(root, "larkpost.config.js"), "export default { tag: {} };\n");
   for (const args of [["package"], ["deploy", "--stage", "prod"]]) {
-    const { code, stdout, stderr } = await larkpost(args, { root });
+    const { code, stdout, stderr } = await larkpost(args, { root, env: { APP_ID: "cli_0123456789abcdef" } });
     assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
     assert.equal(
       stderr,
-      `Cannot ${args[0]}. Mend this first:
+      `Cannot ${args[0]}. Fix this first:
 ✖ functions/events/im.chat.updated_v1.ts:1  its default export is not onEvent("im.chat.updated_v1", …). Check the file's name and type
 ✖ larkpost.config.js:1  "tag" is not a member. Did you mean "tags"?
 `,

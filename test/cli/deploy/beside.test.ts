@@ -160,7 +160,7 @@ for (const [what, { files, says }] of Object.entries(refused)) {
     await assert.rejects(build({ root, outFolder, names: ["worker"] }), (error) => {
       assert.ok(error instanceof BuildError);
       assert.match(error.message, says);
-      assert.match(error.message, /^Cannot build\. Mend this first:\n/);
+      assert.match(error.message, /^Cannot build\. Fix this first:\n/);
       assert.equal(error.findings.length, 1, error.message);
       return true;
     });
