@@ -8,6 +8,8 @@ import { projectOf } from "./project.js";
 
 /** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
 
+/** @typedef {{ count: number, percent: number }} Share A count that is reached, and a percentage of a whole. */
+
 /**
  * Each alarm needs somebody to act: a page at once, a ticket on the next working day. Missing data is good data, since an
  * app without traffic has none.
@@ -20,19 +22,30 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
   const callback = (/** @type {string} */ name) => lambdaMetric("CallbackLambdaFunction", name);
   const worker = (/** @type {string} */ name) => lambdaMetric("WorkerLambdaFunction", name);
   const waiting = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
-  // Visible messages, not sent ones: a message that SQS moves to a dead-letter queue does not count as sent.
-  const visible = (/** @type {string} */ queue) => queueMetric(queue, "ApproximateNumberOfMessagesVisible");
-
+  const runs = (/** @type {string} */ stage) => stageMetric(deployment, "worker", stage);
+  const callbacks = (/** @type {string} */ stage) => stageMetric(deployment, "callback", stage);
+  const faults = { count: thresholds.faultsPerFiveMinutes, percent: thresholds.faultsPercent };
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
   const alarms = {
     DeadLetters: page(
-      `an event has failed for good. Read its attributes, repair the handler, redrive it within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
-      when(visible("DeadLetterQueue"), "Maximum", ">=", 1),
+      `events have failed for good. Read their attributes, repair the handler, redrive them within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
+      whenGrowing("DeadLetterQueue"),
     ),
     Quarantined: page(
       `Feishu sent something we could not read. It is kept for ${keptDays} days.`,
-      when(visible("QuarantineQueue"), "Maximum", ">=", 1),
+      whenGrowing("QuarantineQueue"),
+    ),
+    RunsFailed: page(
+      "many runs of events fail. Check the last deployment. Events are retried for about 51 minutes and are then dead. The log's stage `failed` says why.",
+      whenShare([runs("failed"), runs("dead")], runs("started"), {
+        count: thresholds.failedRunsPerFiveMinutes,
+        percent: thresholds.failedRunsPercent,
+      }),
+    ),
+    LeaseLost: ticket(
+      "a run was stalled so long that another worker ran the same event. Only the other run counts. Look for a handler that blocks.",
+      when(runs("lease-lost"), "Sum", ">=", 1),
     ),
     EventsWait: ticket(
       "events wait for the worker. Check its throttles, its errors and maxConcurrency.",
@@ -48,11 +61,11 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     UnavailableOften: page(
       "requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
-      when(front.failed, "Sum", ">=", thresholds.unavailablePerFiveMinutes, { seconds: 300 }),
+      whenShare(front.failed, front.all, faults),
     ),
     WebhookErrors: page(
       "the webhook function crashed or ran out of time. Check the last deployment.",
-      when(webhook("Errors"), "Sum", ">=", 1),
+      whenShare(webhook("Errors"), webhook("Invocations"), faults),
     ),
     WebhookSlow: page(
       "the webhook is slow. Feishu waits for 3 seconds in all.",
@@ -60,11 +73,11 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     WebhookThrottled: page(
       "Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
-      when(webhook("Throttles"), "Sum", ">=", 1),
+      whenShare(webhook("Throttles"), webhook("Invocations"), faults),
     ),
     CallbackErrors: page(
       "the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
-      when(callback("Errors"), "Sum", ">=", 1),
+      whenShare(callback("Errors"), callback("Invocations"), faults),
     ),
     CallbackSlow: ticket(
       "callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
@@ -72,8 +85,9 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     CallbackFailed: ticket(
       "callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
-      when(logMetric(deployment, "failed-callbacks"), "Sum", ">=", thresholds.failedCallbacksPerFiveMinutes, {
-        seconds: 300,
+      whenShare([callbacks("failed"), callbacks("late")], callbacks("started"), {
+        count: thresholds.failedCallbacksPerFiveMinutes,
+        percent: thresholds.failedCallbacksPercent,
       }),
     ),
     StaleKeys: page(
@@ -82,11 +96,11 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     CallbackThrottled: page(
       "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
-      when(callback("Throttles"), "Sum", ">=", 1),
+      whenShare(callback("Throttles"), callback("Invocations"), faults),
     ),
     WorkerThrottled: page(
       "Lambda had no concurrency left for the worker: events wait. Check the account's limit, and workerReservedConcurrency.",
-      when(worker("Throttles"), "Sum", ">=", 1),
+      whenShare(worker("Throttles"), worker("Invocations"), faults),
     ),
     WorkerErrors: ticket(
       "the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
@@ -172,37 +186,77 @@ export function alarmsOf(deployment, alarms) {
  * A count of log lines. The name holds the stage, since all stages of an account share the namespace.
  * @param {Deployment} deployment
  * @param {string} what
+ * @param {Record<string, string>} dimensions
  * @returns {Metric}
  */
-function logMetric(deployment, what) {
-  return { namespace: "Larkpost", name: nameOf(deployment, what), dimensions: {} };
+function logMetric(deployment, what, dimensions = {}) {
+  return { namespace: "Larkpost", name: nameOf(deployment, what), dimensions };
+}
+
+/** Which log lines of runs are counted. A callback's `failed` of level `warn` is not: its callback was answered. */
+const countedLines = {
+  worker:
+    '{ $.stage = "started" || $.stage = "failed" || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
+  callback: '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
+};
+
+/**
+ * A count of log lines of one stage, such as `failed`.
+ * @param {Deployment} deployment
+ * @param {keyof typeof countedLines} what
+ * @param {string} stage
+ */
+function stageMetric(deployment, what, stage) {
+  return logMetric(deployment, `${what}-stages`, { stage });
 }
 
 /**
- * Count log lines of failures that no other metric shows, since the request was answered with 200. A `failed` of level
- * `warn` is not counted: its callback was answered.
+ * Counts the lines of a log by stage: one filter, and a metric for each stage that occurs.
+ * @param {Deployment} deployment
+ * @param {keyof typeof countedLines} what
+ * @param {string} logGroup
+ */
+export function stageFilter(deployment, what, logGroup) {
+  const { namespace, name } = stageMetric(deployment, what, "");
+  return metricFilter(logGroup, countedLines[what], {
+    MetricNamespace: namespace,
+    MetricName: name,
+    Dimensions: [{ Key: "stage", Value: "$.stage" }],
+  });
+}
+
+/**
+ * Has no default value: a metric is billed for each hour in which it has a value.
+ * @param {string} logGroup
+ * @param {string} FilterPattern
+ * @param {object} transformation
+ */
+function metricFilter(logGroup, FilterPattern, transformation) {
+  return {
+    Type: "AWS::Logs::MetricFilter",
+    Properties: {
+      LogGroupName: { Ref: logGroup },
+      FilterPattern,
+      MetricTransformations: [{ MetricValue: "1", ...transformation }],
+    },
+  };
+}
+
+/**
+ * Count log lines of what no other metric shows: a run that fails is no error of its function, and a callback that fails
+ * is answered with 200.
  * @param {Deployment} deployment
  */
 function metricFilters(deployment) {
-  const failed = '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }';
-  const filter = (/** @type {string} */ what, /** @type {string} */ logGroup, /** @type {string} */ FilterPattern) => {
-    const { namespace, name } = logMetric(deployment, what);
-    return {
-      Type: "AWS::Logs::MetricFilter",
-      Properties: {
-        LogGroupName: { Ref: logGroup },
-        FilterPattern,
-        // No default value: a metric is billed for each hour in which it has a value.
-        MetricTransformations: [{ MetricNamespace: namespace, MetricName: name, MetricValue: "1" }],
-      },
-    };
-  };
+  const { namespace, name } = logMetric(deployment, "stale-keys");
+  const staleKeys = { MetricNamespace: namespace, MetricName: name };
   return {
-    FailedCallbacksFilter: filter("failed-callbacks", "CallbackLogGroup", failed),
+    WorkerStagesFilter: stageFilter(deployment, "worker", "WorkerLogGroup"),
+    CallbackStagesFilter: stageFilter(deployment, "callback", "CallbackLogGroup"),
     ...Object.fromEntries(
       ["Webhook", "Callback", "Worker"].map((name) => [
         `${name}StaleKeysFilter`,
-        filter("stale-keys", `${name}LogGroup`, '{ $.stage = "stale-keys" }'),
+        metricFilter(`${name}LogGroup`, '{ $.stage = "stale-keys" }', staleKeys),
       ]),
     ),
   };
@@ -228,7 +282,7 @@ const frontMetrics = {
  * @param {string} statistic
  * @param {">" | ">=" | "<"} comparison
  * @param {number} threshold
- * @param {{ seconds?: number, periods?: number }} options `periods`: how many of them in a row.
+ * @param {{ seconds?: number, periods?: number }} options `periods`: how many of them in a row, for one metric.
  */
 export function when(metric, statistic, comparison, threshold, { seconds = 60, periods = 1 } = {}) {
   const read = isSeveral(metric)
@@ -242,7 +296,7 @@ export function when(metric, statistic, comparison, threshold, { seconds = 60, p
       };
   return {
     ...read,
-    EvaluationPeriods: periods,
+    ...(isSeveral(metric) ? evaluationOf(seconds) : { EvaluationPeriods: periods }),
     ComparisonOperator: operators[comparison],
     Threshold: threshold,
   };
@@ -255,6 +309,43 @@ const operators = {
 };
 
 /**
+ * True when a part reaches a count and a percentage of the whole within five minutes. The window moves on each minute.
+ * @param {Count} part
+ * @param {Count} whole
+ * @param {Share} share
+ */
+function whenShare(part, whole, { count, percent }) {
+  // A whole without a value is 0: runs that fail before they start have none.
+  return whenTrue(`IF(part >= ${count} AND part * 100 >= FILL(whole, 0) * ${percent}, 1, 0)`, {
+    metrics: { part, whole },
+    seconds: 300,
+  });
+}
+
+/**
+ * True when a queue holds more messages than in the five minutes before, and false again when it stops growing, so that
+ * the next growth rings although messages are left. Counts visible messages, not sent ones: a message that SQS moves to a
+ * dead-letter queue does not count as sent. The most of five minutes is compared, so that a look at the messages, which
+ * hides them for 30 s, is no growth.
+ * @param {string} queueId
+ */
+function whenGrowing(queueId) {
+  const visible = queueMetric(queueId, "ApproximateNumberOfMessagesVisible");
+  return {
+    Metrics: [
+      ...queriesOf("visible", visible, { seconds: 300, stat: "Maximum", isResult: false }),
+      // SQS reports nothing about a queue that was empty for hours.
+      { Id: "growth", Expression: "DIFF(FILL(visible, 0))", ReturnData: true },
+    ],
+    // Two periods are read for one difference.
+    EvaluationPeriods: 2,
+    DatapointsToAlarm: 1,
+    ComparisonOperator: operators[">"],
+    Threshold: 0,
+  };
+}
+
+/**
  * True when an expression over the sums of metrics reaches 1.
  * @param {string} expression
  * @param {{ metrics: Record<string, Count>, seconds: number }} options
@@ -265,27 +356,35 @@ function whenTrue(expression, { metrics, seconds }) {
       ...Object.entries(metrics).flatMap(([id, count]) => queriesOf(id, count, { seconds, isResult: false })),
       { Id: "result", Expression: expression, ReturnData: true },
     ],
-    EvaluationPeriods: 1,
+    ...evaluationOf(seconds),
     ComparisonOperator: "GreaterThanOrEqualToThreshold",
     Threshold: 1,
   };
 }
 
 /**
+ * FILL takes a minute whose values come late for 0, and never sees them: of short periods, the last three are looked at.
+ * @param {number} seconds
+ */
+function evaluationOf(seconds) {
+  return seconds < 300 ? { EvaluationPeriods: 3, DatapointsToAlarm: 1 } : { EvaluationPeriods: 1 };
+}
+
+/**
  * CloudWatch's queries for a count, under the id that an expression uses.
  * @param {string} id
  * @param {Count} count
- * @param {{ seconds: number, isResult: boolean }} options
+ * @param {{ seconds: number, stat?: string, isResult: boolean }} options
  * @returns {object[]}
  */
-function queriesOf(id, count, { seconds, isResult }) {
+function queriesOf(id, count, { seconds, stat = "Sum", isResult }) {
   if (!isSeveral(count)) {
     const metric = { Namespace: count.namespace, MetricName: count.name, Dimensions: dimensionsOf(count) };
-    return [{ Id: id, ReturnData: isResult, MetricStat: { Metric: metric, Period: seconds, Stat: "Sum" } }];
+    return [{ Id: id, ReturnData: isResult, MetricStat: { Metric: metric, Period: seconds, Stat: stat } }];
   }
   const ids = count.map((_, index) => `${id}${index}`);
   return [
-    ...count.flatMap((metric, index) => queriesOf(ids[index] ?? "", metric, { seconds, isResult: false })),
+    ...count.flatMap((metric, index) => queriesOf(ids[index] ?? "", metric, { seconds, stat, isResult: false })),
     // A metric without traffic has no value, and then the sum would have none.
     { Id: id, Expression: ids.map((part) => `FILL(${part}, 0)`).join(" + "), ReturnData: isResult },
   ];

@@ -80,9 +80,20 @@ export const optional = {
 
 /** When an alarm starts. */
 export const alarmThresholds = {
-  /** Answers with 5xx in a minute (ticket) and in five minutes (page). Feishu repeats such pushes for hours. */
+  /** Answers with 5xx in a minute (ticket). Feishu repeats such pushes for hours. */
   unavailablePerMinute: 1,
-  unavailablePerFiveMinutes: 5,
+  /**
+   * Faults in five minutes, and their percentage (page): answers with 5xx among all answers; crashes, and throttles, among
+   * a function's invocations. Both must be reached, so that a few faults among many requests call nobody.
+   */
+  faultsPerFiveMinutes: 5,
+  faultsPercent: 1,
+  /**
+   * Failed runs of events in five minutes, and their percentage of the runs that started (page): a bad release, and not one
+   * event that fails, which runs at most six times in five minutes.
+   */
+  failedRunsPerFiveMinutes: 10,
+  failedRunsPercent: 20,
   /** 99th percentile of the webhook's duration, three minutes in a row: a third of the time that Feishu waits. */
   webhookP99Ms: 1_000,
   /** Refused requests (4xx) in a minute: somebody sends forged requests, or a route is throttled. */
@@ -94,8 +105,9 @@ export const alarmThresholds = {
   oldestEventUrgentSeconds: 900,
   /** Answers other than 200 over the long connection, in a minute. */
   longConnectionUnavailablePerMinute: 1,
-  /** Callbacks in five minutes that were answered with an error message: more than one person's second click. */
+  /** Callbacks in five minutes that were answered with an error message, more than one person's second click, and their percentage. */
   failedCallbacksPerFiveMinutes: 3,
+  failedCallbacksPercent: 5,
   /** Duration of a callback, in percent of its deadline. */
   callbackDurationPercent: 80,
   /** Duration of a worker invocation, in percent of its timeout. */
@@ -165,13 +177,17 @@ const feishuWaitsMs = 3_000;
 const answerMs = 200;
 const networkMs = 300;
 
+/** Runs of one event in an alarm's five minutes, with the shortest waits of lib/handling/backoff.ts: after 0, 8, 24, 56, 120, 248 s. */
+const runsOfOneEvent = 6;
+
 /**
  * The relations that a set of numbers breaks, in words. A deployment that breaks one is refused.
  * @param {typeof limits} given
  * @param {Partial<typeof optional>} chosen
+ * @param {typeof alarmThresholds} thresholds
  * @returns {string[]}
  */
-export function contradictions(given = limits, chosen = optional) {
+export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
   const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
@@ -240,5 +256,16 @@ export function contradictions(given = limits, chosen = optional) {
       `callbackProvisionedConcurrency is above callbackReservedConcurrency (${callbackReservedConcurrency})`,
     ],
   ];
+  for (const name of /** @type {const} */ (["faults", "failedRuns", "failedCallbacks"])) {
+    const [count, percent] = [thresholds[`${name}PerFiveMinutes`], thresholds[`${name}Percent`]];
+    relations.push(
+      [count >= 1, `${name}PerFiveMinutes is below 1: the alarm would ring without a fault`],
+      [percent <= 100, `${name}Percent is over 100: the alarm would never ring`],
+    );
+  }
+  relations.push([
+    thresholds.failedRunsPerFiveMinutes > runsOfOneEvent,
+    `failedRunsPerFiveMinutes is below ${runsOfOneEvent + 1}: one event that fails runs ${runsOfOneEvent} times in five minutes, and would call somebody`,
+  ]);
   return relations.filter(([holds]) => !holds).map(([, found]) => found);
 }

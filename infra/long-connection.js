@@ -1,4 +1,4 @@
-import { alarmsOf, page, ticket, when } from "./alarms.js";
+import { alarmsOf, page, stageFilter, ticket, when } from "./alarms.js";
 import {
   accepted,
   allowOtherDomain,
@@ -142,6 +142,7 @@ export function longConnectionResources(deployment, service, project = projectOf
       },
     },
     ...metricFilters(name),
+    LongConnectionStagesFilter: stageFilter(deployment, "callback", "LongConnectionLogGroup"),
     ...alarmsOf(deployment, {
       LongConnectionDown: page(
         "no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",

@@ -59,7 +59,7 @@ export function projectOf(config) {
     alarmThresholds: overridden(defaultThresholds, limits),
     ...overridden(nothing, Object(config)),
   };
-  const contradicting = contradictions(project.limits, project.optional);
+  const contradicting = contradictions(project.limits, project.optional, project.alarmThresholds);
   if (contradicting.length > 0) throw refused(contradicting);
   return project;
 }

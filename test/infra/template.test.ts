@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import { projectOf } from "../../infra/project.js";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
 import { cacheMs } from "../../lib/aws/parameter.ts";
 import { sqsClient } from "../../lib/aws/sqs.ts";
@@ -429,6 +430,30 @@ describe("the relations between numbers", () => {
     });
   }
 
+  for (const change of [
+    { faultsPerFiveMinutes: 0 },
+    { failedRunsPercent: 101 },
+    { failedCallbacksPerFiveMinutes: 0 },
+    { failedRunsPerFiveMinutes: 6 },
+  ]) {
+    test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {
+      assert.throws(
+        () => projectOf({ limits: change }),
+        new RegExp(`larkpost.config.js: ${Object.keys(change)[0]} is`),
+      );
+    });
+  }
+
+  test("D.2: one event that fails does not reach the count of a bad release, whatever its waits", () => {
+    const waits = Array.from({ length: limits.maxAttempts - 1 }, (_, index) => backoffSeconds(index + 1, () => 0));
+    let second = 0;
+    const runs = [0, ...waits.map((wait) => (second += wait))].filter((at) => at < 300).length;
+    assert.deepEqual(
+      [runs, contradictions(limits, optional, { ...alarmThresholds, failedRunsPerFiveMinutes: runs + 1 })],
+      [6, []],
+    );
+  });
+
   test("D.2: a deployment is refused, and told which number is wrong", () => {
     assertRefused(refused[0], /Cannot use larkpost\.config\.js: workerTimeoutSeconds is below 10/);
   });
@@ -510,7 +535,7 @@ describe("the relations between numbers", () => {
       "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
-        'Page: an event has failed for good. Read its attributes, repair the handler, redrive it within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict. Runbook: docs/operate.md, heading "dead-letters".',
+        'Page: events have failed for good. Read their attributes, repair the handler, redrive them within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict. Runbook: docs/operate.md, heading "dead-letters".',
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 480,
       "EventsQueue VisibilityTimeout": 543,
@@ -857,14 +882,34 @@ describe("alarms", () => {
     return `${Namespace} ${MetricName} of ${Object.values(Value).flat()[0]}: ${Statistic ?? ExtendedStatistic} over ${Period} s ${comparison} ${Threshold}`;
   };
 
-  test("D2, D3: a dead letter or quarantined message rings within a minute, by the visible count", () => {
+  test("D2, D3: dead letters and quarantined messages ring by the growth of the visible count", () => {
     for (const [id, queue] of [
       ["DeadLetters", "DeadLetterQueue"],
       ["Quarantined", "QuarantineQueue"],
     ] as const) {
-      assert.equal(metricOf(id), `AWS/SQS ApproximateNumberOfMessagesVisible of ${queue}: Maximum over 60 s >= 1`);
-      assert.equal(alarmOn(id)["EvaluationPeriods"], 1);
-      assert.equal(alarmOn(id)["TreatMissingData"], "notBreaching");
+      everywhere((_, compiled) => {
+        const { Metrics, AlarmName, AlarmDescription, AlarmActions, ...condition } = alarmOn(id, compiled);
+        assert.deepEqual(Metrics, [
+          {
+            Id: "visible",
+            ReturnData: false,
+            MetricStat: {
+              Metric: {
+                Namespace: "AWS/SQS",
+                MetricName: "ApproximateNumberOfMessagesVisible",
+                Dimensions: [{ Name: "QueueName", Value: { "Fn::GetAtt": [queue, "QueueName"] } }],
+              },
+              Period: 300,
+              Stat: "Maximum",
+            },
+          },
+          { Id: "growth", Expression: "DIFF(FILL(visible, 0))", ReturnData: true },
+        ]);
+        assert.deepEqual(condition, {
+          ...{ EvaluationPeriods: 2, DatapointsToAlarm: 1, TreatMissingData: "notBreaching" },
+          ...{ ComparisonOperator: "GreaterThanThreshold", Threshold: 0 },
+        });
+      });
     }
     everywhere((template) => assert.ok(!JSON.stringify(template).includes("NumberOfMessagesSent")));
   });
@@ -878,14 +923,8 @@ describe("alarms", () => {
       EventsWait: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventSeconds}`,
       EventsStuck: `AWS/SQS ApproximateAgeOfOldestMessage of EventsQueue: Maximum over 60 s > ${at.oldestEventUrgentSeconds}`,
       Unavailable: `AWS/ApiGateway 5xx of HttpApi: Sum over 60 s >= ${at.unavailablePerMinute}`,
-      UnavailableOften: `AWS/ApiGateway 5xx of HttpApi: Sum over 300 s >= ${at.unavailablePerFiveMinutes}`,
-      WebhookErrors: "AWS/Lambda Errors of WebhookLambdaFunction: Sum over 60 s >= 1",
       WebhookSlow: `AWS/Lambda Duration of WebhookLambdaFunction: p99 over 60 s > ${at.webhookP99Ms}`,
-      WebhookThrottled: "AWS/Lambda Throttles of WebhookLambdaFunction: Sum over 60 s >= 1",
-      CallbackErrors: "AWS/Lambda Errors of CallbackLambdaFunction: Sum over 60 s >= 1",
       CallbackSlow: `AWS/Lambda Duration of CallbackLambdaFunction: p99 over 60 s > ${slowCallbackMs}`,
-      CallbackThrottled: "AWS/Lambda Throttles of CallbackLambdaFunction: Sum over 60 s >= 1",
-      WorkerThrottled: "AWS/Lambda Throttles of WorkerLambdaFunction: Sum over 60 s >= 1",
       WorkerErrors: "AWS/Lambda Errors of WorkerLambdaFunction: Sum over 60 s >= 1",
       WorkerSlow: `AWS/Lambda Duration of WorkerLambdaFunction: Maximum over 60 s > ${slowMs}`,
       Refused: `AWS/ApiGateway 4xx of HttpApi: Sum over 60 s > ${at.refusedPerMinute}`,
@@ -894,26 +933,84 @@ describe("alarms", () => {
     assert.equal(alarmOn("WebhookSlow")["EvaluationPeriods"], 3);
   });
 
-  test("C2: callbacks that fail, which are answered with 200, are counted in the log of their function, and ring", () => {
-    everywhere((template) => {
-      const { LogGroupName, FilterPattern, MetricTransformations } =
-        template.Resources["FailedCallbacksFilter"]?.Properties ?? {};
-      assert.deepEqual(LogGroupName, { Ref: "CallbackLogGroup" });
-      assert.ok(ofType(template, "AWS::Logs::LogGroup").some(([id]) => id === "CallbackLogGroup"));
-      assert.equal(FilterPattern, '{ $.level = "error" && ($.stage = "failed" || $.stage = "late") }');
-      const [{ MetricNamespace, MetricName, MetricValue, DefaultValue }] = MetricTransformations;
-      assert.deepEqual([MetricValue, DefaultValue], ["1", undefined]);
-      const alarm = template.Resources["CallbackFailedAlarm"]?.Properties;
-      // Each stage has its own: they share the account's namespace.
-      assert.deepEqual([alarm?.["Namespace"], alarm?.["MetricName"]], [MetricNamespace, MetricName]);
-      assert.ok(MetricName.endsWith("-failed-callbacks"));
+  test("D.4: faults ring by a count and a percentage of the whole, over five minutes", () => {
+    const { faultsPerFiveMinutes: count, faultsPercent: percent } = alarmThresholds;
+    const of = (name: string) => [`${name}LambdaFunction`, "AWS/Lambda"] as const;
+    for (const [id, compiled, [target, namespace], part, whole] of [
+      ["UnavailableOften", api, ["HttpApi", "AWS/ApiGateway"], "5xx", "Count"],
+      ...[api, url].flatMap((compiled) => [
+        ["WebhookErrors", compiled, of("Webhook"), "Errors", "Invocations"] as const,
+        ["WebhookThrottled", compiled, of("Webhook"), "Throttles", "Invocations"] as const,
+        ["CallbackErrors", compiled, of("Callback"), "Errors", "Invocations"] as const,
+        ["CallbackThrottled", compiled, of("Callback"), "Throttles", "Invocations"] as const,
+        ["WorkerThrottled", compiled, of("Worker"), "Throttles", "Invocations"] as const,
+      ]),
+    ] as const) {
+      const { Metrics, EvaluationPeriods, ComparisonOperator, Threshold } = alarmOn(id, compiled);
       assert.deepEqual(
-        [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
-        ["Sum", 300, "GreaterThanOrEqualToThreshold", alarmThresholds.failedCallbacksPerFiveMinutes],
+        Metrics.map(({ MetricStat, Expression }: Query) =>
+          MetricStat === undefined ? Expression : countOf(MetricStat),
+        ),
+        [
+          `${namespace} ${part} of ${target}: Sum over 300 s`,
+          `${namespace} ${whole} of ${target}: Sum over 300 s`,
+          `IF(part >= ${count} AND part * 100 >= FILL(whole, 0) * ${percent}, 1, 0)`,
+        ],
       );
-    });
-    const names = [api, dev].map(({ template }) => template.Resources["CallbackFailedAlarm"]?.Properties["MetricName"]);
-    assert.equal(new Set(names).size, 2);
+      assert.deepEqual([EvaluationPeriods, ComparisonOperator, Threshold], [1, "GreaterThanOrEqualToThreshold", 1]);
+    }
+  });
+
+  test("C2, D.4: failed runs and callbacks, whose functions report no error, are counted in their logs by stage, and ring", () => {
+    const at = alarmThresholds;
+    for (const [what, id, parts, pattern, count, percent] of [
+      [
+        ...["worker", "RunsFailed", ["failed", "dead"]],
+        '{ $.stage = "started" || $.stage = "failed" || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
+        ...[at.failedRunsPerFiveMinutes, at.failedRunsPercent],
+      ],
+      [
+        ...["callback", "CallbackFailed", ["failed", "late"]],
+        '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
+        ...[at.failedCallbacksPerFiveMinutes, at.failedCallbacksPercent],
+      ],
+    ] as [string, string, string[], string, number, number][]) {
+      const Id = what === "worker" ? "Worker" : "Callback";
+      everywhere((template, compiled) => {
+        // Each stage has its own name: they share the account's namespace.
+        const name = `larkpost-${compiled === dev ? "dev" : "prod"}-${what}-stages`;
+        assert.deepEqual(template.Resources[`${Id}StagesFilter`]?.Properties, {
+          LogGroupName: { Ref: `${Id}LogGroup` },
+          FilterPattern: pattern,
+          MetricTransformations: [
+            {
+              ...{ MetricNamespace: "Larkpost", MetricName: name, MetricValue: "1" },
+              Dimensions: [{ Key: "stage", Value: "$.stage" }],
+            },
+          ],
+        });
+        assert.ok(ofType(template, "AWS::Logs::LogGroup").some(([group]) => group === `${Id}LogGroup`));
+        const { Metrics, Threshold } = alarmOn(id, compiled);
+        const read = Metrics.map(({ MetricStat, Expression }: Query) => {
+          if (MetricStat === undefined) return Expression;
+          const { Namespace, MetricName, Dimensions } = MetricStat.Metric;
+          return [Namespace, MetricName, Dimensions[0], MetricStat.Stat, MetricStat.Period];
+        });
+        const stage = (Value: string) => ["Larkpost", name, { Name: "stage", Value }, "Sum", 300];
+        assert.deepEqual(read, [
+          ...parts.map(stage),
+          "FILL(part0, 0) + FILL(part1, 0)",
+          stage("started"),
+          `IF(part >= ${count} AND part * 100 >= FILL(whole, 0) * ${percent}, 1, 0)`,
+        ]);
+        assert.equal(Threshold, 1);
+      });
+    }
+    const { MetricName, Dimensions, Statistic, Period, Threshold } = alarmOn("LeaseLost");
+    assert.deepEqual(
+      [MetricName, Dimensions, Statistic, Period, Threshold],
+      ["larkpost-prod-worker-stages", [{ Name: "stage", Value: "lease-lost" }], "Sum", 60, 1],
+    );
   });
 
   test("K1: keys that are old, with which requests are answered 200, are counted in every function's log, and ring", () => {
@@ -952,14 +1049,22 @@ describe("alarms", () => {
     const at = alarmThresholds;
     for (const [id, name, seconds, Threshold] of [
       ["Unavailable", "Url5xxCount", 60, at.unavailablePerMinute],
-      ["UnavailableOften", "Url5xxCount", 300, at.unavailablePerFiveMinutes],
       ["Refused", "Url4xxCount", 60, at.refusedPerMinute],
     ] as const) {
       assert.deepEqual(read(id), { counts: both(name, seconds), expressions, Threshold });
-      for (const kept of ["EvaluationPeriods", "ComparisonOperator", "TreatMissingData"]) {
+      for (const kept of ["ComparisonOperator", "TreatMissingData"]) {
         assert.equal(alarmOn(id, url)[kept], alarmOn(id)[kept]);
       }
+      // FILL takes a late minute for 0.
+      assert.deepEqual([alarmOn(id, url)["EvaluationPeriods"], alarmOn(id, url)["DatapointsToAlarm"]], [3, 1]);
     }
+    assert.deepEqual(read("UnavailableOften"), {
+      counts: [...both("Url5xxCount", 300), ...both("UrlRequestCount", 300)],
+      expressions: alarmOn("UnavailableOften")
+        ["Metrics"].filter((one: Query) => one.ReturnData)
+        .map((one: Query) => one.Expression),
+      Threshold: 1,
+    });
     assert.deepEqual(
       ofType(url.template, "AWS::CloudWatch::Alarm").map(([id]) => id),
       ofType(api.template, "AWS::CloudWatch::Alarm").map(([id]) => id),

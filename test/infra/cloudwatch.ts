@@ -1,0 +1,286 @@
+import { type Expression, parse } from "./expression.ts";
+import type { Resource, Template } from "./stack.ts";
+
+interface Metric {
+  readonly Namespace: string;
+  readonly MetricName: string;
+  readonly Dimensions?: readonly { readonly Name: string; readonly Value: unknown }[];
+}
+
+interface Query {
+  readonly Id: string;
+  readonly Expression?: string;
+  readonly MetricStat?: { readonly Metric: Metric; readonly Period: number; readonly Stat: string };
+  readonly ReturnData: boolean;
+}
+
+/** A value for each period, the oldest first; `undefined` where there is none. */
+type Series = readonly (number | undefined)[];
+
+const expressions = new Map<string, Expression>();
+/** Each expression is parsed once. */
+function parsed(text: string): Expression {
+  const found = expressions.get(text) ?? parse(text);
+  expressions.set(text, found);
+  return found;
+}
+
+/** What CloudWatch leaves open, so that a test can try both ends. */
+export interface Circumstances {
+  /** Minutes until a value can be read. */
+  readonly lateMinutes: number;
+  /** Data points that are read beyond the evaluation periods: CloudWatch tries to read more, and does not say how many. */
+  readonly extraPoints: number;
+}
+
+/** A change of an alarm to ALARM, which is when its topic is told. */
+export interface Ring {
+  readonly alarm: string;
+  readonly minute: number;
+}
+
+/**
+ * CloudWatch's side of a template: counts log lines by its metric filters, keeps metrics by the minute, and evaluates its
+ * alarms once a minute, each over windows that move on with the minute. Knows what these templates use, and refuses the
+ * rest. Read in the CloudWatch User Guide:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html,
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation-window.html,
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+ */
+export class CloudWatch {
+  readonly #resources: Template["Resources"];
+  readonly #filters: readonly (Resource["Properties"] & { pattern: Expression })[];
+  /** Samples by metric and minute. */
+  readonly #metrics = new Map<string, Map<number, { value: number; times: number }[]>>();
+  /** Statistics of whole windows by their end, which an alarm reads again and again. */
+  #statistics = new Map<object, Map<number, number | undefined>>();
+  #lastMinute = 0;
+
+  constructor({ Resources }: Pick<Template, "Resources">) {
+    this.#resources = Resources;
+    this.#filters = this.#ofType("AWS::Logs::MetricFilter").map(([, { Properties }]) => ({
+      ...Properties,
+      pattern: parse(Properties["FilterPattern"]),
+    }));
+  }
+
+  /** `times` samples of one value within a minute. */
+  put(metric: Metric, minute: number, value: number, times = 1): void {
+    const minutes = this.#metrics.get(keyOf(metric)) ?? new Map<number, { value: number; times: number }[]>();
+    this.#metrics.set(keyOf(metric), minutes);
+    const samples = minutes.get(minute) ?? [];
+    minutes.set(minute, samples);
+    const same = samples.find((sample) => sample.value === value);
+    if (same === undefined) samples.push({ value, times });
+    else same.times += times;
+    this.#lastMinute = Math.max(this.#lastMinute, minute);
+    this.#statistics = new Map();
+  }
+
+  /** The same line `times` times in the log group of this logical id. */
+  log(group: string, minute: number, line: Readonly<Record<string, string>>, times = 1): void {
+    for (const { LogGroupName, MetricTransformations, pattern } of this.#filters) {
+      if (LogGroupName.Ref !== group) continue;
+      for (const one of MetricTransformations) {
+        const { MetricNamespace: Namespace, MetricName, Dimensions = [], MetricValue, DefaultValue } = one;
+        const value = matches(pattern, line) ? Number(MetricValue) : DefaultValue;
+        if (value === undefined) continue;
+        const named = Dimensions.map(({ Key, Value }: Record<"Key" | "Value", string>) => ({
+          Name: Key,
+          Value: line[Value.slice(2)],
+        }));
+        this.put({ Namespace, MetricName, Dimensions: named }, minute, value, times);
+      }
+    }
+  }
+
+  sum(metric: Metric): number {
+    const minutes = [...(this.#metrics.get(keyOf(metric))?.values() ?? [])].flat();
+    return minutes.reduce((sum, { value, times }) => sum + value * times, 0);
+  }
+
+  /** When alarms ring, from the first values on that can be read. Minute 0 ends at minute 1. */
+  rings({ lateMinutes, extraPoints }: Circumstances): Ring[] {
+    return this.#ofType("AWS::CloudWatch::Alarm").flatMap(([id, { Properties }]) => {
+      const queries: readonly Query[] = Properties["Metrics"] ?? [singleQuery(Properties)];
+      const hasValues = queries.some(({ MetricStat }) => MetricStat && this.#metrics.has(keyOf(MetricStat.Metric)));
+      const found: Ring[] = [];
+      let isRinging = false;
+      // Without any value, each minute is like the first.
+      const last = hasValues ? this.#lastMinute + 1 : lateMinutes + 1;
+      for (let end = lateMinutes + 1; end <= last; end++) {
+        const rings = this.#isBreached(Properties, queries, { lateMinutes, extraPoints, end });
+        if (rings && !isRinging) found.push({ alarm: id.replace(/Alarm$/, ""), minute: end });
+        isRinging = rings;
+      }
+      return found;
+    });
+  }
+
+  #isBreached(
+    alarm: Resource["Properties"],
+    queries: readonly Query[],
+    { lateMinutes, extraPoints, end }: Circumstances & { end: number },
+  ): boolean {
+    const { EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods, TreatMissingData } = alarm;
+    const points = EvaluationPeriods + extraPoints;
+    const series = new Map<string, Series>();
+    for (const { Id, Expression, MetricStat } of queries) {
+      series.set(
+        Id,
+        MetricStat === undefined
+          ? (calculate(parsed(Expression ?? ""), series) as Series)
+          : this.#read(MetricStat, { end, readableEnd: end - lateMinutes, points }),
+      );
+    }
+    const result = series.get(queries.find(({ ReturnData }) => ReturnData)?.Id ?? "") ?? [];
+    return isInAlarm(
+      result.map((value) => (value === undefined ? undefined : isBreaching(value, alarm))),
+      { EvaluationPeriods, DatapointsToAlarm, TreatMissingData },
+    );
+  }
+
+  #ofType(type: string): [string, Resource][] {
+    return Object.entries(this.#resources).filter(([, { Type }]) => Type === type);
+  }
+
+  #read(
+    metricStat: NonNullable<Query["MetricStat"]>,
+    { end, readableEnd, points }: { end: number; readableEnd: number; points: number },
+  ): Series {
+    const { Metric, Period, Stat } = metricStat;
+    const minutes = this.#metrics.get(keyOf(Metric));
+    if (minutes === undefined) return Array.from({ length: points }, () => undefined);
+    const length = Period / 60;
+    const statistic = (from: number, to: number) => {
+      const samples = [];
+      for (let minute = from; minute < to; minute++) samples.push(...(minutes.get(minute) ?? []));
+      return statisticOf(samples, Stat);
+    };
+    const whole = this.#statistics.get(metricStat) ?? new Map<number, number | undefined>();
+    this.#statistics.set(metricStat, whole);
+    return Array.from({ length: points }, (_, index) => {
+      const to = end - (points - 1 - index) * length;
+      if (readableEnd < to) return statistic(to - length, readableEnd);
+      if (!whole.has(to)) whole.set(to, statistic(to - length, to));
+      return whole.get(to);
+    });
+  }
+}
+
+const keys = new WeakMap<Metric, string>();
+
+function keyOf(metric: Metric): string {
+  const known = keys.get(metric);
+  if (known !== undefined) return known;
+  const { Namespace, MetricName, Dimensions = [] } = metric;
+  const named = Dimensions.map(({ Name, Value }) => `${Name}=${JSON.stringify(Value)}`);
+  const key = [Namespace, MetricName, ...named.sort()].join(" ");
+  keys.set(metric, key);
+  return key;
+}
+
+/** An alarm on one metric, as a query. */
+function singleQuery(alarm: Resource["Properties"]): Query {
+  const { Namespace, MetricName, Dimensions, Period, Statistic, ExtendedStatistic } = alarm;
+  const Stat = Statistic ?? ExtendedStatistic;
+  return {
+    Id: "single",
+    ReturnData: true,
+    MetricStat: { Metric: { Namespace, MetricName, Dimensions }, Period, Stat },
+  };
+}
+
+function statisticOf(samples: readonly { value: number; times: number }[], stat: string): number | undefined {
+  if (samples.length === 0) return undefined;
+  if (stat === "Sum") return samples.reduce((sum, { value, times }) => sum + value * times, 0);
+  const sorted = samples.toSorted((a, b) => a.value - b.value);
+  if (stat === "Maximum") return sorted.at(-1)?.value;
+  if (stat !== "p99") throw new Error(`There is no statistic ${stat}`);
+  let rest = samples.reduce((sum, { times }) => sum + times, 0) * 0.99;
+  return sorted.find(({ times }) => {
+    rest -= times;
+    return rest <= 0;
+  })?.value;
+}
+
+/** Whether a log line has what a filter pattern asks for. */
+export function matches(pattern: Expression, line: Readonly<Record<string, string>>): boolean {
+  if (pattern.kind !== "call") throw new Error("A pattern is a comparison");
+  const { text, parts } = pattern;
+  const [left, right] = parts as [Expression, Expression];
+  if (text === "OR") return matches(left, line) || matches(right, line);
+  if (text === "AND") return matches(left, line) && matches(right, line);
+  if (text !== "=" || !left.text.startsWith("$.")) throw new Error(`Unknown in a pattern: ${left.text} ${text}`);
+  return line[left.text.slice(2)] === right.text;
+}
+
+const arithmetic: Readonly<Record<string, (a: number, b: number) => number>> = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  ">": (a, b) => Number(a > b),
+  ">=": (a, b) => Number(a >= b),
+  "<": (a, b) => Number(a < b),
+  "<=": (a, b) => Number(a <= b),
+  AND: (a, b) => Number(a !== 0 && b !== 0),
+  OR: (a, b) => Number(a !== 0 || b !== 0),
+};
+
+/** The value of metric math over series of one length. A scalar is the number itself. */
+export function calculate(expression: Expression, series: ReadonlyMap<string, Series>): Series | number {
+  const { kind, text } = expression;
+  if (kind === "number") return Number(text);
+  if (kind !== "call") return series.get(text) ?? fail(`There is no ${text}`);
+  const values = expression.parts.map((part) => calculate(part, series));
+  const [first = 0, second = 0, third = 0] = values;
+  const of = (value: Series | number, index: number) => (typeof value === "number" ? value : value[index]);
+  if (text === "IF" && typeof first !== "number") {
+    // Without a condition there is no value; a branch without one is 0 if it is chosen by truth.
+    return first.map((condition, index) =>
+      condition === undefined ? undefined : condition === 0 ? of(third, index) : (of(second, index) ?? 0),
+    );
+  }
+  if (text === "FILL" && typeof first !== "number") return first.map((value, index) => value ?? of(second, index));
+  if (text === "DIFF" && typeof first !== "number") {
+    return first.map((value, index) => {
+      const before = first.slice(0, index).findLast((one) => one !== undefined);
+      return value === undefined || before === undefined ? undefined : value - before;
+    });
+  }
+  const operator = arithmetic[text] ?? fail(`There is no ${text}`);
+  const length = values.find((value) => typeof value !== "number")?.length;
+  if (length === undefined) return operator(first as number, second as number);
+  return Array.from({ length }, (_, index) => {
+    const [a, b] = [of(first, index), of(second, index)];
+    // One missing value counts as 0, beside a value of another series; a scalar does not make one.
+    const isMissing = [first, second].every((side) => typeof side === "number" || side[index] === undefined);
+    return isMissing ? undefined : operator(a ?? 0, b ?? 0);
+  });
+}
+
+function fail(message: string): never {
+  throw new Error(message);
+}
+
+function isBreaching(value: number, { ComparisonOperator, Threshold }: Resource["Properties"]): boolean {
+  if (ComparisonOperator === "GreaterThanThreshold") return value > Threshold;
+  if (ComparisonOperator === "GreaterThanOrEqualToThreshold") return value >= Threshold;
+  if (ComparisonOperator === "LessThanThreshold") return value < Threshold;
+  return fail(`There is no ${ComparisonOperator}`);
+}
+
+/**
+ * Whether data points, the oldest first, put an alarm into ALARM. Missing ones are replaced only if there are fewer than
+ * the evaluation periods; else the most recent ones decide, however old.
+ */
+export function isInAlarm(
+  points: readonly (boolean | undefined)[],
+  alarm: { EvaluationPeriods: number; DatapointsToAlarm: number; TreatMissingData: string },
+): boolean {
+  const { EvaluationPeriods, DatapointsToAlarm, TreatMissingData } = alarm;
+  if (TreatMissingData !== "breaching" && TreatMissingData !== "notBreaching") fail(`Not known: ${TreatMissingData}`);
+  const recent = points.filter((point) => point !== undefined).slice(-EvaluationPeriods);
+  const replaced = TreatMissingData === "breaching" ? EvaluationPeriods - recent.length : 0;
+  return recent.filter(Boolean).length + replaced >= DatapointsToAlarm;
+}
