@@ -103,41 +103,22 @@ export class CloudWatch {
   rings({ lateMinutes, extraPoints }: Circumstances): Ring[] {
     return this.#ofType("AWS::CloudWatch::Alarm").flatMap(([id, { Properties }]) => {
       const queries: readonly Query[] = Properties["Metrics"] ?? [singleQuery(Properties)];
-      const hasValues = queries.some(({ MetricStat }) => MetricStat && this.#metrics.has(keyOf(MetricStat.Metric)));
+      const points = Properties["EvaluationPeriods"] + extraPoints;
       const found: Ring[] = [];
       let isRinging = false;
-      // Without any value, each minute is like the first.
-      const last = hasValues ? this.#lastMinute + 1 : lateMinutes + 1;
-      for (let end = lateMinutes + 1; end <= last; end++) {
-        const rings = this.#isBreached(Properties, queries, { lateMinutes, extraPoints, end });
+      let before: readonly (Series | undefined)[] = [];
+      for (let end = lateMinutes + 1; end <= this.#lastMinute + 1; end++) {
+        const range = { end, readableEnd: end - lateMinutes, points };
+        const read = queries.map(({ MetricStat }) => MetricStat && this.#read(MetricStat, range));
+        // Equal values have an equal result.
+        if (areEqual(read, before)) continue;
+        before = read;
+        const rings = isBreached(Properties, queries, read);
         if (rings && !isRinging) found.push({ alarm: id.replace(/Alarm$/, ""), minute: end });
         isRinging = rings;
       }
       return found;
     });
-  }
-
-  #isBreached(
-    alarm: Resource["Properties"],
-    queries: readonly Query[],
-    { lateMinutes, extraPoints, end }: Circumstances & { end: number },
-  ): boolean {
-    const { EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods, TreatMissingData } = alarm;
-    const points = EvaluationPeriods + extraPoints;
-    const series = new Map<string, Series>();
-    for (const { Id, Expression, MetricStat } of queries) {
-      series.set(
-        Id,
-        MetricStat === undefined
-          ? (calculate(parsed(Expression ?? ""), series) as Series)
-          : this.#read(MetricStat, { end, readableEnd: end - lateMinutes, points }),
-      );
-    }
-    const result = series.get(queries.find(({ ReturnData }) => ReturnData)?.Id ?? "") ?? [];
-    return isInAlarm(
-      result.map((value) => (value === undefined ? undefined : isBreaching(value, alarm))),
-      { EvaluationPeriods, DatapointsToAlarm, TreatMissingData },
-    );
   }
 
   #ofType(type: string): [string, Resource][] {
@@ -166,6 +147,33 @@ export class CloudWatch {
       return whole.get(to);
     });
   }
+}
+
+function areEqual(some: readonly (Series | undefined)[], others: readonly (Series | undefined)[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every((one, index) => one === undefined || one.every((value, at) => value === others[index]?.[at]))
+  );
+}
+
+/** @param read The values of each query that reads a metric. */
+function isBreached(
+  alarm: Resource["Properties"],
+  queries: readonly Query[],
+  read: readonly (Series | undefined)[],
+): boolean {
+  const { EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods, TreatMissingData } = alarm;
+  const series = new Map<string, Series>();
+  let result: Series = [];
+  for (const [index, { Id, Expression, ReturnData }] of queries.entries()) {
+    const values = read[index] ?? (calculate(parsed(Expression ?? ""), series) as Series);
+    series.set(Id, values);
+    if (ReturnData) result = values;
+  }
+  return isInAlarm(
+    result.map((value) => (value === undefined ? undefined : isBreaching(value, alarm))),
+    { EvaluationPeriods, DatapointsToAlarm, TreatMissingData },
+  );
 }
 
 const keys = new WeakMap<Metric, string>();

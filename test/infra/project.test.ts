@@ -13,7 +13,14 @@ import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource } from "./stack.ts";
 
 const config = defineConfig({
-  limits: { maxConcurrency: 12, workerReservedConcurrency: 12, webhookP99Ms: 900, workerDurationPercent: 50 },
+  limits: {
+    maxConcurrency: 12,
+    workerReservedConcurrency: 12,
+    webhookP99Ms: 900,
+    workerDurationPercent: 50,
+    failedRunsPerFiveMinutes: 40,
+    failedRunsPercent: 30,
+  },
   environment: { CRM_URL: "https://crm.example.com", ORDERS_TABLE: { Ref: "OrdersTable" } },
   secrets: ["CRM_TOKEN", "MAIL_PASSWORD"],
   statements: [{ Effect: "Allow", Action: ["dynamodb:PutItem"], Resource: [{ "Fn::GetAtt": ["OrdersTable", "Arn"] }] }],
@@ -80,6 +87,7 @@ describe("larkpost.config.js in the template", () => {
       "OrdersTable KeySchema.0.AttributeName": "id",
       "OrdersTable KeySchema.0.KeyType": "HASH",
       "OrdersTable.Type": "AWS::DynamoDB::Table",
+      "RunsFailedAlarm Metrics.4.Expression": "IF(part >= 40 AND part * 100 >= FILL(whole, 0) * 30, 1, 0)",
       "WebhookSlowAlarm Threshold": 900,
       "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 12,
       ...variables("Worker"),
