@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { limits } from "../../infra/limits.js";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
+import type { Stage as LineStage } from "../../lib/trace/trace.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Circumstances, CloudWatch, calculate, isInAlarm, matches } from "./cloudwatch.ts";
 import { parse } from "./expression.ts";
@@ -94,10 +95,10 @@ class Stage {
     if (!this.#stack.connected) this.answer("Callback", minute, times);
   }
 
-  run(minute: number, stages: readonly string[], times = 1): void {
+  run(minute: number, stages: readonly LineStage[], times = 1): void {
     this.cloudWatch.put(lambdaMetric("Worker", "Invocations"), minute, 1, times);
     for (const stage of stages) {
-      const level = { dead: "error", failed: "warn" }[stage] ?? "info";
+      const level = stage === "dead" ? "error" : stage === "failed" ? "warn" : "info";
       this.cloudWatch.log("WorkerLogGroup", minute, { stage, level }, times);
     }
   }
@@ -153,10 +154,8 @@ function simulate(stage: Stage, random: Random, options: { minutes: number; perM
     for (const { second, event, attempt } of list) {
       const outcome = run({ minute, event });
       const isDead = outcome === "nonRetryable" || (outcome !== "handled" && attempt >= limits.maxAttempts);
-      stage.run(minute, [
-        ...(outcome === "load" ? [] : ["started"]),
-        isDead ? "dead" : outcome.replace("load", "failed"),
-      ]);
+      const end = isDead ? "dead" : outcome === "handled" ? "handled" : "failed";
+      stage.run(minute, outcome === "load" ? [end] : ["started", end]);
       if (isDead) deadLetters++;
       else if (outcome !== "handled") {
         add({ event, attempt: attempt + 1, second: second + backoffSeconds(attempt, random.next) });
