@@ -30,5 +30,8 @@ export default defineConfig({
   //   },
   // },
   //
+  // Log the messages of errors, which may quote an event.
+  // logErrorMessages: true,
+  //
   // tags: { team: "people" },
 });

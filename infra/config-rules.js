@@ -31,6 +31,7 @@ export const settings = [
   "HEALTH_PORT",
   "HEARTBEAT_SECONDS",
   "LOG_LEVEL",
+  "LOG_ERROR_MESSAGES",
   "PORT",
   "NODE_TLS_REJECT_UNAUTHORIZED",
 ];
@@ -42,6 +43,7 @@ const members = {
   secrets: secretMistakes,
   statements: statementMistakes,
   resources: resourceMistakes,
+  logErrorMessages: flagMistakes,
   tags: tagMistakes,
 };
 
@@ -160,6 +162,11 @@ function resourceMistakes(given) {
       ...(isObject(Properties) ? [] : [`${at}.Properties is not an object`]),
     ];
   });
+}
+
+/** @param {unknown} given */
+function flagMistakes(given) {
+  return typeof given === "boolean" ? [] : [`logErrorMessages is ${shown(given)}, neither true nor false`];
 }
 
 /** @param {unknown} given */

@@ -29,6 +29,9 @@
  * @property {readonly Statement[]} [statements] IAM rights of the functions that run handlers: worker and callback.
  * @property {Readonly<Record<string, Resource>>} [resources]
  *   Resources of the stack by their logical ids. `npm start` creates the DynamoDB tables among them locally.
+ * @property {boolean} [logErrorMessages]
+ *   Whether the messages of errors are logged and stored in dead letters. They may quote an event; by default only those
+ *   are logged whose error declares `isMessageSafe`.
  * @property {Readonly<Record<string, string>>} [tags] Tags of the stack, which AWS puts on its resources.
  */
 

@@ -17,13 +17,13 @@ export function extraSecretsParameter({ service, stage }) {
  * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
  * @param {import("./project.js").Project} project
  */
-export function ownVariables(deployment, { environment, secrets }) {
-  if (secrets.length === 0) return environment;
+export function ownVariables(deployment, { environment, secrets, logErrorMessages }) {
   // Only the names: the parameter holds the values.
+  const extra = { EXTRA_SECRETS: secrets.join(","), EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment) };
   return {
     ...environment,
-    EXTRA_SECRETS: secrets.join(","),
-    EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment),
+    ...(secrets.length > 0 ? extra : {}),
+    ...(logErrorMessages ? { LOG_ERROR_MESSAGES: "true" } : {}),
   };
 }
 

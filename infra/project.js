@@ -41,7 +41,7 @@ export async function readProject(root) {
 }
 
 /** @type {Omit<Project, "limits" | "optional" | "alarmThresholds">} */
-const nothing = { environment: {}, secrets: [], statements: [], resources: {}, tags: {} };
+const nothing = { environment: {}, secrets: [], statements: [], resources: {}, logErrorMessages: false, tags: {} };
 
 /**
  * @param {unknown} config

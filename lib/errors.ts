@@ -16,6 +16,8 @@ export abstract class LarkpostError extends Error {
   abstract readonly code: string;
   /** Written in each class, since a bundler shortens class names and the log must not. */
   abstract override readonly name: string;
+  /** Whether the message may be logged, because it quotes no payload. Errors of your own can declare it, too. */
+  readonly isMessageSafe: boolean = true;
 }
 
 /** The request is not provably from Feishu: 401, and nothing is stored. */
@@ -63,6 +65,7 @@ export class UnknownVersionError extends LarkpostError {
 /** A handler throws it to be retried later. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
 export class RetryLaterError extends LarkpostError {
   override readonly name = "RetryLaterError";
+  override readonly isMessageSafe = false;
   readonly code = "RETRY_LATER";
   readonly delaySeconds: number;
 
@@ -75,6 +78,7 @@ export class RetryLaterError extends LarkpostError {
 /** A handler throws it when a retry is useless. The record goes to the dead-letter queue at once, with the reason. */
 export class NonRetryableError extends LarkpostError {
   override readonly name = "NonRetryableError";
+  override readonly isMessageSafe: boolean = false;
   readonly code = "NON_RETRYABLE";
 }
 

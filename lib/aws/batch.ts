@@ -5,9 +5,9 @@ import { UnknownVersionError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { backoffSeconds } from "../handling/backoff.ts";
 import type { Death, Delivery, Verdict } from "../handling/claims.ts";
-import { clean } from "../trace/log.ts";
+import { clean } from "../trace/clean.ts";
 import { publish } from "../trace/trace.ts";
-import { deadReasonAttribute, fromRecord } from "./record.ts";
+import { deadReasonAttribute, fromRecord, toErrorAttribute } from "./record.ts";
 import { attributes, type Client } from "./sqs.ts";
 
 export interface SettleOptions {
@@ -131,9 +131,7 @@ async function bury(
       MessageGroupId: record.attributes?.MessageGroupId,
       MessageAttributes: attributes({
         [deadReasonAttribute]: reason,
-        errorClass: error?.errorClass,
-        fingerprint: error?.fingerprint,
-        at: error?.at,
+        error: error && toErrorAttribute(error),
         attempts: runs?.toString(),
         firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
         lastAttemptAt: isoTime(clock.nowMs()),

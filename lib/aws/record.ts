@@ -7,6 +7,7 @@ import { classify } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
 import { fieldsOf, fill, inspect, type JsonObject, parseJson } from "../feishu/json.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
+import type { ErrorDescription } from "../trace/error.ts";
 
 /** Version of the queue message. A message of a newer version fails and is retried, so that a rollback loses nothing. */
 export const messageVersion = 1;
@@ -14,6 +15,8 @@ export const messageVersion = 1;
 export const messageLimitBytes = 1_048_576;
 /** Space for the attributes that the dead-letter queue's copy of a record has. */
 export const attributeReserveBytes = 4_096;
+/** The part of them that `error` may take. The other attributes have 1,100 bytes at most. */
+const errorLimitBytes = attributeReserveBytes - 1_296;
 /** A reader inflates no more than this. */
 const inflatedLimitBytes = 8 * messageLimitBytes;
 
@@ -42,6 +45,14 @@ export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelop
   // Bytes that are not UTF-8 are stored as base64, and `encoding` says so.
   if (text !== undefined && Buffer.byteLength(text) === rawBody.length) return pack(quarantined, { text }, () => text);
   return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, () => rawBody);
+}
+
+/** What a dead letter has of its error, as JSON. What does not fit is left out: the causes first, and then the frames. */
+export function toErrorAttribute({ causes, frames, message, ...error }: ErrorDescription): string | undefined {
+  const forms = [{ ...error, message, frames, causes }, { ...error, message, frames }, { ...error, message }, error];
+  return forms
+    .map((form) => toSafeText(JSON.stringify(form)))
+    .find((text) => Buffer.byteLength(text) <= errorLimitBytes);
 }
 
 /** Empties the Verification Token in a plain-text body. Latin-1 keeps every byte, also where it is not UTF-8. */

@@ -65,10 +65,11 @@ export async function answerCallback(
     publishStage,
   });
   let hasRun = false;
-  /** The error made here for a bad answer. A handler's own errors never set it, because their text must not be logged. */
+  /** The error made here for a bad answer. A handler's own errors never set it, because their `field` must not be logged. */
   let invalid: InvalidAnswerError | undefined;
   let answer: JsonAnswer;
-  const expired = () => new HandlerTimeoutError(`Cannot answer ${type} with its handler: ${deadlineMs} ms are over`);
+  const path = `functions/callbacks/${type}.ts`;
+  const expired = () => new HandlerTimeoutError(`Cannot answer with ${path}: ${deadlineMs} ms are over`);
   try {
     answer = await runWithin(envelope, { clock, ms: leftMs(), endsAtLeak: true, expired }, async (signal) => {
       const handler = await loading;
@@ -78,7 +79,7 @@ export async function answerCallback(
       if (earlier !== undefined) return earlier;
       const { updateCard: _, ...tools } = await ports.tools({ envelope, key, signal, remainingMs: leftMs });
       if (leftMs() < leastHandlerMs) {
-        throw new HandlerTimeoutError(`Cannot start the handler of ${type}: no time is left`);
+        throw new HandlerTimeoutError(`Cannot start ${path}: no time is left`);
       }
       publishStage({ stage: "started", level: "info" });
       const { defer, close } = deferral({ envelope, handler, signal, store: ports.defer, publishStage });
@@ -94,7 +95,7 @@ export async function answerCallback(
       const checked = checkAnswer(type, returned);
       if ("fault" in checked) {
         const { field, found } = checked.fault;
-        invalid = new InvalidAnswerError(`Cannot answer ${type}: ${field} ${found}`, { field });
+        invalid = new InvalidAnswerError(`Cannot answer with ${path}: ${field} ${found}`, { field });
         throw invalid;
       }
       hasRun = true;
@@ -104,10 +105,10 @@ export async function answerCallback(
     if (hasRun) publishStage({ stage: "handled", level: "info" });
   } catch (error) {
     const failure = failureOf(error, leftMs());
-    const facts = error === invalid && invalid ? { field: invalid.field, message: invalid.message } : reasonOf(error);
+    const facts = error === invalid ? { field: invalid?.field } : reasonOf(error);
     // Errors raise an alarm. A click on an expired card is common, so it is a warning.
     const level = failure === "expired" ? "warn" : "error";
-    publishStage({ stage: failure === "late" ? "late" : "failed", level, facts, error: causeOf(error) });
+    publishStage({ stage: failure === "late" ? "late" : "failed", level, facts, error });
     answer = fallbackAnswer(type, failure);
   }
   await storeAnswer(answer.json);
@@ -117,11 +118,6 @@ export async function answerCallback(
 function reasonOf(error: unknown): { reason: string } | undefined {
   if (isError(error, UntrustedValueError)) return { reason: `value-${error.state}` };
   return isError(error, StoreFailure) ? { reason: "store" } : undefined;
-}
-
-/** The error to log: for a StoreFailure, the store's own. */
-function causeOf(error: unknown): unknown {
-  return isError(error, StoreFailure) ? (error.cause ?? error) : error;
 }
 
 function failureOf(error: unknown, leftMs: number): Failure {

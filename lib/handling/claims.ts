@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError, isError, NonRetryableError } from "../errors.ts";
-import { describeError, type ErrorDescription } from "../trace/log.ts";
+import { describeError, type ErrorDescription } from "../trace/error.ts";
 import { backoffSeconds, delayOf } from "./backoff.ts";
 import type { Claim, Ledger } from "./idempotency.ts";
 import type { PublishStage } from "./stages.ts";
@@ -177,7 +177,7 @@ export class Claims {
       );
       return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
     }
-    publishStage({ stage: "dead", level: "error", facts: { reason, attempt, ...error }, error: thrown });
+    publishStage({ stage: "dead", level: "error", facts: { reason, attempt }, error: thrown, description: error });
     await this.#tryRecord((key) => ledger.bury(key, owner, clock.nowMs()));
     return { kind: "done" };
   }

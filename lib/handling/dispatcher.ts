@@ -1,4 +1,4 @@
-import { NonRetryableError } from "../errors.ts";
+import { ConfigError, NonRetryableError } from "../errors.ts";
 import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "../handler.ts";
 import type { TicketEvent } from "../open-api/tickets.ts";
 
@@ -138,8 +138,8 @@ function toCallback(name: string, exported: unknown): LoadedCallback {
 /** Callbacks that change nothing. To run one twice costs less than to store its answer. */
 const readsOnly: ReadonlySet<string> = new Set(["url.preview.get", "profile.view.get"]);
 
-function wrongExport(folder: string, wanted: string, name: string): TypeError {
-  return new TypeError(
+function wrongExport(folder: string, wanted: string, name: string): ConfigError {
+  return new ConfigError(
     `Cannot load functions/${folder}/${name}.ts: its default export is not ${wanted}. Check the file's name and type`,
   );
 }

@@ -83,5 +83,7 @@ export function reportLeak(error: unknown): void {
  * takes other events with it.
  */
 export function outliveLeaks(): void {
+  // Node's ten frames can all be the SDK's, and none the handler's.
+  Error.stackTraceLimit = 30;
   for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);
 }

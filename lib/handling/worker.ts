@@ -93,7 +93,8 @@ async function attempt(
   if (ms < leastHandlerMs) return claims.postpone();
   const endsAtMs = clock.nowMs() + ms;
   const progress: { step: "load" | "key" | "claim" | "run" } = { step: "load" };
-  const expired = () => new HandlerTimeoutError(`Cannot ${progress.step} ${file.name}: ${ms} ms have passed`);
+  const path = `functions/${envelope.kind === "job" ? "" : "events/"}${file.name}.ts`;
+  const expired = () => new HandlerTimeoutError(`Cannot ${progress.step} ${path}: ${ms} ms have passed`);
   let verdict: Verdict | undefined;
   try {
     await runWithin(envelope, { clock, ms, expired }, async (signal) => {

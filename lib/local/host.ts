@@ -1,6 +1,9 @@
 import { flushCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
+import { describeError } from "../trace/error.ts";
 import { toLine } from "../trace/log.ts";
+import { placeOf } from "../trace/places.ts";
+import { frameIn } from "../trace/thrown.ts";
 import { subscribe } from "../trace/trace.ts";
 import { lastGoodVariable, loadLastGood } from "./last-good.ts";
 
@@ -32,7 +35,7 @@ const send = (message: HostMessage) => process.send?.(message, () => {});
 // Ctrl-C signals the whole process group. The parent ends this process once its work is done.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 process.on("disconnect", () => process.exit(0));
-subscribe("log", (entry) => send({ line: toLine(entry), detail: detailOf(entry.error) }));
+subscribe("log", (entry) => send({ line: toLine(entry, describeError), detail: detailOf(entry.error) }));
 
 const [, , path = ""] = process.argv;
 loadLastGood(process.env[lastGoodVariable]);
@@ -78,8 +81,17 @@ function detailOf(error: unknown): string | undefined {
     };
     const words = platformMessage === undefined ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
     const [head, ...frames] = (error.stack ?? String(error)).split(/\n(?= {4}at )/);
-    return [...words, head, ...causesOf(error), ...frames].join("\n");
+    return [...words, head, ...causesOf(error), ...usersFrames(frames)].join("\n");
   } catch {
     return "(it cannot be printed)";
   }
+}
+
+/** The frames without those of the engine, of packages and of Node, if there are others. The first one is marked. */
+function usersFrames(frames: readonly string[]): readonly string[] {
+  const users = frames.filter((text) => {
+    const frame = frameIn(text);
+    return frame !== undefined && placeOf(frame) !== undefined;
+  });
+  return users.length === 0 ? frames : [users[0]?.replace("    at", "  > at") ?? "", ...users.slice(1)];
 }

@@ -1,3 +1,5 @@
+import type { ErrorDescription } from "./error.ts";
+
 /** The points of an event's path: up to `answered` in the request, then in the worker (`quarantined` in both). */
 export type Stage =
   | "misconfigured"
@@ -40,8 +42,10 @@ export interface TraceEntry {
   readonly requestId?: string | null | undefined;
   /** Numbers, booleans and words of our own code, never a header, a payload or a secret. */
   readonly facts?: Readonly<Record<string, string | number | boolean | null | undefined>> | undefined;
-  /** What was thrown. A subscriber prints its class and place, but not its message, which may hold a payload. */
+  /** What was thrown. A subscriber prints its class and places, but not its message, which may hold a payload. */
   readonly error?: unknown;
+  /** Instead of `error`, or of describing it again. */
+  readonly description?: ErrorDescription | undefined;
 }
 
 export type Subscriber = (entry: TraceEntry) => unknown;

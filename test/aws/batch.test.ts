@@ -290,8 +290,13 @@ describe("a dead record", () => {
     assert.equal(lastSend()["QueueUrl"], bench.urls.deadLetterQueueUrl);
   });
 
-  test("of the largest size that the receiver writes can still be moved", async () => {
-    const id = bench.newId("large");
+  test("of the largest size that the receiver writes can still be moved, whatever its error says", async () => {
+    class Loud extends NonRetryableError {
+      override readonly isMessageSafe = true;
+    }
+    const loud = (cause?: unknown) => new Loud("缺".repeat(600), { cause });
+    const dies = { "test.event": () => Promise.reject(loud(loud(loud(loud(loud()))))) };
+    const id = `${bench.newId("large")}${"批".repeat(128)}`;
     const text = (noise: string) => eventText({ id, event: { noise } });
     const overhead = Buffer.byteLength(plantedBody(text("")));
     const body = plantedBody(text("x".repeat(1_048_576 - 4_096 - overhead)));
@@ -299,6 +304,9 @@ describe("a dead record", () => {
     const { deleted } = await bench.invoke([record(body)], { handlers: dies });
     assert.equal(deleted.length, 1);
     assert.equal((await bench.counts()).dead, 1);
+    // What does not fit is left out from the end: the causes, then the frames.
+    const { errorClass, message, causes } = JSON.parse(attributesSent()["error"] ?? "");
+    assert.deepEqual([errorClass, message, causes], ["Loud", "缺".repeat(512), undefined]);
   });
 });
 

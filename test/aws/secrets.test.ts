@@ -18,7 +18,7 @@ import { leastMs } from "../support/least.ts";
 import { appId, challengeText, push, signedPush, startMs, unsigned, v2Text } from "../support/push.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Condition, type Store, startStore } from "../support/ssm.ts";
-import { recordTrace } from "../support/trace.ts";
+import { messageOf, recordTrace } from "../support/trace.ts";
 import { until } from "../support/until.ts";
 
 const parameter = "/larkpost/test/app";
@@ -197,7 +197,7 @@ describe("a webhook whose keys are stored", () => {
     store.put(parameter, undefined);
     for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
     assert.equal(store.asked(), 1);
-    assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), new RegExp(`no parameter ${parameter}`));
+    assert.match(messageOf(toldAt("misconfigured")[0]), new RegExp(`no parameter ${parameter}`));
     store.put(parameter, stored());
     await clock.advance(pauseMs);
     assert.equal(await webhook.status(event()), 200);
@@ -459,7 +459,7 @@ describe("a webhook whose keys are stored", () => {
         const { webhook } = await setUp(t, stored({ [name]: [{ value: values[0] }, { value: values[1], notAfter }] }));
         for (const seal of [{}, { key: "b" }, { token: "b" }]) assert.equal(await webhook.status(event(seal)), 503);
         assert.deepEqual(webhook.kept, []);
-        assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /"notAfter".* is no time/);
+        assert.match(messageOf(toldAt("misconfigured")[0]), /"notAfter".* is no time/);
       }
     });
   }
@@ -694,7 +694,7 @@ describe("stored secrets that cannot be used", () => {
     const { store, clock, start } = await setUp(t, stored({ appId: "cli_another0000000" }));
     const webhook = start({ appId });
     for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
-    assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /name two apps/);
+    assert.match(messageOf(toldAt("misconfigured")[0]), /name two apps/);
     store.put(parameter, stored());
     await clock.advance(pauseMs);
     assert.equal(await webhook.status(event()), 200);
@@ -750,7 +750,7 @@ describe("a stored app secret", () => {
     test(`C-77, K4: that is ${JSON.stringify(appSecret.replace(secret, "a secret"))} is answered 503, and told without it`, async (t) => {
       const { store, clock, webhook } = await setUp(t, stored({ appSecret }));
       for (const request of [event(), challenge(), stranger()]) assert.equal(await webhook.status(request), 503);
-      assert.match(String(toldAt("misconfigured")[0]?.facts?.["message"]), /^Cannot start: APP_SECRET /);
+      assert.match(messageOf(toldAt("misconfigured")[0]), /^Cannot start: APP_SECRET /);
       store.put(parameter, stored({ appSecret: secret }));
       await clock.advance(pauseMs);
       assert.equal(await webhook.status(event()), 200);
@@ -856,10 +856,9 @@ describe("the webhook function with SECRETS_PARAMETER", () => {
       const status = await load({ [name]: value });
       for (const request of [event(), challenge(), stranger()]) assert.equal(await status(request), 503);
       assert.equal(store.asked(), asked);
-      assert.deepEqual(
-        toldAt("misconfigured").map(({ facts }) => facts?.["message"]),
-        [`Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`],
-      );
+      assert.deepEqual(toldAt("misconfigured").map(messageOf), [
+        `Cannot start: both SECRETS_PARAMETER and ${name} are set. Remove one, so that it is clear which key counts`,
+      ]);
       for (const line of told()) assert.ok(!line.includes(canary), line);
     });
   }

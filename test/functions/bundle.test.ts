@@ -20,6 +20,7 @@ import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
+import { failing, failuresInBundles, writeHelper } from "./failures.ts";
 import { callers, openApiInBundles } from "./open-api.ts";
 
 const keysEnv = {
@@ -97,7 +98,11 @@ describe("the built bundles", () => {
   let built: Awaited<ReturnType<typeof build>>;
 
   before(async () => {
-    project = await fixtureProject(callers);
+    project = await fixtureProject({
+      events: { ...callers.events, ...failing.events },
+      callbacks: { ...callers.callbacks, ...failing.callbacks },
+    });
+    writeHelper(project.root);
     const builds = [
       build({ outFolder: folder, names: ["webhook"] }),
       build({ root: project.root, names: ["callback", "worker"] }),
@@ -282,6 +287,8 @@ describe("the built bundles", () => {
       assertLean(queued.files);
     });
   });
+
+  describe("a failure in the bundles", () => failuresInBundles(() => ({ built, services, root: project.root })));
 
   describe("the Open API in the bundles", () => openApiInBundles(() => ({ built, services })));
 

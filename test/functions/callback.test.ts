@@ -30,7 +30,7 @@ import { functionUrl, httpApi, loadBalancer, restApi, shapes } from "../support/
 import { appId, bare, challengeText, encryptKey, push, unsigned, v2Text, verificationToken } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
-import { recordTrace } from "../support/trace.ts";
+import { messageOf, recordTrace } from "../support/trace.ts";
 import { toRecord } from "../support/worker.ts";
 
 const trace = recordTrace();
@@ -233,7 +233,7 @@ describe("the callback function", () => {
     assert.equal(runs, 1);
     const failed = trace.entries.findLast(({ stage }) => stage === "failed");
     assert.equal(failed?.facts?.["reason"], "store");
-    assert.equal(failed?.error instanceof Error && failed.error.name, "ResourceNotFoundException");
+    assert.equal(failed?.error instanceof Error && (failed.error.cause as Error).name, "ResourceNotFoundException");
   });
 
   test("C6: loads its handlers' files while it starts, and one that fails is told when it is needed", async () => {
@@ -278,7 +278,7 @@ describe("the callback function", () => {
         told.map(({ stage }) => stage),
         ["misconfigured"],
       );
-      assert.match(String(told[0]?.facts?.["message"]), new RegExp(`^Cannot start: ${name} `));
+      assert.match(messageOf(told[0]), new RegExp(`^Cannot start: ${name} `));
     }
   });
 

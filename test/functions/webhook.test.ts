@@ -26,7 +26,7 @@ import {
   verificationToken,
 } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
-import { recordTrace } from "../support/trace.ts";
+import { messageOf, recordTrace } from "../support/trace.ts";
 
 const trace = recordTrace();
 beforeEach(() => {
@@ -220,7 +220,7 @@ describe("the webhook function", () => {
           told.map(({ stage }) => stage),
           ["misconfigured"],
         );
-        assert.match(String(told[0]?.facts?.["message"]), new RegExp(`^Cannot start: ${name} `));
+        assert.match(messageOf(told[0]), new RegExp(`^Cannot start: ${name} `));
         assert.deepEqual(await counts(), before);
         trace.entries.length = 0;
       }

@@ -9,6 +9,7 @@ import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import type { CallbackPorts } from "../../lib/handling/callback.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
+import { describeError } from "../../lib/trace/error.ts";
 import { toLine } from "../../lib/trace/log.ts";
 import {
   callbackList,
@@ -319,7 +320,7 @@ describe("a callback's handler that fails", () => {
           "the second push hears the same",
         );
         assert.deepEqual([runs, callbacks.clock.pending], [1, 0]);
-        assert.ok(!JSON.stringify(trace.entries.map(toLine)).includes("CANARY"));
+        assert.ok(!JSON.stringify(trace.entries.map((entry) => toLine(entry, describeError))).includes("CANARY"));
       }
     }
   });
@@ -415,8 +416,13 @@ describe("what a callback's handler returns", () => {
       assert.deepEqual(outcomes(), ["failed"]);
       const told = trace.entries.find(({ stage }) => stage === "failed");
       assert.equal(told?.facts?.["field"], field);
-      assert.match(String(told?.facts?.["message"]), new RegExp(`^Cannot answer card\\.action\\.trigger: ${field} `));
-      assert.ok(!JSON.stringify(trace.entries.map(toLine)).includes("CANARY"));
+      const { message, at } = describeError(told?.error);
+      assert.match(
+        message ?? "",
+        new RegExp(`^Cannot answer with functions/callbacks/card\\.action\\.trigger\\.ts: ${field} `),
+      );
+      assert.equal(at, `functions/callbacks/${cardType}.ts`);
+      assert.ok(!JSON.stringify(trace.entries.map((entry) => toLine(entry, describeError))).includes("CANARY"));
     });
   }
 

@@ -87,7 +87,7 @@ describe("the dispatcher", () => {
     test(`refuses a file that exports ${what}, and says which`, async () => {
       await assert.rejects(
         async () => list({ "test.one": async () => ({ default: exported }) })("test.one")?.load(),
-        /^TypeError: Cannot load functions\/events\/test\.one\.ts: .*Check the file's name and type$/,
+        /^ConfigError: Cannot load functions\/events\/test\.one\.ts: .*Check the file's name and type$/,
       );
     });
   }
@@ -194,7 +194,7 @@ describe("the dispatcher of callbacks", () => {
     test(`refuses a file that exports ${what}, and says which`, async () => {
       await assert.rejects(
         async () => callbacks({ "test.one": async () => ({ default: exported }) })("test.one"),
-        /^TypeError: Cannot load functions\/callbacks\/test\.one\.ts: .*Check the file's name and type$/,
+        /^ConfigError: Cannot load functions\/callbacks\/test\.one\.ts: .*Check the file's name and type$/,
       );
     });
   }

@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, beforeEach, describe, test } from "node:test";
-import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { type Message, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { deferTo } from "../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
+import type { ErrorDescription } from "../../lib/trace/error.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "../support/callbacks.ts";
 import {
   appId,
@@ -31,6 +32,8 @@ after(() => bench.stop());
 const hang = () => new Promise(() => {});
 const ids = (count: number, name?: string) => Array.from({ length: count }, () => bench.newId(name));
 const bodies = (eventIds: readonly string[], type = "test.event") => eventIds.map((id) => eventBody({ id, type }));
+const classIn = (letter: Message | undefined) =>
+  (JSON.parse(letter?.MessageAttributes?.["error"]?.StringValue ?? "{}") as ErrorDescription).errorClass;
 const failedIds = (answer: unknown) =>
   (answer as { batchItemFailures: { itemIdentifier: string }[] }).batchItemFailures.map((item) => item.itemIdentifier);
 
@@ -432,7 +435,7 @@ describe("a handler's file", () => {
       const told = bench.trace.entries.filter((entry) => entry.id === id).map(({ facts }) => facts?.["reason"]);
       assert.deepEqual(told, [...Array(9).fill(step), "attemptsExhausted"]);
       const [message] = await bench.lying();
-      assert.equal(message?.MessageAttributes?.["errorClass"]?.StringValue, "SyntaxError");
+      assert.equal(classIn(message), "SyntaxError");
       assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "10");
     });
   }
@@ -734,18 +737,19 @@ describe("a dead event", () => {
     const attributes = Object.fromEntries(
       Object.entries(message.MessageAttributes ?? {}).map(([name, { StringValue }]) => [name, StringValue]),
     );
-    const { fingerprint, at, firstAttemptAt, ...rest } = attributes;
+    const { error, firstAttemptAt, ...rest } = attributes;
     assert.deepEqual(rest, {
       deadReason: "nonRetryable",
-      errorClass: "NonRetryableError",
       attempts: "1",
       lastAttemptAt: new Date(bench.clock.nowMs()).toISOString(),
       eventId: id,
       eventType: "test.event",
       redrives: "0",
     });
-    assert.match(fingerprint ?? "", /^[0-9a-f]{8}$/);
-    assert.match(at ?? "", /^test\/handling\/worker\.test\.ts:\d+:\d+$/);
+    const { fingerprint, at, causes, ...described } = JSON.parse(error ?? "") as ErrorDescription;
+    assert.deepEqual(described, { errorClass: "NonRetryableError", errorCode: "NON_RETRYABLE" });
+    assert.match(fingerprint, /^[0-9a-f]{8}$/);
+    for (const place of [at, causes?.[0]?.at]) assert.match(place ?? "", /^test\/handling\/worker\.test\.ts:\d+:\d+$/);
     assert.ok(Math.abs(Date.parse(firstAttemptAt ?? "") - Date.now()) < 60_000);
     assert.ok(!JSON.stringify(message.MessageAttributes).includes(canary));
     assert.ok(Object.keys(attributes).length <= 10, "SQS takes ten attributes");
@@ -769,7 +773,7 @@ describe("a dead event", () => {
     const [message] = await bench.lying();
     const given = message?.MessageAttributes;
     assert.equal(given?.["deadReason"]?.StringValue, "attemptsExhausted");
-    assert.equal(given?.["errorClass"]?.StringValue, "TypeError");
+    assert.equal(classIn(message), "TypeError");
     assert.equal(given?.["attempts"]?.StringValue, "10");
   });
 
@@ -777,7 +781,7 @@ describe("a dead event", () => {
     await bench.send(eventBody({ id: bench.newId() }));
     await bench.drain({ handlers: { "test.event": () => Promise.reject(undefined) } });
     const [message] = await bench.lying();
-    assert.equal(message?.MessageAttributes?.["errorClass"]?.StringValue, "undefined");
+    assert.equal(classIn(message), "undefined");
   });
 
   test("H2: stays in the queue while the dead-letter queue does not take it, and is dead later", async () => {
@@ -798,7 +802,7 @@ describe("a dead event", () => {
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 1, quarantined: 0 });
     assert.deepEqual(bench.stagesOf(id), ["started", "failed", "dead"], "it runs no second time for that");
     const [message] = await bench.lying();
-    assert.equal(message?.MessageAttributes?.["errorClass"]?.StringValue, "NonRetryableError");
+    assert.equal(classIn(message), "NonRetryableError");
     assert.equal(message?.MessageAttributes?.["attempts"]?.StringValue, "1");
   });
 

@@ -34,6 +34,7 @@ const config = defineConfig({
       },
     },
   },
+  logErrorMessages: true,
   tags: { team: "people" },
 });
 const deployment = {
@@ -76,6 +77,7 @@ describe("larkpost.config.js in the template", () => {
       [`${name}LambdaFunction Environment.Variables.CRM_URL`]: "https://crm.example.com",
       [`${name}LambdaFunction Environment.Variables.EXTRA_SECRETS`]: "CRM_TOKEN,MAIL_PASSWORD",
       [`${name}LambdaFunction Environment.Variables.EXTRA_SECRETS_PARAMETER`]: "/larkpost/prod/extra",
+      [`${name}LambdaFunction Environment.Variables.LOG_ERROR_MESSAGES`]: "true",
       [`${name}LambdaFunction Environment.Variables.ORDERS_TABLE.Ref`]: "OrdersTable",
     });
     const isOfRole = ([path]: readonly [string, unknown]) => /^(Callback|Worker)Role /.test(path);
@@ -125,6 +127,7 @@ describe("larkpost.config.js in the template", () => {
         { Name: "ORDERS_TABLE", Value: { Ref: "OrdersTable" } },
         { Name: "EXTRA_SECRETS", Value: "CRM_TOKEN,MAIL_PASSWORD" },
         { Name: "EXTRA_SECRETS_PARAMETER", Value: "/larkpost/prod/extra" },
+        { Name: "LOG_ERROR_MESSAGES", Value: "true" },
       ],
     );
     const rights = (given: typeof config) => statementsOf(of(given)["LongConnectionRole"] as Resource);
@@ -154,7 +157,7 @@ describe("larkpost.config.js in the template", () => {
 test("without the file, or with an empty one, everything is as infra/limits.js says", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const none = { environment: {}, secrets: [], statements: [], resources: {}, tags: {} };
+  const none = { environment: {}, secrets: [], statements: [], resources: {}, logErrorMessages: false, tags: {} };
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
   writeFileSync(join(folder, "larkpost.config.js"), "export default {};");
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
@@ -232,6 +235,7 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     'an attribute of resources.Orders. Did you mean "Properties"',
   ],
   [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
+  [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
   [{ tags: [] }, "tags is not an object of texts"],
   [{ tags: { "aws:x": "y" } }, '"aws:x" cannot be the name of a tag'],
   [{ tags: { team: 5 } }, "tags.team is 5, not a text of at most 256 characters"],

@@ -232,5 +232,6 @@ test("deferred work updates the card that was clicked, in the worker, and a thir
   await bench.drain({ handlers: {}, ports: { ...ports, dispatchJob } });
   assert.match(simulator.message(messageId)?.content ?? "", /released/);
   const [dead] = await bench.lying();
-  assert.equal(dead?.MessageAttributes?.["errorClass"]?.StringValue, "CardTokenError");
+  const { errorClass } = JSON.parse(dead?.MessageAttributes?.["error"]?.StringValue ?? "{}");
+  assert.equal(errorClass, "CardTokenError");
 });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { NonRetryableError, UnauthenticatedError } from "../../lib/errors.ts";
-import { clean, describeError, jsonLines, levelOf, toLine } from "../../lib/trace/log.ts";
+import { ConfigError, NonRetryableError, UnauthenticatedError } from "../../lib/errors.ts";
+import { clean } from "../../lib/trace/clean.ts";
+import { describeError } from "../../lib/trace/error.ts";
+import { jsonLines, levelOf, toLine } from "../../lib/trace/log.ts";
 import type { Level, TraceEntry } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
 import { anyCharacter } from "../support/unicode.ts";
@@ -110,6 +112,10 @@ describe("refusals", () => {
 
 describe("an error in the log", () => {
   const payload = "PAYLOAD-1a2b";
+  const messagesOf = (thrown: unknown) => {
+    const { message, causes = [] } = describeError(thrown);
+    return [message, ...causes.map((cause) => cause.message)];
+  };
 
   test("C-69: is told by class, code and place, never by what it says", () => {
     const error = Object.assign(new TypeError(`${payload}\n    at /${payload}/x.ts:1:1`), { code: "ECONNRESET" });
@@ -140,13 +146,16 @@ describe("an error in the log", () => {
     assert.ok(!JSON.stringify(describeError(error)).includes(payload));
   });
 
-  test("C-69: keeps its cause, its members and an odd code to itself", () => {
-    const cause = new Error(payload);
+  test("C-69: keeps its members and an odd code to itself, and what its causes say", () => {
+    const cause = Object.assign(new TypeError(payload), { code: "ECONNRESET" });
     const error = Object.assign(new NonRetryableError(payload, { cause }), { body: payload, details: [payload] });
+    const described = describeError(error);
+    assert.equal(described.errorCode, "NON_RETRYABLE");
     assert.deepEqual(
-      { ...describeError(error), at: "", fingerprint: "" },
-      { errorClass: "NonRetryableError", errorCode: "NON_RETRYABLE", at: "", fingerprint: "" },
+      described.causes?.map(({ errorClass, errorCode }) => [errorClass, errorCode]),
+      [["TypeError", "ECONNRESET"]],
     );
+    assert.ok(!JSON.stringify(described).includes(payload));
     for (const code of [`${payload} and more`, { toString: () => payload }, payload.repeat(20), 5]) {
       assert.equal(describeError(Object.assign(new Error("x"), { code })).errorCode, undefined);
     }
@@ -165,6 +174,54 @@ describe("an error in the log", () => {
     assert.deepEqual([others[0], others[1]], [first, first]);
     assert.notEqual(others[2], first);
     assert.match(first ?? "", /^[0-9a-f]{8}$/);
+  });
+
+  test("C-69: says its message if its class declares it safe, or a setting asks for all; cut and cleaned as a field is", (t) => {
+    class OutOfStock extends Error {
+      readonly isMessageSafe = true;
+    }
+    const text = `Pallet 17\n\u202e${"x".repeat(1_000)}`;
+    const printed = `Pallet 17${"x".repeat(501)}`;
+    const cause = new Error(text);
+    assert.deepEqual(messagesOf(new OutOfStock(text, { cause })), [printed, undefined]);
+    assert.deepEqual(messagesOf(new ConfigError("Cannot start: APP_ID is empty")), ["Cannot start: APP_ID is empty"]);
+    process.env["LOG_ERROR_MESSAGES"] = "true";
+    t.after(() => delete process.env["LOG_ERROR_MESSAGES"]);
+    assert.deepEqual(messagesOf(new Error(text, { cause: text })), [printed, printed]);
+  });
+
+  test("names the class, or what the name says beyond it", () => {
+    class HrServiceDown extends Error {}
+    class OrderGone extends NonRetryableError {}
+    const named = Object.assign(new Error("x"), { name: "ThrottlingException" });
+    const thrown = [
+      new HrServiceDown(),
+      new OrderGone("x"),
+      named,
+      new DOMException("x", "AbortError"),
+      new (class extends OrderGone {})("x"),
+    ];
+    assert.deepEqual(
+      thrown.map((error) => describeError(error).errorClass),
+      ["HrServiceDown", "OrderGone", "ThrottlingException", "AbortError", "OrderGone"],
+    );
+  });
+
+  test("lists up to four causes, also in a circle", () => {
+    const circle = new Error("x");
+    circle.cause = new TypeError("x", { cause: circle });
+    assert.deepEqual(
+      describeError(circle).causes?.map(({ errorClass }) => errorClass),
+      ["TypeError"],
+    );
+    const endless = new Error("x");
+    Object.defineProperty(endless, "cause", { get: () => Object.create(endless) });
+    assert.equal(describeError(endless).causes?.length, 4);
+    assert.equal(describeError(new Error("x", { cause: undefined })).causes, undefined);
+    assert.deepEqual(
+      describeError(new Error("x", { cause: "text" })).causes?.map(({ errorClass }) => errorClass),
+      ["string"],
+    );
   });
 
   test("V8: can be anything that was thrown", () => {
@@ -202,6 +259,12 @@ describe("an error in the log", () => {
       Object.freeze(new Error("x")),
       throwing,
       hostile,
+      Object.assign(new Error("x"), {
+        stack: "    at f (/x.ts:1:1)\n".repeat(200_000),
+        constructor: { name: payload },
+      }),
+      Object.assign(new Error("x"), { cause: hostile }),
+      Object.assign(new Error("x"), { cause: throwing, name: "" }),
       Object.create(null),
       new Error(""),
     ];
@@ -212,6 +275,7 @@ describe("an error in the log", () => {
       const { log, lines } = logger();
       log({ stage: "failed", level: "error", error: thing });
       assert.equal(lines.length, 1);
+      assert.ok(JSON.stringify(describeError(thing)).length < 2_000);
     }
   });
 

@@ -1,5 +1,4 @@
 import { systemClock } from "../../clock.ts";
-import { ConfigError } from "../../errors.ts";
 import { type ReceiverPorts, receive } from "../../receiving/receiver.ts";
 import { publish } from "../../trace/trace.ts";
 import { answerGateway, type HttpResponse } from "../gateway.ts";
@@ -24,8 +23,7 @@ export async function answering(
   prepare: () => Promise<Answering>,
 ): Promise<HttpHandler> {
   const prepared = await prepare().catch((error: unknown) => {
-    const message = error instanceof ConfigError ? error.message : undefined;
-    publish({ stage: "misconfigured", level: "error", facts: { message }, error });
+    publish({ stage: "misconfigured", level: "error", error });
     return { error };
   });
   if ("error" in prepared) {

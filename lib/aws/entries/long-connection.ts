@@ -1,10 +1,10 @@
 import { systemClock } from "../../clock.ts";
-import { ConfigError, LongConnectionError } from "../../errors.ts";
 import type { CallbackList } from "../../handler.ts";
 import { outliveLeaks } from "../../handling/run.ts";
 import { serveHealth } from "../../long-connection/health.ts";
 import { startHeartbeat } from "../../long-connection/heartbeat.ts";
 import { createSession } from "../../long-connection/session.ts";
+import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
@@ -21,16 +21,14 @@ import type { EntryOptions } from "./options.ts";
  */
 export async function longConnection(options: Omit<EntryOptions, "events"> = {}): Promise<never> {
   const { callbacks = {}, env = process.env } = options;
-  startLogging(env);
+  startLogging(env, describeError);
   outliveLeaks();
   try {
     await run(callbacks, env);
     // A timer that a handler left open must not keep the process alive.
     process.exit(0);
   } catch (error) {
-    const isOurs = error instanceof ConfigError || error instanceof LongConnectionError;
-    const facts = { message: isOurs ? error.message : undefined };
-    publish({ stage: "misconfigured", level: "error", facts, error });
+    publish({ stage: "misconfigured", level: "error", error });
     process.exit(1);
   }
 }

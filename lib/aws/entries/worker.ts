@@ -7,6 +7,7 @@ import { outliveLeaks } from "../../handling/run.ts";
 import { consume } from "../../handling/worker.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { wholeNumber } from "../../settings/environment.ts";
+import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
@@ -24,11 +25,10 @@ export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Pro
 /** SQS in: decode → consume → which records failed. What callbacks deferred runs here too. */
 export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {
   const { events = {}, callbacks = {}, env = process.env } = options;
-  startLogging(env);
+  startLogging(env, describeError);
   outliveLeaks();
   const prepared = await prepare({ events, callbacks, env }).catch((error: unknown) => {
-    const message = error instanceof Error ? error.message : undefined;
-    publish({ stage: "misconfigured", level: "error", facts: { message }, error });
+    publish({ stage: "misconfigured", level: "error", error });
     return { error };
   });
   return async (event, context) => {

@@ -7,6 +7,7 @@ import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { projectRoot } from "../project.ts";
 import { copyBeside } from "./beside.ts";
+import { writePlaces } from "./places.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
 /** Those, and the process that is no Lambda: it goes into a container, and into no zip. */
@@ -44,6 +45,7 @@ export async function build(
   rmSync(outFolder, { recursive: true, force: true });
   return Promise.all(
     names.map(async (name) => {
+      const runsHandlers = name !== "webhook";
       const result = await bundle({
         absWorkingDir: root,
         entryPoints: { index: `functions/${name}.ts` },
@@ -56,6 +58,8 @@ export async function build(
         // As modules, packages give up what is not used; their CommonJS is taken whole.
         mainFields: ["module", "main"],
         minify: true,
+        // A log line names the class of what a handler threw.
+        keepNames: runsHandlers,
         sourcemap: "linked",
         sourcesContent: false,
         metafile: true,
@@ -63,14 +67,16 @@ export async function build(
         alias: { "larkpost/aws": join(import.meta.dirname, `../../aws/entries/${name}.ts`) },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
-        banner: { js: name === "webhook" ? required : required + places },
+        banner: { js: runsHandlers ? required + places : required },
         logLevel: "silent",
       }).catch((error: unknown) => {
         throw new BuildError(faultsOf(error));
       });
-      const faults = copyBeside(root, join(outFolder, name), result.metafile);
+      const folder = join(outFolder, name);
+      const faults = copyBeside(root, folder, result.metafile);
       if (faults.length > 0) throw new BuildError(faults);
-      return { name, file: join(outFolder, name, "index.mjs"), metafile: result.metafile };
+      if (runsHandlers) writePlaces(folder, { root, metafile: result.metafile });
+      return { name, file: join(folder, "index.mjs"), metafile: result.metafile };
     }),
   );
 }

@@ -39,6 +39,8 @@ const placed = new Set([
   "fingerprint",
   "at",
   "errorCode",
+  "frames",
+  "causes",
 ]);
 
 /** The stages that end the answer of a callback. */

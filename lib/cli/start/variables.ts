@@ -6,12 +6,13 @@ import type { Project } from "../../../infra/project.js";
  * @param nameOf The name of a table, by its logical id.
  */
 export function setVariables(
-  { environment, secrets }: Project,
+  { environment, secrets, logErrorMessages }: Project,
   nameOf: (table: string, variable: string) => string,
   env: NodeJS.ProcessEnv = process.env,
 ): void {
   for (const [name, value] of Object.entries(environment)) {
     env[name] ??= typeof value === "string" ? value : nameOf(value.Ref, name);
   }
+  if (logErrorMessages) env["LOG_ERROR_MESSAGES"] = "true";
   if (secrets.length > 0) env["EXTRA_SECRETS"] = secrets.join(",");
 }

@@ -99,13 +99,14 @@ describe("npm run package", () => {
     assert.ok(bytes <= 200 * 1024, `${bytes} bytes`);
   });
 
-  test("a zip holds the function's own bundle, without source maps, and nothing else", () => {
+  test("a zip holds the function's own bundle, with the places of handlers and no source map, and nothing else", () => {
     for (const [zip, content] of contents(printed.folder)) {
       const folder = `dist/${zip.replace(".zip", "")}/`;
       const names = namesIn(content);
       assert.ok(names.includes(`${folder}index.mjs`));
+      assert.equal(names.includes(`${folder}places.json`), zip !== "webhook.zip");
       assert.deepEqual(
-        names.filter((name) => !name.startsWith(folder) || !name.endsWith(".mjs")),
+        names.filter((name) => !name.startsWith(folder) || !/\.mjs$|\/places\.json$/.test(name)),
         [],
       );
     }

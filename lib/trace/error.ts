@@ -1,0 +1,62 @@
+import { codeVersion, placeOf } from "./places.ts";
+import { type ErrorSummary, framesOf, memberOf, summarize, word } from "./thrown.ts";
+
+/** What a log line and a dead letter have of an error. `at` is the innermost place of the user's code, if there is one. */
+export interface ErrorDescription extends ErrorSummary {
+  /** Equal for errors of one class at the same places of the user's code, whatever their messages and the release. */
+  readonly fingerprint: string;
+  /** Up to five places of the user's code, from `at` outwards, if there are several. */
+  readonly frames?: readonly string[] | undefined;
+  /** Up to four errors, each the cause of the one before. */
+  readonly causes?: readonly ErrorSummary[] | undefined;
+  readonly codeVersion?: string | undefined;
+}
+
+/** Total, as {@link summarize} is, also for causes in a circle. */
+export function describeError(thrown: unknown): ErrorDescription {
+  const chain: unknown[] = [];
+  for (let next = thrown; chain.length < 5 && !chain.includes(next); next = memberOf(next, "cause")) chain.push(next);
+  const [{ places, ...summary }, ...causes] = chain
+    .filter((error, index) => index === 0 || error !== undefined)
+    .map(inspect) as [Inspected, ...Inspected[]];
+  return {
+    ...summary,
+    fingerprint: fnv1a([summary.errorClass, ...places.map(({ key }) => key)].join("\n")),
+    frames: places.length > 1 ? places.map(({ at }) => at) : undefined,
+    causes: causes.length > 0 ? causes.map(({ places: _, ...cause }) => cause) : undefined,
+    codeVersion: codeVersion(),
+  };
+}
+
+type Inspected = ReturnType<typeof inspect>;
+
+function inspect(thrown: unknown) {
+  const summary = summarize(thrown);
+  const places = framesOf(thrown).flatMap((frame) => placeOf(frame) ?? []);
+  // Our own errors name the handler's file, if no frame of theirs is in it: a deadline, a wrong export.
+  const file = /\bfunctions\/[\w./-]+\.ts\b/.exec(summary.message ?? "")?.[0];
+  if (places.length === 0 && file !== undefined) places.push({ at: file, key: file });
+  return {
+    ...summary,
+    errorClass: classOf(thrown) ?? summary.errorClass,
+    at: places[0]?.at ?? summary.at,
+    places: places.slice(0, 5),
+  };
+}
+
+/** The class, unless the error's `name` is not that of any of its classes and so says more, like `AbortError`. */
+function classOf(thrown: unknown): string | undefined {
+  const names: unknown[] = [];
+  try {
+    for (let type = thrown; names.length < 9; type = Object.getPrototypeOf(type))
+      names.push(Object(type).constructor.name);
+  } catch {}
+  return names.includes(memberOf(thrown, "name")) ? names.map(word).find((name) => name !== undefined) : undefined;
+}
+
+/** A short hash (FNV-1a, 32 bits) to group log lines by, and not for security. */
+function fnv1a(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,50 @@
+import { readFileSync } from "node:fs";
+import { SourceMap, type SourceMapPayload } from "node:module";
+import { dirname } from "node:path";
+import type { Frame } from "./thrown.ts";
+
+/** The file beside a bundle that says which places of the user's code are in its chunks. The build writes it. */
+export const placesFile = "places.json";
+/** Characters of a source line's hash. */
+export const lineHashLength = 4;
+
+export interface Places {
+  /** The beginning of the SHA-256 of the bundle's entry, which names its chunks by their content. */
+  readonly version?: string;
+  /** By a chunk's file name, its source map, and by source the hashes of the lines, in one text. */
+  readonly chunks: Readonly<Record<string, SourceMapPayload & { readonly lines: Readonly<Record<string, string>> }>>;
+}
+
+const isBundle = import.meta.url.endsWith(".mjs");
+const engine = `${dirname(import.meta.dirname)}/`;
+const maps = new Map<string, SourceMap>();
+let read: Places | undefined;
+
+/** Read when something first fails, so that no cold start waits for it. */
+function places(): Places {
+  try {
+    const folder = import.meta.dirname.replace(/\/chunks$/, "");
+    if (isBundle) read ??= JSON.parse(readFileSync(`${folder}/${placesFile}`, "utf8")) as Places;
+  } catch {}
+  read ??= { chunks: {} };
+  return read;
+}
+
+export function codeVersion(): string | undefined {
+  return places().version;
+}
+
+/** A frame's place in the sources, and a key that stays the same when lines are inserted above it; `undefined` if it is not in the user's code. */
+export function placeOf({ path, line, column, at }: Frame): { at: string; key: string } | undefined {
+  if (!isBundle) return path.startsWith(engine) ? undefined : { at, key: at.replace(/:\d+$/, "") };
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const chunk = places().chunks[name];
+  if (chunk === undefined) return undefined;
+  const map = maps.get(name) ?? new SourceMap(chunk);
+  maps.set(name, map);
+  const entry = map.findEntry(line - 1, column - 1);
+  if (!("originalSource" in entry) || entry.originalSource === undefined) return undefined;
+  const { originalSource: file, originalLine, originalColumn } = entry;
+  const hash = chunk.lines[file]?.slice(originalLine * lineHashLength, (originalLine + 1) * lineHashLength);
+  return { at: `${file}:${originalLine + 1}:${originalColumn + 1}`, key: `${file}:${hash}:${originalColumn}` };
+}

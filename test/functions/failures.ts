@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import type { build } from "../../lib/cli/deploy/build.ts";
+import { mei } from "../../lib/simulator/samples/facts.ts";
+import type { ErrorDescription } from "../../lib/trace/error.ts";
+import { eventBody, record } from "../support/events.ts";
+import { httpApi } from "../support/http-events.ts";
+import { sealNow } from "../support/sealed.ts";
+import type { Services } from "../support/services.ts";
+
+const keys = {
+  ENCRYPT_KEY: "bundle-test-encrypt-key",
+  VERIFICATION_TOKEN: "bundle-test-verification-token",
+  APP_ID: "cli_00000000000000cc",
+};
+
+const eventType = "contact.user.deleted_v3";
+const misfitType = "contact.user.updated_v3";
+const callbackType = "url.preview.get";
+/** What handlers throw. A log line has none of it. */
+const canary = "PAYLOAD-1a2b";
+
+/** Each line with a `@name` in it is a place that a test looks for. */
+const helper = `
+/** Beside the handlers, for both of them. */
+export class HrServiceDown extends Error {}
+export class OutOfStock extends Error {
+  readonly isMessageSafe = true;
+}
+
+export async function lookUp(how: string): Promise<void> {
+  await Promise.resolve();
+  if (how === "cause") return JSON.parse("${canary}"); // @parse
+  if (how === "safe") throw new OutOfStock("Pallet 17 is sold"); // @safe
+  throw new HrServiceDown("${canary}"); // @helper
+}
+`;
+
+const eventHandler = `
+import { NonRetryableError, onEvent } from "larkpost";
+import { HrServiceDown, lookUp } from "../hr.ts";
+
+interface Event {
+  readonly how: string;
+}
+
+class OrderGone extends NonRetryableError {}
+
+export default onEvent("${eventType}", async (event: never) => {
+  const { how } = event as Event;
+  if (how === "one") throw new HrServiceDown("${canary}"); // @one
+  if (how === "other") throw new HrServiceDown("${canary}"); // @other
+  if (how === "leak") setTimeout(() => { throw new HrServiceDown("${canary}"); }, 1); // @leak
+  if (how === "leak") return new Promise((done) => setTimeout(done, 50));
+  try {
+    await lookUp(how); // @call
+  } catch (cause) {
+    if (how === "cause") throw new OrderGone("${canary}", { cause }); // @wrapped
+    throw cause;
+  }
+});
+`;
+
+const callbackHandler = `
+import { onCallback } from "larkpost";
+import { lookUp } from "../hr.ts";
+
+export default onCallback("${callbackType}", async (event: never) => {
+  const { url } = (event as { context: { url: string } }).context;
+  if (url === "late") return new Promise<never>(() => {});
+  if (url === "answer") return { inline: 5 } as never;
+  await lookUp("plain"); // @callback
+  return {};
+});
+`;
+
+/** Handler files for the project whose bundles are given to `failuresInBundles`. */
+export const failing = {
+  events: { [eventType]: eventHandler, [misfitType]: "export default 5;\n" },
+  callbacks: { [callbackType]: callbackHandler },
+};
+
+/** Writes what those import. */
+export function writeHelper(root: string): void {
+  writeFileSync(join(root, "functions/hr.ts"), helper);
+}
+
+type Line = ErrorDescription & { readonly stage: string; readonly reason?: string };
+
+/** What built functions say of handlers that fail. */
+export function failuresInBundles(
+  given: () => {
+    readonly built: Awaited<ReturnType<typeof build>>;
+    readonly services: Services;
+    readonly root: string;
+  },
+): void {
+  /** Invokes a function in a fresh process, and resolves with the errors that it logged. Its records never were in a queue. */
+  async function run(name: "worker" | "callback", invocations: readonly unknown[], settings = {}): Promise<Line[]> {
+    const script = `
+      const { handler } = await import(process.env.ENTRY);
+      for (const event of JSON.parse(process.env.EVENTS)) await handler(event);
+      process.exit();`;
+    const { built, services } = given();
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
+    const env = {
+      ...{ PATH, NODE_COMPILE_CACHE, ...services.env, ...keys, LOG_LEVEL: "warn", CALLBACK_DEADLINE_MS: "200" },
+      ...{
+        ENTRY: pathToFileURL(built.find((one) => one.name === name)?.file ?? "").href,
+        EVENTS: JSON.stringify(invocations),
+        ...settings,
+      },
+    };
+    const args = ["--input-type=module", "-e", script];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });
+    return stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line)
+      .filter(({ reason }) => reason !== "visibility");
+  }
+
+  const batch = (how: string, type = eventType) => ({
+    Records: [record(eventBody({ id: randomUUID(), type, app: keys.APP_ID, event: { how } }))],
+  });
+
+  function preview(url: string) {
+    const header = {
+      ...{ event_id: randomUUID(), event_type: callbackType, app_id: keys.APP_ID, tenant_key: "t" },
+      ...{ token: keys.VERIFICATION_TOKEN, create_time: String(Date.now() * 1000) },
+    };
+    const event = { operator: { open_id: mei.open_id }, host: "im_message", context: { url } };
+    return httpApi(sealNow(JSON.stringify({ schema: "2.0", header, event }), keys), { path: "/callback" });
+  }
+
+  /** The place of a marked line: that of `text` in it. */
+  function place(file: string, mark: string, text: string): string {
+    const lines = readFileSync(join(given().root, file), "utf8").split("\n");
+    const index = lines.findIndex((line) => line.endsWith(`// @${mark}`));
+    return `${file}:${index + 1}:${(lines[index] ?? "").indexOf(text) + 1}`;
+  }
+
+  const eventFile = `functions/events/${eventType}.ts`;
+
+  test("a failed event is logged with the class that the handler threw and its place in the source", async () => {
+    const lines = await run(
+      "worker",
+      ["one", "other", "plain", "safe", "leak"].map((how) => batch(how)).concat(batch("", misfitType)),
+    );
+    const [one, other, plain, safe, leaked, failed, misfit, ...rest] = lines;
+    assert.deepEqual(rest, []);
+    const thrown = "new HrServiceDown";
+    assert.deepEqual(
+      [one?.errorClass, one?.at, one?.frames],
+      ["HrServiceDown", place(eventFile, "one", thrown), undefined],
+    );
+    assert.deepEqual([other?.errorClass, other?.at], ["HrServiceDown", place(eventFile, "other", thrown)]);
+    assert.notEqual(one?.fingerprint, other?.fingerprint, "two faults of one handler");
+    const outwards = [place("functions/hr.ts", "helper", thrown), place(eventFile, "call", "await")];
+    assert.deepEqual([plain?.at, plain?.frames], [outwards[0], outwards]);
+    assert.deepEqual([safe?.errorClass, safe?.message], ["OutOfStock", "Pallet 17 is sold"]);
+    assert.deepEqual([leaked?.stage, leaked?.at], ["leaked", place(eventFile, "leak", thrown)]);
+    assert.deepEqual([failed?.stage, failed?.at], ["failed", leaked?.at]);
+    assert.deepEqual([misfit?.errorClass, misfit?.at], ["ConfigError", `functions/events/${misfitType}.ts`]);
+    assert.match(String(misfit?.message), /its default export is not onEvent/);
+    assert.ok(!JSON.stringify(lines).includes(canary));
+    assert.match(String(one?.codeVersion), /^[0-9a-f]{12}$/);
+  });
+
+  test("a dead letter says the same in one attribute, with the causes, and with messages if the setting says so", async () => {
+    const { services } = given();
+    const [dead] = await run("worker", [batch("cause")], { LOG_ERROR_MESSAGES: "true" });
+    const [letter, ...more] = await services.take(services.urls.deadLetterQueueUrl);
+    assert.deepEqual(more, []);
+    const { error, deadReason } = letter?.MessageAttributes ?? {};
+    assert.equal(deadReason?.StringValue, "nonRetryable");
+    const told = JSON.parse(error?.StringValue ?? "") as Line;
+    assert.deepEqual({ ...dead, ...told }, dead);
+    assert.deepEqual([told.errorClass, told.at], ["OrderGone", place(eventFile, "wrapped", "new OrderGone")]);
+    assert.equal(told.message, canary);
+    const [cause, ...causes] = told.causes ?? [];
+    assert.deepEqual(causes, []);
+    assert.deepEqual([cause?.errorClass, cause?.at], ["SyntaxError", place("functions/hr.ts", "parse", "parse")]);
+  });
+
+  test("a callback that fails, is late or answers wrongly is logged with its place, too", async () => {
+    const lines = await run("callback", ["plain", "late", "answer"].map(preview));
+    const file = `functions/callbacks/${callbackType}.ts`;
+    const [failed, late, invalid] = lines;
+    assert.deepEqual(
+      [failed?.errorClass, failed?.at],
+      ["HrServiceDown", place("functions/hr.ts", "helper", "new HrServiceDown")],
+    );
+    assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", file]);
+    assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", file]);
+    assert.ok(!JSON.stringify(lines).includes(canary));
+  });
+}
