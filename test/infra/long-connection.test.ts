@@ -154,8 +154,10 @@ describe("the long connection in the template", () => {
   });
 
   test("needs no right of ECR's for another registry's image, and adds the use of a key of one's own", () => {
-    const other = made({ image: "registry.example/larkpost@sha256:00" }).resources["LongConnectionExecutionRole"];
-    assert.ok(other && !JSON.stringify(other).includes("ecr:"));
+    for (const image of ["registry.example/larkpost@sha256:00", `registry.example/0${registry}/larkpost:1`]) {
+      const other = made({ image }).resources["LongConnectionExecutionRole"];
+      assert.ok(other && !JSON.stringify(other).includes("ecr:"), image);
+    }
     const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
     const { resources } = made({}, { customerKeyArn });
     const key = keyThrough(customerKeyArn, ["sqs", "ssm", "dynamodb"]);
@@ -353,9 +355,14 @@ describe("a deployment with the long connection", () => {
     ["longConnectionImage", "", /longConnectionImage is "", no image with a tag or a digest/],
     ["longConnectionImage", `${registry}/larkpost`, /no image with a tag or a digest/],
     ["longConnectionImage", "a b:1", /no image with a tag or a digest/],
+    ["longConnectionImage", "a:1 b", /no image with a tag or a digest/],
     ["longConnectionVpc", "", /longConnectionVpc is "", no VPC/],
+    ["longConnectionVpc", "a-vpc-0b", /longConnectionVpc is "a-vpc-0b", no VPC/],
+    ["longConnectionVpc", "vpc-0b,vpc-0c", /longConnectionVpc is "vpc-0b,vpc-0c", no VPC/],
     ["longConnectionSubnets", "", /longConnectionSubnets has "", no subnet/],
     ["longConnectionSubnets", "subnet-0a,vpc-0b", /longConnectionSubnets has "vpc-0b", no subnet/],
+    ["longConnectionSubnets", "subnet-0a,a-subnet-0b", /longConnectionSubnets has "a-subnet-0b", no subnet/],
+    ["longConnectionSubnets", "subnet-0a;subnet-0b", /longConnectionSubnets has "subnet-0a;subnet-0b", no subnet/],
   ];
   for (const [param, value, says] of refusals) {
     test(`is refused with ${param} "${value}"`, async () => {

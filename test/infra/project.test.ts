@@ -200,6 +200,7 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     "callbackProvisionedConcurrency is",
   ],
   [{ environment: { "CRM-URL": "x" } }, '"CRM-URL" cannot be the name of a variable'],
+  [{ environment: { "1CRM": "x" } }, '"1CRM" cannot be the name of a variable'],
   [{ environment: { AWS_REGION: "x" } }, "environment.AWS_REGION is a setting of AWS. Choose another name"],
   [{ environment: { LEDGER_TABLE: "x" } }, "environment.LEDGER_TABLE is a setting of Larkpost. Choose another name"],
   [{ environment: { LARKPOST_X: "x" } }, "environment.LARKPOST_X is a setting of Larkpost. Choose another name"],
@@ -213,7 +214,9 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ environment: "x" }, "environment is not an object of texts"],
   [{ environment: { TOKEN: "x" }, secrets: ["TOKEN"] }, "TOKEN is in environment and in secrets"],
   [{ secrets: "CRM_TOKEN" }, 'secrets is not a list of names, like ["CRM_TOKEN"]'],
-  [{ secrets: ["crm-token"] }, 'secrets has "crm-token". A name has capital letters, digits and "_"'],
+  ...["crm-token", "CRM-TOKEN", "xCRM", "1CRM"].map(
+    (name) => [{ secrets: [name] }, `secrets has "${name}". A name has capital letters, digits and "_"`] as const,
+  ),
   [{ secrets: ["APP_SECRET"] }, "secrets has APP_SECRET, a setting of Larkpost. Choose another name"],
   [{ secrets: ["A", "B", "A"] }, "secrets has A twice"],
   [{ statements: {} }, "statements is not a list"],
@@ -224,10 +227,14 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     'statements[1].Effect is neither "Allow" nor "Deny"',
   ],
   [{ statements: [{ ...statement, Action: [] }] }, "statements[0].Action is no list of actions"],
-  [{ statements: [{ ...statement, Action: "SendEmail" }] }, "statements[0].Action is no list of actions"],
+  ...["SendEmail", "ses: SendEmail", "a ses:SendEmail", "ses:SendEmail,sns:Publish", "**"].map(
+    (Action) => [{ statements: [{ ...statement, Action }] }, "statements[0].Action is no list of actions"] as const,
+  ),
   [{ statements: [{ ...statement, Resource: undefined }] }, "statements[0].Resource is no list of ARNs"],
   [{ resources: [] }, "resources is not an object of CloudFormation resources"],
   [{ resources: { "Orders-Table": table } }, "resources.Orders-Table: a logical id has letters and digits only"],
+  [{ resources: { "-Orders": table } }, "resources.-Orders: a logical id has letters and digits only"],
+  [{ resources: { ["x".repeat(256)]: table } }, "a logical id has letters and digits only"],
   [{ resources: { Orders: 1 } }, "resources.Orders is not an object"],
   [{ resources: { Orders: { Type: "Table" } } }, 'resources.Orders.Type is no type, like "AWS::DynamoDB::Table"'],
   [
@@ -238,7 +245,11 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
   [{ tags: [] }, "tags is not an object of texts"],
   [{ tags: { "aws:x": "y" } }, '"aws:x" cannot be the name of a tag'],
+  ...["", "team;", ";team", "x".repeat(129)].map(
+    (name) => [{ tags: { [name]: "y" } }, `"${name}" cannot be the name of a tag`] as const,
+  ),
   [{ tags: { team: 5 } }, "tags.team is 5, not a text of at most 256 characters"],
+  [{ tags: { team: "x".repeat(257) } }, "not a text of at most 256 characters"],
 ];
 for (const [given, says] of mistakes) {
   test(`refuses ${JSON.stringify(given)}`, () => {
