@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { refused } from "../../../lib/simulator/open-api/answer.ts";
+import { isId } from "../../../lib/simulator/open-api/world.ts";
 import { groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import { card, kilobytes, meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
 
@@ -23,6 +25,47 @@ test("takes an id that nobody has seen for one that exists: events come from els
   assert.equal((await call("GET", "contact/v3/users/9c2f?user_id_type=user_id")).body.data.user.user_id, "9c2f");
   for (const id of ["om_", "om_%2e%2e", "x", "om_a b"]) {
     assert.equal((await call("POST", `im/v1/messages/${id}/reply`, text("re"))).body.code, 230001, id);
+  }
+  const long = "0".repeat(80);
+  for (const [type, id] of [
+    ["open_id", `ou_${long}`],
+    ["union_id", `on_${long}`],
+    ["user_id", long],
+    ["email", `${long}@${long}`],
+    ["chat_id", `oc_${long}`],
+    ["message_id", `om_${long}`],
+  ] as const) {
+    assert.deepEqual(
+      [id, `${id}0`, `@${id}`, ` ${id}`, `${id} `].map((one) => isId(type, one)),
+      [...[true, false, false, false, false]],
+      type,
+    );
+  }
+});
+
+test("each of the platform's codes has the status that its page gives", () => {
+  const statuses = new Map<number, readonly number[]>([
+    [200, [10003, 10005, 10012, 10013, 10014, 10015, 10016]],
+    [404, [99991201]],
+    [405, [99991301]],
+    [429, [99991400]],
+    [500, [10500]],
+    [
+      400,
+      [
+        ...[9499, 99991661, 99991662, 99991663, 99991664, 99991668, 99991671],
+        ...[230001, 230002, 230011, 230019, 230025, 230026, 230027, 230031, 230034, 230049, 230054, 230061, 230065],
+        ...[230071, 230072, 230099, 230110, 10002, 11311, 100000, 100030, 200000, 200310, 200320],
+        ...[300020, 300030, 300040, 300090, 40001, 41012],
+      ],
+    ],
+  ]);
+  for (const [status, codes] of statuses) {
+    for (const code of codes) {
+      const answer = refused(code);
+      assert.deepEqual([answer.status, answer.body["code"]], [status, code]);
+      assert.notEqual(answer.body["msg"], refused(1).body["msg"], `${code}`);
+    }
   }
 });
 
