@@ -56,13 +56,20 @@ describe("the local gateway", () => {
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("content-type"), "application/json; charset=utf-8");
     assert.deepEqual(await response.json(), { ok: true });
-    const event = events.at(-1);
-    assert.ok(event);
-    assert.equal(event["version"], "2.0");
-    assert.equal(event["rawPath"], "/webhook");
-    assert.equal(event["body"], '{"a":"日"}');
-    assert.equal(event["isBase64Encoded"], false);
-    assert.equal((event["headers"] as Record<string, string>)["x-lark-nonce"], "n");
+    const { headers, requestContext, ...event } = events.at(-1) as Record<string, Record<string, unknown>>;
+    assert.deepEqual(event, {
+      version: "2.0",
+      routeKey: "$default",
+      rawPath: "/webhook",
+      rawQueryString: "x=1",
+      body: '{"a":"日"}',
+      isBase64Encoded: false,
+    });
+    assert.equal(headers?.["x-lark-nonce"], "n");
+    const { timeEpoch, ...context } = requestContext ?? {};
+    assert.equal(typeof timeEpoch, "number");
+    const http = { method: "POST", path: "/webhook", sourceIp: "127.0.0.1", protocol: "HTTP/1.1" };
+    assert.deepEqual(context, { stage: "$default", http });
   });
 
   test("hands bytes that are no text on as base64", async () => {
@@ -133,6 +140,8 @@ describe("the local gateway", () => {
     const response = await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_761, 97) }).catch(() => undefined);
     assert.ok(response === undefined || response.status === 413);
     assert.equal(events.length, before);
+    result = { statusCode: 200 };
+    assert.equal((await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_760, 97) })).status, 200);
   });
 
   test("a port that is taken is named in one line, with a way out", async () => {

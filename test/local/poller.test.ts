@@ -40,6 +40,25 @@ for (const { when, answer, deleted } of answers) {
   });
 }
 
+test("a message reaches the function as a record of Lambda's", () => {
+  const message = { MessageId: "a", ReceiptHandle: "receipt-a", Body: "{}", MD5OfBody: "99" };
+  const Attributes = { ApproximateReceiveCount: "2" };
+  const MessageAttributes = { type: { StringValue: "im.chat.disbanded_v1", DataType: "String" } };
+  assert.deepEqual(toRecord({ ...message, Attributes, MessageAttributes }), {
+    messageId: "a",
+    receiptHandle: "receipt-a",
+    body: "{}",
+    attributes: Attributes,
+    messageAttributes: {
+      type: { stringValue: "im.chat.disbanded_v1", dataType: "String", stringListValues: [], binaryListValues: [] },
+    },
+    md5OfBody: "99",
+    eventSource: "aws:sqs",
+    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events",
+    awsRegion: "us-east-1",
+  });
+});
+
 test("a batch whose process ended comes back within seconds, alone; another failure waits for its visibility timeout", async (t) => {
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };

@@ -18,15 +18,19 @@ test("queues that are there from the last start take the numbers that were chang
     ...limits,
     workerTimeoutSeconds: 20,
     maxReceiveCount: 7,
+    queueRetentionSeconds: 600,
     deadLetterRetentionSeconds: 900,
   });
   const attributesOf = async (name: string) => {
     const QueueUrl = queueUrl(server.endpoint, name);
     return (await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] }))).Attributes ?? {};
   };
-  const { VisibilityTimeout, RedrivePolicy = "{}" } = await attributesOf("events");
-  assert.equal(VisibilityTimeout, "120");
-  assert.equal(JSON.parse(RedrivePolicy).maxReceiveCount, 7);
+  const { VisibilityTimeout, MessageRetentionPeriod, RedrivePolicy = "{}" } = await attributesOf("events");
+  assert.deepEqual([VisibilityTimeout, MessageRetentionPeriod], ["120", "600"]);
+  assert.deepEqual(JSON.parse(RedrivePolicy), {
+    deadLetterTargetArn: (await attributesOf("dead-letters")).QueueArn,
+    maxReceiveCount: 7,
+  });
   for (const name of ["dead-letters", "quarantine"]) {
     assert.equal((await attributesOf(name)).MessageRetentionPeriod, "900");
   }
