@@ -334,6 +334,7 @@ test("a number is whole, above 0 and written plainly, or it is not taken", () =>
   assert.equal(wholeNumber({}, "N"), undefined);
   assert.equal(wholeNumber({ N: "" }, "N"), undefined);
   assert.equal(wholeNumber({ N: "12" }, "N"), 12);
+  assert.equal(wholeNumber({ N: "999999999" }, "N"), 999_999_999);
   for (const N of ["0", "-1", "1.5", "1e3", "0x10", " 1", "1 ", "012", "1234567890", "x"]) {
     assert.match(
       problem(() => wholeNumber({ N }, "N")),
@@ -362,6 +363,7 @@ describe("the settings of the long connection", () => {
       ...{ LARK_DOMAIN: "lark", CALLBACK_DEADLINE_MS: "1000", HEALTH_PORT: "8080" },
     });
     assert.deepEqual([api.origin, deadlineMs, healthPort], ["https://open.larksuite.com", 1_000, 8_080]);
+    assert.equal(longConnectionConfig({ ...connection, HEALTH_PORT: "65535" }).healthPort, 65_535);
   });
 
   for (const name of Object.keys(connection)) {
@@ -377,6 +379,7 @@ describe("the settings of the long connection", () => {
     ["APP_ID", "cli_short"],
     ["APP_ID", "cli_00000000000000a1x"],
     ["APP_ID", "app_00000000000000a1"],
+    ["APP_ID", "xcli_00000000000000a1"],
     ["APP_ID", "cli_00000000000000\u00e1"],
     ["HEALTH_PORT", "0"],
     ["HEALTH_PORT", "65536"],

@@ -69,7 +69,17 @@ test("C-74: the settings say it: ALLOW_OTHER_DOMAIN allows, and no other word do
 
 test("L13: a host is this machine's or the platform's by its whole name", () => {
   for (const host of ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"]) assert.ok(isLoopback(host), host);
-  for (const host of ["127.0.0.1.x", "x127.0.0.1", "localhost.x", "0.0.0.0", "10.0.0.1", "::1", ""]) {
+  for (const host of [
+    "127.0.0.1.x",
+    "x127.0.0.1",
+    "127.0.0.1111",
+    "127.0.0",
+    "localhost.x",
+    "0.0.0.0",
+    "10.0.0.1",
+    "::1",
+    "",
+  ]) {
     assert.ok(!isLoopback(host), host);
   }
   for (const host of ["feishu.cn", "a.b.feishu.cn", "larksuite.com"]) assert.ok(isPlatformHost(host), host);

@@ -221,6 +221,10 @@ describe("a proxy", () => {
       env: { HTTPS_PROXY: "socks5://CANARY@127.0.0.1:9" },
       warning: "HTTPS_PROXY is set and not used: it is not an http(s) URL",
     },
+    {
+      env: { HTTPS_PROXY: "xhttp://127.0.0.1:9" },
+      warning: "HTTPS_PROXY is set and not used: it is not an http(s) URL",
+    },
     { env: { https_proxy: "CANARY:9" }, warning: "https_proxy is set and not used: it is not an http(s) URL" },
   ];
   for (const { env, warning } of unused) {
