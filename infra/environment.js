@@ -1,6 +1,13 @@
-import { allowOtherDomain, forDeployment, larkDomain, legacyCardCallback, marketplaceApp } from "./deployment.js";
+import {
+  allowOtherDomain,
+  appId,
+  forDeployment,
+  larkDomain,
+  legacyCardCallback,
+  marketplaceApp,
+} from "./deployment.js";
 
-// Environment variables of the functions that run handlers. Those of every function are in serverless.yml.
+// Environment variables of the functions.
 
 /** @typedef {import("./deployment.js").Variables} Variables */
 
@@ -25,6 +32,23 @@ export function ownVariables(deployment, { environment, secrets, logErrorMessage
     ...(secrets.length > 0 ? extra : {}),
     ...(logErrorMessages ? { LOG_ERROR_MESSAGES: "true" } : {}),
   };
+}
+
+/**
+ * Those of every function.
+ * @param {Variables} variables
+ */
+export async function shared(variables) {
+  const app = await appId(variables);
+  const environment = forDeployment(({ secretsParameter }, { limits }) => ({
+    LOG_LEVEL: "info",
+    APP_ID: app,
+    EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
+    QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
+    SECRETS_PARAMETER: secretsParameter,
+    STALE_KEYS_SECONDS: limits.staleKeysSeconds,
+  }));
+  return environment(variables);
 }
 
 /** @param {Variables} variables */

@@ -1,6 +1,84 @@
 import { accepted, forDeployment } from "./deployment.js";
+import * as environment from "./environment.js";
 import { projectOf } from "./project.js";
 import { refusal } from "./refusal.js";
+
+/** @typedef {import("./deployment.js").Variables} Variables */
+
+/** HTTP in, for events: runs no user code. */
+export const webhook = forDeployment(({ front }, { limits, optional }) => ({
+  ...bundleOf("webhook", "WebhookRole"),
+  ...doorOf(front, ["/", "/webhook"]),
+  timeout: limits.webhookTimeoutSeconds,
+  memorySize: limits.webhookMemoryMb,
+  reservedConcurrency: optional.webhookReservedConcurrency,
+}));
+
+/**
+ * HTTP in, for callbacks.
+ * @param {Variables} variables
+ */
+export async function callback(variables) {
+  const settings = forDeployment(({ front }, { limits, optional }) => ({
+    ...bundleOf("callback", "CallbackRole"),
+    ...doorOf(front, ["/callback"]),
+    timeout: limits.callbackTimeoutSeconds,
+    memorySize: limits.callbackMemoryMb,
+    reservedConcurrency: optional.callbackReservedConcurrency,
+    provisionedConcurrency: optional.callbackProvisionedConcurrency,
+  }));
+  return { ...(await settings(variables)), environment: await environment.callback(variables) };
+}
+
+/**
+ * SQS in: runs the handlers.
+ * @param {Variables} variables
+ */
+export async function worker(variables) {
+  const settings = forDeployment((_, { limits, optional }) => ({
+    ...bundleOf("worker", "WorkerRole"),
+    events: [
+      {
+        sqs: {
+          arn: { "Fn::GetAtt": ["EventsQueue", "Arn"] },
+          batchSize: limits.batchSize,
+          maximumBatchingWindow: limits.batchWindowSeconds,
+          maximumConcurrency: limits.maxConcurrency,
+          // Without it, a record that failed would be deleted with its batch. And no filter: what a filter does not
+          // match is deleted, too.
+          functionResponseType: "ReportBatchItemFailures",
+        },
+      },
+    ],
+    timeout: limits.workerTimeoutSeconds,
+    memorySize: limits.workerMemoryMb,
+    reservedConcurrency: optional.workerReservedConcurrency,
+  }));
+  return { ...(await settings(variables)), environment: await environment.worker(variables) };
+}
+
+/**
+ * @param {string} name Of the entry, which is bundled to that folder.
+ * @param {string} role
+ */
+function bundleOf(name, role) {
+  return {
+    handler: `dist/${name}/index.handler`,
+    role,
+    // Without source maps.
+    package: { patterns: [`dist/${name}/**`, "!**/*.map"] },
+  };
+}
+
+/**
+ * @param {string} front
+ * @param {readonly string[]} paths Exactly those that exist; which method is right, the function says.
+ */
+function doorOf(front, paths) {
+  return front === "functionUrl"
+    ? { events: [], url: true }
+    : { events: paths.map((path) => ({ httpApi: `ANY ${path}` })), url: false };
+}
 
 /**
  * Additions to the resources that osls makes of serverless.yml, for what osls has no setting.

@@ -1,0 +1,44 @@
+// What holds for every function, and for the deployment itself.
+
+/** A deployment is its own version; Lambda's would pile up against the account's 75 GB. */
+export const versionFunctions = false;
+
+export const httpApi = { shouldStartNameWithService: true };
+
+export const deploymentBucket = { blockPublicAccess: true, maxPreviousDeploymentArtifacts: 5 };
+
+const accessLog = {
+  requestId: "$context.requestId",
+  time: "$context.requestTime",
+  ip: "$context.identity.sourceIp",
+  route: "$context.routeKey",
+  status: "$context.status",
+  ms: "$context.responseLatency",
+  functionStatus: "$context.integrationStatus",
+  functionMs: "$context.integrationLatency",
+};
+
+export const logs = {
+  lambda: {
+    logFormat: "JSON",
+    // Lambda drops no line of ours: LOG_LEVEL alone decides.
+    applicationLogLevel: "TRACE",
+    // No START and REPORT lines of invocations that went well: they would be half of the bill for logs.
+    systemLogLevel: "WARN",
+  },
+  // No header, no query, no body.
+  httpApi: { format: JSON.stringify(accessLog) },
+};
+
+/** An update that would replace or drop what holds events is refused before it begins. */
+export const stackPolicy = [
+  { Effect: "Allow", Principal: "*", Action: "Update:*", Resource: "*" },
+  {
+    Effect: "Deny",
+    Principal: "*",
+    Action: ["Update:Replace", "Update:Delete"],
+    Resource: ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"].map(
+      (id) => `LogicalResourceId/${id}`,
+    ),
+  },
+];
