@@ -55,7 +55,8 @@ export function copyBeside(root: string, folder: string, { outputs }: Metafile):
   return faults;
 }
 
-function isEngine(module: string): boolean {
+/** Whether a module is the engine's own. */
+export function isEngine(module: string): boolean {
   return ["lib", "infra"].some((room) => module.startsWith(join(engineRoot, room) + sep));
 }
 

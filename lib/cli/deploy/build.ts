@@ -1,12 +1,12 @@
-import { rmSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
 import type { Command } from "commander";
-import { type BuildFailure, build as bundle } from "esbuild";
+import { type BuildFailure, build as bundle, type Metafile, type OutputFile, type Plugin, transform } from "esbuild";
 import { type Finding, findingLine, sorted } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { projectRoot } from "../project.ts";
-import { copyBeside } from "./beside.ts";
+import { copyBeside, isEngine } from "./beside.ts";
 import { writePlaces } from "./places.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
@@ -69,16 +69,81 @@ export async function build(
         chunkNames: "chunks/[name]-[hash]",
         banner: { js: runsHandlers ? required + places : required },
         logLevel: "silent",
+        write: false,
+        plugins: [compiledAlike],
       }).catch((error: unknown) => {
         throw new BuildError(faultsOf(error));
       });
+      const { metafile, files } = withNumberedChunks(result);
+      for (const { path, text } of files) {
+        mkdirSync(dirname(path), { recursive: true });
+        writeFileSync(path, text);
+      }
       const folder = join(outFolder, name);
-      const faults = copyBeside(root, folder, result.metafile);
+      const faults = copyBeside(root, folder, metafile);
       if (faults.length > 0) throw new BuildError(faults);
-      if (runsHandlers) writePlaces(folder, { root, metafile: result.metafile });
-      return { name, file: join(folder, "index.mjs"), metafile: result.metafile };
+      if (runsHandlers) writePlaces(folder, { root, metafile });
+      return { name, file: join(folder, "index.mjs"), metafile };
     }),
   );
+}
+
+// The same handlers give the same bytes in this repository and in a project that has the engine as a package.
+
+/**
+ * Prints the engine's modules alike, whether they are TypeScript or were compiled: esbuild shortens names by how often
+ * each letter occurs in a source, types and layout included.
+ */
+const compiledAlike: Plugin = {
+  name: "compiled alike",
+  setup(bundler) {
+    bundler.onLoad({ filter: /\.[jt]s$/ }, async ({ path }) => {
+      if (!isEngine(path)) return undefined;
+      const { code } = await transform(readFileSync(path, "utf8"), {
+        loader: "ts",
+        target: "node24",
+        charset: "utf8",
+        sourcemap: "inline",
+        sourcesContent: false,
+        sourcefile: basename(path),
+        tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+      });
+      return { contents: code, loader: "js" };
+    });
+  },
+};
+
+/**
+ * Numbers the chunks in the order in which the code imports them, since esbuild's hashes differ with the modules' paths,
+ * and leaves out those that nothing imports. A number is as long as a hash, so the source maps stay right.
+ */
+function withNumberedChunks({ metafile, outputFiles }: { metafile: Metafile; outputFiles: readonly OutputFile[] }) {
+  const numbers = new Map<string, string>();
+  const visit = (path: string) => {
+    const hash = hashIn(path);
+    if (hash !== undefined) {
+      if (numbers.has(hash)) return;
+      numbers.set(hash, String(numbers.size + 1).padStart(hash.length, "0"));
+    }
+    for (const { path: imported } of metafile.outputs[path]?.imports ?? []) visit(imported);
+  };
+  const paths = Object.keys(metafile.outputs);
+  for (const path of paths) if (hashIn(path) === undefined) visit(path);
+  const isUsed = (path: string) => numbers.has(hashIn(path) ?? "") || hashIn(path) === undefined;
+  const rename = (text: string) => text.replaceAll(hashes, (hash) => numbers.get(hash) ?? hash);
+  const outputs = Object.entries(metafile.outputs).filter(([path]) => isUsed(path));
+  return {
+    metafile: JSON.parse(rename(JSON.stringify({ ...metafile, outputs: Object.fromEntries(outputs) }))) as Metafile,
+    files: outputFiles
+      .filter(({ path }) => isUsed(path))
+      .map(({ path, text }) => ({ path: rename(path), text: rename(text) })),
+  };
+}
+
+const hashes = /(?<=-)[A-Z0-9]{8}(?=\.mjs)/g;
+
+function hashIn(path: string): string | undefined {
+  return path.match(hashes)?.[0];
 }
 
 /** esbuild's own errors, with their places. */
