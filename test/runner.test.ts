@@ -14,6 +14,8 @@ const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
 const files = {
   "good.test.mjs": 'test("is well", () => {});',
+  "leaves.test.mjs": 'beforeEach(() => { process.env.LEFT += "behind"; }); test("leaves", () => {});',
+  "finds.test.mjs": 'test("finds nothing", () => { if ("LEFT" in process.env) throw new Error(process.env.LEFT); });',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
   "absent.test.mjs": 'import "./nowhere.mjs";',
   "hangs.test.mjs": 'test("hangs", () => new Promise((resolve) => setTimeout(resolve, 2_000)));',
@@ -22,13 +24,13 @@ const files = {
   "endless.test.mjs": 'console.error("about to hang"); setInterval(() => {}, 1_000); await new Promise(() => {});',
 };
 for (const [name, source] of Object.entries(files)) {
-  writeFileSync(join(root, name), `import { test } from "node:test";\n${source}\n`);
+  writeFileSync(join(root, name), `import { beforeEach, test } from "node:test";\n${source}\n`);
 }
 
 /** Runs files as `npm test` does, in a process of its own: no test may run others. */
 async function runFiles(options: object): Promise<{ isOk: boolean; output: string }> {
   const module = JSON.stringify(pathToFileURL(join(import.meta.dirname, "support/runner.ts")).href);
-  const given = JSON.stringify({ root, first: [], alone: [], together: [], isWhole: true, ...options });
+  const given = JSON.stringify({ root, first: [], alone: [], services: [], together: [], isWhole: true, ...options });
   const script = `import { runFiles } from ${module}; process.exitCode = (await runFiles(${given})) ? 0 : 1;`;
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const file = join(root, "run.mjs");
@@ -45,10 +47,13 @@ async function runFiles(options: object): Promise<{ isOk: boolean; output: strin
 }
 
 test("npm test is well when every file is, and names the slowest", async () => {
-  const { isOk, output } = await runFiles({ together: ["good.test.mjs"] });
+  const { isOk, output } = await runFiles({
+    together: ["leaves.test.mjs", "finds.test.mjs"],
+    services: ["good.test.mjs"],
+  });
   assert.ok(isOk, output);
-  assert.match(output, /^1 test files share a process, 0 have one of their own/);
-  assert.match(output, /slowest files\n +0\.0 s {2}good\.test\.mjs/);
+  assert.match(output, /^2 test files share a process, 1 test files share a process, 0 have one of their own/);
+  assert.match(output, /slowest files\n(?: +0\.0 s {2}\w+\.test\.mjs\n){3}/);
 });
 
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {

@@ -1,20 +1,24 @@
-// alone: its table is started before its tests.
+// services: its table sets the environment of the clients.
 import assert from "node:assert/strict";
-import { after, beforeEach, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoAnswers, rememberAnswerSeconds } from "../../lib/aws/answers.ts";
 import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { memoryAnswers } from "../support/callbacks.ts";
 import { aim, denied, firstTry, internal, throttled } from "../support/faults.ts";
 import { seeded } from "../support/random.ts";
-import { startTable } from "../support/table.ts";
+import { startTable, type Table } from "../support/table.ts";
 
-const { table, dynamo, faults, client, stop } = await startTable();
-// So that its calls are counted also where none goes wrong.
-faults.watch(() => {});
-const answers = dynamoAnswers(client, table);
-beforeEach(() => faults.reset());
-after(stop);
+let bench: Table;
+let answers: AnswerStore;
+before(async () => {
+  bench = await startTable();
+  // So that its calls are counted also where none goes wrong.
+  bench.faults.watch(() => {});
+  answers = dynamoAnswers(bench.client, bench.table);
+});
+beforeEach(() => bench.faults.reset());
+after(() => bench.stop());
 
 const nowMs = 1_760_000_000_000;
 let keys = 0;
@@ -24,13 +28,14 @@ const claim = (key: string, owner: string, atMs = nowMs) => answers.claim({ key,
 const record = (key: string, owner: string, answer: string, atMs = nowMs) =>
   answers.record({ key, owner, nowMs: atMs, answer }, signal);
 const rowOf = async (key: string) => {
-  return (await dynamo.send(new GetItemCommand({ TableName: table, Key: { pk: { S: `answer#${key}` } } }))).Item;
+  return (await bench.dynamo.send(new GetItemCommand({ TableName: bench.table, Key: { pk: { S: `answer#${key}` } } })))
+    .Item;
 };
 
 describe("a callback's claim", () => {
   test("of a key that nobody has seen is one write", async () => {
     assert.deepEqual(await claim(newKey(), "a"), { state: "claimed" });
-    assert.deepEqual([faults.calls("PutItem"), faults.calls("GetItem")], [1, 0]);
+    assert.deepEqual([bench.faults.calls("PutItem"), bench.faults.calls("GetItem")], [1, 0]);
   });
 
   test("of a key that another run holds finds it running, then its answer, and is never granted", async () => {
@@ -50,7 +55,7 @@ describe("a callback's claim", () => {
     const key = newKey();
     await claim(key, "a");
     const reads: unknown[] = [];
-    const unwatch = faults.watch(
+    const unwatch = bench.faults.watch(
       ({ action, body }) => void (action === "GetItem" && reads.push(body["ConsistentRead"])),
     );
     await claim(key, "b");
@@ -67,15 +72,15 @@ describe("a callback's claim", () => {
 
   test("C4: whose answer is lost meets its own row, and is granted to this run alone", async () => {
     const key = newKey();
-    faults.inject("PutItem", { kind: "lost" }, firstTry);
+    bench.faults.inject("PutItem", { kind: "lost" }, firstTry);
     assert.deepEqual(await claim(key, "a"), { state: "claimed" });
-    assert.equal(faults.injected("lost"), 1);
+    assert.equal(bench.faults.injected("lost"), 1);
     assert.deepEqual(await claim(key, "b"), { state: "running" });
   });
 
   for (const [what, fault] of Object.entries({ fails: internal, "throttles it": throttled })) {
     test(`C4: that the table ${what} once is made again`, async () => {
-      faults.inject("PutItem", fault, firstTry);
+      bench.faults.inject("PutItem", fault, firstTry);
       assert.deepEqual(await claim(newKey(), "a"), { state: "claimed" });
     });
   }
@@ -83,7 +88,7 @@ describe("a callback's claim", () => {
   for (const [what, fault] of Object.entries({ fails: internal, "denies access": denied })) {
     test(`C9: rejects while the table ${what}, and grants nothing`, async () => {
       const key = newKey();
-      const stop = faults.inject("*", fault);
+      const stop = bench.faults.inject("*", fault);
       await assert.rejects(claim(key, "a"));
       stop();
       assert.equal(await rowOf(key), undefined);
@@ -93,12 +98,12 @@ describe("a callback's claim", () => {
   test("C9: rejects when it cannot read what stands there: it may be anything", async () => {
     const key = newKey();
     await claim(key, "a");
-    faults.inject("GetItem", internal);
+    bench.faults.inject("GetItem", internal);
     await assert.rejects(claim(key, "b"));
   });
 
-  test("C1: is given up when it is told to, long before the client's own time", async () => {
-    faults.inject("*", { kind: "stall" });
+  test("C1: is given up when it is told to, long before the bench.client's own time", async () => {
+    bench.faults.inject("*", { kind: "stall" });
     const stop = new AbortController();
     const startMs = performance.now();
     setTimeout(() => stop.abort(), 30);
@@ -123,10 +128,10 @@ describe("a callback's claim", () => {
 describe("a callback's answer", () => {
   test("C4: whose writing is confirmed to nobody is written", async () => {
     for (const fault of [{ kind: "lost" }, internal, { kind: "cut" }] as const) {
-      faults.reset();
+      bench.faults.reset();
       const key = newKey();
       await claim(key, "a");
-      faults.inject("UpdateItem", fault, firstTry);
+      bench.faults.inject("UpdateItem", fault, firstTry);
       await record(key, "a", '{"n":1}');
       assert.deepEqual(await claim(key, "b"), { state: "answered", answer: '{"n":1}' });
     }
@@ -175,7 +180,7 @@ test("the answers in memory, which other tests use, agree with these on random s
 });
 
 test("the answers' rows stand under a prefix of their own, beside the ledger's", async () => {
-  const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: table }));
+  const { Items = [] } = await bench.dynamo.send(new ScanCommand({ TableName: bench.table }));
   assert.ok(Items.length > 10);
   for (const item of Items) {
     assert.match(item["pk"]?.S ?? "", /^answer#/);
@@ -190,15 +195,15 @@ test("C4: a claim that arrives long after it was given up holds the key, and not
   const key = newKey();
   const hasty = aim(
     new DynamoDBClient({ maxAttempts: 2, requestHandler: { requestTimeout: 60, throwOnRequestTimeout: true } }),
-    faults.endpoint,
+    bench.faults.endpoint,
   );
   try {
-    const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
-    const late = dynamoAnswers(hasty, table);
+    const stop = bench.faults.inject("PutItem", { kind: "hold" }, firstTry);
+    const late = dynamoAnswers(hasty, bench.table);
     assert.deepEqual(await late.claim({ key, owner: "a", nowMs }, signal), { state: "claimed" });
     await late.record({ key, owner: "a", nowMs, answer: '{"n":1}' }, signal);
     stop();
-    await faults.release();
+    await bench.faults.release();
     assert.deepEqual(await claim(key, "b"), { state: "answered", answer: '{"n":1}' });
   } finally {
     hasty.destroy();

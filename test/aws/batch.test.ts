@@ -1,6 +1,6 @@
-// alone: its bench sets the environment of the clients.
+// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
-import { after, beforeEach, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { CreateQueueCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
@@ -15,11 +15,14 @@ import { receive } from "../../lib/receiving/receiver.ts";
 import { appId, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
 import { aim, type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
-import { deletedBy, startWorker } from "../support/worker.ts";
+import { deletedBy, startWorker, type Worker } from "../support/worker.ts";
 
-const bench = await startWorker({ seed: 20_264, maxReceiveCount: 10 });
+let bench: Worker;
 const sent: Call[] = [];
-bench.sqsFaults.watch((call) => sent.push(call));
+before(async () => {
+  bench = await startWorker({ seed: 20_264, maxReceiveCount: 10 });
+  bench.sqsFaults.watch((call) => sent.push(call));
+});
 beforeEach(() => {
   sent.length = 0;
   return bench.reset();

@@ -1,21 +1,27 @@
-// alone: its bench sets the environment of the clients.
+// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
-import { after, beforeEach, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
-import { aim, denied, firstTry, internal, startFaults } from "../support/faults.ts";
+import { aim, denied, type Faults, firstTry, internal, startFaults } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
-import { startServices } from "../support/services.ts";
+import { type Services, startServices } from "../support/services.ts";
 import { memoryLedger } from "../support/worker.ts";
 
-const services = await startServices();
-Object.assign(process.env, services.env);
-const faults = await startFaults(services.endpoints.dynamo);
-const client = aim(dynamoClient(), faults.endpoint);
-const ledger = dynamoLedger(client, services.ledgerTable);
+let services: Services;
+let faults: Faults;
+let client: DynamoDBClient;
+let ledger: Ledger;
+before(async () => {
+  services = await startServices();
+  Object.assign(process.env, services.env);
+  faults = await startFaults(services.endpoints.dynamo);
+  client = aim(dynamoClient(), faults.endpoint);
+  ledger = dynamoLedger(client, services.ledgerTable);
+});
 beforeEach(() => faults.reset());
 after(async () => {
   client.destroy();

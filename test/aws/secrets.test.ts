@@ -1,4 +1,4 @@
-// alone: it replaces the environment.
+// services: it replaces the environment.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import type { SSMClient } from "@aws-sdk/client-ssm";

@@ -1,15 +1,18 @@
-// alone: its bench sets the environment of the clients.
+// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, beforeEach, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { withRetries } from "../../lib/handling/claims.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
 import { eventBody, eventText, plantedBody, record, type TestHandlers } from "../support/events.ts";
 import { denied, firstTry, internal } from "../support/faults.ts";
-import { startWorker } from "../support/worker.ts";
+import { startWorker, type Worker } from "../support/worker.ts";
 
-const bench = await startWorker({ seed: 20_263 });
+let bench: Worker;
+before(async () => {
+  bench = await startWorker({ seed: 20_263 });
+});
 beforeEach(() => bench.reset());
 after(() => bench.stop());
 

@@ -1,7 +1,7 @@
-// first: it goes through many deliveries.
+// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { after, beforeEach, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { type Message, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { deferTo } from "../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../lib/aws/record.ts";
@@ -23,9 +23,12 @@ import {
 } from "../support/events.ts";
 import { internal, unavailable } from "../support/faults.ts";
 import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
-import { startWorker } from "../support/worker.ts";
+import { startWorker, type Worker } from "../support/worker.ts";
 
-const bench = await startWorker({ seed: 20_262 });
+let bench: Worker;
+before(async () => {
+  bench = await startWorker({ seed: 20_262 });
+});
 beforeEach(() => bench.reset());
 after(() => bench.stop());
 

@@ -1,4 +1,4 @@
-// alone: its bench sets the environment of the clients.
+// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { toBody } from "../../lib/aws/record.ts";

@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
@@ -7,7 +7,8 @@ import { styleText } from "node:util";
 
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
-const entry = join(import.meta.dirname, "together.ts");
+/** The processes that test files share, each named by the file it starts with. */
+const entries = { together: "together.ts", services: "together-services.ts" } as const;
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 /** Whether these files, of which there must be one, are tests of handlers alone. */
@@ -23,6 +24,8 @@ export async function runFiles(options: {
   readonly first: readonly string[];
   readonly alone: readonly string[];
   readonly together: readonly string[];
+  /** Like `together`, in a second process: they call embedded services, and keep a core busy. */
+  readonly services: readonly string[];
   /** Without it, each test is printed. */
   readonly isWhole: boolean;
   /** For one test, and for the import of a file that shares its process. What hangs is named, and the rest goes on. */
@@ -30,28 +33,43 @@ export async function runFiles(options: {
   /** In which some test ends. Without one, something blocks its process, and the whole run is ended. */
   readonly silenceLimitMs?: number;
 }): Promise<boolean> {
-  const { root, first, alone, together, isWhole, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
+  const { root, first, alone, isWhole, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
   const kept = join(root, "node_modules/.cache/larkpost/test-seconds.json");
   const seconds = new Map(Object.entries(isWhole ? readSeconds(kept) : {}));
   const expected = (file: string) => seconds.get(file) ?? (first.includes(file) ? 60 : 1);
   const apart = [...first, ...alone].sort((a, b) => expected(b) - expected(a));
   const own = apart.map((file) => join(root, file));
-  if (isWhole) {
-    const shared = together.length > 0 ? `${together.length} test files share a process, ` : "";
-    console.log(`${shared}${apart.length} have one of their own, ${concurrency} processes at a time.`);
+  const shared = new Map<string, readonly string[]>();
+  for (const [kind, entry] of Object.entries(entries) as ["together" | "services", string][]) {
+    if (options[kind].length > 0) shared.set(join(import.meta.dirname, entry), options[kind]);
   }
-  const files = together.map((file) => join(root, file));
+  if (isWhole) {
+    const counts = [...shared.values()].map((files) => `${files.length} test files share a process, `);
+    console.log(`${counts.join("")}${apart.length} have one of their own, ${concurrency} processes at a time.`);
+  }
+  const files = Object.fromEntries(
+    [...shared].map(([entry, files]) => [basename(entry), files.map((file) => join(root, file))]),
+  );
   process.env["TESTS_TOGETHER"] = JSON.stringify({ files, limitMs: testLimitMs });
   const stop = new AbortController();
   const events = run({
-    files: together.length > 0 ? [entry, ...own] : own,
+    files: [...shared.keys(), ...own],
     concurrency,
     cwd: root,
     timeout: testLimitMs,
     signal: stop.signal,
   });
-  const nameOf = (file: string) => (file === entry ? `${together.length} files` : relative(root, file));
-  const { seconds: measured, complaints } = watch(events, { nameOf, isWhole, stop, silenceLimitMs });
+  const nameOf = (file: string) => {
+    const together = shared.get(file);
+    return together === undefined ? relative(root, file) : `${together.length} files`;
+  };
+  const { seconds: measured, complaints } = watch(events, {
+    nameOf,
+    isShared: (file) => shared.has(file),
+    isWhole,
+    stop,
+    silenceLimitMs,
+  });
   const isOk = verdict(events);
   await pipeline(
     events,
@@ -74,12 +92,19 @@ export async function runFiles(options: {
   return isOk();
 }
 
-/** Prints each file as it ends, and measures it. A file of the shared process takes what its tests take. */
+/** Prints each file as it ends, and measures it. A file of a shared process is a suite there. */
 function watch(
   events: TestsStream,
-  options: { nameOf: (file: string) => string; isWhole: boolean; stop: AbortController; silenceLimitMs: number },
+  options: {
+    readonly nameOf: (file: string) => string;
+    /** Whether test files share the process that starts with this file. */
+    readonly isShared: (file: string) => boolean;
+    readonly isWhole: boolean;
+    readonly stop: AbortController;
+    readonly silenceLimitMs: number;
+  },
 ) {
-  const { nameOf, isWhole, stop, silenceLimitMs } = options;
+  const { nameOf, isShared, isWhole, stop, silenceLimitMs } = options;
   const seconds = new Map<string, number>();
   const failed = new Set<string>();
   /** What the processes wrote to stderr whose file failed. */
@@ -95,20 +120,20 @@ function watch(
   events.on("test:dequeue", ({ name, file = "" }) => {
     running.set(`${file} ${name}`, name === file ? nameOf(file) : `${nameOf(file)}: ${name}`);
   });
-  events.on("test:complete", ({ name, file = "", nesting, details }) => {
+  events.on("test:complete", ({ name, file = "", details }) => {
     clearTimeout(silence);
     silence = setTimeout(onSilence, silenceLimitMs);
     running.delete(`${file} ${name}`);
     const tookSeconds = details.duration_ms / 1000;
     const isFailed = details.error !== undefined;
     if (name === file) {
-      if (file !== entry) seconds.set(nameOf(file), tookSeconds);
+      if (!isShared(file)) seconds.set(nameOf(file), tookSeconds);
       if (isFailed) failed.add(file);
       const sign = isFailed ? paint("red", "✖") : paint("green", "✔");
       if (isWhole) console.log(`${sign} ${nameOf(file)} ${paint("dim", `${tookSeconds.toFixed(1)} s`)}`);
       return;
     }
-    if (nesting === 0) seconds.set(nameOf(file), (seconds.get(nameOf(file)) ?? 0) + tookSeconds);
+    if (details.type === "suite" && isShared(file)) seconds.set(nameOf(name), tookSeconds);
     if (isFailed && isWhole && details.type !== "suite") console.log(`${paint("red", "✖")} ${nameOf(file)}: ${name}`);
   });
   // Told in the order of the files, so after the file has ended.

@@ -27,3 +27,5 @@ export async function startTable() {
     },
   };
 }
+
+export type Table = Awaited<ReturnType<typeof startTable>>;

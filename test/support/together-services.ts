@@ -1,0 +1,2 @@
+// The second process that test files share: {@link runFiles} says which.
+import "./together.ts";
