@@ -31,7 +31,7 @@ export interface Rule {
 
 /** Rules in the order they were added. The first rule that matches a call is used, and its count goes down by one. */
 export function createRules() {
-  const active: { readonly rule: Rule; left: number }[] = [];
+  let active: { readonly rule: Rule; left: number }[] = [];
   return {
     add(rule: Rule) {
       const entry = { rule, left: rule.times ?? 1 };
@@ -45,15 +45,14 @@ export function createRules() {
       };
     },
     take(method: string, path: string): Rule | undefined {
+      active = active.filter(({ left }) => left > 0);
       const entry = active.find(
-        ({ rule, left }) =>
-          left > 0 &&
+        ({ rule }) =>
           (rule.method === undefined || rule.method.toUpperCase() === method) &&
           (rule.path === undefined || match(rule.path, path) !== undefined),
       );
       if (entry === undefined) return undefined;
       entry.left--;
-      for (let i = active.length - 1; i >= 0; i--) if ((active[i]?.left ?? 0) <= 0) active.splice(i, 1);
       return entry.rule;
     },
   };

@@ -113,6 +113,8 @@ test("a call needs a token of the right kind that is valid", async (t) => {
   assert.equal(await code("t-1"), 99991663);
   const token = await tenantToken();
   assert.equal(await code(token), 0);
+  assert.equal(await code(`${token} x`), 99991661);
+  assert.equal(await code(`x Bearer ${token}`), 99991661);
   simulator.revokeTokens("cli_another");
   assert.equal(await code(token), 0);
   simulator.revokeTokens(selfBuilt.appId);
