@@ -13,7 +13,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 };
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
-  ...["start", "chat", "long-connection", "send", "new", "types"],
+  ...["start", "chat", "long-connection", "send", "new", "types", "check"],
   ...["generate", "package", "deploy", "secrets", "build"],
 ];
 
@@ -43,7 +43,25 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
   { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
   { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
   { when: "an option's value that is wrong", args: ["start", "--port", "x"], code: 2, says: /Check --port\n$/ },
-  { when: "a packaged folder to deploy", args: ["deploy", "--stage", "x", "--package", "y"], code: 2, says: /^Cannot/ },
+  ...[
+    ["chat", "--wait", "12345678"],
+    ["secrets", "set", "--stage", "x", "--overlap-hours", "12345"],
+    ["send", "app_ticket", "--times", "12345678"],
+    ["send", "app_ticket", "--repush", "--speed", "1.2345"],
+  ].flatMap((args) =>
+    [...args.slice(-1), "x1", "1x"].map((value) => ({
+      when: `${value} as a number of ${args[0]}`,
+      args: [...args.slice(0, -1), value],
+      code: 2,
+      says: new RegExp(`^Cannot .*"${value}"`),
+    })),
+  ),
+  ...["--package", "-p", "--package=y", "-p=y"].map((option) => ({
+    when: `a packaged folder to deploy, ${option}`,
+    args: ["deploy", "--stage", "x", option, "y"],
+    code: 2,
+    says: /^Cannot deploy a packaged folder/,
+  })),
   { when: "something that is not found", args: ["types", "nothing-like-it"], code: 1, says: /^No type has/ },
   { when: "nobody to talk to", args: ["chat"], code: 1, says: /^Cannot chat: nothing listens/ },
 ];

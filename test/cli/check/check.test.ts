@@ -102,16 +102,20 @@ describe("npm run check", () => {
   interface EventTypes { "warehouse.pallet.moved_v1": { pallet: number } }
 }
 `,
-        "im.message.message_read_v1": good("im.message.message_read_v1", 'import "../shared/rates.ts";'),
+        "im.message.message_read_v1": good("im.message.message_read_v1", 'import "../shared/lib/rates.ts";'),
       },
       { "im.message.reaction.created_v1": good("im.message.reaction.created_v1") },
     );
     const write = (path: string, text: string) =>
       writeFileSync(join(project.root, path), text, text.startsWith("\ufeff") ? "utf16le" : "utf8");
-    for (const folder of ["shared", "events/sub"]) mkdirSync(join(project.root, "functions", folder));
-    write("functions/shared/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
+    for (const folder of ["shared/lib", "events/sub"]) {
+      mkdirSync(join(project.root, "functions", folder), { recursive: true });
+    }
+    write("functions/shared/lib/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
     write("functions/events/sub/url.preview.get.ts", good("url.preview.get"));
     write("functions/events/drive.file.edit_v1.js", good("drive.file.edit_v1"));
+    write("functions/events/notes.js.md", good("drive.file.edit_v1"));
+    write("functions/events/neon.js", "neonEvent();\n");
     const options = { extends: join(engine, "functions/tsconfig.json"), include: ["."] };
     write("functions/tsconfig.json", JSON.stringify(options));
     write(
@@ -122,7 +126,8 @@ describe("npm run check", () => {
     // As PowerShell's `>` writes it.
     write(
       ".env",
-      "\ufeffENCRYP_KEY=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\nLOG_LEVEL=verbose\nMINE=1\n",
+      "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
+        "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n",
     );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
@@ -154,7 +159,7 @@ describe("npm run check", () => {
   });
 
   test("a fault in shared code is told at its place, with the handler that loads it", () => {
-    const [finding] = of("functions/shared/rates.ts");
+    const [finding] = of("functions/shared/lib/rates.ts");
     assert.equal(finding?.line, 1);
     assert.match(
       finding.message,
@@ -173,6 +178,7 @@ describe("npm run check", () => {
     );
     assert.match(of("functions/events/sub/url.preview.get.ts")[0]?.message ?? "", /^is ignored: it is in a sub-folder/);
     assert.match(of("functions/events/drive.file.edit_v1.js")[0]?.message ?? "", /^is ignored: it is not a \.ts file/);
+    for (const name of ["notes.js.md", "neon.js"]) assert.deepEqual(of(`functions/events/${name}`), []);
   });
 
   test("larkpost.config.js: each mistake at its line", () => {
@@ -189,10 +195,10 @@ describe("npm run check", () => {
   test("settings: a name that is nearly ours, a value that swallows the next line, what a real app needs", () => {
     const said = of(".env").map(({ line, message }) => `${line ?? "-"} ${message}`);
     for (const expected of [
-      /^1 ENCRYP_KEY is no setting\. Did you mean ENCRYPT_KEY\?$/,
+      /^1 ENCRYP_KE is no setting\. Did you mean ENCRYPT_KEY\?$/,
       /^2 VERIFICATION_TOKEN has white space alone, and Node then reads the next line/,
       /^3 APP_ID is not set/,
-      /^4 LOG_LEVEL is "verbose"\. It is one of debug, info, warn, error$/,
+      /^5 LOG_LEVEL is "verbose"\. It is one of debug, info, warn, error$/,
       /^- APP_SECRET is not set/,
       /^- ENCRYPT_KEY is not set/,
     ]) {

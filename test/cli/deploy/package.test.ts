@@ -168,7 +168,8 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     const asked = await deploy([]);
     assert.equal(asked.code, 2);
     assert.match(asked.stderr, /required option '--stage <stage>' not specified/);
-    for (const args of [[], ["--param", "appId="], ["--param", "front=functionUrl"]]) {
+    const others = [["--param", "appId="], ["--param", "front=functionUrl"], ["--param", "xappId=1"], ["--configs=x"]];
+    for (const args of [[], ...others]) {
       const { code, stdout, stderr } = await deploy(["--stage", "prod", ...args], { APP_ID: "" });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, /^Cannot deploy: APP_ID is not set\. Copy it from the developer console \(cli_…\)/);

@@ -411,9 +411,16 @@ describe("send", { concurrency: 4 }, () => {
     });
   }
 
-  test("says plainly that nothing listens", async (t) => {
+  test("says plainly that PORT is none, or that nothing listens", async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
+    for (const PORT of ["65536", "x1", "1x"]) {
+      const { code, stderr } = await larkpost(["send", type], { root, env: { ...env, PORT } });
+      const says = `Cannot send: the port "${PORT}" is not a number from 1 to 65535. Check PORT\n`;
+      assert.deepEqual([code, stderr], [1, says]);
+    }
+    const last = await larkpost(["send", type], { root, env: { ...env, PORT: "65535" } });
+    assert.match(last.stderr, /^Cannot reach http:\/\/127\.0\.0\.1:65535\/webhook: /);
     const { code, stdout, stderr } = await larkpost(["send", type, "--times", "100"], {
       root,
       env: { ...env, PORT: "1" },
