@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
+import { json } from "node:stream/consumers";
 import { describe, test } from "node:test";
 import { inspect } from "node:util";
 import {
@@ -321,9 +322,11 @@ describe("the uuid", () => {
 
   test("A3: is on merged and thread forwards as well, in the query and at most 50 characters long", async (t) => {
     const urls: URL[] = [];
-    const server = createServer((request, response) => {
+    const bodies: unknown[] = [];
+    const server = createServer(async (request, response) => {
       const url = new URL(request.url ?? "", "http://x");
       urls.push(url);
+      bodies.push(await json(request));
       const token = { tenant_access_token: "t-1", expire: 7_200 };
       response.end(JSON.stringify({ code: 0, ...token }));
     });
@@ -337,8 +340,18 @@ describe("the uuid", () => {
       await run().request("POST", path, { body: { receive_id: "x" } });
       assert.match(urls.at(-1)?.searchParams.get("uuid") ?? "", /^[0-9a-f]{50}$/);
     }
-    await run().request("POST", "/open-apis/contact/v3/users", { body: {} });
-    assert.equal(urls.at(-1)?.search, "");
+    for (const other of [
+      "/open-apis/contact/v3/users",
+      `/open-apis/x${messagesPath}/merge_forward`,
+      `${messagesPath}/merge_forward/x`,
+      "/open-apis/x/open-apis/im/v1/threads/omt_1/forward",
+      "/open-apis/im/v1/threads/omt_1/forward/x",
+      ...[`/open-apis/x${messagesPath}`, `${messagesPath}/x`, `${messagesPath}/om_1/reply/x`],
+      `/open-apis/x${messagesPath}/om_1/reply`,
+    ]) {
+      await run().request("POST", other, { body: {} });
+      assert.deepEqual([urls.at(-1)?.search, bodies.at(-1)], ["", {}], other);
+    }
   });
 
   test("A3: an answer that is lost costs no second message", async (t) => {
