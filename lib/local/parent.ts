@@ -17,7 +17,7 @@ function parents(): string {
   const { ppid } = process;
   try {
     const [, option] = readFileSync(`/proc/${ppid}/cmdline`, "utf8").split("\0");
-    const [npm = ""] = /^PPid:.*$/m.exec(readFileSync(`/proc/${ppid}/status`, "utf8")) ?? [];
+    const [npm = ""] = /PPid:.*/.exec(readFileSync(`/proc/${ppid}/status`, "utf8")) ?? [];
     return option === "-c" ? `${ppid} ${npm}` : String(ppid);
   } catch {
     return String(ppid);
