@@ -44,14 +44,16 @@ function inspect(thrown: unknown) {
   };
 }
 
-/** The class, unless the error's `name` is not that of any of its classes and so says more, like `AbortError`. */
+/** The nearest class of the user's. The names of Node's classes say no more than `name`, and those of a bundle are short. */
 function classOf(thrown: unknown): string | undefined {
-  const names: unknown[] = [];
   try {
-    for (let type = thrown; names.length < 9; type = Object.getPrototypeOf(type))
-      names.push(Object(type).constructor.name);
+    let type = thrown instanceof Error ? thrown : null;
+    for (let depth = 0; depth < 9; depth++, type = Object.getPrototypeOf(type)) {
+      const name = word(Object(type).constructor.name);
+      if (name !== undefined && name.length > 3) return name in globalThis ? undefined : name;
+    }
   } catch {}
-  return names.includes(memberOf(thrown, "name")) ? names.map(word).find((name) => name !== undefined) : undefined;
+  return undefined;
 }
 
 /** A short hash (FNV-1a, 32 bits) to group log lines by, and not for security. */

@@ -9,7 +9,7 @@ export const placesFile = "places.json";
 export const lineHashLength = 4;
 
 export interface Places {
-  /** The beginning of the SHA-256 of the bundle's entry, which names its chunks by their content. */
+  /** The beginning of the SHA-256 of all code of the bundle. */
   readonly version?: string;
   /** By a chunk's file name, its source map, and by source the hashes of the lines, in one text. */
   readonly chunks: Readonly<Record<string, SourceMapPayload & { readonly lines: Readonly<Record<string, string>> }>>;

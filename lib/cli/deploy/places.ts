@@ -3,9 +3,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import type { Metafile } from "esbuild";
 import { lineHashLength, type Places, placesFile } from "../../trace/places.ts";
+import { isEngine } from "./beside.ts";
 
-/** Folders whose files are not the user's code. */
-const engine = ["lib", "infra"].map((folder) => resolve(import.meta.dirname, "../../..", folder));
+/** Whether a file is the project's own code: neither the engine nor a package. */
+export function isUsers(root: string, path: string): boolean {
+  const file = resolve(root, path);
+  return file.startsWith(`${root}/`) && !file.includes("/node_modules/") && !isEngine(file);
+}
 
 /**
  * Writes the file beside a bundle that says which places of the user's code are in its chunks: source maps without what
@@ -14,22 +18,14 @@ const engine = ["lib", "infra"].map((folder) => resolve(import.meta.dirname, "..
  * @param folder The bundle's, with a linked source map for each chunk.
  */
 export function writePlaces(folder: string, { root, metafile }: { root: string; metafile: Metafile }): void {
-  const isUsers = (path: string) => {
-    const file = resolve(root, path);
-    return (
-      relative(root, file).split("/")[0] !== ".." &&
-      !file.includes("/node_modules/") &&
-      !engine.some((other) => file.startsWith(`${other}/`))
-    );
-  };
   const chunks = Object.entries(metafile.outputs).flatMap(([path, { inputs, entryPoint }]) => {
     // The entry itself holds no handler.
     const isEntry = basename(path) === "index.mjs" && entryPoint !== undefined;
-    if (!path.endsWith(".mjs") || isEntry || !Object.keys(inputs).some(isUsers)) return [];
+    if (!path.endsWith(".mjs") || isEntry || !Object.keys(inputs).some((input) => isUsers(root, input))) return [];
     const file = resolve(root, path);
     const map = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[]; mappings: string };
     const sources = map.sources.map((source) => relative(root, resolve(dirname(file), source)));
-    const users = new Set(sources.flatMap((source, index) => (isUsers(source) ? [index] : [])));
+    const users = new Set(sources.flatMap((source, index) => (isUsers(root, source) ? [index] : [])));
     const lines = Object.fromEntries(
       [...users].map((index) => {
         const source = sources[index] ?? "";
@@ -40,10 +36,10 @@ export function writePlaces(folder: string, { root, metafile }: { root: string; 
     const mappings = onlySources(map.mappings, users);
     return [[basename(path), { version: 3, sources: named, names: [], mappings, lines }] as const];
   });
-  const version = createHash("sha256")
-    .update(readFileSync(join(folder, "index.mjs")))
-    .digest("hex")
-    .slice(0, 12);
+  const code = createHash("sha256");
+  const paths = Object.keys(metafile.outputs).filter((path) => path.endsWith(".mjs"));
+  for (const path of paths.sort()) code.update(readFileSync(resolve(root, path)));
+  const version = code.digest("hex").slice(0, 12);
   const places = { version, chunks: Object.fromEntries(chunks) } as unknown as Places;
   writeFileSync(join(folder, placesFile), `${JSON.stringify(places)}\n`);
 }
