@@ -31,7 +31,7 @@ export function describeError(thrown: unknown): ErrorDescription {
 type Inspected = ReturnType<typeof inspect>;
 
 function inspect(thrown: unknown) {
-  const summary = summarize(thrown);
+  const summary = summarize(thrown, process.env["LOG_ERROR_MESSAGES"] === "true" || undefined);
   const places = framesOf(thrown).flatMap((frame) => placeOf(frame) ?? []);
   // Our own errors name the handler's file, if no frame of theirs is in it: a deadline, a wrong export.
   const file = /\bfunctions\/[\w./-]+\.ts\b/.exec(summary.message ?? "")?.[0];

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { SourceMap, type SourceMapPayload } from "node:module";
-import { dirname } from "node:path";
 import type { Frame } from "./thrown.ts";
 
 /** The file beside a bundle that says which places of the user's code are in its chunks. The build writes it. */
@@ -16,7 +15,8 @@ export interface Places {
 }
 
 const isBundle = import.meta.url.endsWith(".mjs");
-const engine = `${dirname(import.meta.dirname)}/`;
+/** As stacks have it: a part of a URL. */
+const engine = new URL("..", import.meta.url).pathname;
 const maps = new Map<string, SourceMap>();
 let read: Places | undefined;
 

@@ -12,9 +12,8 @@ export interface ErrorSummary {
 }
 
 /** Total: takes a thrown `undefined`, a frozen object, and a getter that throws. */
-export function summarize(thrown: unknown): ErrorSummary {
-  const text = typeof thrown === "string" ? thrown : memberOf(thrown, "message");
-  const isSafe = memberOf(thrown, "isMessageSafe") === true || process.env["LOG_ERROR_MESSAGES"] === "true";
+export function summarize(thrown: unknown, isSafe = memberOf(thrown, "isMessageSafe") === true): ErrorSummary {
+  const text = memberOf(thrown, "message");
   return {
     errorClass: word(memberOf(thrown, "name")) ?? (thrown === null ? "null" : typeof thrown),
     errorCode: word(memberOf(thrown, "code")),
@@ -46,7 +45,8 @@ export interface Frame {
 
 /** The frames of an error's stack, without those of packages and of Node, innermost first. */
 export function framesOf(thrown: unknown): Frame[] {
-  const [stack, message] = [memberOf(thrown, "stack"), memberOf(thrown, "message")];
+  const stack = memberOf(thrown, "stack");
+  const message = memberOf(thrown, "message");
   if (typeof stack !== "string" || typeof message !== "string") return [];
   // The message comes first, and may hold lines that look like frames; only what follows it is V8's. If the message was
   // changed later, the stack holds the earlier one, and its frames cannot be told from it.
@@ -59,19 +59,9 @@ export function framesOf(thrown: unknown): Frame[] {
 
 /** The frame in a line of a stack. */
 export function frameIn(text: string): Frame | undefined {
-  const pattern = /^ {4}at (?:async )?(?:[^()]{0,200}\()?((?:file:\/\/)?\/[^()]{1,400}):(\d+):(\d+)\)?$/;
-  const [, url = "", line, column] = pattern.exec(text) ?? [];
-  if (url === "" || url.includes("/node_modules/")) return undefined;
-  const path = url.startsWith("/") ? url : pathOf(url.slice("file://".length));
-  const file = path.replace(`${process.cwd()}/`, "").replace(/^\/.*\/((?:functions|lib|dist|test)\/)/, "$1");
-  return { path, line: Number(line), column: Number(column), at: `${clean(file.slice(-128))}:${line}:${column}` };
-}
-
-/** A stack is a text: it may have been changed by anyone. */
-function pathOf(encoded: string): string {
-  try {
-    return decodeURIComponent(encoded);
-  } catch {
-    return encoded;
-  }
+  const pattern = /^ {4}at (?:async )?(?:[^()]{0,200}\()?(?:file:\/\/)?(\/[^()]{1,400}):(\d+):(\d+)\)?$/;
+  const [, path, line, column] = pattern.exec(text) ?? [];
+  if (!path || path.includes("/node_modules/")) return undefined;
+  const file = clean(path.slice(-160))?.replace(/^\/.*\/((?:functions|lib|dist|test)\/)/, "$1");
+  return { path, line: Number(line), column: Number(column), at: `${file}:${line}:${column}` };
 }

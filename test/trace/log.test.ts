@@ -187,7 +187,7 @@ describe("an error in the log", () => {
     assert.deepEqual(messagesOf(new ConfigError("Cannot start: APP_ID is empty")), ["Cannot start: APP_ID is empty"]);
     process.env["LOG_ERROR_MESSAGES"] = "true";
     t.after(() => delete process.env["LOG_ERROR_MESSAGES"]);
-    assert.deepEqual(messagesOf(new Error(text, { cause: text })), [printed, printed]);
+    assert.deepEqual(messagesOf(new Error(text, { cause: new Error("x") })), [printed, "x"]);
   });
 
   test("names the class, or what the name says beyond it", () => {
