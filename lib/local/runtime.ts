@@ -172,7 +172,7 @@ async function startServices(folder: string) {
   // After `exit`, so that all of its stderr is there.
   const exited = new Promise<void>((resolve) => {
     child.once("close", (code, signal) => {
-      const reason = /^\S*Error.*?: (.*)$/m.exec(problem)?.[1] ?? signal ?? `exit code ${code}`;
+      const reason = /^\S*Error.*?: (.*)/m.exec(problem)?.[1] ?? signal ?? `exit code ${code}`;
       const advice = `Check the disk and the folder ${folder}`;
       const options = { cause: problem };
       started.reject(new ConfigError(`Cannot start the embedded SQS and DynamoDB: ${reason}. ${advice}`, options));

@@ -80,7 +80,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     /** Acts on a line of input. Rejects when the conversation is over. */
     async input(line: string): Promise<void> {
       const text = line.trim();
-      const [, name, rest = ""] = /^\/(\S+)\s*(.*)$/s.exec(text) ?? [];
+      const [, name, rest = ""] = /^\/(\S+)\s*(.*)/s.exec(text) ?? [];
       if (name !== undefined) return command(name, rest);
       const message = cards.selected();
       const hasChoices = message?.card !== undefined && message.card.choices.length > 0;

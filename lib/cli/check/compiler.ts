@@ -66,7 +66,7 @@ async function compile(root: string, config: string, signal: AbortSignal | undef
 function findingsIn(root: string, output: string): Finding[] {
   const findings: (Finding & { message: string })[] = [];
   for (const line of output.split(/\r?\n/)) {
-    const [, path, at, column, code, message] = /^(.+)\((\d+),(\d+)\): error (TS\d+): (.*)$/.exec(line) ?? [];
+    const [, path, at, column, code, message] = /^(.+)\((\d+),(\d+)\): error (TS\d+): (.*)/.exec(line) ?? [];
     if (path !== undefined) {
       const file = relative(root, join(root, path)).replaceAll("\\", "/");
       const isBroken = isFatal.test(code ?? "");
