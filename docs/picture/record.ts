@@ -14,7 +14,7 @@ const said = ["is pallet 17 on its way?", "card", "1"];
 /** What a run prints anew each time gets fixed values, so that a new recording changes the file only where the product changed. */
 const fixed = {
   ids: ["7c0e41aa…93bd", "b19d03f6…40e7", "52ae8c71…d20b", "52ae8c71…rred"],
-  ms: [4, 9, 14, 5, 8, 21, 6, 11, 12, 7, 18],
+  ms: [14, 4, 9, 21, 5, 8, 12, 6, 11, 18, 7],
 };
 
 const state = mkdtempSync(join(tmpdir(), "larkpost-picture-"));
@@ -32,15 +32,15 @@ try {
 /** Runs both commands. Of `npm start`, the lines of the stages are kept; it also prints addresses and hints before. */
 async function record(): Promise<{ stages: string[]; chat: string[] }> {
   const start = larkpost("start", "--port", "0");
-  const isDone = until(start.stdout, /Pallet 17 is released[\s\S]*handled[^\n]*\n/);
-  await until(start.stdout, /Add a handler[\s\S]*real-webhook[^\n]*\n/);
+  const isDone = until(start.stdout, /handled[^\n]*rred[\s\S]*Pallet 17 is released[^\n]*\n/);
+  await until(start.stdout, /Add a handler[\s\S]*real-webhook[\s\S]*✔[^\n]*\n/);
   const chat = larkpost("chat");
   chat.stdin.end(`${said.join("\n")}\n`);
   const conversation = await textOf(chat.stdout);
   const printed = await isDone;
   start.kill("SIGINT");
   await once(start, "close");
-  const stages = printed.split("\n").filter((line) => /^\S*\d\d:\d\d:\d\d/.test(line));
+  const stages = printed.split("\n").filter((line) => /^\S*\d\d:\d\d:\d\d|^ {10}\S/.test(line));
   return { stages: withFixedFacts(stages), chat: conversation.trimEnd().split("\n") };
 }
 

@@ -2,8 +2,6 @@ import { flushCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
 import { describeError } from "../trace/error.ts";
 import { toLine } from "../trace/log.ts";
-import { placeOf } from "../trace/places.ts";
-import { frameIn } from "../trace/thrown.ts";
 import { subscribe } from "../trace/trace.ts";
 import { lastGoodVariable, loadLastGood } from "./last-good.ts";
 
@@ -64,7 +62,13 @@ function causesOf(error: Error, depth = 4): string[] {
   const errors = error instanceof AggregateError ? error.errors : [];
   const causes = [error.cause, ...errors].filter((cause) => cause !== undefined);
   const deeper = (cause: unknown) => (cause instanceof Error && depth > 1 ? causesOf(cause, depth - 1) : []);
-  return causes.flatMap((cause) => [`caused by ${String(cause)}`, ...deeper(cause)]);
+  return causes.flatMap((cause) => [`caused by ${named(String(cause), cause)}`, ...deeper(cause)]);
+}
+
+/** A class that sets no `name` prints as the class it extends. */
+function named(text: string, error: unknown): string {
+  const className = error instanceof Error ? error.constructor.name : "";
+  return className === "" ? text : text.replace(/^Error\b/, className);
 }
 
 /**
@@ -81,17 +85,8 @@ function detailOf(error: unknown): string | undefined {
     };
     const words = platformMessage === undefined ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
     const [head, ...frames] = (error.stack ?? String(error)).split(/\n(?= {4}at )/);
-    return [...words, head, ...causesOf(error), ...usersFrames(frames)].join("\n");
+    return [...words, named(head ?? "", error), ...causesOf(error), ...frames].join("\n");
   } catch {
     return "(it cannot be printed)";
   }
-}
-
-/** The frames without those of the engine, of packages and of Node, if there are others. The first one is marked. */
-function usersFrames(frames: readonly string[]): readonly string[] {
-  const users = frames.filter((text) => {
-    const frame = frameIn(text);
-    return frame !== undefined && placeOf(frame) !== undefined;
-  });
-  return users.length === 0 ? frames : [users[0]?.replace("    at", "  > at") ?? "", ...users.slice(1)];
 }

@@ -26,6 +26,8 @@ export interface RuntimeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
+  /** Called with what a function is about to be invoked with. */
+  readonly onInvoke?: ((functionName: string, event: unknown) => void) | undefined;
 }
 
 const region = "us-east-1";
@@ -69,6 +71,7 @@ export async function startRuntime(options: RuntimeOptions) {
     const behindHttp = (name: string, timeoutSeconds: number) => async (event: unknown) => {
       // After a crash, Lambda lets the next request wait for a new process as well.
       await functions.whenUp(name, maxWaitMs);
+      options.onInvoke?.(name, event);
       return functions.invoke(name, event, timeoutSeconds * 1000);
     };
     const gateway = await startGateway({
@@ -86,6 +89,7 @@ export async function startRuntime(options: RuntimeOptions) {
       async invoke(event) {
         // It may have crashed while the messages were received.
         await functions.whenUp("worker");
+        options.onInvoke?.("worker", event);
         return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
       },
       whenUp: () => functions.whenUp("worker"),

@@ -1,12 +1,10 @@
-import { styleText } from "node:util";
 import type { CardView, Choice } from "../../simulator/chat/card-view.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import { oneLine } from "../command.ts";
+import { paint, type Style } from "../paint.ts";
 import { duration } from "../send/report.ts";
-
-type Style = Parameters<typeof styleText>[0];
 
 const toastStyles: ReadonlyMap<string | null, Style> = new Map<string | null, Style>([
   ["success", "green"],
@@ -32,12 +30,11 @@ export function chatLines(entry: Entry): readonly string[] {
   }
 }
 
-/** The line that `npm start` prints when a bot sends or changes a message. */
-export function botLine(entry: Entry, now: Date): string | undefined {
+/** What `npm start` prints when a bot sends or changes a message. */
+export function botLine(entry: Entry): string | undefined {
   if (!("by" in entry) || entry.by !== "bot") return undefined;
   const { what, message } = entry;
   const parts = [
-    paint("dim", now.toTimeString().slice(0, 8)),
     paint("magenta", `bot ${what}`.padEnd(11)),
     what === "recalled" ? undefined : oneLineOf(message),
     paint("dim", placeOf(message)),
@@ -146,8 +143,4 @@ function placeOf({ chat: { kind, name } }: MessageView): string {
 
 function trouble(text: string): string {
   return paint("yellow", `    ! ${text}`);
-}
-
-export function paint(style: Style, text: string): string {
-  return styleText(style, text, { stream: process.stdout });
 }

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor } from "node:readline";
 import type { Entry } from "../../simulator/chat/journal.ts";
+import { paint } from "../paint.ts";
 import { follow } from "./follow.ts";
-import { paint } from "./lines.ts";
 import type { Link } from "./link.ts";
 import type { Session } from "./session.ts";
 

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { type CatalogueEntry, catalogue, nearestText, search } from "../../simulator/catalogue.ts";
 import { hasSample } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand } from "../command.ts";
+import { columnsOf } from "../paint.ts";
 import { handlerNames } from "./generate.ts";
 
 export function typesCommand(): Command {
@@ -72,14 +73,6 @@ function table(entries: readonly Listed[], { isChinese }: { isChinese: boolean }
     entries.length === catalogue.length ? `${entries.length} types` : `${entries.length} of ${catalogue.length} types`;
   const dim = (text: string) => styleText("dim", text, { stream: process.stdout });
   return [dim(head), ...body, dim(count)].join("\n");
-}
-
-/** How many columns of a terminal a text takes: Chinese characters and their punctuation take two. */
-function columnsOf(text: string): number {
-  return [...text].reduce(
-    (columns, character) => columns + (/[\u2e80-\u9fff\uff00-\uff60]/.test(character) ? 2 : 1),
-    0,
-  );
 }
 
 function print(text: string): void {

@@ -174,7 +174,7 @@ function eventFields(event: unknown): JsonObject {
 }
 
 /** Parses JSON so that a number too large for a double keeps its digits when it is printed. Ids may have 64 bits. */
-function parseExact(text: string): unknown {
+export function parseExact(text: string): unknown {
   const { rawJSON } = JSON as typeof JSON & { rawJSON(text: string): object };
   return JSON.parse(text, (_name, value: unknown, context?: { source?: string }) =>
     typeof value === "number" && context?.source !== undefined && String(value) !== context.source

@@ -33,6 +33,8 @@ export function startChecking(options: {
   }
 
   return {
+    /** The text of that file, relative to the root, as it was when it could be loaded. */
+    sourceOf: good.textOf,
     /**
      * Loads each handler, lets `reload` put the code to work, with broken files in their last good version, and prints
      * the result. The types are checked after that, in the background; the next change ends an older check of them. A

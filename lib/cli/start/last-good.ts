@@ -13,6 +13,8 @@ export function rememberGood(root: string, file: string) {
   // What the run before has left is of no use to this one.
   rmSync(file, { force: true });
   return {
+    /** The text of that file, relative to the root, as it was when it could be loaded. */
+    textOf: (path: string) => good.get(path),
     /** Called after each check. @returns The files, relative to the root, whose last good version is loaded from now on. */
     keep(findings: readonly Finding[]): string[] {
       const now = new Map(

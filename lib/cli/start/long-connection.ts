@@ -11,7 +11,7 @@ import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { rank } from "./output.ts";
-import { humanLine } from "./render.ts";
+import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
 
 export function longConnectionCommand(): Command {
@@ -52,7 +52,7 @@ function startPrinting(json: boolean): void {
   const level = levelOf(process.env["LOG_LEVEL"]);
   const writeText = (entry: TraceEntry) => {
     if (rank[entry.level] < rank[level] || entry.stage === "misconfigured") return;
-    const line = humanLine(toLine(entry), undefined, { now: new Date(), isCallback: true });
+    const line = headLine(toLine(entry), { now: new Date(), isCallback: true });
     process.stdout.write(`${line}\n`);
   };
   const write = json ? jsonLines({ level, write: (line) => process.stdout.write(line) }) : writeText;

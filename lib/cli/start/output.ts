@@ -1,10 +1,17 @@
-import { styleText } from "node:util";
+import { join } from "node:path";
+import { systemClock } from "../../clock.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import { levelOf } from "../../trace/log.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
 import { type Checked, resultLines } from "../check/check.ts";
 import type { Finding } from "../check/finding.ts";
-import { humanLine, welcome } from "./render.ts";
+import { paint } from "../paint.ts";
+import { engineRoot } from "../project.ts";
+import { parseExact } from "../send/payload.ts";
+import { createBlocks } from "./blocks.ts";
+import { failureLines, type SourceOf } from "./failure.ts";
+import { type Payload, payloadText } from "./payloads.ts";
+import { welcome } from "./render.ts";
 import type { Change } from "./watch.ts";
 
 /** Severity of the levels. */
@@ -35,11 +42,11 @@ export interface Started extends Handlers {
 }
 
 /** What `npm start` prints: text for a person, or JSON lines. */
-export function createOutput(isJson: boolean) {
+export function createOutput({ root, isJson, isQuiet }: { root: string; isJson: boolean; isQuiet: boolean }) {
   const level = rank[levelOf(process.env["LOG_LEVEL"])];
   const print = (text: string) => void process.stdout.write(`${text}\n`);
   const printFacts = (facts: object) => print(JSON.stringify(facts));
-  const paint = (style: "yellow" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
+  const blocks = createBlocks({ print, isQuiet, clock: systemClock });
 
   const notice = (message: string) => {
     if (isJson) printFacts({ notice: message });
@@ -55,14 +62,30 @@ export function createOutput(isJson: boolean) {
     },
     /** Prints what a bot does. */
     entry(entry: Entry): void {
-      const line = isJson ? entryFacts(entry) : botLine(entry, new Date());
-      if (line !== undefined) print(line);
+      const line = isJson ? entryFacts(entry) : botLine(entry);
+      if (line === undefined) return;
+      if (isJson) print(line);
+      else blocks.bot(line);
     },
-    /** Prints a trace entry of a function, unless LOG_LEVEL excludes it. */
-    line(name: string, line: Record<string, unknown>, detail: string | undefined): void {
+    /**
+     * Prints a trace entry of a function, unless LOG_LEVEL excludes it.
+     * @param sourceOf The text of a file of the project as it was loaded.
+     */
+    line(name: string, line: Record<string, unknown>, detail: string | undefined, sourceOf: SourceOf): void {
       if (rank[line["level"] as keyof typeof rank] < level) return;
-      if (isJson) printFacts(line);
-      else print(humanLine(line, detail, { now: new Date(), isCallback: name !== "worker" }));
+      if (isJson) {
+        printFacts(line);
+        return;
+      }
+      const isShown = detail !== undefined && line["stage"] !== "refused";
+      const details = isShown ? failureLines(detail, { root, engineFolder: join(engineRoot, "lib"), sourceOf }) : [];
+      blocks.line(line, details, name !== "worker");
+    },
+    /** Prints what came, without secrets. */
+    payload({ id, text }: Payload): void {
+      const shown = payloadText(text);
+      if (isJson) printFacts({ id, payload: parseExact(shown) });
+      else blocks.payload(id, shown);
     },
     started({ services, stateFolder, shownState, hasLongConnection, ...shown }: Started): void {
       const { url, callbackUrl, openApi, handlers, callbacks } = shown;
@@ -93,5 +116,6 @@ export function createOutput(isJson: boolean) {
     stopping(): void {
       if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
     },
+    stop: blocks.stop,
   };
 }

@@ -1,7 +1,8 @@
-import { styleText } from "node:util";
+import { stripVTControlCharacters } from "node:util";
 import { oldCardType } from "../../feishu/classify.ts";
+import { paint, type Style } from "../paint.ts";
 
-type Style = Parameters<typeof styleText>[0];
+type Line = Readonly<Record<string, unknown>>;
 
 const styles: Readonly<Record<string, Style>> = {
   queued: "cyan",
@@ -44,53 +45,95 @@ const placed = new Set([
 ]);
 
 /** The stages that end the answer of a callback. */
-const answerStages = new Set(["handled", "late", "unhandled", "duplicate"]);
+const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandled", "duplicate"]);
 
-/**
- * A trace entry as one line for a person: time, stage, type, id, duration, and the rest.
- * @param options.isCallback The entry is the callback function's. A person waits for its answer, so the line names the
- * time after which it was answered.
- */
-export function humanLine(
-  line: Readonly<Record<string, unknown>>,
-  detail: string | undefined,
-  { now, isCallback }: { now: Date; isCallback: boolean },
-): string {
-  const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout });
-  const stage = String(line["stage"]);
-  const facts = Object.entries(line)
-    .filter(([name, value]) => !placed.has(name) && value !== undefined && value !== null)
-    .map(([name, value]) => `${name} ${String(value)}`);
-  const prefix = isCallback && answerStages.has(stage) ? "answer after " : "";
-  const parts = [
-    paint("dim", now.toTimeString().slice(0, 8)),
-    paint(styles[stage] ?? "reset", stage.padEnd(11)),
-    stage === "log" ? String(line["message"] ?? "") : undefined,
-    text(line["type"]),
-    shortId(line["id"]),
-    line["ms"] === undefined ? undefined : `${prefix}${line["ms"]} ms`,
-    facts.length > 0 ? paint("dim", facts.join(", ")) : undefined,
-    stage === "log" ? undefined : text(line["message"]),
-  ];
-  const shown = parts.filter((part) => part !== undefined && part !== "").join("  ");
-  return detail === undefined || stage === "refused" ? shown : `${shown}\n${paint("dim", indent(detail))}`;
+/** The stages that say what became of a request, an event or a callback, for good or for this attempt. */
+const outcomes: ReadonlySet<unknown> = new Set([
+  ...["handled", "failed", "dead", "late", "unhandled", "duplicate", "busy", "lease-lost"],
+  ...["refused", "challenged", "misdirected", "unavailable", "quarantined"],
+]);
+
+export function isOutcome(stage: unknown): boolean {
+  return outcomes.has(stage);
 }
 
-function text(value: unknown): string | undefined {
+interface Shown {
+  /** The entry is the callback function's. A person waits for its answer, so an outcome names the time of the answer. */
+  readonly isCallback: boolean;
+  /** The lines of the error follow, so its class need not be named. */
+  readonly hasDetails?: boolean;
+}
+
+/** A trace entry as one line for a person: time, stage, type, id, duration, and the rest. */
+export function headLine(line: Line, { now, isCallback, hasDetails }: Shown & { readonly now: Date }): string {
+  const { stage, message } = line;
+  const isLog = stage === "log";
+  const parts = [
+    ...[timeOf(now), stageOf(line), isLog ? textOf(message) : undefined, textOf(line["type"]), shortId(line["id"])],
+    ...[durationOf(line, isCallback), factsOf(line, hasDetails), isLog ? undefined : textOf(message)],
+  ];
+  return joined(parts);
+}
+
+/** The same as a line under an event's outcome, which has the type and the id. */
+export function nestedLine(line: Line, { isCallback }: Shown): string {
+  const { stage, level, message } = line;
+  const isLog = stage === "log";
+  const parts = [String(stage).padEnd(11), isLog ? textOf(message) : undefined, durationOf(line, isCallback)];
+  const text = joined([...parts, stripVTControlCharacters(factsOf(line) ?? ""), isLog ? undefined : textOf(message)]);
+  const isTrouble = level === "warn" || level === "error";
+  return nestedText(isLog && !isTrouble ? text : paint(isTrouble ? "yellow" : "dim", text));
+}
+
+/** A text under an event's outcome, aligned with the stage. */
+export function nestedText(text: string): string {
+  return `          ${text}`;
+}
+
+/** What happened within a second in which not every event was printed: `97 events    95 handled, 2 failed`. */
+export function countsLine(counts: ReadonlyMap<string, number>, botMessages: number, now: Date): string {
+  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  const events = [...counts].map(([stage, count]) => paint(styles[stage] ?? "reset", `${count} ${stage}`)).join(", ");
+  const messages = botMessages === 0 ? undefined : `the bot sent or changed ${countOf(botMessages, "message")}`;
+  return joined([timeOf(now), countOf(total, "event").padEnd(11), events, messages]);
+}
+
+function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function joined(parts: readonly (string | undefined)[]): string {
+  return parts.filter((part) => part !== undefined && part !== "").join("  ");
+}
+
+export function timeOf(now: Date): string {
+  return paint("dim", now.toTimeString().slice(0, 8));
+}
+
+function stageOf({ stage }: Line): string {
+  return paint(styles[String(stage)] ?? "reset", String(stage).padEnd(11));
+}
+
+function durationOf({ stage, ms }: Line, isCallback: boolean): string | undefined {
+  if (ms === undefined) return undefined;
+  return `${isCallback && answerStages.has(stage) ? "answer after " : ""}${ms} ms`;
+}
+
+function factsOf(line: Line, hasDetails = false): string | undefined {
+  const facts = Object.entries(line)
+    .filter(([name, value]) => !placed.has(name) && value !== undefined && value !== null)
+    .filter(([name]) => !(hasDetails && name === "errorClass"))
+    .map(([name, value]) => (name === "delaySeconds" ? `again in ${value} s` : `${name} ${String(value)}`));
+  return facts.length > 0 ? paint("dim", facts.join(", ")) : undefined;
+}
+
+function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
 /** The beginning and the end of a long id. */
 function shortId(value: unknown): string | undefined {
-  return typeof value === "string" && value.length > 20 ? `${value.slice(0, 8)}…${value.slice(-4)}` : text(value);
-}
-
-function indent(detail: string): string {
-  return detail
-    .split("\n")
-    .slice(0, 8)
-    .map((line) => `            ${line.trimStart()}`)
-    .join("\n");
+  return typeof value === "string" && value.length > 20 ? `${value.slice(0, 8)}…${value.slice(-4)}` : textOf(value);
 }
 
 /** What `npm start` prints when everything listens. */
@@ -104,7 +147,7 @@ export function welcome(facts: {
   callbacks: readonly string[];
   hasLongConnection: boolean;
 }): string {
-  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  const strong = (text: string) => paint("bold", text);
   const { url, callbackUrl, openApi, state, handlers, callbacks, hasLongConnection } = facts;
   const isLocal = openApi !== undefined;
   const typed = handlers.filter((name) => name !== "_default");
@@ -115,9 +158,9 @@ export function welcome(facts: {
   const event = typed.find((name) => name.includes(".")) ?? "im.message.receive_v1";
   // The old card callback is refused unless LEGACY_CARD_CALLBACK is set.
   const callback = callbacks.find((name) => name !== oldCardType) ?? callbacks[0] ?? "card.action.trigger";
-  const [added, addition] = typed.includes(example)
-    ? ["Find other types", "types -- message"]
-    : ["Add a handler   ", `new -- ${example}`];
+  const suggested = suggestions.find((type) => !typed.includes(type));
+  const [added, addition] =
+    suggested === undefined ? ["Find other types", "types"] : ["Add a handler   ", `new -- ${suggested}`];
   return `
 ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")}
 
@@ -125,25 +168,34 @@ ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")
   Callback address  ${strong(callbackUrl)}
   State             ${state}/ (queues, ledger${isLocal ? ", keys" : ""}; delete it to start empty)
   Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment or .env"}
-  Open API          ${isLocal ? `${openApi} (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
+  Open API          ${isLocal ? `${openApi}\n                    (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
   Handlers          ${files.join("\n                    ")}
 
 ${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
   Send a callback   ${strong(`npm run send -- ${callback}`)}
   ${added}  ${strong(`npm run ${addition}`)}
+
+Times in ms count from the request; in the worker, from when it got the event.
 ${hasLongConnection ? "" : `\n${isLocal ? toRealApp : toTunnel(url, callbackUrl)}\n`}`;
 }
 
-const example = "contact.user.created_v3";
+/** Types that a first project may want, the simplest first. The banner suggests one that has no handler. */
+const suggestions = [
+  "contact.user.created_v3",
+  "im.chat.member.bot.added_v1",
+  "im.message.reaction.created_v1",
+  "im.message.receive_v1",
+];
 
 /** The keys that are made for this machine verify nothing that a real app sends. */
-const toRealApp = `To receive from a real app, start with its id and secret from the developer console (no public address is needed):
+const toRealApp = `To receive from a real app, start with its id and secret from the developer
+console (no public address is needed):
   APP_ID=cli_… APP_SECRET=… npm start -- --long-connection
 docs/real-webhook.md shows how to receive by webhook.`;
 
 function toTunnel(url: string, callbackUrl: string): string {
-  return `To receive by webhook, open a public HTTPS tunnel to this port and paste its address into the developer console,
-under Events & Callbacks:
+  return `To receive by webhook, open a public HTTPS tunnel to this port and paste its
+address into the developer console, under Events & Callbacks:
   Event configuration > Request URL      https://your-host${new URL(url).pathname}
   Callback configuration > Request URL   https://your-host${new URL(callbackUrl).pathname}`;
 }

@@ -11,7 +11,7 @@ import { lockState } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { type LongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
-import type { Message } from "../../simulator/platform/platform.ts";
+import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
@@ -20,6 +20,7 @@ import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
 import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
 import { createOutput } from "./output.ts";
+import { payloadsOf } from "./payloads.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
 import { type Change, watch } from "./watch.ts";
@@ -37,6 +38,11 @@ export function startCommand(): Command {
     )
     .option("--force", "with --long-connection: even if the app is a deployed stage's")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")
+    .option(
+      "--payloads",
+      "print what came as well, without its secrets (but no callback of a real app over the long connection)",
+    )
+    .option("--quiet", "count what went well, in one line a second, and print only what did not")
     .addHelpText(
       "after",
       `
@@ -59,6 +65,8 @@ interface StartOptions {
   readonly longConnection?: boolean;
   readonly force?: boolean;
   readonly json?: boolean;
+  readonly payloads?: boolean;
+  readonly quiet?: boolean;
 }
 
 async function run(options: StartOptions): Promise<void> {
@@ -77,7 +85,7 @@ async function run(options: StartOptions): Promise<void> {
   const connecting = { root, env: { ...process.env, ...appEnv }, local: app, force: options.force === true };
   const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
 
-  const output = createOutput(options.json === true);
+  const output = createOutput({ root, isJson: options.json === true, isQuiet: options.quiet === true });
   // The last started part is stopped first.
   const stops: (() => Promise<void>)[] = [];
   const failures = longConnection === undefined ? [] : [longConnection.failed];
@@ -93,7 +101,7 @@ async function run(options: StartOptions): Promise<void> {
       simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
       // Each function has the same settings, and finds the same in them.
       if (line["stage"] === "misconfigured" && line["level"] === "warn") output.noticeOnce(String(line["message"]));
-      else output.line(name, line, detail);
+      else output.line(name, line, detail, checking.sourceOf);
     };
     // This replaces the environment's value: a local app must not use the real platform.
     const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
@@ -105,7 +113,16 @@ async function run(options: StartOptions): Promise<void> {
       [lastGoodVariable]: lastGoodFile,
     };
     const onNotice = output.notice;
-    const runtime = await startRuntime({ root, stateFolder, port, limits, resources, env, onNotice, onLine });
+    const onInvoke = (name: string, event: unknown) => {
+      if (options.payloads !== true) return;
+      for (const payload of payloadsOf(name, event, keys, Date.now())) output.payload(payload);
+    };
+    const runtime = await startRuntime({
+      ...{ root, stateFolder, port, limits, resources, env },
+      onNotice,
+      onLine,
+      onInvoke,
+    });
     stops.unshift(runtime.stop);
     failures.push(runtime.failed);
     if (longConnection !== undefined) {
@@ -119,7 +136,10 @@ async function run(options: StartOptions): Promise<void> {
     const { url, callbackUrl } = runtime;
     const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
     const byHttp = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
-    const control = await simulated?.listen(byHttp, byWebSocket(longConnection?.deliver, app?.appId));
+    const onDeliver = (message: Message) => {
+      if (options.payloads === true && message.kind === "callback") output.payload(message);
+    };
+    const control = await simulated?.listen(byHttp, byWebSocket(longConnection?.deliver, app?.appId, onDeliver));
     if (simulated !== undefined) stops.unshift(simulated.stopUser);
     const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
     writeLocal(stateFolder, { url, ...app, control, services });
@@ -149,6 +169,7 @@ async function run(options: StartOptions): Promise<void> {
   if (problem !== undefined) console.error(problem.message);
   output.stopping();
   await stop();
+  output.stop();
   process.exit(problem === undefined ? 0 : 1);
 }
 
@@ -163,8 +184,17 @@ function checkSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number): Retu
   });
 }
 
-function byWebSocket(deliver: LongConnectionServer["deliver"] | undefined, appId: string | undefined) {
-  return deliver === undefined || appId === undefined ? undefined : toLongConnection({ deliver }, { appId });
+function byWebSocket(
+  deliver: LongConnectionServer["deliver"] | undefined,
+  appId: string | undefined,
+  onDeliver: (message: Message) => void,
+): Deliver | undefined {
+  if (deliver === undefined || appId === undefined) return undefined;
+  const push = toLongConnection({ deliver }, { appId });
+  return (message, options) => {
+    onDeliver(message);
+    return push(message, options);
+  };
 }
 
 /** What the developer should know about the settings. */

@@ -89,7 +89,15 @@ describe("a conversation with the bot", () => {
       },
     });
     writeFileSync(join(project.root, ".env"), "CRM_TOKEN=the-token-of-env\n");
-    const args = [join(projectFolder, "lib/cli/main.ts"), "start", "--port", "0", "--state", project.state];
+    const args = [
+      join(projectFolder, "lib/cli/main.ts"),
+      "start",
+      "--port",
+      "0",
+      "--state",
+      project.state,
+      "--payloads",
+    ];
     start = spawn(process.execPath, args, {
       env: {
         PATH: process.env["PATH"],
@@ -117,10 +125,14 @@ describe("a conversation with the bot", () => {
     const { code, stdout, stderr } = await chat("hello\n");
     assert.deepEqual([code, stderr], [0, ""]);
     assert.equal(stdout, "you › hello\nbot › You said: hello\\u001b[2J\n");
+    await until("the block", () => lines.some((line) => /^\d\d:\d\d:\d\d {2}handled {6}im\.message/.test(line)));
     const shown = lines.find((line) => line.includes("bot said"));
-    assert.match(shown ?? "", /^\d\d:\d\d:\d\d {2}bot said {5}You said: hello\\u001b\[2J {2}to Mei Okafor$/);
-    const address = /Open API +(http:\/\/127\.0\.0\.1:\d+) \(a simulated Feishu: what handlers send appears here\)/;
-    assert.ok(lines.some((line) => address.test(line)));
+    assert.match(shown ?? "", /^ {10}bot said {5}You said: hello\\u001b\[2J {2}to Mei Okafor$/);
+    assert.ok(
+      lines.some((line) => /^ {16}"message_type": "text",?$/.test(line)),
+      "the payload is shown",
+    );
+    assert.ok(lines.some((line) => /Open API +http:\/\/127\.0\.0\.1:\d+$/.test(line)));
   });
 
   test("an own table, secret and variable of larkpost.config.js reach the handler", async () => {
@@ -163,6 +175,11 @@ bot › You said: 1\\u001b[2J
         '    ! the handler of im.message.receive_v1 failed for good; Feishu says: "Your request contains an invalid request parameter, ext=content is not in JSON format" ("npm start" shows more)',
       ],
     );
+    await until("the failure in npm start", () => lines.some((line) => line.includes("Error: the floor is wet")));
+    const failed = lines.findIndex((line) => line.includes("Error: the floor is wet"));
+    const [place = "", source = "", caret = ""] = lines.slice(failed + 1);
+    assert.match(place, /^ {10}at functions\/events\/im\.message\.receive_v1\.ts:\d+:\d+/);
+    assert.equal(source.slice(caret.indexOf("^")).startsWith("new Error("), true, [source, caret].join("\n"));
   });
 
   test("a click whose handler throws is told, and the exit code tells", async () => {

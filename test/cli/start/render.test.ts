@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { humanLine, welcome } from "../../../lib/cli/start/render.ts";
+import { countsLine, headLine, nestedLine, welcome } from "../../../lib/cli/start/render.ts";
 
 const now = new Date("2026-01-02T03:04:05");
 const card = { level: "info", id: "click-1", type: "card.action.trigger", app: "cli_1", ms: 12, requestId: null };
@@ -8,7 +8,7 @@ const card = { level: "info", id: "click-1", type: "card.action.trigger", app: "
 for (const stage of ["handled", "late", "unhandled", "duplicate"]) {
   test(`says after how long a callback was answered: ${stage}`, () => {
     assert.equal(
-      humanLine({ ...card, stage }, undefined, { now, isCallback: true }),
+      headLine({ ...card, stage }, { now, isCallback: true }),
       `03:04:05  ${stage.padEnd(11)}  card.action.trigger  click-1  answer after 12 ms`,
     );
   });
@@ -19,22 +19,41 @@ test("a stage on the way to an answer, or of an event, is told by its time alone
     ["deferred", true],
     ["handled", false],
   ] as const) {
-    const line = humanLine({ ...card, stage }, undefined, { now, isCallback });
+    const line = headLine({ ...card, stage }, { now, isCallback });
     assert.equal(line, `03:04:05  ${stage.padEnd(11)}  card.action.trigger  click-1  12 ms`);
   }
 });
 
-test("tells the developer what was wrong with an answer, and where", () => {
+test("tells the developer what was wrong with an answer", () => {
   const facts = { field: "toast.type", message: "Cannot answer card.action.trigger: toast.type is none of …" };
-  const line = humanLine({ ...card, stage: "failed", ...facts }, "TypeError: x\n    at handler.ts:3", {
-    now,
-    isCallback: true,
-  });
+  const line = headLine({ ...card, stage: "failed", ...facts }, { now, isCallback: true });
   assert.match(
     line,
     /failed .* 12 ms {2}field toast\.type {2}Cannot answer card\.action\.trigger: toast\.type is none/,
   );
-  assert.match(line, /\n +TypeError: x\n +at handler\.ts:3$/);
+});
+
+test("the time to the next attempt is told in words, and the class of an error whose lines follow is not repeated", () => {
+  const failed = { ...card, stage: "failed", attempt: 2, delaySeconds: 9, errorClass: "HrDown", fingerprint: "0a" };
+  const options = { now, isCallback: false };
+  assert.match(headLine(failed, options), / 12 ms {2}attempt 2, again in 9 s, errorClass HrDown$/);
+  assert.match(headLine(failed, { ...options, hasDetails: true }), / 12 ms {2}attempt 2, again in 9 s$/);
+});
+
+test("a line under an outcome has neither time nor type nor id", () => {
+  const log = { ...card, stage: "log", ms: undefined, message: "A text arrived", characters: 24 };
+  assert.equal(nestedLine(log, { isCallback: false }), "          log          A text arrived  characters 24");
+});
+
+test("counts name each outcome, and what the bot did", () => {
+  const counts = new Map([
+    ["handled", 95],
+    ["failed", 2],
+  ]);
+  assert.equal(
+    countsLine(counts, 1, now),
+    "03:04:05  97 events    95 handled, 2 failed  the bot sent or changed 1 message",
+  );
 });
 
 const started = {
@@ -57,9 +76,23 @@ test("names both addresses, what goes where in the console, and every handler", 
     /Handlers +events\/approval_instance\n +events\/contact\.user\.created_v3\n +callbacks\/card\.action\.trigger_v1\n +callbacks\/url\.preview\.get\n +events\/_default\.ts takes/,
     /npm run send -- contact\.user\.created_v3$/m,
     /npm run send -- url\.preview\.get$/m,
-    /^ {2}Find other types {2}npm run types -- message$/m,
+    /^ {2}Add a handler {5}npm run new -- im\.chat\.member\.bot\.added_v1$/m,
+    /^Times in ms count from the request; in the worker, from when it got the event\.$/m,
   ]) {
     assert.match(text, line);
+  }
+});
+
+test("fits a terminal of 80 columns, and suggests to look for types once all suggested ones have a handler", () => {
+  const suggested = ["contact.user.created_v3", "im.chat.member.bot.added_v1", "im.message.reaction.created_v1"];
+  const handlers = [...suggested, "im.message.receive_v1"];
+  for (const openApi of [undefined, started.openApi]) {
+    const text = welcome({ ...started, openApi, handlers, callbacks: [] });
+    assert.deepEqual(
+      text.split("\n").filter((line) => line.length > 80),
+      [],
+    );
+    assert.match(text, /^ {2}Find other types {2}npm run types$/m);
   }
 });
 
@@ -75,7 +108,7 @@ test("says where what handlers send goes, and offers to talk to the bot only whe
   const local = welcome({ ...started, handlers: [], callbacks: [] });
   assert.match(
     local,
-    /^ {2}Open API +http:\/\/127\.0\.0\.1:4000 \(a simulated Feishu: what handlers send appears here\)$/m,
+    /^ {2}Open API +http:\/\/127\.0\.0\.1:4000\n +\(a simulated Feishu: what handlers send appears here\)$/m,
   );
   assert.match(local, /^ {2}Talk to the bot +npm run chat$/m);
   const real = welcome({ ...started, openApi: undefined, handlers: [], callbacks: [] });

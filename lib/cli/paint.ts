@@ -1,0 +1,16 @@
+import { styleText } from "node:util";
+
+export type Style = Parameters<typeof styleText>[0];
+
+/** The text in that style, where stdout is a terminal with colours. */
+export function paint(style: Style, text: string): string {
+  return styleText(style, text, { stream: process.stdout });
+}
+
+/** How many columns of a terminal a text takes: Chinese characters and their punctuation take two. */
+export function columnsOf(text: string): number {
+  return [...text].reduce(
+    (columns, character) => columns + (/[\u2e80-\u9fff\uff00-\uff60]/.test(character) ? 2 : 1),
+    0,
+  );
+}

@@ -1,0 +1,169 @@
+import type { Clock } from "../../clock.ts";
+import { countsLine, headLine, isOutcome, nestedLine, nestedText, timeOf } from "./render.ts";
+
+type Line = Readonly<Record<string, unknown>>;
+
+interface Item {
+  readonly nested: readonly string[];
+  /** The line at the head of a block that gets no outcome in time. */
+  readonly head?: string;
+  /** What went wrong, equal for the same fault. */
+  readonly trouble?: string | undefined;
+}
+
+interface Block {
+  /** What was not printed yet. */
+  readonly items: Item[];
+  cancelFlush: (() => void) | undefined;
+}
+
+const secondMs = 1_000;
+/** More outcomes within a second, or more events at the same time, are load: blocks would scroll away unread. */
+const maxOutcomes = 3;
+const maxOpen = 4;
+/** So many lines of counts follow each other before the time between two is doubled. A slow machine's load fits a screen as well. */
+const linesPerInterval = 3;
+/** So many closed blocks are remembered: a line of the webhook may come after the worker's outcome. */
+const maxClosed = 1_000;
+
+/**
+ * Prints one block for each event: the outcome, and under it what led to it. After a second without an outcome, what
+ * there is gets printed, and the outcome follows in a block of its own. Under load, and always with `isQuiet`, outcomes
+ * are counted, a line a second at first; a fault is still printed, once.
+ */
+export function createBlocks(options: {
+  readonly print: (text: string) => void;
+  readonly clock: Clock;
+  readonly isQuiet: boolean;
+}) {
+  const { print, clock, isQuiet } = options;
+  const open = new Map<string, Block>();
+  const closed = new Set<string>();
+  const faults = new Set<string>();
+  const counts = new Map<string, number>();
+  let botMessages = 0;
+  let countLines = 0;
+  let outcomes = 0;
+  let isLoad = isQuiet;
+  let cancelSecond: (() => void) | undefined;
+
+  const now = () => new Date(clock.nowMs());
+  const waiting = () => [...open.values()].filter(({ items }) => items.length > 0).length;
+
+  function beginSecond(): void {
+    cancelSecond ??= clock.after(secondMs * 2 ** Math.floor(countLines / linesPerInterval), () => {
+      cancelSecond = undefined;
+      printCounts();
+      // Load ends with a second in which little comes.
+      if (outcomes >= maxOutcomes) beginSecond();
+      else {
+        isLoad = isQuiet;
+        faults.clear();
+        countLines = 0;
+      }
+      outcomes = 0;
+    });
+  }
+
+  function printCounts(): void {
+    if (counts.size > 0 || botMessages > 0) {
+      print(countsLine(counts, botMessages, now()));
+      countLines++;
+    }
+    counts.clear();
+    botMessages = 0;
+  }
+
+  /** Prints the lines, unless there is load. A fault that was not seen before is printed all the same. */
+  function printed(lines: readonly string[], troubles: readonly string[]): boolean {
+    beginSecond();
+    if (outcomes > maxOutcomes || waiting() > maxOpen) isLoad = true;
+    const isNew = troubles.some((trouble) => !faults.has(trouble));
+    for (const trouble of troubles) faults.add(trouble);
+    if (isLoad && !isNew) return false;
+    print(lines.join("\n"));
+    return true;
+  }
+
+  /** Prints what there is of an event that takes long. */
+  function flush(id: string): void {
+    const block = open.get(id);
+    if (block !== undefined) block.cancelFlush = undefined;
+    const items = block?.items.splice(0) ?? [];
+    const first = items.find(({ head }) => head !== undefined);
+    const rest = items.filter((item) => item !== first).flatMap(({ nested }) => nested);
+    if (first?.head !== undefined) printed([first.head, ...rest], troublesOf(items));
+  }
+
+  function add(id: string, item: Item): void {
+    const block = open.get(id) ?? { items: [], cancelFlush: undefined };
+    block.cancelFlush ??= clock.after(secondMs, () => flush(id));
+    block.items.push(item);
+    open.set(id, block);
+  }
+
+  function close(id: string): readonly Item[] {
+    const block = open.get(id);
+    block?.cancelFlush?.();
+    open.delete(id);
+    closed.add(id);
+    const [oldest = ""] = closed;
+    if (closed.size > maxClosed) closed.delete(oldest);
+    return block?.items ?? [];
+  }
+
+  return {
+    /**
+     * Takes a trace entry of a function.
+     * @param details The lines that show its error.
+     */
+    line(line: Line, details: readonly string[], isCallback: boolean): void {
+      const { stage } = line;
+      const id = typeof line["id"] === "string" ? line["id"] : undefined;
+      const head = headLine(line, { now: now(), isCallback, hasDetails: details.length > 0 });
+      const trouble = troubleOf(line);
+      if (isOutcome(stage)) {
+        outcomes++;
+        if (waiting() > maxOpen) isLoad = true;
+        const items = id === undefined ? [] : close(id);
+        const all = [...items, { nested: [], trouble }];
+        const lines = [head, ...details, ...items.flatMap(({ nested }) => nested)];
+        if (!printed(lines, troublesOf(all))) counts.set(String(stage), (counts.get(String(stage)) ?? 0) + 1);
+      } else if (id === undefined) printed([head, ...details], [trouble ?? head]);
+      else if (stage !== "queued" || !closed.has(id)) {
+        add(id, { head, nested: [nestedLine(line, { isCallback }), ...details], trouble });
+      }
+    },
+
+    /** Takes the line for what a bot did. It is the only running event's, if there is one. */
+    bot(line: string): void {
+      const [id, ...others] = open.keys();
+      if (id !== undefined && others.length === 0) add(id, { nested: [nestedText(line)] });
+      else if (!printed([`${timeOf(now())}  ${line}`], [])) botMessages++;
+    },
+
+    /** Takes what came, as text of some lines. */
+    payload(id: string, text: string): void {
+      add(id, { nested: text.split("\n").map(nestedText) });
+    },
+
+    /** Prints what is left. */
+    stop(): void {
+      for (const id of [...open.keys()]) {
+        open.get(id)?.cancelFlush?.();
+        flush(id);
+      }
+      cancelSecond?.();
+      printCounts();
+    },
+  };
+}
+
+function troublesOf(items: readonly Item[]): string[] {
+  return items.flatMap(({ trouble }) => (trouble === undefined ? [] : [trouble]));
+}
+
+function troubleOf({ level, stage, fingerprint, message, reason, type }: Line): string | undefined {
+  if (level !== "warn" && level !== "error") return undefined;
+  return [stage, type, fingerprint ?? message ?? reason].join("\n");
+}

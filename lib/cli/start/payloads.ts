@@ -1,0 +1,40 @@
+import { fromApiGateway } from "../../aws/gateway.ts";
+import { fromRecord } from "../../aws/record.ts";
+import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { open } from "../../feishu/open.ts";
+import { parseExact } from "../send/payload.ts";
+
+export interface Payload {
+  readonly id: string;
+  /** What the platform sent, decrypted; of deferred work, what the handler put off. */
+  readonly text: string;
+}
+
+/** What a function is invoked with: the worker with records, the callback function with a request. */
+export function payloadsOf(functionName: string, event: unknown, keys: KeyRing, nowMs: number): Payload[] {
+  if (functionName === "webhook") return [];
+  try {
+    if (functionName === "worker") return (event as { Records: { body: string }[] }).Records.map(ofRecord);
+    const { headers, rawBody } = fromApiGateway(event);
+    const envelope = open({ app: defaultApp, headers, rawBody: rawBody() }, { keys, nowMs });
+    return envelope.kind === "callback" ? [envelope] : [];
+  } catch {
+    // The function refuses it as well, and says why.
+    return [];
+  }
+}
+
+function ofRecord(record: { body: string }): Payload {
+  const envelope = fromRecord(record);
+  if (envelope.kind === "undecodable") throw new Error(envelope.reason);
+  return { id: envelope.id, text: envelope.kind === "job" ? JSON.stringify(envelope.payload) : envelope.text };
+}
+
+/** Members that open something: Verification Token, a card's update token, app tickets, what a project calls a secret. */
+const secretNames = /(token|ticket|secret|password|^encrypt)$/i;
+
+/** The payload as indented JSON, without secrets. */
+export function payloadText(text: string): string {
+  const hide = (name: string, value: unknown) => (secretNames.test(name) && value !== "" ? "(hidden)" : value);
+  return JSON.stringify(parseExact(text), hide, 2) ?? "";
+}

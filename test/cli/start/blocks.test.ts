@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { createBlocks } from "../../../lib/cli/start/blocks.ts";
+import { testClock } from "../../support/clock.ts";
+
+const type = "im.message.receive_v1";
+
+function blocks({ isQuiet = false } = {}) {
+  const clock = testClock();
+  const lines: string[] = [];
+  const print = (text: string) =>
+    void lines.push(...text.split("\n").map((line) => line.replace(/^\d\d:\d\d:\d\d/, "T")));
+  const made = createBlocks({ print, clock, isQuiet });
+  const line = (id: string, stage: string, facts: object = {}, details: readonly string[] = []) =>
+    made.line({ level: "info", id, type, stage, ...facts }, details, false);
+  return { ...made, clock, lines, line };
+}
+
+/** The printed outcomes of each kind, counted ones as well. */
+function outcomesOf(lines: readonly string[]) {
+  const counts: Record<string, number> = {};
+  for (const line of lines) {
+    const counted = /^T {2}\d+ events? +(.*?)(?: {2}|$)/.exec(line)?.[1]?.matchAll(/(\d+) ([a-z]+)/g);
+    const [, own = ""] = /^T {2}([a-z]+) +im\./.exec(line) ?? [];
+    for (const [, count, stage = ""] of counted ?? [["", "1", own]])
+      counts[stage] = (counts[stage] ?? 0) + Number(count);
+  }
+  const { "": _, ...named } = counts;
+  return named;
+}
+
+describe("blocks", () => {
+  test("print one for each event: the outcome, its error, and what led to it, also of events at the same time", () => {
+    const { line, bot, lines } = blocks();
+    line("1", "queued", { ms: 4 });
+    line("2", "queued", { ms: 5 });
+    line("1", "started", { ms: 9 });
+    bot("bot said     to whom, of two?");
+    line("2", "failed", { level: "warn", ms: 7 }, ["          Error: x"]);
+    line("1", "log", { message: "A text arrived" });
+    bot("bot said     hello");
+    line("1", "handled", { ms: 14 });
+    assert.deepEqual(lines, [
+      "T  bot said     to whom, of two?",
+      `T  failed       ${type}  2  7 ms`,
+      "          Error: x",
+      "          queued       5 ms",
+      `T  handled      ${type}  1  14 ms`,
+      "          queued       4 ms",
+      "          started      9 ms",
+      "          log          A text arrived",
+      "          bot said     hello",
+    ]);
+  });
+
+  test("what comes from the webhook after the worker's outcome opens no block", async () => {
+    const { line, lines, clock } = blocks();
+    line("1", "unhandled");
+    line("1", "queued", { ms: 4 });
+    await clock.advance(5_000);
+    assert.deepEqual(lines, [`T  unhandled    ${type}  1`]);
+  });
+
+  test("an event without an outcome for a second is shown, and its outcome has what came since", async () => {
+    const { line, bot, lines, clock } = blocks();
+    line("1", "queued", { ms: 4 });
+    line("1", "started", { ms: 9 });
+    await clock.advance(1_000);
+    bot("bot said     hello");
+    line("1", "handled", { ms: 1_500 });
+    assert.deepEqual(lines, [
+      `T  queued       ${type}  1  4 ms`,
+      "          started      9 ms",
+      `T  handled      ${type}  1  1500 ms`,
+      "          bot said     hello",
+    ]);
+  });
+
+  test("what came is a part of the event's block", () => {
+    const { line, payload, lines } = blocks();
+    payload("1", '{\n  "a": 1\n}');
+    line("1", "handled");
+    assert.deepEqual(lines.slice(1), ["          {", '            "a": 1', "          }"]);
+  });
+
+  for (const { title, perSecond } of [
+    { title: "in a few seconds", perSecond: 100 },
+    { title: "on a slow machine", perSecond: 8 },
+  ]) {
+    test(`500 events ${title} take at most 20 lines, with every outcome and each fault once`, async () => {
+      const { line, bot, lines, stop, clock } = blocks();
+      const waiting = 6;
+      for (let n = 0; n < 500 + waiting; n++) {
+        if (n < 500) line(String(n), "queued");
+        const id = String(n - waiting);
+        if (n < waiting) continue;
+        line(id, "started");
+        bot("bot said     hello");
+        if (n % 10 === 0) line(id, "failed", { level: "warn", fingerprint: "0a" }, ["          Error: x"]);
+        else line(id, "handled");
+        await clock.advance(1_000 / perSecond);
+      }
+      stop();
+      assert.ok(lines.length <= 20, lines.join("\n"));
+      assert.deepEqual(outcomesOf(lines), { handled: 450, failed: 50 });
+      assert.equal(lines.filter((shown) => shown.includes("Error: x")).length, 1);
+    });
+  }
+
+  test("events that wait at the same time are load from the first outcome on, and after a calm second it is over", async () => {
+    const { line, lines, clock } = blocks();
+    for (const id of ["1", "2", "3", "4", "5"]) line(id, "started");
+    for (const id of ["1", "2", "3", "4", "5"]) line(id, "handled");
+    await clock.advance(1_000);
+    await clock.advance(1_000);
+    line("6", "handled");
+    assert.deepEqual(lines, ["T  5 events     5 handled", `T  handled      ${type}  6`]);
+  });
+
+  test("with --quiet, only faults have blocks; the rest is counted", async () => {
+    const { line, lines, clock } = blocks({ isQuiet: true });
+    line("1", "handled");
+    line("2", "log", { level: "warn", message: "slow" });
+    line("2", "handled");
+    line("3", "dead", { level: "error" }, ["          Error: x"]);
+    await clock.advance(1_000);
+    assert.deepEqual(lines, [
+      `T  handled      ${type}  2`,
+      "          log          slow",
+      `T  dead         ${type}  3`,
+      "          Error: x",
+      "T  1 event      1 handled",
+    ]);
+  });
+});
