@@ -1,3 +1,4 @@
+import { EventEmitter } from "node:events";
 import {
   CreateTableCommand,
   type CreateTableCommandInput,
@@ -6,14 +7,31 @@ import {
   waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
 import { listenOnLoopback } from "../simulator/loopback.ts";
+import type { Exchange } from "./sqs.ts";
 
 /** DynamoDB in memory, on 127.0.0.1, for tests. `embedded.ts` runs one that keeps its data. */
-export async function startDynamoDb(): Promise<{ endpoint: string; stop: () => Promise<void> }> {
+export async function startDynamoDb(): Promise<{ endpoint: string; exchange: Exchange; stop: () => Promise<void> }> {
   // Loaded here, because `npm start` creates tables and runs its services in another process.
   const { default: dynalite } = await import("dynalite");
   const server = dynalite({ createTableMs: 0 });
   return {
     endpoint: `http://127.0.0.1:${await listenOnLoopback(server)}`,
+    exchange: (headers, body) =>
+      new Promise((resolve) => {
+        // All that dynalite uses of a request and its response.
+        const request = Object.assign(new EventEmitter(), { method: "POST", url: "/", headers });
+        const answer: Record<string, string | number> = {};
+        server.emit("request", request, {
+          setHeader(name: string, value: string | number) {
+            answer[name.toLowerCase()] = value;
+          },
+          end(this: { statusCode: number }, text: string) {
+            resolve({ status: this.statusCode, headers: answer, body: Buffer.from(text) });
+          },
+        });
+        request.emit("data", body);
+        request.emit("end");
+      }),
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }

@@ -1,4 +1,5 @@
 import http from "node:http";
+import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { Exchange } from "../../lib/local/sqs.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
@@ -235,14 +236,27 @@ interface Aimable {
 }
 
 /** Sends a client's calls to an endpoint, whatever it was configured for; its timeouts and retries stay its own. */
-export function aim<C extends Aimable>(client: C, endpoint: string | (() => string)): C {
+export function aim<C extends Aimable>(client: C, endpoint: string): C {
   type Args = { request: { protocol: string; hostname: string; port: number; headers: Record<string, string> } };
   const redirect = (next: (args: Args) => unknown) => (args: Args) => {
     const { request } = args;
-    const { protocol, hostname, port, host } = new URL(typeof endpoint === "string" ? endpoint : endpoint());
+    const { protocol, hostname, port, host } = new URL(endpoint);
     Object.assign(request, { protocol, hostname, port: Number(port), headers: { ...request.headers, host } });
     return next(args);
   };
   client.middlewareStack.add(redirect as never, { step: "build", name: "aim" });
+  return client;
+}
+
+/** Has a client's calls answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */
+export function direct(client: DynamoDBClient, exchange: Exchange, isDirect = () => true): DynamoDBClient {
+  const { requestHandler } = client.config;
+  const handle = requestHandler.handle.bind(requestHandler);
+  requestHandler.handle = async (request, options) => {
+    const { abortSignal }: { abortSignal?: { readonly aborted: boolean } } = options ?? {};
+    if (!isDirect() || abortSignal?.aborted === true) return handle(request, options);
+    const { status, headers, body } = await exchange(request.headers, Buffer.from(request.body));
+    return { response: { statusCode: status, headers, body } } as never;
+  };
   return client;
 }

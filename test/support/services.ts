@@ -2,6 +2,7 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { type Message, SQSClient } from "@aws-sdk/client-sqs";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
+import { direct } from "./faults.ts";
 
 const region = "us-east-1";
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
@@ -11,7 +12,10 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
   const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
   const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
   const sqs = new SQSClient({ region, credentials, endpoint: sqsServer.endpoint });
-  const dynamo = new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint });
+  const dynamo = direct(
+    new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
+    dynamoServer.exchange,
+  );
   const urls = {
     eventsQueueUrl: queueUrl(sqsServer.endpoint, "events"),
     quarantineQueueUrl: queueUrl(sqsServer.endpoint, "quarantine"),
@@ -40,6 +44,7 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
     sqs,
     callSqs,
     exchangeSqs: sqsServer.exchange,
+    exchangeDynamo: dynamoServer.exchange,
     dynamo,
     urls,
     ledgerTable,

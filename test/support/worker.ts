@@ -13,7 +13,7 @@ import { subscribe } from "../../lib/trace/trace.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";
 import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
-import { aim, startFaults } from "./faults.ts";
+import { aim, direct, startFaults } from "./faults.ts";
 import { seeded } from "./random.ts";
 import { startServices } from "./services.ts";
 import { recordTrace } from "./trace.ts";
@@ -75,7 +75,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     startFaults(services.endpoints.dynamo),
   ]);
   const client = aim(sqsClient(), sqsFaults.endpoint);
-  const dynamo = aim(dynamoClient(), () => (dynamoFaults.isIdle() ? services.endpoints.dynamo : dynamoFaults.endpoint));
+  const dynamo = direct(aim(dynamoClient(), dynamoFaults.endpoint), services.exchangeDynamo, dynamoFaults.isIdle);
   const ledger = memory ? memoryLedger() : dynamoLedger(dynamo, ledgerTable);
   const clock = testClock();
   const random = seeded(seed);
