@@ -273,6 +273,11 @@ test("lists all mistakes at once, and takes a member that is undefined for one t
   assert.deepEqual(projectOf({ tags: undefined }).tags, {});
 });
 
+test("a variable that only holds a name of AWS's or Larkpost's is the project's", () => {
+  const environment = { MY_AWS_REGION: "x", MY_LARKPOST_X: "x" };
+  assert.deepEqual(projectOf({ environment }).environment, environment);
+});
+
 test("every variable that the functions have of Larkpost's is refused as one of the project's", () => {
   const { LongConnectionTask } = longConnectionResources(deployment, service) as unknown as Record<string, Resource>;
   const container = LongConnectionTask?.Properties["ContainerDefinitions"][0].Environment as { Name: string }[];

@@ -457,17 +457,18 @@ describe("the relations between numbers", () => {
     });
   }
 
-  for (const change of [
-    { faultsPerFiveMinutes: 0 },
-    { failedRunsPercent: 101 },
-    { failedCallbacksPerFiveMinutes: 0 },
-    { failedRunsPerFiveMinutes: 6 },
-  ]) {
+  for (const [change, allowed] of [
+    [{ faultsPerFiveMinutes: 0 }, { faultsPerFiveMinutes: 1 }],
+    [{ failedRunsPercent: 101 }, { failedRunsPercent: 100 }],
+    [{ failedCallbacksPerFiveMinutes: 0 }, { failedCallbacksPerFiveMinutes: 1 }],
+    [{ failedRunsPerFiveMinutes: 6 }, { failedRunsPerFiveMinutes: 7 }],
+  ] as const) {
     test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {
       assert.throws(
         () => projectOf({ limits: change }),
         new RegExp(`larkpost.config.js: ${Object.keys(change)[0]} is`),
       );
+      assert.deepEqual(contradictions(limits, optional, projectOf({ limits: allowed }).alarmThresholds), []);
     });
   }
 
