@@ -168,7 +168,13 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     const asked = await deploy([]);
     assert.equal(asked.code, 2);
     assert.match(asked.stderr, /required option '--stage <stage>' not specified/);
-    const others = [["--param", "appId="], ["--param", "front=functionUrl"], ["--param", "xappId=1"], ["--configs=x"]];
+    const others = [
+      ["--param", "appId="],
+      ["--param", "front=functionUrl"],
+      ["--param", "xappId=1"],
+      ["--param", "a-c=1"],
+      ["--configs=x"],
+    ];
     for (const args of [[], ...others]) {
       const { code, stdout, stderr } = await deploy(["--stage", "prod", ...args], { APP_ID: "" });
       assert.deepEqual([code, stdout], [1, ""]);
