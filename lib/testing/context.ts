@@ -1,8 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { systemClock } from "../clock.ts";
+import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
 import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
+import { jobId } from "../feishu/envelope.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
-import type { CallbackContext, CallbackOf, CallbackType, Context, EventOf, EventType, LogFields } from "../handler.ts";
+import type {
+  CallbackContext,
+  CallbackOf,
+  CallbackType,
+  Context,
+  DeferredContext,
+  EventOf,
+  EventType,
+  LogFields,
+} from "../handler.ts";
 import { openApi } from "../open-api/client.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
@@ -27,9 +38,34 @@ export interface LoggedLine {
   readonly fields: LogFields;
 }
 
-export interface ContextOptions {
+/** Any members of a value, at any depth. A list is given whole. */
+export type Members<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Members<T[K]> } : T;
+
+export interface ContextOptions<Event = unknown> {
   /** The values of `context.secrets`. */
   readonly secrets?: Secrets;
+  /** Members that replace the sample's, in `context.raw` as well. */
+  readonly event?: Members<Event>;
+  /** Which run it is, from 1. */
+  readonly attempt?: number;
+}
+
+/** What the worker makes of a run. `again`: tried again, after that time or after a growing one. */
+export type Verdict =
+  | { readonly verdict: "done" }
+  | { readonly verdict: "again"; readonly delaySeconds?: number; readonly error: unknown }
+  | { readonly verdict: "dead"; readonly error: unknown };
+
+/** Runs a handler's code, and tells what the worker would make of it before the last attempt. */
+export async function verdictOf(run: () => unknown): Promise<Verdict> {
+  try {
+    await run();
+    return { verdict: "done" };
+  } catch (error) {
+    if (isError(error, NonRetryableError)) return { verdict: "dead", error };
+    if (isError(error, RetryLaterError)) return { verdict: "again", delaySeconds: error.delaySeconds, error };
+    return { verdict: "again", error };
+  }
 }
 
 /**
@@ -38,26 +74,45 @@ export interface ContextOptions {
  */
 export function contextFor<T extends EventType>(
   type: T,
-  options: ContextOptions = {},
+  options: ContextOptions<EventOf<T>> = {},
 ): { event: EventOf<T>; context: Context; logged: LoggedLine[] } {
-  const message = classify(sampleText(type, { ...sampling(), schema: find(type)?.version }));
+  const sample = sampleText(type, { ...sampling(), schema: find(type)?.version });
+  const message = classify(withEvent(sample, options.event));
   if (message.kind !== "event") throw new Error(`Cannot make a context: "${type}" is not the type of an event`);
   return { event: message.event as EventOf<T>, ...contextOf(message, type, options) };
 }
 
-/** The same for a callback, as the callback function would hand it over; `deferred` is what its handler put off. */
+/**
+ * The same for a callback, as the callback function would hand it over. `deferred` is what its handler put off;
+ * `deferredContext` is what the file's `deferred` gets with it, and `cards` what that shows with `updateCard`.
+ */
 export function callbackContextFor<T extends CallbackType>(
   type: T,
-  options: ContextOptions = {},
-): { callback: CallbackOf<T>; context: CallbackContext; logged: LoggedLine[]; deferred: unknown[] } {
+  options: ContextOptions<CallbackOf<T>> = {},
+): {
+  callback: CallbackOf<T>;
+  context: CallbackContext;
+  logged: LoggedLine[];
+  deferred: unknown[];
+  deferredContext: DeferredContext<T>;
+  cards: unknown[];
+} {
+  const { event: members } = options;
   const message =
-    type === oldCardType ? classifyOldCard(oldCardText(), {}) : classify(sampleText(type, { ...sampling() }));
+    type === oldCardType
+      ? classifyOldCard(JSON.stringify(merged(JSON.parse(oldCardText()), members)), {})
+      : classify(withEvent(sampleText(type, { ...sampling() }), members));
   if (message.kind !== "callback") throw new Error(`Cannot make a context: "${type}" is not the type of a callback`);
   const { context, logged } = contextOf(message, type, options);
   const deferred: unknown[] = [];
   const defer = async (payload: unknown) => void deferred.push(payload);
+  const callback = message.event as CallbackOf<T>;
+  const cards: unknown[] = [];
+  const updateCard = async (card: unknown) => void cards.push(card);
   return {
-    callback: message.event as CallbackOf<T>,
+    callback,
+    deferredContext: { ...context, id: jobId(context.id), callback, updateCard } as DeferredContext<T>,
+    cards,
     context: { ...context, isSigned: false, purpose: null, defer },
     logged,
     deferred,
@@ -65,8 +120,8 @@ export function callbackContextFor<T extends CallbackType>(
 }
 
 /**
- * The context with `lark` and `request` calling a simulated Feishu over HTTP, in real time. `simulator.messages()`
- * holds what was sent, `simulator.addRule(…)` makes calls fail. It ends with the test.
+ * The context with `lark` and `request` calling a simulated Feishu over HTTP, in real time. `sent()` has what the handler
+ * sent, oldest first, `simulator.addRule(…)` makes calls fail. It ends with the test.
  *
  * @param t The test's context of `node:test`, or whatever else runs a function when the test ends.
  */
@@ -90,7 +145,24 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   });
   const { id: key, tenant, signal } = context;
   const { lark, request } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
-  return { context: { ...context, lark, request }, simulator };
+  // The simulator invents the message that a reply names.
+  const sent = () => simulator.messages().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app");
+  return { context: { ...context, lark, request }, simulator, sent };
+}
+
+/** A message with members of its event replaced. */
+function withEvent(text: string, members: unknown): string {
+  if (members === undefined) return text;
+  const envelope = JSON.parse(text) as { event: unknown };
+  return JSON.stringify({ ...envelope, event: merged(envelope.event, members) });
+}
+
+function merged(value: unknown, members: unknown): unknown {
+  const isObject = (part: unknown) => typeof part === "object" && part !== null && !Array.isArray(part);
+  if (!isObject(members)) return members === undefined ? value : members;
+  const before = (isObject(value) ? value : {}) as Record<string, unknown>;
+  const replaced = Object.entries(members as object).map(([name, member]) => [name, merged(before[name], member)]);
+  return { ...before, ...Object.fromEntries(replaced) };
 }
 
 function sampling() {
@@ -114,7 +186,7 @@ function oldCardText(): string {
 function contextOf(
   message: Extract<Classified, { kind: "event" | "callback" }>,
   type: string,
-  { secrets = {} }: ContextOptions,
+  { secrets = {}, attempt = 1 }: ContextOptions,
 ) {
   const logged: LoggedLine[] = [];
   const write =
@@ -132,7 +204,7 @@ function contextOf(
     createdAtMs,
     requestId: null,
     transport: "webhook",
-    attempt: 1,
+    attempt,
     signal: new AbortController().signal,
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,

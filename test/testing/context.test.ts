@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { NonRetryableError, OpenApiError } from "larkpost";
-import { callbackContextFor, checkAnswer, contextFor, withOpenApi } from "larkpost/test";
+import { NonRetryableError, OpenApiError, RetryLaterError } from "larkpost";
+import { callbackContextFor, checkAnswer, contextFor, verdictOf, withOpenApi } from "larkpost/test";
 
 describe("contextFor", () => {
   test("makes another event at each call, as it comes from the worker", () => {
@@ -14,6 +14,15 @@ describe("contextFor", () => {
       ["im.message.receive_v1", "2.0", 1, "webhook", false],
     );
     assert.ok(raw.includes(first.event.message.message_id));
+  });
+
+  test("replaces members of the sample, and keeps the others", () => {
+    const content = '{"text":"hello"}';
+    const { event, context } = contextFor("im.message.receive_v1", { event: { message: { content } }, attempt: 3 });
+    assert.deepEqual([event.message.content, event.message.message_type, context.attempt], [content, "text", 3]);
+    assert.equal(JSON.parse(context.raw).event.message.content, content);
+    const old = callbackContextFor("card.action.trigger_v1", { event: { open_id: "ou_1" } });
+    assert.deepEqual([old.callback.open_id, old.callback.action.tag], ["ou_1", "button"]);
   });
 
   test("keeps what the handler logs", () => {
@@ -50,12 +59,32 @@ describe("callbackContextFor", () => {
     assert.deepEqual([context.isSigned, context.purpose], [false, null]);
   });
 
+  test("gives what the deferred work gets, and keeps the cards that it shows", async () => {
+    const { callback, context, deferredContext, cards } = callbackContextFor("card.action.trigger");
+    assert.deepEqual([deferredContext.id, deferredContext.callback], [`${context.id}#deferred`, callback]);
+    await deferredContext.updateCard({ schema: "2.0" });
+    assert.deepEqual(cards, [{ schema: "2.0" }]);
+  });
+
   test("words the old card callback as its own protocol does", () => {
     const { callback, context } = callbackContextFor("card.action.trigger_v1");
     assert.match(callback.open_id ?? "", /^ou_/);
     assert.equal(callback.action.tag, "button");
     assert.equal(context.schema, "1.0");
   });
+});
+
+test("verdictOf tells what the worker makes of a run", async () => {
+  const throwing = (error: unknown) => async () => Promise.reject(error);
+  const [later, never, other] = [
+    new RetryLaterError("closed", { delaySeconds: 60 }),
+    new NonRetryableError("gone"),
+    new Error("x"),
+  ];
+  assert.deepEqual(await verdictOf(() => "whatever"), { verdict: "done" });
+  assert.deepEqual(await verdictOf(throwing(later)), { verdict: "again", delaySeconds: 60, error: later });
+  assert.deepEqual(await verdictOf(throwing(never)), { verdict: "dead", error: never });
+  assert.deepEqual(await verdictOf(throwing(other)), { verdict: "again", error: other });
 });
 
 test("checkAnswer tells an answer that Feishu shows from one that it refuses", () => {
@@ -73,14 +102,13 @@ describe("withOpenApi", () => {
     const { message_id } = event.message;
     let ended: typeof bare | undefined;
     await t.test("inside", async (inner) => {
-      const { context, simulator } = await withOpenApi(inner, bare);
+      const { context, sent } = await withOpenApi(inner, bare);
       ended = context;
       await context.request("POST", `/open-apis/im/v1/messages/${message_id}/reply`, { body: text });
       const client = await context.lark();
       await client.im.v1.message.reply({ path: { message_id }, data: text });
-      const sent = simulator.messages().slice(-2);
       assert.deepEqual(
-        sent.map(({ content }) => content),
+        sent().map(({ content }) => content),
         [text.content, text.content],
       );
       assert.equal(context.id, bare.id);
