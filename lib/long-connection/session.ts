@@ -27,45 +27,16 @@ const longestNonceMs = 30_000;
 /** The longest wait while the server has named none: then only the way to it is known to be broken. */
 const longestBackoffSeconds = 60;
 
-/** Keeps one connection to the platform. Its events are stored before they are acknowledged; callbacks are answered. */
-export function createSession(options: LongConnectionOptions) {
-  let current: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
-
-  return {
-    /**
-     * Connects, and reconnects until it is stopped. A second call returns the same promise.
-     * @returns Resolves when it was stopped.
-     * @throws {LongConnectionError} The platform refuses the app, or its limit of attempts is reached.
-     */
-    start(): Promise<void> {
-      if (current !== undefined && !current.stop.signal.aborted) return current.done;
-      const before = current?.done;
-      const stop = new AbortController();
-      const done = (async () => {
-        // The earlier socket must be gone first.
-        await before?.catch(() => {});
-        try {
-          await keepConnected(options, stop.signal);
-        } finally {
-          // The next start is a new one, whatever ended this one.
-          stop.abort();
-        }
-      })();
-      current = { stop, done };
-      return done;
-    },
-
-    /** Reads nothing more, lets messages in hand be answered for up to 5 s, and closes. */
-    async stop(): Promise<void> {
-      const stopped = current;
-      stopped?.stop.abort();
-      await stopped?.done.catch(() => {});
-    },
-  };
-}
-
-/** One loop dials, serves and waits, so that there is never more than one socket. */
-async function keepConnected(options: LongConnectionOptions, signal: AbortSignal): Promise<void> {
+/**
+ * Keeps one connection to the platform. Its events are stored before they are acknowledged; callbacks are answered. One
+ * loop dials, serves and waits, so that there is never more than one socket.
+ *
+ * @param signal Its abort stops it: nothing more is read, messages in hand are answered for up to 5 s, and the socket is
+ * closed.
+ * @returns Resolves when it was stopped.
+ * @throws {LongConnectionError} The platform refuses the app, or its limit of attempts is reached.
+ */
+export async function keepConnected(options: LongConnectionOptions, signal: AbortSignal): Promise<void> {
   const { appId, clock, random } = options;
   let config = defaultConfig;
   /** Attempts since a connection was last open. */

@@ -505,22 +505,9 @@ describe("a connection", () => {
     assert.equal(line.server.discoveries, 3);
     assert.equal(clock.pending, 0);
   });
-
-  test("L12: is one, however often it is started, and another one after a stop", async (t) => {
-    const line = await startLine(t);
-    assert.equal(line.client.start(), line.client.done);
-    await line.client.stop();
-    await line.client.done;
-    const again = line.client.start();
-    await line.client.connected();
-    await until("one is left", () => line.server.connections().length === 1);
-    assert.equal(line.server.discoveries, 2);
-    await line.client.stop();
-    await again;
-  });
 });
 
-test("L12: a start waits until the connection of before has finished and is gone", async (t) => {
+test("L12: a stop ends only when its socket is gone, and a stopped one dials no more", async (t) => {
   const line = await startLine(t);
   const storing = Promise.withResolvers<void>();
   const isAsked = Promise.withResolvers<void>();
@@ -530,17 +517,18 @@ test("L12: a start waits until the connection of before has finished and is gone
   });
   const delivery = line.deliver(v2Text());
   await isAsked.promise;
-  const stopped = line.client.stop();
-  const again = line.client.start();
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.equal(line.server.discoveries, 1);
+  let isStopped = false;
+  const stopped = line.client.stop().then(() => {
+    isStopped = true;
+  });
+  await settled();
+  assert.deepEqual([isStopped, line.client.isConnected], [false, true]);
   storing.resolve();
   assert.equal((await delivery).status, 200);
   await stopped;
-  await until("the next one stands", () => line.server.discoveries === 2 && line.client.isConnected);
-  await until("it is the only one", () => line.server.connections().length === 1);
-  await line.client.stop();
-  await again;
+  assert.equal(line.client.isConnected, false);
+  await until("the platform sees it", () => line.server.connections().length === 0);
+  assert.equal(line.server.discoveries, 1);
 });
 
 describe("L9: a stop", () => {
@@ -664,18 +652,6 @@ describe("the way to a connection", () => {
       assert.equal(server.discoveries, 1);
     });
   }
-
-  test("L4: is tried again by a start that follows such an end", async (t) => {
-    const server = await startPlatformEnd();
-    t.after(() => server.close());
-    server.answerNext({ status: 200, body: '{"code":514}' });
-    const client = startClient(t, { origin: server.origin, ports: collectingPorts().ports });
-    await assert.rejects(client.done);
-    const again = client.start();
-    await client.connected();
-    await client.stop();
-    await again;
-  });
 
   test("is not told by an answer longer than any of the platform's", async (t) => {
     const clock = testClock();

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { TestContext } from "node:test";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 import type { CallbackEnvelope, EventEnvelope, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
-import { createSession } from "../../lib/long-connection/session.ts";
+import { keepConnected } from "../../lib/long-connection/session.ts";
 import type { Answer, ReceiverPorts } from "../../lib/receiving/receiver.ts";
 import type { ClientConfigJson } from "../../lib/simulator/long-connection/connection.ts";
 import { startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
@@ -52,24 +52,28 @@ export const refuse = (): Promise<never> => Promise.reject(new Error("the queue 
 /** A client of ours; `done` is how it ended. It is stopped with the test. */
 export function startClient(
   t: Pick<TestContext, "after">,
-  options: { origin: string; ports: ReceiverPorts; clock?: Clock } & Partial<Parameters<typeof createSession>[0]>,
+  options: { origin: string; ports: ReceiverPorts; clock?: Clock } & Partial<Parameters<typeof keepConnected>[0]>,
 ) {
   let isConnected = false;
-  const client = createSession({
+  const all = {
     ...{ appId, appSecret, clock: systemClock, random: Math.random },
     ...options,
-    onConnected(now) {
+    onConnected(now: boolean) {
       isConnected = now;
       options.onConnected?.(now);
     },
-  });
-  const done = client.start();
+  };
+  const controller = new AbortController();
+  const done = keepConnected(all, controller.signal);
   // Heard by the test that expects it.
   done.catch(() => {});
-  t.after(() => client.stop());
+  const stop = async () => {
+    controller.abort();
+    await done.catch(() => {});
+  };
+  t.after(stop);
   return {
-    start: client.start,
-    stop: client.stop,
+    stop,
     done,
     get isConnected(): boolean {
       return isConnected;
@@ -82,7 +86,7 @@ export function startClient(
 export async function startLine(
   t: Pick<TestContext, "after">,
   options: { clock?: Clock; config?: ClientConfigJson; callback?: Parameters<typeof collectingPorts>[0] } & Partial<
-    Parameters<typeof createSession>[0]
+    Parameters<typeof keepConnected>[0]
   > = {},
 ) {
   const { config, callback, ...rest } = options;

@@ -3,7 +3,7 @@ import type { CallbackList } from "../../handler.ts";
 import { outliveLeaks } from "../../handling/run.ts";
 import { serveHealth } from "../../long-connection/health.ts";
 import { startHeartbeat } from "../../long-connection/heartbeat.ts";
-import { createSession } from "../../long-connection/session.ts";
+import { keepConnected } from "../../long-connection/session.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
@@ -40,7 +40,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const extra = extraSecrets(env);
   const { api, appId, healthPort } = config;
   let isConnected = false;
-  const session = createSession({
+  const options = {
     origin: api.origin,
     proxyEnv: api.proxyEnv,
     appId,
@@ -48,14 +48,15 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
     ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret, secrets: extra.current }),
     clock: systemClock,
     random: Math.random,
-    onConnected(now) {
+    onConnected(now: boolean) {
       isConnected = now;
       // For the parent process, if it still listens.
       if (process.connected) process.send?.({ isConnected }, undefined, undefined, () => {});
     },
-  });
+  };
   if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
   await Promise.all([loadAll(callbacks), extra.load()]);
-  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => void session.stop());
-  await session.start();
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
+  await keepConnected(options, stop.signal);
 }
