@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseEnv } from "node:util";
+import { ConfigError } from "../errors.ts";
 
 /** The engine's folder: this repository, or the package that a project installed. */
 export const engineRoot = resolve(import.meta.dirname, "../..");
@@ -22,6 +23,18 @@ export function projectRoot(): string {
 /** Adds what is in the project's .env, and not in the environment. */
 export function loadEnv(root: string): void {
   for (const [name, value] of Object.entries(parseEnv(envFile(root)))) process.env[name] ??= value;
+}
+
+/**
+ * Names all settings that are missing. What is wrong with a single one is said where it is read.
+ * @throws {ConfigError} At least two are not set, or empty.
+ */
+export function refuseUnset(task: string, names: readonly string[]): void {
+  const unset = names.filter((name) => !process.env[name]);
+  if (unset.length < 2) return;
+  throw new ConfigError(
+    `Cannot ${task}: ${unset.slice(0, -1).join(", ")} and ${unset.at(-1)} are not set. Put them into the environment or into .env`,
+  );
 }
 
 /** The text of the project's .env, or none. Editors and shells of Windows may write a byte order mark, or UTF-16. */

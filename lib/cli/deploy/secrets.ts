@@ -3,7 +3,7 @@ import { ConfigError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
 import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
 import {
   asked,
@@ -111,6 +111,7 @@ async function set(options: SetOptions): Promise<void> {
     throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
   }
   loadEnv(projectRoot());
+  refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const given = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
   const wanted = storing(() => parseSecrets(JSON.stringify(given)));

@@ -9,7 +9,7 @@ import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { rank } from "./output.ts";
 import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
@@ -36,6 +36,8 @@ Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long
 async function run({ json = false }: { json?: boolean }): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
+  const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
+  refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);
   setVariables(await readProject(root), (table, variable) => {
     throw new ConfigError(`Cannot start: ${variable} is not set. It is the name of the deployed stage's ${table}`);
   });

@@ -263,6 +263,13 @@ describe("secrets", { concurrency: 4 }, () => {
     });
   }
 
+  test("set: names all settings that are missing", async (t) => {
+    const { set } = await setUp(t);
+    const { code, stderr } = await set({ APP_ID: undefined, ENCRYPT_KEY: "", VERIFICATION_TOKEN: undefined });
+    assert.equal(code, 1);
+    assertSaid(stderr, /^Cannot store: APP_ID, ENCRYPT_KEY and VERIFICATION_TOKEN are not set\. Put them into/);
+  });
+
   test("set: exits with 2 when it is not told which stage, and asks for nothing", async (t) => {
     const { store, runProcess } = await setUp(t);
     const { code, stdout } = await runProcess(["set"], keyring);

@@ -101,6 +101,13 @@ describe("npm run long-connection", () => {
     });
   }
 
+  test("names all settings that are missing", async () => {
+    const { APP_ID: _, APP_SECRET: __, LEDGER_TABLE: ___, ...given } = env();
+    const { code, stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
+    assert.equal(code, 1);
+    assert.match(stderr, /^Cannot start: APP_ID, APP_SECRET and LEDGER_TABLE are not set\. Put them into/);
+  });
+
   test("reads .env, and refuses an option that it does not have with 2", async () => {
     writeFileSync(join(project.root, ".env"), "APP_ID=cli_wrong\n");
     const { APP_ID: _, ...given } = env();
