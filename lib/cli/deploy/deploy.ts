@@ -76,10 +76,17 @@ function refuseWithoutApp(root: string, passedOn: readonly string[]): void {
   if (!isInFile) throw new ConfigError(noAppId);
 }
 
-const outputShapes = { RequestAddress: "https://\\S+", CallbackAddress: "https://\\S+", AppId: "cli_\\w+" };
+const outputShapes = {
+  RequestAddress: "https://\\S+",
+  CallbackAddress: "https://\\S+",
+  AppId: "cli_\\w+",
+  EventsQueueUrl: "https?://\\S+",
+  QuarantineQueueUrl: "https?://\\S+",
+  LedgerTableName: "\\S+",
+};
 
 /** The stack's output of that name, out of what `osls info --verbose` prints. */
-function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
+export function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
   return new RegExp(`^\\s*${name}: (${outputShapes[name]})$`, "m").exec(stripVTControlCharacters(output))?.[1];
 }
 

@@ -7,7 +7,10 @@ import { ConfigError } from "../../errors.ts";
 import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
-import { subcommand } from "../command.ts";
+import { CommandError, subcommand } from "../command.ts";
+import { outputOf } from "../deploy/deploy.ts";
+import { osls } from "../deploy/package.ts";
+import { parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { rank } from "./output.ts";
@@ -17,6 +20,11 @@ import { setVariables } from "./variables.ts";
 export function longConnectionCommand(): Command {
   return subcommand("long-connection")
     .description("receive over the long connection, without a public address: dials the platform, queues on AWS")
+    .option(
+      "--stage <stage>",
+      "take queues, ledger and app of this deployed stage, and its stored keys, where they are not set",
+    )
+    .option("--region <region>", "with --stage: its region (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")
     .addHelpText(
       "after",
@@ -28,14 +36,23 @@ LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS cr
 Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
 refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
 
-Example: APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long-connection`,
+Examples:
+  npm run long-connection -- --stage prod
+  APP_ID=cli_… APP_SECRET=… EVENTS_QUEUE_URL=https://… npm run long-connection`,
     )
     .action(run);
 }
 
-async function run({ json = false }: { json?: boolean }): Promise<void> {
+interface Options {
+  readonly json?: boolean;
+  readonly stage?: string;
+  readonly region?: string;
+}
+
+async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
+  if (stage !== undefined) await setFromStage(root, stage, regionOf(region));
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);
   setVariables(await readProject(root), (table, variable) => {
@@ -47,6 +64,30 @@ async function run({ json = false }: { json?: boolean }): Promise<void> {
   startPrinting(json);
   // From here on, the module handles the signals and ends the process.
   await import(pathToFileURL(join(root, "functions/long-connection.ts")).href);
+}
+
+/**
+ * Sets what the environment lacks to what the stack has.
+ * @throws {CommandError} The stack cannot be read, or is of an older release.
+ */
+async function setFromStage(root: string, stage: string, region: string): Promise<void> {
+  process.env["AWS_REGION"] = region;
+  const args = ["info", "--verbose", "--stage", stage, "--region", region];
+  const { output } = await osls(args, { root, isQuiet: true });
+  const found = {
+    APP_ID: outputOf(output, "AppId"),
+    EVENTS_QUEUE_URL: outputOf(output, "EventsQueueUrl"),
+    QUARANTINE_QUEUE_URL: outputOf(output, "QuarantineQueueUrl"),
+    LEDGER_TABLE: outputOf(output, "LedgerTableName"),
+  };
+  for (const [name, value] of Object.entries(found)) {
+    if (value === undefined && !process.env[name]) {
+      const advice = `Run "npx osls ${args.join(" ")}" and check its outputs`;
+      throw new CommandError(`Cannot start: the stage "${stage}" in ${region} does not say its ${name}. ${advice}`);
+    }
+    process.env[name] ||= value;
+  }
+  if (!process.env["APP_SECRET"]) process.env["SECRETS_PARAMETER"] ||= parameterName(stage, "app");
 }
 
 /** Replaces the process's log. The reason why it gave up goes to stderr. */

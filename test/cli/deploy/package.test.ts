@@ -164,6 +164,28 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
   });
   after(() => made.remove());
 
+  test("long-connection --stage takes from the stack what is not set, and says what it does not find", async () => {
+    const outputs = [
+      `  AppId: ${appId}`,
+      "  EventsQueueUrl: https://sqs.example/events",
+      "  QuarantineQueueUrl: https://sqs.example/quarantine",
+      "  LedgerTableName: larkpost-prod-ledger",
+    ];
+    const connect = (info: readonly string[]) => {
+      const env = { HOME: made.root, LARKPOST_ROOT: made.root, INFO: info.join("\n"), HEALTH_PORT: "70000" };
+      return command(["long-connection", "--stage", "prod", "--region", "eu-west-1"], { env });
+    };
+    const [complete, older] = [await connect(outputs), await connect(outputs.slice(0, 3))];
+    // The last setting that is read: all others were found.
+    assert.equal(complete.stderr, "Cannot start: HEALTH_PORT is not a port\n");
+    assert.match(
+      older.stderr,
+      /^Cannot start: the stage "prod" in eu-west-1 does not say its LEDGER_TABLE\. Run "npx osls/,
+    );
+    assert.deepEqual(calls()[0], ["info", "--verbose", "--stage", "prod", "--region", "eu-west-1"]);
+    unlinkSync(join(made.root, "calls"));
+  });
+
   test("asks for the stage, and for the app's id, before it bundles", async () => {
     const asked = await deploy([]);
     assert.equal(asked.code, 2);
