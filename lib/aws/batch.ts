@@ -33,7 +33,7 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
   const failed = new Set<string>();
   const run = async (record: SQSRecord) => {
     const verdict = await settleRecord(record, options);
-    if (verdict.kind === "done" || (await buryUnjudged(record, options))) return;
+    if (verdict.kind === "done") return;
     failed.add(record.messageId);
     if (verdict.delaySeconds !== undefined) await setVisibility(record, verdict.delaySeconds, options);
   };
@@ -47,17 +47,17 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
 async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<Verdict> {
   const receives = receivesOf(record);
   let envelope: EventEnvelope | JobEnvelope | undefined;
+  let verdict: Verdict;
   try {
     const decoded = fromRecord(record);
     if (decoded.kind === "undecodable") return await quarantine(record, decoded.reason, options);
     envelope = decoded;
     // SQS does not say who wrote a message. Only the receiver knows the app of an event that names none.
-    const { app, receivedBy } = envelope;
+    const { id, type, app, receivedBy } = envelope;
     if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId) {
       return await quarantine(record, "app", options, envelope);
     }
-    const { id, type } = envelope;
-    return await options.consume(envelope, {
+    verdict = await options.consume(envelope, {
       receives,
       redrives: redrivesOf(record),
       bury: (death) => bury(record, { ...death, id, type }, options),
@@ -67,38 +67,33 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const facts = { receives, messageId: record.messageId };
     publish({ stage: "failed", level: "error", id, type, app, facts, error });
     // A newer release must read it, after the queue's own visibility timeout.
-    if (error instanceof UnknownVersionError) return { kind: "retry" };
-    return { kind: "retry", delaySeconds: backoffSeconds(receives, options.random) };
+    const isNewer = error instanceof UnknownVersionError;
+    verdict = isNewer ? { kind: "retry" } : { kind: "retry", delaySeconds: backoffSeconds(receives, options.random) };
   }
+  const isBuried = verdict.kind === "retry" && (await buryUnjudged(record, options, envelope));
+  return isBuried ? { kind: "done" } : verdict;
 }
 
 /**
  * Moves a record without a verdict to the dead-letter queue at its last receive, with a reason and a log line. SQS
  * itself would move it without either. Resolves with `false` when the record stays in its queue.
  */
-async function buryUnjudged(record: SQSRecord, options: SettleOptions): Promise<boolean> {
+async function buryUnjudged(
+  record: SQSRecord,
+  options: SettleOptions,
+  { id, type }: Partial<EventEnvelope | JobEnvelope> = {},
+): Promise<boolean> {
   const receives = receivesOf(record);
   if (receives < options.maxReceives) return false;
   const reason = "receivesExhausted";
   const facts = { receives, messageId: record.messageId };
-  const event = eventOf(record);
   try {
-    await bury(record, { reason, ...event }, options);
-    publish({ stage: "dead", level: "error", ...event, facts: { reason, ...facts } });
+    await bury(record, { reason, id, type }, options);
+    publish({ stage: "dead", level: "error", id, type, facts: { reason, ...facts } });
     return true;
   } catch (error) {
-    publish({ stage: "failed", level: "error", ...event, facts: { reason: "dead-letter-queue", ...facts }, error });
+    publish({ stage: "failed", level: "error", id, type, facts: { reason: "dead-letter-queue", ...facts }, error });
     return false;
-  }
-}
-
-/** What a record is about, where this release can read it. */
-function eventOf(record: SQSRecord): { id?: string; type?: string } {
-  try {
-    const decoded = fromRecord(record);
-    return decoded.kind === "undecodable" ? {} : { id: decoded.id, type: decoded.type };
-  } catch {
-    return {};
   }
 }
 
@@ -121,7 +116,7 @@ async function quarantine(
 
 async function bury(
   record: SQSRecord,
-  { reason, error, runs, id, type }: Death & { id?: string; type?: string },
+  { reason, error, runs, id, type }: Death & { id?: string | undefined; type?: string | undefined },
   { client, urls, clock }: SettleOptions,
 ): Promise<void> {
   await client.send(
