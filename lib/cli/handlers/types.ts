@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type CatalogueEntry, catalogue, nearestText, search } from "../../simulator/catalogue.ts";
@@ -17,9 +18,9 @@ export function typesCommand(): Command {
     .addHelpText(
       "after",
       `
-handler: functions/events/, or for a callback functions/callbacks/, has a file for it. sample: "npm run send"
-has a payload written out; for the others it sends a generic one. An event that is not listed is received all
-the same.
+✔: functions/events/, or for a callback functions/callbacks/, has a file for it. ·: "npm run send" has a payload
+written out; for the others it sends a generic one. (1.0) is the older schema. An event that is not listed is
+received all the same. What is longer than the terminal is shown in PAGER, or less.
 
 Examples:
   npm run types -- message
@@ -38,7 +39,7 @@ function run(words: readonly string[], options: { json?: boolean }): void {
     hasSample: hasSample(entry.type),
   }));
   if (options.json === true) print(JSON.stringify(found, null, 2));
-  else if (found.length > 0) print(table(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
+  else if (found.length > 0) show(list(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
   if (found.length > 0) return;
   const asked = words.join(" ");
   console.error(`No type has "${oneLine(asked, 100)}"${nearestText(words.join("."), 5)}`);
@@ -47,32 +48,44 @@ function run(words: readonly string[], options: { json?: boolean }): void {
 
 type Listed = CatalogueEntry & { readonly hasHandler: boolean; readonly hasSample: boolean };
 
-/** Titles and domains are shown in the language that was searched in; what has no Chinese title keeps its English one. */
-function table(entries: readonly Listed[], { isChinese }: { isChinese: boolean }): string {
-  const rows = [
-    ["type", "version", "kind", "domain", "title", "handler", "sample"],
-    ...entries.map((entry) => [
-      entry.type,
-      `v${entry.version}`,
-      entry.kind,
-      isChinese ? entry.chinese.domain : entry.domain,
-      (isChinese ? entry.chinese.title : null) ?? entry.title,
-      entry.hasHandler ? "yes" : "",
-      entry.hasSample ? "yes" : "",
-    ]),
-  ];
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => columnsOf(row[column] ?? "")))) ?? [];
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell + " ".repeat((widths[column] ?? 0) - columnsOf(cell)))
-      .join("  ")
-      .trimEnd(),
-  );
-  const [head = "", ...body] = lines;
-  const count =
-    entries.length === catalogue.length ? `${entries.length} types` : `${entries.length} of ${catalogue.length} types`;
+/** In a terminal of this many columns, a title that does not fit beside its type is on a line of its own. */
+const terminalColumns = 80;
+const typeColumns = 44;
+
+/**
+ * The entries by domain. Titles and domains are shown in the language that was searched in; what has no Chinese title
+ * keeps its English one.
+ */
+function list(entries: readonly Listed[], { isChinese }: { isChinese: boolean }): string {
   const dim = (text: string) => styleText("dim", text, { stream: process.stdout });
-  return [dim(head), ...body, dim(count)].join("\n");
+  const width = Math.min(typeColumns, Math.max(...entries.map(({ type }) => type.length)));
+  const domainOf = ({ domain, chinese }: Listed) => (isChinese ? chinese.domain : domain);
+  const lines = [...Map.groupBy(entries, domainOf)].flatMap(([domain, those]) => [
+    dim(domain),
+    ...those.flatMap((entry) => {
+      const { type, version, kind, title, chinese, hasHandler, hasSample } = entry;
+      const first = `${hasHandler ? "✔" : " "}${hasSample ? "·" : " "} ${type.padEnd(width)}`;
+      const facts = [kind === "callback" ? kind : "", version === "1.0" ? "1.0" : ""].filter((fact) => fact !== "");
+      const named = (isChinese ? chinese.title : null) ?? title;
+      const shown = facts.length > 0 ? `${named} (${facts.join(", ")})` : named;
+      const isOneLine = first.length + 2 + columnsOf(shown) <= terminalColumns;
+      return isOneLine ? [`${first}  ${shown}`] : [first.trimEnd(), `     ${shown}`];
+    }),
+  ]);
+  const count = entries.length === catalogue.length ? `${entries.length}` : `${entries.length} of ${catalogue.length}`;
+  return [...lines, dim(`${count} types. ✔ has a handler here, · has a sample for npm run send`)].join("\n");
+}
+
+/** What is longer than the terminal goes through PAGER, or less. */
+function show(text: string): void {
+  const { isTTY, rows } = process.stdout;
+  if (isTTY && text.split("\n").length >= rows) {
+    const [pager = "less", ...args] = (process.env["PAGER"] || "less").split(" ");
+    const env = { LESS: "FRX", ...process.env };
+    const { error } = spawnSync(pager, args, { input: `${text}\n`, env, stdio: ["pipe", "inherit", "inherit"] });
+    if (error === undefined) return;
+  }
+  print(text);
 }
 
 function print(text: string): void {

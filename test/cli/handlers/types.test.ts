@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
+import { columnsOf } from "../../../lib/cli/paint.ts";
 import { catalogue } from "../../../lib/simulator/catalogue.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
 
@@ -16,16 +17,16 @@ describe("types", { concurrency: 3 }, () => {
     assert.equal(
       stdout,
       [
-        "type                            version  kind   domain  title             handler  sample",
-        "im.message.reaction.created_v1  v2.0     event  im      Reaction added             yes",
-        "im.message.reaction.deleted_v1  v2.0     event  im      Reaction removed  yes",
-        `2 of ${catalogue.length} types`,
+        "im",
+        " · im.message.reaction.created_v1  Reaction added",
+        "✔  im.message.reaction.deleted_v1  Reaction removed",
+        `2 of ${catalogue.length} types. ✔ has a handler here, · has a sample for npm run send`,
         "",
       ].join("\n"),
     );
   });
 
-  test("shows domain and title in Chinese when that was searched in, in columns as a terminal has them", async (t) => {
+  test("shows domain and title in Chinese when that was searched in, in the 80 columns of a terminal", async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
     const { code, stdout } = await larkpost(["types", "员工离职"], { root });
@@ -33,15 +34,19 @@ describe("types", { concurrency: 3 }, () => {
     assert.equal(
       stdout,
       [
-        "type                     version  kind   domain  title     handler  sample",
-        "contact.user.deleted_v3  v2.0     event  通讯录  员工离职           yes",
-        "user_leave               v1.0     event  通讯录  员工离职",
-        `2 of ${catalogue.length} types`,
+        "通讯录",
+        " · contact.user.deleted_v3  员工离职",
+        "   user_leave               员工离职 (1.0)",
+        `2 of ${catalogue.length} types. ✔ has a handler here, · has a sample for npm run send`,
         "",
       ].join("\n"),
     );
+    const all = await larkpost(["types", "事件"], { root });
+    for (const line of [...all.stdout.split("\n"), ...(await larkpost(["types"], { root })).stdout.split("\n")]) {
+      assert.ok(columnsOf(line) <= 80, line);
+    }
     const untitled = await larkpost(["types", "视频会议", "invited"], { root });
-    assert.match(untitled.stdout, /视频会议 {2}Bot invited to meeting/);
+    assert.match(untitled.stdout, /^视频会议\n.*Bot invited to meeting/);
   });
 
   test("marks a callback's handler by its file under callbacks, and by no other", async (t) => {
