@@ -122,8 +122,16 @@ function keepUsersNames(root: string): Plugin {
       bundler.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
         if (!isUsers(root, path) || path.endsWith(".gen.ts")) return undefined;
         const options = { loader: "ts", keepNames: true, sourcemap: "inline", sourcesContent: false } as const;
-        const { code } = await transform(readFileSync(path, "utf8"), { ...options, sourcefile: basename(path) });
-        return { contents: code, loader: "js" };
+        try {
+          const { code } = await transform(readFileSync(path, "utf8"), { ...options, sourcefile: basename(path) });
+          return { contents: code, loader: "js" };
+        } catch (error) {
+          const file = relative(root, path).replaceAll("\\", "/");
+          const { errors } = error as BuildFailure;
+          return {
+            errors: errors.map(({ text, location }) => ({ text, location: location && { ...location, file } })),
+          };
+        }
       });
     },
   };
