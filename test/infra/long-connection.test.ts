@@ -38,12 +38,12 @@ const service = {
   hasPublicIp: false,
 };
 
-let specification: Awaited<ReturnType<typeof loadSpecification>>;
+let specification: ReturnType<typeof loadSpecification>;
 let off: Compiled;
 let on: Compiled;
 
 before(async () => {
-  specification = await loadSpecification();
+  specification = loadSpecification();
   [off, on] = await Promise.all([compile("prod", { params: { appId } }), compile("prod", { params, env: canaries })]);
 });
 

@@ -107,7 +107,7 @@ describe("larkpost.config.js in the template", () => {
       assert.equal(after?.length, (before?.length ?? 0) + 2);
     }
     assert.deepEqual(own.provider["stackTags"], config.tags);
-    assert.deepEqual((await loadSpecification()).problems(own.template), []);
+    assert.deepEqual(loadSpecification().problems(own.template), []);
   });
 
   test("C-67: holds the names of secrets, and no value, though it is in the environment that it is made in", () => {

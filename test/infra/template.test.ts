@@ -70,7 +70,7 @@ const lenient = {
   marketplaceApp: "true",
 };
 
-let specification: Awaited<ReturnType<typeof loadSpecification>>;
+let specification: ReturnType<typeof loadSpecification>;
 /** As deployed by default; with a Function URL; another stage with all that is optional; with other limits. */
 let api: Compiled;
 let url: Compiled;
