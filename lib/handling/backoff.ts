@@ -1,4 +1,5 @@
-import { RetryLaterError } from "../errors.ts";
+import { isError, RetryLaterError } from "../errors.ts";
+import { memberOf } from "../trace/thrown.ts";
 
 const maxBackoffSeconds = 900;
 
@@ -13,16 +14,8 @@ export function backoffSeconds(attempt: number, random: () => number): number {
 
 /** The delay that a RetryLaterError asks for, else the back-off. */
 export function delayOf(error: unknown, attempt: number, random: () => number): number {
-  const requestedDelay = requestedDelayOf(error);
+  // A handler may throw a proxy, or an error with a getter that throws.
+  const requestedDelay = isError(error, RetryLaterError) ? memberOf(error, "delaySeconds") : undefined;
   if (typeof requestedDelay !== "number" || !Number.isFinite(requestedDelay)) return backoffSeconds(attempt, random);
   return Math.min(maxVisibilitySeconds, Math.max(1, Math.ceil(requestedDelay)));
-}
-
-function requestedDelayOf(error: unknown): unknown {
-  try {
-    return error instanceof RetryLaterError ? error.delaySeconds : undefined;
-  } catch {
-    // A handler may throw a proxy, or an error with a getter that throws.
-    return undefined;
-  }
 }
