@@ -1,4 +1,5 @@
-import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
+import { createHmac, hkdfSync } from "node:crypto";
+import { isSameDigest } from "./feishu/signature.ts";
 
 /** Each use has its own key, so a signature for one use is never valid for the other. */
 type Use = "text" | "card value";
@@ -6,6 +7,7 @@ type Use = "text" | "card value";
 /** Signs texts with keys that are derived from the app's secret. */
 export interface Signer {
   sign(use: Use, text: string): Promise<string>;
+  /** @param mac ASCII. */
   isSigned(use: Use, text: string, mac: string): Promise<boolean>;
 }
 
@@ -90,11 +92,7 @@ export function appSigner(appSecret: () => Promise<string>): Signer {
   };
   return {
     sign,
-    async isSigned(use, text, mac) {
-      // Compares the text and not its bytes, so a mac has one spelling only.
-      const expected = Buffer.from(await sign(use, text));
-      const actual = Buffer.from(mac);
-      return actual.length === expected.length && timingSafeEqual(actual, expected);
-    },
+    // Compares the text and not its bytes, so a mac has one spelling only.
+    isSigned: async (use, text, mac) => isSameDigest(mac, await sign(use, text)),
   };
 }

@@ -30,7 +30,7 @@ export function matches(signature: string, expected: string): boolean {
   );
 }
 
-/** Whether two digests are equal, in constant time. Both must be hex digits in the same case. */
+/** Whether two digests are equal, in constant time. Both must be ASCII texts of one spelling, like lower-case hex. */
 export function isSameDigest(a: string, b: string): boolean {
   if (a.length !== b.length || a.length === 0) return false;
   return timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
