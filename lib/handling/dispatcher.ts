@@ -1,6 +1,6 @@
 import { ConfigError, NonRetryableError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "../handler.ts";
-import type { TicketEvent } from "../open-api/tickets.ts";
 
 /** A handler file's handler. Its payloads come from outside, so their types are unknown. */
 export interface LoadedHandler {
@@ -93,7 +93,10 @@ const ticketType = "app_ticket";
  * Stores the ticket that a marketplace app receives as an event, and then runs the user's own handler of it. It is a
  * handler itself, so it gets the same deadline and retries.
  */
-export function keepingTickets(dispatch: Dispatch, keep: (ticket: TicketEvent) => Promise<void>): Dispatch {
+export function keepingTickets(
+  dispatch: Dispatch,
+  keep: (ticket: unknown, createdAtMs: number | null) => Promise<void>,
+): Dispatch {
   return (type) => {
     const file = dispatch(type);
     if (type !== ticketType) return file;
@@ -103,7 +106,7 @@ export function keepingTickets(dispatch: Dispatch, keep: (ticket: TicketEvent) =
         ...handler,
         name: ticketType,
         async handle(event, context) {
-          await keep({ kind: "event", type, event: event as TicketEvent["event"], createdAtMs: context.createdAtMs });
+          await keep(fieldsOf(event)[ticketType], context.createdAtMs);
           return handler?.handle(event, context);
         },
       };

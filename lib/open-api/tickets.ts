@@ -6,13 +6,6 @@ import type { Token, TokenStore } from "./tokens.ts";
 /** The platform sends a new ticket each hour, and accepts the last one for 12 hours at most. */
 const ticketMs = 12 * 3600_000;
 
-export interface TicketEvent {
-  readonly kind: string;
-  readonly type: string;
-  readonly event: Readonly<Record<string, unknown>>;
-  readonly createdAtMs: number | null;
-}
-
 /**
  * Shares the ticket, which a marketplace app receives as an event, with the process that needs a token next.
  * https://open.feishu.cn/document/server-docs/authentication-management/access-token/app_ticket_resend
@@ -28,11 +21,10 @@ export function ticketKeeper(options: {
   let last: Token | undefined;
   return {
     /**
-     * Stores the ticket of an `app_ticket` event and ignores other events. A ticket older than the stored one arrived
-     * late and is dropped. Rejects when the store fails, so that the event is retried.
+     * Stores the ticket of an `app_ticket` event, unless it is not a text. A ticket older than the stored one arrived late
+     * and is dropped. Rejects when the store fails, so that the event is retried.
      */
-    async keep({ kind, type, event, createdAtMs }: TicketEvent): Promise<void> {
-      const ticket = kind === "event" && type === "app_ticket" ? event["app_ticket"] : undefined;
+    async keep(ticket: unknown, createdAtMs: number | null): Promise<void> {
       if (typeof ticket !== "string" || ticket === "") return;
       const endsAtMs = (createdAtMs ?? clock.nowMs()) + ticketMs;
       await store.write(name, { sealed: seal(ticket, name, await sealingKey(secret)), endsAtMs });

@@ -40,12 +40,7 @@ export async function startApi(
   const clock = impatient(simulated.clock);
   const { appId } = app;
   const appSecret = async () => app.appSecret;
-  const keeper = ticketKeeper({ store, secret: appSecret, appId, clock });
-  const tickets = {
-    latest: keeper.latest,
-    keep: (ticket: unknown, createdAtMs: number | null) =>
-      keeper.keep({ kind: "event", type: "app_ticket", event: { app_ticket: ticket }, createdAtMs }),
-  };
+  const tickets = ticketKeeper({ store, secret: appSecret, appId, clock });
   /** Another process of the same app. */
   const startProcess = (given: { random?: () => number; clock?: Clock } = {}) =>
     openApi({
