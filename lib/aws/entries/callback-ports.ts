@@ -6,8 +6,9 @@ import { answerCallback } from "../../handling/callback.ts";
 import { callbackDispatcher } from "../../handling/dispatcher.ts";
 import type { ApiConfig } from "../../open-api/config.ts";
 import type { ReceiverPorts } from "../../receiving/receiver.ts";
-import type { Secrets } from "../../secrets.ts";
+import type { Env } from "../../settings/environment.ts";
 import { dynamoAnswers } from "../answers.ts";
+import type { callbackConfig, longConnectionConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
 import { deferTo, receiverQueues } from "../queues.ts";
 import { awsTools } from "../tools.ts";
@@ -15,36 +16,30 @@ import { awsTools } from "../tools.ts";
 /** Two tries at the store fit into the 900 ms that a claim may take, so a click survives one lost packet. */
 const storeTryMs = 350;
 
-/** The receiver's ports of the callback function and the long connection, which answer callbacks. */
+/** The receiver's ports of the callback function and the long connection, which answer callbacks, and their secrets. */
 export function callbackPorts(options: {
-  readonly config: {
-    readonly eventsQueueUrl: string;
-    readonly quarantineQueueUrl: string;
-    readonly ledgerTable: string;
-    readonly deadlineMs: number;
-  };
+  readonly config: ReturnType<typeof callbackConfig | typeof longConnectionConfig>;
   readonly callbacks: CallbackList;
   readonly client: SQSClient;
   readonly api: ApiConfig;
-  readonly appSecret: () => Promise<string>;
-  readonly secrets: () => Promise<Secrets>;
-}): ReceiverPorts {
-  const { config, callbacks, client, api, appSecret, secrets } = options;
-  const { eventsQueueUrl, ledgerTable: table, deadlineMs } = config;
+  readonly env: Env;
+}) {
+  const { config, callbacks, client } = options;
   const dynamo = dynamoClient({ tryMs: storeTryMs });
-  const { signer, tools } = awsTools({ client: dynamo, table, appSecret, api, secrets });
-  const ports = {
+  const { signer, tools, appSecret, load } = awsTools({ ...options, client: dynamo });
+  const callbackPorts = {
     signer,
     tools,
-    deadlineMs,
+    deadlineMs: config.deadlineMs,
     dispatch: callbackDispatcher(callbacks),
-    answers: dynamoAnswers(dynamo, table),
-    defer: deferTo(client, eventsQueueUrl),
+    answers: dynamoAnswers(dynamo, config.ledgerTable),
+    defer: deferTo(client, config.eventsQueueUrl),
     clock: systemClock,
     newOwner: randomUUID,
   };
-  return {
+  const ports: ReceiverPorts = {
     ...receiverQueues(client, config),
-    callback: (envelope, context) => answerCallback(envelope, ports, context),
+    callback: (envelope, context) => answerCallback(envelope, callbackPorts, context),
   };
+  return { ports, appSecret, load };
 }

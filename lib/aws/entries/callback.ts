@@ -6,8 +6,6 @@ import { apiConfig } from "../../open-api/config.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { callbackConfig } from "../config.ts";
-import { extraSecrets } from "../extra-secrets.ts";
-import { secretSource } from "../keys.ts";
 import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
 import { callbackPorts } from "./callback-ports.ts";
@@ -25,17 +23,10 @@ export async function callback(options: Omit<EntryOptions, "events"> = {}): Prom
   outliveLeaks();
   return answering({ path: "/callback" }, async () => {
     const config = callbackConfig(env);
-    const { keys: readKeys, appSecret } = secretSource(config);
-    const extra = extraSecrets(env);
     const client = sqsClient();
     const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
-    const ports = callbackPorts({ config, callbacks, client, api, appSecret, secrets: extra.current });
-    const [keys] = await Promise.all([
-      readKeys(),
-      extra.load(),
-      warmUp(client, config.eventsQueueUrl),
-      loadInTime(callbacks),
-    ]);
+    const { ports, load } = callbackPorts({ config, callbacks, client, api, env });
+    const [keys] = await Promise.all([load(), warmUp(client, config.eventsQueueUrl), loadInTime(callbacks)]);
     return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
   });
 }

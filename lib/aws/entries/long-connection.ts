@@ -8,8 +8,6 @@ import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
-import { extraSecrets } from "../extra-secrets.ts";
-import { secretSource } from "../keys.ts";
 import { sqsClient } from "../sqs.ts";
 import { loadAll } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
@@ -36,16 +34,15 @@ export async function longConnection(options: Omit<EntryOptions, "events"> = {})
 async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<void> {
   const config = longConnectionConfig(env);
   startHeartbeat(env);
-  const { appSecret } = secretSource(config);
-  const extra = extraSecrets(env);
   const { api, appId, healthPort } = config;
+  const { ports, appSecret, load } = callbackPorts({ config, callbacks, client: sqsClient(), api, env });
   let isConnected = false;
   const options = {
     origin: api.origin,
     proxyEnv: api.proxyEnv,
     appId,
     appSecret: await appSecret(),
-    ports: callbackPorts({ config, callbacks, client: sqsClient(), api, appSecret, secrets: extra.current }),
+    ports,
     clock: systemClock,
     random: Math.random,
     onConnected(now: boolean) {
@@ -55,7 +52,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
     },
   };
   if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
-  await Promise.all([loadAll(callbacks), extra.load()]);
+  await Promise.all([loadAll(callbacks), load()]);
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   await keepConnected(options, stop.signal);

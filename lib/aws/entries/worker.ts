@@ -13,8 +13,6 @@ import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoClient } from "../dynamodb.ts";
-import { extraSecrets } from "../extra-secrets.ts";
-import { secretSource } from "../keys.ts";
 import { dynamoLedger } from "../ledger.ts";
 import { sqsClient } from "../sqs.ts";
 import { awsTools } from "../tools.ts";
@@ -58,14 +56,9 @@ export async function worker(options: EntryOptions = {}): Promise<WorkerHandler>
 
 async function prepare({ events, callbacks, env }: Required<EntryOptions>) {
   const config = workerConfig(env);
-  const { appId, ledgerTable: table } = config;
   const client = dynamoClient();
-  const { appSecret, keys } = secretSource(config);
-  const extra = extraSecrets(env);
-  const api = apiConfig(env, appId);
-  const { tools, keepTicket } = awsTools({ client, table, appSecret, api, secrets: extra.current });
-  // Reads the stored secrets too, so that the first handler that needs one does not wait.
-  await Promise.all([keys(), extra.load()]);
+  const { tools, keepTicket, load } = awsTools({ client, config, api: apiConfig(env, config.appId), env });
+  await load();
   return {
     config,
     client: sqsClient(),
@@ -76,7 +69,7 @@ async function prepare({ events, callbacks, env }: Required<EntryOptions>) {
       random: Math.random,
       newOwner: randomUUID,
       tools,
-      ledger: dynamoLedger(client, table),
+      ledger: dynamoLedger(client, config.ledgerTable),
       dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
       dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
       maxAttempts: wholeNumber(env, "MAX_ATTEMPTS") ?? limits.maxAttempts,
