@@ -12,15 +12,13 @@ import {
   url,
   wholeNumber,
 } from "../settings/environment.ts";
+import type { ParameterOptions } from "./parameter.ts";
 
 /** Where the keys are stored instead of in the environment, and the app that they must be for. */
-export interface StoredSecrets {
-  readonly parameter: string;
+export interface StoredSecrets extends ParameterOptions {
   readonly appId: string | undefined;
   /** Whether old card callbacks are accepted. */
   readonly oldCards: boolean;
-  /** How long the last good keys are used while they cannot be read again; 6 hours unless set. */
-  readonly staleMs?: number | undefined;
 }
 
 /** The platform waits for 3 seconds. After the deadline the answer is stored and sent. */

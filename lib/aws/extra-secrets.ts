@@ -1,8 +1,8 @@
 import { ConfigError } from "../errors.ts";
+import { once } from "../once.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import type { Env } from "../settings/environment.ts";
 import { staleMs } from "./config.ts";
-import type { CachedParameter } from "./parameter.ts";
 
 type Values = Readonly<Record<string, string | undefined>>;
 
@@ -24,14 +24,10 @@ export function extraSecrets(env: Env): ExtraSecrets {
     const secrets = view(names, env, "it is not set. Put it into .env, and start again");
     return { load: async () => {}, current: async () => secrets };
   }
-  let opened: Promise<CachedParameter<Values>> | undefined;
-  const open = () => {
-    // SSM's client is loaded only where it is needed.
-    opened ??= import("./stored-extra.ts").then(({ openExtra }) =>
-      openExtra(names, { parameter, staleMs: staleMs(env) }),
-    );
-    return opened;
-  };
+  // SSM's client is loaded only where it is needed.
+  const open = once(() =>
+    import("./stored-extra.ts").then(({ openExtra }) => openExtra(names, { parameter, staleMs: staleMs(env) })),
+  );
   return {
     load: async () => (await open()).load(),
     async current() {

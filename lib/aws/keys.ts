@@ -1,8 +1,8 @@
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
+import { once } from "../once.ts";
 import { noAppSecret } from "../settings/app-secrets.ts";
 import type { StoredSecrets } from "./config.ts";
-import type { StoredKeys } from "./secrets.ts";
 
 /** The keys that requests are opened with. */
 export interface KeySource {
@@ -20,23 +20,19 @@ export function secretSource(config: {
   stored?: StoredSecrets | undefined;
 }) {
   const { keys = new Map(), appSecret, stored } = config;
-  let opened: Promise<StoredKeys> | undefined;
-  const open = (where: StoredSecrets) => {
-    opened ??= import("./secrets.ts").then(({ openKeys }) => openKeys(where));
-    return opened;
-  };
+  const open = stored && once(() => import("./secrets.ts").then(({ storedKeys }) => storedKeys(stored)));
   return {
     /** The keys. Stored ones are read now, so that the first request finds them, or a read that is running. */
     async keys(): Promise<KeySource> {
-      if (stored === undefined) return { current: () => keys, renewed: undefined };
-      const store = await open(stored);
+      if (open === undefined) return { current: () => keys, renewed: undefined };
+      const store = await open();
       await store.load();
       return store;
     },
 
     /** @throws {ConfigError} None is set. */
     async appSecret(): Promise<string> {
-      if (stored !== undefined) return (await open(stored)).appSecret();
+      if (open !== undefined) return (await open()).appSecret();
       if (appSecret === undefined) throw new ConfigError(noAppSecret);
       return appSecret;
     },

@@ -37,6 +37,7 @@ export interface CachedParameter<T> {
 
 export interface ParameterOptions {
   readonly parameter: string;
+  /** How long the last good value is used while it cannot be read again; 6 hours unless set. */
   readonly staleMs?: number | undefined;
 }
 

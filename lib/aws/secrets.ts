@@ -1,16 +1,23 @@
-import { GetParameterCommand, type SSMClient } from "@aws-sdk/client-ssm";
-import { type Clock, systemClock } from "../clock.ts";
+import { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
 import { publish } from "../trace/trace.ts";
 import type { StoredSecrets } from "./config.ts";
 import { cachedParameter } from "./parameter.ts";
-import { ssmClient } from "./ssm.ts";
 
 type Client = Pick<SSMClient, "send">;
 
 type Options = Pick<StoredSecrets, "parameter"> & Partial<StoredSecrets>;
+
+/** A client that gives up within the receiver's time. */
+export function ssmClient(): SSMClient {
+  return new SSMClient({
+    maxAttempts: 2,
+    requestHandler: { connectionTimeout: 250, requestTimeout: 600, throwOnRequestTimeout: true, socketTimeout: 600 },
+  });
+}
 
 /** Reads the SecureString. @throws {ConfigError} It holds no usable secrets. Any other error: SSM did not answer. */
 export async function readSecrets(client: Client, parameter: string): Promise<AppSecrets> {
@@ -28,32 +35,19 @@ async function readKeys(client: Client, { parameter, appId, oldCards }: Options)
   return { ring: new Map([[defaultApp, appKeys({ ...secrets, oldCards })]]), appSecret: secrets.appSecret };
 }
 
-export interface StoredKeys {
-  load(): Promise<void>;
-  /** Rejects without keys, so the answer is a 503, never a 401. */
-  current(): Promise<KeyRing>;
-  /** Keys read after a mismatch; `undefined` when they were read less than 30 s ago. Rejects while SSM does not answer. */
-  renewed(): Promise<KeyRing | undefined>;
-  /** The app's secret, cached. @throws {ConfigError} None is stored. */
-  appSecret(): Promise<string>;
-}
-
 /** An app's keys from SSM, cached as {@link cachedParameter} says. */
-export function storedKeys(client: Client, options: Options, clock: Clock, random = Math.random): StoredKeys {
+export function storedKeys(options: Options, client: Client = ssmClient(), clock = systemClock, random = Math.random) {
   const { load, latest, renewed } = cachedParameter(() => readKeys(client, options), options, clock, random);
   return {
     load,
-    current: async () => (await latest()).ring,
-    renewed: async () => (await renewed())?.ring,
-    async appSecret() {
+    /** Rejects without keys, so the answer is a 503, never a 401. */
+    current: async (): Promise<KeyRing> => (await latest()).ring,
+    renewed: async (): Promise<KeyRing | undefined> => (await renewed())?.ring,
+    /** @throws {ConfigError} None is stored. */
+    async appSecret(): Promise<string> {
       const { appSecret } = await latest();
       if (appSecret === undefined) throw new ConfigError(noAppSecret);
       return appSecret;
     },
   };
-}
-
-/** {@link storedKeys} as a function uses them. */
-export function openKeys(options: Options): StoredKeys {
-  return storedKeys(ssmClient(), options, systemClock);
 }

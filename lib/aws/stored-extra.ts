@@ -1,22 +1,21 @@
 import { GetParameterCommand, ParameterNotFound, type SSMClient } from "@aws-sdk/client-ssm";
 import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
+import type { Secrets } from "../secrets.ts";
 import { publish } from "../trace/trace.ts";
 import { type CachedParameter, cachedParameter, type ParameterOptions } from "./parameter.ts";
-import { ssmClient } from "./ssm.ts";
-
-export type StoredExtra = Readonly<Record<string, string>>;
+import { ssmClient } from "./secrets.ts";
 
 /**
  * Reads the SecureString of a project's further secrets: value by name, nothing where there is none yet.
  * @throws {ConfigError} It holds something else. Any other error: SSM did not answer.
  */
-export async function readExtraSecrets(client: Pick<SSMClient, "send">, parameter: string): Promise<StoredExtra> {
+export async function readExtraSecrets(client: Pick<SSMClient, "send">, parameter: string): Promise<Secrets> {
   try {
     const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
     const stored: unknown = JSON.parse(Parameter?.Value ?? "");
     const isUsable = Object.values(Object(stored)).every((value) => typeof value === "string");
-    if (typeof stored === "object" && stored !== null && isUsable) return stored as StoredExtra;
+    if (typeof stored === "object" && stored !== null && isUsable) return stored as Secrets;
   } catch (error) {
     if (error instanceof ParameterNotFound) return {};
     if (!(error instanceof SyntaxError)) throw error;
@@ -25,7 +24,7 @@ export async function readExtraSecrets(client: Pick<SSMClient, "send">, paramete
 }
 
 /** A project's further secrets as a function uses them. */
-export function openExtra(names: readonly string[], options: ParameterOptions): CachedParameter<StoredExtra> {
+export function openExtra(names: readonly string[], options: ParameterOptions): CachedParameter<Secrets> {
   const { parameter } = options;
   const client = ssmClient();
   const read = async () => {

@@ -1,5 +1,6 @@
 import type { DeferredContext, Tools } from "../handler.ts";
-import type { ApiOptions, openApi } from "../open-api/client.ts";
+import { once } from "../once.ts";
+import type { ApiOptions } from "../open-api/client.ts";
 import type { Secrets } from "../secrets.ts";
 import { cardSigner, type Signer } from "../signed-value.ts";
 import type { Run } from "./run.ts";
@@ -18,24 +19,16 @@ export function toolMaker(options: {
   readonly secrets: () => Promise<Secrets>;
 }): (run: Run) => Promise<RunTools> {
   const { signer, api, secrets } = options;
-  let loading: Promise<ReturnType<typeof openApi>> | undefined;
-  const load = () => {
-    loading ??= import("../open-api/client.ts").then(({ openApi }) => openApi(api));
-    return loading;
-  };
+  const load = once(() => import("../open-api/client.ts").then(({ openApi }) => openApi(api)));
   const signCard = cardSigner(signer, api.clock);
   return async ({ envelope, key, signal, remainingMs }) => {
     const { id, type, app, tenant, requestId } = envelope;
     const ownMs = Math.min(reserveMs, remainingMs() / 10);
     const event = { id, type, app, requestId };
-    const open = async () =>
-      (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs });
-    let opened: ReturnType<typeof open> | undefined;
     // One client for the whole run, since it counts what is sent.
-    const calls = () => {
-      opened ??= open();
-      return opened;
-    };
+    const calls = once(async () =>
+      (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs }),
+    );
     return {
       secrets: await secrets(),
       sign: (text) => signer.sign("text", text),

@@ -1,8 +1,9 @@
 import type { Agent } from "node:http";
 import type { Clock } from "../clock.ts";
 import { parseJson } from "../feishu/json.ts";
-import type { ApiAnswer, LarkClient, RequestOptions } from "../handler.ts";
+import type { ApiAnswer, RequestOptions } from "../handler.ts";
 import { agentFor, exchange, type ProxyEnv } from "../https.ts";
+import { once } from "../once.ts";
 import { cardUpdater } from "./card-update.ts";
 import { tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
@@ -55,17 +56,15 @@ export function openApi(options: ApiOptions) {
     /** The calls of one run. */
     forRun(run: ApiRun) {
       const send = createTransport(run, transport);
-      let client: Promise<LarkClient> | undefined;
       return {
         request: (method: string, path: string, options?: RequestOptions) =>
           request({ send, agent, origin }, method, path, options),
 
-        lark(): Promise<LarkClient> {
-          client ??= import("./official-client.ts").then(({ larkClient }) =>
+        lark: once(() =>
+          import("./official-client.ts").then(({ larkClient }) =>
             larkClient({ appId, origin, isMarketplace: marketplace !== undefined, send, agent }),
-          );
-          return client;
-        },
+          ),
+        ),
 
         updateCard: cardUpdater(
           (path, body) => send({ method: "POST", url: new URL(path, origin) }, jsonExchange(agent, "POST", body)),

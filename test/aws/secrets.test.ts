@@ -5,8 +5,7 @@ import type { SSMClient } from "@aws-sdk/client-ssm";
 import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import { secretSource } from "../../lib/aws/keys.ts";
 import { cacheMs, emptyWaitMs, refreshMs, renewalPauseMs, staleWaitMs } from "../../lib/aws/parameter.ts";
-import { storedKeys } from "../../lib/aws/secrets.ts";
-import { ssmClient } from "../../lib/aws/ssm.ts";
+import { ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
@@ -80,7 +79,7 @@ async function setUp(t: TestContext, value: string | undefined = stored()) {
 /** One warm process of the webhook, its keys from the store and its queues a list. */
 function startWebhook(clock: TestClock, { appId, random = () => 0.5 }: { appId?: string; random?: () => number } = {}) {
   const client = ssmClient();
-  const keys = storedKeys(client, { parameter, appId }, clock, random);
+  const keys = storedKeys({ parameter, appId }, client, clock, random);
   const kept: (EventEnvelope | UnreadableEnvelope)[] = [];
   const keep = async (envelope: EventEnvelope | UnreadableEnvelope, signal: AbortSignal) => {
     // As the queue's client does: a request that was answered meanwhile stores nothing.
@@ -244,7 +243,7 @@ describe("a webhook whose keys are stored", () => {
     test(`K2: reads keys again in the background after ${refreshAfterMs / 1000} s, each process at its own time, and no request waits`, async () => {
       const clock = testClock(startMs);
       const { client, sent, answer } = slowClient();
-      const keys = storedKeys(client, { parameter }, clock, () => random);
+      const keys = storedKeys({ parameter }, client, clock, () => random);
       answer(0).resolve(stored());
       for (const waitMs of [0, 1, 100_000, refreshAfterMs - 100_002]) {
         await clock.advance(waitMs);
@@ -269,7 +268,7 @@ describe("a webhook whose keys are stored", () => {
       return { Parameter: { Value: stored() } };
     };
     const client = { send } as unknown as Pick<SSMClient, "send">;
-    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    const keys = storedKeys({ parameter }, client, clock, () => 0);
     await keys.current();
     await clock.advance(refreshMs);
     for (let nth = 0; nth < 100; nth++) {
@@ -520,7 +519,7 @@ describe("a webhook whose keys are stored", () => {
     const { store, clock } = await setUp(t);
     const client = ssmClient();
     t.after(() => client.destroy());
-    const keys = storedKeys(client, { parameter, staleMs: 400_000 }, clock);
+    const keys = storedKeys({ parameter, staleMs: 400_000 }, client, clock);
     await keys.current();
     store.become("denied");
     await clock.advance(399_999);
@@ -561,7 +560,7 @@ describe("a webhook whose keys are stored", () => {
   test("K1: a store that stalls delays one request by 0.6 s, and none in the pause after that, while there are old keys", async () => {
     const clock = testClock(startMs);
     const { client, sent, answer } = slowClient();
-    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    const keys = storedKeys({ parameter }, client, clock, () => 0);
     const loaded = keys.current();
     answer(0).resolve(stored());
     await loaded;
@@ -608,7 +607,7 @@ describe("a webhook whose keys are stored", () => {
   test("K2: a read during which Lambda froze the process is no failure: it is read again at once, and nothing is logged", async () => {
     const clock = testClock(startMs);
     const { client, sent, answer } = slowClient();
-    const keys = storedKeys(client, { parameter }, clock, () => 0);
+    const keys = storedKeys({ parameter }, client, clock, () => 0);
     const loaded = keys.current();
     answer(0).resolve(stored());
     await loaded;
@@ -721,7 +720,7 @@ describe("a stored app secret", () => {
     const { store, clock } = await setUp(t, stored({ appSecret: secret }));
     const client = ssmClient();
     t.after(() => client.destroy());
-    const keys = storedKeys(client, { parameter }, clock);
+    const keys = storedKeys({ parameter }, client, clock);
     const asked = await Promise.all([keys.current(), keys.appSecret(), keys.appSecret()]);
     assert.deepEqual(asked.slice(1), [secret, secret]);
     await clock.advance(refreshMs - 1);
@@ -739,7 +738,7 @@ describe("a stored app secret", () => {
     t.after(() => client.destroy());
     for (const appSecret of [undefined, "", null, 5, [secret], { value: secret }]) {
       store.put(parameter, stored({ appSecret }));
-      const keys = storedKeys(client, { parameter }, clock);
+      const keys = storedKeys({ parameter }, client, clock);
       await assert.rejects(keys.appSecret(), isConfigError);
       assert.equal((await keys.current()).size, 1);
     }
@@ -761,7 +760,7 @@ describe("a stored app secret", () => {
     const { store, clock } = await setUp(t, stored({ appSecret: secret }));
     const client = ssmClient();
     t.after(() => client.destroy());
-    const signer = appSigner(storedKeys(client, { parameter }, clock).appSecret);
+    const signer = appSigner(storedKeys({ parameter }, client, clock).appSecret);
     store.become("denied");
     await assert.rejects(inTime(clock, signer.sign("text", "x")));
     await assert.rejects(inTime(clock, readValue({ _signed: "x.y" }, { signer, tenant: null, nowMs: 1 })));
