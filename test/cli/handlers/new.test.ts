@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { generate } from "../../../lib/cli/handlers/generate.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -151,10 +151,7 @@ describe("new", { concurrency: 3 }, () => {
     // The linter passes over the folders of `functions/`, so here it is told to look.
     const rules = JSON.parse(readFileSync(join(projectFolder, "biome.json"), "utf8"));
     writeFileSync(join(root, "biome.json"), JSON.stringify({ ...rules, files: {} }));
-    await Promise.all([
-      tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "functions/events", "functions/callbacks"]),
-      tool(root, process.execPath, ["--test", "--test-isolation=none", ...tests]),
-    ]);
+    await tool(root, join(bin, "biome"), ["ci", "--error-on-warnings", "functions/events", "functions/callbacks"]);
 
     // The compiler is slow, so one run shows all: it has nothing against any of them nor against a handler from
     // elsewhere, and does mind a member that the payload has not, an answer that the platform does not know, and a
@@ -188,10 +185,22 @@ describe("new", { concurrency: 3 }, () => {
     assert.match(message, /'out_nothing' does not exist/);
     assert.match(message, /"victory"/);
 
-    writeFileSync(event, source.replace("log.info(", "throw new Error(").replace(/, \{ members: .*\}\);/, ");"));
-    writeFileSync(callback, refused);
-    const failing = ["functions/events/out_approval.test.ts", "functions/callbacks/card.action.trigger.test.ts"];
-    const failures = await failureOf(tool(root, process.execPath, ["--test", "--test-isolation=none", ...failing]));
+    // One run shows all of the tests as well: each passes, and fails when its handler does, or answers wrongly.
+    const failing = join(root, "functions/failing");
+    mkdirSync(failing);
+    const thrown = source.replace("log.info(", "throw new Error(").replace(/, \{ members: .*\}\);/, ");");
+    for (const [file, text] of [
+      [event, thrown],
+      [callback, refused],
+    ] as const) {
+      const name = basename(file, ".ts");
+      writeFileSync(join(failing, `${name}.ts`), text);
+      cpSync(file.replace(/\.ts$/, ".test.ts"), join(failing, `${name}.test.ts`));
+      tests.push(`functions/failing/${name}.test.ts`);
+    }
+    const failures = await failureOf(tool(root, process.execPath, ["--test", "--test-isolation=none", ...tests]));
+    assert.match(failures, /^ℹ pass 10$/m);
+    assert.match(failures, /^ℹ fail 2$/m);
     assert.match(failures, /✖ handles a sample of out_approval/);
     assert.match(failures, /✖ answers a sample of card.action.trigger/);
     assert.match(failures, /toast\.type/);
