@@ -88,15 +88,21 @@ if (absent.length > 0) {
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.
 const { changed } = await generate({ root });
 if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
-// Several threads would each check the types that they share; the cores have the tests to run.
-const tsc = [bin("tsc", "typescript"), "--singleThreaded"] as const;
+// Several threads would each check the types that they share; the cores have the tests to run. What a run has found out
+// about files that have not changed since is kept for the next one.
+const tsc = (project: string, kept: string) => {
+  const incremental = ["--incremental", "--tsBuildInfoFile", join(root, "node_modules/.cache/larkpost", kept)];
+  return [bin("tsc", "typescript"), "--singleThreaded", ...incremental, "--project", project] as const;
+};
 const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
 const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", colors, "."] as const;
 const parts = await Promise.all([
   tests(asked),
-  part("types of functions", ...tsc, "--project", "functions"),
+  part("types of functions", ...tsc("functions", "functions.tsbuildinfo")),
   // Whoever tests handlers has changed nothing that these look at.
-  ...(isHandlerTest(root, asked) ? [] : [part("format and lint", ...biome), part("types", ...tsc)]),
+  ...(isHandlerTest(root, asked)
+    ? []
+    : [part("format and lint", ...biome), part("types", ...tsc(".", "types.tsbuildinfo"))]),
 ]);
 for (const { name, isOk, output } of parts) {
   if (!isOk && output !== undefined) console.log(`\n${paint("red", `✖ ${name}`)}\n${output.trimEnd()}`);
