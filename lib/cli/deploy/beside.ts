@@ -1,4 +1,5 @@
 import { cpSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { createRequire, isBuiltin } from "node:module";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import type { Metafile } from "esbuild";
 import type { Finding } from "../check/finding.ts";
@@ -18,6 +19,14 @@ const folderIdiom =
   /(?:const|let|var)\s+__(?:dirname|filename)\s*=\s*(?:(?:\w+\.)?dirname\(\s*)?(?:(?:\w+\.)?fileURLToPath\(\s*)?(?:import\.meta\.(?:url|dirname|filename)|__filename)[\s)]*/g;
 const place = /import\.meta\.(?:url|dirname|filename)|\b__(?:dirname|filename)\b/;
 const readsFiles = /\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\b/;
+/** A module's own `require`. The bundle does not hold what only that loads. */
+const ownRequire =
+  /(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?createRequire\(\s*import\.meta\.(?:url|filename)\s*,?\s*\)/g;
+/** Reads whose path is not made: what has no `/` before it is looked for from the folder of the process. */
+const reading = new RegExp(
+  `\\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\\(\\s*${text}`,
+  "g",
+);
 const isCode = /\.[cm]?[jt]sx?$/;
 
 /** Packages that look for their own version beside their code, and do without. */
@@ -79,10 +88,11 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
     const message = "loads native code, which a bundle cannot hold. Choose a package of JavaScript or WebAssembly";
     return { paths: [], faults: [{ ...at(root, module, 1), message }] };
   }
-  if (!place.test(source)) return { paths: [], faults: [] };
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
-  const paths: { path: string; line: number }[] = [];
   let rest = withoutComments(source);
+  const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
+  if (!place.test(source)) return { paths: [], faults };
+  const paths: { path: string; line: number }[] = [];
   for (const naming of namings) {
     rest = rest.replaceAll(naming, (found, ...groups: unknown[]) => {
       const index = groups.findLast((group) => typeof group === "number") as number;
@@ -95,13 +105,50 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
       return blank(found);
     });
   }
+  for (const [declaration, name] of rest.matchAll(ownRequire)) {
+    let others = rest.replace(declaration, blank);
+    others = others.replaceAll(new RegExp(`\\b${name}\\(\\s*${text}\\s*\\)`, "g"), (found, ...groups: unknown[]) => {
+      const required = String(groups[0] ?? groups[1] ?? groups[2]);
+      const line = lineOf(groups[3] as number);
+      if (/^\.{1,2}\//.test(required)) paths.push({ path: required, line });
+      else if (!isBuiltin(required) && canRequire(module, required)) {
+        const message = `requires ${required} through createRequire, so the bundle does not hold it. Import it`;
+        faults.push({ ...at(root, module, line), message });
+      }
+      return blank(found);
+    });
+    if (!new RegExp(`\\b${name}\\b`).test(others)) rest = others;
+  }
   rest = rest.replaceAll(folderIdiom, blank);
   const left = place.exec(rest);
-  if (left === null || (isPackage(module) && !readsFiles.test(rest))) return { paths, faults: [] };
+  if (left === null || (isPackage(module) && !readsFiles.test(rest))) return { paths, faults };
   const message = isPackage(module)
     ? "reads files beside its code by names that the build cannot follow, so it would not find them once it is deployed. Choose another package, or give it the content"
     : `uses ${left[0]}, and the bundle has another place. Name the file in one piece, new URL("./file", import.meta.url), or import it`;
-  return { paths, faults: [{ ...at(root, module, lineOf(left.index)), message }] };
+  return { paths, faults: [...faults, { ...at(root, module, lineOf(left.index)), message }] };
+}
+
+/** Reads of files that are in the project's folder, which is the folder of the process on this machine alone. */
+function readsFromProcess(root: string, module: string, source: string, lineOf: (index: number) => number): Finding[] {
+  return [...source.matchAll(reading)].flatMap(({ 0: found, 1: double, 2: single, 3: back, index }): Finding[] => {
+    const path = double ?? single ?? back ?? "";
+    // A file such as .env is this machine's own, and code does without.
+    if (!/^(?:\.\/)?\w/.test(path) || !existsSync(join(root, path))) return [];
+    const beside = posix(relative(dirname(module), join(root, path)));
+    const named = beside.startsWith(".") ? beside : `./${beside}`;
+    const message = `reads ${path} from the folder of the process, which is another once it is deployed. Name it from here: new URL("${named}", import.meta.url)`;
+    return [{ ...at(root, module, lineOf(index + found.search(/\S/))), message }];
+  });
+}
+
+/** Whether it is installed. A package does without what is not. */
+function canRequire(module: string, name: string): boolean {
+  try {
+    createRequire(module).resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function literals(source: string): string[] {

@@ -34,6 +34,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { font, version } from "fonts";
+import { listed } from "lists";
 const __dirname = dirname(fileURLToPath(import.meta.url)); // A comment with __filename is no use of it.
 const text = (path: string | URL) => readFileSync(path, "utf8");
 export const run = () => ({
@@ -45,6 +46,7 @@ export const run = () => ({
   folder: readdirSync(new URL("words", import.meta.url)).join(),
   font: font(),
   version,
+  listed,
 });
 `,
       "functions/events/greeting.txt": "hello",
@@ -58,6 +60,14 @@ exports.font = () => readFileSync(require("path").join(__dirname, "..", "data", 
 exports.version = JSON.parse(readFileSync(__dirname + "/../package.json", "utf8")).version;
 `,
       "node_modules/fonts/data/a.afm": "a font",
+      "node_modules/lists/package.json": '{ "name": "lists", "type": "module", "main": "index.js" }',
+      "node_modules/lists/index.js": `
+import { createRequire } from "node:module";
+const require = createRequire(import.meta.url);
+if (process.env.NO_SUCH_VARIABLE) require("is-not-installed");
+export const listed = require("node:path").basename(require("./data/list.json").name);
+`,
+      "node_modules/lists/data/list.json": '{ "name": "a/list" }',
     });
     await build({ root: project.root, outFolder: project.outFolder, names: ["worker"] });
     // Away from the sources, as it is once it is deployed.
@@ -82,6 +92,7 @@ exports.version = JSON.parse(readFileSync(__dirname + "/../package.json", "utf8"
     folder: "de.txt,fr.txt",
     font: "a font",
     version: "1.2.3",
+    listed: "list",
   })) {
     test(`are deployed with the bundle: ${way}`, () => assert.equal(read[way], content));
   }
@@ -102,6 +113,26 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
   "a name that is made when it runs": {
     files: { "functions/events/x.ts": reading("new URL(process.argv[0] ?? '', import.meta.url)") },
     says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.url, and the bundle has another place\. Name the file in one piece/m,
+  },
+  "a file of the folder of the process": {
+    files: { "functions/events/x.ts": reading('"functions/shared.txt"'), "functions/shared.txt": "shared" },
+    says: /^✖ functions\/events\/x\.ts:2 {2}reads functions\/shared\.txt from the folder of the process, .* new URL\("\.\.\/shared\.txt", import\.meta\.url\)$/m,
+  },
+  "what createRequire alone loads": {
+    files: {
+      "functions/events/x.ts":
+        'import { createRequire } from "node:module";\nconst load = createRequire(import.meta.url);\nexport const run = () => load("odd");\n',
+      "node_modules/odd/package.json": '{ "name": "odd", "main": "index.js" }',
+      "node_modules/odd/index.js": "",
+    },
+    says: /^✖ functions\/events\/x\.ts:3 {2}requires odd through createRequire, so the bundle does not hold it\. Import it$/m,
+  },
+  "a name that createRequire is given when it runs": {
+    files: {
+      "functions/events/x.ts":
+        'import { createRequire } from "node:module";\nconst load = createRequire(import.meta.url);\nexport const run = (name: string) => load(name);\n',
+    },
+    says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.url, and the bundle has another place/m,
   },
   "a file that is not there": {
     files: { "functions/events/x.ts": reading('new URL("./none.txt", import.meta.url)') },
