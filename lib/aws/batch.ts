@@ -70,7 +70,7 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     const isNewer = error instanceof UnknownVersionError;
     verdict = isNewer ? { kind: "retry" } : { kind: "retry", delaySeconds: backoffSeconds(receives, options.random) };
   }
-  const isBuried = verdict.kind === "retry" && (await buryUnjudged(record, options, envelope));
+  const isBuried = verdict.kind !== "done" && (await buryUnjudged(record, options, envelope));
   return isBuried ? { kind: "done" } : verdict;
 }
 
@@ -171,17 +171,11 @@ async function setVisibility(record: SQSRecord, delaySeconds: number, { client, 
  * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
 export function toBatchResponse(records: readonly SQSRecord[], failed: ReadonlySet<string>): SQSBatchResponse {
-  const batchItemFailures: SQSBatchResponse["batchItemFailures"] = [];
-  for (const { messageId } of records) {
-    if (typeof messageId !== "string" || messageId === "") {
-      throw new TypeError("Cannot settle the batch: a record has no message id");
-    }
-    if (failed.has(messageId)) batchItemFailures.push({ itemIdentifier: messageId });
+  if (records.some(({ messageId }) => typeof messageId !== "string" || messageId === "")) {
+    throw new TypeError("Cannot settle the batch: a record has no message id");
   }
-  if (batchItemFailures.length < failed.size) {
-    throw new TypeError("Cannot settle the batch: a failed record is not in it");
-  }
-  return { batchItemFailures };
+  const failures = records.filter(({ messageId }) => failed.has(messageId));
+  return { batchItemFailures: failures.map(({ messageId }) => ({ itemIdentifier: messageId })) };
 }
 
 function receivesOf(record: SQSRecord): number {
