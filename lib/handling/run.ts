@@ -2,6 +2,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Clock, withDeadline } from "../clock.ts";
 import type { CallbackEnvelope, EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
+import { describeError } from "../trace/error.ts";
+import { startLogging } from "../trace/log.ts";
 import { publish } from "../trace/trace.ts";
 
 /** One run of a handler. */
@@ -79,10 +81,11 @@ export function reportLeak(error: unknown): void {
 }
 
 /**
- * Keeps the process alive when a handler leaves a rejection unhandled or throws in a timer. Otherwise Node exits and
- * takes other events with it.
+ * Prepares a process that runs handlers: it logs, and stays alive when a handler leaves a rejection unhandled or throws in
+ * a timer. Otherwise Node exits and takes other events with it.
  */
-export function outliveLeaks(): void {
+export function prepareProcess(env: NodeJS.ProcessEnv): void {
+  startLogging(env, describeError);
   // Node's ten frames can all be the SDK's, and none the handler's.
   Error.stackTraceLimit = 30;
   for (const leak of ["unhandledRejection", "uncaughtException"]) process.removeAllListeners(leak).on(leak, reportLeak);

@@ -1,10 +1,8 @@
 import { systemClock, withDeadline } from "../../clock.ts";
 import { defaultApp } from "../../feishu/keys.ts";
 import type { CallbackList } from "../../handler.ts";
-import { outliveLeaks } from "../../handling/run.ts";
+import { prepareProcess } from "../../handling/run.ts";
 import { apiConfig } from "../../open-api/config.ts";
-import { describeError } from "../../trace/error.ts";
-import { startLogging } from "../../trace/log.ts";
 import { callbackConfig } from "../config.ts";
 import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
@@ -19,8 +17,7 @@ const graceMs = 200;
 /** HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own. */
 export async function callback(options: Omit<EntryOptions, "events"> = {}): Promise<HttpHandler> {
   const { callbacks = {}, env = process.env } = options;
-  startLogging(env, describeError);
-  outliveLeaks();
+  prepareProcess(env);
   return answering({ path: "/callback" }, async () => {
     const config = callbackConfig(env);
     const client = sqsClient();

@@ -1,11 +1,9 @@
 import { systemClock } from "../../clock.ts";
 import type { CallbackList } from "../../handler.ts";
-import { outliveLeaks } from "../../handling/run.ts";
+import { prepareProcess } from "../../handling/run.ts";
 import { serveHealth } from "../../long-connection/health.ts";
 import { startHeartbeat } from "../../long-connection/heartbeat.ts";
 import { keepConnected } from "../../long-connection/session.ts";
-import { describeError } from "../../trace/error.ts";
-import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
 import { sqsClient } from "../sqs.ts";
@@ -19,8 +17,7 @@ import type { EntryOptions } from "./options.ts";
  */
 export async function longConnection(options: Omit<EntryOptions, "events"> = {}): Promise<never> {
   const { callbacks = {}, env = process.env } = options;
-  startLogging(env, describeError);
-  outliveLeaks();
+  prepareProcess(env);
   try {
     await run(callbacks, env);
     // A timer that a handler left open must not keep the process alive.

@@ -3,12 +3,10 @@ import type { Context, SQSBatchResponse, SQSEvent } from "aws-lambda";
 import { limits } from "../../../infra/limits.js";
 import { systemClock } from "../../clock.ts";
 import { callbackDispatcher, dispatcher, jobDispatcher, keepingTickets } from "../../handling/dispatcher.ts";
-import { outliveLeaks } from "../../handling/run.ts";
+import { prepareProcess } from "../../handling/run.ts";
 import { consume } from "../../handling/worker.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { wholeNumber } from "../../settings/environment.ts";
-import { describeError } from "../../trace/error.ts";
-import { startLogging } from "../../trace/log.ts";
 import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
 import { workerConfig } from "../config.ts";
@@ -23,8 +21,7 @@ export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Pro
 /** SQS in: decode → consume → which records failed. What callbacks deferred runs here too. */
 export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {
   const { events = {}, callbacks = {}, env = process.env } = options;
-  startLogging(env, describeError);
-  outliveLeaks();
+  prepareProcess(env);
   const prepared = await prepare({ events, callbacks, env }).catch((error: unknown) => {
     publish({ stage: "misconfigured", level: "error", error });
     return { error };
