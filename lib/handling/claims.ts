@@ -34,9 +34,11 @@ export interface Delivery {
 export interface ClaimsOptions {
   readonly ledger: Ledger;
   readonly clock: Clock;
+  /** In [0, 1). */
   readonly random: () => number;
   readonly owner: string;
   readonly leaseEndsAtMs: number;
+  /** Runs after which an event is dead. */
   readonly maxAttempts: number;
   /** The payload, whose hash the ledger stores. */
   readonly input: unknown;

@@ -1,27 +1,20 @@
-import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
-import { Claims, type Delivery, type Verdict } from "./claims.ts";
+import { Claims, type ClaimsOptions, type Delivery, type Verdict } from "./claims.ts";
 import { contextOf } from "./context.ts";
 import type { Dispatch, HandlerFile } from "./dispatcher.ts";
-import { idempotencyKey, type Ledger } from "./idempotency.ts";
+import { idempotencyKey } from "./idempotency.ts";
 import { runWithin } from "./run.ts";
 import { type PublishStage, stagePublisher } from "./stages.ts";
 import type { MakeTools } from "./tools.ts";
 
-export interface WorkerPorts {
+export interface WorkerPorts extends Pick<ClaimsOptions, "ledger" | "clock" | "random" | "maxAttempts"> {
   readonly dispatch: Dispatch;
   /** Never returns `undefined`. */
   readonly dispatchJob: Dispatch;
   readonly tools: MakeTools;
-  readonly ledger: Ledger;
-  readonly clock: Clock;
-  /** In [0, 1). */
-  readonly random: () => number;
   /** Makes a unique token. */
   readonly newOwner: () => string;
-  /** Runs after which an event is dead. */
-  readonly maxAttempts: number;
   /** Milliseconds until Lambda ends this function. */
   readonly remainingMs: () => number;
 }
@@ -46,7 +39,7 @@ export async function consume(
   ports: WorkerPorts,
 ): Promise<Verdict> {
   const { id, type, app } = envelope;
-  const { clock, remainingMs, random, ledger, maxAttempts } = ports;
+  const { clock, remainingMs } = ports;
   const { receives } = delivery;
   const startMs = clock.nowMs();
   const publishStage = stagePublisher(envelope, () => clock.nowMs() - startMs);
@@ -56,11 +49,8 @@ export async function consume(
     return { kind: "done" };
   }
   const claims = new Claims(delivery, {
-    ledger,
-    clock,
-    random,
+    ...ports,
     publishStage,
-    maxAttempts,
     owner: ports.newOwner(),
     leaseEndsAtMs: startMs + remainingMs() + leaseMarginMs,
     input: inputOf(envelope),
