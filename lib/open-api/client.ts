@@ -1,23 +1,17 @@
 import type { Agent } from "node:http";
-import type { Clock } from "../clock.ts";
 import { parseJson } from "../feishu/json.ts";
 import type { ApiAnswer, RequestOptions } from "../handler.ts";
 import { agentFor, exchange, type ProxyEnv } from "../https.ts";
 import { once } from "../once.ts";
 import { cardUpdater } from "./card-update.ts";
-import { tokenRequest } from "./token-request.ts";
+import { type TokenRequestOptions, tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
 import { type ApiRun, codeOf, createTransport, type Exchange, type Transport, unreadableError } from "./transport.ts";
 
-export interface ApiOptions {
+export interface ApiOptions extends Omit<TokenRequestOptions, "post"> {
   readonly origin: string;
   readonly proxyEnv?: ProxyEnv;
-  readonly appId: string;
-  readonly appSecret: () => Promise<string>;
-  /** A marketplace app has a token for each tenant. It gets them with the ticket that the platform sends hourly. */
-  readonly marketplace?: { readonly ticket: () => Promise<string | undefined> } | undefined;
   readonly store: TokenStore;
-  readonly clock: Clock;
   readonly random: () => number;
 }
 

@@ -14,6 +14,7 @@ const ticketDelaySeconds = 30;
 export interface TokenRequestOptions {
   readonly appId: string;
   readonly appSecret: () => Promise<string>;
+  /** A marketplace app has a token for each tenant. It gets them with the ticket that the platform sends hourly. */
   readonly marketplace?: { readonly ticket: () => Promise<string | undefined> } | undefined;
   readonly clock: Clock;
   /** Resolves with the JSON of a successful answer. */
