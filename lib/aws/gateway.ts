@@ -1,5 +1,5 @@
-import { fieldsOf, type JsonObject } from "../feishu/json.ts";
-import { answerHttp, type HttpAnswer, type HttpOptions, type HttpRequest } from "../receiving/http.ts";
+import { fieldsOf, type JsonObject, stringOf } from "../feishu/json.ts";
+import { answerHttp, type HttpOptions, type HttpRequest } from "../receiving/http.ts";
 
 /** The response that API Gateway takes from a function, for every shape of its events. */
 export interface HttpResponse {
@@ -13,7 +13,11 @@ export interface HttpResponse {
 
 /** Answers an event of API Gateway, a Function URL or a load balancer in its own shape. Never throws. */
 export async function answerGateway(event: unknown, options: HttpOptions): Promise<HttpResponse> {
-  return toHttpResponse(await answerHttp(fromApiGateway(event), options), event);
+  const { status, headers, body } = await answerHttp(fromApiGateway(event), options);
+  const response = { statusCode: status, headers, body, isBase64Encoded: false };
+  if (Object.keys(fieldsOf(fieldsOf(event)["multiValueHeaders"])).length === 0) return response;
+  const lists = Object.entries(headers).map(([name, value]) => [name, [value]]);
+  return { ...response, multiValueHeaders: Object.fromEntries(lists) };
 }
 
 /** Reads the events of HTTP APIs (payload 2.0), REST APIs (1.0), Function URLs and load balancers. Absent members read as empty. */
@@ -22,17 +26,17 @@ export function fromApiGateway(event: unknown): HttpRequest {
   const context = fieldsOf(root["requestContext"]);
   const http = fieldsOf(context["http"]);
   const { body } = root;
-  const route = textOf(root["routeKey"]) ?? textOf(root["resource"]);
+  const route = stringOf(root["routeKey"]) ?? stringOf(root["resource"]);
   const text = typeof body === "string" ? body : "";
   const isBase64 = root["isBase64Encoded"] === true;
-  const stage = Object.keys(http).length > 0 ? textOf(context["stage"]) : undefined;
+  const stage = Object.keys(http).length > 0 ? stringOf(context["stage"]) : undefined;
   return {
-    method: textOf(http["method"]) ?? textOf(root["httpMethod"]) ?? "",
-    path: isOwn(route) ? "/" : normalPath(textOf(root["rawPath"]) ?? textOf(root["path"]) ?? "", stage),
+    method: stringOf(http["method"]) ?? stringOf(root["httpMethod"]) ?? "",
+    path: isOwn(route) ? "/" : normalPath(stringOf(root["rawPath"]) ?? stringOf(root["path"]) ?? "", stage),
     headers: headersOf(root),
     bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
     rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
-    sourceIp: textOf(http["sourceIp"]) ?? textOf(fieldsOf(context["identity"])["sourceIp"]),
+    sourceIp: stringOf(http["sourceIp"]) ?? stringOf(fieldsOf(context["identity"])["sourceIp"]),
   };
 }
 
@@ -65,17 +69,4 @@ function normalPath(path: string, stage: string | undefined): string {
 function base64Bytes(text: string): number {
   const padding = Number(text.endsWith("=")) + Number(text.endsWith("=="));
   return Math.floor((text.length * 3) / 4) - padding;
-}
-
-export function toHttpResponse({ status, headers, body }: HttpAnswer, event: unknown): HttpResponse {
-  const response = { statusCode: status, headers, body, isBase64Encoded: false };
-  if (Object.keys(fieldsOf(fieldsOf(event)["multiValueHeaders"])).length === 0) return response;
-  return {
-    ...response,
-    multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
-  };
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
 }

@@ -10,6 +10,10 @@ export function fieldsOf(value: unknown): JsonObject {
   return Object(value);
 }
 
+export function stringOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
 /** `undefined` for a text that is not JSON. */
 export function parseJson(text: string): unknown {
   try {

@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.ts";
-import { fieldsOf, type JsonObject } from "../feishu/json.ts";
+import { fieldsOf, type JsonObject, stringOf } from "../feishu/json.ts";
 import type { Secret } from "../feishu/keys.ts";
 import { appIdAdvice, type Env, secret, setting } from "./environment.ts";
 
@@ -32,23 +32,19 @@ export function parseSecrets(json: string): AppSecrets {
     }
     return entries.map((entry: unknown) => {
       const { value, notAfter } = fieldsOf(entry);
-      const checked = secret({ [label]: textOf(value) }, label, warnings);
+      const checked = secret({ [label]: stringOf(value) }, label, warnings);
       return notAfter === undefined || notAfter === null
         ? { value: checked }
         : { value: checked, notAfter: endOf(notAfter, label) };
     });
   };
   return {
-    appSecret: appSecret({ APP_SECRET: textOf(stored["appSecret"]) }),
-    appId: setting({ APP_ID: textOf(stored["appId"]) }, "APP_ID", appIdAdvice),
+    appSecret: appSecret({ APP_SECRET: stringOf(stored["appSecret"]) }),
+    appId: setting({ APP_ID: stringOf(stored["appId"]) }, "APP_ID", appIdAdvice),
     encryptKeys: list("encryptKeys", "ENCRYPT_KEY"),
     verificationTokens: list("verificationTokens", "VERIFICATION_TOKEN"),
     warnings,
   };
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
 }
 
 /** `Date.parse` guesses at other texts: it reads "for ever 9999" as the year 9999. A time of day needs its zone. */
