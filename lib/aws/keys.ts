@@ -1,15 +1,12 @@
 import { ConfigError } from "../errors.ts";
 import type { KeyRing } from "../feishu/keys.ts";
 import { once } from "../once.ts";
+import type { HttpOptions } from "../receiving/http.ts";
 import { noAppSecret } from "../settings/app-secrets.ts";
 import type { StoredSecrets } from "./config.ts";
 
-/** The keys that requests are opened with. */
-export interface KeySource {
-  readonly current: () => KeyRing | Promise<KeyRing>;
-  /** Reads the keys again after a mismatch; `undefined` where they cannot change. */
-  readonly renewed: (() => Promise<KeyRing | undefined>) | undefined;
-}
+/** The keys that requests are opened with. Those of the environment are never renewed. */
+export type KeySource = Pick<HttpOptions, "keys" | "renewedKeys">;
 
 /**
  * An app's secrets, from the environment or from SSM, with one cache. SSM's client is loaded when it is first needed.
@@ -24,10 +21,10 @@ export function secretSource(config: {
   return {
     /** The keys. Stored ones are read now, so that the first request finds them, or a read that is running. */
     async keys(): Promise<KeySource> {
-      if (open === undefined) return { current: () => keys, renewed: undefined };
+      if (open === undefined) return { keys: () => keys };
       const store = await open();
       await store.load();
-      return store;
+      return { keys: store.current, renewedKeys: store.renewed };
     },
 
     /** @throws {ConfigError} None is set. */

@@ -32,15 +32,13 @@ export async function answering(
     };
     return (event, _context) => answerGateway(event, { ...options, clock: systemClock, keys: fail, receive: fail });
   }
-  const { ports, current, renewed, withinMs, warnings } = prepared;
+  const { ports, warnings, ...source } = prepared;
   for (const message of warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
   return (event, _context) =>
     answerGateway(event, {
       ...options,
+      ...source,
       clock: systemClock,
-      withinMs,
-      keys: current,
-      renewedKeys: renewed,
       receive: (envelope, context) => receive(envelope, ports, context),
     });
 }
