@@ -35,7 +35,10 @@ export async function exchange(
     readonly limitBytes?: number;
   },
 ): Promise<{ status: number; headers: ReadonlyMap<string, string>; text: string }> {
-  const { method, headers, body, agent, signal, limitBytes } = options;
+  const { method, body, agent, signal, limitBytes } = options;
+  // Node sends no length with a GET or DELETE of its own. The body would be read as the next request of the connection.
+  const length = body === undefined ? undefined : { "content-length": String(Buffer.byteLength(body)) };
+  const headers = { ...options.headers, ...length };
   const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof exchange>>>();
   const send = url.protocol === "http:" ? httpRequest : httpsRequest;
   const request = send(url, { method, headers, agent, signal }, (response) => {

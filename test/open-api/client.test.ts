@@ -38,6 +38,8 @@ describe("request", () => {
     const id = String(sent.data.message_id);
     const read = await request("get", `${messagesPath}/${id}`);
     assert.equal(read.data.items[0].message_id, id);
+    // Without its length, a body is the connection's next request.
+    assert.equal((await request("DELETE", `${messagesPath}/${id}`, { body: { text: "you are" } })).code, 0);
     assert.equal(simulator.tokensIssued(), 1);
   });
 
