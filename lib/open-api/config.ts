@@ -1,6 +1,6 @@
 import { ConfigError } from "../errors.ts";
 import { apiOrigin } from "../feishu/domain.ts";
-import type { ProxyEnv } from "../https.ts";
+import { agentFor, type ProxyEnv } from "../https.ts";
 import { appIdAdvice, type Env, flag } from "../settings/environment.ts";
 
 /** The settings of the Open API, without the app's secret. */
@@ -29,12 +29,21 @@ function proxyConfig(env: Env): Pick<ApiConfig, "proxyEnv" | "warnings"> {
   const first = (names: readonly string[]) => names.find((name) => env[name]) ?? "";
   const name = first(["https_proxy", "HTTPS_PROXY"]);
   const proxy = env[name];
-  const isUsable = proxy !== undefined && URL.canParse(proxy) && /^https?:$/.test(new URL(proxy).protocol);
-  if (isUsable) {
+  if (proxy !== undefined && isProxy(proxy)) {
     return { proxyEnv: { HTTPS_PROXY: proxy, NO_PROXY: env[first(["no_proxy", "NO_PROXY"])] }, warnings: [] };
   }
   const other = first(["all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"]);
   const unused = name || other;
   const reason = name === "" ? "the platform is called over HTTPS. Set HTTPS_PROXY" : "it is not an http(s) URL";
   return { proxyEnv: {}, warnings: unused === "" ? [] : [`${unused} is set and not used: ${reason}`] };
+}
+
+/** Asks Node as well, which takes no line break and no `%` that is not escaped, and quotes the URL in its error. */
+function isProxy(url: string): boolean {
+  try {
+    agentFor(new URL("https://open.feishu.cn"), { HTTPS_PROXY: url });
+    return /^https?:$/.test(new URL(url).protocol);
+  } catch {
+    return false;
+  }
 }

@@ -225,6 +225,14 @@ describe("a proxy", () => {
       env: { HTTPS_PROXY: "xhttp://127.0.0.1:9" },
       warning: "HTTPS_PROXY is set and not used: it is not an http(s) URL",
     },
+    {
+      env: { HTTPS_PROXY: "http://CANARY:50%off@127.0.0.1:9" },
+      warning: "HTTPS_PROXY is set and not used: it is not an http(s) URL",
+    },
+    {
+      env: { HTTPS_PROXY: "http://CANARY@127.0.0.1:9\n" },
+      warning: "HTTPS_PROXY is set and not used: it is not an http(s) URL",
+    },
     { env: { https_proxy: "CANARY:9" }, warning: "https_proxy is set and not used: it is not an http(s) URL" },
   ];
   for (const { env, warning } of unused) {
