@@ -124,9 +124,10 @@ export class Connection {
   /** The body's time is the handshake's. The ticket is taken out of both, since the platform's message is logged. */
   async #refuse(response: IncomingMessage, { searchParams }: URL): Promise<void> {
     const body = await textOf(response, answerLimitBytes).catch(() => "");
-    let answer = JSON.stringify({ headers: response.headers, body });
-    for (const [, value] of searchParams) if (value.length > 7) answer = answer.replaceAll(value, "…");
-    const { headers, body: text } = JSON.parse(answer);
+    const secrets = [...searchParams.values()].filter(({ length }) => length > 7);
+    const hidden = (_name: string, value: unknown) =>
+      typeof value === "string" ? secrets.reduce((text, secret) => text.replaceAll(secret, "…"), value) : value;
+    const { headers, body: text } = JSON.parse(JSON.stringify({ headers: response.headers, body }), hidden);
     this.#end(readRefusal(response.statusCode ?? 0, headers, text));
   }
 

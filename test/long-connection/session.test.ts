@@ -673,7 +673,8 @@ describe("the way to a connection", () => {
     });
     const port = await listenOnLoopback(refusing);
     t.after(() => refusing.close());
-    const URL = `ws://127.0.0.1:${port}/ws?ticket=CANARY-TICKET`;
+    // Nothing that the address holds can break what is read.
+    const URL = `ws://127.0.0.1:${port}/ws?ticket=CANARY-TICKET&device_id=${encodeURIComponent('"},"body')}`;
     server.answerNext(
       { status: 400, body: JSON.stringify({ code: 1, msg: `not with ${appSecret}` }) },
       { status: 200, body: JSON.stringify({ code: 0, data: { URL } }) },
