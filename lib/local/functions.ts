@@ -86,7 +86,7 @@ function createFunction(
 
   async function invoke(event: unknown, timeoutMs: number): Promise<unknown> {
     const child = managed.current()?.child;
-    if (child === undefined) throw new Error(`the ${name} function has no process`);
+    if (child === undefined) throw new ProcessEndedError(`the ${name} function has no process`);
     const id = nextId++;
     const result = Promise.withResolvers<unknown>();
     running.set(id, { child, result });
@@ -97,7 +97,9 @@ function createFunction(
     try {
       const invocation: Invocation = { id, event, endsAtMs: Date.now() + timeoutMs };
       child.send(invocation, (error) => {
-        if (error !== null) result.reject(error);
+        // Its channel is closed before its exit is known.
+        if (error !== null)
+          result.reject(new ProcessEndedError(`the ${name} function's process ended (${error.message})`));
       });
       return await result.promise;
     } finally {

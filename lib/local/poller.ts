@@ -41,7 +41,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
     while (!stopping.signal.aborted) {
       const free = concurrency - running.size;
       if (free <= 0) {
-        await Promise.race(running);
+        await Promise.race([...running, stopped]);
         continue;
       }
       await Promise.race([options.whenUp(), stopped]);
@@ -62,13 +62,11 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
           // Here all invocations share one process; on Lambda, each has its own. After a crash, a redelivered record may
           // be the one that caused it, so it runs alone.
           const isRedelivered = messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) > 1);
-          if (isRedelivered && options.hasCrashed()) {
-            await Promise.all(running);
-            await runBatch(messages, options);
-            continue;
-          }
+          const isAlone = isRedelivered && options.hasCrashed();
+          if (isAlone) await Promise.race([Promise.all(running), stopped]);
           const batch = runBatch(messages, options).finally(() => running.delete(batch));
           running.add(batch);
+          if (isAlone) await Promise.race([batch, stopped]);
         }
       } catch (error) {
         if (stopping.signal.aborted) return;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import type { HostMessage } from "./host.ts";
 
-/** Why work failed: its process has ended. */
+/** Why work failed: its process has ended, or there is none. */
 export class ProcessEndedError extends Error {}
 
 /** One child process that runs the module. */
@@ -55,6 +55,7 @@ export function manageProcess(options: ManagedProcessOptions) {
   const instances = new Set<Instance>();
   let current: Instance | undefined;
   let up = Promise.withResolvers<void>();
+  let isUp = false;
   let crashedAtMs = Number.NEGATIVE_INFINITY;
   let restart: NodeJS.Timeout | undefined;
   let isStopping = false;
@@ -71,7 +72,9 @@ export function manageProcess(options: ManagedProcessOptions) {
 
   function onCurrentExit(instance: Instance, code: number | null, reason: string): void {
     current = undefined;
-    up = Promise.withResolvers();
+    // One that was never ready leaves those waiting who wait already.
+    if (isUp) up = Promise.withResolvers();
+    isUp = false;
     if (isStopping) return;
     if (instance.isBroken) onNotice(cannotStart(reason));
     const delayMs = instance.isBroken ? undefined : options.restartAfterMs(instance, code);
@@ -80,8 +83,13 @@ export function manageProcess(options: ManagedProcessOptions) {
     onNotice(`${reason}; starting it again`);
     restart = setTimeout(() => {
       current = start();
-      current.ready.promise.then(up.resolve, () => {});
+      current.ready.promise.then(setUp, () => {});
     }, delayMs);
+  }
+
+  function setUp(): void {
+    isUp = true;
+    up.resolve();
   }
 
   function cannotStart(reason: string): string {
@@ -96,7 +104,7 @@ export function manageProcess(options: ManagedProcessOptions) {
     clearTimeout(restart);
     const before = current;
     current = next;
-    up.resolve();
+    setUp();
     if (before !== undefined) void end(before, options.askToLeave, options.replacedGraceMs);
   }
 
@@ -127,6 +135,8 @@ export function manageProcess(options: ManagedProcessOptions) {
       isStopping = true;
       clearTimeout(restart);
       await Promise.all([...instances].map((instance) => end(instance, options.askToLeave, graceMs)));
+      // Who waits for a process finds none.
+      up.resolve();
     },
   };
 }

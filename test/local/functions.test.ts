@@ -4,15 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Functions, startFunctions } from "../../lib/local/functions.ts";
+import { ProcessEndedError } from "../../lib/local/process.ts";
 import { until } from "../support/until.ts";
 
-/** Writes down its process, and answers with it and what it was given; dies or blocks when it is told to. */
+/** Writes down its process, and answers with it and what it was given; dies, blocks or falls silent when it is told to. */
 const source = `
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync, rmSync } from "node:fs";
 import { publish } from ${JSON.stringify(join(import.meta.dirname, "../../lib/trace/trace.ts"))};
 appendFileSync(new URL(import.meta.url + ".pids"), process.pid + "\\n");
+const dies = new URL(import.meta.url + ".dies");
+if (existsSync(dies)) process.exit(rmSync(dies) ?? 4);
 export const handler = async (event) => {
   if (event === "die") process.exit(3);
+  if (event === "silence") process.removeAllListeners("disconnect").disconnect();
+  if (event === "silence") return new Promise(() => setInterval(() => {}, 1_000));
   if (event === "ends") publish({ stage: "started", level: "info", id: "e-0", type: "test.ends_v1" });
   if (event === "ends") publish({ stage: "handled", level: "info", id: "e-0", type: "test.ends_v1" });
   if (event === "block") publish({ stage: "started", level: "info", id: "e-1", type: "test.block_v1" });
@@ -67,6 +72,26 @@ describe("functions, each in a process of its own", () => {
     assert.notEqual(await pidOf("one"), before.one);
     assert.ok(functions.hasCrashed("one", 60_000));
     assert.ok(!functions.hasCrashed("other", 60_000));
+
+    // Who waits is not forgotten when the next one dies before it can be asked.
+    writeFileSync(`${file("one")}.dies`, "");
+    await assert.rejects(functions.invoke("one", "die", 5_000));
+    await functions.whenUp("one");
+    assert.equal(typeof (await pidOf("one")), "number");
+  });
+
+  test("one that cannot be asked any more has ended, also before its exit is known", async () => {
+    const pid = await pidOf("one");
+    const lost = functions.invoke("one", "silence", 60_000);
+    const errors: unknown[] = [];
+    const failed = () => {
+      functions.invoke("one", "hello", 60_000).catch((error: unknown) => errors.push(error));
+      return errors[0];
+    };
+    assert.ok((await until("what cannot be sent", failed)) instanceof ProcessEndedError);
+    process.kill(pid, "SIGKILL");
+    await assert.rejects(lost, ProcessEndedError);
+    await functions.whenUp("one");
   });
 
   test("one that dies and no longer loads is waited for only as long as asked, and is back when its code is", async () => {
@@ -120,5 +145,14 @@ describe("functions, each in a process of its own", () => {
     await Promise.all([assert.rejects(leaving, ended), functions.reload()]);
     assert.equal(notices.filter((notice) => notice.includes("has blocked")).length, 1);
     assert.equal(typeof (await pidOf("one")), "number");
+  });
+
+  test("who waits for one that is down finds none once all have stopped", async () => {
+    writeFileSync(file("one"), "throw new Error('broken on purpose');\n");
+    await assert.rejects(functions.invoke("one", "die", 5_000));
+    const waiting = functions.whenUp("one");
+    await functions.stop(0);
+    await waiting;
+    await assert.rejects(functions.invoke("one", "hello", 5_000), ProcessEndedError);
   });
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CreateQueueCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
 import { ProcessEndedError } from "../../lib/local/process.ts";
@@ -120,3 +120,40 @@ test("a batch whose process ended comes back within seconds, alone; another fail
     "an event will be tried again in 360 s: the function failed",
   ]);
 });
+
+for (const { when, concurrency, hasCrashed } of [
+  { when: "all that may run do", concurrency: 1, hasCrashed: false },
+  { when: "one runs alone after a crash", concurrency: 10, hasCrashed: true },
+]) {
+  test(`the end of receiving waits for no batch: ${when}`, async (t) => {
+    const server = await startSqs();
+    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+    const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+    const QueueUrl = queueUrl(server.endpoint, "events");
+    await client.send(new CreateQueueCommand({ QueueName: "events" }));
+    await client.send(new SendMessageCommand({ QueueUrl, MessageBody: "long" }));
+    await client.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 0 }));
+    const started = Promise.withResolvers<void>();
+    const handler = Promise.withResolvers<void>();
+    const poller = startPoller({
+      ...{ client, queueUrl: QueueUrl, batchSize: 1, concurrency, visibilityTimeoutSeconds: 360 },
+      async invoke() {
+        started.resolve();
+        await handler.promise;
+      },
+      whenUp: async () => {},
+      hasCrashed: () => hasCrashed,
+      onProblem: (problem) => assert.fail(problem),
+    });
+    t.after(async () => {
+      handler.resolve();
+      await poller.stop();
+      client.destroy();
+      await server.stop();
+    });
+    await started.promise;
+    await poller.stop();
+    handler.resolve();
+    await poller.drained();
+  });
+}
