@@ -1,4 +1,4 @@
-import { type Facts, mei, seconds, tomas } from "./facts.ts";
+import { type Facts, mei, seconds, tomas, uuid } from "./facts.ts";
 
 /**
  * Approvals, all of schema 1.0. The SDK has no type for the first. Its types of the other two are wrong: a member typed
@@ -6,16 +6,16 @@ import { type Facts, mei, seconds, tomas } from "./facts.ts";
  */
 export const approvals = {
   approval_instance: ({ id, nowMs }: Facts) => ({
-    approval_code: code("warehouse purchase"),
-    instance_code: code(id("instance")),
+    approval_code: "77617265-686F-7573-6520-707572636861",
+    instance_code: uuid(id("instance")).toUpperCase(),
     status: "APPROVED",
     operate_time: String(nowMs - 300),
     instance_operate_time: String(nowMs - 300),
   }),
 
   out_approval: ({ id, nowMs }: Facts) => ({
-    approval_code: code("outing"),
-    instance_code: code(id("instance")),
+    approval_code: "6F757469-6E67-2E2E-2E2E-2E2E2E2E2E2E",
+    instance_code: uuid(id("instance")).toUpperCase(),
     open_id: tomas.open_id,
     user_id: tomas.user_id,
     start_time: seconds(nowMs) - 600,
@@ -34,8 +34,8 @@ export const approvals = {
   }),
 
   leave_approvalV2: ({ id, nowMs }: Facts) => ({
-    approval_code: code("leave"),
-    instance_code: code(id("instance")),
+    approval_code: "6C656176-652E-2E2E-2E2E-2E2E2E2E2E2E",
+    instance_code: uuid(id("instance")).toUpperCase(),
     origin_instance_code: "",
     open_id: mei.open_id,
     user_id: mei.user_id,
@@ -56,10 +56,3 @@ export const approvals = {
     i18n_resources: "[{is_default=true,locale=zh_cn,texts={@i18n@annual=年假}}]",
   }),
 };
-
-/** An approval's code: upper-case hex digits in five groups. The same text gives the same code. */
-function code(seed: string): string {
-  const hex = /^[0-9a-f]{32}$/.test(seed) ? seed : Buffer.from(seed.padEnd(16, ".")).toString("hex");
-  const at = (from: number, to: number) => hex.slice(from, to).toUpperCase();
-  return [at(0, 8), at(8, 12), at(12, 16), at(16, 20), at(20, 32)].join("-");
-}

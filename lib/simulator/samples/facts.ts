@@ -39,3 +39,8 @@ export const department = "od-5e0a7d93c1f84b26ad7e3c90b8f12645";
 export function seconds(ms: number): number {
   return Math.floor(ms / 1000);
 }
+
+/** 32 hex digits in five groups. */
+export function uuid(hex: string): string {
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -1,5 +1,5 @@
 import type { EventOf } from "../../handler.ts";
-import { type Facts, mei, seconds, tomas } from "./facts.ts";
+import { type Facts, mei, seconds, tomas, uuid } from "./facts.ts";
 
 const host = { id: mei, user_role: 1, user_type: 1 };
 
@@ -67,7 +67,3 @@ export const work = {
     app_ticket: `g1-${id("ticket")}`,
   }),
 };
-
-function uuid(hex: string): string {
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
