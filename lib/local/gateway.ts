@@ -56,7 +56,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, invoke
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > limits.bodyBytes) {
-      response.writeHead(413, { connection: "close" }).end();
+      response.writeHead(413).end();
       request.destroy();
       return;
     }

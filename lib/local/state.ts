@@ -87,7 +87,7 @@ export async function checkLedger(folder: string, freeWithinMs = 10_000): Promis
     await database.close();
     if (cause === undefined) return undefined;
     const { code, message } = cause;
-    if (code === "LEVEL_CORRUPTION" || /No such file or directory$/.test(message)) {
+    if (code === "LEVEL_CORRUPTION" || message.includes("No such file or directory")) {
       return moveAside(folder, message, "The ledger starts empty: an event that is pushed again runs again");
     }
     if (code !== "LEVEL_LOCKED" || Date.now() > endMs) throw new Error(`${folder} cannot be opened: ${message}`);

@@ -22,7 +22,7 @@ type HttpOptions = Parameters<HttpInstance["request"]>[0];
 /** Stands for a token, with the tenant behind it. The transport sets the real token for each attempt. */
 const placeholder = "t-larkpost:";
 /** The client's cache key of a marketplace app's token, with the tenant. */
-const tenantCacheKey = /^larkMarketAccessToken(.+)$/s;
+const tenantCacheKey = "larkMarketAccessToken";
 const silent = { error() {}, warn() {}, info() {}, debug() {}, trace() {} };
 /** A refusal's body is read up to here, for its code. */
 const refusalBytes = 64 * 1024;
@@ -42,7 +42,7 @@ export function larkClient(options: {
     appType: options.isMarketplace ? AppType.ISV : AppType.SelfBuild,
     domain: options.origin,
     cache: {
-      get: async (key) => placeholder + (tenantCacheKey.exec(String(key))?.[1] ?? ""),
+      get: async (key) => placeholder + (String(key).split(tenantCacheKey)[1] ?? ""),
       set: async () => true,
     },
     httpInstance: httpInstance(options.send, options.agent),

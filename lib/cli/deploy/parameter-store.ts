@@ -40,7 +40,7 @@ export function storing<T>(read: () => T): T {
     return read();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    throw new ConfigError(error.message.replace(/^Cannot start:/, "Cannot store:"), { cause: error });
+    throw new ConfigError(error.message.replace("Cannot start:", "Cannot store:"), { cause: error });
   }
 }
 
