@@ -156,6 +156,11 @@ function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & Embedded
   };
 }
 
+/** The message of the error that ended a process. Before it, Node prints the line that threw. */
+export function reasonIn(stderr: string): string | undefined {
+  return /^\S*Error.*?: (.*)/m.exec(stderr)?.[1];
+}
+
 /** Starts {@link EmbeddedServices} in their own process. */
 async function startServices(folder: string) {
   const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
@@ -176,7 +181,7 @@ async function startServices(folder: string) {
   // After `exit`, so that all of its stderr is there.
   const exited = new Promise<void>((resolve) => {
     child.once("close", (code, signal) => {
-      const reason = /^\S*Error.*?: (.*)/m.exec(problem)?.[1] ?? signal ?? `exit code ${code}`;
+      const reason = reasonIn(problem) ?? signal ?? `exit code ${code}`;
       const advice = `Check the disk and the folder ${folder}`;
       const options = { cause: problem };
       started.reject(new ConfigError(`Cannot start the embedded SQS and DynamoDB: ${reason}. ${advice}`, options));

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { EmbeddedServices } from "../../lib/local/embedded.ts";
+import { reasonIn } from "../../lib/local/runtime.ts";
 
 test("the embedded services tell of a damaged store, and end with their parent what is blocked then", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
@@ -34,4 +35,13 @@ test("the embedded services tell of a damaged store, and end with their parent w
   services.disconnect();
   assert.deepEqual(await ended, [null, "SIGKILL"]);
   assert.deepEqual([left.exitCode, left.signalCode], [null, null]);
+});
+
+test("what ended the embedded services is the message of their error, not the line that threw it", () => {
+  const printed =
+    "file:///app/state.ts:93\n    throw new Error(folder + `: ` + message);\n          ^\n\n" +
+    "Error: dynamodb cannot be opened: EACCES\n    at checkLedger (file:///app/state.ts:93:11)\n\nNode.js v24.0.0\n";
+  assert.equal(reasonIn(printed), "dynamodb cannot be opened: EACCES");
+  assert.equal(reasonIn("TypeError [ERR_X]: no\n"), "no");
+  assert.equal(reasonIn(""), undefined);
 });

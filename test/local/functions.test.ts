@@ -112,12 +112,12 @@ describe("functions, each in a process of its own", () => {
 
   test("a change that cannot be loaded leaves the running code in place and says so", async () => {
     const before = await pidOf("one");
-    const cause = 'new AggregateError([new Error("nothing listens")])';
+    const cause = 'new AggregateError([Object.assign(new TypeError("nothing listens"), { name: "Errors" })])';
     writeFileSync(file("one"), `${source}throw new Error("broken on purpose", { cause: ${cause} });\n`);
     await functions.reload();
     assert.match(
       notices.join("\n"),
-      /cannot start the one function, the code before .*: Error: broken on purpose\ncaused by Agg.*\ncaused by Error: nothing listens\n/,
+      /cannot start the one function, the code before .*: Error: broken on purpose\ncaused by Agg.*\ncaused by Errors: nothing listens\n/,
     );
     assert.equal(await pidOf("one"), before);
     writeFileSync(file("one"), source);

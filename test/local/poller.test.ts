@@ -73,8 +73,11 @@ test("a batch whose process ended comes back within seconds, alone; another fail
   const running = new Set<string>();
   /** What ran beside each record that came again. */
   const company: string[][] = [];
+  /** What came with its message attribute. */
+  const named: string[] = [];
   const crash = Promise.withResolvers<never>();
   crash.promise.catch(() => {});
+  const released = Promise.withResolvers<void>();
   let hasCrashed = false;
   const invoke = async ({ Records: [record] }: { Records: SQSRecord[] }) => {
     const body = record?.body ?? "";
@@ -82,9 +85,11 @@ test("a batch whose process ended comes back within seconds, alone; another fail
     tries.set(body, number);
     if (number > 1) company.push([...running]);
     running.add(body);
+    if (record?.messageAttributes["of"] !== undefined) named.push(body);
     try {
       if (body === "throw") throw new Error("the function failed\nat a place");
-      if (number === 1) await crash.promise;
+      if (body.startsWith("new")) await released.promise;
+      else if (number === 1) await crash.promise;
       // Long enough for the other record to be received meanwhile.
       else await new Promise((resolve) => setTimeout(resolve, 100));
     } finally {
@@ -104,6 +109,7 @@ test("a batch whose process ended comes back within seconds, alone; another fail
     onProblem: (problem) => notices.push(problem),
   });
   t.after(async () => {
+    released.resolve();
     await poller.stop();
     await poller.drained();
     client.destroy();
@@ -114,6 +120,13 @@ test("a batch whose process ended comes back within seconds, alone; another fail
   crash.reject(new ProcessEndedError("the worker function's process ended (SIGKILL)"));
   await until("both come back", () => tries.get("crash") === 2 && tries.get("beside") === 2);
   assert.deepEqual(company, [[], []]);
+  // What comes for the first time has crashed nothing, and runs beside others.
+  const MessageAttributes = { of: { DataType: "String", StringValue: "an app" } };
+  for (const MessageBody of ["new 1", "new 2"]) {
+    await client.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageAttributes }));
+  }
+  await until("both new ones run", () => running.has("new 1") && running.has("new 2"), { withinMs: 20_000 });
+  assert.deepEqual(named.toSorted(), ["new 1", "new 2"]);
   assert.deepEqual(notices.toSorted(), [
     "an event will be tried again in 1 s: the worker function's process ended (SIGKILL)",
     "an event will be tried again in 1 s: the worker function's process ended (SIGKILL)",

@@ -490,21 +490,26 @@ describe("a connection", () => {
     await client.connected();
   });
 
-  test("ends for good, with a reason, once the server's count of attempts is used up", async (t) => {
-    const clock = testClock();
-    const line = await startLine(t, { clock, config: { ReconnectCount: 2, ReconnectInterval: 10 } });
-    line.server.answerNext(...Array.from({ length: 9 }, () => ({ status: 503, body: "" })));
-    line.connection.drop();
-    await waitOut(clock, 1);
-    await waitOut(clock, 2);
-    await assert.rejects(line.client.done, (error: unknown) => {
-      assert.ok(error instanceof LongConnectionError);
-      assert.match(error.message, /^Cannot connect: the platform allows 2 attempts, .* discovery answered 503$/);
-      return true;
+  for (const [count, reason] of [
+    [0, "the connection was closed (1006)"],
+    [2, "discovery answered 503"],
+  ] as const) {
+    test(`ends for good, with a reason, once the server's count of attempts is used up: ${count}`, async (t) => {
+      const clock = testClock();
+      const line = await startLine(t, { clock, config: { ReconnectCount: count, ReconnectInterval: 10 } });
+      line.server.answerNext(...Array.from({ length: 9 }, () => ({ status: 503, body: "" })));
+      line.connection.drop();
+      for (let attempt = 1; attempt <= count; attempt++) await waitOut(clock, attempt);
+      await assert.rejects(line.client.done, (error: unknown) => {
+        assert.ok(error instanceof LongConnectionError);
+        const allowed = `Cannot connect: the platform allows ${count} attempts, and the last failed: `;
+        assert.ok(error.message.startsWith(allowed) && error.message.endsWith(reason), error.message);
+        return true;
+      });
+      assert.equal(line.server.discoveries, count + 1);
+      assert.equal(clock.pending, 0);
     });
-    assert.equal(line.server.discoveries, 3);
-    assert.equal(clock.pending, 0);
-  });
+  }
 });
 
 test("L12: a stop ends only when its socket is gone, and a stopped one dials no more", async (t) => {

@@ -83,6 +83,9 @@ describe("secrets", { concurrency: 4 }, () => {
     assert.equal(store.parameters.get(extraParameter)?.keyId, "alias/ours");
     writeFileSync(join(folder, ".env"), `MAIL_PASSWORD=${canary}-2\n`);
     assert.equal((await extra(["set", "--extra", "MAIL_PASSWORD"])).code, 0);
+    // As much as SSM takes.
+    const most = canary.padEnd(4_096 - `{"CRM_TOKEN":"","MAIL_PASSWORD":"${canary}-2"}`.length, "-1");
+    assert.equal((await extra(["set", "--extra", "CRM_TOKEN"], { CRM_TOKEN: most })).code, 0);
     const again = await extra(["set", "--extra", "CRM_TOKEN", "--json"], { CRM_TOKEN: `${canary}-3` });
     const names = ["CRM_TOKEN", "MAIL_PASSWORD"];
     assert.deepEqual(JSON.parse(again.stdout), { parameter: extraParameter, stored: names });
@@ -100,7 +103,7 @@ describe("secrets", { concurrency: 4 }, () => {
       says: /^Cannot store: CRM_TOKEN is not set\. Put it into the environment or into/,
     },
     { when: "it ends with a line break", value: `${canary}\n`, code: 1, says: /begins or ends with white space/ },
-    { when: "it is too long", value: canary.repeat(700), code: 1, says: /more than SSM's 4096 bytes$/ },
+    { when: "it is too long", value: canary + "x".repeat(4_075), code: 1, says: /more than SSM's 4096 bytes$/ },
     {
       when: "what is stored is something else",
       value: canary,

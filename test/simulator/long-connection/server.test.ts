@@ -291,7 +291,10 @@ describe("a message of the simulator", () => {
       statuses.push((await delivery).status);
     }
     assert.deepEqual(statuses, [200, null, null, null, 500, null]);
-    assert.ok(connection.received.length > 0);
+    // Of what a client sends, the last thousand frames are kept.
+    for (let seq = 1n; seq <= 1_001n; seq++) socket.send(encodeFrame({ ...pingFrame(33_554_678), seqId: seq }));
+    await until("the last frame is read", () => connection.received.at(-1)?.seqId === 1_001n);
+    assert.equal(connection.received.length, 1_000);
   });
 
   test("that is an event is pushed again by the ladder, a callback is not", async (t) => {
