@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { codeVersion, placeOf } from "./places.ts";
 import { type ErrorSummary, framesOf, memberOf, summarize, word } from "./thrown.ts";
 
@@ -21,7 +22,10 @@ export function describeError(thrown: unknown): ErrorDescription {
     .map(inspect) as [Inspected, ...Inspected[]];
   return {
     ...summary,
-    fingerprint: fnv1a([summary.errorClass, ...places.map(({ key }) => key)].join("\n")),
+    // To group log lines by, and not for security.
+    fingerprint: crc32([summary.errorClass, ...places.map(({ key }) => key)].join("\n"))
+      .toString(16)
+      .padStart(8, "0"),
     frames: places.length > 1 ? places.map(({ at }) => at) : undefined,
     causes: causes.length > 0 ? causes.map(({ places: _, ...cause }) => cause) : undefined,
     codeVersion: codeVersion(),
@@ -54,11 +58,4 @@ function classOf(thrown: unknown): string | undefined {
     }
   } catch {}
   return undefined;
-}
-
-/** A short hash (FNV-1a, 32 bits) to group log lines by, and not for security. */
-function fnv1a(text: string): string {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return (hash >>> 0).toString(16).padStart(8, "0");
 }
