@@ -6,18 +6,14 @@ import { staleMs } from "./config.ts";
 
 type Values = Readonly<Record<string, string | undefined>>;
 
-export interface ExtraSecrets {
-  /** Reads them before the first event needs them, for 0.8 s at most. */
-  load(): Promise<void>;
-  /** Never rejects: a handler that reads a secret which could not be read gets the error. */
-  current(): Promise<Secrets>;
-}
-
 /**
  * The secrets that larkpost.config.js names (EXTRA_SECRETS): from the SSM parameter EXTRA_SECRETS_PARAMETER, cached as
  * the keys are, or without one from the environment, as on a developer's machine.
+ *
+ * @returns `load` reads them before the first event needs them, for 0.8 s at most. `current` never rejects: a handler that
+ * reads a secret which could not be read gets the error.
  */
-export function extraSecrets(env: Env): ExtraSecrets {
+export function extraSecrets(env: Env) {
   const names = env["EXTRA_SECRETS"]?.split(",") ?? [];
   const parameter = env["EXTRA_SECRETS_PARAMETER"];
   if (names.length === 0 || parameter === undefined) {
@@ -30,7 +26,7 @@ export function extraSecrets(env: Env): ExtraSecrets {
   );
   return {
     load: async () => (await open()).load(),
-    async current() {
+    async current(): Promise<Secrets> {
       try {
         const values = await (await open()).latest();
         return view(
