@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { isError, type RefusalReason, UnauthenticatedError } from "../errors.ts";
 import { aesKey, decrypt as decryptWith, encrypt as encryptWith } from "./cipher.ts";
-import { type Classified, classify } from "./classify.ts";
+import { type Classified, classify, isText } from "./classify.ts";
 import type { Envelope } from "./envelope.ts";
 import { appKeys, defaultApp, type KeyRing, type Secret } from "./keys.ts";
 import { open as openSealed } from "./open.ts";
@@ -86,7 +86,7 @@ export function seal(
   return orUndefined(() => {
     const { nowMs, nonce, iv } = options;
     const envelope = envelopeOf(classify(text));
-    if (envelope === undefined || !areTexts(nonce) || !Number.isFinite(nowMs)) return undefined;
+    if (envelope === undefined || !isText(nonce) || !Number.isFinite(nowMs)) return undefined;
     const keys = ringOf(options.keys);
     const { headers, rawBody } = sealEnvelope(envelope, { keys, app: defaultApp, nowMs, nonce, iv });
     return { headers, rawBody };
@@ -127,7 +127,9 @@ export function decrypt(encrypted: string, options: { readonly encryptKey: strin
 export function sign(parts: SignatureParts): string | undefined {
   return orUndefined(() => {
     const { timestamp, nonce, encryptKey, rawBody } = parts;
-    return areTexts(timestamp, nonce, encryptKey) ? signParts({ timestamp, nonce, encryptKey, rawBody }) : undefined;
+    return [timestamp, nonce, encryptKey].every(isText)
+      ? signParts({ timestamp, nonce, encryptKey, rawBody })
+      : undefined;
   });
 }
 
@@ -147,19 +149,19 @@ function envelopeOf(message: Classified): Envelope | undefined {
 
 /** @throws {TypeError} The key is missing or empty. */
 function keyOf({ encryptKey }: { readonly encryptKey: string }): KeyObject {
-  if (!areTexts(encryptKey)) throw new TypeError("a key is missing");
+  if (!isText(encryptKey)) throw new TypeError("a key is missing");
   return aesKey(encryptKey);
 }
 
 /** @throws {TypeError} A key is missing or empty: `open` would skip its check. */
 function ringOf({ appId, encryptKeys, verificationTokens }: Keys): KeyRing {
-  if (!areTexts(appId)) throw new TypeError("the app's id is missing");
+  if (!isText(appId)) throw new TypeError("the app's id is missing");
   const app = { appId, encryptKeys: secrets(encryptKeys), verificationTokens: secrets(verificationTokens) };
   return new Map([[defaultApp, appKeys(app)]]);
 }
 
 function secrets(values: readonly string[]): Secret[] {
-  if (values.length === 0 || !areTexts(...values)) throw new TypeError("a key is missing");
+  if (values.length === 0 || !values.every(isText)) throw new TypeError("a key is missing");
   return values.map((value) => ({ value }));
 }
 
@@ -169,10 +171,6 @@ function headersOf({ headers }: ReceivedRequest): Map<string, string> {
   return new Map(
     entries.flatMap(([name, value]) => (typeof value === "string" ? [[name.toLowerCase(), value] as const] : [])),
   );
-}
-
-function areTexts(...values: readonly unknown[]): boolean {
-  return values.every((value) => typeof value === "string" && value !== "");
 }
 
 function orUndefined<T>(work: () => T | undefined): T | undefined {
