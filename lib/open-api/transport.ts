@@ -4,7 +4,7 @@ import { fieldsOf } from "../feishu/json.ts";
 import { networkCode } from "../https.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
 import { refusalParts } from "./refusal-parts.ts";
-import { type Content, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
+import { type Sending, type Uuid, uuidMaker, uuidPlace } from "./uuid.ts";
 import { type ApiVerdict, verdictOf } from "./verdicts.ts";
 
 /** The run of a handler that makes the calls. */
@@ -34,15 +34,11 @@ export type Exchange = (attempt: {
   readonly signal: AbortSignal;
 }) => Promise<ApiResponse>;
 
-export interface ApiRequest {
-  readonly method: string;
-  /** Must be on the API's origin. */
-  readonly url: URL;
+export interface ApiRequest extends Sending {
   /** The caller's own token, like a user's. */
   readonly authorization?: string | undefined;
   /** Another tenant than the run's. */
   readonly tenant?: string | undefined;
-  readonly content?: Content;
   /** The call needs no token. */
   readonly isPublic?: boolean;
   /** A `form` may take longer than other calls. A `stream` may too, and cannot be sent twice. */

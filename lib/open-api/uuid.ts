@@ -6,16 +6,15 @@ export interface Uuid {
   readonly in: "body" | "query";
 }
 
-/** What a call sends besides its URL. */
-export interface Content {
-  readonly query?: Readonly<Record<string, unknown>> | undefined;
-  readonly body?: Readonly<Record<string, unknown>> | undefined;
-}
-
-interface Sending {
+export interface Sending {
   readonly method: string;
+  /** Must be on the API's origin. */
   readonly url: URL;
-  readonly content?: Content;
+  /** What it sends besides its URL. */
+  readonly content?: {
+    readonly query?: Readonly<Record<string, unknown>> | undefined;
+    readonly body?: Readonly<Record<string, unknown>> | undefined;
+  };
 }
 
 const uuidLength = 50;
