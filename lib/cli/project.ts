@@ -37,10 +37,14 @@ export function refuseUnset(task: string, names: readonly string[]): void {
   );
 }
 
-/** The text of the project's .env, or none. Editors and shells of Windows may write a byte order mark, or UTF-16. */
+/** The text of the project's .env, or none. */
 export function envFile(root: string): string {
   const file = join(root, ".env");
-  if (!existsSync(file)) return "";
+  return existsSync(file) ? readText(file) : "";
+}
+
+/** The text of a file that a person wrote. Editors and shells of Windows may write a byte order mark, or UTF-16. */
+export function readText(file: string): string {
   const bytes = readFileSync(file);
   const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : "utf-8";
   return new TextDecoder(encoding).decode(bytes);

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
@@ -10,7 +9,7 @@ import { find, nearestText } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
 import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { loadEnv, projectRoot, readText } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
 import {
@@ -169,7 +168,7 @@ function pushes(
   target: Target,
 ): () => Message {
   const { file, eventId, keep = false } = options;
-  const content = file === undefined ? undefined : readPayload(readText(file), file);
+  const content = file === undefined ? undefined : readPayload(textOf(file), file);
   checkContent(content, { type, file, keep, target });
   const sentType = content === undefined || content.is === "event" ? type : content.type;
   if (sentType !== undefined) checkType(sentType);
@@ -248,9 +247,9 @@ function unreachableText({ url, result: { problem } }: Outcome): string {
   return `Cannot reach ${url}: ${problem}. ${advice}`;
 }
 
-function readText(file: string): string {
+function textOf(file: string): string {
   try {
-    return readFileSync(file, "utf8");
+    return readText(file);
   } catch (cause) {
     const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
     const problem = isMissing ? "there is no such file" : "it cannot be opened";

@@ -340,7 +340,8 @@ describe("send", { concurrency: 4 }, () => {
   test("--file with an event alone puts it in an envelope of the given type", async (t) => {
     const { receiver, root, send } = await setUp(t);
     const file = join(root, "event.json");
-    writeFileSync(file, '{"instance_code":"I-1"}');
+    // As PowerShell 5 writes it.
+    writeFileSync(file, '\ufeff{"instance_code":"I-1"}', "utf16le");
     assert.equal((await send("approval_instance", "--file", file)).code, 0);
     const [event] = receiver.events();
     assert.deepEqual([event?.schema, event?.type], ["1.0", "approval_instance"]);
