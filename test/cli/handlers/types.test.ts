@@ -7,16 +7,21 @@ import { catalogue } from "../../../lib/simulator/catalogue.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
 
 describe("types", { concurrency: 3 }, () => {
-  test("lists the types that have every word, with a mark for a handler and for a sample", async (t) => {
+  test("lists the types that have every word, with a mark for a handler and for a sample, through the pager when it is longer than the terminal", async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
     mkdirSync(join(root, "functions/events"), { recursive: true });
     writeFileSync(join(root, "functions/events/im.message.reaction.deleted_v1.ts"), "");
-    const { code, stdout } = await larkpostProcess(["types", "reaction", "im."], { root });
+    writeFileSync(join(root, "pager.mjs"), 'console.log("paged"); process.stdin.pipe(process.stdout);');
+    const terminal = "data:text/javascript,Object.assign(process.stdout,{isTTY:true,rows:4,getColorDepth:()=>1})";
+    const pager = `${process.execPath} ${join(root, "pager.mjs")}`;
+    const env = { NODE_OPTIONS: `--import=${terminal}`, PAGER: pager };
+    const { code, stdout } = await larkpostProcess(["types", "reaction", "im."], { root, env });
     assert.equal(code, 0);
     assert.equal(
       stdout,
       [
+        "paged",
         "im",
         " · im.message.reaction.created_v1  Reaction added",
         "✔  im.message.reaction.deleted_v1  Reaction removed",
