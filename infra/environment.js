@@ -26,10 +26,11 @@ export function extraSecretsParameter({ service, stage }) {
  */
 export function ownVariables(deployment, { environment, secrets, logErrorMessages }) {
   // Only the names: the parameter holds the values.
-  const extra = { EXTRA_SECRETS: secrets.join(","), EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment) };
+  const names = secrets.join(",");
+  const extra = { EXTRA_SECRETS: names, EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment) };
   return {
     ...environment,
-    ...(secrets.length > 0 ? extra : {}),
+    ...(names === "" ? {} : extra),
     ...(logErrorMessages ? { LOG_ERROR_MESSAGES: "true" } : {}),
   };
 }
