@@ -4,9 +4,9 @@ const longestMessage = 500;
 /** Names that the platform gave: none of them can hold a sentence of what was sent. */
 const field = /^[\w.[\]-]{1,64}$/;
 const scope = /^[a-z][\w.:-]{1,63}$/;
-const cardErrorCode = /\bErrCode: ?(\d{1,10})\b/;
+const cardErrorCode = /ErrCode: ?(\d{1,10})\b/;
 /** `ROOT -> body -> elements -> [0](tag: markdown)` */
-const cardErrorPath = /\bErrPath: ?(\w{1,24}(?: -> (?:\w{1,24}|\[\d{1,4}\](?:\(tag: \w{1,24}\))?)){1,12})/;
+const cardErrorPath = /ErrPath: ?(\w{1,24}(?: -> (?:\w{1,24}|\[\d{1,4}\](?:\(tag: \w{1,24}\))?)){1,12})/;
 
 /**
  * What a refusal says beside its code. `parts` can be logged: the code and the path of a wrong card, the members that are

@@ -117,7 +117,7 @@ describe("functions, each in a process of its own", () => {
     await functions.reload();
     assert.match(
       notices.join("\n"),
-      /cannot start the one function, the code before .*: Error: broken on purpose\ncaused by Agg.*\ncaused by Errors: nothing listens\n/,
+      /cannot start the one function, the code before .*: Error: broken on purpose\ncaused by AggregateError\ncaused by Errors: nothing listens\n/,
     );
     assert.equal(await pidOf("one"), before);
     writeFileSync(file("one"), source);

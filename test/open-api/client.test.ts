@@ -483,7 +483,7 @@ describe("a call that will never go well", () => {
       body: { code: 230099, msg: `Failed, ext=ErrCode: 11310; ErrMsg: CANARY; ErrorValue: CANARY; ErrPath: ${path}; ` },
       parts: { errCode: "11310", errPath: path },
     },
-    { body: { code: 230099, msg: "ErrCode: many; ErrPath: CANARY words of a card" }, parts: {} },
+    { body: { code: 230099, msg: "ErrCode: 12345678901; ErrPath: CANARY words of a card" }, parts: {} },
     { body: { code: 230001, msg: `CANARY${"x".repeat(600)} ErrCode: 5` }, parts: {} },
     { body: { code: 230001, msg: 5, error: { permission_violations: {}, field_violations: "CANARY" } }, parts: {} },
     {

@@ -81,7 +81,7 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       check();
       return [];
     } catch (error) {
-      if (error instanceof ConfigError) return [placed(name, error.message.replace(/^Cannot start: /, ""))];
+      if (error instanceof ConfigError) return [placed(name, error.message.replace("Cannot start: ", ""))];
       throw error;
     }
   });

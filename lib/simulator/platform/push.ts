@@ -184,7 +184,7 @@ function unpack(bytes: Buffer): Buffer {
 
 function statusProblem(status: number): string {
   if (status >= 300 && status < 400) return `answered ${status}: the platform does not follow redirects`;
-  if (status > 200 && status < 300) return `answered ${status}: only exactly 200 acknowledges`;
+  if (status < 300) return `answered ${status}: only exactly 200 acknowledges`;
   return `answered ${status}`;
 }
 
