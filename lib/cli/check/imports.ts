@@ -30,21 +30,31 @@ export async function checkImports(
       .map((name) => ({ kind, name }))
       .filter(({ name }) => !except.has(`functions/${kind}/${name}.ts`)),
   );
-  const findings: Finding[] = [];
+  const findings: LoadFinding[] = [];
   for (let left = files; left.length > 0; ) {
     const { count, found } = await loadSome(root, left, env);
     findings.push(...found);
     left = left.slice(count);
   }
-  return findings;
+  // A fault of shared code is one, however many handlers load it.
+  const byFault = Map.groupBy(findings, ({ file, line, message }) => `${file}:${line} ${message}`);
+  return [...byFault.values()].flatMap(([first, ...others]): Finding[] => {
+    if (first === undefined) return [];
+    const { handler, ...finding } = first;
+    if (finding.file === handler) return [finding];
+    const more = others.length === 0 ? "" : ` and ${others.length} more`;
+    return [{ ...finding, message: `${finding.message} (loaded by ${handler}${more})` }];
+  });
 }
+
+type LoadFinding = Finding & { readonly handler: string };
 
 /** @returns How many of the files were dealt with, at least one. */
 async function loadSome(
   root: string,
   files: readonly HandlerFile[],
   env: NodeJS.ProcessEnv,
-): Promise<{ count: number; found: Finding[] }> {
+): Promise<{ count: number; found: LoadFinding[] }> {
   const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
   const child = fork(join(import.meta.dirname, "loader.ts"), [root], {
     cwd: root,
@@ -52,7 +62,7 @@ async function loadSome(
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
-  const found: Finding[] = [];
+  const found: LoadFinding[] = [];
   let count = 0;
   let output = "";
   let timer: NodeJS.Timeout | undefined;
@@ -97,16 +107,16 @@ function toFinding(
   { kind, name }: HandlerFile,
   problem: NonNullable<Loaded["problem"]>,
   output: string,
-): Finding {
+): LoadFinding {
   const own = `functions/${kind}/${name}.ts`;
   const { file = own, line, column } = placeOf(root, problem.stack) ?? {};
-  const isOwn = file === own;
   return {
+    handler: own,
     part: "loading",
     file,
     line: line ?? exportLine(join(root, own)),
     column,
-    message: isOwn ? problem.text : `${problem.text} (loaded by ${own})`,
+    message: problem.text,
     output: output === "" ? undefined : output,
     isBroken: true,
   };
