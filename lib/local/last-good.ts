@@ -11,7 +11,8 @@ export function loadLastGood(file: string | undefined): void {
   registerHooks({
     load(url, context, load) {
       const source = sources.get(url);
-      return source === undefined ? load(url, context) : { format: "module-typescript", source, shortCircuit: true };
+      if (source === undefined) return load(url, context);
+      return { format: url.endsWith(".json") ? "json" : "module-typescript", source, shortCircuit: true };
     },
   });
 }

@@ -1,6 +1,7 @@
 import { enableCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
 import { callbackDispatcher, dispatcher } from "../../handling/dispatcher.ts";
+import { lastGoodVariable, loadLastGood } from "../../local/last-good.ts";
 import type { HandlerKind } from "../handlers/generate.ts";
 
 // The program of the process in which `check` loads handler files. It says of each, in turn, what is wrong with it.
@@ -17,6 +18,7 @@ interface ToLoad {
 }
 
 enableCompileCache();
+loadLastGood(process.env[lastGoodVariable]);
 process.on("disconnect", () => process.exit(0));
 /** A promise that a file leaves behind would end the worker, so it counts as the file's failure. */
 let leftBehind = Promise.withResolvers<never>();

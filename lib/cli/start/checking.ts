@@ -1,3 +1,4 @@
+import { lastGoodVariable } from "../../local/last-good.ts";
 import { checkHandlers } from "../check/check.ts";
 import { checkTypes } from "../check/compiler.ts";
 import { rememberGood } from "./last-good.ts";
@@ -23,7 +24,8 @@ export function startChecking(options: {
     compiling = new AbortController();
     const { signal } = compiling;
     const checked = await checkHandlers(root, process.env);
-    const kept = good.keep(checked.findings);
+    const env = { ...process.env, [lastGoodVariable]: lastGoodFile };
+    const kept = await good.keep(checked.findings, async () => (await checkHandlers(root, env)).findings);
     await reload?.();
     output.checked({ changes, checked, kept, ...names() });
     compiled = checkTypes(root, { signal }).then((findings) => {

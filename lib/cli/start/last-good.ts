@@ -15,23 +15,37 @@ export function rememberGood(root: string, file: string) {
   return {
     /** The text of that file, relative to the root, as it was when it could be loaded. */
     textOf: (path: string) => good.get(path),
-    /** Called after each check. @returns The files, relative to the root, whose last good version is loaded from now on. */
-    keep(findings: readonly Finding[]): string[] {
+    /**
+     * Called after each check.
+     * @param checkAgain What is wrong with the files of now, the kept ones in their last good version.
+     * @returns The files, relative to the root, whose last good version is loaded from now on.
+     */
+    async keep(findings: readonly Finding[], checkAgain: () => Promise<readonly Finding[]>): Promise<string[]> {
       const now = new Map(
-        globSync("functions/*/**/*.ts", { cwd: root }).map((path) => [
+        globSync("functions/*/**/*.{ts,js,json}", { cwd: root }).map((path) => [
           path.replaceAll("\\", "/"),
           readFileSync(join(root, path), "utf8"),
         ]),
       );
-      const broken = new Set(findings.filter(({ isBroken }) => isBroken).map((finding) => finding.file));
+      const put = (paths: readonly string[]) => {
+        const sources = paths.map((path) => [pathToFileURL(join(root, path)).href, good.get(path)]);
+        writeFileSync(file, JSON.stringify(Object.fromEntries(sources)), { mode: 0o600 });
+        return paths;
+      };
+      const broken = brokenIn(findings);
       const changed = [...now].filter(([path, text]) => (good.get(path) ?? text) !== text).map(([path]) => path);
       // A file that nobody touched is broken by one that somebody did, and it is not known by which.
       const isExplained = [...broken].every((path) => changed.includes(path) || !good.has(path));
-      const replaced = broken.size === 0 ? [] : isExplained ? changed.filter((path) => broken.has(path)) : changed;
+      let replaced = put(isExplained ? changed.filter((path) => broken.has(path)) : changed);
+      // Nor may an old version fit what else has changed, such as a name that it imports.
+      const isPart = replaced.length > 0 && replaced.length < changed.length;
+      if (isPart && [...brokenIn(await checkAgain())].some((path) => good.has(path))) replaced = put(changed);
       for (const [path, text] of now) if (!broken.has(path) && !replaced.includes(path)) good.set(path, text);
-      const sources = replaced.map((path) => [pathToFileURL(join(root, path)).href, good.get(path)]);
-      writeFileSync(file, JSON.stringify(Object.fromEntries(sources)), { mode: 0o600 });
-      return replaced;
+      return [...replaced];
     },
   };
+}
+
+function brokenIn(findings: readonly Finding[]): ReadonlySet<string> {
+  return new Set(findings.filter(({ isBroken }) => isBroken).map((finding) => finding.file));
 }

@@ -43,7 +43,8 @@ test("of a long line, what is around the caret is shown, without what could move
 
 test("without a frame of the project, the engine's first is shown; without its source, no caret", () => {
   const engine = `    at claim (${url("node_modules/larkpost/lib/handling/claims.ts")}:3:4)`;
-  assert.deepEqual(shown(["Error: x", engine], undefined), ["Error: x"]);
+  const list = `    at im.chat.updated_v1 (${url("functions/events.gen.ts")}:9:36)`;
+  assert.deepEqual(shown(["Error: x", list, engine], "\n".repeat(9)), ["Error: x"]);
   assert.deepEqual(shown(["Error: x", "    at claim (file:///engine/lib/claims.ts:3:4)"], undefined), [
     "Error: x",
     "at claim (file:///engine/lib/claims.ts:3:4)",
