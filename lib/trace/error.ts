@@ -17,13 +17,16 @@ export interface ErrorDescription extends ErrorSummary {
 export function describeError(thrown: unknown): ErrorDescription {
   const chain: unknown[] = [];
   for (let next = thrown; chain.length < 5 && !chain.includes(next); next = memberOf(next, "cause")) chain.push(next);
-  const [{ places, ...summary }, ...causes] = chain
-    .filter((error, index) => index === 0 || error !== undefined)
-    .map(inspect) as [Inspected, ...Inspected[]];
+  const all = chain.filter((error, index) => index === 0 || error !== undefined).map(inspect);
+  const [{ places: own, ...summary }, ...causes] = all as [Inspected, ...Inspected[]];
+  // Node gives the error of a failed `fetch` no frames. What it met has a code, and may have frames.
+  const met = own.length > 0 ? [] : causes.map(({ errorClass, errorCode }) => `${errorClass} ${errorCode}`);
+  const places = all.find((error) => error.places.length > 0)?.places ?? own;
   return {
     ...summary,
+    at: places[0]?.at ?? summary.at,
     // To group log lines by, and not for security.
-    fingerprint: crc32([summary.errorClass, ...places.map(({ key }) => key)].join("\n"))
+    fingerprint: crc32([summary.errorClass, ...met, ...places.map(({ key }) => key)].join("\n"))
       .toString(16)
       .padStart(8, "0"),
     frames: places.length > 1 ? places.map(({ at }) => at) : undefined,

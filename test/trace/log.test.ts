@@ -207,6 +207,22 @@ describe("an error in the log", () => {
     );
   });
 
+  test("without frames of its own, as a failed fetch is, has its cause's place, and a fingerprint for each code", () => {
+    const failed = (cause: object) => {
+      const error = new TypeError("fetch failed", { cause });
+      error.stack = `TypeError: ${error.message}`;
+      return describeError(error);
+    };
+    const coded = (code: string) => Object.assign(new Error("no way"), { code, stack: "Error: no way" });
+    const prints = ["ECONNREFUSED", "ENOTFOUND", "ENOTFOUND"].map((code) => failed(coded(code)).fingerprint);
+    assert.equal(new Set(prints).size, 2);
+    const placed = new Error("no way");
+    const { at, causes } = failed(placed);
+    assert.match(at ?? "", /^test\/trace\/log\.test\.ts:\d+:\d+$/);
+    assert.equal(at, causes?.[0]?.at);
+    assert.notEqual(failed(placed).fingerprint, failed(new Error("no way")).fingerprint);
+  });
+
   test("lists up to four causes, also in a circle", () => {
     const circle = new Error("x");
     circle.cause = new TypeError("x", { cause: circle });
