@@ -1,11 +1,5 @@
 import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import {
-  type Claim,
-  type ClaimRequest,
-  type Ledger,
-  maxUnfinishedStarts,
-  type Release,
-} from "../handling/idempotency.ts";
+import { type Claim, type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../handling/idempotency.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long a key is stored: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -75,9 +69,23 @@ export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string
       return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };
     },
 
-    complete: (key, owner, nowMs) => conclude(items, key, owner, { phase: "done", nowMs, claimableAtMs: nowMs }),
-    bury: (key, owner, nowMs) => conclude(items, key, owner, { phase: "dead", nowMs, claimableAtMs: nowMs }),
-    release: (key, owner, release) => conclude(items, key, owner, { phase: "open", ...release }),
+    async conclude(key, owner, { phase, nowMs, claimableAtMs = nowMs, death }) {
+      const changes: Record<string, AttributeValue> = {
+        phase: { S: phase },
+        leaseEndsAtMs: { N: String(claimableAtMs) },
+        unfinished: { N: "0" },
+        expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
+      };
+      if (death !== undefined) changes["death"] = { S: death };
+      const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
+      const failure = await items.update(key, {
+        UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
+        ConditionExpression: "claimOwner = :me",
+        ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
+      });
+      return failure === undefined;
+    },
+
     async withdraw(key, owner, nowMs) {
       const failure = await items.update(key, {
         UpdateExpression: "SET phase = :open, leaseEndsAtMs = :now, runs = runs - :one, unfinished = unfinished - :one",
@@ -119,29 +127,6 @@ async function put(
     ReturnValuesOnConditionCheckFailure: "ALL_OLD",
   });
   return failure === undefined ? "written" : toRow(failure.Item ?? (await items.read(key)));
-}
-
-/** Reports a run's outcome; `false` when the claim is no longer the owner's. */
-async function conclude(
-  items: Items,
-  key: string,
-  owner: string,
-  { phase, nowMs, claimableAtMs, death }: Release & { phase: Phase },
-): Promise<boolean> {
-  const changes: Record<string, AttributeValue> = {
-    phase: { S: phase },
-    leaseEndsAtMs: { N: String(claimableAtMs) },
-    unfinished: { N: "0" },
-    expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
-  };
-  if (death !== undefined) changes["death"] = { S: death };
-  const values = Object.entries(changes).map(([name, value]) => [`:${name}`, value]);
-  const failure = await items.update(key, {
-    UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
-    ConditionExpression: "claimOwner = :me",
-    ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
-  });
-  return failure === undefined;
 }
 
 const firstRun: Grant = { claim: { state: "claimed", run: 1 }, runs: 1, unfinished: 1 };

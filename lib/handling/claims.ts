@@ -99,10 +99,10 @@ export class Claims {
     const { ledger, clock, owner, random, hasTime, publishStage } = this.#options;
     const attempt = this.runs;
     const key = this.#lastKey;
-    if (await withRetries(() => ledger.complete(key, owner, clock.nowMs()), hasTime)) {
+    if (await withRetries(() => ledger.conclude(key, owner, { phase: "done", nowMs: clock.nowMs() }), hasTime)) {
       this.#held.delete(key);
       publishStage({ stage: "handled", level: "info", facts: { attempt } });
-      await this.#tryRecord((other) => ledger.complete(other, owner, clock.nowMs()));
+      await this.#tryRecord((other) => ledger.conclude(other, owner, { phase: "done", nowMs: clock.nowMs() }));
       return { kind: "done" };
     }
     // Another run claimed the key after this one's lease. Only one success may count, and it is the other's.
@@ -121,7 +121,7 @@ export class Claims {
     const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
     const delaySeconds = Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000));
     publishStage({ stage: "failed", level: "warn", facts: { reason, attempt, delaySeconds }, error });
-    await this.#tryRecord((key) => ledger.release(key, owner, { nowMs, claimableAtMs }));
+    await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "open", nowMs, claimableAtMs }));
     return { kind: "retry", delaySeconds };
   }
 
@@ -155,8 +155,7 @@ export class Claims {
     const differs = digest !== undefined && digest !== this.#digest;
     const facts = { of: state, receives: this.#delivery.receives, payload: differs ? "differs" : undefined };
     publishStage({ stage: "duplicate", level: differs ? "warn" : "info", facts });
-    const conclude = state === "done" ? ledger.complete : ledger.bury;
-    await this.#tryRecord((key) => conclude(key, owner, clock.nowMs()));
+    await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: state, nowMs: clock.nowMs() }));
     return { kind: "done" };
   }
 
@@ -174,13 +173,13 @@ export class Claims {
       const death = JSON.stringify({ reason, error });
       await this.#tryRecord((key) =>
         key === this.#lastKey
-          ? ledger.release(key, owner, { nowMs, claimableAtMs: nowMs, death })
+          ? ledger.conclude(key, owner, { phase: "open", nowMs, death })
           : ledger.withdraw(key, owner, nowMs),
       );
       return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
     }
     publishStage({ stage: "dead", level: "error", facts: { reason, attempt }, error: thrown, description: error });
-    await this.#tryRecord((key) => ledger.bury(key, owner, clock.nowMs()));
+    await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "dead", nowMs: clock.nowMs() }));
     return { kind: "done" };
   }
 

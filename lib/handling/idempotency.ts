@@ -9,7 +9,7 @@ export type Claim =
   | { readonly state: "busy"; readonly leaseEndsAtMs: number }
   /**
    * The key may not run again. The claim is granted so that the caller can dead-letter the event. `death` is what an
-   * earlier run stored with `release`. `isCrashLoop`: the last {@link maxUnfinishedStarts} runs started and never
+   * earlier run stored with `conclude`. `isCrashLoop`: the last {@link maxUnfinishedStarts} runs started and never
    * reported, so this event probably crashes the process.
    */
   | {
@@ -21,7 +21,7 @@ export type Claim =
 
 export interface ClaimRequest {
   readonly key: string;
-  /** Unique for each run. Only the owner can complete, release or bury the key. */
+  /** Unique for each run. Only the owner can conclude the run. */
   readonly owner: string;
   readonly nowMs: number;
   /** When another run may claim the key if this one never reports. */
@@ -34,10 +34,12 @@ export interface ClaimRequest {
   readonly digest: string;
 }
 
-export interface Release {
+/** How a run ended: it completed, its event is in the dead-letter queue, or the key is open for another run. */
+export interface Conclusion {
+  readonly phase: "done" | "dead" | "open";
   readonly nowMs: number;
-  /** When the next run may claim the key. */
-  readonly claimableAtMs: number;
+  /** When the next run may claim an open key; at once by default. */
+  readonly claimableAtMs?: number;
   /** Why the event is dead, while its record cannot be moved to the dead-letter queue. The next claim is `spent` with it. */
   readonly death?: string | undefined;
 }
@@ -48,10 +50,8 @@ export interface Release {
  */
 export interface Ledger {
   claim(request: ClaimRequest): Promise<Claim>;
-  complete(key: string, owner: string, nowMs: number): Promise<boolean>;
-  bury(key: string, owner: string, nowMs: number): Promise<boolean>;
-  /** Gives the key back after a run that did not complete. */
-  release(key: string, owner: string, release: Release): Promise<boolean>;
+  /** Reports a run's outcome. */
+  conclude(key: string, owner: string, conclusion: Conclusion): Promise<boolean>;
   /** Undoes a claim without a run, so that it does not count, also when the claim's response was lost. */
   withdraw(key: string, owner: string, nowMs: number): Promise<boolean>;
 }

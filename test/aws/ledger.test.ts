@@ -71,7 +71,7 @@ describe("a claim", () => {
     "whose lease has ended": async (key: string) => void (await ledger.claim(request(key, "old", { nowMs: 1e12 }))),
     "that was given back": async (key: string) => {
       await ledger.claim(request(key, "old"));
-      await ledger.release(key, "old", { nowMs, claimableAtMs: nowMs });
+      await ledger.conclude(key, "old", { phase: "open", nowMs, claimableAtMs: nowMs });
     },
   })) {
     test(`S1: by 10 runs at once of a key ${when} is granted to one of them`, async () => {
@@ -110,7 +110,7 @@ describe("a claim", () => {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
         const late = dynamoLedger(hasty, services.ledgerTable);
         assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed", run: 1 });
-        assert.equal(await late.complete(key, "a", nowMs), true);
+        assert.equal(await late.conclude(key, "a", { phase: "done", nowMs }), true);
         assert.ok(faults.injected("hold") > 0);
         stop();
         await faults.release();
@@ -152,7 +152,7 @@ describe("a claim", () => {
     const spent = { state: "spent", run: maxUnfinishedStarts, isCrashLoop: true, death: undefined };
     assert.deepEqual(await ledger.claim(request(key, "grave", { nowMs: atMs })), spent);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 1 }))).state, "busy");
-    assert.equal(await ledger.bury(key, "grave", atMs), true);
+    assert.equal(await ledger.conclude(key, "grave", { phase: "dead", nowMs: atMs }), true);
     assert.equal((await ledger.claim(request(key, "other", { nowMs: atMs + 2 }))).state, "dead");
   });
 
@@ -163,7 +163,7 @@ describe("a claim", () => {
       const owner = `run-${start}`;
       assert.deepEqual(await ledger.claim(request(key, owner, { nowMs: atMs })), { state: "claimed", run: start });
       atMs += leaseMs;
-      if (start % maxUnfinishedStarts === 0) await ledger.release(key, owner, { nowMs: atMs, claimableAtMs: atMs });
+      if (start % maxUnfinishedStarts === 0) await ledger.conclude(key, owner, { phase: "open", nowMs: atMs });
     }
   });
 
@@ -175,7 +175,7 @@ describe("a claim", () => {
       const claim = await ledger.claim(request(key, owner, { nowMs: atMs, maxRuns: 3 }));
       assert.deepEqual(claim, { state: "claimed", run: run + 1 });
       const release = { nowMs: atMs, claimableAtMs: atMs };
-      if (ending === "failed") assert.equal(await ledger.release(key, owner, release), true);
+      if (ending === "failed") assert.equal(await ledger.conclude(key, owner, { phase: "open", ...release }), true);
       atMs += leaseMs;
     }
     const spent = { state: "spent", run: 3, isCrashLoop: false, death: undefined };
@@ -196,22 +196,22 @@ describe("a claim", () => {
   test("H2: of a key whose death could not be stored is spent with it, also after another process died of it", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs, death: "the reason" });
+    await ledger.conclude(key, "a", { phase: "open", nowMs, claimableAtMs: nowMs, death: "the reason" });
     const spent = { state: "spent", run: 1, isCrashLoop: false, death: "the reason" };
     assert.deepEqual(await ledger.claim(request(key, "b")), spent);
     assert.deepEqual(await ledger.claim(request(key, "c", { nowMs: nowMs + leaseMs })), spent);
   });
 
   for (const { phase, redrives, state } of [
-    { phase: "complete", redrives: 0, state: "done" },
-    { phase: "complete", redrives: 1, state: "done" },
-    { phase: "bury", redrives: 0, state: "dead" },
-    { phase: "bury", redrives: 1, state: "claimed" },
+    { phase: "done", redrives: 0, state: "done" },
+    { phase: "done", redrives: 1, state: "done" },
+    { phase: "dead", redrives: 0, state: "dead" },
+    { phase: "dead", redrives: 1, state: "claimed" },
   ] as const) {
-    test(`I12: of a key that is ${phase === "bury" ? "dead" : "done"} is ${state} for ${redrives > 0 ? "a redriven" : "a repeated"} record`, async () => {
+    test(`I12: of a key that is ${phase} is ${state} for ${redrives > 0 ? "a redriven" : "a repeated"} record`, async () => {
       const key = newKey();
       await ledger.claim(request(key, "a"));
-      await ledger[phase](key, "a", nowMs);
+      await ledger.conclude(key, "a", { phase, nowMs });
       const claim = await ledger.claim(request(key, "b", { redrives, digest: "another" }));
       assert.deepEqual(claim, state === "claimed" ? { state, run: 1 } : { state, digest: "digest" });
     });
@@ -220,7 +220,7 @@ describe("a claim", () => {
   test("I12: of a record that was redriven before its key died is a duplicate: it is that death's own", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a", { redrives: 1 }));
-    await ledger.bury(key, "a", nowMs);
+    await ledger.conclude(key, "a", { phase: "dead", nowMs });
     assert.equal((await ledger.claim(request(key, "b", { redrives: 1 }))).state, "dead");
     assert.equal((await ledger.claim(request(key, "b", { redrives: 2 }))).state, "claimed");
   });
@@ -231,11 +231,11 @@ describe("a claim", () => {
     assert.equal((await ledger.claim(request(key, "b", { redrives: 1 }))).state, "busy");
   });
 
-  for (const phase of ["complete", "bury"] as const) {
-    test(`I7: of a row that ${phase === "bury" ? "died" : "was done"} 35 days ago and is still there is granted`, async () => {
+  for (const phase of ["done", "dead"] as const) {
+    test(`I7: of a row that ${phase === "dead" ? "died" : "was done"} 35 days ago and is still there is granted`, async () => {
       const key = newKey();
       await ledger.claim(request(key, "a"));
-      await ledger[phase](key, "a", nowMs);
+      await ledger.conclude(key, "a", { phase, nowMs });
       const last = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 });
       assert.notEqual((await ledger.claim(last)).state, "claimed");
       const later = request(key, "b", { nowMs: nowMs + rememberSeconds * 1000 + 1_000 });
@@ -252,25 +252,25 @@ describe("an outcome", () => {
     await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
     const before = await rowOf(key);
     const laterMs = nowMs + leaseMs + 1;
-    assert.equal(await ledger.complete(key, "a", laterMs), false);
-    assert.equal(await ledger.bury(key, "a", laterMs), false);
-    assert.equal(await ledger.release(key, "a", { nowMs: laterMs, claimableAtMs: laterMs }), false);
+    assert.equal(await ledger.conclude(key, "a", { phase: "done", nowMs: laterMs }), false);
+    assert.equal(await ledger.conclude(key, "a", { phase: "dead", nowMs: laterMs }), false);
+    assert.equal(await ledger.conclude(key, "a", { phase: "open", nowMs: laterMs, claimableAtMs: laterMs }), false);
     assert.deepEqual(await rowOf(key), before);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: laterMs }))).state, "busy", "no third run");
-    assert.equal(await ledger.complete(key, "b", laterMs), true);
+    assert.equal(await ledger.conclude(key, "b", { phase: "done", nowMs: laterMs }), true);
   });
 
   test("I5: of a run that was overtaken cannot open what the other has completed", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
     await ledger.claim(request(key, "b", { nowMs: nowMs + leaseMs }));
-    await ledger.complete(key, "b", nowMs + leaseMs);
-    assert.equal(await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs }), false);
+    await ledger.conclude(key, "b", { phase: "done", nowMs: nowMs + leaseMs });
+    assert.equal(await ledger.conclude(key, "a", { phase: "open", nowMs, claimableAtMs: nowMs }), false);
     assert.equal((await ledger.claim(request(key, "c", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
   });
 
   test("of a key that nobody claimed is refused", async () => {
-    assert.equal(await ledger.complete(newKey(), "a", nowMs), false);
+    assert.equal(await ledger.conclude(newKey(), "a", { phase: "done", nowMs }), false);
   });
 
   for (const fault of [{ kind: "lost" }, internal] as const) {
@@ -278,7 +278,7 @@ describe("an outcome", () => {
       const key = newKey();
       await ledger.claim(request(key, "a"));
       faults.inject("UpdateItem", fault, firstTry);
-      assert.equal(await ledger.complete(key, "a", nowMs), true);
+      assert.equal(await ledger.conclude(key, "a", { phase: "done", nowMs }), true);
       assert.equal((await ledger.claim(request(key, "b", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
     });
   }
@@ -287,13 +287,13 @@ describe("an outcome", () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
     faults.inject("UpdateItem", internal);
-    await assert.rejects(ledger.complete(key, "a", nowMs));
+    await assert.rejects(ledger.conclude(key, "a", { phase: "done", nowMs }));
   });
 
   test("of failure keeps the key closed until the time it names", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.release(key, "a", { nowMs, claimableAtMs: nowMs + 5_000 });
+    await ledger.conclude(key, "a", { phase: "open", nowMs, claimableAtMs: nowMs + 5_000 });
     assert.deepEqual(await ledger.claim(request(key, "b", { nowMs: nowMs + 4_999 })), {
       state: "busy",
       leaseEndsAtMs: nowMs + 5_000,
@@ -304,7 +304,7 @@ describe("an outcome", () => {
   test("I6: is remembered for 35 days from when it was written", async () => {
     const key = newKey();
     await ledger.claim(request(key, "a"));
-    await ledger.complete(key, "a", nowMs + 60_000);
+    await ledger.conclude(key, "a", { phase: "done", nowMs: nowMs + 60_000 });
     assert.equal((await rowOf(key))?.["expiresAtSeconds"]?.N, String(nowMs / 1000 + 60 + 35 * 24 * 3600));
   });
 });
@@ -322,21 +322,15 @@ test("the ledger in memory, which rows of many cases use, agrees with this one o
       const redrives = random.pick([0, 0, 0, 1, 2]);
       const asked = request(key, owner, { nowMs: atMs, maxRuns: 3, redrives, digest: random.hex(4) });
       const death = random.chance(0.2) ? { death: random.hex(4) } : undefined;
-      const action = random.pick([
-        "claim",
-        "claim",
-        "claim",
-        "claim",
-        "complete",
-        "bury",
-        "release",
-        "withdraw",
-      ] as const);
+      const action = random.pick(["claim", "claim", "claim", "claim", "done", "dead", "open", "withdraw"] as const);
       const act = (on: Ledger) => {
         if (action === "claim") return on.claim(asked);
-        return action === "release"
-          ? on.release(key, owner, { nowMs: atMs, claimableAtMs, ...death })
-          : on[action](key, owner, atMs);
+        if (action === "withdraw") return on.withdraw(key, owner, atMs);
+        return on.conclude(key, owner, {
+          phase: action,
+          nowMs: atMs,
+          ...(action === "open" && { claimableAtMs, ...death }),
+        });
       };
       assert.deepEqual(await act(ledger), await act(memory), `seed ${seed}, step ${step}: ${action} by ${owner}`);
     }
@@ -373,6 +367,6 @@ test("the ledger's rows hold no payload, and stand under a prefix of their own",
     new DeleteItemCommand({ TableName: services.ledgerTable, Key: { pk: { S: `claim#${key}` } } }),
   );
   // I14: a row that is gone, as after a restore, is a key that nobody has seen.
-  assert.equal(await ledger.complete(key, "a", nowMs), false);
+  assert.equal(await ledger.conclude(key, "a", { phase: "done", nowMs }), false);
   assert.equal((await ledger.claim(request(key, "b"))).state, "claimed");
 });

@@ -31,9 +31,9 @@ test("the table holds what the reason for its key says, and nothing else", async
   const run = { key: "k", owner: "o", nowMs: 1 };
   const ledger = dynamoLedger(client, "t");
   await ledger.claim({ ...run, leaseEndsAtMs: 2, maxRuns: 1, redrives: 0, digest: "d" });
-  await ledger.complete("k", "o", 1);
-  await ledger.bury("k", "o", 1);
-  await ledger.release("k", "o", { nowMs: 1, claimableAtMs: 2, death: "{}" });
+  await ledger.conclude("k", "o", { phase: "done", nowMs: 1 });
+  await ledger.conclude("k", "o", { phase: "dead", nowMs: 1 });
+  await ledger.conclude("k", "o", { phase: "open", nowMs: 1, claimableAtMs: 2, death: "{}" });
   const answers = dynamoAnswers(client, "t");
   await answers.claim(run, signal);
   await answers.record({ ...run, answer: "{}" }, signal);

@@ -319,12 +319,6 @@ export function memoryLedger(): Ledger {
   }
   const rows = new Map<string, Row>();
   const expiry = (nowMs: number) => Math.floor(nowMs / 1000) + rememberSeconds;
-  const conclude = async (key: string, owner: string, nowMs: number, change: Partial<Row>) => {
-    const row = rows.get(key);
-    if (row?.owner !== owner) return false;
-    rows.set(key, { ...row, unfinished: 0, expiresAtSeconds: expiry(nowMs), ...change });
-    return true;
-  };
   return {
     async claim(request) {
       const { key, owner, nowMs, redrives, maxRuns } = request;
@@ -350,10 +344,13 @@ export function memoryLedger(): Ledger {
       take({ runs: runs + 1, unfinished: unfinished + 1, death });
       return { state: "claimed", run: runs + 1 };
     },
-    complete: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "done", leaseEndsAtMs: nowMs }),
-    bury: (key, owner, nowMs) => conclude(key, owner, nowMs, { phase: "dead", leaseEndsAtMs: nowMs }),
-    release: (key, owner, { nowMs, claimableAtMs, ...change }) =>
-      conclude(key, owner, nowMs, { phase: "open", leaseEndsAtMs: claimableAtMs, ...change }),
+    async conclude(key, owner, { nowMs, claimableAtMs = nowMs, ...change }) {
+      const row = rows.get(key);
+      if (row?.owner !== owner) return false;
+      const expiresAtSeconds = expiry(nowMs);
+      rows.set(key, { ...row, unfinished: 0, expiresAtSeconds, leaseEndsAtMs: claimableAtMs, ...change });
+      return true;
+    },
     async withdraw(key, owner, nowMs) {
       const row = rows.get(key);
       if (row?.owner !== owner || row.phase !== "running") return false;

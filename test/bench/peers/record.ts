@@ -18,9 +18,7 @@ const dispatch = dispatcher({
 
 const noLedger: Ledger = {
   claim: async () => ({ state: "claimed", run: 1 }),
-  complete: async () => true,
-  bury: async () => true,
-  release: async () => true,
+  conclude: async () => true,
   withdraw: async () => true,
 };
 
