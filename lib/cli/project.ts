@@ -1,10 +1,15 @@
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, resolve, sep } from "node:path";
 import { parseEnv } from "node:util";
 import { ConfigError } from "../errors.ts";
 
 /** The engine's folder: this repository, or the package that a project installed. */
 export const engineRoot = resolve(import.meta.dirname, "../..");
+
+/** Whether a module is the engine's own. */
+export function isEngine(module: string): boolean {
+  return ["lib", "infra"].some((room) => module.startsWith(join(engineRoot, room) + sep));
+}
 
 /**
  * The project's folder: `LARKPOST_ROOT`, or the nearest folder upwards from the current one that has a serverless.yml,

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import type { HostMessage } from "./host.ts";
+import { moduleBeside } from "./module-beside.ts";
 
 /** Why work failed: its process has ended, or there is none. */
 export class ProcessEndedError extends Error {}
@@ -142,7 +142,7 @@ export function manageProcess(options: ManagedProcessOptions) {
 }
 
 function launch(options: ManagedProcessOptions, onExit: (code: number | null, reason: string) => void): Instance {
-  const child = fork(join(import.meta.dirname, "host.ts"), [options.module], {
+  const child = fork(moduleBeside(import.meta, "host"), [options.module], {
     env: options.env,
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],

@@ -9,6 +9,7 @@ import { createLedgerTable } from "./dynamodb.ts";
 import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
+import { moduleBeside } from "./module-beside.ts";
 import { startPoller } from "./poller.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
@@ -163,7 +164,7 @@ export function reasonIn(stderr: string): string | undefined {
 
 /** Starts {@link EmbeddedServices} in their own process. */
 async function startServices(folder: string) {
-  const child = fork(join(import.meta.dirname, "embedded.ts"), [folder], {
+  const child = fork(moduleBeside(import.meta, "embedded"), [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });

@@ -3,8 +3,10 @@ import { readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
+import { moduleBeside } from "../../local/module-beside.ts";
 import type { HandlerKind } from "../handlers/generate.ts";
 import { handlerNames } from "../handlers/generate.ts";
+import { isEngine } from "../project.ts";
 import type { Finding } from "./finding.ts";
 import type { Loaded } from "./loader.ts";
 
@@ -56,7 +58,7 @@ async function loadSome(
   env: NodeJS.ProcessEnv,
 ): Promise<{ count: number; found: LoadFinding[] }> {
   const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
-  const child = fork(join(import.meta.dirname, "loader.ts"), [root], {
+  const child = fork(moduleBeside(import.meta, "loader"), [root], {
     cwd: root,
     env,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -126,7 +128,7 @@ function toFinding(
 function placeOf(root: string, stack = ""): { file: string; line: number; column?: number } | undefined {
   for (const [, url = "", line, column] of stack.matchAll(/(file:\/\/[^\s()]+?\.[cm]?[jt]s):(\d+)(?::(\d+))?/g)) {
     const path = relative(root, fileURLToPath(url)).replaceAll("\\", "/");
-    if (/^(\.\.\/|lib\/|infra\/)|(^|\/)node_modules\//.test(path)) continue;
+    if (isEngine(fileURLToPath(url)) || /^\.\.\/|(^|\/)node_modules\//.test(path)) continue;
     return { file: path, line: Number(line), ...(column === undefined ? {} : { column: Number(column) }) };
   }
   return undefined;

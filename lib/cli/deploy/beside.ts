@@ -3,7 +3,7 @@ import { createRequire, isBuiltin } from "node:module";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import type { Metafile } from "esbuild";
 import type { Finding } from "../check/finding.ts";
-import { engineRoot } from "../project.ts";
+import { isEngine } from "../project.ts";
 
 const here = "(?:import\\.meta\\.dirname|__dirname)";
 const text = `(?:"([^"\\n]*)"|'([^'\\n]*)'|\`([^\`$]*)\`)`;
@@ -62,11 +62,6 @@ export function copyBeside(root: string, folder: string, { outputs }: Metafile):
     }
   }
   return faults;
-}
-
-/** Whether a module is the engine's own. */
-export function isEngine(module: string): boolean {
-  return ["lib", "infra"].some((room) => module.startsWith(join(engineRoot, room) + sep));
 }
 
 function isPackage(module: string): boolean {

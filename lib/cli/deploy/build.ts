@@ -2,11 +2,12 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:f
 import { basename, dirname, join, relative } from "node:path";
 import type { Command } from "commander";
 import { type BuildFailure, build as bundle, type Metafile, type OutputFile, type Plugin, transform } from "esbuild";
+import { moduleBeside } from "../../local/module-beside.ts";
 import { type Finding, findingLine, sorted } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
-import { projectRoot } from "../project.ts";
-import { copyBeside, isEngine } from "./beside.ts";
+import { isEngine, projectRoot } from "../project.ts";
+import { copyBeside } from "./beside.ts";
 import { isUsers, writePlaces } from "./places.ts";
 
 export const functionNames = ["webhook", "callback", "worker"] as const;
@@ -62,7 +63,7 @@ export async function build(
         sourcesContent: false,
         metafile: true,
         // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
-        alias: { "larkpost/aws": join(import.meta.dirname, `../../aws/entries/${name}.ts`) },
+        alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
         banner: { js: runsHandlers ? required + places : required },

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import type { Metafile } from "esbuild";
 import { lineHashLength, type Places, placesFile } from "../../trace/places.ts";
-import { isEngine } from "./beside.ts";
+import { isEngine } from "../project.ts";
 
 /** Whether a file is the project's own code: neither the engine nor a package. */
 export function isUsers(root: string, path: string): boolean {
