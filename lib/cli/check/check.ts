@@ -11,6 +11,7 @@ import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { setVariables } from "../start/variables.ts";
 import { checkTypes } from "./compiler.ts";
+import { checkEngineParts } from "./engine-parts.ts";
 import { checkFiles } from "./files.ts";
 import { type Finding, findingLine, sorted } from "./finding.ts";
 import { checkImports } from "./imports.ts";
@@ -26,6 +27,8 @@ export function checkCommand(): Command {
 Loads each file of functions/events and functions/callbacks in a process of its own (5 s each), and checks that it
 exports the handler of its name, that the platform has that type, that no file is ignored, that the code compiles, that
 the generated lists are up to date, and that larkpost.config.js and the settings (the environment and .env) can be used.
+Where the engine is a package, it names an entry or a part of serverless.yml that the installed engine wants otherwise,
+with the difference.
 npm start, npm run package and npm run deploy run the same checks. Exits with 1 when anything is wrong.`,
     )
     .action(run);
@@ -61,7 +64,7 @@ async function checkCode(root: string, project: Project | undefined): Promise<Ch
     checkTypes(root),
     checkHandlers(root, handlerEnv(project)),
   ]);
-  return { handlers, findings: sorted([...findings, ...types]) };
+  return { handlers, findings: sorted([...findings, ...types, ...checkEngineParts(root)]) };
 }
 
 /** What can be found without the compiler, which takes seconds. @param env The environment in which files are loaded. */

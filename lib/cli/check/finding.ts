@@ -1,6 +1,6 @@
 /** One fault, where it is, and what to do about it. */
 export interface Finding {
-  readonly part: "files" | "types" | "loading" | "config" | "settings" | "bundle";
+  readonly part: "files" | "types" | "loading" | "config" | "settings" | "bundle" | "engine";
   /** Relative to the project's folder, with `/`. */
   readonly file: string;
   readonly line?: number | undefined;

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { type TestContext, test } from "node:test";
+import { checkEngineParts, entryFiles } from "../../lib/cli/check/engine-parts.ts";
+import { create } from "../../package/create.ts";
+import { deriveLock, type Manifest } from "../../package/lock.ts";
+import { enginePackage, packedManifest } from "../../package/pack.ts";
+import { projectFiles } from "../../package/project.ts";
+
+// What `npm run create` writes, and what `check` finds in it after an upgrade. `npm run try-package` installs and runs it.
+
+const root = resolve(import.meta.dirname, "../..");
+const tarball = { path: "vendor/larkpost-1.2.3.tgz", content: Buffer.from("a tarball") };
+const files = projectFiles("my-bot", tarball);
+const text = (file: string) => files.get(file) ?? "";
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly [member: string]: unknown }>>;
+}
+
+const lockHere = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as Lock;
+
+test("a project is 18 files: none of the engine's, and the lists are generated", () => {
+  assert.deepEqual(
+    [...files.keys()].sort(),
+    [
+      ".env.example",
+      ".gitattributes",
+      ".github/workflows/test.yml",
+      ".gitignore",
+      "README.md",
+      "functions/callback.ts",
+      "functions/callbacks/card.action.trigger.test.ts",
+      "functions/callbacks/card.action.trigger.ts",
+      "functions/events/im.message.receive_v1.test.ts",
+      "functions/events/im.message.receive_v1.ts",
+      "functions/long-connection.ts",
+      "functions/webhook.ts",
+      "functions/worker.ts",
+      "larkpost.config.js",
+      "package-lock.json",
+      "package.json",
+      "serverless.yml",
+      "tsconfig.json",
+    ].sort(),
+  );
+  assert.match(text(".gitignore"), /^functions\/\*\.gen\.ts$/m);
+});
+
+test("serverless.yml has the project's name, at most 80 lines, and every part from the package", () => {
+  const lines = text("serverless.yml").trimEnd().split("\n");
+  assert.ok(lines.length <= 80, `${lines.length} lines`);
+  assert.ok(lines.includes("service: my-bot"));
+  assert.deepEqual(
+    lines.filter((line) => /\$\{file\((?!node_modules\/larkpost\/infra\/)/.test(line)),
+    [],
+  );
+});
+
+test("the lock has the engine's versions, the tarball's checksum, and no host", () => {
+  const { packages } = JSON.parse(text("package-lock.json")) as Lock;
+  const { dependencies, devDependencies } = JSON.parse(text("package.json")) as Manifest;
+  assert.deepEqual(packages[""], { name: "my-bot", dependencies, devDependencies });
+  const { resolved, integrity } = packages["node_modules/larkpost"] ?? {};
+  assert.deepEqual([resolved, /^sha512-.{86}==$/.test(String(integrity))], ["file:vendor/larkpost-1.2.3.tgz", true]);
+  for (const [place, { version, ...entry }] of Object.entries(packages)) {
+    if (place === "" || place === "node_modules/larkpost") continue;
+    assert.equal(version, lockHere.packages[place]?.["version"], place);
+    assert.ok(!("resolved" in entry), place);
+  }
+  for (const name of [
+    ...Object.keys(packedManifest({ version: "1.2.3" }).dependencies),
+    "osls",
+    "typescript",
+    "node",
+  ]) {
+    assert.ok(packages[`node_modules/${name}`], name);
+  }
+  assert.ok(!packages["node_modules/@biomejs/biome"], "a tool of the engine's own");
+});
+
+test("a lock that is derived for this repository itself is the one that npm has written", () => {
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
+  const flags = ({ packages }: Lock) =>
+    Object.entries(packages)
+      .filter(([place]) => place !== "")
+      .map(([place, { version, dev, optional, devOptional }]) => ({ place, version, dev, optional, devOptional }))
+      .sort((one, other) => (one.place < other.place ? -1 : 1));
+  assert.deepEqual(flags(deriveLock(manifest, lockHere.packages) as Lock), flags(lockHere));
+});
+
+test("the tarball's package.json names compiled files, and no tool of this repository", () => {
+  const { exports, dependencies, ...rest } = packedManifest({ version: "1.2.3" });
+  assert.deepEqual(exports, {
+    ".": { types: "./lib/handler.d.ts", default: "./lib/handler.js" },
+    "./aws": { types: "./lib/aws/entries/index.d.ts", default: "./lib/aws/entries/index.js" },
+    "./config": { types: "./infra/config.d.ts", default: "./infra/config.js" },
+    "./feishu": { types: "./lib/feishu/face.d.ts", default: "./lib/feishu/face.js" },
+    "./long-connection": {
+      types: "./lib/aws/entries/long-connection.d.ts",
+      default: "./lib/aws/entries/long-connection.js",
+    },
+    "./test": { types: "./lib/testing/context.d.ts", default: "./lib/testing/context.js" },
+  });
+  assert.equal(rest.version, "1.2.3");
+  for (const member of ["devDependencies", "scripts", "allowScripts"]) assert.ok(!(member in rest), member);
+  const imported = globSync("{lib,infra}/**/*.{ts,js}", { cwd: root }).flatMap((file) =>
+    [...readFileSync(join(root, file), "utf8").matchAll(/^import (?!type).*from "([^".][^"]*)";$/gm)].map(
+      ([, name = ""]) => name,
+    ),
+  );
+  const packages = imported
+    .filter((name) => !/^node:|^larkpost/.test(name))
+    .map((name) => /^(@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? "");
+  assert.deepEqual(
+    [...new Set(packages)].filter((name) => !(name in dependencies)),
+    [],
+  );
+});
+
+function written(t: TestContext): { folder: string; change: (file: string, change: (text: string) => string) => void } {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-thin-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const write = (file: string, content: string) => {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    writeFileSync(join(folder, file), content);
+  };
+  for (const file of ["serverless.yml", ...entryFiles]) write(file, text(file));
+  return { folder, change: (file, change) => write(file, change(text(file))) };
+}
+
+test("check finds nothing in a new project, in what is the project's own, or with the line ends of Windows", (t) => {
+  const { folder, change } = written(t);
+  assert.deepEqual(checkEngineParts(folder), []);
+  change("serverless.yml", (yaml) =>
+    yaml
+      .replace("stage: dev", "stage: test")
+      .replace("front: httpApi", "front: functionUrl\n    mine: 1")
+      .replace(/ {2}logs: .*/, "  logs: { lambda: { logFormat: Text } }")
+      .replaceAll("\n", "\r\n"),
+  );
+  change("functions/worker.ts", (source) => `// Mine.\r\n${source.replaceAll("\n", "\r\n")}`);
+  assert.deepEqual(checkEngineParts(folder), []);
+});
+
+test("check names an entry that the engine wants otherwise or does not find, with the difference", (t) => {
+  const { folder, change } = written(t);
+  change("functions/worker.ts", (source) => source.replace("{ events, callbacks }", "events"));
+  rmSync(join(folder, "functions/webhook.ts"));
+  const [webhook, worker, ...others] = checkEngineParts(folder);
+  assert.deepEqual(others, []);
+  assert.equal(webhook?.file, "functions/webhook.ts");
+  assert.match(
+    worker?.message ?? "",
+    /^is otherwise in larkpost \d+\.\d+\.\d+\. Take it over:\n- export const handler = await worker\(events\);\n\+ export const handler = await worker\(\{ events, callbacks \}\);$/,
+  );
+});
+
+test("check names each part of serverless.yml that is missing, has moved, or is gone", (t) => {
+  const { folder, change } = written(t);
+  change("serverless.yml", (yaml) =>
+    yaml
+      .replace(/ {2}stackPolicy: .*\n/, "")
+      .replace("infra/functions.js):worker", "infra/worker.js):worker")
+      .replace("infra/queues.js):queues", "infra/old.js):old"),
+  );
+  const findings = checkEngineParts(folder).map(({ file, message }) => `${file}: ${message}`);
+  const { version } = enginePackage;
+  const folderOf = "${file(node_modules/larkpost/infra";
+  assert.deepEqual(findings, [
+    `serverless.yml: lacks provider.stackPolicy, which larkpost ${version} wants. Add:\n+ stackPolicy: ${folderOf}/provider.js):stackPolicy}`,
+    `serverless.yml: functions.worker is otherwise in larkpost ${version}. Take it over:\n- worker: ${folderOf}/worker.js):worker}\n+ worker: ${folderOf}/functions.js):worker}`,
+    `serverless.yml: lacks resources: ${folderOf}/queues.js):queues}, which larkpost ${version} wants. Add:\n+ - ${folderOf}/queues.js):queues}`,
+    `serverless.yml: resources: ${folderOf}/old.js):old} is no part of larkpost ${version}. Delete:\n- - ${folderOf}/old.js):old}`,
+  ]);
+});
+
+test("this repository, which has the engine itself, is compared with nothing", () => {
+  assert.deepEqual(checkEngineParts(root), []);
+});
+
+test("create refuses a name that no service has, and a folder that holds something", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-thin-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "file"), "");
+  await assert.rejects(create(join(folder, "My Bot")), /small letters, digits and "-" only/);
+  await assert.rejects(create(join(folder, "larkpost")), /is not "larkpost"/);
+  mkdirSync(join(folder, "bot"));
+  writeFileSync(join(folder, "bot/mine"), "");
+  await assert.rejects(create(join(folder, "bot")), /is not empty\. Nothing was changed/);
+});
