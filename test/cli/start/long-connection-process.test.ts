@@ -100,7 +100,10 @@ describe("the long connection of npm start", () => {
     const connection = await prepare({ env });
     await assert.rejects(connection.start({ env: functionsEnv(env), ...output }), (error) => {
       assert.ok(error instanceof LongConnectionError);
-      assert.match(error.message, /^Cannot connect: the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/);
+      assert.match(
+        error.message,
+        /^Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/,
+      );
       return true;
     });
   });
