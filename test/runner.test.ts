@@ -30,7 +30,16 @@ for (const [name, source] of Object.entries(files)) {
 /** Runs files as `npm test` does, in a process of its own: no test may run others. */
 async function runFiles(options: object): Promise<{ isOk: boolean; output: string }> {
   const module = JSON.stringify(pathToFileURL(join(import.meta.dirname, "support/runner.ts")).href);
-  const given = JSON.stringify({ root, first: [], alone: [], services: [], together: [], isWhole: true, ...options });
+  const given = JSON.stringify({
+    root,
+    first: [],
+    alone: [],
+    services: [],
+    processes: [],
+    together: [],
+    isWhole: true,
+    ...options,
+  });
   const script = `import { runFiles } from ${module}; process.exitCode = (await runFiles(${given})) ? 0 : 1;`;
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const file = join(root, "run.mjs");

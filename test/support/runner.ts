@@ -8,7 +8,11 @@ import { styleText } from "node:util";
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
 /** The processes that test files share, each named by the file it starts with. */
-const entries = { together: "together.ts", services: "together-services.ts" } as const;
+const entries = {
+  together: "together.ts",
+  services: "together-services.ts",
+  processes: "together-processes.ts",
+} as const;
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 /** Whether these files, of which there must be one, are tests of handlers alone. */
@@ -26,6 +30,8 @@ export async function runFiles(options: {
   readonly together: readonly string[];
   /** Like `together`, in a second process: they call embedded services, and keep a core busy. */
   readonly services: readonly string[];
+  /** In a third: they wait for processes that they start. */
+  readonly processes: readonly string[];
   /** Without it, each test is printed. */
   readonly isWhole: boolean;
   /** For one test, and for the import of a file that shares its process. What hangs is named, and the rest goes on. */
@@ -40,7 +46,7 @@ export async function runFiles(options: {
   const apart = [...first, ...alone].sort((a, b) => expected(b) - expected(a));
   const own = apart.map((file) => join(root, file));
   const shared = new Map<string, readonly string[]>();
-  for (const [kind, entry] of Object.entries(entries) as ["together" | "services", string][]) {
+  for (const [kind, entry] of Object.entries(entries) as [keyof typeof entries, string][]) {
     if (options[kind].length > 0) shared.set(join(import.meta.dirname, entry), options[kind]);
   }
   if (isWhole) {

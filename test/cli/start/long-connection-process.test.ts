@@ -1,4 +1,4 @@
-// alone: it starts processes.
+// processes: it starts processes.
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// alone: it starts processes.
+// processes: it starts processes.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

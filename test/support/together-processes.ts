@@ -1,0 +1,2 @@
+// The third process that test files share: {@link runFiles} says which.
+import "./together.ts";
