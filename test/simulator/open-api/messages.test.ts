@@ -30,6 +30,7 @@ const refusals = [
     code: 230001,
   },
   { when: "a text is over 150 KB", query: "chat_id", body: text(kilobytes(150)), code: 230025 },
+  { when: "a post has no language", query: "chat_id", body: { msg_type: "post", content: "{}" }, code: 230001 },
   { when: "a post has no lines", query: "chat_id", body: { msg_type: "post", content: '{"zh_cn":{}}' }, code: 230001 },
   { when: "a card is none", query: "chat_id", body: { msg_type: "interactive", content: "{}" }, code: 230099 },
   {
@@ -54,7 +55,8 @@ test("takes every type of message, and text and cards up to their limits", async
   const { call } = await startWithToken(t);
   const contents = [
     ["text", { text: kilobytes(149) }],
-    ["post", { zh_cn: { title: "t", content: [[{ tag: "text", text: "x" }], []] }, en_us: { content: [] } }],
+    ["post", { zh_cn: { title: "t", content: [[{ tag: "text", text: "x" }], []] } }],
+    ["post", { zh_cn: { content: [] }, en_us: { content: [] } }],
     ["image", { image_key: "img_v3_1" }],
     ["file", { file_key: "file_v3_1" }],
     ["audio", { file_key: "file_v3_1" }],
