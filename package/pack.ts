@@ -48,7 +48,15 @@ export async function pack(folder: string, { version = enginePackage.version } =
   const staged = mkdtempSync(join(tmpdir(), "larkpost-pack-"));
   try {
     await compile(staged);
-    const others = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "LICENSE", "serverless.yml", ...entryFiles];
+    const others = [
+      "README.md",
+      "README.zh-CN.md",
+      "CHANGELOG.md",
+      "LICENSE",
+      "Containerfile",
+      "serverless.yml",
+      ...entryFiles,
+    ];
     for (const file of [...others, ...globSync("docs/{,zh-CN/}*.md", { cwd: root }), "docs/picture/start.svg"]) {
       cpSync(join(root, file), join(staged, file));
     }
