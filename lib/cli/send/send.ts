@@ -4,6 +4,7 @@ import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type Clock, systemClock } from "../../clock.ts";
 import { classify, oldCardType } from "../../feishu/classify.ts";
+import { isLoopback } from "../../feishu/domain.ts";
 import { classifyOldCard } from "../../feishu/old-card.ts";
 import { find, nearestText } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
@@ -242,8 +243,9 @@ function checkType(type: string): void {
 }
 
 function unreachableText({ url, result: { problem } }: Outcome): string {
-  const isLocal = /^(127\.0\.0\.1|localhost|\[::1\])$/.test(new URL(url).hostname);
-  const advice = isLocal ? 'Start the runtime with "npm start" in another terminal' : "Check --url";
+  const advice = isLoopback(new URL(url).hostname)
+    ? 'Start the runtime with "npm start" in another terminal'
+    : "Check --url";
   return `Cannot reach ${url}: ${problem}. ${advice}`;
 }
 
