@@ -196,7 +196,7 @@ function logMetric(deployment, what, dimensions = {}) {
 /** Which log lines of runs are counted. A callback's `failed` of level `warn` is not: its callback was answered. */
 const countedLines = {
   worker:
-    '{ $.stage = "started" || $.stage = "failed" || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
+    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
   callback: '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
 };
 

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { HandlerTimeoutError, isError, NonRetryableError } from "../errors.ts";
+import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
 import { describeError, type ErrorDescription } from "../trace/error.ts";
 import { backoffSeconds, delayOf } from "./backoff.ts";
 import type { Claim, Ledger } from "./idempotency.ts";
@@ -120,7 +120,9 @@ export class Claims {
     const nowMs = clock.nowMs();
     const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
     const delaySeconds = Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000));
-    publishStage({ stage: "failed", level: "warn", facts: { reason, attempt, delaySeconds }, error });
+    // To wait was the handler's own wish, so nobody is called for it.
+    const level = isError(error, RetryLaterError) ? "info" : "warn";
+    publishStage({ stage: "failed", level, facts: { reason, attempt, delaySeconds }, error });
     await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "open", nowMs, claimableAtMs }));
     return { kind: "retry", delaySeconds };
   }

@@ -695,6 +695,8 @@ describe("a retry", () => {
       });
       const wait = kept[0]?.waitSeconds ?? Number.NaN;
       assert.ok(wait >= waits[0] && wait <= waits[1], `${wait} s`);
+      // No alarm counts it, since to wait was the handler's own wish.
+      assert.equal(bench.trace.entries.find(({ stage }) => stage === "failed")?.level, "info");
     });
   }
 

@@ -95,11 +95,11 @@ class Stage {
     if (!this.#stack.connected) this.answer("Callback", minute, times);
   }
 
-  run(minute: number, stages: readonly LineStage[], times = 1): void {
+  run(minute: number, stages: readonly (LineStage | "later")[], times = 1): void {
     this.cloudWatch.put(lambdaMetric("Worker", "Invocations"), minute, 1, times);
-    for (const stage of stages) {
-      const level = stage === "dead" ? "error" : stage === "failed" ? "warn" : "info";
-      this.cloudWatch.log("WorkerLogGroup", minute, { stage, level }, times);
+    for (const one of stages) {
+      const level = one === "dead" ? "error" : one === "failed" ? "warn" : "info";
+      this.cloudWatch.log("WorkerLogGroup", minute, { stage: one === "later" ? "failed" : one, level }, times);
     }
   }
 
@@ -132,7 +132,7 @@ class Stage {
 }
 
 /** How a run of an event ends: as its log lines. */
-type Run = (at: { minute: number; event: number }) => "handled" | "failed" | "load" | "nonRetryable";
+type Run = (at: { minute: number; event: number }) => "handled" | "failed" | "later" | "load" | "nonRetryable";
 
 /**
  * Events that arrive at random, and their runs: with the waits of the worker, up to the dead-letter queue. `perMinute`
@@ -154,7 +154,7 @@ function simulate(stage: Stage, random: Random, options: { minutes: number; perM
     for (const { second, event, attempt } of list) {
       const outcome = run({ minute, event });
       const isDead = outcome === "nonRetryable" || (outcome !== "handled" && attempt >= limits.maxAttempts);
-      const end = isDead ? "dead" : outcome === "handled" ? "handled" : "failed";
+      const end = isDead ? "dead" : outcome === "handled" ? "handled" : outcome === "later" ? "later" : "failed";
       stage.run(minute, outcome === "load" ? [end] : ["started", end]);
       if (isDead) deadLetters++;
       else if (outcome !== "handled") {
@@ -232,6 +232,15 @@ for (const stack of stacks) {
         run: ({ event }) => (event === 30 ? "failed" : "handled"),
       });
       stage.assertRings(["81 Page DeadLetters"]);
+    });
+
+    test("D.4: handlers that ask to run later call nobody, however many do", () => {
+      const stage = new Stage(stack, 60);
+      simulate(stage, seeded(5), { minutes: 60, perMinute: 20, run: () => "later" });
+      assert.deepEqual(
+        stage.rings().filter((ring) => ring.includes("RunsFailed")),
+        [],
+      );
     });
 
     test("D.4: five errors in 300,000 requests page nobody, though they are within a minute", () => {

@@ -1003,7 +1003,7 @@ describe("alarms", () => {
     for (const [what, id, parts, pattern, count, percent] of [
       [
         ...["worker", "RunsFailed", ["failed", "dead"]],
-        '{ $.stage = "started" || $.stage = "failed" || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
+        '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
         ...[at.failedRunsPerFiveMinutes, at.failedRunsPercent],
       ],
       [
