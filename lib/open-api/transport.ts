@@ -70,7 +70,6 @@ interface Failure {
 const maxAttempts = 3;
 const attemptMs = 10_000;
 const firstBackoffMs = 200;
-const longestBackoffMs = 5_000;
 const defaultResetSeconds = 1;
 
 /** Codes of errors that come before a byte of the request is sent. */
@@ -146,7 +145,7 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
         await options.token(tenant, refused);
       }
       const isRate = verdict === "rate";
-      const backoffMs = Math.min(longestBackoffMs, firstBackoffMs * 2 ** attempt);
+      const backoffMs = firstBackoffMs * 2 ** attempt;
       const waitMs = Math.round(isRate ? failure.resetSeconds * 1000 * (1 + 0.2 * random()) : random() * backoffMs);
       const isWorthIt = isRate || (verdict === "transient" && (isRepeatable || failure.isUnsent));
       if (isWorthIt && canRepeat && attempt < maxAttempts && waitMs < run.remainingMs()) {
