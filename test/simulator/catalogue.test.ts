@@ -67,12 +67,7 @@ test("names the nearest types for a misspelt or partial name", () => {
   assert.equal(nearestTypes("im.message.recieve_v1", 3)[0], "im.message.receive_v1");
   assert.equal(nearestTypes("aproval_instance", 1)[0], "approval_instance");
   assert.equal(nearestTypes("IM.MESSAGE.RECEIVE", 1)[0], "im.message.receive_v1");
-  for (const part of ["reaction", "acs"]) {
-    assert.ok(
-      nearestTypes(part, 2).every((type) => type.includes(part)),
-      part,
-    );
-  }
+  assert.ok(nearestTypes("reaction", 2).every((type) => type.includes("reaction")));
   assert.equal(nearestTypes("x".repeat(1_000_000), 3).length, 3);
 });
 
