@@ -84,11 +84,11 @@ export const callbackRows: readonly Row[] = [
       let next = 0;
       const lane = async () => {
         for (let pair = next++; pair < n; pair = next++) {
-          // For 20 pairs of 50, what is stored is often not confirmed: no second run may come of it, nor another answer.
+          // For 12 pairs of 50, what is stored is often not confirmed: no second run may come of it, nor another answer.
           if (pair % 50 === 0) {
             for (const action of ["PutItem", "UpdateItem"])
-              ends.push(table.faults.inject(action, { kind: "lost" }, (call) => firstTry(call) && random.chance(0.5)));
-          } else if (pair % 50 === 20) for (const end of ends.splice(0)) end();
+              ends.push(table.faults.inject(action, { kind: "lost" }, (call) => firstTry(call) && random.chance(0.25)));
+          } else if (pair % 50 === 12) for (const end of ends.splice(0)) end();
           const isNamed = random.chance(0.8);
           const text = cardText({ id: isNamed ? `pair-${pair}` : null, event: { token: `token-${pair}` } });
           const first = callbacks.ask(text);
