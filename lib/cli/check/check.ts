@@ -53,9 +53,7 @@ export async function check(root: string): Promise<Checked> {
   const { project, findings } = await checkConfig(root);
   const code = await checkCode(root, project);
   const settings = checkSettings(root, process.env, project);
-  // What cannot be loaded cannot be bundled either.
-  const isLoaded = !code.findings.some(({ isBroken }) => isBroken);
-  const bundled = isLoaded ? await checkBundles(root) : [];
+  const bundled = await checkBundles(root, code.findings);
   return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings, ...bundled]) };
 }
 
@@ -85,16 +83,18 @@ export async function refuseFaults(root: string, task: string): Promise<void> {
   await generate({ root });
   const { project, findings } = await checkConfig(root);
   const code = await checkCode(root, project);
-  const faults = sorted([...findings, ...code.findings]);
-  if (faults.length === 0) return;
+  if (findings.length + code.findings.length === 0) return;
+  // The build, which comes next, would tell these in a second round.
+  const faults = sorted([...findings, ...code.findings, ...(await checkBundles(root, code.findings))]);
   throw new CommandError([`Cannot ${task}. Fix this first:`, ...faults.map(faultLine)].join("\n"));
 }
 
-/** What works here and would fail in the bundle: files beside the code, native code. */
-async function checkBundles(root: string): Promise<readonly Finding[]> {
+/** What works here and would fail in the bundle: files beside the code, native code. Broken files are left out. */
+async function checkBundles(root: string, found: readonly Finding[]): Promise<readonly Finding[]> {
+  const without = new Set(found.filter(({ isBroken }) => isBroken).map(({ file }) => file));
   const outFolder = mkdtempSync(join(tmpdir(), "larkpost-check-"));
   try {
-    await build({ root, outFolder, names: ["callback", "worker"] });
+    await build({ root, outFolder, names: ["callback", "worker"], without });
     return [];
   } catch (error) {
     if (error instanceof BuildError) return error.findings;

@@ -5,7 +5,7 @@ import { type BuildFailure, build as bundle, type Metafile, type OutputFile, typ
 import { moduleBeside } from "../../local/module-beside.ts";
 import { type Finding, findingLine, sorted } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { generate } from "../handlers/generate.ts";
+import { generate, handlerNames, listSource } from "../handlers/generate.ts";
 import { isEngine, projectRoot } from "../project.ts";
 import { copyBeside } from "./beside.ts";
 import { isUsers, writePlaces } from "./places.ts";
@@ -36,13 +36,20 @@ const places = " const __dirname = import.meta.dirname, __filename = import.meta
  * become chunks that load when they are needed. Files that the project's code reads from beside it are copied along.
  *
  * @param options.names The functions alone, unless given.
+ * @param options.without Files that are taken for empty, relative to the root. With them, the lists of handlers are those
+ * that the folders want, and are not written.
  * @throws {BuildError}
  */
 export async function build(
-  options: { root?: string; outFolder?: string; names?: readonly (typeof entryNames)[number][] } = {},
+  options: {
+    root?: string;
+    outFolder?: string;
+    names?: readonly (typeof entryNames)[number][];
+    without?: ReadonlySet<string>;
+  } = {},
 ) {
-  const { root = projectRoot(), outFolder = join(root, "dist"), names = functionNames } = options;
-  await generate({ root });
+  const { root = projectRoot(), outFolder = join(root, "dist"), names = functionNames, without } = options;
+  if (without === undefined) await generate({ root });
   rmSync(outFolder, { recursive: true, force: true });
   return Promise.all(
     names.map(async (name) => {
@@ -69,7 +76,11 @@ export async function build(
         banner: { js: runsHandlers ? required + places : required },
         logLevel: "silent",
         write: false,
-        plugins: runsHandlers ? [compiledAlike, keepUsersNames(root)] : [compiledAlike],
+        plugins: [
+          ...(without === undefined ? [] : [leaveOut(root, without)]),
+          compiledAlike,
+          ...(runsHandlers ? [keepUsersNames(root)] : []),
+        ],
       }).catch((error: unknown) => {
         throw new BuildError(faultsOf(error));
       });
@@ -133,6 +144,22 @@ function keepUsersNames(root: string): Plugin {
             errors: errors.map(({ text, location }) => ({ text, location: location && { ...location, file } })),
           };
         }
+      });
+    },
+  };
+}
+
+function leaveOut(root: string, files: ReadonlySet<string>): Plugin {
+  return {
+    name: "leave out",
+    setup(bundler) {
+      bundler.onLoad({ filter: /\.[jt]s$/ }, ({ path }) => {
+        const file = relative(root, path).replaceAll("\\", "/");
+        // As CommonJS it may be asked for any name.
+        if (files.has(file)) return { contents: "module.exports = {};", loader: "js" };
+        const [, kind] = /^functions\/(events|callbacks)\.gen\.ts$/.exec(file) ?? [];
+        if (kind !== "events" && kind !== "callbacks") return undefined;
+        return { contents: listSource(kind, handlerNames(kind, root)), loader: "ts" };
       });
     },
   };

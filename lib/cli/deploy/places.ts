@@ -24,7 +24,8 @@ export function writePlaces(folder: string, { root, metafile }: { root: string; 
     if (!path.endsWith(".mjs") || isEntry || !Object.keys(inputs).some((input) => isUsers(root, input))) return [];
     const file = resolve(root, path);
     const map = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[]; mappings: string };
-    const sources = map.sources.map((source) => relative(root, resolve(dirname(file), source)));
+    // In a source map they are URLs.
+    const sources = map.sources.map((source) => relative(root, resolve(dirname(file), decodeURIComponent(source))));
     const users = new Set(sources.flatMap((source, index) => (isUsers(root, source) ? [index] : [])));
     const lines = Object.fromEntries(
       [...users].map((index) => {

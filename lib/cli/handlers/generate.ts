@@ -43,7 +43,8 @@ export function handlerNames(kind: HandlerKind, root: string = projectRoot()): s
     .sort();
 }
 
-function listSource(kind: HandlerKind, names: readonly string[]): string {
+/** The source of a list. */
+export function listSource(kind: HandlerKind, names: readonly string[]): string {
   const entries = names.map((name) => {
     const key = /^[A-Za-z_$][\w$]*$/.test(name) ? name : JSON.stringify(name);
     const load = `import(${JSON.stringify(`./${kind}/${name}.ts`)})`;

@@ -102,6 +102,10 @@ describe("npm run check", () => {
   interface EventTypes { "warehouse.pallet.moved_v1": { pallet: number } }
 }
 `,
+        "im.chat.member.bot.added_v1": good(
+          "im.chat.member.bot.added_v1",
+          'import { readFileSync } from "node:fs";\nexport const text = () => readFileSync(new URL("none.txt", import.meta.url));',
+        ),
         "im.message.message_read_v1": good("im.message.message_read_v1", 'import "../shared/lib/rates.ts";'),
         "im.message.recalled_v1": good("im.message.recalled_v1", 'import "../shared/lib/rates.ts";'),
       },
@@ -139,7 +143,14 @@ describe("npm run check", () => {
     assert.equal(ended.code, 1, ended.stderr);
     assert.equal(ended.stderr, "");
     const { ok, handlers } = JSON.parse(ended.stdout) as { ok: boolean; handlers: number };
-    assert.deepEqual({ ok, handlers }, { ok: false, handlers: Object.keys(broken).length + 4 });
+    assert.deepEqual({ ok, handlers }, { ok: false, handlers: Object.keys(broken).length + 5 });
+  });
+
+  test("what would fail once it is deployed is told beside what fails here", () => {
+    assert.match(
+      of("functions/events/im.chat.member.bot.added_v1.ts")[0]?.message ?? "",
+      /^reads none\.txt, which is not there/,
+    );
   });
 
   for (const [name, { line, says, isBroken = true }] of Object.entries(broken)) {

@@ -26,7 +26,7 @@ export const handler = async (type, event) => {
 const helper = "export function fail(text: string): never {\n  throw new RangeError(text);\n}\n";
 const library = `export function twice(work) {\n  work();\n  work();\n}\n`;
 const firstHandler = `import { twice } from "a-library";
-import { fail } from "../../src/fail.ts";
+import { fail } from "../../src/fail (1).ts";
 export default async (event: { at: string }) => {
   if (event.at === "helper") fail("x");
   if (event.at === "library") twice(() => { throw new TypeError("x"); });
@@ -34,7 +34,7 @@ export default async (event: { at: string }) => {
   if (event.at === "second") throw new TypeError("x");
 };
 `;
-const secondHandler = `import { fail } from "../../src/fail.ts";
+const secondHandler = `import { fail } from "../../src/fail (1).ts";
 export default async () => fail("y");
 `;
 
@@ -46,7 +46,7 @@ test("a fault has one fingerprint before and after unrelated changes, and its ne
     writeFileSync(join(made.root, path), source);
   };
   write("functions/worker.ts", entry);
-  write("src/fail.ts", helper);
+  write("src/fail (1).ts", helper);
   // Beside the linked node_modules: the project's own.
   write(
     "functions/node_modules/a-library/package.json",
@@ -74,14 +74,14 @@ test("a fault has one fingerprint before and after unrelated changes, and its ne
   const before = await deployed();
   const file = `functions/events/${firstType}.ts`;
   assert.deepEqual([before.first.at, before.second.at], [`${file}:6:35`, `${file}:7:36`]);
-  assert.deepEqual(before.helper.frames, ["src/fail.ts:2:9", `${file}:4:30`]);
+  assert.deepEqual(before.helper.frames, ["src/fail (1).ts:2:9", `${file}:4:30`]);
   // No frame of a package, although it is in the handler's chunk.
   assert.deepEqual(before.library.frames, [`${file}:5:51`, `${file}:5:31`]);
   assert.deepEqual(
     Object.values(before.places.chunks)
       .flatMap(({ sources }) => sources.filter((source) => source !== ""))
       .sort(),
-    [file, `functions/events/${secondType}.ts`, "src/fail.ts"],
+    [file, `functions/events/${secondType}.ts`, "src/fail (1).ts"],
   );
   const prints = (found: typeof before) =>
     [found.first, found.second, found.helper, found.library, found.other].map(({ fingerprint }) => fingerprint);
@@ -89,10 +89,10 @@ test("a fault has one fingerprint before and after unrelated changes, and its ne
 
   // Lines above a fault, another function in the helper, and another file.
   made.write(firstType, `import { setTimeout } from "node:timers/promises";\nvoid setTimeout(0);\n${firstHandler}`);
-  write("src/fail.ts", `export const added = (some: number) => some + 1;\n${helper}`);
+  write("src/fail (1).ts", `export const added = (some: number) => some + 1;\n${helper}`);
   made.write("contact.department.created_v3", "export default async () => {};\n");
   const after = await deployed();
-  assert.deepEqual([after.first.at, after.helper.at], [`${file}:8:35`, "src/fail.ts:3:9"]);
+  assert.deepEqual([after.first.at, after.helper.at], [`${file}:8:35`, "src/fail (1).ts:3:9"]);
   assert.deepEqual(prints(after), prints(before));
   assert.notEqual(after.first.codeVersion, before.first.codeVersion);
 });
