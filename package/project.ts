@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { entryFiles, projectText } from "../lib/cli/check/engine-parts.ts";
 import { testSource } from "../lib/cli/handlers/templates.ts";
@@ -25,20 +25,22 @@ const isCommand = /^node lib\/cli\/larkpost\.js /;
 export function projectFiles(name: string, tarball: { path: string; content: Uint8Array }): Map<string, string> {
   const manifest = manifestOf(name, `file:${tarball.path}`);
   const source = (file: string) => projectText(readFileSync(join(root, file), "utf8"));
-  const copied = [
-    "larkpost.config.js",
-    ...entryFiles,
-    `functions/events/${event}.ts`,
-    `functions/callbacks/${callback}.ts`,
-  ];
+  const copied = ["larkpost.config.js", ...entryFiles];
+  // The samples are the user's to delete. Without one, the project begins without it.
+  const samples = [
+    { file: `functions/events/${event}`, test: eventTest },
+    { file: `functions/callbacks/${callback}`, test: testOf(callback) },
+  ].filter(({ file }) => existsSync(join(root, `${file}.ts`)));
   return new Map([
     ["package.json", json(manifest)],
     ["package-lock.json", json(lockOf(manifest, tarball))],
     ["tsconfig.json", json(compilerSettings())],
     ["serverless.yml", source("serverless.yml").replace(/^service: .*$/m, `service: ${name}`)],
     ...copied.map((file) => [file, source(file)] as const),
-    [`functions/events/${event}.test.ts`, eventTest],
-    [`functions/callbacks/${callback}.test.ts`, testOf(callback)],
+    ...samples.flatMap(({ file, test }) => [
+      [`${file}.ts`, source(`${file}.ts`)] as const,
+      [`${file}.test.ts`, test] as const,
+    ]),
     [".env.example", source(".env.example")],
     [
       ".gitignore",

@@ -85,10 +85,10 @@ export const callbackRows: readonly Row[] = [
       const lane = async () => {
         for (let pair = next++; pair < n; pair = next++) {
           // For 12 pairs of 50, what is stored is often not confirmed: no second run may come of it, nor another answer.
-          if (pair % 50 === 0) {
+          if (pair % 50 === 20) {
             for (const action of ["PutItem", "UpdateItem"])
-              ends.push(table.faults.inject(action, { kind: "lost" }, (call) => firstTry(call) && random.chance(0.25)));
-          } else if (pair % 50 === 12) for (const end of ends.splice(0)) end();
+              ends.push(table.faults.inject(action, { kind: "lost" }, (call) => firstTry(call) && random.chance(0.35)));
+          } else if (pair % 50 === 32) for (const end of ends.splice(0)) end();
           const isNamed = random.chance(0.8);
           const text = cardText({ id: isNamed ? `pair-${pair}` : null, event: { token: `token-${pair}` } });
           const first = callbacks.ask(text);
