@@ -6,6 +6,7 @@ import {
   appIdAdvice,
   type Env,
   flag,
+  platformAppId,
   refuseUncheckedTls,
   secret,
   setting,
@@ -60,9 +61,7 @@ export function workerConfig(env: Env) {
  */
 export function longConnectionConfig(env: Env) {
   const config = handlingConfig(env);
-  if (!/^cli_[0-9a-z]{16}$/.test(config.appId)) {
-    throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
-  }
+  platformAppId(env);
   // The platform gives no connection without it.
   if (config.appSecret === undefined && config.stored === undefined) {
     throw new ConfigError(`Cannot start: ${noSecret}`);

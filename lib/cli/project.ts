@@ -1,14 +1,32 @@
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join, resolve, sep } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { ConfigError } from "../errors.ts";
 
 /** The engine's folder: this repository, or the package that a project installed. */
 export const engineRoot = resolve(import.meta.dirname, "../..");
 
-/** Whether a module is the engine's own. */
+/** A path with `/`, on Windows as well. */
+export function posix(path: string): string {
+  return path.replaceAll("\\", "/");
+}
+
+/** A path as messages name it: relative to the project's folder, with `/`. */
+export function within(root: string, path: string): string {
+  return posix(relative(root, path));
+}
+
+export function isPackage(module: string): boolean {
+  return posix(module).includes("/node_modules/");
+}
+
+/** The paths of the engine's own modules. */
+export const engineModules = new RegExp(
+  `^${engineRoot.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&")}[\\\\/](?:lib|infra)[\\\\/]`,
+);
+
 export function isEngine(module: string): boolean {
-  return ["lib", "infra"].some((room) => module.startsWith(join(engineRoot, room) + sep));
+  return engineModules.test(module);
 }
 
 /**

@@ -6,6 +6,13 @@ const shortSecret = 16;
 
 export const appIdAdvice = "Copy it from the developer console (cli_…)";
 
+/** A platform's app id. @throws {ConfigError} Not set, or of another shape, which the platform refuses. */
+export function platformAppId(env: Env): string {
+  const appId = setting(env, "APP_ID", appIdAdvice);
+  if (/^cli_[0-9a-z]{16}$/.test(appId)) return appId;
+  throw new ConfigError(`Cannot start: APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
+}
+
 /** Texts that templates have where a value belongs. */
 const placeholder =
   /^(undefined|null|none|nil|nan|true|false|changeme|change[-_ ]me|replace[-_ ]?me|dummy|sample|(insert|paste|enter)[-_ ].*|[$%_]+(encrypt_key|verification_token|app_id)[%_]*|".*"|'.*'|placeholder|secret|todo|tbd|fixme|test|example|x+|\*+|\.+|-+|<.*>|\$\{.*\}|\{\{.*\}\}|your[-_ ].*|\[object object\])$/i;

@@ -1,19 +1,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { styleText } from "node:util";
 import type { Command } from "commander";
 import type { Project } from "../../../infra/project.js";
 import { tableName } from "../../local/tables.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { BuildError, build } from "../deploy/build.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
+import { paint } from "../paint.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { setVariables } from "../start/variables.ts";
 import { checkTypes } from "./compiler.ts";
 import { checkEngineParts } from "./engine-parts.ts";
 import { checkFiles } from "./files.ts";
-import { type Finding, findingLine, sorted } from "./finding.ts";
+import { type Finding, faultLine, refusal, sorted } from "./finding.ts";
 import { checkImports } from "./imports.ts";
 import { checkConfig, checkSettings } from "./settings.ts";
 
@@ -85,8 +85,8 @@ export async function refuseFaults(root: string, task: string): Promise<void> {
   const code = await checkCode(root, project);
   if (findings.length + code.findings.length === 0) return;
   // The build, which comes next, would tell these in a second round.
-  const faults = sorted([...findings, ...code.findings, ...(await checkBundles(root, code.findings))]);
-  throw new CommandError([`Cannot ${task}. Fix this first:`, ...faults.map(faultLine)].join("\n"));
+  const bundled = await checkBundles(root, code.findings);
+  throw new CommandError(refusal(task, [...findings, ...code.findings, ...bundled]));
 }
 
 /** What works here and would fail in the bundle: files beside the code, native code. Broken files are left out. */
@@ -114,11 +114,5 @@ function handlerEnv(project: Project | undefined): NodeJS.ProcessEnv {
 /** `✔ 5 handlers`, or a line for each fault. */
 export function resultLines({ handlers, findings }: Checked): string[] {
   if (findings.length > 0) return findings.map(faultLine);
-  return [
-    `${styleText("green", "✔", { stream: process.stdout })} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`,
-  ];
-}
-
-function faultLine(finding: Finding): string {
-  return `${styleText("red", "✖", { stream: process.stdout })} ${findingLine(finding)}`;
+  return [`${paint("green", "✔")} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`];
 }

@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
+import { posix, within } from "../project.ts";
+import { runScript } from "../script.ts";
 import type { Finding } from "./finding.ts";
 
 /**
@@ -19,7 +20,7 @@ export async function checkTypes(
   if (unreadable.size === 0) return findings;
   // The lists and the entries import every handler, so they would bring the broken files along.
   const files = globSync("functions/*/**/*.ts", { cwd: root })
-    .map((file) => file.replaceAll("\\", "/"))
+    .map(posix)
     .filter((file) => !unreadable.has(file));
   if (files.length === 0) return findings;
   const partial = join(root, "node_modules/.cache/larkpost/tsconfig.json");
@@ -40,25 +41,12 @@ async function compile(root: string, config: string, signal: AbortSignal | undef
   const packageFile = require.resolve("typescript/package.json");
   const { bin } = require(packageFile) as { bin: { tsc: string } };
   const tsc = join(dirname(packageFile), bin.tsc);
-  const child = spawn(process.execPath, [tsc, "--noEmit", "--pretty", "false", "--project", config], {
-    cwd: root,
-    signal,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-  }
-  const { promise: closed, resolve: close } = Promise.withResolvers<number | null>();
-  child.on("error", () => {});
-  child.once("close", close);
-  const code = await closed;
+  const args = ["--noEmit", "--pretty", "false", "--project", config];
+  const { code, output } = await runScript(tsc, args, { root, isQuiet: true, signal });
   if (code === 0 || signal?.aborted === true) return [];
   const findings = findingsIn(root, output);
   if (findings.length > 0) return findings;
-  const shown = relative(root, config).replaceAll("\\", "/");
+  const shown = within(root, config);
   return [{ part: "types", file: shown, message: `the compiler failed: ${output.trim().slice(0, 2_000)}` }];
 }
 
@@ -68,7 +56,7 @@ function findingsIn(root: string, output: string): Finding[] {
   for (const line of output.split(/\r?\n/)) {
     const [, path, at, column, code, message] = /^(.+)\((\d+),(\d+)\): error (TS\d+): (.*)/.exec(line) ?? [];
     if (path !== undefined) {
-      const file = relative(root, join(root, path)).replaceAll("\\", "/");
+      const file = within(root, join(root, path));
       const isBroken = isFatal.test(code ?? "");
       findings.push({
         part: "types",

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { find, nearestText } from "../../simulator/catalogue.ts";
 import { generate, type HandlerKind, handlerNames } from "../handlers/generate.ts";
+import { posix } from "../project.ts";
 import type { Finding } from "./finding.ts";
 
 /** Code that Larkpost does not run, since only `.ts` files right in the folder are handlers. */
@@ -31,7 +32,7 @@ function checkFolder(root: string, kind: HandlerKind): Finding[] {
   if (!existsSync(folder)) return [];
   const names = new Set(handlerNames(kind, root));
   return readdirSync(folder, { recursive: true, encoding: "utf8" }).flatMap((path): Finding[] => {
-    const name = path.replaceAll("\\", "/");
+    const name = posix(path);
     const file = `functions/${kind}/${name}`;
     const isInside = name.includes("/");
     if (!isInside && names.has(basename(name, ".ts")) && name.endsWith(".ts")) {

@@ -1,3 +1,5 @@
+import { paint } from "../paint.ts";
+
 /** One fault, where it is, and what to do about it. */
 export interface Finding {
   readonly part: "files" | "types" | "loading" | "config" | "settings" | "bundle" | "engine";
@@ -14,7 +16,7 @@ export interface Finding {
 }
 
 /** `functions/events/x.ts:12:7  its sentence`. */
-export function findingLine({ file, line, column, message, output }: Finding): string {
+function findingLine({ file, line, column, message, output }: Finding): string {
   const place = [file, line, line === undefined ? undefined : column].filter((part) => part !== undefined).join(":");
   const printed = output === undefined ? "" : `\n    It printed: ${output.trimEnd().replaceAll("\n", "\n    ")}`;
   return `${place}  ${message.replaceAll("\n", "\n    ")}${printed}`;
@@ -28,4 +30,13 @@ export function sorted(findings: readonly Finding[]): Finding[] {
   return findings
     .filter(({ part, file }) => part !== "loading" || !explained.has(file))
     .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : (a.line ?? 0) - (b.line ?? 0)));
+}
+
+/** Why a command does not do its task (`build`), with a line for each fault. */
+export function refusal(task: string, findings: readonly Finding[]): string {
+  return [`Cannot ${task}. Fix this first:`, ...sorted(findings).map(faultLine)].join("\n");
+}
+
+export function faultLine(finding: Finding): string {
+  return `${paint("red", "✖")} ${findingLine(finding)}`;
 }

@@ -1,12 +1,12 @@
 import { fork } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { moduleBeside } from "../../local/module-beside.ts";
 import type { HandlerKind } from "../handlers/generate.ts";
 import { handlerNames } from "../handlers/generate.ts";
-import { isEngine } from "../project.ts";
+import { isEngine, within } from "../project.ts";
 import type { Finding } from "./finding.ts";
 import type { Loaded } from "./loader.ts";
 
@@ -127,7 +127,7 @@ function toFinding(
 /** The first place of the user's code in a stack, or in the head that V8 gives a syntax error. */
 function placeOf(root: string, stack = ""): { file: string; line: number; column?: number } | undefined {
   for (const [, url = "", line, column] of stack.matchAll(/(file:\/\/[^\s()]+?\.[cm]?[jt]s):(\d+)(?::(\d+))?/g)) {
-    const path = relative(root, fileURLToPath(url)).replaceAll("\\", "/");
+    const path = within(root, fileURLToPath(url));
     if (isEngine(fileURLToPath(url)) || /^\.\.\/|(^|\/)node_modules\//.test(path)) continue;
     return { file: path, line: Number(line), ...(column === undefined ? {} : { column: Number(column) }) };
   }

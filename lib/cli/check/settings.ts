@@ -6,7 +6,7 @@ import { configFile, type Project, readProject } from "../../../infra/project.js
 import { ConfigError } from "../../errors.ts";
 import { editsBetween, nearest } from "../../nearest.ts";
 import { apiConfig } from "../../open-api/config.ts";
-import { appIdAdvice, flag, secret, setting } from "../../settings/environment.ts";
+import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
 import { envFile } from "../project.ts";
 import type { Finding } from "./finding.ts";
 
@@ -107,13 +107,7 @@ function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: 
   if (!isReal) return checks;
   const isPlain = env["ALLOW_UNENCRYPTED"] === "true" && env["ENCRYPT_KEY"] === undefined;
   checks.push(
-    [
-      "APP_ID",
-      () => {
-        if (/^cli_[0-9a-z]{16}$/.test(setting(env, "APP_ID", appIdAdvice))) return;
-        throw new ConfigError(`APP_ID is not "cli_" and 16 letters or digits. ${appIdAdvice}`);
-      },
-    ],
+    ["APP_ID", () => platformAppId(env)],
     [
       "APP_SECRET",
       () => setting(env, "APP_SECRET", "Copy it from the developer console: handlers call the Open API with it"),

@@ -3,7 +3,7 @@ import { createRequire, isBuiltin } from "node:module";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import type { Metafile } from "esbuild";
 import type { Finding } from "../check/finding.ts";
-import { isEngine } from "../project.ts";
+import { isEngine, isPackage, posix, within } from "../project.ts";
 
 const here = "(?:import\\.meta\\.dirname|__dirname)";
 const text = `(?:"([^"\\n]*)"|'([^'\\n]*)'|\`([^\`$]*)\`)`;
@@ -64,16 +64,8 @@ export function copyBeside(root: string, folder: string, { outputs }: Metafile):
   return faults;
 }
 
-function isPackage(module: string): boolean {
-  return module.includes(`${sep}node_modules${sep}`);
-}
-
-function posix(path: string): string {
-  return path.replaceAll("\\", "/");
-}
-
 function at(root: string, module: string, line: number) {
-  return { part: "bundle", file: posix(relative(root, module)), line } as const;
+  return { part: "bundle", file: within(root, module), line } as const;
 }
 
 /** The paths beside the module that it names, and what it names so that nobody can follow it. */
@@ -170,15 +162,15 @@ function refusal(given: {
 }) {
   const { source, target, folder, module, before } = given;
   if (!existsSync(source))
-    return isPackage(module) ? undefined : `reads ${posix(relative(dirname(module), source))}, which is not there`;
+    return isPackage(module) ? undefined : `reads ${within(dirname(module), source)}, which is not there`;
   if (!isPackage(module) && isCode.test(source)) {
-    return `names ${posix(relative(dirname(module), source))} as a file. The bundle does not hold it: import it`;
+    return `names ${within(dirname(module), source)} as a file. The bundle does not hold it: import it`;
   }
   if (!target.startsWith(folder + sep)) {
-    return `reads ${posix(relative(dirname(module), source))}, which has no place beside the bundle. Put it into a folder beside the code or one above`;
+    return `reads ${within(dirname(module), source)}, which has no place beside the bundle. Put it into a folder beside the code or one above`;
   }
   if (before === undefined || before === source || isSame(before, source)) return undefined;
-  return `reads ${posix(relative(dirname(module), source))}, and another file has that place beside the bundle (${before}). Rename one`;
+  return `reads ${within(dirname(module), source)}, and another file has that place beside the bundle (${before}). Rename one`;
 }
 
 function isSame(one: string, other: string): boolean {

@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { stripVTControlCharacters, styleText } from "node:util";
+import { stripVTControlCharacters } from "node:util";
 import type { Command } from "commander";
 import { noAppId } from "../../../infra/deployment.js";
 import { ConfigError } from "../../errors.ts";
 import { refuseFaults } from "../check/check.ts";
 import { subcommand, UsageError } from "../command.ts";
+import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { build } from "./build.ts";
@@ -108,7 +109,7 @@ function regionOptions(args: readonly string[]): string[] {
 }
 
 function nextSteps(addresses: { request: string; callback: string }, where: string): string {
-  const strong = (text: string) => styleText("bold", text, { stream: process.stdout });
+  const strong = (text: string) => paint("bold", text);
   return `
   Request address   ${strong(addresses.request)}
   Callback address  ${strong(addresses.callback)}

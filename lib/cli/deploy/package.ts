@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -7,6 +6,7 @@ import type { Command } from "commander";
 import { refuseFaults } from "../check/check.ts";
 import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
+import { runScript } from "../script.ts";
 import { build } from "./build.ts";
 
 /** What is uploaded for one function. */
@@ -54,32 +54,10 @@ async function run(
   }
 }
 
-/**
- * Runs osls, the deployment tool, on this process's Node.
- *
- * @param options.isQuiet Keeps what it prints, instead of printing it.
- * @returns Its exit code, and what it printed if that was kept.
- */
-export async function osls(
-  args: readonly string[],
-  options: { root: string; isQuiet?: boolean },
-): Promise<{ code: number; output: string }> {
-  const { root, isQuiet = false } = options;
+/** Runs osls, the deployment tool, as {@link runScript} does. */
+export function osls(args: readonly string[], { root, isQuiet = false }: { root: string; isQuiet?: boolean }) {
   const tool = createRequire(join(root, "package.json")).resolve("osls/bin/serverless.js");
-  const child = spawn(process.execPath, [tool, ...args], {
-    cwd: root,
-    stdio: isQuiet ? ["ignore", "pipe", "pipe"] : "inherit",
-  });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-  }
-  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
-  child.once("error", reject);
-  child.once("close", done);
-  return { code: (await promise) ?? 1, output };
+  return runScript(tool, args, { root, isQuiet });
 }
 
 function zipsIn(folder: string): Zip[] {

@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { Metafile } from "esbuild";
 import { lineHashLength, type Places, placesFile } from "../../trace/places.ts";
-import { isEngine } from "../project.ts";
+import { isEngine, isPackage } from "../project.ts";
 
 /** Whether a file is the project's own code: neither the engine nor a package. */
 export function isUsers(root: string, path: string): boolean {
   const file = resolve(root, path);
-  return file.startsWith(`${root}/`) && !file.includes("/node_modules/") && !isEngine(file);
+  return file.startsWith(root + sep) && !isPackage(file) && !isEngine(file);
 }
 
 /**

@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { styleText } from "node:util";
 import type { Command } from "commander";
 import { oldCardType } from "../../feishu/classify.ts";
 import { type CatalogueEntry, doublySubscribed, find, nearestText } from "../../simulator/catalogue.ts";
 import { checkHandlers, resultLines } from "../check/check.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
+import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { handlerSource, testSource } from "./templates.ts";
@@ -129,7 +129,7 @@ const subscriptions: readonly (readonly [types: RegExp, call: string])[] = [
 ];
 
 function strong(text: string): string {
-  return styleText("bold", text, { stream: process.stdout });
+  return paint("bold", text);
 }
 
 function print(text: string): void {

@@ -1,10 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type CatalogueEntry, catalogue, nearestText, search } from "../../simulator/catalogue.ts";
 import { hasSample } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand } from "../command.ts";
-import { columnsOf } from "../paint.ts";
+import { columnsOf, paint } from "../paint.ts";
 import { handlerNames } from "./generate.ts";
 
 export function typesCommand(): Command {
@@ -57,7 +56,7 @@ const typeColumns = 44;
  * keeps its English one.
  */
 function list(entries: readonly Listed[], { isChinese }: { isChinese: boolean }): string {
-  const dim = (text: string) => styleText("dim", text, { stream: process.stdout });
+  const dim = (text: string) => paint("dim", text);
   const width = Math.min(typeColumns, Math.max(...entries.map(({ type }) => type.length)));
   const domainOf = ({ domain, chinese }: Listed) => (isChinese ? chinese.domain : domain);
   const lines = [...Map.groupBy(entries, domainOf)].flatMap(([domain, those]) => [

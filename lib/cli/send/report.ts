@@ -1,9 +1,9 @@
-import { styleText } from "node:util";
 import { oldCardType } from "../../feishu/classify.ts";
 import { fallback } from "../../handling/fallback.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
 import { oneLine } from "../command.ts";
+import { paint } from "../paint.ts";
 
 /** The outcome of one push. */
 export interface Outcome {
@@ -123,8 +123,4 @@ export function progressLine(total: number | undefined): { show(done: number): v
     },
     clear: () => void process.stderr.write("\r\u001b[K"),
   };
-}
-
-function paint(style: Parameters<typeof styleText>[0], text: string): string {
-  return styleText(style, text, { stream: process.stdout });
 }

@@ -2,6 +2,7 @@ import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Finding } from "../check/finding.ts";
+import { posix } from "../project.ts";
 
 /**
  * Remembers the files of `functions/` as they were when they could be loaded, so that a file that a save has broken
@@ -23,7 +24,7 @@ export function rememberGood(root: string, file: string) {
     async keep(findings: readonly Finding[], checkAgain: () => Promise<readonly Finding[]>): Promise<string[]> {
       const now = new Map(
         globSync("functions/*/**/*.{ts,js,json}", { cwd: root }).map((path) => [
-          path.replaceAll("\\", "/"),
+          posix(path),
           readFileSync(join(root, path), "utf8"),
         ]),
       );

@@ -1,6 +1,7 @@
 import { statfsSync } from "node:fs";
 import chokidar from "chokidar";
 import { configFile } from "../../../infra/project.js";
+import { posix } from "../project.ts";
 
 export interface Change {
   /** Relative to the project's folder, with `/`. */
@@ -42,7 +43,7 @@ export function watch(
   let changes = new Map<string, Change>();
   let working: Promise<void> = Promise.resolve();
   watcher.on("all", (event, file) => {
-    const path = file.replaceAll("\\", "/");
+    const path = posix(file);
     const kind = kinds[event];
     if (kind === undefined || /\.gen\.ts$/.test(path)) return;
     changes.set(path, { path, kind });
