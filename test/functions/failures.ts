@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import { toBody } from "../../lib/aws/record.ts";
 import type { build } from "../../lib/cli/deploy/build.ts";
+import { classify } from "../../lib/feishu/classify.ts";
+import { jobId } from "../../lib/feishu/envelope.ts";
 import { mei } from "../../lib/simulator/samples/facts.ts";
 import type { ErrorDescription } from "../../lib/trace/error.ts";
 import { eventBody, record } from "../support/events.ts";
@@ -68,16 +71,26 @@ export default onEvent("${eventType}", async (event: never) => {
 `;
 
 const callbackHandler = `
-import { onCallback } from "larkpost";
+import { NonRetryableError, onCallback } from "larkpost";
 import { lookUp } from "../hr.ts";
 
-export default onCallback("${callbackType}", async (event: never) => {
-  const { url } = (event as { context: { url: string } }).context;
-  if (url === "late") return new Promise<never>(() => {});
-  if (url === "answer") return { inline: 5 } as never;
-  await lookUp("plain"); // @callback
-  return {};
-});
+class LinkGone extends NonRetryableError {}
+
+export default onCallback(
+  "${callbackType}",
+  async (event: never) => {
+    const { url } = (event as { context: { url: string } }).context;
+    if (url === "late") return new Promise<never>(() => {});
+    if (url === "answer") return { inline: 5 } as never;
+    await lookUp("plain"); // @callback
+    return {};
+  },
+  {
+    async deferred({ how }: { how: string }) {
+      await lookUp(how).catch((cause) => { throw new LinkGone("${canary}", { cause }); }); // @deferred
+    },
+  },
+);
 `;
 
 /** Handler files for the project whose bundles are given to `failuresInBundles`. */
@@ -89,6 +102,41 @@ export const failing = {
 /** Writes what those import. */
 export function writeHelper(root: string): void {
   writeFileSync(join(root, "functions/hr.ts"), helper);
+}
+
+const eventFile = `functions/events/${eventType}.ts`;
+const callbackFile = `functions/callbacks/${callbackType}.ts`;
+
+/** The place of a marked line: that of `text` in it. */
+function placeIn(root: string, file: string, mark: string, text: string): string {
+  const lines = readFileSync(join(root, file), "utf8").split("\n");
+  const index = lines.findIndex((line) => line.endsWith(`// @${mark}`));
+  return `${file}:${index + 1}:${(lines[index] ?? "").indexOf(text) + 1}`;
+}
+
+/** The callback that makes that handler fail as it is asked to. */
+export function previewText(how: string, app = keys.APP_ID): string {
+  const header = {
+    ...{ event_id: randomUUID(), event_type: callbackType, app_id: app, tenant_key: "t" },
+    ...{ token: keys.VERIFICATION_TOKEN, create_time: String(Date.now() * 1000) },
+  };
+  const event = { operator: { open_id: mei.open_id }, host: "im_message", context: { url: how } };
+  return JSON.stringify({ schema: "2.0", header, event });
+}
+
+/** What a bundle logs of that handler's failure. */
+export function assertCallbackFailure(line: Partial<Line> | undefined, root: string): void {
+  const outwards = [
+    placeIn(root, "functions/hr.ts", "helper", "new HrServiceDown"),
+    placeIn(root, callbackFile, "callback", "await"),
+  ];
+  assert.deepEqual(
+    [line?.stage, line?.errorClass, line?.at, line?.frames],
+    ["failed", "HrServiceDown", outwards[0], outwards],
+  );
+  assert.match(String(line?.fingerprint), /^[0-9a-f]{8}$/);
+  assert.match(String(line?.codeVersion), /^[0-9a-f]{12}$/);
+  assert.ok(!JSON.stringify(line).includes(canary));
 }
 
 type Line = ErrorDescription & { readonly stage: string; readonly reason?: string };
@@ -130,23 +178,18 @@ export function failuresInBundles(
     Records: [record(eventBody({ id: randomUUID(), type, app: keys.APP_ID, event: { how } }))],
   });
 
-  function preview(url: string) {
-    const header = {
-      ...{ event_id: randomUUID(), event_type: callbackType, app_id: keys.APP_ID, tenant_key: "t" },
-      ...{ token: keys.VERIFICATION_TOKEN, create_time: String(Date.now() * 1000) },
-    };
-    const event = { operator: { open_id: mei.open_id }, host: "im_message", context: { url } };
-    return httpApi(sealNow(JSON.stringify({ schema: "2.0", header, event }), keys), { path: "/callback" });
+  const preview = (how: string) => httpApi(sealNow(previewText(how), keys), { path: "/callback" });
+
+  /** Work that the same callback put off. */
+  function job(how: string) {
+    const callback = classify(previewText(""));
+    assert.ok(callback.kind === "callback");
+    const transport = { requestId: "log-1", transport: "webhook", receivedBy: keys.APP_ID } as const;
+    const envelope = { ...callback, ...transport, kind: "job", id: jobId(callback.id), payload: { how } } as const;
+    return { Records: [record(toBody(envelope))] };
   }
 
-  /** The place of a marked line: that of `text` in it. */
-  function place(file: string, mark: string, text: string): string {
-    const lines = readFileSync(join(given().root, file), "utf8").split("\n");
-    const index = lines.findIndex((line) => line.endsWith(`// @${mark}`));
-    return `${file}:${index + 1}:${(lines[index] ?? "").indexOf(text) + 1}`;
-  }
-
-  const eventFile = `functions/events/${eventType}.ts`;
+  const place = (file: string, mark: string, text: string) => placeIn(given().root, file, mark, text);
 
   test("a failed event is logged with the class that the handler threw and its place in the source", async () => {
     const lines = await run(
@@ -175,30 +218,39 @@ export function failuresInBundles(
 
   test("a dead letter says the same in one attribute, with the causes, and with messages if the setting says so", async () => {
     const { services } = given();
-    const [dead] = await run("worker", [batch("cause")], { LOG_ERROR_MESSAGES: "true" });
-    const [letter, ...more] = await services.take(services.urls.deadLetterQueueUrl);
-    assert.deepEqual(more, []);
-    const { error, deadReason } = letter?.MessageAttributes ?? {};
-    assert.equal(deadReason?.StringValue, "nonRetryable");
-    const told = JSON.parse(error?.StringValue ?? "") as Line;
-    assert.deepEqual({ ...dead, ...told }, dead);
-    assert.deepEqual([told.errorClass, told.at], ["OrderGone", place(eventFile, "wrapped", "new OrderGone")]);
-    assert.equal(told.message, canary);
-    const [cause, ...causes] = told.causes ?? [];
-    assert.deepEqual(causes, []);
-    assert.deepEqual([cause?.errorClass, cause?.at], ["SyntaxError", place("functions/hr.ts", "parse", "parse")]);
+    const lines = await run("worker", [batch("cause"), job("cause")], { LOG_ERROR_MESSAGES: "true" });
+    const letters = await services.take(services.urls.deadLetterQueueUrl);
+    const told = letters.map(({ MessageAttributes: { error, deadReason } = {} }) => {
+      assert.equal(deadReason?.StringValue, "nonRetryable");
+      return JSON.parse(error?.StringValue ?? "") as Line;
+    });
+    assert.deepEqual(
+      lines,
+      lines.map((line, index) => ({ ...line, ...told[index] })),
+    );
+    assert.deepEqual(
+      told.map(({ errorClass, at, message }) => [errorClass, at, message]),
+      [
+        ["OrderGone", place(eventFile, "wrapped", "new OrderGone"), canary],
+        ["LinkGone", place(callbackFile, "deferred", "new LinkGone"), canary],
+      ],
+    );
+    assert.deepEqual(told[1]?.frames?.at(-1), place(callbackFile, "deferred", "await"));
+    for (const { causes } of told) {
+      assert.deepEqual(
+        causes?.map(({ errorClass, at }) => [errorClass, at]),
+        [["SyntaxError", place("functions/hr.ts", "parse", "parse")]],
+      );
+    }
+    assert.notEqual(told[0]?.fingerprint, told[1]?.fingerprint);
   });
 
   test("a callback that fails, is late or answers wrongly is logged with its place, too", async () => {
     const lines = await run("callback", ["plain", "late", "answer"].map(preview));
-    const file = `functions/callbacks/${callbackType}.ts`;
     const [failed, late, invalid] = lines;
-    assert.deepEqual(
-      [failed?.errorClass, failed?.at],
-      ["HrServiceDown", place("functions/hr.ts", "helper", "new HrServiceDown")],
-    );
-    assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", file]);
-    assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", file]);
+    assertCallbackFailure(failed, given().root);
+    assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", callbackFile]);
+    assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", callbackFile]);
     assert.ok(!JSON.stringify(lines).includes(canary));
   });
 }

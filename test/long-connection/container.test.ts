@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { healthCheck } from "../../infra/long-connection.js";
 import { systemClock } from "../../lib/clock.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
+import { assertCallbackFailure, failing, previewText, writeHelper } from "../functions/failures.ts";
 import { eventText } from "../support/events.ts";
 import { fixtureApp } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -84,6 +85,10 @@ describe("the bundle that it starts", () => {
       cpSync(join(root, source), join(folder, "build", source), { recursive: isFolder, filter: isEngine });
     }
     cpSync(fixtureApp, join(folder, "build/functions"), { recursive: true });
+    for (const [type, source] of Object.entries(failing.callbacks)) {
+      writeFileSync(join(folder, `build/functions/callbacks/${type}.ts`), source);
+    }
+    writeHelper(join(folder, "build"));
     // The image takes one of the four bundles. The others are built from a line each.
     for (const name of ["webhook", "callback", "worker"]) {
       writeFileSync(join(folder, `build/functions/${name}.ts`), "export const handler = async () => {};\n");
@@ -130,7 +135,7 @@ describe("the bundle that it starts", () => {
     return { child, lines, exited: once(child, "exit") as Promise<[number | null, string | null]> };
   }
 
-  test("connects, stores an event before it is acknowledged, and leaves with 0 when it is asked to", async () => {
+  test("connects, stores an event before it is acknowledged, logs where a handler failed, and leaves with 0 when it is asked to", async () => {
     const { child, lines, exited } = start({ APP_SECRET: appSecret });
     await until("a connection", () => server.connections().length === 1);
     const result = await server.deliver(eventText({ id: "boxed", type: "im.message.receive_v1", app: appId }), {
@@ -139,6 +144,10 @@ describe("the bundle that it starts", () => {
     assert.equal(result.status, 200, result.problem);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /boxed/);
+    // A handler that throws is logged with its place in the source, although the image holds no source.
+    await server.deliver(previewText("plain", appId), { appId });
+    const failed = await until("the failed callback", () => lines.find(({ stage }) => stage === "failed"));
+    assertCallbackFailure(failed, join(folder, "build"));
     child.kill("SIGTERM");
     assert.deepEqual(await exited, [0, null]);
     const stages = lines.map(({ stage }) => stage);
