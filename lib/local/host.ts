@@ -57,12 +57,22 @@ try {
   send({ broken: detailOf(error) ?? "undefined" });
 }
 
-/** A line for each cause. What a failed `fetch` met is its cause; with two addresses, it is in the `errors` of that. */
-function causesOf(error: Error, depth = 4): string[] {
+/** What a failed `fetch` met is its cause; with two addresses, it is in the `errors` of that. */
+function causesOf(error: Error): unknown[] {
   const errors = error instanceof AggregateError ? error.errors : [];
-  const causes = [error.cause, ...errors].filter((cause) => cause !== undefined);
-  const deeper = (cause: unknown) => (cause instanceof Error && depth > 1 ? causesOf(cause, depth - 1) : []);
-  return causes.flatMap((cause) => [`caused by ${named(String(cause), cause)}`, ...deeper(cause)]);
+  return [error.cause, ...errors].filter((cause) => cause !== undefined);
+}
+
+function causeLines(error: Error, depth = 4): string[] {
+  const deeper = (cause: unknown) => (cause instanceof Error && depth > 1 ? causeLines(cause, depth - 1) : []);
+  return causesOf(error).flatMap((cause) => [`caused by ${named(String(cause), cause)}`, ...deeper(cause)]);
+}
+
+/** Its frames, or its first cause's: V8 gives the error of `Promise.any` none. */
+function framesOf(error: Error, depth = 4): string[] {
+  const frames = (error.stack ?? "").split(/\n(?= {4}at )/).slice(1);
+  const cause = causesOf(error).find((one) => one instanceof Error);
+  return frames.length > 0 || cause === undefined || depth === 1 ? frames : framesOf(cause, depth - 1);
 }
 
 /** A class that sets no `name` prints as the class it extends. */
@@ -84,8 +94,8 @@ function detailOf(error: unknown): string | undefined {
       platformMessage?: unknown;
     };
     const words = platformMessage === undefined ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
-    const [head, ...frames] = (error.stack ?? String(error)).split(/\n(?= {4}at )/);
-    return [...words, named(head ?? "", error), ...causesOf(error), ...frames].join("\n");
+    const [head = ""] = (error.stack ?? String(error)).split(/\n(?= {4}at )/, 1);
+    return [...words, named(head, error), ...causeLines(error), ...framesOf(error)].join("\n");
   } catch {
     return "(it cannot be printed)";
   }

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
-import { codeVersion, placeOf } from "./places.ts";
-import { type ErrorSummary, framesOf, memberOf, summarize, word } from "./thrown.ts";
+import { codeVersion, isOriginalName, placeOf } from "./places.ts";
+import { type ErrorSummary, framesOf, summarize, word } from "./thrown.ts";
 
 /** What a log line and a dead letter have of an error. `at` is the innermost place of the user's code, if there is one. */
 export interface ErrorDescription extends ErrorSummary {
@@ -8,18 +8,19 @@ export interface ErrorDescription extends ErrorSummary {
   readonly fingerprint: string;
   /** Up to five places of the user's code, from `at` outwards, if there are several. */
   readonly frames?: readonly string[] | undefined;
-  /** Up to four errors, each the cause of the one before. */
+  /** Up to four errors: each the cause of one before, or one of an AggregateError's. */
   readonly causes?: readonly ErrorSummary[] | undefined;
   readonly codeVersion?: string | undefined;
 }
 
 /** Total, as {@link summarize} is, also for causes in a circle. */
 export function describeError(thrown: unknown): ErrorDescription {
-  const chain: unknown[] = [];
-  for (let next = thrown; chain.length < 5 && !chain.includes(next); next = memberOf(next, "cause")) chain.push(next);
-  const all = chain.filter((error, index) => index === 0 || error !== undefined).map(inspect);
+  const errors = new Set([thrown]);
+  // A set is visited to its end, also what is added meanwhile.
+  for (const error of errors) for (const cause of causesOf(error)) if (errors.size < 5) errors.add(cause);
+  const all = [...errors].map(inspect);
   const [{ places: own, ...summary }, ...causes] = all as [Inspected, ...Inspected[]];
-  // Node gives the error of a failed `fetch` no frames. What it met has a code, and may have frames.
+  // V8 gives the errors of `fetch` and of `Promise.any` no frames. What they met has a code, and may have frames.
   const met = own.length > 0 ? [] : causes.map(({ errorClass, errorCode }) => `${errorClass} ${errorCode}`);
   const places = all.find((error) => error.places.length > 0)?.places ?? own;
   return {
@@ -33,6 +34,15 @@ export function describeError(thrown: unknown): ErrorDescription {
     causes: causes.length > 0 ? causes.map(({ places: _, ...cause }) => cause) : undefined,
     codeVersion: codeVersion(),
   };
+}
+
+function causesOf(error: unknown): unknown[] {
+  try {
+    const errors = error instanceof AggregateError ? error.errors.slice(0, 4) : [];
+    return [error instanceof Error ? error.cause : undefined, ...errors].filter((one) => one !== undefined);
+  } catch {
+    return [];
+  }
 }
 
 type Inspected = ReturnType<typeof inspect>;
@@ -51,13 +61,13 @@ function inspect(thrown: unknown) {
   };
 }
 
-/** The nearest class of the user's. The names of Node's classes say no more than `name`, and those of a bundle are short. */
+/** The nearest class of the user's. The names of Node's classes say no more than `name`. */
 function classOf(thrown: unknown): string | undefined {
   try {
     let type = thrown instanceof Error ? thrown : null;
     for (let depth = 0; depth < 9; depth++, type = Object.getPrototypeOf(type)) {
       const name = word(Object(type).constructor.name);
-      if (name !== undefined && name.length > 3) return name in globalThis ? undefined : name;
+      if (name !== undefined && isOriginalName(name)) return name in globalThis ? undefined : name;
     }
   } catch {}
   return undefined;

@@ -10,6 +10,8 @@ export const lineHashLength = 4;
 export interface Places {
   /** The beginning of the SHA-256 of all code of the bundle. */
   readonly version?: string;
+  /** The names of the user's classes that are as short as those the bundler makes. */
+  readonly shortNames?: readonly string[];
   /** By a chunk's file name, its source map, and by source the hashes of the lines, in one text. */
   readonly chunks: Readonly<Record<string, SourceMapPayload & { readonly lines: Readonly<Record<string, string>> }>>;
 }
@@ -32,6 +34,11 @@ function places(): Places {
 
 export function codeVersion(): string | undefined {
   return places().version;
+}
+
+/** Whether a class has that name in the sources. In a bundle, other code's classes have names of up to three letters. */
+export function isOriginalName(name: string): boolean {
+  return !isBundle || name.length > 3 || places().shortNames?.includes(name) === true;
 }
 
 /** A frame's place in the sources, and a key that stays the same when lines are inserted above it; `undefined` if it is not in the user's code. */

@@ -3,7 +3,7 @@ import { clean } from "./clean.ts";
 /** What was thrown, in short. Functions without handlers log no more. */
 export interface ErrorSummary {
   readonly errorClass: string;
-  /** The error's `code`, if it is a short word (`ECONNRESET`, `NON_RETRYABLE`). */
+  /** The error's `code`, if it looks like one: `ECONNRESET`, `42P01`, 503. Another word may be a payload's. */
   readonly errorCode?: string | undefined;
   /** If the error declares `isMessageSafe`, or LOG_ERROR_MESSAGES is `true`. Other messages may quote a payload. */
   readonly message?: string | undefined;
@@ -16,7 +16,7 @@ export function summarize(thrown: unknown, isSafe = memberOf(thrown, "isMessageS
   const text = memberOf(thrown, "message");
   return {
     errorClass: word(memberOf(thrown, "name")) ?? (thrown === null ? "null" : typeof thrown),
-    errorCode: word(memberOf(thrown, "code")),
+    errorCode: codeIn(memberOf(thrown, "code")),
     message: isSafe && typeof text === "string" ? clean(text, 512) : undefined,
     at: framesOf(thrown)[0]?.at,
   };
@@ -29,6 +29,15 @@ export function memberOf(thrown: unknown, name: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Neither a number of six digits, which may be an order's, nor a key. */
+function codeIn(value: unknown): string | undefined {
+  const shapes: Record<string, RegExp> = {
+    number: /^[1-5]\d\d$/,
+    string: /^(?!.*(?:\d{6}|[A-Z0-9]{25}))[A-Z0-9_]{2,64}$/,
+  };
+  return shapes[typeof value]?.test(String(value)) === true ? String(value) : undefined;
 }
 
 export function word(value: unknown): string | undefined {

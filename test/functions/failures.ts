@@ -74,7 +74,7 @@ const callbackHandler = `
 import { NonRetryableError, onCallback } from "larkpost";
 import { lookUp } from "../hr.ts";
 
-class LinkGone extends NonRetryableError {}
+class Off extends NonRetryableError {}
 
 export default onCallback(
   "${callbackType}",
@@ -87,7 +87,7 @@ export default onCallback(
   },
   {
     async deferred({ how }: { how: string }) {
-      await lookUp(how).catch((cause) => { throw new LinkGone("${canary}", { cause }); }); // @deferred
+      await lookUp(how).catch((cause) => { throw new Off("${canary}", { cause }); }); // @deferred
     },
   },
 );
@@ -232,7 +232,7 @@ export function failuresInBundles(
       told.map(({ errorClass, at, message }) => [errorClass, at, message]),
       [
         ["OrderGone", place(eventFile, "wrapped", "new OrderGone"), canary],
-        ["LinkGone", place(callbackFile, "deferred", "new LinkGone"), canary],
+        ["Off", place(callbackFile, "deferred", "new Off"), canary],
       ],
     );
     assert.deepEqual(told[1]?.frames?.at(-1), place(callbackFile, "deferred", "await"));

@@ -156,9 +156,19 @@ describe("an error in the log", () => {
       [["TypeError", "ECONNRESET"]],
     );
     assert.ok(!JSON.stringify(described).includes(payload));
-    for (const code of [`${payload} and more`, { toString: () => payload }, payload.repeat(20), 5]) {
-      assert.equal(describeError(Object.assign(new Error("x"), { code })).errorCode, undefined);
-    }
+    const codeOf = (code: unknown) => describeError(Object.assign(new Error("x"), { code })).errorCode;
+    const texts = [
+      payload,
+      payload.toUpperCase(),
+      "A".repeat(65),
+      "A".repeat(25),
+      "ORDER_1234567",
+      "",
+      { toString: () => "A1" },
+    ];
+    for (const code of [...texts, 5, 600, 1234, 503.5, 5n]) assert.equal(codeOf(code), undefined, String(code));
+    const codes = ["UND_ERR_CONNECT_TIMEOUT", "42P01", "23505", "E2", "A".repeat(24), 100, 404, 599];
+    assert.deepEqual(codes.map(codeOf), codes.map(String));
   });
 
   test("has one fingerprint for one place, whatever it says, and another for another class", () => {
@@ -223,6 +233,19 @@ describe("an error in the log", () => {
     assert.notEqual(failed(placed).fingerprint, failed(new Error("no way")).fingerprint);
   });
 
+  test("of several, as Promise.any throws it, has the first one's place, and each of them is a cause", async () => {
+    class Off extends Error {}
+    const errors = [new Off(payload), new RangeError(payload), new Error(payload), new Off(payload), new Off(payload)];
+    const thrown = await Promise.any(errors.map((error) => Promise.reject(error))).catch((error: unknown) => error);
+    const { errorClass, at, causes, fingerprint } = describeError(thrown);
+    assert.deepEqual([errorClass, at], ["AggregateError", describeError(errors[0]).at]);
+    assert.deepEqual(
+      causes?.map((cause) => cause.errorClass),
+      ["Off", "RangeError", "Error", "Off"],
+    );
+    assert.notEqual(fingerprint, describeError(new AggregateError([new Off()])).fingerprint);
+  });
+
   test("lists up to four causes, also in a circle", () => {
     const circle = new Error("x");
     circle.cause = new TypeError("x", { cause: circle });
@@ -280,6 +303,7 @@ describe("an error in the log", () => {
         constructor: { name: payload },
       }),
       Object.assign(new Error("x"), { cause: hostile }),
+      Object.assign(new AggregateError([]), { errors: hostile }),
       Object.assign(new Error("x"), { cause: throwing, name: "" }),
       Object.create(null),
       new Error(""),

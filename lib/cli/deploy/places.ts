@@ -18,6 +18,7 @@ export function isUsers(root: string, path: string): boolean {
  * @param folder The bundle's, with a linked source map for each chunk.
  */
 export function writePlaces(folder: string, { root, metafile }: { root: string; metafile: Metafile }): void {
+  const shortNames = new Set<string>();
   const chunks = Object.entries(metafile.outputs).flatMap(([path, { inputs, entryPoint }]) => {
     // The entry itself holds no handler.
     const isEntry = basename(path) === "index.mjs" && entryPoint !== undefined;
@@ -30,7 +31,9 @@ export function writePlaces(folder: string, { root, metafile }: { root: string; 
     const lines = Object.fromEntries(
       [...users].map((index) => {
         const source = sources[index] ?? "";
-        return [source, hashesOf(readFileSync(join(root, source), "utf8"))];
+        const text = readFileSync(join(root, source), "utf8");
+        for (const [, name = ""] of text.matchAll(/\bclass\s+(\w{1,3})\b/g)) shortNames.add(name);
+        return [source, hashesOf(text)];
       }),
     );
     const named = sources.map((source, index) => (users.has(index) ? source : ""));
@@ -41,7 +44,7 @@ export function writePlaces(folder: string, { root, metafile }: { root: string; 
   const paths = Object.keys(metafile.outputs).filter((path) => path.endsWith(".mjs"));
   for (const path of paths.sort()) code.update(readFileSync(resolve(root, path)));
   const version = code.digest("hex").slice(0, 12);
-  const places = { version, chunks: Object.fromEntries(chunks) } as unknown as Places;
+  const places = { version, shortNames: [...shortNames], chunks: Object.fromEntries(chunks) } as unknown as Places;
   writeFileSync(join(folder, placesFile), `${JSON.stringify(places)}\n`);
 }
 
