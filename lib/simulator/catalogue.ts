@@ -89,16 +89,17 @@ export function search(words: readonly string[]): CatalogueEntry[] {
 /**
  * Up to `n` types that `name` may mean: those that a search for it finds, then those with a similar name.
  * Types are Latin letters, so a Chinese name is similar to none.
+ * @param others Names that are as good as types.
  */
-export function nearestTypes(name: string, n: number): string[] {
+export function nearestTypes(name: string, n: number, others: readonly string[] = []): string[] {
   const found = name === "" ? [] : search([name]).map(({ type }) => type);
-  const similar = /[a-z]/i.test(name) ? nearest(name, [...byType.keys()], n) : [];
+  const similar = /[a-z]/i.test(name) ? nearest(name, [...byType.keys(), ...others], n) : [];
   return [...new Set([...found, ...similar])].slice(0, n);
 }
 
 /** `. Nearest: "a", "b"`, the end of a message about a type that is not in the catalogue; empty if nothing is near. */
-export function nearestText(name: string, n: number): string {
-  const types = nearestTypes(name, n).map((type) => `"${type}"`);
+export function nearestText(name: string, n: number, others?: readonly string[]): string {
+  const types = nearestTypes(name, n, others).map((type) => `"${type}"`);
   return types.length === 0 ? "" : `. Nearest: ${types.join(", ")}`;
 }
 

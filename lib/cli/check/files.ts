@@ -60,7 +60,7 @@ function nameMistake(kind: HandlerKind, name: string, source: () => string): str
       : `is in the wrong folder: "${name}" is ${what}. Move it to functions/${wanted}/`;
   }
   if (isDeclared(name, source())) return undefined;
-  const near = nearestText(name, 3);
+  const near = nearestText(name, 3, kind === "events" ? ["_default"] : []);
   return declaresHandler.test(source())
     ? `"${name}" is not in the catalogue${near}. If the platform has it, declare its payload (declare module "larkpost")`
     : `is no handler, and "${name}" is no type${near}. Move code that handlers share to functions/shared/`;

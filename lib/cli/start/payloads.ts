@@ -33,8 +33,20 @@ function ofRecord(record: { body: string }): Payload {
 /** Members that open something: Verification Token, a card's update token, app tickets, what a project calls a secret. */
 const secretNames = /(token|ticket|secret|password|^encrypt)$/i;
 
-/** The payload as indented JSON, without secrets. */
+/** The payload as indented JSON, without secrets, also where a text is JSON itself. */
 export function payloadText(text: string): string {
-  const hide = (name: string, value: unknown) => (secretNames.test(name) && value !== "" ? "(hidden)" : value);
-  return JSON.stringify(parseExact(text), hide, 2) ?? "";
+  return JSON.stringify(parseExact(text), withoutSecrets, 2) ?? "";
+}
+
+function withoutSecrets(name: string, value: unknown): unknown {
+  if (secretNames.test(name) && value !== "") return "(hidden)";
+  if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value;
+  try {
+    const inner = parseExact(value);
+    const hidden = JSON.stringify(inner, withoutSecrets);
+    // A text without a secret stays as it came.
+    return hidden === JSON.stringify(inner) ? value : hidden;
+  } catch {
+    return value;
+  }
 }

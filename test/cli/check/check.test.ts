@@ -72,6 +72,12 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     says: /^"im\.message\.recieve_v1" is not in the catalogue\. Nearest: "im\.message\.receive_v1", /,
     isBroken: false,
   },
+  default: {
+    source: good("default"),
+    line: 1,
+    says: /^"default" is not in the catalogue\. Nearest: "_default", /,
+    isBroken: false,
+  },
   helper: {
     source: "export const add = (a: number, b: number) => a + b;\n",
     line: 1,

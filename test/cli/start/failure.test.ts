@@ -54,15 +54,28 @@ test("without a frame of the project, the engine's first is shown; without its s
 
 test("a payload is shown with the digits of its numbers, and without its secrets", () => {
   const header = { event_id: "1", token: "the verification token" };
-  const event = { token: "c-card", app_ticket: "t", action: { value: { order: 17 } }, message_token: "" };
+  const inner = JSON.stringify([{ password: "p", id: 17 }]).replace("17", "12345678901234567890");
+  const content = JSON.stringify({ text: inner });
+  const own = { plain: '{ "a": 1.0 }', broken: '{"token":' };
+  const event = {
+    token: "c-card",
+    app_ticket: "t",
+    action: { value: { order: 17 } },
+    message_token: "",
+    content,
+    ...own,
+  };
   const text = JSON.stringify({ header, encrypt: "x", event }).replace("17", "12345678901234567890");
-  assert.deepEqual(payloadText(text).match(/"\w+": [^{\n]+/g), [
+  assert.deepEqual(payloadText(text).match(/"\w+": (?!\{$)[^\n]+/gm), [
     '"event_id": "1",',
     '"token": "(hidden)"',
     '"encrypt": "(hidden)",',
     '"token": "(hidden)",',
     '"app_ticket": "(hidden)",',
     '"order": 12345678901234567890',
-    '"message_token": ""',
+    '"message_token": "",',
+    `"content": ${JSON.stringify(content.replace('\\"p\\"', '\\"(hidden)\\"'))},`,
+    `"plain": ${JSON.stringify(own.plain)},`,
+    `"broken": ${JSON.stringify(own.broken)}`,
   ]);
 });
