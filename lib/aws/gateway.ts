@@ -29,21 +29,26 @@ export function fromApiGateway(event: unknown): HttpRequest {
   const route = stringOf(root["routeKey"]) ?? stringOf(root["resource"]);
   const text = typeof body === "string" ? body : "";
   const isBase64 = root["isBase64Encoded"] === true;
-  const stage = Object.keys(http).length > 0 ? stringOf(context["stage"]) : undefined;
+  const stage = context["http"] === undefined ? undefined : stringOf(context["stage"]);
   return {
     method: stringOf(http["method"]) ?? stringOf(root["httpMethod"]) ?? "",
     path: isOwn(route) ? "/" : normalPath(stringOf(root["rawPath"]) ?? stringOf(root["path"]) ?? "", stage),
     headers: headersOf(root),
     bodyBytes: isBase64 ? base64Bytes(text) : Buffer.byteLength(text, "utf8"),
-    rawBody: () => Buffer.from(text, isBase64 ? "base64" : "utf8"),
+    rawBody: () => (isBase64 ? Buffer.from(text, "base64") : text),
     sourceIp: stringOf(http["sourceIp"]) ?? stringOf(fieldsOf(context["identity"])["sourceIp"]),
   };
 }
 
-function headersOf(root: JsonObject): Map<string, string> {
-  const headers = new Map<string, string>();
+function headersOf(root: JsonObject): HttpRequest["headers"] {
+  const single = fieldsOf(root["headers"]);
   const multi = Object.entries(fieldsOf(root["multiValueHeaders"]));
-  for (const [name, value] of multi.length > 0 ? multi : Object.entries(fieldsOf(root["headers"]))) {
+  // HTTP APIs and Function URLs: few of the headers are read, and no two differ only in case.
+  if (multi.length === 0 && Object.keys(single).every((name) => name === name.toLowerCase())) {
+    return { get: (name) => (Object.hasOwn(single, name) ? stringOf(single[name]) : undefined) };
+  }
+  const headers = new Map<string, string>();
+  for (const [name, value] of multi.length > 0 ? multi : Object.entries(single)) {
     const values = (Array.isArray(value) ? value : [value]).filter((item) => typeof item === "string");
     if (values.length === 0) continue;
     const key = name.toLowerCase();

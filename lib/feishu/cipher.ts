@@ -1,4 +1,4 @@
-import { isUtf8 } from "node:buffer";
+import { isAscii, isUtf8 } from "node:buffer";
 import { createCipheriv, createDecipheriv, createSecretKey, type Decipheriv, hash, type KeyObject } from "node:crypto";
 
 const blockBytes = 16;
@@ -59,9 +59,12 @@ export function encrypt(text: string, key: KeyObject, iv: Uint8Array): string {
 
 /** The text without a leading byte order mark; `undefined` for bytes that are not valid UTF-8. */
 export function utf8(bytes: Uint8Array): string | undefined {
-  if (!isUtf8(bytes)) return undefined;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  // Each byte is one character: several times as fast as a decoder.
+  if (isAscii(buffer)) return buffer.toString("latin1");
+  if (!isUtf8(buffer)) return undefined;
   const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8", marked ? 3 : 0);
+  return buffer.toString("utf8", marked ? 3 : 0);
 }
 
 /** V8 stores a text without such characters in one byte each, and answers at once. Base64 has none. */

@@ -1,9 +1,17 @@
 import type { Notice, UnreadableReason } from "./classify.ts";
 
-/** A request as received. Header names are in lower case; `rawBody` is not re-encoded, or it could not be verified. */
-export interface SealedRequest {
+/** A request as received. */
+export interface ReceivedRequest {
   /** Name of the app's route, a key of the ring. */
   readonly app: string;
+  /** Names in lower case. */
+  readonly headers: Pick<ReadonlyMap<string, string>, "get">;
+  /** Not re-encoded, or it could not be verified. A text stands for its UTF-8 bytes. */
+  readonly rawBody: Uint8Array | string;
+}
+
+/** A request as the platform makes it. */
+export interface SealedRequest extends ReceivedRequest {
   readonly headers: ReadonlyMap<string, string>;
   readonly rawBody: Uint8Array;
 }

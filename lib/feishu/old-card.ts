@@ -13,7 +13,7 @@ export function signOldCard(input: {
   timestamp: string;
   nonce: string;
   verificationToken: string;
-  rawBody: Uint8Array;
+  rawBody: Uint8Array | string;
 }): string {
   const { timestamp, nonce, verificationToken, rawBody } = input;
   return createHash("sha1")

@@ -2,7 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { UnauthenticatedError } from "../errors.ts";
 import { decrypt, utf8 } from "./cipher.ts";
 import { type Classified, classify, isText, unreadable } from "./classify.ts";
-import type { CallbackEnvelope, Envelope, EventEnvelope, SealedRequest, UnreadableEnvelope } from "./envelope.ts";
+import type { CallbackEnvelope, Envelope, EventEnvelope, ReceivedRequest, UnreadableEnvelope } from "./envelope.ts";
 import { parseObject } from "./json.ts";
 import { type AppKeys, isToken, type KeyRing, unexpired } from "./keys.ts";
 import { classifyOldCard, oldSignatureLength, signOldCard } from "./old-card.ts";
@@ -30,7 +30,7 @@ const callbackAge = "the callback was signed over 5 minutes ago, or in the futur
  * @returns Schema 1.0 and 2.0 alike. Authentic but not JSON, or of neither schema: an envelope of kind `unreadable`.
  * @throws {UnauthenticatedError} Not provably from Feishu; it throws nothing else.
  */
-export function open(request: SealedRequest, { keys, nowMs }: { keys: KeyRing; nowMs: number }): Envelope {
+export function open(request: ReceivedRequest, { keys, nowMs }: { keys: KeyRing; nowMs: number }): Envelope {
   const app = keys.get(request.app);
   if (app === undefined) throw refused("app", "no keys are configured for this route");
   return toEnvelope(verify(request, app, nowMs), request, app);
@@ -43,7 +43,7 @@ interface Proof {
   readonly signature: string;
 }
 
-function verify(request: SealedRequest, app: AppKeys, nowMs: number): Classified {
+function verify(request: ReceivedRequest, app: AppKeys, nowMs: number): Classified {
   const timestamp = request.headers.get("x-lark-request-timestamp");
   const nonce = request.headers.get("x-lark-request-nonce");
   const signature = request.headers.get("x-lark-signature");
@@ -55,7 +55,9 @@ function verify(request: SealedRequest, app: AppKeys, nowMs: number): Classified
   return openSigned(request.rawBody, proof, app, nowMs);
 }
 
-function openSigned(rawBody: Uint8Array, proof: Proof, app: AppKeys, nowMs: number): Classified {
+type RawBody = ReceivedRequest["rawBody"];
+
+function openSigned(rawBody: RawBody, proof: Proof, app: AppKeys, nowMs: number): Classified {
   const { timestamp, nonce, signature } = proof;
   const signedAtMs = parseTimestamp(timestamp);
   const [key] = unexpired(app.encryptKeys, nowMs).filter(({ value: encryptKey }) =>
@@ -81,11 +83,11 @@ function openSigned(rawBody: Uint8Array, proof: Proof, app: AppKeys, nowMs: numb
 }
 
 /** Decrypts and classifies a body with a valid signature. Members beside `encrypt` are ignored. */
-function decryptBody(rawBody: Uint8Array, key: KeyObject): Classified {
+function decryptBody(rawBody: RawBody, key: KeyObject): Classified {
   const compact = compactCiphertext(rawBody);
   const decrypted = compact === undefined ? undefined : decrypt(compact, key);
   if (decrypted?.intact === true) return classify(decrypted.text);
-  const outer = utf8(rawBody);
+  const outer = utf8(bytesOf(rawBody));
   if (outer === undefined) return unreadable("utf8");
   const body = parseObject(outer);
   if (body === undefined) return unreadable("json");
@@ -102,17 +104,20 @@ function decryptBody(rawBody: Uint8Array, key: KeyObject): Classified {
  * The ciphertext of a body without white space, `{"encrypt":"…"}`, which is what the platform sends. It is not parsed:
  * if it decrypts, it was strict base64, and a parser would have found the same.
  */
-function compactCiphertext({ buffer, byteOffset, byteLength }: Uint8Array): string | undefined {
-  const body = Buffer.from(buffer, byteOffset, byteLength);
+function compactCiphertext(rawBody: RawBody): string | undefined {
+  const text = typeof rawBody === "string" ? rawBody : bytesOf(rawBody).toString("latin1");
   const head = '{"encrypt":"';
   const tail = '"}';
-  const end = byteLength - tail.length;
-  const isCompact = body.toString("latin1", 0, head.length) === head && body.toString("latin1", end) === tail;
-  return isCompact ? body.toString("latin1", head.length, end) : undefined;
+  return text.startsWith(head) && text.endsWith(tail) ? text.slice(head.length, -tail.length) : undefined;
+}
+
+function bytesOf(rawBody: RawBody): Buffer {
+  if (typeof rawBody === "string") return Buffer.from(rawBody);
+  return Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength);
 }
 
 /** The old card callback: signed with the Verification Token. */
-function openOldCard(request: SealedRequest, proof: Proof | undefined, app: AppKeys, nowMs: number): Classified {
+function openOldCard(request: ReceivedRequest, proof: Proof | undefined, app: AppKeys, nowMs: number): Classified {
   const { headers, rawBody } = request;
   if (proof === undefined) throw refused("unsigned", "a signature header of the card callback is missing");
   const { timestamp, nonce, signature } = proof;
@@ -126,7 +131,7 @@ function openOldCard(request: SealedRequest, proof: Proof | undefined, app: AppK
   if (signedAtMs < nowMs - bounds.callbackAgeMs || signedAtMs > nowMs + bounds.futureMs) {
     throw refused("timestamp", callbackAge);
   }
-  const text = utf8(rawBody);
+  const text = utf8(bytesOf(rawBody));
   if (text === undefined) return unreadable("utf8");
   const refreshToken = headers.get("x-refresh-token");
   const card = classifyOldCard(text, refreshToken === undefined ? {} : { refresh_token: refreshToken });
@@ -141,11 +146,11 @@ function plainChallenge(text: string, app: AppKeys, nowMs: number): Classified |
 }
 
 /** Without a signature, only a challenge is accepted: encrypted with our key, and with our token in it. */
-function openUnsigned(rawBody: Uint8Array, app: AppKeys, nowMs: number): Classified {
-  if (rawBody.length > bounds.unsignedBytes) {
+function openUnsigned(rawBody: RawBody, app: AppKeys, nowMs: number): Classified {
+  if (Buffer.byteLength(rawBody) > bounds.unsignedBytes) {
     throw refused("too-large-unsigned", `an unsigned body may hold ${bounds.unsignedBytes} bytes`);
   }
-  const outer = utf8(rawBody) ?? "";
+  const outer = utf8(bytesOf(rawBody)) ?? "";
   const encrypted = parseObject(outer)?.["encrypt"];
   const challenge = app.oldCards === true && !isText(encrypted) ? plainChallenge(outer, app, nowMs) : undefined;
   if (challenge !== undefined) return challenge;
@@ -165,8 +170,8 @@ function openUnsigned(rawBody: Uint8Array, app: AppKeys, nowMs: number): Classif
 }
 
 /** Without an Encrypt Key, which a setting has allowed, the Verification Token is the only proof. */
-function openPlain(rawBody: Uint8Array, app: AppKeys, nowMs: number): Classified {
-  const text = utf8(rawBody);
+function openPlain(rawBody: RawBody, app: AppKeys, nowMs: number): Classified {
+  const text = utf8(bytesOf(rawBody));
   if (text === undefined) throw refused("malformed", "the body is not UTF-8");
   const message = classify(text);
   if (message.kind === "unreadable" && parseObject(text)?.["encrypt"] !== undefined) {
@@ -179,10 +184,12 @@ function openPlain(rawBody: Uint8Array, app: AppKeys, nowMs: number): Classified
   return message;
 }
 
-function toEnvelope(message: Classified, { headers, rawBody }: SealedRequest, { appId }: AppKeys): Envelope {
+function toEnvelope(message: Classified, { headers, rawBody }: ReceivedRequest, { appId }: AppKeys): Envelope {
   const requestId = headers.get("x-tt-logid") || headers.get("x-request-id") || null;
   const transport = { requestId, transport: "webhook", receivedBy: appId } as const;
-  if (message.kind === "unreadable") return { kind: "unreadable", reason: message.reason, rawBody, ...transport };
+  if (message.kind === "unreadable") {
+    return { kind: "unreadable", reason: message.reason, rawBody: bytesOf(rawBody), ...transport };
+  }
   if (message.kind === "challenge") {
     const { challenge } = message;
     if (typeof challenge !== "string" || challenge.length > bounds.challengeLength) {

@@ -1,18 +1,23 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, hash, timingSafeEqual } from "node:crypto";
 
 /**
  * The signature of an event or a callback: SHA-256 over timestamp, nonce, Encrypt Key and raw body, in lower-case hex.
  * A plain digest, not an HMAC, and without separators.
  * https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/encrypt-key-encryption-configuration-case
  *
- * @param input.rawBody The bytes as received, before decryption.
+ * @param input.rawBody As received, before decryption.
  */
-export function sign(input: { timestamp: string; nonce: string; encryptKey: string; rawBody: Uint8Array }): string {
+export function sign(input: {
+  timestamp: string;
+  nonce: string;
+  encryptKey: string;
+  rawBody: Uint8Array | string;
+}): string {
   const { timestamp, nonce, encryptKey, rawBody } = input;
-  return createHash("sha256")
-    .update(timestamp + nonce + encryptKey)
-    .update(rawBody)
-    .digest("hex");
+  const head = timestamp + nonce + encryptKey;
+  // One call costs less than three, until the text is so large that joining it costs more.
+  if (typeof rawBody === "string" && rawBody.length < 8_192) return hash("sha256", head + rawBody);
+  return createHash("sha256").update(head).update(rawBody).digest("hex");
 }
 
 /**

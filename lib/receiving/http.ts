@@ -1,6 +1,6 @@
 import { type Clock, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError, TooLargeError, UnauthenticatedError } from "../errors.ts";
-import type { Envelope, SealedRequest } from "../feishu/envelope.ts";
+import type { Envelope, ReceivedRequest } from "../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../feishu/keys.ts";
 import { open } from "../feishu/open.ts";
 import { publish } from "../trace/trace.ts";
@@ -12,10 +12,10 @@ export interface HttpRequest {
   /** `/` where the gateway matched a route of this function. Without a stage, and without doubled or trailing slashes. */
   readonly path: string;
   /** Names in lower case. Different values of one name are joined by a comma, so that no check reads only one of them. */
-  readonly headers: ReadonlyMap<string, string>;
+  readonly headers: ReceivedRequest["headers"];
   /** Size of `rawBody`, known before it is decoded. */
   readonly bodyBytes: number;
-  rawBody(): Buffer;
+  rawBody(): ReceivedRequest["rawBody"];
   /** From the server itself, since headers can be forged. */
   readonly sourceIp: string | undefined;
 }
@@ -120,7 +120,7 @@ async function answerOf(
 
 /** If the keys do not match, they may have been changed: opens once more, with newer ones. */
 async function openWith(
-  sealed: SealedRequest,
+  sealed: ReceivedRequest,
   keys: KeyRing,
   { nowMs, renewedKeys }: { nowMs: number; renewedKeys: HttpOptions["renewedKeys"] },
 ): Promise<Envelope> {

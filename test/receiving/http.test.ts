@@ -37,7 +37,7 @@ describe("a request", () => {
             [method, path, bodyBytes],
             ["POST", path === "/" ? "/" : "/webhook", request.rawBody.length],
           );
-          assert.ok(rawBody().equals(Buffer.from(request.rawBody)));
+          assert.deepEqual(Buffer.from(rawBody() as string), Buffer.from(request.rawBody));
           envelopes.push(open({ app: defaultApp, headers, rawBody: rawBody() }, { keys: ring(), nowMs: startMs }));
           await startWebhook().queues(toEvent(request, { base64 }));
         }
