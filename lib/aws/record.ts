@@ -1,5 +1,4 @@
 import { hash as digest } from "node:crypto";
-import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { SQSRecord } from "aws-lambda";
 import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
@@ -17,6 +16,8 @@ export const messageLimitBytes = 1_048_576;
 export const attributeReserveBytes = 4_096;
 /** The part of them that `error` may take. The other attributes have 1,100 bytes at most. */
 const errorLimitBytes = attributeReserveBytes - 1_296;
+/** Above it, in UTF-16 units, a text is compressed. */
+const plainLimit = 16_384;
 /** A reader inflates no more than this. */
 const inflatedLimitBytes = 8 * messageLimitBytes;
 
@@ -33,18 +34,18 @@ export const deadReasonAttribute = "deadReason";
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
   const { kind, transport, receivedBy, requestId } = envelope;
   const common = { v: messageVersion, kind, transport, receivedBy, requestId: requestId?.slice(0, 128) ?? null };
-  if (kind === "event") return pack(common, { text: envelope.text }, () => envelope.text);
+  if (kind === "event") return pack(common, { text: envelope.text }, envelope.text);
   if (kind === "job") {
     const { schema, header, payload, text } = envelope;
     const refreshToken = schema === "1.0" ? header["refresh_token"] : undefined;
-    return pack({ ...common, schema, refreshToken }, { payload, text }, () => JSON.stringify({ payload, text }));
+    return pack({ ...common, schema, refreshToken }, { payload, text }, JSON.stringify({ payload, text }));
   }
   const rawBody = withoutToken(envelope.rawBody);
   const text = utf8(rawBody);
   const quarantined = { ...common, reason: envelope.reason };
   // Bytes that are not UTF-8 are stored as base64, and `encoding` says so.
-  if (text !== undefined && Buffer.byteLength(text) === rawBody.length) return pack(quarantined, { text }, () => text);
-  return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, () => rawBody);
+  if (text !== undefined && Buffer.byteLength(text) === rawBody.length) return pack(quarantined, { text }, text);
+  return pack({ ...quarantined, encoding: "base64" }, { text: rawBody.toString("base64") }, rawBody);
 }
 
 /** What a dead letter has of its error, as JSON. What does not fit is left out: the causes first, and then the frames. */
@@ -61,19 +62,30 @@ function withoutToken(rawBody: Uint8Array): Buffer {
   return Buffer.from(fill(text, inspect(text).tokens, ""), "latin1");
 }
 
-/** The content as it is. When that is too large, `bytes` (the same content) compressed. */
-function pack(common: object, content: object, bytes: () => string | Uint8Array): string {
+/**
+ * The content as it is, or `bytes` (the same content) compressed where they are many: SQS bills by 64 KB, and to escape
+ * them twice costs more than to compress them. Content that compression makes too large is stored as it is.
+ */
+function pack(common: object, content: object, bytes: string | Uint8Array): string {
+  const plain = () => toSafeText(JSON.stringify({ ...common, ...content }));
+  if (bytes.length <= plainLimit) return plain();
+  const inflated = Buffer.from(bytes as string);
+  const deflate = () => {
+    const deflated = zlib().deflateRawSync(inflated, { level: 1 }).toString("base64");
+    return toSafeText(JSON.stringify({ ...common, deflated }));
+  };
   const limit = messageLimitBytes - attributeReserveBytes;
-  const plain = JSON.stringify({ ...common, ...content });
-  // An escape takes six bytes for a unit of two or three. Counted before escaping: a megabyte of emoji is compressed.
-  if (plain.length <= limit && Buffer.byteLength(plain) + 4 * unsafeUnits(plain) <= limit) return toSafeText(plain);
-  const inflated = Buffer.from(bytes());
-  if (inflated.length > inflatedLimitBytes) {
-    throw new TooLargeError(`Cannot store the event: it has ${inflated.length} bytes`);
+  const forms = inflated.length > inflatedLimitBytes ? [] : [deflate, plain];
+  for (const form of forms) {
+    const body = form();
+    if (body.length <= limit && Buffer.byteLength(body) <= limit) return body;
   }
-  const deflated = toSafeText(JSON.stringify({ ...common, deflated: deflateRawSync(inflated).toString("base64") }));
-  if (deflated.length <= limit) return deflated;
-  throw new TooLargeError(`Cannot store the event: compressed it still has ${deflated.length} bytes`);
+  throw new TooLargeError(`Cannot store the event: it has ${inflated.length} bytes, and too many also when compressed`);
+}
+
+/** Loaded for the first large event, since few functions ever see one. */
+function zlib() {
+  return process.getBuiltinModule("node:zlib");
 }
 
 /**
@@ -86,16 +98,6 @@ function toSafeText(json: string): string {
     for (let i = 0; i < units.length; i++) escaped += `\\u${units.charCodeAt(i).toString(16)}`;
     return escaped;
   });
-}
-
-/** UTF-16 units that {@link toSafeText} escapes. */
-function unsafeUnits(json: string): number {
-  let count = 0;
-  for (let i = 0; i < json.length; i++) {
-    const unit = json.charCodeAt(i);
-    if (unit >= 0xd800 && (unit <= 0xdfff || unit >= 0xfffe)) count++;
-  }
-  return count;
 }
 
 export type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "undecodable"; readonly reason: string };
@@ -151,7 +153,7 @@ function contentOf(message: JsonObject): JsonObject {
 
 function inflate(deflated: string): string | undefined {
   try {
-    return inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes }).toString("utf8");
+    return utf8(zlib().inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes }));
   } catch {
     return undefined;
   }

@@ -1,4 +1,3 @@
-import { crc32 } from "node:zlib";
 import { codeVersion, isOriginalName, placeOf } from "./places.ts";
 import { type ErrorSummary, framesOf, summarize, word } from "./thrown.ts";
 
@@ -27,7 +26,9 @@ export function describeError(thrown: unknown): ErrorDescription {
     ...summary,
     at: places[0]?.at ?? summary.at,
     // To group log lines by, and not for security.
-    fingerprint: crc32([summary.errorClass, ...met, ...places.map(({ key }) => key)].join("\n"))
+    fingerprint: process
+      .getBuiltinModule("node:zlib")
+      .crc32([summary.errorClass, ...met, ...places.map(({ key }) => key)].join("\n"))
       .toString(16)
       .padStart(8, "0"),
     frames: places.length > 1 ? places.map(({ at }) => at) : undefined,
