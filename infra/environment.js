@@ -41,6 +41,7 @@ export function ownVariables(deployment, { environment, secrets, logErrorMessage
  */
 export async function shared(variables) {
   const app = await appId(variables);
+  const marketplace = await marketplaceApp(variables);
   const environment = forDeployment(({ secretsParameter }, { limits }) => ({
     LOG_LEVEL: "info",
     APP_ID: app,
@@ -48,6 +49,7 @@ export async function shared(variables) {
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
     SECRETS_PARAMETER: secretsParameter,
     STALE_KEYS_SECONDS: limits.staleKeysSeconds,
+    MARKETPLACE_APP: marketplace,
   }));
   return environment(variables);
 }
@@ -79,7 +81,6 @@ async function ofHandlers(variables) {
     LEDGER_TABLE: { Ref: "LedgerTable" },
     LARK_DOMAIN: await larkDomain(variables),
     ALLOW_OTHER_DOMAIN: await allowOtherDomain(variables),
-    MARKETPLACE_APP: await marketplaceApp(variables),
     ...(await forDeployment(ownVariables)(variables)),
   };
 }

@@ -14,6 +14,7 @@ import {
   wholeNumber,
 } from "../settings/environment.ts";
 import type { ParameterOptions } from "./parameter.ts";
+import type { Queues } from "./queues.ts";
 
 /** Where the keys are stored instead of in the environment, and the app that they must be for. */
 export interface StoredSecrets extends ParameterOptions {
@@ -90,7 +91,7 @@ function ingressConfig(env: Env, oldCards: boolean) {
   const warnings: string[] = [];
   const stored = storedSecrets(env, oldCards);
   const keys: KeyRing = stored === undefined ? environmentKeys(env, oldCards, warnings) : new Map();
-  return { keys, stored, ...queueUrls(env), warnings };
+  return { keys, stored, ...queues(env), warnings };
 }
 
 /** The settings of the worker and the long connection. */
@@ -100,13 +101,17 @@ function handlingConfig(env: Env) {
     appId: setting(env, "APP_ID", appIdAdvice),
     appSecret: appSecret(env),
     stored: storedSecrets(env, false),
-    ...queueUrls(env),
+    ...queues(env),
     ledgerTable: ledgerTable(env),
   };
 }
 
-function queueUrls(env: Env) {
-  return { eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"), quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL") };
+function queues(env: Env): Queues {
+  return {
+    eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
+    quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
+    isMarketplace: flag(env, "MARKETPLACE_APP"),
+  };
 }
 
 function environmentKeys(env: Env, oldCards: boolean, warnings: string[]): KeyRing {

@@ -7,29 +7,39 @@ import { attributes, type Client } from "./sqs.ts";
 /** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
 const deferSeconds = 3;
 
+/** The queues that a receiver sends to. */
+export interface Queues {
+  readonly eventsQueueUrl: string;
+  readonly quarantineQueueUrl: string;
+  /** Whether several tenants share the events queue, each as a message group, so that a busy one does not delay the others. */
+  readonly isMarketplace?: boolean;
+}
+
 /** The receiver's ports. Both resolve when SQS has confirmed the message; the SDK compares its checksum. */
-export function receiverQueues(
-  client: Client,
-  { eventsQueueUrl, quarantineQueueUrl }: { eventsQueueUrl: string; quarantineQueueUrl: string },
-): ReceiverPorts {
+export function receiverQueues(client: Client, queues: Queues): ReceiverPorts {
   return {
-    send: async (envelope, signal) => send(client, eventMessage(eventsQueueUrl, envelope), signal),
+    send: async (envelope, signal) => send(client, eventMessage(queues, envelope), signal),
     quarantine: async (envelope, signal) => {
       const MessageAttributes = attributes({ reason: envelope.reason });
-      return send(client, { QueueUrl: quarantineQueueUrl, MessageBody: toBody(envelope), MessageAttributes }, signal);
+      const message = { QueueUrl: queues.quarantineQueueUrl, MessageBody: toBody(envelope), MessageAttributes };
+      return send(client, message, signal);
     },
   };
 }
 
 /** Stores what a callback deferred. Resolves when SQS has confirmed it. */
-export function deferTo(client: Client, eventsQueueUrl: string) {
+export function deferTo(client: Client, queues: Queues) {
   return async (job: JobEnvelope, signal: AbortSignal): Promise<void> =>
-    send(client, { ...eventMessage(eventsQueueUrl, job), DelaySeconds: deferSeconds }, signal);
+    send(client, { ...eventMessage(queues, job), DelaySeconds: deferSeconds }, signal);
 }
 
-function eventMessage(QueueUrl: string, envelope: EventEnvelope | JobEnvelope): SendMessageCommandInput {
+function eventMessage(
+  { eventsQueueUrl, isMarketplace = false }: Queues,
+  envelope: EventEnvelope | JobEnvelope,
+): SendMessageCommandInput {
   const { tenant } = envelope;
-  return { QueueUrl, MessageBody: toBody(envelope), MessageGroupId: tenant === null ? undefined : toGroupId(tenant) };
+  const MessageGroupId = isMarketplace && tenant !== null ? toGroupId(tenant) : undefined;
+  return { QueueUrl: eventsQueueUrl, MessageBody: toBody(envelope), MessageGroupId };
 }
 
 async function send(client: Client, message: SendMessageCommandInput, abortSignal: AbortSignal): Promise<void> {

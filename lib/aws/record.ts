@@ -159,10 +159,7 @@ function inflate(deflated: string): string | undefined {
   }
 }
 
-/**
- * The tenant as a `MessageGroupId`, so that one busy tenant does not delay the others. SQS takes up to 128 letters,
- * digits and ASCII punctuation. Any other tenant key is hashed.
- */
+/** The tenant as a `MessageGroupId`. SQS takes up to 128 letters, digits and ASCII punctuation. Any other key is hashed. */
 export function toGroupId(tenant: string): string {
   return /^[\x21-\x7e]{1,128}$/.test(tenant) ? tenant : digest("sha256", tenant);
 }

@@ -35,11 +35,11 @@ const ids = (count: number) => Array.from({ length: count }, () => bench.newId()
 const lastSend = () => sent.findLast(({ action }) => action === "SendMessage")?.body ?? assert.fail("nothing was sent");
 
 /** One push, as the webhook function stores it. Rejects where it would answer 503. */
-async function push(text: string, client: Pick<SQSClient, "send"> = bench.client, urls = bench.urls): Promise<number> {
+async function push(text: string, client: Pick<SQSClient, "send"> = bench.client, given = {}): Promise<number> {
   const startMs = performance.now();
   const elapsedMs = () => performance.now() - startMs;
   const answer = await withDeadline(systemClock, { ms: answerWithinMs, error: () => new Error("late") }, (signal) =>
-    receive(envelopeOf(text), receiverQueues(client, urls), { signal, elapsedMs }),
+    receive(envelopeOf(text), receiverQueues(client, { ...bench.urls, ...given }), { signal, elapsedMs }),
   );
   return answer.status;
 }
@@ -418,17 +418,21 @@ describe("an event that is being stored", () => {
     assert.deepEqual(seen, [text]);
   });
 
-  test("Q8: goes into its tenant's group, and a tenant that SQS would not take into a digest's", async () => {
+  test("Q8: of a marketplace app goes into its tenant's group, and a tenant that SQS would not take into a digest's", async () => {
+    const isMarketplace = true;
     for (const [tenant, group] of [
       ["tenant-1", /^tenant-1$/],
       ["has a space", /^[0-9a-f]{64}$/],
       ["中", /^[0-9a-f]{64}$/],
       ["x".repeat(129), /^[0-9a-f]{64}$/],
     ] as const) {
-      await push(eventText({ id: bench.newId(), tenant }));
+      await push(eventText({ id: bench.newId(), tenant }), bench.client, { isMarketplace });
       assert.match(String(lastSend()["MessageGroupId"]), group);
     }
-    await push(eventText({ id: bench.newId() }));
+    await push(eventText({ id: bench.newId() }), bench.client, { isMarketplace });
+    assert.equal(lastSend()["MessageGroupId"], undefined);
+    // Of an app with one tenant it would cost, and change nothing.
+    await push(eventText({ id: bench.newId(), tenant: "tenant-1" }));
     assert.equal(lastSend()["MessageGroupId"], undefined);
   });
 });

@@ -54,7 +54,11 @@ const unusable: [how: string, value: string | undefined][] = [
 
 describe("the settings of the webhook", () => {
   test("make the keys of one app, and no warning", () => {
-    const { keys, warnings, eventsQueueUrl, quarantineQueueUrl } = webhookConfig(webhook);
+    const { keys, warnings, eventsQueueUrl, quarantineQueueUrl, isMarketplace } = webhookConfig(webhook);
+    assert.deepEqual(
+      [isMarketplace, webhookConfig({ ...webhook, MARKETPLACE_APP: "true" }).isMarketplace],
+      [false, true],
+    );
     const app = keys.get(defaultApp);
     assert.deepEqual([...keys.keys()], [defaultApp]);
     assert.equal(app?.appId, webhook.APP_ID);
@@ -169,6 +173,7 @@ describe("the settings of the worker", () => {
       stored: undefined,
       eventsQueueUrl: worker.EVENTS_QUEUE_URL,
       quarantineQueueUrl: worker.QUARANTINE_QUEUE_URL,
+      isMarketplace: false,
       deadLetterQueueUrl: worker.DEAD_LETTER_QUEUE_URL,
       ledgerTable: worker.LEDGER_TABLE,
     });
@@ -191,6 +196,7 @@ describe("the settings of the callback's function", () => {
     assert.deepEqual(settings, {
       eventsQueueUrl: webhook.EVENTS_QUEUE_URL,
       quarantineQueueUrl: webhook.QUARANTINE_QUEUE_URL,
+      isMarketplace: false,
       warnings: [],
       stored: undefined,
       appSecret: "the secret of an app",
@@ -352,6 +358,7 @@ describe("the settings of the long connection", () => {
     assert.deepEqual(longConnectionConfig(connection), {
       ...{ appId: connection.APP_ID, appSecret: connection.APP_SECRET, ledgerTable: "ledger" },
       ...{ eventsQueueUrl: connection.EVENTS_QUEUE_URL, quarantineQueueUrl: connection.QUARANTINE_QUEUE_URL },
+      isMarketplace: false,
       api: {
         ...{ appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
         ...{ proxyEnv: {}, warnings: [] },

@@ -397,7 +397,8 @@ describe("over SQS", () => {
   });
   after(() => services.stop());
 
-  const ports = () => receiverQueues(services.sqs, services.urls);
+  const queues = () => ({ ...services.urls, isMarketplace: true });
+  const ports = () => receiverQueues(services.sqs, queues());
   /** Sends them all, takes them all, and gives the bodies back in the order of their events' ids. */
   async function roundTrip(envelopes: readonly EventEnvelope[]): Promise<Map<string, EventEnvelope>> {
     await Promise.all(envelopes.map((envelope) => ports().send(envelope, new AbortController().signal)));
@@ -461,7 +462,7 @@ describe("over SQS", () => {
 
   test("C5: jobs of any size and with any characters are taken, three seconds late, in their tenant's group", async () => {
     const { signal } = new AbortController();
-    const defer = deferTo(services.sqs, services.urls.eventsQueueUrl);
+    const defer = deferTo(services.sqs, queues());
     const jobs = [
       jobOf(cardText({ id: "plain" }), { text: "\uffff \ufffe \0 \u{1f44b}" }),
       jobOf(cardText({ id: "large" }), "x".repeat(1_200_000)),

@@ -1156,7 +1156,8 @@ describe("deferred work", () => {
     const sent: Readonly<Record<string, unknown>>[] = [];
     const stop = bench.sqsFaults.watch(({ action, body }) => void (action === "SendMessage" && sent.push(body)));
     const id = bench.newId("click");
-    await deferTo(bench.client, bench.urls.eventsQueueUrl)(jobOf(id), new AbortController().signal);
+    const { signal } = new AbortController();
+    await deferTo(bench.client, { ...bench.urls, isMarketplace: true })(jobOf(id), signal);
     stop();
     assert.equal((await bench.counts()).queued, 1);
     assert.deepEqual(
@@ -1169,7 +1170,7 @@ describe("deferred work", () => {
   test("C5: is not stored when its callback's time is over, and the handler hears of it", async () => {
     const stop = new AbortController();
     bench.sqsFaults.inject("SendMessage", { kind: "stall" });
-    const sending = deferTo(bench.client, bench.urls.eventsQueueUrl)(jobOf(bench.newId()), stop.signal);
+    const sending = deferTo(bench.client, bench.urls)(jobOf(bench.newId()), stop.signal);
     setTimeout(() => stop.abort(), 30);
     await assert.rejects(sending, { name: "AbortError" });
     assert.equal((await bench.counts()).queued, 0);

@@ -173,8 +173,8 @@ describe("the template", () => {
     const queues = { EVENTS_QUEUE_URL: { Ref: "EventsQueue" }, QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" } };
     const secrets = { APP_ID: "cli_0123456789abcdef", SECRETS_PARAMETER: "/larkpost/prod/app" };
     const stale = { STALE_KEYS_SECONDS: String(limits.staleKeysSeconds) };
-    const common = { ...queues, ...secrets, ...stale, LOG_LEVEL: "info" };
-    const openApi = { LARK_DOMAIN: "feishu", ALLOW_OTHER_DOMAIN: "false", MARKETPLACE_APP: "false" };
+    const common = { ...queues, ...secrets, ...stale, LOG_LEVEL: "info", MARKETPLACE_APP: "false" };
+    const openApi = { LARK_DOMAIN: "feishu", ALLOW_OTHER_DOMAIN: "false" };
     assert.deepEqual(variablesOf("WebhookLambdaFunction"), common);
     assert.deepEqual(variablesOf("CallbackLambdaFunction"), {
       ...common,

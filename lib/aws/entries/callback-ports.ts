@@ -33,7 +33,7 @@ export function callbackPorts(options: {
     deadlineMs: config.deadlineMs,
     dispatch: callbackDispatcher(callbacks),
     answers: dynamoAnswers(dynamo, config.ledgerTable),
-    defer: deferTo(client, config.eventsQueueUrl),
+    defer: deferTo(client, config),
     clock: systemClock,
     newOwner: randomUUID,
   };
