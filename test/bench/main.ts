@@ -2,20 +2,15 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { InvalidArgumentError } from "commander";
 import { script } from "../support/script.ts";
-import type { Row, SectionOptions } from "./measure.ts";
-import type { Surroundings } from "./surroundings.ts";
+import { compare, exitCode, type Row } from "./measure.ts";
+import { profile } from "./profile.ts";
+import { type Race, racesOf } from "./races.ts";
+import { runRace } from "./run.ts";
+import { type Surroundings, startSurroundings } from "./surroundings.ts";
 import { table } from "./table.ts";
 
-const sections = {
-  cold: "Cold start (floor: cryptography and one TLS request, no SDK; peer: official SDK and client-sqs)",
-  first: "CPU of the first event, given as soon as the module is loaded (peer: official SDK and client-sqs)",
-  open: "Verify, decrypt, parse: CPU (floor: each step once, nothing checked; peer: official SDK)",
-  warm: "Warm request until SQS has the event (floor: no SDK, no AWS signature; peer: official SDK and client-sqs)",
-  record: "Worker record (floor: ours without a ledger; peer: Powertools idempotency)",
-  callback:
-    "Callback, its handler doing nothing (floor: verify, decrypt, parse alone; for a click: nothing remembered)",
-};
-type Section = keyof typeof sections;
+const compared = ["cold", "challenge", "open", "warm", "worker", "click"];
+const all = [...compared, "zip", "scale"];
 
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("It is a whole number from 1 to 9999.");
@@ -23,95 +18,68 @@ function wholeNumber(text: string): number {
 }
 
 const program = script("bench")
-  .description("measure cold start, CPU and the hot path, beside the least that could do it and what others use")
-  .option("--only <name...>", `sections to run: ${Object.keys(sections).join(", ")}`)
-  .option("--rounds <n>", "interleaved rounds; figures are medians over them", wholeNumber, 15)
+  .description("measure CPU, memory and size beside the least that could do the work, and beside what others use")
+  .option("--only <name...>", `measure only some: ${all.join(", ")}`)
+  .option("--quick", "a minute's worth: fewer rounds, and nothing about growth")
+  .option("--rounds <n>", "rounds of each comparison, instead of its own number", wholeNumber)
   .option("--json <file>", "write the figures to a file, too")
-  .option("--strict", "exit with 1 when a target is missed")
+  .option(
+    "--profile <name>",
+    "write a CPU profile instead, and print where ours takes more than what it is compared with",
+  )
   .addHelpText(
     "after",
     `
-Each ratio is the median of the rounds' ratios, with quartiles; compare ratios, not times, between machines.
-A target stands behind its ratio. Nothing leaves the machine.
+Every round runs each contestant once, in turn. A ratio is the median of the rounds' own ratios: compare ratios, not
+times, between machines. It exits with 1 when a row misses what it must be: when even the best quarter of its rounds is
+over it (✗; with ≈ only the median is). Nothing leaves the machine.
 
-Example: npm run bench -- --only open warm --rounds 31 --json bench.json`,
+Examples: npm run bench -- --only warm worker --rounds 41 --json bench.json
+          npm run bench -- --profile cold`,
   )
   .parse();
-const options = program.opts<{ only?: string[]; rounds: number; json?: string; strict?: boolean }>();
+const options = program.opts<{ only?: string[]; quick?: true; rounds?: number; json?: string; profile?: string }>();
+const [names, asked] = options.profile === undefined ? [all, options.only ?? []] : [compared, [options.profile]];
+const unknown = asked.filter((name) => !names.includes(name));
+if (unknown.length > 0) program.error(`There is no ${unknown.join(", ")}. Names: ${names.join(" ")}`, { exitCode: 2 });
 
-const isSection = (name: string): name is Section => Object.hasOwn(sections, name);
-const unknown = options.only?.filter((name) => !isSection(name)) ?? [];
-if (unknown.length > 0) {
-  const known = Object.keys(sections).join(" ");
-  program.error(`There is no section ${unknown.join(", ")}. Sections: ${known}`, { exitCode: 2 });
+const surroundings = await startSurroundings();
+try {
+  const races = racesOf(surroundings);
+  if (options.profile === undefined) await measure(races, surroundings);
+  else {
+    const race = races.find(({ name }) => name === options.profile) as Race;
+    process.stdout.write(await profile(race, surroundings, progress));
+  }
+} finally {
+  surroundings.stop();
 }
 
-const rows = await measure(options.only?.filter(isSection) ?? (Object.keys(sections) as Section[]));
-const missed = rows.flatMap(({ ratios }) => ratios).filter(({ target }) => target?.isMet === false).length;
-process.stdout.write(table(rows, new Map(Object.entries(sections))));
-if (options.json !== undefined) {
-  const machine = { node: process.version, cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length };
-  writeFileSync(
-    options.json,
-    `${JSON.stringify({ ...machine, rounds: options.rounds, missed, rows }, undefined, 2)}\n`,
-  );
-}
-process.exitCode = options.strict === true && missed > 0 ? 1 : 0;
-
-async function measure(asked: readonly Section[]): Promise<Row[]> {
-  const wants = (...names: Section[]) => names.some((name) => asked.includes(name));
-  const given: SectionOptions = { rounds: options.rounds, progress };
+async function measure(races: readonly Race[], surroundings: Surroundings): Promise<void> {
+  const { only, quick = false, json } = options;
+  const chosen = races.filter(({ name, isLong }) => only?.includes(name) ?? !(quick && isLong));
   const rows: Row[] = [];
-  // Loaded only when asked for: each brings SDKs along.
-  if (wants("cold", "first", "warm", "record", "callback")) {
-    const { startSurroundings } = await import("./surroundings.ts");
-    const surroundings = await startSurroundings();
-    try {
-      rows.push(...(await measureProcesses(surroundings, wants, given)));
-    } finally {
-      surroundings.stop();
-    }
-  }
-  if (wants("open")) {
-    const { open } = await import("./open.ts");
-    rows.push(...(await open(given)));
-  }
-  if (wants("callback")) {
-    const { preview } = await import("./callback.ts");
-    rows.unshift(...(await preview(given)));
+  for (const [index, race] of chosen.entries()) {
+    const what = `${index + 1}/${chosen.length} ${race.rows[0]?.what}`;
+    const rounds = options.rounds ?? (quick ? Math.ceil(race.rounds / 3) : race.rounds);
+    const samples = await runRace(race, surroundings, {
+      rounds,
+      share: quick ? 0.3 : 1,
+      onRound: (round) => progress(`${what}: round ${round} of ${rounds}`),
+    });
+    rows.push(...race.rows.map((row) => compare(row, samples)));
   }
   progress("");
-  const order = Object.keys(sections);
-  return rows.toSorted((a, b) => order.indexOf(a.section) - order.indexOf(b.section));
-}
-
-async function measureProcesses(
-  surroundings: Surroundings,
-  wants: (...names: Section[]) => boolean,
-  given: SectionOptions,
-): Promise<Row[]> {
-  const rows: Row[] = [];
-  if (wants("cold", "first", "warm")) {
-    const { buildWebhooks, cold, first } = await import("./cold.ts");
-    const { warm } = await import("./warm.ts");
-    const built = await buildWebhooks(surroundings);
-    if (wants("cold")) rows.push(...(await cold(surroundings, built, given)));
-    if (wants("first")) rows.push(...(await first(surroundings, built, given)));
-    if (wants("warm")) rows.push(...(await warm(surroundings, built, given)));
+  process.stdout.write(table(rows));
+  if (json !== undefined) {
+    const machine = { node: process.version, cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length };
+    writeFileSync(json, `${JSON.stringify({ ...machine, rows }, undefined, 2)}\n`);
   }
-  if (wants("record")) {
-    const { record } = await import("./warm.ts");
-    rows.push(...(await record(surroundings, given)));
-  }
-  if (wants("callback")) {
-    const { card } = await import("./callback.ts");
-    rows.push(...(await card(surroundings, given)));
-  }
-  return rows;
+  process.exitCode = exitCode(rows);
 }
 
 /** One line that overwrites itself in a terminal; elsewhere a line for each thing measured. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[2K${text}`);
-  else if (/: round 1 of|warming/.test(text)) process.stderr.write(`${text.replace(/: round .*/, "")}\n`);
+  else if (/: round 0 /.test(text)) process.stderr.write(`${text.replace(/: round .*/, "")}\n`);
 }

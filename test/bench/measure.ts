@@ -1,95 +1,97 @@
-/** One run of one contender: figures by name. */
+/** One run of one contestant: figures by name, in ms, MiB or KB. */
 export type Sample = Readonly<Record<string, number>>;
+export type Contestants = Readonly<Record<string, () => Promise<Sample>>>;
+export type Samples = Readonly<Record<string, readonly Sample[]>>;
 
-/** What stands side by side: the least that could do the job, this project, and what others would use. */
-export type Contender = "floor" | "ours" | "peer";
-export type Samples = Readonly<Partial<Record<Contender, readonly Sample[]>>>;
-export type Contenders = Readonly<Partial<Record<Contender, () => Sample | Promise<Sample>>>>;
+/** What a row compares, and the most that it may be. */
+export interface Comparison {
+  readonly what: string;
+  /** The name of a figure in the samples. */
+  readonly figure: string;
+  /** The contestant that is divided; `ours` unless given. */
+  readonly of?: string;
+  /** The contestant that it is divided by. Without one, the figure itself is held against `must`. */
+  readonly by?: string;
+  /** How many times more work `of` has than `by`, in a row about growth. */
+  readonly times?: number;
+  /** The most that the row may be. Without one it only informs. */
+  readonly must?: number;
+}
 
-/** A quotient within one round, so that what else the machine does weighs on both sides. */
-export interface Ratio {
-  readonly to: "floor" | "peer";
+export interface Spread {
   readonly median: number;
   /** Quartiles. */
   readonly low: number;
   readonly high: number;
-  readonly target?: { readonly atMost: number; readonly isMet: boolean };
 }
 
-export interface Row {
-  readonly section: string;
-  readonly what: string;
-  readonly unit: "ms" | "µs";
-  readonly medians: Readonly<Partial<Record<Contender, number>>>;
-  readonly ratios: readonly Ratio[];
+export interface Row extends Comparison {
+  /** `near`: the median is over `must`, and the good quarter of the rounds is not. `missed`: that quarter is over it, too. */
+  readonly verdict: "met" | "near" | "missed" | undefined;
+  /** Medians of the figure by contestant. */
+  readonly medians: Readonly<Record<string, number>>;
+  /** Taken of each round by itself, so that what else the machine does weighs on both sides. */
+  readonly ratio: Spread;
+  /** The same of wall time, which is noisier. */
+  readonly wall: Spread | undefined;
+  /** The same of the contestants that are neither `of` nor `by`. */
+  readonly others: Readonly<Record<string, Spread>>;
 }
 
-export interface SectionOptions {
-  readonly rounds: number;
-  readonly progress: (text: string) => void;
-}
-
-/** Runs the contenders in turn, `rounds` times, every other round in reverse order. */
+/** Runs every contestant once a round. Each round begins with another one. */
 export async function interleave(
-  contenders: Contenders,
-  { rounds, progress }: SectionOptions,
-  what: string,
+  contestants: Contestants,
+  rounds: number,
+  onRound: (round: number) => void,
 ): Promise<Samples> {
-  const entries = Object.entries(contenders) as [Contender, () => Sample | Promise<Sample>][];
-  const samples = Object.fromEntries(entries.map(([name]) => [name, [] as Sample[]])) as Record<Contender, Sample[]>;
+  const entries = Object.entries(contestants);
+  const samples = Object.fromEntries(entries.map(([name]) => [name, [] as Sample[]]));
   for (let round = 0; round < rounds; round++) {
-    progress(`${what}: round ${round + 1} of ${rounds}`);
-    for (const [name, run] of round % 2 === 0 ? entries : entries.toReversed()) samples[name].push(await run());
+    onRound(round + 1);
+    const first = round % entries.length;
+    for (const [name, run] of [...entries.slice(first), ...entries.slice(0, first)]) {
+      samples[name]?.push(await run());
+    }
   }
   return samples;
 }
 
-/** One line of the table: a figure of every contender, and ours against each other one. */
-export function row(options: {
-  section: string;
-  what: string;
-  samples: Samples;
-  figure: string;
-  unit?: Row["unit"];
-  targets?: Readonly<Partial<Record<Ratio["to"], number>>>;
-}): Row {
-  const { section, what, samples, figure, unit = "ms", targets = {} } = options;
-  const values = new Map<string, number[]>();
-  for (const [name, list] of Object.entries(samples)) {
-    values.set(
-      name,
-      list.map((sample) => sample[figure] ?? Number.NaN),
-    );
-  }
-  const ours = values.get("ours") ?? [];
-  const ratios = (["floor", "peer"] as const).flatMap((to): Ratio[] => {
-    const others = values.get(to);
-    if (others === undefined) return [];
-    const quotients = ours.map((value, round) => value / (others[round] ?? Number.NaN));
-    const atMost = targets[to];
-    const median = quantile(quotients, 0.5);
-    const target = atMost === undefined ? undefined : { atMost, isMet: median <= atMost };
-    return [
-      {
-        ...{ to, median, low: quantile(quotients, 0.25), high: quantile(quotients, 0.75) },
-        ...(target === undefined ? undefined : { target }),
-      },
-    ];
-  });
-  const medians = Object.fromEntries([...values].map(([name, list]) => [name, quantile(list, 0.5)]));
-  return { section, what, unit, medians, ratios };
+export function compare(comparison: Comparison, samples: Samples): Row {
+  const { figure, of = "ours", by, times = 1, must } = comparison;
+  const valuesOf = (name: string, what = figure) => (samples[name] ?? []).map((sample) => sample[what] ?? Number.NaN);
+  const ratioOf = (name: string, what = figure) => {
+    const base = by === undefined ? undefined : valuesOf(by, what);
+    return spread(valuesOf(name, what).map((value, round) => value / (base?.[round] ?? 1) / times));
+  };
+  const names = Object.keys(samples);
+  const others = names.filter((name) => name !== of && name !== by);
+  const ratio = ratioOf(of);
+  return {
+    ...comparison,
+    verdict: must === undefined ? undefined : verdictOf(ratio, must),
+    medians: Object.fromEntries(names.map((name) => [name, spread(valuesOf(name)).median])),
+    ratio,
+    wall: figure === "cpuMs" ? ratioOf(of, "wallMs") : undefined,
+    others: Object.fromEntries(others.map((name) => [name, ratioOf(name)])),
+  };
 }
 
-/** Milliseconds of CPU that this process has used, helper threads included, since `start`. */
-export function cpuMsSince(start: NodeJS.CpuUsage): number {
-  const { user, system } = process.cpuUsage(start);
-  return (user + system) / 1000;
+function verdictOf({ median, low }: Spread, must: number): Row["verdict"] {
+  if (median <= must) return "met";
+  return low <= must ? "near" : "missed";
 }
 
-function quantile(values: readonly number[], share: number): number {
+/** 1 when a row misses what it must be. */
+export function exitCode(rows: readonly Row[]): 0 | 1 {
+  return rows.some(({ verdict }) => verdict === "missed") ? 1 : 0;
+}
+
+export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  const at = (sorted.length - 1) * share;
-  const below = sorted[Math.floor(at)] ?? Number.NaN;
-  const above = sorted[Math.ceil(at)] ?? Number.NaN;
-  return below + (above - below) * (at - Math.floor(at));
+  const quantile = (share: number) => {
+    const at = (sorted.length - 1) * share;
+    const below = sorted[Math.floor(at)] ?? Number.NaN;
+    return below + ((sorted[Math.ceil(at)] ?? Number.NaN) - below) * (at - Math.floor(at));
+  };
+  return { median: quantile(0.5), low: quantile(0.25), high: quantile(0.75) };
 }

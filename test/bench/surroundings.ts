@@ -1,78 +1,143 @@
 import { type ChildProcess, fork, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { generate } from "selfsigned";
-import { buildPeer } from "./bundles.ts";
+import { pathToFileURL } from "node:url";
+import { build, type functionNames } from "../../lib/cli/deploy/build.ts";
+import { authority } from "../support/platform-tls.ts";
+import { temporaryProject } from "../support/project.ts";
 import type { Sample } from "./measure.ts";
-import { keysEnv } from "./requests.ts";
+import { appId, keysEnv, storedSecrets } from "./requests.ts";
 
-const table = "ledger";
+type Sources = Readonly<Record<string, string>>;
+
+/** What runs in processes of its own: a bundle, the name that it exports, and what it is asked and must answer. */
+export interface Program {
+  readonly file: string;
+  readonly exported?: string;
+  /** Its keys are in the environment; ours are read from SSM, as deployed. */
+  readonly hasKeys?: boolean;
+}
+
+export interface Task {
+  readonly event: object;
+  /** A part of the right answer. */
+  readonly answer: string;
+  /** How many calls run side by side. */
+  readonly atOnce?: number;
+  /** For the process under test, e.g. to have a profile of it. */
+  readonly nodeOptions?: readonly string[];
+}
+
+interface Report {
+  readonly answers: readonly unknown[];
+  readonly figures: Sample;
+}
 
 /**
- * Everything that a process under test needs around it: the stand-ins for AWS in another process, a
- * certificate that it trusts, an environment like a function's, and nothing of this machine's own.
+ * Everything that a process under test needs around it: the stand-ins for AWS in another process, a certificate that it
+ * trusts, an environment like a function's, and nothing of this machine's own.
  */
 export async function startSurroundings() {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-bench-"));
-  const certFile = join(folder, "cert.pem");
-  const pems = await generate([{ name: "commonName", value: "127.0.0.1" }], {
-    keyType: "rsa",
-    algorithm: "sha256",
-    extensions: [
-      { name: "basicConstraints", cA: true, critical: true },
-      { name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] },
-    ],
-  });
-  writeFileSync(certFile, pems.cert);
-  mkdirSync(join(folder, "home"));
-  const bare = { PATH: process.env["PATH"], HOME: join(folder, "home"), NODE_EXTRA_CA_CERTS: certFile };
-
-  const standIns = fork(join(import.meta.dirname, "stand-ins.ts"), [pems.private, pems.cert, table], {
+  const certFile = join(folder, "authority.pem");
+  writeFileSync(certFile, authority);
+  const bare = { PATH: process.env["PATH"], HOME: folder, NODE_EXTRA_CA_CERTS: certFile };
+  const standIns = fork(join(import.meta.dirname, "stand-ins.ts"), [storedSecrets], {
     env: bare,
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
-  const { sqsUrl, dynamoUrl } = await firstMessage<{ sqsUrl: string; dynamoUrl: string }>(standIns);
-  const env = {
+  const { sqs, dynamodb, ssm } = await firstMessage<Record<"sqs" | "dynamodb" | "ssm", string>>(standIns);
+  const shared = {
     ...bare,
-    ...keysEnv,
+    APP_ID: appId,
     AWS_REGION: "us-east-1",
     AWS_ACCESS_KEY_ID: "local",
     AWS_SECRET_ACCESS_KEY: "local",
     AWS_SESSION_TOKEN: "local",
-    AWS_ENDPOINT_URL_SQS: sqsUrl,
-    AWS_ENDPOINT_URL_DYNAMODB: dynamoUrl,
-    EVENTS_QUEUE_URL: `${sqsUrl}/000000000000/events`,
-    QUARANTINE_QUEUE_URL: `${sqsUrl}/000000000000/quarantine`,
-    LEDGER_TABLE: table,
+    AWS_ENDPOINT_URL_SQS: sqs,
+    AWS_ENDPOINT_URL_DYNAMODB: dynamodb,
+    AWS_ENDPOINT_URL_SSM: ssm,
+    EVENTS_QUEUE_URL: `${sqs}/000000000000/events`,
+    QUARANTINE_QUEUE_URL: `${sqs}/000000000000/quarantine`,
+    DEAD_LETTER_QUEUE_URL: `${sqs}/000000000000/dead-letters`,
+    LEDGER_TABLE: "ledger",
   };
-  const [runner, loop] = await Promise.all([buildPeer(folder, "runner"), buildPeer(folder, "loop")]);
-  const loops: ChildProcess[] = [];
+  const envOf = ({ hasKeys = false }: Program) =>
+    hasKeys ? { ...shared, ...keysEnv } : { ...shared, SECRETS_PARAMETER: "/larkpost/bench/app" };
+  let files = 0;
+  const argumentsOf = ({ file, exported = "handler" }: Program, { event }: Task) => {
+    const eventFile = join(folder, `event-${++files}.json`);
+    writeFileSync(eventFile, JSON.stringify(event));
+    return [pathToFileURL(file).href, exported, eventFile];
+  };
+
+  /** The file of a function built as it is deployed, of a project with these handlers, and another entry if one is given. */
+  async function bundle(
+    name: (typeof functionNames)[number],
+    options: { readonly entry?: string; readonly events?: Sources; readonly callbacks?: Sources } = {},
+  ): Promise<string> {
+    const { entry, events = {}, callbacks = {} } = options;
+    const { root, remove } = await temporaryProject(events, callbacks);
+    if (entry !== undefined) writeFileSync(join(root, `functions/${name}.ts`), entry);
+    const [built] = await build({ root, outFolder: join(folder, `bundle-${++files}`), names: [name] });
+    remove();
+    if (built === undefined) throw new Error(`The build made no ${name}`);
+    return built.file;
+  }
+
+  /** Builds a file of `contestants/` as if it were a worker: with the same settings, and `__dirname`, which node-sdk needs. */
+  function contestant(name: string): Promise<string> {
+    const path = join(import.meta.dirname, `contestants/${name}.ts`);
+    return bundle("worker", { entry: `export * from ${JSON.stringify(path)};\n` });
+  }
+
+  const [runner, loop] = await Promise.all([contestant("runner"), contestant("loop")]);
+  const loops = new Set<ChildProcess>();
 
   return {
     folder,
-    env,
-    /** Keeps an event in a file, where a process under test finds it. */
-    eventFile(name: string, event: object): string {
-      const file = join(folder, `${name}.json`);
-      writeFileSync(file, JSON.stringify(event));
-      return file;
-    },
-    /** Starts a fresh process that answers one event with `module`'s handler. */
-    coldRun: (module: string, eventFile: string) => timed([runner, module, eventFile], env),
-    /** Starts a fresh process that is nothing but this script. */
-    bareRun: (script: string, eventFile: string) => timed([script, eventFile], env),
-    /** A process that has loaded a handler and calls it `count` times when asked to; figures are for one call. */
-    async startLoop(module: string, { exported = "handler", eventFile = "" } = {}) {
-      const child = fork(loop, [module, exported, eventFile], { env, stdio: ["ignore", "ignore", "inherit", "ipc"] });
-      loops.push(child);
-      await firstMessage(child);
-      return async (count: number): Promise<Sample> => {
-        const answer = firstMessage<Sample>(child);
-        child.send({ count });
-        return answer;
+    bundle,
+    contestant,
+    /** A fresh process at each call, which answers one event. */
+    cold(program: Program, task: Task): () => Promise<Sample> {
+      const args = [...(task.nodeOptions ?? []), runner, ...argumentsOf(program, task)];
+      return async () => {
+        const { wallMs, report } = await spawned(args, envOf(program));
+        return { wallMs, ...checked(report, program, task) };
       };
+    },
+    /** A process that has loaded a program and has called it for `warmUpMs` of CPU; a sample takes `sampleMs` of it. */
+    async warm(program: Program, task: Task, { warmUpMs, sampleMs }: { warmUpMs: number; sampleMs: number }) {
+      const { atOnce = 1, nodeOptions = [] } = task;
+      const child = fork(loop, [...argumentsOf(program, task), String(atOnce)], {
+        env: envOf(program),
+        execArgv: [...nodeOptions],
+        stdio: ["ignore", "pipe", "inherit", "ipc"],
+      });
+      loops.add(child);
+      child.stdout?.resume();
+      await firstMessage(child);
+      const run = async (times: number): Promise<Sample> => {
+        const report = firstMessage<Report>(child);
+        child.send({ times });
+        return checked(await report, program, task);
+      };
+      let times = 1;
+      for (let spentMs = 0; spentMs < warmUpMs; ) {
+        const { cpuMs = 0 } = await run(times);
+        spentMs += cpuMs * atOnce * times;
+        times = Math.max(1, Math.min(4 * times, Math.round(sampleMs / (cpuMs * atOnce))));
+      }
+      return () => run(times);
+    },
+    /** Ends the processes that {@link warm} has started. */
+    async endLoops(): Promise<void> {
+      const ended = [...loops].map((child) => new Promise((resolve) => child.once("exit", resolve)));
+      for (const child of loops) child.disconnect();
+      loops.clear();
+      await Promise.all(ended);
     },
     stop(): void {
       for (const child of [standIns, ...loops]) child.kill();
@@ -83,31 +148,36 @@ export async function startSurroundings() {
 
 export type Surroundings = Awaited<ReturnType<typeof startSurroundings>>;
 
-/** Milliseconds from the start of a process to its answer and to its end, and what it reports itself. */
-async function timed(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Sample> {
+/** A figure counts only if the work was done. */
+function checked({ answers, figures }: Report, { file }: Program, { answer }: Task): Sample {
+  for (const found of answers) {
+    const shown = JSON.stringify(found) ?? "nothing";
+    if (!shown.includes(answer))
+      throw new Error(`A process of the bench answered ${shown.slice(0, 300)}, not ${answer}: ${file}`);
+  }
+  return figures;
+}
+
+/** Runs a process that reports on its descriptor 3. The time is from its start to that. */
+async function spawned(args: readonly string[], env: NodeJS.ProcessEnv): Promise<{ wallMs: number; report: Report }> {
   const startMs = performance.now();
-  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "ignore", "inherit", "pipe"] });
-  let answeredMs = Number.NaN;
-  let report = "";
-  const pipe = child.stdio[3] as Readable;
-  pipe.on("data", (chunk: Buffer) => {
-    if (report === "") answeredMs = performance.now() - startMs;
-    report += chunk.toString("utf8");
-  });
-  const exitedMs = new Promise<number>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", () => resolve(performance.now() - startMs));
-  });
-  const [exitMs] = await Promise.all([exitedMs, new Promise((resolve) => pipe.once("close", resolve))]);
-  const { statusCode, ...figures } = JSON.parse(report || "{}") as Record<string, number>;
-  if (statusCode !== 200)
-    throw new Error(`a process under test answered ${statusCode ?? "nothing"}: ${args.join(" ")}`);
-  return { answeredMs, exitMs, ...figures };
+  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit", "pipe"] });
+  child.stdout?.resume();
+  const ended = new Promise<void>((resolve, reject) => child.once("error", reject).once("exit", () => resolve()));
+  let wallMs = Number.NaN;
+  let written = "";
+  for await (const chunk of child.stdio[3] as Readable) {
+    if (written === "") wallMs = performance.now() - startMs;
+    written += String(chunk);
+  }
+  await ended;
+  if (written === "") throw new Error(`A process of the bench ended without an answer: ${args.join(" ")}`);
+  return { wallMs, report: JSON.parse(written) as Report };
 }
 
 function firstMessage<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve, reject) => {
-    const onExit = () => reject(new Error(`a process of the bench ended: ${child.spawnargs.at(2)}`));
+    const onExit = () => reject(new Error(`A process of the bench ended: ${child.spawnargs.slice(1).join(" ")}`));
     child.once("exit", onExit);
     child.once("message", (message) => {
       child.off("exit", onExit);

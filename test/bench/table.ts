@@ -1,46 +1,49 @@
 import { styleText } from "node:util";
-import type { Contender, Ratio, Row } from "./measure.ts";
+import type { Row } from "./measure.ts";
 
-const widths = { what: 44, figure: 10, ratio: 26 };
+const columns = ["ours", "beside", "ratio", "quartiles", "must", "wall", "node-sdk"] as const;
+const widths: Readonly<Record<(typeof columns)[number], number>> = {
+  ours: 11,
+  beside: 11,
+  ratio: 8,
+  quartiles: 13,
+  must: 10,
+  wall: 7,
+  "node-sdk": 10,
+};
+const marks = { met: "✓", near: "≈", missed: "✗" };
+const styles = { met: "green", near: "yellow", missed: "red" } as const;
 
-/** The rows as text: a heading for each section, medians, and our ratios with their quartiles and targets. */
-export function table(rows: readonly Row[], headings: ReadonlyMap<string, string>): string {
-  const lines: string[] = [];
-  let section = "";
-  for (const row of rows) {
-    if (row.section !== section) {
-      section = row.section;
-      lines.push("", paint("bold", headings.get(section) ?? section), heading());
-    }
-    lines.push(line(row));
-  }
-  return `${lines.join("\n").trimStart()}\n`;
+/** The rows as text: medians, our share of what stands beside us with its quartiles, and what it must be. */
+export function table(rows: readonly Row[]): string {
+  const first = Math.max(...rows.map(({ what }) => what.length));
+  const heading = columns.map((name) => name.padStart(widths[name])).join("");
+  return [paint("dim", " ".repeat(first) + heading), ...rows.map((row) => line(row, first)), ""].join("\n");
 }
 
-function heading(): string {
-  const names = ["floor", "ours", "peer"].map((name) => name.padStart(widths.figure));
-  const ratios = ["ours ÷ floor", "ours ÷ peer"].map((name) => `  ${name}`.padEnd(widths.ratio));
-  return paint("dim", [" ".repeat(widths.what), ...names, ...ratios].join("").trimEnd());
-}
-
-function line({ what, unit, medians, ratios }: Row): string {
-  const figure = (name: Contender) => {
-    const value = medians[name];
-    return (value === undefined ? "" : `${short(value)} ${unit}`).padStart(widths.figure);
+function line(row: Row, first: number): string {
+  const { what, of = "ours", by, must, verdict, ratio, wall, medians, others } = row;
+  const cells: Readonly<Record<(typeof columns)[number], string>> = {
+    ours: figure(row, of),
+    beside: by === undefined ? "" : figure(row, by),
+    ratio: by === undefined ? "" : short(ratio.median),
+    quartiles: by === undefined ? "" : `${short(ratio.low)}–${short(ratio.high)}`,
+    must: must === undefined ? "" : `≤ ${must}${verdict === undefined ? "" : ` ${marks[verdict]}`}`,
+    wall: wall === undefined ? "" : short(wall.median),
+    "node-sdk": medians["node-sdk"] === undefined || by === "node-sdk" ? "" : short(others["node-sdk"]?.median ?? 1),
   };
-  const ratio = (to: Ratio["to"]) => {
-    const found = ratios.find((one) => one.to === to);
-    return found === undefined ? " ".repeat(widths.ratio) : cell(found);
-  };
-  const cells = [figure("floor"), figure("ours"), figure("peer"), ratio("floor"), ratio("peer")];
-  return `  ${what}`.padEnd(widths.what) + cells.join("").trimEnd();
+  const text = columns
+    .map((name) => cells[name].padStart(widths[name]))
+    .join("")
+    .trimEnd();
+  return what.padEnd(first) + (verdict === undefined ? text : paint(styles[verdict], text));
 }
 
-function cell({ median, low, high, target }: Ratio): string {
-  const text = `  ${median.toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)})`;
-  if (target === undefined) return text.padEnd(widths.ratio);
-  const mark = target.isMet ? "✓" : "✗";
-  return paint(target.isMet ? "green" : "red", `${text} ≤ ${target.atMost} ${mark}`.padEnd(widths.ratio));
+function figure({ figure, medians }: Row, name: string): string {
+  const value = medians[name] ?? Number.NaN;
+  if (figure.endsWith("Ms")) return value < 0.1 ? `${short(value * 1000)} µs` : `${short(value)} ms`;
+  const unit = /(?:MiB|KB)$/.exec(figure)?.[0];
+  return unit === undefined ? String(value) : `${short(value)} ${unit}`;
 }
 
 function short(value: number): string {
