@@ -43,6 +43,10 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
         percent: thresholds.failedRunsPercent,
       }),
     ),
+    AllRunsFail: ticket(
+      "no run of an event has succeeded for five minutes, and one event's runs are enough for that. Check the last deployment. The log's stage `failed` says why.",
+      whenShare(runs("failed"), runs("started"), { count: thresholds.allFailedCount, percent: 100 }),
+    ),
     LeaseLost: ticket(
       "a run was stalled so long that another worker ran the same event. Only the other run counts. Look for a handler that blocks.",
       when(runs("lease-lost"), "Sum", ">=", 1),

@@ -94,6 +94,11 @@ export const alarmThresholds = {
    */
   failedRunsPerFiveMinutes: 10,
   failedRunsPercent: 20,
+  /**
+   * Runs of events in five minutes, if all fail (ticket): a bad release of an app that is too quiet for the count above.
+   * One event has as many within three minutes, so it may be that event's fault alone.
+   */
+  allFailedCount: 5,
   /** 99th percentile of the webhook's duration, three minutes in a row: a third of the time that Feishu waits. */
   webhookP99Ms: 1_000,
   /** Refused requests (4xx) in a minute: somebody sends forged requests, or a route is throttled. */

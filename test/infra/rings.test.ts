@@ -137,8 +137,9 @@ type Run = (at: { minute: number; event: number }) => "handled" | "failed" | "la
 /**
  * Events that arrive at random, and their runs: with the waits of the worker, up to the dead-letter queue. `perMinute`
  * may be below 1.
+ * @returns The minute of each failed run.
  */
-function simulate(stage: Stage, random: Random, options: { minutes: number; perMinute: number; run: Run }): void {
+function simulate(stage: Stage, random: Random, options: { minutes: number; perMinute: number; run: Run }): number[] {
   const { minutes, perMinute, run } = options;
   const due: { second: number; event: number; attempt: number }[][] = Array.from({ length: minutes }, () => []);
   const add = (one: { second: number; event: number; attempt: number }) => due[Math.floor(one.second / 60)]?.push(one);
@@ -148,6 +149,7 @@ function simulate(stage: Stage, random: Random, options: { minutes: number; perM
     stage.answer("Webhook", Math.floor(second / 60), 1);
     second += (-Math.log(1 - random.next()) * 60) / perMinute;
   }
+  const failures: number[] = [];
   let deadLetters = 0;
   for (const [minute, list] of due.entries()) {
     // A run may add another to the minute's own list.
@@ -156,6 +158,7 @@ function simulate(stage: Stage, random: Random, options: { minutes: number; perM
       const isDead = outcome === "nonRetryable" || (outcome !== "handled" && attempt >= limits.maxAttempts);
       const end = isDead ? "dead" : outcome === "handled" ? "handled" : outcome === "later" ? "later" : "failed";
       stage.run(minute, outcome === "load" ? [end] : ["started", end]);
+      if (end === "failed" || isDead) failures.push(second / 60);
       if (isDead) deadLetters++;
       else if (outcome !== "handled") {
         add({ event, attempt: attempt + 1, second: second + backoffSeconds(attempt, random.next) });
@@ -163,6 +166,7 @@ function simulate(stage: Stage, random: Random, options: { minutes: number; perM
     }
     stage.cloudWatch.put(visible("DeadLetterQueue"), minute, deadLetters);
   }
+  return failures;
 }
 
 const visible = (queue: string) => queueMetric(queue, "ApproximateNumberOfMessagesVisible");
@@ -170,20 +174,26 @@ const visible = (queue: string) => queueMetric(queue, "ApproximateNumberOfMessag
 for (const stack of stacks) {
   const { front, connected } = stack;
   describe(`alarms with ${front}, ${connected ? "with" : "without"} the long connection`, () => {
-    for (const [perMinute, outcome, expected] of [
-      [20, "failed", ["61 Page RunsFailed", "110 Page DeadLetters"]],
-      [1, "failed", ["64 Page RunsFailed", "114 Page DeadLetters"]],
-      [20, "load", ["61 Page RunsFailed", "110 Page DeadLetters"]],
-      [20, "nonRetryable", ["61 Page DeadLetters", "62 Page RunsFailed"]],
+    for (const [events, perMinutes, outcome, expected] of [
+      [20, 1, "failed", ["61 Page RunsFailed", "65 Ticket AllRunsFail", "110 Page DeadLetters"]],
+      [1, 1, "failed", ["64 Ticket AllRunsFail", "64 Page RunsFailed", "114 Page DeadLetters"]],
+      [1, 5, "failed", ["64 Ticket AllRunsFail"]],
+      [1, 30, "failed", ["72 Ticket AllRunsFail"]],
+      [20, 1, "load", ["61 Page RunsFailed", "62 Ticket AllRunsFail", "110 Page DeadLetters"]],
+      [20, 1, "nonRetryable", ["61 Page DeadLetters", "62 Page RunsFailed"]],
     ] as const) {
-      test(`D.4: a release whose every handler throws (${outcome}) from minute 60 on rings by minute 65, at ${perMinute} events a minute`, () => {
-        const stage = new Stage(stack, 120);
-        simulate(stage, seeded(14), {
-          minutes: 120,
-          perMinute,
+      test(`D.4: a release whose every handler throws (${outcome}) from minute 60 on rings within five minutes of the first failure, at ${events} events in ${perMinutes} min`, () => {
+        // What rings later is each event's own.
+        const minutes = perMinutes === 1 ? 120 : 74;
+        const stage = new Stage(stack, minutes);
+        const failures = simulate(stage, seeded(14), {
+          minutes,
+          perMinute: events / perMinutes,
           run: ({ minute }) => (minute < 60 ? "handled" : outcome),
         });
-        assert.ok(expected.some((ring) => Number.parseInt(ring, 10) <= 65 && ring.endsWith("RunsFailed")));
+        const urgent = perMinutes === 1 ? "Page RunsFailed" : "Ticket AllRunsFail";
+        const ring = expected.find((one) => one.endsWith(urgent)) ?? "";
+        assert.ok(Number.parseInt(ring, 10) <= Math.min(...failures) + 5, ring);
         stage.assertRings(expected);
       });
     }
@@ -224,15 +234,22 @@ for (const stack of stacks) {
       stage.assertRings([]);
     });
 
-    test("D2: one event that always fails is no bad release, and rings when it is dead", () => {
-      const stage = new Stage(stack, 240);
-      simulate(stage, seeded(3), {
-        minutes: 240,
-        perMinute: 1,
-        run: ({ event }) => (event === 30 ? "failed" : "handled"),
+    for (const [minutesApart, poisoned, expected] of [
+      [1, 30, ["81 Page DeadLetters"]],
+      [5, 6, ["75 Page DeadLetters"]],
+      // Nothing else runs near it, so all runs fail.
+      [30, 2, ["44 Ticket AllRunsFail", "91 Page DeadLetters"]],
+    ] as const) {
+      test(`D2: one event that always fails is no bad release, and pages nobody until it is dead, with one every ${minutesApart} min`, () => {
+        const stage = new Stage(stack, 240);
+        simulate(stage, seeded(3), {
+          minutes: 240,
+          perMinute: 1 / minutesApart,
+          run: ({ event }) => (event === poisoned ? "failed" : "handled"),
+        });
+        stage.assertRings(expected);
       });
-      stage.assertRings(["81 Page DeadLetters"]);
-    });
+    }
 
     test("D.4: handlers that ask to run later call nobody, however many do", () => {
       const stage = new Stage(stack, 60);
