@@ -184,6 +184,13 @@ export interface HandlerOptions<E> {
    * message id for messages, since a repeated push may have another event id.
    */
   readonly key?: (event: E, context: KeyContext) => string | null | undefined;
+  /**
+   * `required` (the default): the ledger sees to it that at most one run completes. `off`: for a handler that may as well
+   * run twice. It saves the ledger's two writes, and gives up what they are for: an event that comes twice runs twice,
+   * also at the same time; a delivery counts as a run, also when the handler did not start; and an event that ends the
+   * process comes back until `maxReceiveCount`.
+   */
+  readonly dedupe?: "required" | "off";
 }
 
 export interface EventHandler<T extends EventType = EventType> extends HandlerOptions<EventOf<T>> {

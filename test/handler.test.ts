@@ -146,6 +146,9 @@ onCallback("shop.order.get", () => ({ name: "x" }));
 // @ts-expect-error no such choice
 onCallback("card.action.trigger", () => ({}), { dedupe: "sometimes" });
 
+// @ts-expect-error no such choice
+onEvent("im.message.receive_v1", () => {}, { dedupe: "sometimes" });
+
 // @ts-expect-error a yes or no
 onCallback("card.action.trigger", () => ({}), { signedValues: "always" });
 

@@ -52,15 +52,23 @@ const firstBusySeconds = 1;
 /** The keys that one delivery holds in the ledger (by the event's id, by the handler's own key, or both), and its outcome. */
 export class Claims {
   readonly #delivery: Delivery;
-  readonly #options: ClaimsOptions;
-  readonly #digest: string;
+  #options: ClaimsOptions;
   /** By key, how many of its runs have started. */
   readonly #held = new Map<string, number>();
 
   constructor(delivery: Delivery, options: ClaimsOptions) {
     this.#delivery = delivery;
     this.#options = options;
-    this.#digest = hash("sha256", JSON.stringify(options.input) ?? "", "base64url");
+  }
+
+  /** For a handler without the ledger: undoes what is claimed. From now on each receive counts as a run that has started. */
+  async leaveLedger(): Promise<void> {
+    await this.withdraw();
+    this.#held.clear();
+    const { receives: run } = this.#delivery;
+    const written = async () => true;
+    const ledger: Ledger = { claim: async () => ({ state: "claimed", run }), conclude: written, withdraw: written };
+    this.#options = { ...this.#options, ledger };
   }
 
   /** How many runs have started, with this one. */
@@ -183,6 +191,10 @@ export class Claims {
     publishStage({ stage: "dead", level: "error", facts: { reason, attempt }, error: thrown, description: error });
     await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "dead", nowMs: clock.nowMs() }));
     return { kind: "done" };
+  }
+
+  get #digest(): string {
+    return hash("sha256", JSON.stringify(this.#options.input) ?? "", "base64url");
   }
 
   /** The key that counts: the handler's own, if it has one. */

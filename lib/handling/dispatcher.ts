@@ -1,6 +1,14 @@
 import { ConfigError, NonRetryableError } from "../errors.ts";
 import { fieldsOf } from "../feishu/json.ts";
-import type { CallbackContext, CallbackList, CallbackOptions, Context, EventList, KeyContext } from "../handler.ts";
+import type {
+  CallbackContext,
+  CallbackList,
+  CallbackOptions,
+  Context,
+  EventList,
+  HandlerOptions,
+  KeyContext,
+} from "../handler.ts";
 
 /** A handler file's handler. Its payloads come from outside, so their types are unknown. */
 export interface LoadedHandler {
@@ -8,6 +16,8 @@ export interface LoadedHandler {
   readonly name: string;
   readonly handle: (event: unknown, context: Context) => unknown;
   readonly key?: ((event: unknown, context: KeyContext) => unknown) | undefined;
+  /** `off`: without the ledger. */
+  readonly dedupe?: "required" | "off" | undefined;
 }
 
 export interface LoadedCallback {
@@ -116,9 +126,12 @@ export function keepingTickets(
 }
 
 function toHandler(name: string, exported: unknown): LoadedHandler {
-  const { type, handle, key } = (exported ?? {}) as { type?: unknown; handle?: unknown; key?: unknown };
+  const { type, handle, key, dedupe } = (exported ?? {}) as {
+    type?: unknown;
+    handle?: unknown;
+  } & HandlerOptions<unknown>;
   if (type !== name || typeof handle !== "function") throw wrongExport("events", `onEvent("${name}", …)`, name);
-  return { name, handle: handle as LoadedHandler["handle"], key: key as LoadedHandler["key"] };
+  return { name, handle: handle as LoadedHandler["handle"], key, dedupe };
 }
 
 function toCallback(name: string, exported: unknown): LoadedCallback {

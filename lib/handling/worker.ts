@@ -97,6 +97,7 @@ async function attempt(
       // After the deadline it must neither claim nor run.
       signal.throwIfAborted();
       progress.step = "claim";
+      if (handler.dedupe === "off") await claims.leaveLedger();
       const remainingMs = () => endsAtMs - clock.nowMs();
       verdict = await claims.claim(key);
       if (verdict === undefined && remainingMs() < leastHandlerMs) verdict = await claims.postpone();

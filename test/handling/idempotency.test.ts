@@ -5,7 +5,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { DeleteItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { withRetries } from "../../lib/handling/claims.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
-import { eventBody, eventText, plantedBody, record, type TestHandlers } from "../support/events.ts";
+import { eventBody, eventText, plantedBody, record, type TestHandle, type TestHandlers } from "../support/events.ts";
 import { denied, firstTry, internal } from "../support/faults.ts";
 import { startWorker, type Worker } from "../support/worker.ts";
 
@@ -226,6 +226,48 @@ describe("a ledger that cannot be reached", () => {
     assert.deepEqual(runs.sort(), ids.sort());
     assert.equal(outcomes.length, 1);
     assert.equal(bench.dynamoFaults.injected("lost"), 20);
+  });
+});
+
+describe("a handler without the ledger", () => {
+  const off = (handle: TestHandle): TestHandlers => ({ "test.event": { handle, dedupe: "off" } });
+
+  test("runs at each delivery, and needs no ledger while all goes well", async () => {
+    const id = bench.newId("off");
+    const attempts: number[] = [];
+    bench.dynamoFaults.inject("PutItem", denied);
+    await bench.send(eventBody({ id }), eventBody({ id }));
+    await bench.drain({ handlers: off((_event, { attempt }) => void attempts.push(attempt)) });
+    assert.deepEqual(attempts, [1, 1]);
+    assert.deepEqual(bench.stagesOf(id), ["started", "started", "handled", "handled"]);
+    assert.equal(bench.dynamoFaults.calls("PutItem"), 0);
+  });
+
+  test("is tried again and given up by the count of deliveries, and keeps no other event of its key from running", async () => {
+    const id = bench.newId("off");
+    const attempts: number[] = [];
+    const fail: TestHandle = (_event, { attempt }) => {
+      attempts.push(attempt);
+      throw new Error("fails");
+    };
+    await bench.send(eventBody({ id }));
+    await bench.drain({ handlers: off(fail) });
+    assert.deepEqual(attempts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    const [letter, ...more] = await bench.lying();
+    const { deadReason, attempts: count } = letter?.MessageAttributes ?? {};
+    assert.deepEqual([deadReason?.StringValue, count?.StringValue, more], ["attemptsExhausted", "10", []]);
+    await bench.send(eventBody({ id }));
+    await bench.drain({ handlers: off(() => {}) });
+    assert.equal(bench.stagesOf(id).at(-1), "handled");
+  });
+
+  test("comes back however often it ends the process", async () => {
+    const id = bench.newId("off");
+    let runs = 0;
+    await bench.send(eventBody({ id }));
+    await bench.drain({ handlers: ({ die }) => off(() => (++runs <= 6 ? die() : undefined)) });
+    assert.equal(runs, 7);
+    assert.equal(bench.stagesOf(id).at(-1), "handled");
   });
 });
 

@@ -78,7 +78,7 @@ export type TestHandlers = Readonly<
   Record<
     string,
     | TestHandle
-    | { readonly handle: TestHandle; readonly key: TestKey }
+    | { readonly handle: TestHandle; readonly key?: TestKey; readonly dedupe?: "required" | "off" }
     | { readonly load: () => Promise<{ readonly handle: TestHandle; readonly key?: TestKey }> }
   >
 >;
