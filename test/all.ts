@@ -10,10 +10,8 @@ import { isHandlerTest, runFiles } from "./support/runner.ts";
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
 // its end, so that one run names all that is wrong.
 //
-// Test files share one process, where what they import is loaded once. Those that call embedded services share a second,
-// by `// services: <why>` in their first line, and those that wait for processes a third, by `// processes: <why>`. A
-// file whose first line is `// alone: <why>` has a process of its own; so has one with `// first: <why>`, which takes
-// long and is begun before the others.
+// Test files share a few processes, where what they import is loaded once. A file whose first line is `// alone: <why>`
+// has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others.
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -54,19 +52,16 @@ async function tests(asked: readonly string[]): Promise<Part> {
   const kinds = {
     first: [] as string[],
     alone: [] as string[],
-    services: [] as string[],
-    processes: [] as string[],
     together: [] as string[],
   };
   const files = ["test/**/*.test.ts", "functions/*/**/*.test.ts"].flatMap((glob) =>
     globSync(glob, { cwd: root }).sort(),
   );
   for (const file of files) {
-    const [, kind = "together"] =
-      /^\/\/ (first|alone|services|processes): ./.exec(readFileSync(join(root, file), "utf8")) ?? [];
+    const [, kind = "together"] = /^\/\/ (first|alone): ./.exec(readFileSync(join(root, file), "utf8")) ?? [];
     kinds[kind as keyof typeof kinds].push(file);
   }
-  const plan = asked.length > 0 ? { first: [], alone: asked, services: [], processes: [], together: [] } : kinds;
+  const plan = asked.length > 0 ? { first: [], alone: asked, together: [] } : kinds;
   const isOk = await runFiles({ root, ...plan, isWhole: asked.length === 0 });
   return { name: "tests", isOk, seconds: secondsSince(startMs) };
 }

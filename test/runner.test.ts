@@ -30,16 +30,7 @@ for (const [name, source] of Object.entries(files)) {
 /** Runs files as `npm test` does, in a process of its own: no test may run others. */
 async function runFiles(options: object): Promise<{ isOk: boolean; output: string }> {
   const module = JSON.stringify(pathToFileURL(join(import.meta.dirname, "support/runner.ts")).href);
-  const given = JSON.stringify({
-    root,
-    first: [],
-    alone: [],
-    services: [],
-    processes: [],
-    together: [],
-    isWhole: true,
-    ...options,
-  });
+  const given = JSON.stringify({ root, first: [], alone: [], together: [], isWhole: true, ...options });
   const script = `import { runFiles } from ${module}; process.exitCode = (await runFiles(${given})) ? 0 : 1;`;
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const file = join(root, "run.mjs");
@@ -57,11 +48,11 @@ async function runFiles(options: object): Promise<{ isOk: boolean; output: strin
 
 test("npm test is well when every file is, and names the slowest", async () => {
   const { isOk, output } = await runFiles({
-    together: ["leaves.test.mjs", "finds.test.mjs"],
-    services: ["good.test.mjs"],
+    together: ["leaves.test.mjs", "finds.test.mjs", "good.test.mjs"],
+    sharedProcesses: 1,
   });
   assert.ok(isOk, output);
-  assert.match(output, /^2 test files share a process, 1 test files share a process, 0 have one of their own/);
+  assert.match(output, /^3 test files share 1 processes, 0 have one of their own/);
   assert.match(output, /slowest files\n(?: +0\.0 s {2}\w+\.test\.mjs\n){3}/);
 });
 

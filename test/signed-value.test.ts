@@ -1,4 +1,3 @@
-// services: it sets this process's environment.
 import assert from "node:assert/strict";
 import crypto, { createHash, createHmac, hkdfSync } from "node:crypto";
 import { registerHooks, syncBuiltinESMExports } from "node:module";

@@ -1,4 +1,3 @@
-// services: it replaces the environment.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import type { SSMClient } from "@aws-sdk/client-ssm";

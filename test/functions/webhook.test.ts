@@ -1,4 +1,3 @@
-// services: it loads functions under an environment of its own.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

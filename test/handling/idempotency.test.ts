@@ -1,4 +1,3 @@
-// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, beforeEach, describe, test } from "node:test";

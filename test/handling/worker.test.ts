@@ -1,4 +1,3 @@
-// services: its bench sets the environment of the clients.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, beforeEach, describe, test } from "node:test";

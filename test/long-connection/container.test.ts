@@ -1,4 +1,3 @@
-// processes: it builds and starts a bundle.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,3 @@
-// processes: it starts processes.
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";

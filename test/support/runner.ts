@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
@@ -7,12 +8,8 @@ import { styleText } from "node:util";
 
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
-/** The processes that test files share, each named by the file it starts with. */
-const entries = {
-  together: "together.ts",
-  services: "together-services.ts",
-  processes: "together-processes.ts",
-} as const;
+/** The file that a process of several test files starts with. */
+const sharedEntry = join(import.meta.dirname, "together.ts");
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 /** Whether these files, of which there must be one, are tests of handlers alone. */
@@ -27,11 +24,10 @@ export async function runFiles(options: {
   /** In processes of their own, these before the others. */
   readonly first: readonly string[];
   readonly alone: readonly string[];
+  /** In processes that they share. */
   readonly together: readonly string[];
-  /** Like `together`, in a second process: they call embedded services, and keep a core busy. */
-  readonly services: readonly string[];
-  /** In a third: they wait for processes that they start. */
-  readonly processes: readonly string[];
+  /** Each takes the next of those files whenever it has done one, so that all of them end at about the same time. */
+  readonly sharedProcesses?: number;
   /** Without it, each test is printed. */
   readonly isWhole: boolean;
   /** For one test, and for the import of a file that shares its process. What hangs is named, and the rest goes on. */
@@ -39,43 +35,32 @@ export async function runFiles(options: {
   /** In which some test ends. Without one, something blocks its process, and the whole run is ended. */
   readonly silenceLimitMs?: number;
 }): Promise<boolean> {
-  const { root, first, alone, isWhole, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
+  const { root, first, alone, isWhole, sharedProcesses = 3, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
   const kept = join(root, "node_modules/.cache/larkpost/test-seconds.json");
   const seconds = new Map(Object.entries(isWhole ? readSeconds(kept) : {}));
-  const expected = (file: string) => seconds.get(file) ?? (first.includes(file) ? 60 : 1);
-  const apart = [...first, ...alone].sort((a, b) => expected(b) - expected(a));
-  const own = apart.map((file) => join(root, file));
-  const shared = new Map<string, readonly string[]>();
-  for (const [kind, entry] of Object.entries(entries) as [keyof typeof entries, string][]) {
-    if (options[kind].length > 0) shared.set(join(import.meta.dirname, entry), options[kind]);
-  }
+  /** Before a first run, a longer file is expected to take longer. */
+  const expected = (file: string) =>
+    seconds.get(file) ?? (first.includes(file) ? 60 : sizeOf(join(root, file)) / 10_000);
+  const longestFirst = (files: readonly string[]) => files.toSorted((a, b) => expected(b) - expected(a));
+  const own = longestFirst([...first, ...alone]).map((file) => join(root, file));
+  const together = longestFirst(options.together).map((file) => join(root, file));
+  const shared = Array.from({ length: Math.min(sharedProcesses, together.length) }, () => sharedEntry);
   if (isWhole) {
-    const counts = [...shared.values()].map((files) => `${files.length} test files share a process, `);
-    console.log(`${counts.join("")}${apart.length} have one of their own, ${concurrency} processes at a time.`);
+    const counts = `${together.length} test files share ${shared.length} processes, ${own.length} have one of their own`;
+    console.log(`${counts}, ${concurrency} processes at a time.`);
   }
-  const files = Object.fromEntries(
-    [...shared].map(([entry, files]) => [basename(entry), files.map((file) => join(root, file))]),
-  );
-  process.env["TESTS_TOGETHER"] = JSON.stringify({ files, limitMs: testLimitMs });
+  const taken = mkdtempSync(join(tmpdir(), "larkpost-tests-"));
+  process.env["TESTS_TOGETHER"] = JSON.stringify({ files: together, taken, limitMs: testLimitMs });
   const stop = new AbortController();
   const events = run({
-    files: [...shared.keys(), ...own],
+    files: [...shared, ...own],
     concurrency,
     cwd: root,
     timeout: testLimitMs,
     signal: stop.signal,
   });
-  const nameOf = (file: string) => {
-    const together = shared.get(file);
-    return together === undefined ? relative(root, file) : `${together.length} files`;
-  };
-  const { seconds: measured, complaints } = watch(events, {
-    nameOf,
-    isShared: (file) => shared.has(file),
-    isWhole,
-    stop,
-    silenceLimitMs,
-  });
+  const nameOf = (file: string) => (file === sharedEntry ? "shared process" : relative(root, file));
+  const { seconds: measured, complaints } = watch(events, { nameOf, isWhole, stop, silenceLimitMs });
   const isOk = verdict(events);
   await pipeline(
     events,
@@ -87,6 +72,7 @@ export async function runFiles(options: {
     process.stdout,
     { end: false },
   );
+  rmSync(taken, { recursive: true, force: true });
   for (const [file, text] of complaints) console.log(`\n${paint("red", `stderr of ${file}`)}\n${text.trimEnd()}`);
   if (isWhole) {
     const slowest = [...measured].sort(([, a], [, b]) => b - a);
@@ -103,14 +89,12 @@ function watch(
   events: TestsStream,
   options: {
     readonly nameOf: (file: string) => string;
-    /** Whether test files share the process that starts with this file. */
-    readonly isShared: (file: string) => boolean;
     readonly isWhole: boolean;
     readonly stop: AbortController;
     readonly silenceLimitMs: number;
   },
 ) {
-  const { nameOf, isShared, isWhole, stop, silenceLimitMs } = options;
+  const { nameOf, isWhole, stop, silenceLimitMs } = options;
   const seconds = new Map<string, number>();
   const failed = new Set<string>();
   /** What the processes wrote to stderr whose file failed. */
@@ -133,13 +117,13 @@ function watch(
     const tookSeconds = details.duration_ms / 1000;
     const isFailed = details.error !== undefined;
     if (name === file) {
-      if (!isShared(file)) seconds.set(nameOf(file), tookSeconds);
+      if (file !== sharedEntry) seconds.set(nameOf(file), tookSeconds);
       if (isFailed) failed.add(file);
       const sign = isFailed ? paint("red", "✖") : paint("green", "✔");
       if (isWhole) console.log(`${sign} ${nameOf(file)} ${paint("dim", `${tookSeconds.toFixed(1)} s`)}`);
       return;
     }
-    if (details.type === "suite" && isShared(file)) seconds.set(nameOf(name), tookSeconds);
+    if (details.type === "suite" && file === sharedEntry) seconds.set(nameOf(name), tookSeconds);
     if (isFailed && isWhole && details.type !== "suite") console.log(`${paint("red", "✖")} ${nameOf(file)}: ${name}`);
   });
   // Told in the order of the files, so after the file has ended.
@@ -159,6 +143,11 @@ function verdict(events: TestsStream): () => boolean {
     if (file === undefined) isOk = success && (isOk ?? true);
   });
   return () => isOk === true;
+}
+
+/** 0 for one that is not there: its process says so. */
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function readSeconds(file: string): Record<string, number> {

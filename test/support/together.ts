@@ -1,29 +1,42 @@
 import { AsyncResource } from "node:async_hooks";
-import { basename } from "node:path";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 
-const { files, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
-  files: Readonly<Record<string, readonly string[]>>;
+const { files, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
+  files: readonly string[];
+  /** A folder, in which each process that shares the files marks those that it takes. */
+  taken: string;
   limitMs: number;
 };
 
-// The test files that share this process. Each is a suite, so its hooks are for its own tests, and finds the environment
-// that the process began with. Each test is reported with the file it is in.
+// Test files that share this process. Each is a suite, so its hooks are for its own tests, and finds the environment that
+// the process began with. Each test is reported with the file it is in.
 const env = { ...process.env };
-let loaded = Promise.resolve();
-for (const file of files[basename(process.argv[1] ?? "")] ?? []) {
-  describe(file, () => {
-    after(() => {
-      for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
-      Object.assign(process.env, env);
+for (const [index, file] of files.entries()) {
+  if (take(index)) {
+    await describe(file, () => {
+      after(() => {
+        for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
+        Object.assign(process.env, env);
+      });
+      // What the file calls `test` in is its own suite.
+      return new AsyncResource("test file").runInAsyncScope(load, undefined, file);
     });
-    // One file is loaded after the other, and what it calls `test` in is its own suite.
-    const suite = new AsyncResource("test file");
-    loaded = loaded.then(() => suite.runInAsyncScope(load, undefined, file));
-    return loaded;
-  });
+  }
+}
+
+/** Takes a file, unless another process has. Of several that make the same folder at once, one succeeds. */
+function take(index: number): boolean {
+  try {
+    mkdirSync(join(taken, String(index)));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
 }
 
 async function load(file: string): Promise<void> {

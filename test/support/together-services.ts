@@ -1,2 +1,0 @@
-// The second process that test files share: {@link runFiles} says which.
-import "./together.ts";
