@@ -1,7 +1,7 @@
 import { type Expression, parse } from "./expression.ts";
 import type { Resource, Template } from "./stack.ts";
 
-interface Metric {
+export interface Metric {
   readonly Namespace: string;
   readonly MetricName: string;
   readonly Dimensions?: readonly { readonly Name: string; readonly Value: unknown }[];
@@ -16,6 +16,8 @@ interface Query {
 
 /** A value for each period, the oldest first; `undefined` where there is none. */
 type Series = readonly (number | undefined)[];
+
+type Samples = { readonly value: number; times: number }[];
 
 const expressions = new Map<string, Expression>();
 /** Each expression is parsed once. */
@@ -49,54 +51,55 @@ export interface Ring {
  */
 export class CloudWatch {
   readonly #resources: Template["Resources"];
-  readonly #filters: readonly (Resource["Properties"] & { pattern: Expression })[];
+  readonly #filters: readonly {
+    readonly group: string;
+    readonly pattern: Expression;
+    readonly counters: readonly Counter[];
+  }[];
   /** Samples by metric and minute. */
-  readonly #metrics = new Map<string, Map<number, { value: number; times: number }[]>>();
+  readonly #metrics = new Map<string, Samples[]>();
   /** Statistics of whole windows by their end, which an alarm reads again and again. */
-  #statistics = new Map<object, Map<number, number | undefined>>();
+  readonly #statistics = new Map<object, Series>();
   #lastMinute = 0;
 
   constructor({ Resources }: Pick<Template, "Resources">) {
     this.#resources = Resources;
     this.#filters = this.#ofType("AWS::Logs::MetricFilter").map(([, { Properties }]) => ({
-      ...Properties,
+      group: Properties["LogGroupName"].Ref,
       pattern: parse(Properties["FilterPattern"]),
+      counters: Properties["MetricTransformations"].map(counterOf),
     }));
   }
 
   /** `times` samples of one value within a minute. */
   put(metric: Metric, minute: number, value: number, times = 1): void {
-    const minutes = this.#metrics.get(keyOf(metric)) ?? new Map<number, { value: number; times: number }[]>();
-    this.#metrics.set(keyOf(metric), minutes);
-    const samples = minutes.get(minute) ?? [];
-    minutes.set(minute, samples);
+    const key = keyOf(metric);
+    const minutes = this.#metrics.get(key) ?? [];
+    this.#metrics.set(key, minutes);
+    minutes[minute] ??= [];
+    const samples = minutes[minute];
     const same = samples.find((sample) => sample.value === value);
     if (same === undefined) samples.push({ value, times });
     else same.times += times;
     this.#lastMinute = Math.max(this.#lastMinute, minute);
-    this.#statistics = new Map();
+    this.#statistics.clear();
   }
 
   /** The same line `times` times in the log group of this logical id. */
   log(group: string, minute: number, line: Readonly<Record<string, string>>, times = 1): void {
-    for (const { LogGroupName, MetricTransformations, pattern } of this.#filters) {
-      if (LogGroupName.Ref !== group) continue;
-      for (const one of MetricTransformations) {
-        const { MetricNamespace: Namespace, MetricName, Dimensions = [], MetricValue, DefaultValue } = one;
-        const value = matches(pattern, line) ? Number(MetricValue) : DefaultValue;
-        if (value === undefined) continue;
-        const named = Dimensions.map(({ Key, Value }: Record<"Key" | "Value", string>) => ({
-          Name: Key,
-          Value: line[Value.slice(2)],
-        }));
-        this.put({ Namespace, MetricName, Dimensions: named }, minute, value, times);
+    for (const filter of this.#filters) {
+      if (filter.group !== group) continue;
+      const isMatch = matches(filter.pattern, line);
+      for (const { value, defaultValue, metricOf } of filter.counters) {
+        const counted = isMatch ? value : defaultValue;
+        if (counted !== undefined) this.put(metricOf(line), minute, counted, times);
       }
     }
   }
 
   sum(metric: Metric): number {
-    const minutes = [...(this.#metrics.get(keyOf(metric))?.values() ?? [])].flat();
-    return minutes.reduce((sum, { value, times }) => sum + value * times, 0);
+    const samples = this.#metrics.get(keyOf(metric))?.flat() ?? [];
+    return samples.reduce((sum, { value, times }) => sum + value * times, 0);
   }
 
   /** When alarms ring, from the first values on that can be read. Minute 0 ends at minute 1. */
@@ -104,15 +107,13 @@ export class CloudWatch {
     return this.#ofType("AWS::CloudWatch::Alarm").flatMap(([id, { Properties }]) => {
       const queries: readonly Query[] = Properties["Metrics"] ?? [singleQuery(Properties)];
       const points = Properties["EvaluationPeriods"] + extraPoints;
+      const metrics = queries.map(({ MetricStat }) => MetricStat && this.#reader(MetricStat, { points, lateMinutes }));
       const found: Ring[] = [];
       let isRinging = false;
-      let before: readonly (Series | undefined)[] = [];
       for (let end = lateMinutes + 1; end <= this.#lastMinute + 1; end++) {
-        const range = { end, readableEnd: end - lateMinutes, points };
-        const read = queries.map(({ MetricStat }) => MetricStat && this.#read(MetricStat, range));
         // Equal values have an equal result.
-        if (areEqual(read, before)) continue;
-        before = read;
+        if (end > lateMinutes + 1 && metrics.every((metric) => metric?.isAsBefore(end) ?? true)) continue;
+        const read = metrics.map((metric) => metric?.at(end));
         const rings = isBreached(Properties, queries, read);
         if (rings && !isRinging) found.push({ alarm: id.replace(/Alarm$/, ""), minute: end });
         isRinging = rings;
@@ -125,35 +126,63 @@ export class CloudWatch {
     return Object.entries(this.#resources).filter(([, { Type }]) => Type === type);
   }
 
-  #read(
+  /** What an alarm reads of one metric, minute after minute. */
+  #reader(
     metricStat: NonNullable<Query["MetricStat"]>,
-    { end, readableEnd, points }: { end: number; readableEnd: number; points: number },
-  ): Series {
+    { points, lateMinutes }: { points: number; lateMinutes: number },
+  ) {
     const { Metric, Period, Stat } = metricStat;
-    const minutes = this.#metrics.get(keyOf(Metric));
-    if (minutes === undefined) return Array.from({ length: points }, () => undefined);
     const length = Period / 60;
+    const minutes = this.#metrics.get(keyOf(Metric)) ?? [];
     const statistic = (from: number, to: number) => {
-      const samples = [];
-      for (let minute = from; minute < to; minute++) samples.push(...(minutes.get(minute) ?? []));
-      return statisticOf(samples, Stat);
+      const samples = length === 1 ? minutes[from] : minutes.slice(Math.max(0, from), Math.max(0, to)).flat();
+      return to <= from || samples === undefined ? undefined : statisticOf(samples, Stat);
     };
-    const whole = this.#statistics.get(metricStat) ?? new Map<number, number | undefined>();
-    this.#statistics.set(metricStat, whole);
-    return Array.from({ length: points }, (_, index) => {
-      const to = end - (points - 1 - index) * length;
-      if (readableEnd < to) return statistic(to - length, readableEnd);
-      if (!whole.has(to)) whole.set(to, statistic(to - length, to));
-      return whole.get(to);
-    });
+    let whole = this.#statistics.get(metricStat);
+    if (whole === undefined) {
+      whole = Array.from({ length: this.#lastMinute + 2 }, (_, to) => statistic(to - length, to));
+      this.#statistics.set(metricStat, whole);
+    }
+    const valueAt = (to: number, end: number) =>
+      end - lateMinutes < to ? statistic(to - length, end - lateMinutes) : whole[to];
+    return {
+      at: (end: number): Series =>
+        Array.from({ length: points }, (_, index) => valueAt(end - (points - 1 - index) * length, end)),
+      /** Whether each value is what it was a minute before. */
+      isAsBefore(end: number): boolean {
+        if (minutes.length === 0) return true;
+        for (let point = 0; point < points; point++) {
+          const to = end - point * length;
+          if (valueAt(to, end) !== valueAt(to - 1, end - 1)) return false;
+        }
+        return true;
+      },
+    };
   }
 }
 
-function areEqual(some: readonly (Series | undefined)[], others: readonly (Series | undefined)[]): boolean {
-  return (
-    some.length === others.length &&
-    some.every((one, index) => one === undefined || one.every((value, at) => value === others[index]?.[at]))
-  );
+/** What a metric filter counts, and where. */
+interface Counter {
+  readonly value: number;
+  readonly defaultValue: number | undefined;
+  /** The same object for the same dimensions, so that its key is made once. */
+  readonly metricOf: (line: Readonly<Record<string, string>>) => Metric;
+}
+
+function counterOf(transformation: Resource["Properties"]): Counter {
+  const { MetricNamespace: Namespace, MetricName, Dimensions = [], MetricValue, DefaultValue } = transformation;
+  const metrics = new Map<string, Metric>();
+  const metricOf = (line: Readonly<Record<string, string>>) => {
+    const named = Dimensions.map(({ Key, Value }: Record<"Key" | "Value", string>) => ({
+      Name: Key,
+      Value: line[Value.slice(2)],
+    }));
+    const values = named.map(({ Value }: { Value: unknown }) => Value).join(" ");
+    const metric = metrics.get(values) ?? { Namespace, MetricName, Dimensions: named };
+    metrics.set(values, metric);
+    return metric;
+  };
+  return { value: Number(MetricValue), defaultValue: DefaultValue, metricOf };
 }
 
 /** @param read The values of each query that reads a metric. */

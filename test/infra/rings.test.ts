@@ -4,7 +4,7 @@ import { limits } from "../../infra/limits.js";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import type { Stage as LineStage } from "../../lib/trace/trace.ts";
 import { type Random, seeded } from "../support/random.ts";
-import { type Circumstances, CloudWatch, calculate, isInAlarm, matches } from "./cloudwatch.ts";
+import { type Circumstances, CloudWatch, calculate, isInAlarm, type Metric, matches } from "./cloudwatch.ts";
 import { parse } from "./expression.ts";
 import { type Compiled, compile } from "./stack.ts";
 
@@ -39,21 +39,29 @@ const others: readonly Circumstances[] = [
   { lateMinutes: 1, extraPoints: 2 },
 ];
 
-const queueMetric = (queue: string, MetricName: string) => ({
-  Namespace: "AWS/SQS",
-  MetricName,
-  Dimensions: [{ Name: "QueueName", Value: { "Fn::GetAtt": [queue, "QueueName"] } }],
-});
-const lambdaMetric = (name: string, MetricName: string) => ({
-  Namespace: "AWS/Lambda",
-  MetricName,
-  Dimensions: [{ Name: "FunctionName", Value: { Ref: `${name}LambdaFunction` } }],
-});
-const apiMetric = (MetricName: string) => ({
-  Namespace: "AWS/ApiGateway",
-  MetricName,
-  Dimensions: [{ Name: "ApiId", Value: { Ref: "HttpApi" } }],
-});
+/** Each metric is one object, so that its key is made once. */
+const metrics = new Map<string, Metric>();
+function metric(MetricName: string, resource: string, dimension: () => Omit<Metric, "MetricName">): Metric {
+  const id = `${MetricName} ${resource}`;
+  const found = metrics.get(id) ?? { MetricName, ...dimension() };
+  metrics.set(id, found);
+  return found;
+}
+const queueMetric = (queue: string, name: string) =>
+  metric(name, queue, () => ({
+    Namespace: "AWS/SQS",
+    Dimensions: [{ Name: "QueueName", Value: { "Fn::GetAtt": [queue, "QueueName"] } }],
+  }));
+const lambdaMetric = (of: string, name: string) =>
+  metric(name, `${of}LambdaFunction`, () => ({
+    Namespace: "AWS/Lambda",
+    Dimensions: [{ Name: "FunctionName", Value: { Ref: `${of}LambdaFunction` } }],
+  }));
+const apiMetric = (name: string) =>
+  metric(name, "HttpApi", () => ({
+    Namespace: "AWS/ApiGateway",
+    Dimensions: [{ Name: "ApiId", Value: { Ref: "HttpApi" } }],
+  }));
 
 /** What a deployed stage writes: log lines, and the metrics of its AWS services. */
 class Stage {
