@@ -5,20 +5,26 @@ import type { Metafile } from "esbuild";
 import type { Finding } from "../check/finding.ts";
 import { isEngine, isPackage, posix, within } from "../project.ts";
 
-const here = "(?:import\\.meta\\.dirname|__dirname)";
+/** Expressions for a module's own file and, with those, for its folder. A module may give both names. */
+const ownFile = String.raw`import\.meta\.filename|__filename|(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)`;
+const ownUrl = String.raw`new URL\(\s*["'\x60]\.\/?["'\x60]\s*,\s*import\.meta\.url\s*\)`;
+const ownFolder = (file: string) =>
+  String.raw`import\.meta\.dirname|__dirname|(?:\w+\.)?dirname\(\s*(?:${file})\s*\)|(?:\w+\.)?fileURLToPath\(\s*${ownUrl}\s*\)|${ownUrl}\.pathname`;
 const text = `(?:"([^"\\n]*)"|'([^'\\n]*)'|\`([^\`$]*)\`)`;
 /** The ways in which code names a file beside it that can be read off the code: each with the path as literals. */
-const namings = [
-  new RegExp(`new URL\\(\\s*${text}\\s*,\\s*import\\.meta\\.url\\s*,?\\s*\\)`, "g"),
-  new RegExp(`\\b(?:join|resolve)\\(\\s*${here}\\s*((?:,\\s*${text}\\s*)+),?\\s*\\)`, "g"),
-  new RegExp(`${here}\\s*\\+\\s*${text}`, "g"),
-  new RegExp(`\`\\$\\{${here}\\}([^\`$]*)\``, "g"),
+const namingsFrom = (here: string) => [
+  new RegExp(
+    `(require\\(\\s*)?\\b(?:\\w+\\.)?(?:join|resolve)\\(\\s*(?:${here})\\s*((?:,\\s*${text}\\s*)+),?\\s*\\)`,
+    "g",
+  ),
+  new RegExp(`(require\\(\\s*)?(?:${here})\\s*\\+\\s*(${text})`, "g"),
+  new RegExp(`(require\\(\\s*)?\`\\$\\{(?:${here})\\}([^\`$]*)\``, "g"),
+  new RegExp(`()new URL\\(\\s*(${text})\\s*,\\s*import\\.meta\\.url\\s*,?\\s*\\)`, "g"),
 ];
-/** Where a module makes its own `__dirname`, which then is the bundle's, as it should be. */
-const folderIdiom =
-  /(?:const|let|var)\s+__(?:dirname|filename)\s*=\s*(?:(?:\w+\.)?dirname\(\s*)?(?:(?:\w+\.)?fileURLToPath\(\s*)?(?:import\.meta\.(?:url|dirname|filename)|__filename)[\s)]*/g;
-const place = /import\.meta\.(?:url|dirname|filename)|\b__(?:dirname|filename)\b/;
-const readsFiles = /\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\b/;
+const place = String.raw`import\.meta\.(?:url|dirname|filename|resolve)|\b__(?:dirname|filename)\b`;
+/** With the place of a module, what is read, or loaded by a name that is made when it runs. */
+const readsFiles =
+  /\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\b|\b(?:require|import)\(\s*[^\s"'`)]/;
 /** A module's own `require`. The bundle does not hold what only that loads. */
 const ownRequire =
   /(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?createRequire\(\s*import\.meta\.(?:url|filename)\s*,?\s*\)/g;
@@ -78,17 +84,30 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
-  if (!place.test(source)) return { paths: [], faults };
+  /** An expression, or a name that the module gives it. */
+  const named = (expression: string) => {
+    const names: string[] = [];
+    const declaration = `(?:\\b(?:const|let|var)\\s+|,\\s*)(\\w+)\\s*=\\s*(?:${expression})(?=\\s*(?:[;,]|$))`;
+    rest = rest.replaceAll(new RegExp(declaration, "gm"), (found, name: string) => {
+      names.push(`(?<![.\\w])${name}\\b(?!\\s*:)`);
+      return blank(found);
+    });
+    return [expression, ...names].join("|");
+  };
+  const here = named(ownFolder(named(ownFile)));
+  const anyPlace = new RegExp(`${place}|${here}`);
+  if (!anyPlace.test(rest)) return { paths: [], faults };
   const paths: { path: string; line: number }[] = [];
-  for (const naming of namings) {
-    rest = rest.replaceAll(naming, (found, ...groups: unknown[]) => {
-      const index = groups.findLast((group) => typeof group === "number") as number;
-      const named = groups[0];
-      const parts =
-        typeof named === "string" && naming === namings[1]
-          ? literals(named)
-          : [String(named ?? groups[1] ?? groups[2] ?? "")];
-      paths.push({ path: `./${parts.join("/")}`, line: lineOf(index) });
+  for (const naming of namingsFrom(here)) {
+    rest = rest.replaceAll(naming, (found, call: string | undefined, path: string, ...groups: unknown[]) => {
+      const line = lineOf(groups.findLast((group) => typeof group === "number") as number);
+      const parts = literals(path);
+      const beside = `./${parts.length === 0 ? path : parts.join("/")}`;
+      paths.push({ path: beside, line });
+      if (call !== undefined && call !== "" && isPackage(module) && !beside.endsWith(".json")) {
+        const message = `requires ${beside} by a path that is made when it runs, so the bundle does not hold what that needs. Choose another package`;
+        faults.push({ ...at(root, module, line), message });
+      }
       return blank(found);
     });
   }
@@ -106,11 +125,10 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
     });
     if (!new RegExp(`\\b${name}\\b`).test(others)) rest = others;
   }
-  rest = rest.replaceAll(folderIdiom, blank);
-  const left = place.exec(rest);
+  const left = anyPlace.exec(rest);
   if (left === null || (isPackage(module) && !readsFiles.test(rest))) return { paths, faults };
   const message = isPackage(module)
-    ? "reads files beside its code by names that the build cannot follow, so it would not find them once it is deployed. Choose another package, or give it the content"
+    ? "reads or requires files beside its code by names that the build cannot follow, so it would not find them once it is deployed. Choose another package, or give it the content"
     : `uses ${left[0]}, and the bundle has another place. Name the file in one piece, new URL("./file", import.meta.url), or import it`;
   return { paths, faults: [...faults, { ...at(root, module, lineOf(left.index)), message }] };
 }

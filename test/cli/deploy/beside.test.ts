@@ -35,6 +35,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { font, version } from "fonts";
 import { listed } from "lists";
+import { urls } from "urls";
 const __dirname = dirname(fileURLToPath(import.meta.url)); // A comment with __filename is no use of it.
 const text = (path: string | URL) => readFileSync(path, "utf8");
 export const run = () => ({
@@ -47,6 +48,7 @@ export const run = () => ({
   font: font(),
   version,
   listed,
+  urls,
 });
 `,
       "functions/events/greeting.txt": "hello",
@@ -68,6 +70,30 @@ if (process.env.NO_SUCH_VARIABLE) require("is-not-installed");
 export const listed = require("node:path").basename(require("./data/list.json").name);
 `,
       "node_modules/lists/data/list.json": '{ "name": "a/list" }',
+      "node_modules/urls/package.json": '{ "name": "urls", "type": "module", "main": "lib/index.js" }',
+      "node_modules/urls/lib/index.js": `
+import fs, { readFileSync } from "node:fs";
+import path, { dirname, join } from "node:path";
+import url, { fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
+const require = createRequire(import.meta.url);
+const own = fileURLToPath(import.meta.url);
+const folder = path.dirname(own);
+const other = fileURLToPath(new URL(".", import.meta.url)), third = dirname(import.meta.filename)
+export const urls = [
+  readFileSync(join(folder, "data", "a.txt")),
+  readFileSync(other + "data/b.txt"),
+  readFileSync(\`\${third}/data/c.txt\`),
+  fs.readFileSync(path.resolve(path.dirname(url.fileURLToPath(import.meta.url)), "../d.txt")),
+  readFileSync(join(import.meta.dirname, "e.txt")),
+  readFileSync(new URL("./", import.meta.url).pathname + "e.txt"),
+  require(join(folder, "f.json")).f,
+].join();
+`,
+      ...Object.fromEntries(["a", "b", "c"].map((name) => [`node_modules/urls/lib/data/${name}.txt`, name])),
+      "node_modules/urls/d.txt": "d",
+      "node_modules/urls/lib/e.txt": "e",
+      "node_modules/urls/lib/f.json": '{ "f": "f" }',
     });
     await build({ root: project.root, outFolder: project.outFolder, names: ["worker"] });
     // Away from the sources, as it is once it is deployed.
@@ -93,6 +119,7 @@ export const listed = require("node:path").basename(require("./data/list.json").
     font: "a font",
     version: "1.2.3",
     listed: "list",
+    urls: "a,b,c,d,e,e,f",
   })) {
     test(`are deployed with the bundle: ${way}`, () => assert.equal(read[way], content));
   }
@@ -165,7 +192,24 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
     files: packageOf(
       'const fs = require("fs");\nexports.run = (name) => fs.readFileSync(require("path").join(__dirname, name));\n',
     ),
-    says: /^✖ node_modules\/odd\/index\.js:2 {2}reads files beside its code by names that the build cannot follow/m,
+    says: /^✖ node_modules\/odd\/index\.js:2 {2}reads or requires files beside its code by names that the build cannot follow/m,
+  },
+  "a package that requires what only it knows": {
+    files: packageOf('exports.run = (name) => require(require("path").join(__dirname, name));\n'),
+    says: /^✖ node_modules\/odd\/index\.js:1 {2}reads or requires files beside its code by names that the build cannot follow/m,
+  },
+  "a package that requires code by its folder": {
+    files: packageOf('const path = require("path");\nexports.run = require(path.join(__dirname, "part.js"));\n', {
+      "node_modules/odd/part.js": 'module.exports = require("./rest.js");\n',
+    }),
+    says: /^✖ node_modules\/odd\/index\.js:2 {2}requires \.\/part\.js by a path that is made when it runs/m,
+  },
+  "what import.meta.resolve finds": {
+    files: {
+      "functions/events/x.ts": reading('new URL(import.meta.resolve("./a.txt"))'),
+      "functions/events/a.txt": "a",
+    },
+    says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.resolve, and the bundle has another place\. Name the file in one piece/m,
   },
   "a package that finds native code": {
     files: packageOf('exports.run = require("node-gyp-build")(__dirname);\n', {
