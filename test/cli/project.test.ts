@@ -57,12 +57,30 @@ for (const usePolling of [false, true]) {
     const events = t.mock.method(fs, "watch");
     syncBuiltinESMExports();
     const told = Promise.withResolvers<string>();
-    const watcher = watch(root, async ([first]) => told.resolve(first?.path ?? ""), { usePolling });
+    const toldOutside = Promise.withResolvers<string>();
+    const watcher = watch(
+      root,
+      async (changes) => {
+        for (const { path } of changes) (path === file ? told : toldOutside).resolve(path);
+      },
+      { usePolling },
+    );
     t.after(() => watcher.close());
     // The first look at the files is over at an unknown time, so the file changes until that is noticed.
     const changing = setInterval(() => appendFileSync(join(root, file), "// more\r\n"), 50);
     t.after(() => clearInterval(changing));
     assert.equal(await told.promise, file);
+    // What a handler imports from elsewhere, once it is known; also when it comes back.
+    const outside = "src/tax.mts";
+    mkdirSync(join(root, "src"));
+    writeFileSync(join(root, outside), "one");
+    watcher.add([file, outside]);
+    const touching = setInterval(() => {
+      rmSync(join(root, outside), { force: true });
+      writeFileSync(join(root, outside), "more");
+    }, 50);
+    t.after(() => clearInterval(touching));
+    assert.equal(await toldOutside.promise, outside);
     assert.equal(events.mock.callCount() === 0, usePolling);
     events.mock.restore();
     syncBuiltinESMExports();

@@ -65,13 +65,20 @@ async function checkCode(root: string, project: Project | undefined): Promise<Ch
   return { handlers, findings: sorted([...findings, ...types, ...checkEngineParts(root)]) };
 }
 
-/** What can be found without the compiler, which takes seconds. @param env The environment in which files are loaded. */
-export async function checkHandlers(root: string, env: NodeJS.ProcessEnv): Promise<Checked> {
+/**
+ * What can be found without the compiler, which takes seconds.
+ * @param env The environment in which files are loaded.
+ * @returns `modules`: the project's own modules that were loaded.
+ */
+export async function checkHandlers(
+  root: string,
+  env: NodeJS.ProcessEnv,
+): Promise<Checked & { readonly modules: ReadonlySet<string> }> {
   const files = await checkFiles(root);
   const except = new Set(files.map(({ file }) => file));
-  const findings = [...files, ...(await checkImports(root, { env, except }))];
+  const { findings, modules } = await checkImports(root, { env, except });
   const handlers = handlerNames("events", root).length + handlerNames("callbacks", root).length;
-  return { handlers, findings: sorted(findings) };
+  return { handlers, findings: sorted([...files, ...findings]), modules };
 }
 
 /**

@@ -1,14 +1,14 @@
 import { fork } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { moduleBeside } from "../../local/module-beside.ts";
 import type { HandlerKind } from "../handlers/generate.ts";
 import { handlerNames } from "../handlers/generate.ts";
-import { isEngine, within } from "../project.ts";
+import { isEngine, isPackage, within } from "../project.ts";
 import type { Finding } from "./finding.ts";
-import type { Loaded } from "./loader.ts";
+import type { Loaded, Missing } from "./loader.ts";
 
 /** In which a file has to be loaded. */
 const limitMs = 5_000;
@@ -22,31 +22,34 @@ interface HandlerFile {
 /**
  * Loads every handler file, `except` some, in a process of its own, one after the other, and checks what it exports. A file that
  * hangs or ends that process costs one process; the files after it get another.
+ * @returns `modules`: the project's own modules that were loaded, relative to its folder.
  */
 export async function checkImports(
   root: string,
   { env, except }: { env: NodeJS.ProcessEnv; except: ReadonlySet<string> },
-): Promise<Finding[]> {
+): Promise<{ findings: Finding[]; modules: ReadonlySet<string> }> {
   const files = (["events", "callbacks"] as const).flatMap((kind) =>
     handlerNames(kind, root)
       .map((name) => ({ kind, name }))
       .filter(({ name }) => !except.has(`functions/${kind}/${name}.ts`)),
   );
   const findings: LoadFinding[] = [];
+  const modules = new Set<string>();
   for (let left = files; left.length > 0; ) {
-    const { count, found } = await loadSome(root, left, env);
+    const { count, found } = await loadSome(root, left, env, (path) => modules.add(within(root, path)));
     findings.push(...found);
     left = left.slice(count);
   }
   // A fault of shared code is one, however many handlers load it.
   const byFault = Map.groupBy(findings, ({ file, line, message }) => `${file}:${line} ${message}`);
-  return [...byFault.values()].flatMap(([first, ...others]): Finding[] => {
+  const told = [...byFault.values()].flatMap(([first, ...others]): Finding[] => {
     if (first === undefined) return [];
     const { handler, ...finding } = first;
     if (finding.file === handler) return [finding];
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     return [{ ...finding, message: `${finding.message} (loaded by ${handler}${more})` }];
   });
+  return { findings: told, modules };
 }
 
 type LoadFinding = Finding & { readonly handler: string };
@@ -56,6 +59,7 @@ async function loadSome(
   root: string,
   files: readonly HandlerFile[],
   env: NodeJS.ProcessEnv,
+  onModule: (path: string) => void,
 ): Promise<{ count: number; found: LoadFinding[] }> {
   const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
   const child = fork(moduleBeside(import.meta, "loader"), [root], {
@@ -83,7 +87,8 @@ async function loadSome(
   }
   const { promise: closed, resolve: close } = Promise.withResolvers<string>();
   child.once("close", (code, by) => close(by ?? `exit code ${code}`));
-  child.on("message", ({ problem }: Loaded) => {
+  child.on("message", ({ problem, modules }: Loaded) => {
+    for (const path of modules) onModule(path);
     const file = files[count];
     if (problem !== undefined && file !== undefined) found.push(toFinding(root, file, problem, output));
     count += 1;
@@ -111,17 +116,35 @@ function toFinding(
   output: string,
 ): LoadFinding {
   const own = `functions/${kind}/${name}.ts`;
-  const { file = own, line, column } = placeOf(root, problem.stack) ?? {};
+  const missing = missingPlace(root, problem.missing);
+  const { file = own, line, column } = missing ?? placeOf(root, problem.stack) ?? {};
   return {
     handler: own,
     part: "loading",
     file,
     line: line ?? exportLine(join(root, own)),
     column,
-    message: problem.text,
+    message: missing?.message ?? problem.text,
     output: output === "" ? undefined : output,
     isBroken: true,
   };
+}
+
+/** Where the project imports what is not there, and what to do. */
+function missingPlace(root: string, missing?: Missing) {
+  if (missing === undefined || isEngine(missing.importer) || isPackage(missing.importer)) return undefined;
+  const { kind, name, importer } = missing;
+  const isIt = (path: string) =>
+    kind === "module" ? resolve(dirname(importer), path) === name : path === name || path.startsWith(`${name}/`);
+  const lines = readFileSync(importer, "utf8").split("\n");
+  const index = lines.findIndex((line) =>
+    [...line.matchAll(/["'`]([^"'`]+)["'`]/g)].some(([, path = ""]) => isIt(path)),
+  );
+  const message =
+    kind === "module"
+      ? `imports ${within(root, name)}, which is not there. Create it, or correct the import`
+      : `imports the package ${name}, which is not installed. Run "npm install ${name}", or correct the import`;
+  return { file: within(root, importer), line: Math.max(0, index) + 1, column: undefined, message };
 }
 
 /** The first place of the user's code in a stack, or in the head that V8 gives a syntax error. */

@@ -1,14 +1,26 @@
-import { enableCompileCache } from "node:module";
-import { pathToFileURL } from "node:url";
+import { enableCompileCache, registerHooks } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { callbackDispatcher, dispatcher } from "../../handling/dispatcher.ts";
 import { lastGoodVariable, loadLastGood } from "../../local/last-good.ts";
 import type { HandlerKind } from "../handlers/generate.ts";
+import { isEngine, isPackage } from "../project.ts";
 
 // The program of the process in which `check` loads handler files. It says of each, in turn, what is wrong with it.
 
 export interface Loaded {
   /** `undefined` when all is well. */
-  readonly problem?: { readonly text: string; readonly stack?: string | undefined } | undefined;
+  readonly problem?:
+    | { readonly text: string; readonly stack?: string | undefined; readonly missing?: Missing | undefined }
+    | undefined;
+  /** The paths of the project's own modules that were loaded since the message before. */
+  readonly modules: readonly string[];
+}
+
+/** A module's path or a package's name that cannot be found, and the path of the module that imports it. */
+export interface Missing {
+  readonly kind: "module" | "package";
+  readonly name: string;
+  readonly importer: string;
 }
 
 interface ToLoad {
@@ -19,6 +31,14 @@ interface ToLoad {
 
 enableCompileCache();
 loadLastGood(process.env[lastGoodVariable]);
+let modules: string[] = [];
+registerHooks({
+  load(url, context, load) {
+    const path = url.startsWith("file:") ? fileURLToPath(url) : undefined;
+    if (path !== undefined && !isEngine(path) && !isPackage(path)) modules.push(path);
+    return load(url, context);
+  },
+});
 process.on("disconnect", () => process.exit(0));
 /** A promise that a file leaves behind would end the worker, so it counts as the file's failure. */
 let leftBehind = Promise.withResolvers<never>();
@@ -29,7 +49,9 @@ process.once("message", async (files: readonly ToLoad[]) => {
   for (const file of files) {
     leftBehind = Promise.withResolvers<never>();
     leftBehind.promise.catch(() => {});
-    await process.send?.({ problem: await problemOf(file) } satisfies Loaded);
+    const problem = await problemOf(file);
+    await process.send?.({ problem, modules } satisfies Loaded);
+    modules = [];
   }
 });
 
@@ -39,8 +61,16 @@ async function problemOf({ kind, name, path }: ToLoad): Promise<Loaded["problem"
     return undefined;
   } catch (error) {
     const stack = error instanceof Error ? error.stack : undefined;
-    return { text: textOf(error, kind, name), stack };
+    return { text: textOf(error, kind, name), stack, missing: missingIn(error) };
   }
+}
+
+function missingIn(error: unknown): Missing | undefined {
+  const { code, message = "" } = Object(error) as { code?: unknown; message?: string };
+  if (code !== "ERR_MODULE_NOT_FOUND") return undefined;
+  const [, kind, name, importer] = /^Cannot find (module|package) '(.+)' imported from (.+)/.exec(message) ?? [];
+  if (name === undefined || importer === undefined) return undefined;
+  return { kind: kind === "package" ? kind : "module", name, importer };
 }
 
 async function load(kind: HandlerKind, name: string, path: string): Promise<void> {

@@ -17,21 +17,22 @@ export function startChecking(options: {
   const good = rememberGood(root, lastGoodFile);
   let compiling = new AbortController();
   let compiled: Promise<void> = Promise.resolve();
-  let working: Promise<void> = Promise.resolve();
+  let working: Promise<unknown> = Promise.resolve();
 
-  async function checkOnce(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<void> {
+  async function checkOnce(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<ReadonlySet<string>> {
     compiling.abort();
     compiling = new AbortController();
     const { signal } = compiling;
     const checked = await checkHandlers(root, process.env);
     const env = { ...process.env, [lastGoodVariable]: lastGoodFile };
-    const kept = await good.keep(checked.findings, async () => (await checkHandlers(root, env)).findings);
+    const kept = await good.keep(checked, async () => (await checkHandlers(root, env)).findings);
     await reload?.();
     output.checked({ changes, checked, kept, ...names() });
     compiled = checkTypes(root, { signal }).then((findings) => {
       const told = new Set(checked.findings.map(({ file }) => file));
       if (!signal.aborted) output.compiled(findings.filter(({ file, isBroken }) => !(isBroken && told.has(file))));
     });
+    return checked.modules;
   }
 
   return {
@@ -40,11 +41,17 @@ export function startChecking(options: {
     /**
      * Loads each handler, lets `reload` put the code to work, with broken files in their last good version, and prints
      * the result. The types are checked after that, in the background; the next change ends an older check of them. A
-     * call waits until the one before has ended.
+     * call waits until the one before has ended. Resolves with the project's own modules that were loaded.
      */
-    check(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<void> {
-      working = working.then(() => checkOnce(changes, reload)).catch((error: unknown) => console.error(error));
-      return working;
+    check(changes: readonly Change[], reload?: () => Promise<unknown>): Promise<ReadonlySet<string>> {
+      const checked = working
+        .then(() => checkOnce(changes, reload))
+        .catch((error: unknown) => {
+          console.error(error);
+          return new Set<string>();
+        });
+      working = checked;
+      return checked;
     },
     async close(): Promise<void> {
       await working;

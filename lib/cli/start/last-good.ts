@@ -1,12 +1,12 @@
-import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Finding } from "../check/finding.ts";
 import { posix } from "../project.ts";
 
 /**
- * Remembers the files of `functions/` as they were when they could be loaded, so that a file that a save has broken
- * goes on in its last good version.
+ * Remembers the files of `functions/`, and what those import from elsewhere, as they were when they could be loaded, so
+ * that a file that a save has broken or taken away goes on in its last good version.
  * @param file Where `lib/local/last-good.ts` finds the versions that are to be loaded.
  */
 export function rememberGood(root: string, file: string) {
@@ -21,12 +21,13 @@ export function rememberGood(root: string, file: string) {
      * @param checkAgain What is wrong with the files of now, the kept ones in their last good version.
      * @returns The files, relative to the root, whose last good version is loaded from now on.
      */
-    async keep(findings: readonly Finding[], checkAgain: () => Promise<readonly Finding[]>): Promise<string[]> {
+    async keep(
+      { findings, modules }: { findings: readonly Finding[]; modules: Iterable<string> },
+      checkAgain: () => Promise<readonly Finding[]>,
+    ): Promise<string[]> {
+      const found = globSync("functions/*/**/*.{ts,js,json}", { cwd: root }).map(posix);
       const now = new Map(
-        globSync("functions/*/**/*.{ts,js,json}", { cwd: root }).map((path) => [
-          posix(path),
-          readFileSync(join(root, path), "utf8"),
-        ]),
+        [...found, ...modules, ...good.keys()].map((path) => [path, textIn(join(root, path))] as const),
       );
       const put = (paths: readonly string[]) => {
         const sources = paths.map((path) => [pathToFileURL(join(root, path)).href, good.get(path)]);
@@ -34,17 +35,32 @@ export function rememberGood(root: string, file: string) {
         return paths;
       };
       const broken = brokenIn(findings);
-      const changed = [...now].filter(([path, text]) => (good.get(path) ?? text) !== text).map(([path]) => path);
+      const changed = [...now]
+        .filter(([path, text]) => good.has(path) && good.get(path) !== text && !(text === undefined && isHandler(path)))
+        .map(([path]) => path);
       // A file that nobody touched is broken by one that somebody did, and it is not known by which.
       const isExplained = [...broken].every((path) => changed.includes(path) || !good.has(path));
       let replaced = put(isExplained ? changed.filter((path) => broken.has(path)) : changed);
       // Nor may an old version fit what else has changed, such as a name that it imports.
       const isPart = replaced.length > 0 && replaced.length < changed.length;
       if (isPart && [...brokenIn(await checkAgain())].some((path) => good.has(path))) replaced = put(changed);
-      for (const [path, text] of now) if (!broken.has(path) && !replaced.includes(path)) good.set(path, text);
+      for (const [path, text] of now) {
+        if (broken.has(path) || replaced.includes(path)) continue;
+        if (text === undefined) good.delete(path);
+        else good.set(path, text);
+      }
       return [...replaced];
     },
   };
+}
+
+function textIn(file: string): string | undefined {
+  return existsSync(file) ? readFileSync(file, "utf8") : undefined;
+}
+
+/** A handler that was taken away is not missed by other files. */
+function isHandler(path: string): boolean {
+  return /^functions\/(events|callbacks)\/[^/]+$/.test(path);
 }
 
 function brokenIn(findings: readonly Finding[]): ReadonlySet<string> {

@@ -148,7 +148,6 @@ async function run(options: StartOptions): Promise<void> {
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
     output.started({ ...addresses, stateFolder, shownState, hasLongConnection, ...names() });
-    void checking.check([]);
     for (const message of advice(project, names().handlers, app !== undefined)) onNotice(message);
 
     const watcher = watch(root, async (changes) => {
@@ -157,8 +156,9 @@ async function run(options: StartOptions): Promise<void> {
       const live = changes.filter((change) => !isLater(change));
       if (live.length === 0) return;
       await generate({ root });
-      await checking.check(live, () => Promise.all([runtime.reload(), longConnection?.reload()]));
+      watcher.add(await checking.check(live, () => Promise.all([runtime.reload(), longConnection?.reload()])));
     });
+    void checking.check([]).then(watcher.add);
     stops.unshift(watcher.close, checking.close);
   } catch (error) {
     await stop();

@@ -29,7 +29,7 @@ export function watch(
   root: string,
   changed: (changes: readonly Change[]) => Promise<void>,
   { usePolling = mustPoll(statfsSync(root).type) } = {},
-): { close: () => Promise<void> } {
+): { add: (modules: Iterable<string>) => void; close: () => Promise<void> } {
   const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
     cwd: root,
     ignoreInitial: true,
@@ -37,16 +37,19 @@ export function watch(
     // The code that only this process runs. A change of it needs a new start.
     ignored: (path, stats) =>
       /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
-      (stats?.isFile() === true && !/(?<!\.gen)\.(ts|js|json)$/.test(path)),
+      (stats?.isFile() === true && !/(?<!\.gen)\.([cm]?[jt]s|json)$/.test(path)),
   });
   let timer: NodeJS.Timeout | undefined;
   let changes = new Map<string, Change>();
   let working: Promise<void> = Promise.resolve();
+  const others = new Set<string>();
   watcher.on("all", (event, file) => {
     const path = posix(file);
     const kind = kinds[event];
     if (kind === undefined || /\.gen\.ts$/.test(path)) return;
     changes.set(path, { path, kind });
+    // A single file that is gone is no longer watched.
+    if (kind === "removed" && others.has(path)) watcher.add(path);
     clearTimeout(timer);
     timer = setTimeout(() => {
       const told = [...changes.values()];
@@ -55,6 +58,14 @@ export function watch(
     }, 30);
   });
   return {
+    /** Watches modules outside the folders as well. */
+    add(modules) {
+      for (const path of modules) {
+        if (/^(functions|lib|infra)\//.test(path) || others.has(path)) continue;
+        others.add(path);
+        watcher.add(path);
+      }
+    },
     async close() {
       clearTimeout(timer);
       await watcher.close();

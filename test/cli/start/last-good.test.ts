@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { checkHandlers } from "../../../lib/cli/check/check.ts";
@@ -20,19 +20,22 @@ ${more}export default onEvent("${type}", async () => void ${name});
 const file = (type: string) => `functions/events/${type}.ts`;
 const rates = "functions/shared/rates.ts";
 const data = "functions/shared/data.json";
+const outside = "src/tax.mts";
 /** What the project holds at first. */
 const good = {
   [rates]: "export const rate = 1;\n",
   [data]: '{ "rate": 1 }',
   [file(first)]: handler(first),
-  [file(second)]: handler(second),
+  [outside]: "export const tax = 1;\n",
+  [file(second)]: handler(second, "rate", 'import { tax } from "../../src/tax.mts";\nvoid tax;\n'),
   [file(third)]: handler(third, "rate", 'import "../shared/data.json" with { type: "json" };\n'),
 };
 const typo = "const n = ;\n";
 const renamed = { [rates]: "export const price = 1;\n" };
 
 /** What is saved at once, and what goes on in its last good version. */
-const saves: Readonly<Record<string, { saved: Readonly<Record<string, string>>; kept: readonly string[] }>> = {
+type Files = Readonly<Record<string, string | undefined>>;
+const saves: Readonly<Record<string, { saved: Files; kept: readonly string[]; told?: string }>> = {
   "shared code is broken": { saved: { [rates]: typo }, kept: [rates] },
   "shared code no longer has what two handlers import": { saved: renamed, kept: [rates] },
   "one of two handlers follows what shared code has become": {
@@ -53,24 +56,38 @@ const saves: Readonly<Record<string, { saved: Readonly<Record<string, string>>; 
     kept: [file(first)],
   },
   "a JSON file is broken": { saved: { [data]: '{ "rate":' }, kept: [data] },
+  "code outside functions/ is broken": { saved: { [outside]: typo }, kept: [outside] },
+  "shared code is deleted": {
+    saved: { [rates]: undefined },
+    kept: [rates],
+    told: `${file(first)}:2 imports ${rates}, which is not there. Create it, or correct the import`,
+  },
+  "code outside functions/ is deleted, with a handler": {
+    saved: { [outside]: undefined, [file(first)]: undefined },
+    kept: [outside],
+    told: `${file(second)}:3 imports ${outside}, which is not there. Create it, or correct the import`,
+  },
   "nothing is broken": { saved: { [rates]: "export const rate = 2;\n" }, kept: [] },
 };
 
 let project: Awaited<ReturnType<typeof temporaryProject>>;
 before(async () => {
   project = await temporaryProject({});
-  mkdirSync(join(project.root, "functions/shared"));
+  for (const folder of ["functions/shared", "src"]) mkdirSync(join(project.root, folder));
 });
 after(() => project.remove());
 
-for (const [what, { saved, kept }] of Object.entries(saves)) {
+for (const [what, { saved, kept, told }] of Object.entries(saves)) {
   test(`what npm start keeps when ${what}`, async () => {
     const { root } = project;
-    const write = (files: Readonly<Record<string, string>>) => {
-      for (const [path, text] of Object.entries(files)) writeFileSync(join(root, path), text);
+    const write = (files: Files) => {
+      for (const [path, text] of Object.entries(files)) {
+        if (text === undefined) rmSync(join(root, path));
+        else writeFileSync(join(root, path), text);
+      }
     };
     const lastGoodFile = join(root, "last-good.json");
-    const check = async () => (await checkHandlers(root, process.env)).findings;
+    const check = () => checkHandlers(root, process.env);
     const checkAgain = async () =>
       (await checkHandlers(root, { ...process.env, [lastGoodVariable]: lastGoodFile })).findings;
     write(good);
@@ -78,7 +95,13 @@ for (const [what, { saved, kept }] of Object.entries(saves)) {
     const remembered = rememberGood(root, lastGoodFile);
     assert.deepEqual(await remembered.keep(await check(), checkAgain), []);
     write(saved);
-    assert.deepEqual((await remembered.keep(await check(), checkAgain)).sort(), [...kept].sort());
+    await generate({ root });
+    const checked = await check();
+    if (told !== undefined) {
+      const [first] = checked.findings;
+      assert.equal(`${first?.file}:${first?.line} ${first?.message}`, told);
+    }
+    assert.deepEqual((await remembered.keep(checked, checkAgain)).sort(), [...kept].sort());
     assert.deepEqual(await checkAgain(), [], "all handlers can be loaded");
   });
 }
