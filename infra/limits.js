@@ -22,9 +22,12 @@ export const limits = {
   workerTimeoutSeconds: 60,
   /** MB for your handlers and what they load. */
   workerMemoryMb: 512,
-  /** Records in one worker invocation. With one, a handler that crashes the process affects no other event. */
-  batchSize: 1,
-  /** Seconds that Lambda may wait to fill a batch. A batch of one needs none. */
+  /**
+   * Records in one worker invocation. First deliveries run at the same time; what came back runs after them, alone. A
+   * handler that ends the process makes the others of its batch start again; with 1, there are no others.
+   */
+  batchSize: 10,
+  /** Seconds that Lambda may wait to fill a batch. With none it takes what is there: of an event a second, one. */
   batchWindowSeconds: 0,
   /** Runs of an event's handler until the event is dead. With waits of 10, 20, … 900 s they cover an outage of about 51 minutes. */
   maxAttempts: 10,
@@ -33,7 +36,10 @@ export const limits = {
    * ledger could not be reached. Most are 900 s apart, so an outage of five days loses no event.
    */
   maxReceiveCount: 500,
-  /** Worker invocations at the same time (2 to 1,000). Feishu's API limits the calls per second that your handlers make. */
+  /**
+   * Worker invocations at the same time (2 to 1,000), each with up to `batchSize` handlers at once in one instance's
+   * memory. Feishu's API limits the calls per second that your handlers make.
+   */
   maxConcurrency: 10,
 
   /** Seconds that a message is kept: longer in the dead-letter queue than in the queue before it. */

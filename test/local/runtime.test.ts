@@ -120,7 +120,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       root: project.root,
       stateFolder: project.state,
       port: 0,
-      limits: { ...limits, workerTimeoutSeconds: 7, callbackTimeoutSeconds: 4, callbackDeadlineMs: 2_400 },
+      // Twenty handlers at once: with a hundred, a busy machine has not enough time for each.
+      limits: {
+        ...limits,
+        maxConcurrency: 2,
+        workerTimeoutSeconds: 7,
+        callbackTimeoutSeconds: 4,
+        callbackDeadlineMs: 2_400,
+      },
       env,
       onLine(name, line) {
         lines.push({ ...line, by: name });
