@@ -36,8 +36,9 @@ const heartbeatSeconds = 20;
 const stopSeconds = 15;
 const containerName = "long-connection";
 
-/** Asks the process, which answers 503 while it is not connected. */
-export const healthCheck = `fetch("http://127.0.0.1:"+process.env.HEALTH_PORT).then(r=>process.exit(r.ok?0:1),()=>process.exit(1))`;
+/** Asks the process, which answers 503 while it is not connected. Without Node's own agent, which may use a proxy. */
+export const healthCheck =
+  'require("http").get({host:"127.0.0.1",port:process.env.HEALTH_PORT,agent:false},r=>process.exit(r.statusCode===200?0:1)).on("error",()=>process.exit(1))';
 
 /**
  * The long connection as a service of ECS on Fargate. Its processes connect to Feishu, so no inbound port is open. They

@@ -18,6 +18,11 @@ export function agentFor({ protocol, hostname }: URL, proxyEnv: ProxyEnv = {}): 
   return new HttpsAgent(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
 }
 
+/** For a request by Node's own agent, which uses a proxy where Node is set to. This machine is never reached by one. */
+export function nodeAgent({ hostname }: URL): false | undefined {
+  return isLoopback(hostname) ? false : undefined;
+}
+
 /**
  * Sends one HTTP request, and follows no redirect, which would take a secret elsewhere. Rejects without an answer, with
  * an error that has the network's code and nothing else: the original may name the proxy with its password.
@@ -30,12 +35,12 @@ export async function exchange(
     readonly method: string;
     readonly headers: Readonly<Record<string, string>>;
     readonly body: string | undefined;
-    readonly agent: HttpAgent;
-    readonly signal: AbortSignal;
+    readonly agent?: HttpAgent;
+    readonly signal: AbortSignal | undefined;
     readonly limitBytes?: number;
   },
 ): Promise<{ status: number; headers: ReadonlyMap<string, string>; text: string }> {
-  const { method, body, agent, signal, limitBytes } = options;
+  const { method, body, agent = nodeAgent(url), signal, limitBytes } = options;
   // Node sends no length with a GET or DELETE of its own. The body would be read as the next request of the connection.
   const length = body === undefined ? undefined : { "content-length": String(Buffer.byteLength(body)) };
   const headers = { ...options.headers, ...length };

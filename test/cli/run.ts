@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingHttpHeaders } from "node:http";
+import { createServer, type IncomingHttpHeaders, setGlobalProxyFromEnv } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Readable } from "node:stream";
@@ -119,6 +119,8 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
   const given = Readable.from([input]);
   const before = { env: { ...process.env }, folder: process.cwd() };
   const store: Running = { stdout: "", stderr: "", exitCode: undefined };
+  // As with NODE_USE_ENV_PROXY=1. Nothing listens there, so what goes by it fails: this machine is reached without one.
+  const restoreProxy = setGlobalProxyFromEnv({ http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" });
   try {
     process.argv = [...argv.slice(0, 1), join(projectFolder, "lib/cli/main.ts"), ...args];
     setEnv({ PATH: before.env["PATH"], NO_COLOR: "1", ...env });
@@ -132,6 +134,7 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
     await running.run(store, () => import(`../../lib/cli/main.ts?run=${++runs}`));
     return { code: store.exitCode ?? Number(process.exitCode ?? 0), stdout: store.stdout, stderr: store.stderr };
   } finally {
+    restoreProxy();
     Object.assign(process, { argv, exit, exitCode });
     Object.defineProperty(process, "stdin", stdin);
     setEnv(before.env);

@@ -302,7 +302,8 @@ describe("the long connection's health check", () => {
     if (status === undefined) await new Promise((closed) => server.close(closed));
     const [kind, program, ...args] = container().HealthCheck.Command;
     assert.deepEqual([kind, program], ["CMD", "node"]);
-    const env = { PATH: process.env["PATH"], HEALTH_PORT: String(port) };
+    const proxy = { NODE_USE_ENV_PROXY: "1", http_proxy: "http://127.0.0.1:9" };
+    const env = { PATH: process.env["PATH"], HEALTH_PORT: String(port), ...proxy };
     const code = await new Promise<number>((done) => {
       const child = execFile(process.execPath, args, { env, timeout: 10_000 }, () => done(child.exitCode ?? -1));
     });

@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { LarkpostError } from "../../errors.ts";
+import { fieldsOf, parseJson } from "../../feishu/json.ts";
+import { exchange } from "../../https.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import { readLocal } from "../state/target.ts";
 
@@ -50,20 +52,20 @@ export function findConversation(stateFolder: string): Link {
   const { url, token } = local.control;
   let isConnected = false;
   const call = async <Answer>(method: string, path: string, body?: object): Promise<Answer> => {
-    const response = await fetch(`${url}${path}`, {
+    const { status, text } = await exchange(new URL(path, url), {
       method,
       headers: { authorization: `Bearer ${token}` },
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(60_000),
     }).catch((cause: unknown) => {
       const ended = 'The chat is over: "npm start" has ended';
       throw new ChatError(isConnected ? ended : `Cannot chat: nothing listens at ${url}. ${advice}`, { cause });
     });
     isConnected = true;
-    const answer = (await response.json().catch(() => ({}))) as { error?: unknown };
-    if (response.ok) return answer as Answer;
-    if (response.status === 401) throw new ChatError(`Cannot chat: another program listens at ${url}. ${advice}`);
-    throw new RefusedError(String(answer.error ?? `answered ${response.status}`));
+    const answer = fieldsOf(parseJson(text));
+    if (status === 200) return answer as Answer;
+    if (status === 401) throw new ChatError(`Cannot chat: another program listens at ${url}. ${advice}`);
+    throw new RefusedError(String(answer["error"] ?? `answered ${status}`));
   };
   return {
     say: async (text, chat) => (await call<{ id: string }>("POST", "/say", { text, chat })).id,

@@ -1,3 +1,5 @@
+import { parseJson } from "../../feishu/json.ts";
+import { exchange } from "../../https.ts";
 import type { Deliver } from "../../simulator/platform/platform.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
 import { CommandError } from "../command.ts";
@@ -11,16 +13,15 @@ export function deliverByWebSocket({ control }: Pick<Target, "control">): Delive
   const advice = 'Run "npm start -- --long-connection" without the keys of a real app';
   if (control === undefined) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
   const { url, token } = control;
-  return async ({ text }, { signal }) => {
+  return async ({ text: pushed }, { signal }) => {
     const headers = { authorization: `Bearer ${token}` };
-    const body = JSON.stringify({ text });
-    const response = await fetch(`${url}/push`, { method: "POST", headers, body, signal: signal ?? null }).catch(
-      (cause: unknown) => {
-        signal?.throwIfAborted();
-        throw new CommandError("Cannot send over the long connection: npm start has ended", { cause });
-      },
-    );
-    if (!response.ok) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
-    return (await response.json()) as PushResult;
+    const body = JSON.stringify({ text: pushed });
+    const sent = { method: "POST", headers, body, signal };
+    const { status, text } = await exchange(new URL("/push", url), sent).catch((cause: unknown) => {
+      signal?.throwIfAborted();
+      throw new CommandError("Cannot send over the long connection: npm start has ended", { cause });
+    });
+    if (status !== 200) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
+    return parseJson(text) as PushResult;
   };
 }

@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Clock } from "../../clock.ts";
 import { discoveryPath } from "../../feishu/discovery.ts";
+import { exchange } from "../../https.ts";
 import { guard, listenOnLoopback } from "../loopback.ts";
 import type { Deliver } from "../platform/platform.ts";
 import type { RandomBytes } from "../platform/push.ts";
@@ -136,12 +137,12 @@ async function forward(
   origin: string,
   response: ServerResponse,
 ): Promise<void> {
-  const sent = new Headers({ "content-type": headers["content-type"] ?? "application/json" });
-  if (headers.authorization !== undefined) sent.set("authorization", headers.authorization);
-  const hasBody = method !== "GET" && method !== "HEAD";
-  const answer = await fetch(new URL(url, origin), { method, headers: sent, body: hasBody ? body : null });
+  const { "content-type": type = "application/json", authorization } = headers;
+  const sent = { "content-type": type, ...(authorization === undefined ? undefined : { authorization }) };
+  const options = { method, headers: sent, body: body === "" ? undefined : body, signal: undefined };
+  const answer = await exchange(new URL(url, origin), options);
   const kept = [...answer.headers].filter(([name]) => name === "content-type" || name.startsWith("x-"));
-  response.writeHead(answer.status, Object.fromEntries(kept)).end(await answer.text());
+  response.writeHead(answer.status, Object.fromEntries(kept)).end(answer.text);
 }
 
 /** @throws {RangeError} The body is longer than `limitBytes`. */

@@ -7,6 +7,7 @@ import type { SealedRequest } from "../../feishu/envelope.ts";
 import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import { classifyOldCard } from "../../feishu/old-card.ts";
 import { seal, sealText } from "../../feishu/seal.ts";
+import { nodeAgent } from "../../https.ts";
 
 export const ackDeadlineMs = 3_000;
 export const challengeDeadlineMs = 1_000;
@@ -124,8 +125,10 @@ function exchange(
   },
 ): Promise<{ status: number; body: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
-  const request = (new URL(url).protocol === "https:" ? httpsRequest : httpRequest)(url, {
+  const target = new URL(url);
+  const request = (target.protocol === "https:" ? httpsRequest : httpRequest)(target, {
     method: "POST",
+    agent: nodeAgent(target),
     headers: {
       "User-Agent": "Go-http-client/1.1",
       "Content-Length": rawBody.byteLength,
