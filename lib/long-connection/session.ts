@@ -41,11 +41,8 @@ export async function keepConnected(options: LongConnectionOptions, signal: Abor
   let config = defaultConfig;
   /** Attempts since a connection was last open. */
   let attempts = 0;
-  let dialedAtMs = Number.NEGATIVE_INFINITY;
-  for (;;) {
-    await pause(clock, leastBetweenDialsMs - (clock.nowMs() - dialedAtMs), signal);
-    if (signal.aborted) return;
-    dialedAtMs = clock.nowMs();
+  while (!signal.aborted) {
+    const dialedAtMs = clock.nowMs();
     const end = await connect(options, config, signal);
     if (signal.aborted) return;
     config = end.config;
@@ -59,7 +56,8 @@ export async function keepConnected(options: LongConnectionOptions, signal: Abor
         { platformCode: code },
       );
     }
-    const waitMs = waitMsOf(end, attempts++, random);
+    const leastMs = dialedAtMs + leastBetweenDialsMs - clock.nowMs();
+    const waitMs = Math.max(waitMsOf(end, attempts++, random), leastMs);
     const level = kind === "limit" ? "error" : "warn";
     publish({ stage: "disconnected", level, app: appId, facts: { reason, code, waitMs } });
     await pause(clock, waitMs, signal);

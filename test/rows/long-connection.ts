@@ -357,10 +357,7 @@ export const longConnectionRows: readonly Row[] = [
         await until("all know", () => waits.size === replicas.length);
         const droppedAtMs = clock.nowMs();
         const due = replicas
-          .map(({ id, client, dialledAtMs }) => {
-            const earliest = (dialledAtMs.at(-1) ?? 0) + 6_000;
-            return { client, atMs: Math.max(droppedAtMs + (waits.get(id) ?? 0), earliest) };
-          })
+          .map(({ id, client }) => ({ client, atMs: droppedAtMs + (waits.get(id) ?? 0) }))
           .sort((a, b) => a.atMs - b.atMs);
         for (const { client, atMs } of due) {
           await clock.advance(Math.max(0, atMs - clock.nowMs()));
