@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import { ConfigError } from "../errors.ts";
 import type { Invocation } from "./host.ts";
 import { type ManagedProcessOptions, manageProcess, ProcessEndedError } from "./process.ts";
 
@@ -81,7 +82,8 @@ function createFunction(
       for (const { result } of of(child)) result.reject(new ProcessEndedError(reason));
     },
     askToLeave: ({ child }) => endIfIdle(child),
-    restartAfterMs: () => 0,
+    restartAfterMs: (_instance, _code, failedStarts) =>
+      failedStarts === 0 ? 0 : Math.min(2 ** failedStarts * 250, 30_000),
   });
 
   async function invoke(event: unknown, timeoutMs: number): Promise<unknown> {
@@ -107,5 +109,10 @@ function createFunction(
       running.delete(id);
     }
   }
-  return { ...managed, invoke };
+  async function start(): Promise<void> {
+    await managed.start().catch((error: Error) => {
+      throw new ConfigError(`Cannot start the ${name} function: ${error.message}`);
+    });
+  }
+  return { ...managed, start, invoke };
 }

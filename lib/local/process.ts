@@ -1,5 +1,4 @@
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
+import { ChildProcess, type ForkOptions, fork } from "node:child_process";
 import type { HostMessage } from "./host.ts";
 import { moduleBeside } from "./module-beside.ts";
 
@@ -11,7 +10,7 @@ export interface Instance {
   readonly child: ChildProcess;
   /** Resolved by `onMessage` when the process can take work; rejected when the process exits before that. */
   readonly ready: PromiseWithResolvers<void>;
-  readonly exited: Promise<unknown>;
+  readonly exited: Promise<void>;
   isLeaving: boolean;
   /** Whether the module cannot be loaded. */
   isBroken: boolean;
@@ -39,8 +38,11 @@ export interface ManagedProcessOptions {
   readonly askToLeave: (instance: Instance) => void;
   /** How long a replaced process may take for its work; without it, as long as it needs. */
   readonly replacedGraceMs?: number;
-  /** The delay before the running process is restarted after an exit by itself; `undefined`: it is not. */
-  readonly restartAfterMs: (instance: Instance, exitCode: number | null) => number | undefined;
+  /**
+   * The delay before the running process is restarted after an exit by itself; `undefined`: it is not.
+   * `failedStarts`: how many processes in a row exited before they were ready.
+   */
+  readonly restartAfterMs: (instance: Instance, exitCode: number | null, failedStarts: number) => number | undefined;
 }
 
 /** So many pings without an answer mean that a process is blocked. Counted, because time passes while a machine sleeps. */
@@ -57,6 +59,7 @@ export function manageProcess(options: ManagedProcessOptions) {
   let up = Promise.withResolvers<void>();
   let isUp = false;
   let crashedAtMs = Number.NEGATIVE_INFINITY;
+  let failedStarts = 0;
   let restart: NodeJS.Timeout | undefined;
   let isStopping = false;
 
@@ -74,13 +77,14 @@ export function manageProcess(options: ManagedProcessOptions) {
     current = undefined;
     // One that was never ready leaves those waiting who wait already.
     if (isUp) up = Promise.withResolvers();
+    failedStarts = isUp ? 0 : failedStarts + 1;
     isUp = false;
     if (isStopping) return;
     if (instance.isBroken) onNotice(cannotStart(reason));
-    const delayMs = instance.isBroken ? undefined : options.restartAfterMs(instance, code);
+    const delayMs = instance.isBroken ? undefined : options.restartAfterMs(instance, code, failedStarts);
     if (delayMs === undefined) return;
     crashedAtMs = Date.now();
-    onNotice(`${reason}; starting it again`);
+    onNotice(`${reason}; starting it again${delayMs === 0 ? "" : ` in ${delayMs / 1000} s`}`);
     restart = setTimeout(() => {
       current = start();
       current.ready.promise.then(setUp, () => {});
@@ -141,18 +145,31 @@ export function manageProcess(options: ManagedProcessOptions) {
   };
 }
 
+/** Forks a module of this folder. One that cannot be started emits `error` and `close`, whatever the reason is. */
+export function forkModule(name: string, args: readonly string[], options: ForkOptions): ChildProcess {
+  try {
+    return fork(moduleBeside(import.meta, name), args, options);
+  } catch (error) {
+    // Node emits some errors, and throws others.
+    const child = new ChildProcess();
+    process.nextTick(() => child.emit("error", error) && child.emit("close", null, null));
+    return child;
+  }
+}
+
 function launch(options: ManagedProcessOptions, onExit: (code: number | null, reason: string) => void): Instance {
-  const child = fork(moduleBeside(import.meta, "host"), [options.module], {
+  const child = forkModule("host", [options.module], {
     env: options.env,
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
   });
   options.onLaunch?.(child);
   const ready = Promise.withResolvers<void>();
+  const exited = Promise.withResolvers<void>();
   const instance: Instance = {
     child,
     ready,
-    exited: once(child, "exit"),
+    exited: exited.promise,
     isLeaving: false,
     isBroken: false,
     handling: new Map(),
@@ -172,11 +189,15 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
     // Its IPC channel would keep it alive.
     child.kill("SIGKILL");
   });
-  child.once("exit", (code, signal) => {
+  child.on("error", (error) => {
+    problem ??= `${options.name}'s process cannot be started (${error.message})`;
+  });
+  child.once("close", (code, signal) => {
     clearInterval(pinging);
     const ended = `${options.name}'s process ended (${signal ?? `exit code ${code}`})`;
     const reason = problem ?? instance.givenUp ?? ended;
     ready.reject(new Error(reason));
+    exited.resolve();
     onExit(code, reason);
   });
   return instance;

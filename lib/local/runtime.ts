@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
@@ -9,8 +9,8 @@ import { createLedgerTable } from "./dynamodb.ts";
 import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
-import { moduleBeside } from "./module-beside.ts";
 import { startPoller } from "./poller.ts";
+import { forkModule } from "./process.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
 
@@ -164,13 +164,16 @@ export function reasonIn(stderr: string): string | undefined {
 
 /** Starts {@link EmbeddedServices} in their own process. */
 async function startServices(folder: string) {
-  const child = fork(moduleBeside(import.meta, "embedded"), [folder], {
+  const child = forkModule("embedded", [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
   let problem = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     problem = (problem + text).slice(-4_000);
+  });
+  child.once("error", (error) => {
+    problem ||= String(error);
   });
   let isReady = false;
   let isStopping = false;

@@ -73,11 +73,37 @@ describe("functions, each in a process of its own", () => {
     assert.ok(functions.hasCrashed("one", 60_000));
     assert.ok(!functions.hasCrashed("other", 60_000));
 
-    // Who waits is not forgotten when the next one dies before it can be asked.
+    // Who waits is not forgotten when the next one dies before it can be asked, nor when there is none.
+    const { execPath } = process;
+    const again = /^the one function's process (.*); starting it again(.*)$/;
+    const said = () => notices.map((notice) => again.exec(notice)).filter((parts) => parts !== null);
+    notices.length = 0;
     writeFileSync(`${file("one")}.dies`, "");
     await assert.rejects(functions.invoke("one", "die", 5_000));
+    await until("a pause", () => said().length === 2);
+    process.execPath = "/nowhere";
+    await until("a longer one", () => said().length === 3);
+    process.execPath = execPath;
     await functions.whenUp("one");
     assert.equal(typeof (await pidOf("one")), "number");
+    assert.deepEqual(
+      said().map(([, ...parts]) => parts),
+      [
+        ["ended (exit code 3)", ""],
+        ["ended (exit code 4)", " in 0.5 s"],
+        ["cannot be started (spawn /nowhere ENOENT)", " in 1 s"],
+      ],
+    );
+    await assert.rejects(functions.invoke("one", "die", 5_000));
+    await functions.whenUp("one");
+    assert.deepEqual(said().at(-1)?.slice(1), ["ended (exit code 3)", ""]);
+  });
+
+  test("one whose process cannot be started is told in one line", async () => {
+    const tooMuch = { modules: new Map([["one", file("one")]]), env: { ...process.env, MUCH: "x".repeat(300_000) } };
+    const { ready } = startFunctions({ ...tooMuch, onLine: () => {}, onNotice: () => {} });
+    const message = "Cannot start the one function: the one function's process cannot be started (spawn E2BIG)";
+    await assert.rejects(ready(), { name: "ConfigError", message });
   });
 
   test("one that cannot be asked any more has ended, also before its exit is known", async () => {

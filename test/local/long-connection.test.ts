@@ -107,7 +107,7 @@ describe("the long connection's process on this machine", () => {
     await one.running.start();
     one.change(standIn("connect();", "b"));
     await until("another", () => one.written().includes("on b"));
-    assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again"]);
+    assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again in 0.02 s"]);
   });
 
   test("that leaves because its terminal asked it to is not started again", async (t) => {
