@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -15,27 +15,35 @@ const damaged: ReadonlySet<unknown> = new Set([11, 26]);
  * @throws {ConfigError} Another process has the lock, or the folder cannot be used.
  */
 export function lockState(folder: string): () => void {
+  const pidFile = join(folder, "lock.pid");
   let lock: DatabaseSync | undefined;
   try {
     // The mode, because queued payloads are kept there.
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     lock = new DatabaseSync(join(folder, "lock"));
-    // The lock is an open transaction. Others can read what was committed before it.
-    lock.exec(`BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
+    // The lock is an open transaction. The number is written once it is held, and is not in the database, which others
+    // could not read then.
+    lock.exec("BEGIN IMMEDIATE");
+    writeFileSync(pidFile, String(process.pid));
     const held = lock;
     return () => held.close();
   } catch (error) {
     const { errcode, message } = error as Error & { errcode?: number };
-    const pid = errcode === busy ? lock?.prepare("PRAGMA user_version").get()?.["user_version"] : undefined;
     lock?.close();
     const other = "Choose another folder with --state";
     throw new ConfigError(
-      pid === undefined
-        ? `Cannot start: the state folder ${folder} cannot be used: ${message}. Check the folder and the disk. ${other}, if need be`
-        : `Cannot start: process ${pid} runs with the state folder ${folder} already. Stop that process. ${other}, if both are to run`,
+      errcode === busy
+        ? `Cannot start: ${holder(pidFile)} runs with the state folder ${folder} already. Stop that process. ${other}, if both are to run`
+        : `Cannot start: the state folder ${folder} cannot be used: ${message}. Check the folder and the disk. ${other}, if need be`,
       { cause: error },
     );
   }
+}
+
+/** Who has the lock. Two that start at once race, and the other may not have written its number yet. */
+function holder(pidFile: string): string {
+  const pid = existsSync(pidFile) ? readFileSync(pidFile, "utf8") : "";
+  return pid === "" ? "another process" : `process ${pid}`;
 }
 
 /**

@@ -31,6 +31,16 @@ test("a second runtime is told the process that has the folder, and may have it 
   );
   unlock();
   lockState(folder)();
+
+  // Another that has the lock, and has not said yet who it is.
+  rmSync(join(folder, "lock.pid"));
+  const other = new DatabaseSync(join(folder, "lock"));
+  other.exec("BEGIN EXCLUSIVE");
+  const anonymous = /^ConfigError: Cannot start: another process runs with the state folder /;
+  assert.throws(() => lockState(folder), anonymous);
+  writeFileSync(join(folder, "lock.pid"), "");
+  assert.throws(() => lockState(folder), anonymous);
+  other.close();
 });
 
 test("a state folder that is a file, or in one, is refused in one line that names it", (t) => {
