@@ -52,30 +52,52 @@ const refusals = new Map<unknown, { readonly kind: Refusal["kind"]; readonly fou
 ]);
 const longestMessage = 200;
 
-/** What a line says of the platform's answer: its code, its own words, cut, and what they mean. */
-function reasonOf(said: string, code: number, message: unknown, found?: string): string {
-  const words = typeof message === "string" && message !== "" ? [JSON.stringify(message.slice(0, longestMessage))] : [];
-  return `${[`${said} ${code}`, ...words].join(", ")}${found === undefined ? "" : `: ${found}`}`;
+/** What a line says of the platform's answer: its code, its own words without `secrets`, cut, and what they mean. */
+function reasonOf(
+  said: string,
+  answer: { code: number; message: unknown; secrets: readonly string[] },
+  found: string | undefined,
+): string {
+  const { code, message, secrets } = answer;
+  const text = typeof message === "string" ? secrets.reduce(without, message).slice(0, longestMessage) : "";
+  const words = text === "" ? "" : `, ${JSON.stringify(text)}`;
+  return `${said} ${code}${words}${found === undefined ? "" : `: ${found}`}`;
+}
+
+/** Hides a secret that an answer repeats: as it is, in JSON, in a URL or in base64. */
+function without(text: string, secret: string): string {
+  const inUrl = encodeURIComponent(secret);
+  const base64 = (["base64", "base64url"] as const).map((encoding) => Buffer.from(secret).toString(encoding));
+  const forms = [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    inUrl,
+    inUrl.replaceAll(/%../g, (hex) => hex.toLowerCase()),
+    ...base64,
+  ];
+  return forms.reduce((shown, form) => shown.replaceAll(form, "…"), text);
 }
 
 /**
  * Reads the answer to a discovery call. The code is read whatever the status, and before the data, which may be absent on
- * errors. The platform's message must hold no secret.
+ * errors. The platform's words are told, without the secrets.
  * https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
  *
  * @param options.config The present one, of which the server may change a part.
  * @param options.apiHost The host that was asked.
+ * @param options.secrets What was sent, and must not be told.
  */
 export function readDiscovery(
   answer: { status: number; body: string },
-  { config, apiHost }: { config: ClientConfig; apiHost: string },
+  { config, apiHost, secrets }: { config: ClientConfig; apiHost: string; secrets: readonly string[] },
 ): Discovery {
-  const { code, msg, data } = parseObject(answer.body) ?? {};
+  const { code, msg: message, data } = parseObject(answer.body) ?? {};
   if (typeof code === "number" && code !== 0) {
     const { kind, found } = refusals.get(code) ?? { kind: "fatal", found: "it refused the app" };
     // A server in trouble may say anything.
     const isPassing = kind === "fatal" && (answer.status >= 500 || answer.status === 429);
-    return { kind: isPassing ? "retry" : kind, code, reason: reasonOf("the platform answered", code, msg, found) };
+    const reason = reasonOf("the platform answered", { code, message, secrets }, found);
+    return { kind: isPassing ? "retry" : kind, code, reason };
   }
   if (answer.status !== 200) return { kind: "retry", reason: `discovery answered ${answer.status}` };
   if (code !== 0) return { kind: "retry", reason: "discovery answered something that is not the platform's" };
@@ -128,6 +150,7 @@ export function readRefusal(
   status: number,
   headers: Readonly<Record<string, string | string[] | undefined>>,
   body: string,
+  secrets: readonly string[],
 ): Refusal {
   const number = (name: string) => Number(headers[name] || Number.NaN);
   const answer = parseObject(body);
@@ -138,6 +161,6 @@ export function readRefusal(
   const refusal = named === 514 ? undefined : refusals.get(named);
   const code = typeof named === "number" && named !== 0 ? named : status;
   const message = headers["handshake-msg"] ?? answer?.["msg"];
-  const reason = reasonOf("the connection was refused with", code, message, refusal?.found);
+  const reason = reasonOf("the connection was refused with", { code, message, secrets }, refusal?.found);
   return { kind: refusal?.kind ?? "retry", code, reason };
 }

@@ -121,14 +121,11 @@ export class Connection {
     this.#outcome.resolve({ ...result, wasOpen: this.#wasOpen, config: this.#config });
   }
 
-  /** The body's time is the handshake's. The ticket is taken out of both, since the platform's message is logged. */
+  /** The body's time is the handshake's. Any value of the address may be its ticket. */
   async #refuse(response: IncomingMessage, { searchParams }: URL): Promise<void> {
     const body = await textOf(response, answerLimitBytes).catch(() => "");
     const secrets = [...searchParams.values()].filter(({ length }) => length > 7);
-    const hidden = (_name: string, value: unknown) =>
-      typeof value === "string" ? secrets.reduce((text, secret) => text.replaceAll(secret, "…"), value) : value;
-    const { headers, body: text } = JSON.parse(JSON.stringify({ headers: response.headers, body }), hidden);
-    this.#end(readRefusal(response.statusCode ?? 0, headers, text));
+    this.#end(readRefusal(response.statusCode ?? 0, response.headers, body, secrets));
   }
 
   #fail(reason: string): void {

@@ -90,7 +90,7 @@ async function discover(
   const error = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
   try {
     return await withDeadline(clock, { ms: discoveryWithinMs, error }, async (deadline) => {
-      const { status, text } = await exchange(url, {
+      const { status, text: body } = await exchange(url, {
         method: "POST",
         headers: { "content-type": "application/json", locale },
         body: JSON.stringify({ AppID: appId, AppSecret: appSecret }),
@@ -98,9 +98,7 @@ async function discover(
         signal: AbortSignal.any([signal, deadline]),
         limitBytes: answerLimitBytes,
       });
-      // The platform's message is logged, and could repeat what was sent.
-      const body = text.replaceAll(appSecret, "…");
-      return readDiscovery({ status, body }, { config, apiHost: url.hostname });
+      return readDiscovery({ status, body }, { config, apiHost: url.hostname, secrets: [appSecret] });
     });
   } catch (error) {
     return { kind: "retry", reason: `discovery failed (${networkCode(error)})` };

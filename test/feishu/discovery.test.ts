@@ -4,8 +4,18 @@ import { defaultConfig, mergeConfig, readDiscovery, readRefusal } from "../../li
 
 const apiHost = "open.feishu.cn";
 const config = defaultConfig;
+/** As long as one can be, with what URLs, JSON and base64 write otherwise. */
+const secrets = ['A/b+"c>?\u00e9', "another-secret"];
+const repeated = [
+  ...secrets,
+  ...['A/b+\\"c>?\u00e9', "A%2Fb%2B%22c%3E%3F%C3%A9", "A%2fb%2b%22c%3e%3f%c3%a9"],
+  ...(["base64", "base64url"] as const).map((kind) => Buffer.from(secrets[0] ?? "").toString(kind)),
+];
 const read = (body: unknown, status = 200, host = apiHost) =>
-  readDiscovery({ status, body: typeof body === "string" ? body : JSON.stringify(body) }, { config, apiHost: host });
+  readDiscovery(
+    { status, body: typeof body === "string" ? body : JSON.stringify(body) },
+    { config, apiHost: host, secrets },
+  );
 const address = (URL: unknown, host = apiHost) => read({ code: 0, data: { URL } }, 200, host);
 
 describe("the answer of discovery", () => {
@@ -186,7 +196,7 @@ describe("a refused upgrade", () => {
   ];
   for (const [status, headers, kind, code, body = ""] of cases) {
     test(`L4, L5: with ${status}, ${JSON.stringify(headers)} and "${body}" means ${kind}`, () => {
-      const found = readRefusal(status, headers, body);
+      const found = readRefusal(status, headers, body, []);
       assert.deepEqual([found.kind, found.code], [kind, code]);
       const words = body.includes("its words") ? ', "its words"' : "";
       assert.ok(found.reason.startsWith(`the connection was refused with ${code}${words}`), found.reason);
@@ -196,8 +206,21 @@ describe("a refused upgrade", () => {
   test("says the platform's words of its header before those of the body", () => {
     const headers = { "handshake-status": "403", "handshake-msg": "of the header" };
     assert.match(
-      readRefusal(200, headers, '{"msg":"of the body"}').reason,
+      readRefusal(200, headers, '{"msg":"of the body"}', []).reason,
       /403, "of the header": the app may not connect/,
     );
+  });
+
+  test("repeats no secret, in whatever form the platform's words have it", () => {
+    for (const form of repeated) {
+      const msg = `not with ${form}. ${"x".repeat(200)}`;
+      const said = `"not with …. ${"x".repeat(188)}"`;
+      const inBody = readRefusal(400, {}, JSON.stringify({ code: 1, msg }), secrets);
+      assert.equal(inBody.reason, `the connection was refused with 1, ${said}: it is busy`);
+      const inHeader = readRefusal(400, { "handshake-msg": msg }, "", secrets);
+      assert.equal(inHeader.reason, `the connection was refused with 400, ${said}`);
+      const discovered = read({ code: 1, msg });
+      assert.equal("reason" in discovered && discovered.reason, `the platform answered 1, ${said}: it is busy`);
+    }
   });
 });
