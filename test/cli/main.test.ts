@@ -34,12 +34,14 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     says: /^There is no command "strat"\. Did you mean "start"\?/,
   },
   { when: "an unknown option before a command", args: ["--bogus"], code: 2, says: /unknown option '--bogus'/ },
-  ...["start", "chat", "long-connection", "send", "new", "types", "generate", "secrets", "build"].map((name) => ({
-    when: `an unknown option of ${name}`,
-    args: [name, "--bogus"],
-    code: 2,
-    says: /unknown option '--bogus'/,
-  })),
+  ...["start", "chat", "long-connection", "send", "new", "types", "generate", "secrets", "build", "package"].map(
+    (name) => ({
+      when: `an unknown option of ${name}`,
+      args: [name, "--bogus"],
+      code: 2,
+      says: /unknown option '--bogus'/,
+    }),
+  ),
   { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
   { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
   { when: "an option's value that is wrong", args: ["start", "--port", "x"], code: 2, says: /Check --port\n$/ },
@@ -56,6 +58,12 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
       says: new RegExp(`^Cannot .*"${value}"`),
     })),
   ),
+  {
+    when: "an option of osls that is mistyped",
+    args: ["deploy", "--stage", "x", "--regoin", "eu-west-1"],
+    code: 2,
+    says: /unknown option '--regoin'\n\(Did you mean --region\?\)/,
+  },
   ...["--package", "-p", "--package=y", "-p=y"].map((option) => ({
     when: `a packaged folder to deploy, ${option}`,
     args: ["deploy", "--stage", "x", option, "y"],

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { noAppId } from "../../../infra/deployment.js";
 import { ConfigError } from "../../errors.ts";
 import { refuseFaults } from "../check/check.ts";
@@ -10,14 +10,13 @@ import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { build } from "./build.ts";
-import { osls } from "./package.ts";
+import { osls, type StackOptions, stackArgs, withStackOptions } from "./package.ts";
 
 export function deployCommand(): Command {
-  return subcommand("deploy")
+  return withStackOptions(subcommand("deploy"))
     .description("bundle the functions, deploy them with all they need, and print their addresses")
     .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
-    .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
-    .allowUnknownOption()
+    .addOption(new Option("-p, --package <folder>").hideHelp())
     .addHelpText(
       "after",
       `
@@ -29,22 +28,25 @@ Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
     .action(run);
 }
 
-async function run(passedOn: readonly string[], { stage }: { stage: string }): Promise<void> {
-  if (passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
+async function run(
+  passedOn: readonly string[],
+  { stage, package: folder, ...stack }: StackOptions & { stage: string; package?: string },
+): Promise<void> {
+  if (folder !== undefined || passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
     throw new UsageError(
       "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
     );
   }
   const root = projectRoot();
-  refuseWithoutApp(root, passedOn);
+  refuseWithoutApp(root, stack);
   await refuseFaults(root, "deploy");
   await build({ root });
-  const { code } = await osls(["deploy", "--stage", stage, ...passedOn], { root });
+  const { code } = await osls(["deploy", "--stage", stage, ...stackArgs(stack), ...passedOn], { root });
   if (code !== 0) {
     process.exitCode = 1;
     return;
   }
-  const info = ["info", "--verbose", "--stage", stage, ...sharedOptions(passedOn)];
+  const info = ["info", "--verbose", "--stage", stage, ...stackArgs(stack)];
   const { output } = await osls(info, { root, isQuiet: true });
   const request = outputOf(output, "RequestAddress");
   const callback = outputOf(output, "CallbackAddress");
@@ -56,7 +58,9 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
     process.exitCode = 1;
     return;
   }
-  console.log(nextSteps({ request, callback }, ["--stage", stage, ...regionOptions(passedOn)].join(" ")));
+  // What `npm run secrets` must be told as well, to reach the same stack.
+  const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
+  console.log(nextSteps({ request, callback }, where));
   if (recordStage(stage, appId, root)) {
     console.log(
       `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
@@ -69,8 +73,8 @@ async function run(passedOn: readonly string[], { stage }: { stage: string }): P
  * stages or for one, or in a file that `--config` names.
  * @throws {ConfigError} No app is named anywhere.
  */
-function refuseWithoutApp(root: string, passedOn: readonly string[]): void {
-  const isNamed = passedOn.some((option) => /^(--param=)?appId=.|^(--config|-c)(=|$)/.test(option));
+function refuseWithoutApp(root: string, { param = [], config }: StackOptions): void {
+  const isNamed = config !== undefined || param.some((setting) => /^appId=./.test(setting));
   if (isNamed || process.env["APP_ID"]) return;
   const file = join(root, "serverless.yml");
   const isInFile = existsSync(file) && /^ *appId: (?!\$\{env:APP_ID, ''\})/m.test(readFileSync(file, "utf8"));
@@ -89,23 +93,6 @@ const outputShapes = {
 /** The stack's output of that name, out of what `osls info --verbose` prints. */
 export function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
   return new RegExp(`^\\s*${name}: (${outputShapes[name]})$`, "m").exec(stripVTControlCharacters(output))?.[1];
-}
-
-const sharedNames = ["--region", "-r", "--aws-profile", "--param", "--config", "-c"];
-
-/** Those of the options that say which stack it is, whatever the command. */
-function sharedOptions(args: readonly string[]): string[] {
-  return args.filter((arg, index) => {
-    const isValue = !arg.startsWith("-") && sharedNames.includes(args[index - 1] ?? "");
-    return isValue || sharedNames.includes(arg.split("=", 1)[0] ?? "");
-  });
-}
-
-/** What `npm run secrets` must be told as well, to reach the same stack. */
-function regionOptions(args: readonly string[]): string[] {
-  const at = args.findIndex((arg) => /^(--region|-r)(=|$)/.test(arg));
-  const region = at === -1 ? undefined : (args[at]?.split("=", 2)[1] ?? args[at + 1]);
-  return region === undefined ? [] : ["--region", region];
 }
 
 function nextSteps(addresses: { request: string; callback: string }, where: string): string {

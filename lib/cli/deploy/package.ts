@@ -17,26 +17,52 @@ export interface Zip {
   readonly sha256: string;
 }
 
+/** Which stack it is, besides its stage: as osls has it, whatever the command. */
+export interface StackOptions {
+  readonly region?: string;
+  readonly param?: readonly string[];
+  readonly config?: string;
+  readonly awsProfile?: string;
+}
+
+/** The options of osls that are known by name. A mistyped one would be ignored by osls, and another stack would follow. */
+export function withStackOptions(command: Command): Command {
+  return command
+    .option("-r, --region <region>", "region of the stack, e.g. ap-northeast-1")
+    .option("--param <name=value>", "a setting of serverless.yml; may be repeated", collect)
+    .option("-c, --config <file>", "another serverless.yml")
+    .option("--aws-profile <name>", "profile of the AWS credentials")
+    .argument("[options...]", "after --: other options of osls, e.g. -- --verbose");
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+export function stackArgs({ region, param = [], config, awsProfile }: StackOptions): string[] {
+  const named = { region, config, "aws-profile": awsProfile };
+  const given = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
+  return [...given, ...param.flatMap((value) => ["--param", value])];
+}
+
 export function packageCommand(): Command {
-  return subcommand("package")
+  return withStackOptions(subcommand("package"))
     .description("bundle the functions, zip them and write the template, all on this machine: nothing is uploaded")
     .option("--stage <stage>", "stage that the template is for", "dev")
     .option("--package <folder>", "where to write", ".serverless")
     .option("--json", "print JSON instead of text for a person")
-    .argument("[options...]", "passed on to osls, e.g. --param front=functionUrl --region ap-northeast-1")
-    .allowUnknownOption()
     .addHelpText("after", "\nNeeds no account and no network. The same sources give the same zips, byte for byte.")
     .action(run);
 }
 
 async function run(
   passedOn: readonly string[],
-  { stage, package: folder, json = false }: { stage: string; package: string; json?: boolean },
+  { stage, package: folder, json = false, ...stack }: StackOptions & { stage: string; package: string; json?: boolean },
 ): Promise<void> {
   const root = projectRoot();
   await refuseFaults(root, "package");
   await build({ root });
-  const args = ["package", "--stage", stage, "--package", folder, ...passedOn];
+  const args = ["package", "--stage", stage, "--package", folder, ...stackArgs(stack), ...passedOn];
   const { code, output } = await osls(args, { root, isQuiet: json });
   if (code !== 0) {
     if (json) process.stderr.write(output);

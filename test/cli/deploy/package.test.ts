@@ -117,8 +117,13 @@ describe("npm run package", () => {
     for (const file of ["functions/webhook.ts", "functions/events/im.message.receive_v1.ts", "serverless.yml"]) {
       utimesSync(join(made.root, file), 1_000_000_000, 1_000_000_000);
     }
-    const { code, stdout, stderr } = await larkpost("package", ["--stage", "prod", "--package", "again"], made.root);
+    const { code, stdout, stderr } = await larkpost(
+      "package",
+      ["--stage", "prod", "--package", "again", "--param", "front=functionUrl"],
+      made.root,
+    );
     assert.equal(code, 0, stderr);
+    assert.match(readFileSync(join(made.root, "again", printed.template), "utf8"), /AWS::Lambda::Url/);
     for (const [name, content] of contents(join(made.root, "again")))
       assert.ok(content.equals(first.get(name) ?? Buffer.of()));
     for (const { name, sha256 } of printed.zips) assert.ok(stdout.includes(`again/${name}`) && stdout.includes(sha256));
@@ -195,7 +200,6 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
       ["--param", "front=functionUrl"],
       ["--param", "xappId=1"],
       ["--param", "a-c=1"],
-      ["--configs=x"],
     ];
     for (const args of [[], ...others]) {
       const { code, stdout, stderr } = await deploy(["--stage", "prod", ...args], { APP_ID: "" });
@@ -210,7 +214,9 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
     const host = "https://a1b2c3.execute-api.ap-southeast-1.amazonaws.com";
     const addresses = `  RequestAddress: ${host}/webhook\n  CallbackAddress: ${host}/callback\n  AppId: ${appId}`;
     const { code, stdout, stderr } = await deploy(
-      ["--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
+      [
+        ...["--stage", "prod", "--param", "front=functionUrl", "--param", `appId=${appId}`, "--region=ap-northeast-1"],
+      ].concat(["-c", "other.yml", "--aws-profile", "x", "--", "--force"]),
       { APP_ID: "", INFO: `\u001b[90mStack Outputs:\u001b[39m\n  HttpApiUrl: https://x\n${addresses}\n  More: y` },
     );
     assert.equal(code, 0, stderr);
@@ -221,13 +227,14 @@ else process.exitCode = Number(process.env.EXIT ?? 0);
       "Callback configuration > Request URL: paste the callback address",
       "Encrypt Key",
       "Verification Token",
-      "npm run secrets -- set --stage prod",
+      "npm run secrets -- set --stage prod --region ap-northeast-1",
     ]) {
       assert.ok(stdout.includes(expected), expected);
     }
-    const shared = ["--param", `appId=${appId}`, "--region=ap-northeast-1"];
+    const which = ["--region", "ap-northeast-1", "--config", "other.yml", "--aws-profile", "x"];
+    const shared = [...which, "--param", "front=functionUrl", "--param", `appId=${appId}`];
     assert.deepEqual(calls(), [
-      ["deploy", "--stage", "prod", "--param", `appId=${appId}`, "--force", "--region=ap-northeast-1"],
+      ["deploy", "--stage", "prod", ...shared, "--force"],
       ["info", "--verbose", "--stage", "prod", ...shared],
     ]);
   });
