@@ -28,6 +28,6 @@ export function oneLine(text: string, limit = 2_000): string {
       ? " "
       : JSON.stringify(character)
           .slice(1, -1)
-          .replace(/^[^\\]$/u, "\u{fffd}"),
+          .replace(/^[^\\]/u, "\u{fffd}"),
   );
 }

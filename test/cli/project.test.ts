@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { loadEnv } from "../../lib/cli/project.ts";
+import { engineModules, loadEnv, refuseUnset } from "../../lib/cli/project.ts";
 import { mustPoll, watch } from "../../lib/cli/start/watch.ts";
 import { oddName } from "../support/project.ts";
 
@@ -36,6 +36,20 @@ for (const [encoding, bytes] of Object.entries(encodings)) {
     );
   });
 }
+
+test("names two settings that are missing, and leaves one to who reads it", () => {
+  refuseUnset("start", ["TEST_FIRST"]);
+  assert.throws(() => refuseUnset("start", ["TEST_FIRST", "PATH", "TEST_QUOTED"]), {
+    name: "ConfigError",
+    message: "Cannot start: TEST_FIRST and TEST_QUOTED are not set. Put them into the environment or into .env",
+  });
+});
+
+test("the engine's modules are those of its own folder, not of one with the same folders below another", () => {
+  const path = join(import.meta.dirname, "../../lib/handler.ts");
+  assert.match(path, engineModules);
+  assert.doesNotMatch(join("/elsewhere", path), engineModules);
+});
 
 test("files are compared where the file system tells of no change, and only there", () => {
   // WSL 2's /mnt/c, Docker Desktop's shared folders, VirtualBox's, NFS, SMB 1 and 2.

@@ -103,10 +103,10 @@ const forbidden: ReadonlySet<string> = new Set(["__proto__", "constructor", "pro
 export function parseSetting(text: string): Setting {
   const at = text.indexOf("=");
   const path = text
-    .slice(0, Math.max(at, 0))
+    .slice(0, at)
     .replaceAll(/\[(\d+)\]/g, ".$1")
     .split(".");
-  if (at < 1 || path.includes("")) {
+  if (at === -1 || path.includes("")) {
     throw new UsageError(`Cannot set "${text}": it is not path=value, like event.message.chat_type=p2p`);
   }
   const wrong = path.find((part) => forbidden.has(part));

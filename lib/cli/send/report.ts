@@ -90,7 +90,7 @@ export function summary(outcomes: readonly Outcome[]) {
   return {
     sent: outcomes.length,
     ok: outcomes.filter(({ isOk }) => isOk).length,
-    statuses: Object.fromEntries([...statuses].sort(([a], [b]) => (a < b ? -1 : 1))),
+    statuses: Object.fromEntries([...statuses].sort()),
     ackMs: { min: at(0), median: at(0.5), p99: at(0.99), max: at(1) },
   };
 }

@@ -41,7 +41,7 @@ export function failureLines(
     return name === undefined ? place : `${place}  ${name}`;
   });
   // Without a frame of the project's, the engine's first one says where to look.
-  const outer = frames.filter((line) => !/node_modules|\bnode:|\.gen\.ts:/.test(line)).map((line) => line.trimStart());
+  const outer = frames.filter((line) => !/node_modules|node:|\.gen\.ts:/.test(line)).map((line) => line.trimStart());
   const shown = own.length > 0 ? places : outer.slice(0, 1);
   return [
     ...words.map((line) => paint("red", oneLine(line))),
@@ -52,16 +52,15 @@ export function failureLines(
 }
 
 function ownFrame(line: string, root: string, engineFolder: string): Frame | undefined {
-  const [, name, place = "", row, column] = /^\s*at (?:(.*) \()?(.+):(\d+):(\d+)\)?$/.exec(line) ?? [];
-  const file = place.replace(/^async /, "");
+  const [, name = "", file = "", row, column] = /at (?:async )?(?:(.*) \()?(.+):(\d+):(\d+)/.exec(line) ?? [];
   const path = file.startsWith("file:") ? fileURLToPath(file.split("?", 1)[0] ?? file) : file;
   if (!isAbsolute(path) || path.startsWith(`${engineFolder}${sep}`)) return undefined;
   const inRoot = relative(root, path).replaceAll(sep, "/");
-  if (inRoot.startsWith("../") || isAbsolute(inRoot) || /node_modules\/|\.gen\.ts$/.test(inRoot)) return undefined;
+  if (inRoot.startsWith("../") || isAbsolute(inRoot) || /node_modules\/|\.gen\.ts/.test(inRoot)) return undefined;
   // V8 names the functions of a module's objects after Object, which says nothing.
-  const isNamed = name !== undefined && !/^(async )?(Object\.<anonymous>|Object\.handle)$/.test(name);
+  const isNamed = !["", "Object.<anonymous>", "Object.handle"].includes(name);
   return {
-    name: isNamed ? name.replace(/^async /, "") : undefined,
+    name: isNamed ? name : undefined,
     path: inRoot,
     line: Number(row),
     column: Number(column),

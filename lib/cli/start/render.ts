@@ -124,7 +124,7 @@ function factsOf(line: Line, hasDetails = false): string | undefined {
     .filter(([name, value]) => !placed.has(name) && value !== undefined && value !== null)
     .filter(([name]) => !(hasDetails && name === "errorClass"))
     .map(([name, value]) => (name === "delaySeconds" ? `again in ${value} s` : `${name} ${String(value)}`));
-  return facts.length > 0 ? paint("dim", facts.join(", ")) : undefined;
+  return facts.length === 0 ? undefined : paint("dim", facts.join(", "));
 }
 
 function textOf(value: unknown): string | undefined {

@@ -36,7 +36,7 @@ export function watch(
     usePolling,
     // The code that only this process runs. A change of it needs a new start.
     ignored: (path, stats) =>
-      /[\\/]lib[\\/](cli|local|simulator)([\\/]|$)/.test(`/${path}`) ||
+      /[\\/]lib[\\/](cli|local|simulator)[\\/]/.test(`/${path}/`) ||
       (stats?.isFile() === true && !/(?<!\.gen)\.([cm]?[jt]s|json)$/.test(path)),
   });
   let timer: NodeJS.Timeout | undefined;
@@ -46,7 +46,7 @@ export function watch(
   watcher.on("all", (event, file) => {
     const path = posix(file);
     const kind = kinds[event];
-    if (kind === undefined || /\.gen\.ts$/.test(path)) return;
+    if (kind === undefined) return;
     changes.set(path, { path, kind });
     // A single file that is gone is no longer watched.
     if (kind === "removed" && others.has(path)) watcher.add(path);

@@ -13,7 +13,7 @@ export const stagesFile = "larkpost.stages.json";
 export function recordStage(stage: string, appId: string, root: string): boolean {
   const stages = readStages(root);
   if (stages.get(stage) === appId) return false;
-  const entries = [...stages.set(stage, appId)].sort(([one], [other]) => (one < other ? -1 : 1));
+  const entries = [...stages.set(stage, appId)].sort();
   const content = Object.fromEntries(entries.map(([name, id]) => [name, { appId: id }]));
   writeFileSync(join(root, stagesFile), `${JSON.stringify(content, null, 2)}\n`);
   return true;

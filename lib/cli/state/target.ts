@@ -38,7 +38,7 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
   const file = join(stateFolder, "local.json");
   const local = readLocal(file);
   const url = options.url ?? localUrl(env["PORT"]) ?? local?.url ?? "http://127.0.0.1:3000/webhook";
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+  if (!URL.canParse(url) || !["http:", "https:"].includes(new URL(url).protocol)) {
     throw new UsageError(`Cannot send to "${url}": it is not an http(s) URL. Check --url`);
   }
   const appId = env["APP_ID"] || local?.appId;

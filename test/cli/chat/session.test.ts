@@ -56,13 +56,13 @@ test("a number is said where there is nothing to choose, and where it is said to
   await session.input("1");
   card("om_2", 1, asks);
   await session.input("/say 1");
-  for (const text of ["1 pallet", "pallet 1", "1000"]) await session.input(text);
+  for (const text of ["1 pallet", "pallet 1", "1000", "what is /group"]) await session.input(text);
   await session.input("/group");
   await session.input("/say /group");
   await session.input("  ");
   const chat = "p2p";
   assert.deepEqual(asked, [
-    ...["1", "1", "1", "1 pallet", "pallet 1", "1000"].map((text) => ({ text, chat })),
+    ...["1", "1", "1", "1 pallet", "pallet 1", "1000", "what is /group"].map((text) => ({ text, chat })),
     { text: "/group", chat: "group" },
   ]);
 });
@@ -83,6 +83,7 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   await session.input("1");
   await session.input("/buttons 2");
   await session.input("/buttons 2 cards");
+  await session.input("/buttons card 2");
   assert.deepEqual(asked, [
     { messageId: "om_2", version: 1, number: 1 },
     { messageId: "om_2", version: 2, number: 1 },
@@ -94,6 +95,7 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
     "the client opens https://a.example/",
     "om_1",
     "! There is no such card: the bot has sent 1",
+    "om_1",
     "om_1",
   ]);
 });

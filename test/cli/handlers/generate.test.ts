@@ -20,6 +20,8 @@ test("lists events and callbacks apart, each file once, and leaves out what is n
     "events/approval_instance.ts",
     "events/im.message.receive_v1.ts",
     "events/im.message.receive_v1.test.ts",
+    "events/im.message.receive_v1.ts.bak",
+    "events/own.test.ts_v1.ts",
     "events/notes.md",
     "callbacks/card.action.trigger.ts",
     "callbacks/.hidden.ts",
@@ -34,6 +36,7 @@ import type { EventList } from "larkpost";
 export const events: EventList = {
   approval_instance: () => import("./events/approval_instance.ts"),
   "im.message.receive_v1": () => import("./events/im.message.receive_v1.ts"),
+  "own.test.ts_v1": () => import("./events/own.test.ts_v1.ts"),
 };
 `,
   );

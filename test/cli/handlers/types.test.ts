@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { columnsOf } from "../../../lib/cli/paint.ts";
+import { nearest } from "../../../lib/nearest.ts";
 import { catalogue } from "../../../lib/simulator/catalogue.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
 
@@ -51,6 +52,7 @@ describe("types", { concurrency: 3 }, () => {
       assert.ok(columnsOf(line) <= 80, line);
     }
     const untitled = await larkpost(["types", "视频会议", "invited"], { root });
+    assert.equal(untitled.code, 0);
     assert.match(untitled.stdout, /^视频会议\n.*Bot invited to meeting/);
   });
 
@@ -79,6 +81,7 @@ describe("types", { concurrency: 3 }, () => {
       (JSON.parse(ticket.stdout) as { hasHandler: boolean }[]).map(({ hasHandler }) => hasHandler),
       [false],
     );
+    assert.equal(ticket.code, 0);
   });
 
   test("--json prints an array and nothing else", async (t) => {
@@ -98,5 +101,8 @@ describe("types", { concurrency: 3 }, () => {
     const { code, stdout, stderr } = await larkpost(["types", "mesage"], { root });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.match(stderr, /^No type has "mesage"\. Nearest: "message", /);
+    // Three letters may be a part of a name. Two would be a part of many.
+    assert.deepEqual(nearest("abc", ["xxabcxx", "abd"], 1), ["xxabcxx"]);
+    assert.deepEqual(nearest("ab", ["xxabxx", "ac"], 1), ["ac"]);
   });
 });

@@ -31,6 +31,7 @@ test("any other value is JSON if it parses, else a text", () => {
   assert.equal(set("event.count=four").count, "four");
   assert.deepEqual(set('event.new.deep={"a":[true]}')["new"], { deep: { a: [true] } });
   assert.equal(set("event.formula=a=b")["formula"], "a=b");
+  assert.deepEqual(parseSetting("a=b"), { path: ["a"], value: "b" });
   assert.deepEqual(set("event.none.inside=1").none, { inside: 1 });
 });
 

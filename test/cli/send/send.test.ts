@@ -187,8 +187,8 @@ describe("send", { concurrency: 4 }, () => {
   for (const status of [204, 302, 503]) {
     test(`exits with 1 when the answer is ${status}`, async (t) => {
       const { receiver, send } = await setUp(t, { answer: () => ({ status, body: "" }) });
-      const { code, stdout } = await send(type);
-      assert.equal(code, 1);
+      const { code, stdout, stderr } = await send(type);
+      assert.deepEqual([code, stderr], [1, ""]);
       assert.match(stdout, new RegExp(`^${status} in `));
       assert.equal(receiver.received.length, 1, "nothing is pushed again");
     });

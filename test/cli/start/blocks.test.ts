@@ -117,19 +117,61 @@ describe("blocks", () => {
     assert.deepEqual(lines, ["T  5 events     5 handled", `T  handled      ${type}  6`]);
   });
 
-  test("with --quiet, only faults have blocks; the rest is counted", async () => {
+  test("three outcomes a second and four events at the same time are no load; load ends with a second of two", async () => {
+    const { line, lines, clock } = blocks();
+    for (const id of ["1", "2", "3", "4"]) line(id, "started");
+    for (const id of ["1", "2", "3", "4"]) line(id, "handled");
+    await clock.advance(1_000);
+    for (const id of ["5", "6", "7"]) line(id, "handled");
+    await clock.advance(1_000);
+    for (const id of ["8", "9"]) line(id, "handled");
+    await clock.advance(1_000);
+    line("10", "handled");
+    const shown = ["1", "2", "3"].flatMap((id) => [`T  handled      ${type}  ${id}`, "          started    "]);
+    const counted = ["T  1 event      1 handled", "T  3 events     3 handled", "T  2 events     2 handled"];
+    assert.deepEqual(lines, [...shown, ...counted, `T  handled      ${type}  10`]);
+  });
+
+  test("events that were shown before they ended do not count as waiting", async () => {
+    const { line, lines, clock } = blocks();
+    for (const id of ["1", "2", "3", "4", "5"]) line(id, "started");
+    await clock.advance(1_000);
+    line("6", "handled");
+    assert.deepEqual(lines.slice(-2), [`T  started      ${type}  5`, `T  handled      ${type}  6`]);
+  });
+
+  test("of a thousand closed events, what comes late opens no block; of one before them, it does", async () => {
     const { line, lines, clock } = blocks({ isQuiet: true });
+    for (let n = 0; n < 1_000; n++) line(String(n), "handled");
+    const late = async () => {
+      lines.length = 0;
+      line("0", "queued", { level: "warn", message: "late" });
+      await clock.advance(9_000);
+      return lines.filter((shown) => shown.includes("late")).length;
+    };
+    assert.equal(await late(), 0);
+    line("1000", "handled");
+    assert.equal(await late(), 1);
+  });
+
+  test("with --quiet, only faults have blocks; the rest is counted", async () => {
+    const { line, bot, lines, clock } = blocks({ isQuiet: true });
     line("1", "handled");
     line("2", "log", { level: "warn", message: "slow" });
     line("2", "handled");
-    line("3", "dead", { level: "error" }, ["          Error: x"]);
+    line("3", "dead", { level: "error", errorClass: "Named" }, ["          Error: x"]);
+    line("4", "dead", { level: "error", errorClass: "Other", fingerprint: "0b" });
+    await clock.advance(1_000);
+    bot("bot said     hello");
     await clock.advance(1_000);
     assert.deepEqual(lines, [
       `T  handled      ${type}  2`,
       "          log          slow",
       `T  dead         ${type}  3`,
       "          Error: x",
+      `T  dead         ${type}  4  errorClass Other`,
       "T  1 event      1 handled",
+      "T  0 events     the bot sent or changed 1 message",
     ]);
   });
 });

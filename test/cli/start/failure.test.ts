@@ -16,21 +16,25 @@ function shown(detail: readonly string[], source: string | undefined) {
 
 test("an error is shown with the project's own frames, and the first one's source with a caret", () => {
   const detail = [
-    "HrDown: no route",
+    "HrDown: no route at all",
     "caused by Error: refused",
     `    at node:internal/timers:685:17`,
     `    at open (${url("node_modules/undici/index.js")}:1:2)`,
     `    at async hire (${url(handler)}:2:15)`,
     `    at async request (${url("node_modules/larkpost/lib/open-api/client.ts")}:3:4)`,
     `    at async Object.handle (${url("src/hr.ts")}:9:3)`,
+    `    at Object.<anonymous> (${url("src/a.ts")}:1:2)`,
+    `    at async ${url("src/b.ts")}:3:4`,
   ];
   assert.deepEqual(shown(detail, 'const a = 1;\n\tif (人 === "人") throw new HrDown();\n'), [
-    "HrDown: no route",
+    "HrDown: no route at all",
     "caused by Error: refused",
     `at ${handler}:2:15  hire`,
     '2 │ if (人 === "人") throw new HrDown();',
     `  │ ${" ".repeat(15)}^`,
     "at src/hr.ts:9:3",
+    "at src/a.ts:1:2",
+    "at src/b.ts:3:4",
   ]);
 });
 
@@ -39,6 +43,9 @@ test("of a long line, what is around the caret is shown, without what could move
   const [, , excerpt = "", caret = ""] = shown(["Error: x", `    at ${url(handler)}:1:90`], line);
   assert.ok(excerpt.length <= 80 && excerpt.includes("\\u001b"), excerpt);
   assert.equal(excerpt[caret.indexOf("^")], "x");
+  // The caret moves until 16 columns are left behind it; then the line does.
+  const caretAt = (column: number) => shown(["Error: x", `    at ${url(handler)}:1:${column}`], line)[3]?.indexOf("^");
+  assert.deepEqual([caretAt(49), caretAt(50)], [52, 20]);
 });
 
 test("without a frame of the project, the engine's first is shown; without its source, no caret", () => {

@@ -40,6 +40,16 @@ test("the time to the next attempt is told in words, and the class of an error w
   assert.match(headLine(failed, { ...options, hasDetails: true }), / 12 ms {2}attempt 2, again in 9 s$/);
 });
 
+test("an id of more than 20 characters is cut, and a line without facts ends with its id", () => {
+  for (const [id, shown] of [
+    ["12345678901234567890", "12345678901234567890"],
+    ["123456789012345678901", "12345678…8901"],
+  ]) {
+    const line = headLine({ stage: "handled", type: "x", id }, { now, isCallback: false });
+    assert.equal(line, `03:04:05  handled      x  ${shown}`);
+  }
+});
+
 test("a line under an outcome has neither time nor type nor id", () => {
   const log = { ...card, stage: "log", ms: undefined, message: "A text arrived", characters: 24 };
   assert.equal(nestedLine(log, { isCallback: false }), "          log          A text arrived  characters 24");
