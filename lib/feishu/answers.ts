@@ -36,10 +36,10 @@ export function checkAnswer(type: string, returned: unknown): JsonAnswer | { fau
   // The parsed JSON is checked, not the value: that is what the platform sees.
   const answer = parseObject(json);
   if (answer === undefined) return { fault: { field: "answer", found: "is not an object" } };
-  // A character has at most 3 bytes, and a level of nesting at least 2 characters: short texts need no counting.
-  if (json.length * 3 > answerLimitBytes && Buffer.byteLength(json) > answerLimitBytes) {
+  if (Buffer.byteLength(json) > answerLimitBytes) {
     return { fault: { field: "answer", found: `is larger than ${answerLimitBytes} bytes` } };
   }
+  // A level of nesting has at least 2 characters: short texts need no counting.
   if (json.length > answerLimitDepth * 2 && depthOf(answer, answerLimitDepth + 1) > answerLimitDepth) {
     return { fault: { field: "answer", found: `nests deeper than ${answerLimitDepth}` } };
   }

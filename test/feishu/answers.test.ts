@@ -69,6 +69,7 @@ const right: [type: string, what: string, answer: unknown][] = [
     },
   ],
   [preview, "a title and a card", { inline: { title: "Order 17" }, card: templateCard("AAq1", { order: "17" }) }],
+  [card, "members whose names only contain a card's", { "x-header": {}, headers: {} }],
   [card, "a card of version 2.0 without elements", { card: rawCard({ schema: "2.0", body: {} }) }],
   [oldCard, "a whole card", v1],
   [

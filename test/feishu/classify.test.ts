@@ -130,6 +130,10 @@ describe("classify", () => {
     assert.equal(notice(text(maxDepth - 2)).kind, "event");
     assert.equal(reasonOf(text(maxDepth - 1)), "depth");
     assert.equal(reasonOf(text(100_000)), "depth");
+    // In an order that is not the platform's.
+    const turned = (levels: number) => text(levels).replace(/^\{(.*),("event":.*)\}$/, "{$2,$1}");
+    assert.equal(notice(turned(maxDepth - 2)).kind, "event");
+    assert.equal(reasonOf(turned(maxDepth - 1)), "depth");
   });
 
   test("P5: reads seconds, milliseconds and microseconds as the same instant", () => {

@@ -32,8 +32,12 @@ describe("the answer of discovery", () => {
     assert.deepEqual(read({ code: 0, data: { URL } }), { kind: "connect", url: URL, serviceId: 33_554_678, config });
   });
 
-  const services = { "": 0, "service_id=": 0, "service_id=x": 0, "service_id=1.5": 0, "service_id=4294967296": 0 };
-  for (const [query, serviceId] of Object.entries({ ...services, "service_id=-1": -1 })) {
+  const services = { "": 0, "service_id=": 0, "service_id=x": 0, "service_id=1.5": 0, "service_id=2147483648": 0 };
+  for (const [query, serviceId] of Object.entries({
+    ...services,
+    "service_id=-1": -1,
+    "service_id=2147483647": 2_147_483_647,
+  })) {
     test(`with the query "${query}" is of service ${serviceId}`, () => {
       const found = address(`wss://x.feishu.cn/ws?${query}`);
       assert.equal(found.kind === "connect" && found.serviceId, serviceId);

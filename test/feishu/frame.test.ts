@@ -207,6 +207,7 @@ describe("parts of a message", () => {
   test("that are the only one, or say of no number, are the whole", () => {
     assert.equal(textOf(partJoiner().add(part(1, 0, "x"), 0)), "x");
     assert.equal(textOf(partJoiner().add(part(null, 0, "x"), 0)), "x");
+    assert.equal(partJoiner().add(part(partBounds.parts, partBounds.parts - 1, "x"), 0), "incomplete");
     assert.equal(textOf(partJoiner().add({ ...plain, headers: [] }, 0)), "");
   });
 
@@ -269,6 +270,14 @@ describe("parts of a message", () => {
     const large = partJoiner();
     for (let index = 0; index < 40; index++) large.add(part(2, 0, new Uint8Array(mebibyte), `m-${index}`), 0);
     assert.equal(large.pending, 31);
+    for (const [more, pending] of [
+      [0, 1],
+      [1, 0],
+    ] as const) {
+      const one = partJoiner();
+      one.add(part(2, 0, new Uint8Array(partBounds.bytes - 1_024 - 2 * "m-1".length + more), "m-1"), 0);
+      assert.equal(one.pending, pending);
+    }
     const named = partJoiner();
     for (let index = 0; index < 40; index++) named.add(part(2, 0, "", `${index}${"n".repeat(mebibyte)}`), 0);
     assert.equal(named.pending, 15);

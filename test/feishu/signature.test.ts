@@ -8,6 +8,8 @@ import { anyCharacter } from "../support/unicode.ts";
 
 const parts = { timestamp: "1760000000", nonce: "8406917523", encryptKey: "test key", rawBody: Buffer.from("{}") };
 const right = sign(parts);
+/** A character of two bytes that ends like this one, and has no lower case. */
+const alias = (character = "") => String.fromCharCode(0x2000 + character.charCodeAt(0));
 
 // https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/encrypt-key-encryption-configuration-case
 describe("sign", () => {
@@ -75,6 +77,8 @@ describe("matches", () => {
     { when: "64 characters that are not hex", signature: "g".repeat(64) },
     { when: "64 characters of two bytes", signature: "\u00e9".repeat(64) },
     { when: "64 bytes in 32 characters", signature: "\u00e9".repeat(32) },
+    { when: "of another character first, whose low byte is right", signature: alias(right[0]) + right.slice(1) },
+    { when: "of another character last, whose low byte is right", signature: right.slice(0, -1) + alias(right.at(-1)) },
     { when: "full-width digits", signature: "\uff10".repeat(64) },
     { when: "base64", signature: Buffer.from(right, "hex").toString("base64") },
     { when: "preceded by 0x", signature: `0x${right.slice(2)}` },
