@@ -46,6 +46,7 @@ const verdicts = [
   { when: "its median is at most what it must be", ours: [1, 2, 9], verdict: "met", code: 0 },
   { when: "a quarter of its rounds is, and the median is over it", ours: [1, 3, 9], verdict: "near", code: 0 },
   { when: "even that quarter is over it", ours: [2.5, 3, 9], verdict: "missed", code: 1 },
+  { when: "a contestant failed", ours: [], verdict: "missed", code: 1 },
 ] as const;
 for (const { when, ours, verdict, code } of verdicts) {
   test(`a row of the bench is ${verdict} when ${when}, and the bench then exits with ${code}`, () => {

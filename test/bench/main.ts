@@ -66,6 +66,9 @@ async function measure(races: readonly Race[], surroundings: Surroundings): Prom
       rounds,
       share: quick ? 0.3 : 1,
       onRound: (round) => progress(`${what}: round ${round} of ${rounds}`),
+    }).catch((error: Error) => {
+      process.stderr.write(`${what} failed: ${error.message}\n`);
+      return {};
     });
     rows.push(...race.rows.map((row) => compare(row, samples)));
   }

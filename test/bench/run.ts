@@ -18,18 +18,20 @@ export async function runRace(
   const { rounds, share = 1, onRound = () => {} } = options;
   onRound(0);
   const contestants: Record<string, Contestants[string]> = {};
-  for (const [name, entrant] of Object.entries(entrants)) {
-    const program = await entrant.program();
-    const task = entrant.task();
-    const starters: Readonly<Record<Race["kind"], () => Promise<() => Promise<Sample>>>> = {
-      zip: async () => async () => zipOf(program),
-      cold: async () => cold(program, task),
-      warm: () => warm(program, task, { warmUpMs: warmUpMs * share, sampleMs: sampleMs * share }),
-    };
-    contestants[name] = await starters[kind]();
-    await contestants[name]();
+  try {
+    for (const [name, entrant] of Object.entries(entrants)) {
+      const program = await entrant.program();
+      const task = entrant.task();
+      const starters: Readonly<Record<Race["kind"], () => Promise<() => Promise<Sample>>>> = {
+        zip: async () => async () => zipOf(program),
+        cold: async () => cold(program, task),
+        warm: () => warm(program, task, { warmUpMs: warmUpMs * share, sampleMs: sampleMs * share }),
+      };
+      contestants[name] = await starters[kind]();
+      await contestants[name]();
+    }
+    return await interleave(contestants, kind === "zip" ? 1 : rounds, onRound);
+  } finally {
+    await endLoops();
   }
-  const samples = await interleave(contestants, kind === "zip" ? 1 : rounds, onRound);
-  await endLoops();
-  return samples;
 }

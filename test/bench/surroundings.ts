@@ -111,7 +111,7 @@ export async function startSurroundings() {
     /** A process that has loaded a program and has called it for `warmUpMs` of CPU; a sample takes `sampleMs` of it. */
     async warm(program: Program, task: Task, { warmUpMs, sampleMs }: { warmUpMs: number; sampleMs: number }) {
       const { atOnce = 1, nodeOptions = [] } = task;
-      const child = fork(loop, [...argumentsOf(program, task), String(atOnce)], {
+      const child = fork(loop, argumentsOf(program, task), {
         env: envOf(program),
         execArgv: [...nodeOptions],
         stdio: ["ignore", "pipe", "inherit", "ipc"],
@@ -119,18 +119,20 @@ export async function startSurroundings() {
       loops.add(child);
       child.stdout?.resume();
       await firstMessage(child);
-      const run = async (times: number): Promise<Sample> => {
+      const run = async (times: number, atOnce: number): Promise<Sample> => {
         const report = firstMessage<Report>(child);
-        child.send({ times });
+        child.send({ times, atOnce });
         return checked(await report, program, task);
       };
       let times = 1;
+      // Many calls at once would take a process that is still slow past their deadlines.
+      const atFirst = Math.min(atOnce, 10);
       for (let spentMs = 0; spentMs < warmUpMs; ) {
-        const { cpuMs = 0 } = await run(times);
-        spentMs += cpuMs * atOnce * times;
+        const { cpuMs = 0 } = await run(times, atFirst);
+        spentMs += cpuMs * atFirst * times;
         times = Math.max(1, Math.min(4 * times, Math.round(sampleMs / (cpuMs * atOnce))));
       }
-      return () => run(times);
+      return () => run(times, atOnce);
     },
     /** Ends the processes that {@link warm} has started. */
     async endLoops(): Promise<void> {
