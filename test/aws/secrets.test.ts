@@ -336,22 +336,22 @@ describe("a webhook whose keys are stored", () => {
   });
 
   for (const isDown of [false, true]) {
-    test(`K2: asks at most twice a minute under 1,000 forged requests${isDown ? " while the store is down" : ""}`, async (t) => {
+    test(`K2: asks at most twice a minute under 200 forged requests${isDown ? " while the store is down" : ""}`, async (t) => {
       const { store, clock, webhook } = await setUp(t);
       assert.equal(await webhook.status(event()), 200);
       await clock.advance(renewalPauseMs);
       if (isDown) store.become("denied");
       const asked = store.asked();
       const statuses = new Map<number, number>();
-      for (let nth = 0; nth < 1_000; nth++) {
+      for (let nth = 0; nth < 200; nth++) {
         const status = await webhook.status(stranger());
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
-        if (nth % 100 === 0) assert.equal(await webhook.status(event()), 200);
-        await clock.advance(59);
+        if (nth % 20 === 0) assert.equal(await webhook.status(event()), 200);
+        await clock.advance(295);
       }
       assert.ok(store.asked() - asked <= 2, `it asked ${store.asked() - asked} times`);
       // Whether a key had been replaced could not be known for those that asked in vain.
-      assert.deepEqual(statuses, new Map(isDown ? [[503, 1_000]] : [[401, 1_000]]));
+      assert.deepEqual(statuses, new Map(isDown ? [[503, 200]] : [[401, 200]]));
     });
   }
 
@@ -589,16 +589,16 @@ describe("a webhook whose keys are stored", () => {
     assert.equal(sent(), 3);
   });
 
-  test("K2: asks at most twice a minute under 1,000 forged requests while the store is down and its keys are old", async (t) => {
+  test("K2: asks at most twice a minute under 200 forged requests while the store is down and its keys are old", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     assert.equal(await webhook.status(event()), 200);
     store.become("denied");
     await clock.advance(2 * cacheMs);
     const asked = store.asked();
-    for (let nth = 0; nth < 1_000; nth++) {
+    for (let nth = 0; nth < 200; nth++) {
       assert.equal(await webhook.status(stranger()), 503);
-      if (nth % 100 === 0) assert.equal(await webhook.status(event()), 200);
-      await clock.advance(59);
+      if (nth % 20 === 0) assert.equal(await webhook.status(event()), 200);
+      await clock.advance(295);
     }
     assert.ok(store.asked() - asked <= 2, `it asked ${store.asked() - asked} times`);
   });
@@ -893,7 +893,7 @@ describe("a rotation of key and token", () => {
         : [{ value: make("b") }, { value: make("a"), notAfter: end(storeMs + overlapMs) }];
 
     type Due = { atMs: number; nth: number; id: string; request?: SealedRequest };
-    const due: Due[] = Array.from({ length: 400 }, (_, at) => {
+    const due: Due[] = Array.from({ length: 200 }, (_, at) => {
       return { atMs: startMs + random.below(endMs - startMs), nth: 0, id: `event-${at}` };
     });
     const counts = { refused: 0, unavailable: 0, retired: 0, retiredTried: 0 };
@@ -938,15 +938,15 @@ describe("a rotation of key and token", () => {
     return { ...counts, accepted: once.size, kept: kept.length };
   }
 
-  test("G19, K3, K5: refuses none of 400 events, and takes nothing under a retired one", async (t) => {
+  test("G19, K3, K5: refuses none of 200 events, and takes nothing under a retired one", async (t) => {
     const { retiredTried, ...counts } = await rotate(t, { random: seeded(1), platformFirst: false });
-    assert.deepEqual(counts, { refused: 0, unavailable: 0, retired: 0, accepted: 400, kept: 400 });
-    assert.ok(retiredTried > 100);
+    assert.deepEqual(counts, { refused: 0, unavailable: 0, retired: 0, accepted: 200, kept: 200 });
+    assert.ok(retiredTried > 50);
   });
 
   test("G19, K3, K5: loses none when the platform changes first: what was refused is pushed again", async (t) => {
     const { retiredTried, refused, ...counts } = await rotate(t, { random: seeded(2), platformFirst: true });
-    assert.deepEqual(counts, { unavailable: 0, retired: 0, accepted: 400, kept: 400 });
-    assert.ok(refused > 0 && retiredTried > 100);
+    assert.deepEqual(counts, { unavailable: 0, retired: 0, accepted: 200, kept: 200 });
+    assert.ok(refused > 0 && retiredTried > 50);
   });
 });
