@@ -20,7 +20,10 @@ import { allCommands, stalePages } from "../docs/command-line.ts";
 import { alarmResources } from "../infra/alarms.js";
 import { alarmThresholds, limits, optional } from "../infra/limits.js";
 import { longConnectionResources } from "../infra/long-connection.js";
+import { billsOf, toText } from "../lib/cli/cost/cost.ts";
+import { use } from "../lib/cli/cost/model.ts";
 import { generate } from "../lib/cli/handlers/generate.ts";
+import { toLine } from "../lib/trace/log.ts";
 import { type Block, readPage, rowCells } from "./support/markdown.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -295,6 +298,53 @@ for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {
     assert.deepEqual(sections.sort(), alarms.map(({ AlarmName }) => AlarmName).sort());
   });
 }
+
+test("the bill is what `npm run cost` prints, and within what is promised", () => {
+  const options = {
+    events: 1e6,
+    handlerMs: 200,
+    front: "functionUrl",
+    dedupe: "required",
+    region: "us-east-1",
+  } as const;
+  const [full, single] = billsOf(options, limits);
+  const sumOf = (given: object, changed = limits) => billsOf({ ...options, ...given }, changed)[0]?.sum ?? Number.NaN;
+  assert.ok(full !== undefined && single !== undefined);
+  const off = sumOf({ dedupe: "off" });
+  assert.ok(full.sum <= 2.6 && off <= 1.8, `${full.sum}, ${off}`);
+  const httpApi = sumOf({ front: "httpApi" });
+  const figure = (usd: number) => Math.abs(usd).toFixed(2);
+  for (const [readme, guarantees, operate] of [
+    ["README.md", "docs/guarantees.md", "docs/operate.md"],
+    ["README.zh-CN.md", "docs/zh-CN/guarantees.md", "docs/zh-CN/operate.md"],
+  ] as const) {
+    assert.ok(read(guarantees).includes(`\n${toText(options, [full, single])}\n`), guarantees);
+    assert.match(read(readme), new RegExp(`\\| [^|]*${figure(full.sum)}[^|]*${figure(httpApi)}[^|]* \\|`));
+    for (const part of [figure(httpApi - full.sum), figure(off)])
+      assert.ok(read(guarantees).includes(` ${part}`), part);
+    const levers = [...read(operate).matchAll(/^\| .* \| ([−+])(\d\.\d\d) .*?(?:−(\d\.\d\d) .*)?\|$/gm)];
+    assert.deepEqual(
+      levers.map(([, sign, ...numbers]) => [sign, ...numbers.filter((number) => number !== undefined)]),
+      [
+        ["−", figure(httpApi - full.sum)],
+        ["−", figure(full.sum - off)],
+        ["+", figure(single.sum - full.sum)],
+        ["−", figure(full.handlers / 2), figure(single.handlers / 2)],
+        ["−", figure(full.sum - sumOf({}, { ...limits, webhookMemoryMb: 256 }))],
+      ],
+    );
+  }
+});
+
+test("the bill counts log lines as they are", () => {
+  const line = { id: "5e3702a84e847582be8db7fb73283c02", type: "im.message.receive_v1", app: "cli_9f27c4e81b6d40a5" };
+  const given = { ...line, level: "info", ms: 100, requestId: "20251128203419A1B2C3D4E5F6A7B8C9D0" } as const;
+  for (const stage of ["queued", "started", "handled"] as const) {
+    const facts = stage === "queued" ? {} : { attempt: 1 };
+    const bytes = JSON.stringify(toLine({ ...given, stage, facts })).length + 1 + 26;
+    assert.ok(Math.abs(bytes - use.lineBytes[stage]) <= 2, `${stage}: ${bytes}`);
+  }
+});
 
 test("the bill counts the metrics of the alarms", () => {
   const metrics = (front: string) =>

@@ -13,5 +13,6 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
   ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
+  ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
   ["build", async () => (await import("./deploy/build.ts")).buildCommand()],
 ]);
