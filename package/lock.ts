@@ -13,19 +13,25 @@ interface Entry {
 /** Entries by their place: `node_modules/ws`, or `node_modules/one/node_modules/ws` for another version of it. */
 type Packages = Readonly<Record<string, Entry>>;
 
-/** The part of a package.json that a lock repeats. */
+/** The part of a package.json that a lock repeats, and its scripts. */
 export interface Manifest {
   readonly name: string;
   readonly version?: string;
+  readonly license?: string;
   readonly dependencies: Dependencies;
   readonly devDependencies: Dependencies;
+  readonly bin?: Dependencies;
+  readonly engines?: Dependencies;
+  readonly scripts?: Dependencies;
 }
 
 /**
  * A lock for a project whose packages are among those of another lock, in the same versions and places.
  * @param packages Those of the other lock, and those that are the project's alone.
+ * @returns Its text as npm would write it, so that an upgrade changes the lines of the engine and no others.
  */
-export function deriveLock({ name, version, dependencies, devDependencies }: Manifest, packages: Packages) {
+export function deriveLock(manifest: Manifest, packages: Packages): string {
+  const { name, version, license, dependencies, devDependencies, bin, engines, scripts } = manifest;
   const production = reach(packages, dependencies, { withOptional: false });
   const development = reach(packages, devDependencies, { withOptional: false });
   const productionAll = reach(packages, dependencies, { withOptional: true });
@@ -36,21 +42,46 @@ export function deriveLock({ name, version, dependencies, devDependencies }: Man
     if (productionAll.has(place)) return development.has(place) ? { devOptional: true } : { optional: true };
     return development.has(place) ? { dev: true } : { dev: true, optional: true };
   };
-  const entries = [...all].sort(byPlace).map((place) => {
+  const entries = [...all].map((place) => {
     const { dev, optional, devOptional, ...entry } = packages[place] ?? {};
     return [place, { ...entry, ...flagsOf(place) }] as const;
   });
-  const root = { name, ...(version === undefined ? {} : { version }), dependencies, devDependencies };
-  return {
-    ...{ name, ...(version === undefined ? {} : { version }) },
+  const hasInstallScript = scripts?.["postinstall"] === undefined ? undefined : true;
+  const root = { name, version, license, dependencies, devDependencies, bin, engines, hasInstallScript };
+  const lock = {
+    name,
+    version,
     lockfileVersion: 3,
     requires: true,
     packages: { "": root, ...Object.fromEntries(entries) },
   };
+  return `${JSON.stringify(lock, (_, value: unknown) => (isObject(value) ? inOrder(value) : value), 2)}\n`;
 }
 
-function byPlace(one: string, other: string): number {
-  return one < other ? -1 : 1;
+/** npm writes these first. */
+const firstMembers = [
+  "name",
+  "version",
+  "lockfileVersion",
+  "resolved",
+  "integrity",
+  "requires",
+  "packages",
+  "dependencies",
+];
+
+/** The members in npm's order: objects after all others, and by name. */
+function inOrder(members: Readonly<Record<string, unknown>>): object {
+  const rank = (name: string) => (firstMembers.includes(name) ? firstMembers.indexOf(name) : firstMembers.length);
+  const sorted = Object.entries(members).sort(
+    ([one, a], [other, b]) =>
+      Number(isObject(a)) - Number(isObject(b)) || rank(one) - rank(other) || one.localeCompare(other, "en"),
+  );
+  return Object.fromEntries(sorted);
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Places of all packages that these need. */

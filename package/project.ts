@@ -33,7 +33,7 @@ export function projectFiles(name: string, tarball: { path: string; content: Uin
   ].filter(({ file }) => existsSync(join(root, `${file}.ts`)));
   return new Map([
     ["package.json", json(manifest)],
-    ["package-lock.json", json(lockOf(manifest, tarball))],
+    ["package-lock.json", lockOf(manifest, tarball)],
     ["tsconfig.json", json(compilerSettings())],
     ["serverless.yml", source("serverless.yml").replace(/^service: .*$/m, `service: ${name}`)],
     ...copied.map((file) => [file, source(file)] as const),
