@@ -140,9 +140,14 @@ test("check finds nothing in a new project, in what is the project's own, or wit
       .replace("stage: dev", "stage: test")
       .replace("front: httpApi", "front: functionUrl\n    mine: 1")
       .replace(/ {2}logs: .*/, "  logs: { lambda: { logFormat: Text } }")
+      .replace(/ {2}stackTags: .*/, "  stackTags:\n    team: people")
+      .replace("queues.js):queues}", "queues.js):queues} # Mine.")
       .replaceAll("\n", "\r\n"),
   );
-  change("functions/worker.ts", (source) => `// Mine.\r\n${source.replaceAll("\n", "\r\n")}`);
+  change(
+    "functions/worker.ts",
+    (source) => `// Mine.\r\nimport "./shared/tracing.ts";\r\n${source.replaceAll("\n", "\r\n")}`,
+  );
   assert.deepEqual(checkEngineParts(folder), []);
 });
 
@@ -153,6 +158,10 @@ test("check names an entry that the engine wants otherwise or does not find, wit
   const [webhook, worker, ...others] = checkEngineParts(folder);
   assert.deepEqual(others, []);
   assert.equal(webhook?.file, "functions/webhook.ts");
+  assert.match(
+    webhook.message,
+    /^is missing\. In larkpost \d+\.\d+\.\d+ it is:\n\+ import \{ webhook \} from "larkpost\/aws";\n/,
+  );
   assert.match(
     worker?.message ?? "",
     /^is otherwise in larkpost \d+\.\d+\.\d+\. Take it over:\n- export const handler = await worker\(events\);\n\+ export const handler = await worker\(\{ events, callbacks \}\);$/,

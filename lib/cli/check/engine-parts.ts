@@ -26,16 +26,21 @@ export function checkEngineParts(root: string, engine = engineRoot): Finding[] {
   return [...entries, ...serverlessFindings(current, wanted, version)];
 }
 
+/** Lines that a project adds are its own: it may load something first. */
 function entryFindings(root: string, file: string, wanted: string, version: string): Finding[] {
   const current = existsSync(join(root, file)) ? read(join(root, file)) : "";
   const [has, wants] = [codeLines(current), codeLines(wanted)];
-  if (has.join("\n") === wants.join("\n")) return [];
+  const missing = wants.filter((line) => !has.includes(line));
+  if (missing.length === 0) return [];
   const difference = [
     ...has.filter((line) => !wants.includes(line)).map((line) => `- ${line}`),
-    ...wants.filter((line) => !has.includes(line)).map((line) => `+ ${line}`),
+    ...missing.map((line) => `+ ${line}`),
   ];
-  const message = `is otherwise in larkpost ${version}. Take it over:\n${difference.join("\n")}`;
-  return [{ part: "engine", file, line: 1, message }];
+  const fault =
+    current === "" ? `is missing. In larkpost ${version} it is` : `is otherwise in larkpost ${version}. Take it over`;
+  return [
+    { part: "engine", file, line: current === "" ? undefined : 1, message: `${fault}:\n${difference.join("\n")}` },
+  ];
 }
 
 /** Comments and blank lines are the project's. */
@@ -53,6 +58,7 @@ function serverlessFindings(current: string, wanted: string, version: string): F
   const findings: Finding[] = [];
   for (const [path, { text }] of wants) {
     const own = has.get(path);
+    if (own === undefined && text.endsWith(":")) continue;
     if (own === undefined) {
       findings.push({
         part: "engine",
@@ -80,19 +86,19 @@ function isOfEngine(text: string): boolean {
   return text.includes(`\${file(${packageFolder}/`);
 }
 
-/** The lines that hold a value, by where they are: `provider.logs`, or `resources: …` for a line of a list. */
+/** The lines, without comments, by where they are: `provider.logs`, or `resources: …` for a line of a list. */
 function linesByPath(yaml: string): Map<string, { text: string; line: number }> {
   const lines = new Map<string, { text: string; line: number }>();
   const parents: { indent: number; name: string }[] = [];
-  for (const [index, text] of yaml.split("\n").entries()) {
-    const [, space, item, name, value] = /^(\s*)(?:- (.*)|([\w-]+):\s*(.*))$/.exec(text.trimEnd()) ?? [];
+  for (const [index, line] of yaml.split("\n").entries()) {
+    const text = line.replace(/(^|\s+)#.*$/, "").trimEnd();
+    const [, space, item, name = ""] = /^(\s*)(?:- (.*)|([\w-]+):(?:\s.*)?)$/.exec(text) ?? [];
     if (space === undefined) continue;
     while ((parents.at(-1)?.indent ?? -1) >= space.length) parents.pop();
-    const place = parents.map((parent) => parent.name).join(".");
-    if (item !== undefined) lines.set(`${place}: ${item}`, { text: text.trim(), line: index + 1 });
-    else if (value !== "")
-      lines.set([...parents.map((parent) => parent.name), name].join("."), { text: text.trim(), line: index + 1 });
-    else parents.push({ indent: space.length, name: name ?? "" });
+    const path = parents.map((parent) => parent.name);
+    const place = item === undefined ? [...path, name].join(".") : `${path.join(".")}: ${item}`;
+    lines.set(place, { text: text.trim(), line: index + 1 });
+    if (item === undefined && text.endsWith(":")) parents.push({ indent: space.length, name });
   }
   return lines;
 }
