@@ -2,16 +2,17 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { entryFiles, projectText } from "../lib/cli/check/engine-parts.ts";
-import { testSource } from "../lib/cli/handlers/templates.ts";
-import { find } from "../lib/simulator/catalogue.ts";
 import { deriveLock } from "./lock.ts";
 import { enginePackage, packedManifest, readJson } from "./pack.ts";
 
 // The files of a project that has the engine as a package, made of this repository's own.
 
 const root = resolve(import.meta.dirname, "..");
-const event = "im.message.receive_v1";
-const callback = "card.action.trigger";
+/** An event and a callback with their tests. They are the user's to delete here, and then a project has none. */
+const samples = ["events/im.message.receive_v1", "callbacks/card.action.trigger"].flatMap((name) => [
+  `functions/${name}.ts`,
+  `functions/${name}.test.ts`,
+]);
 /** Of this repository's packages, those that a project has itself. Its other packages come with the engine. */
 const tools = ["@types/node", "node", "osls", "typescript"];
 /** The scripts that are commands of the engine, and not for work on it. */
@@ -25,22 +26,13 @@ const isCommand = /^node lib\/cli\/larkpost\.js /;
 export function projectFiles(name: string, tarball: { path: string; content: Uint8Array }): Map<string, string> {
   const manifest = manifestOf(name, `file:${tarball.path}`);
   const source = (file: string) => projectText(readFileSync(join(root, file), "utf8"));
-  const copied = ["larkpost.config.js", ...entryFiles];
-  // The samples are the user's to delete. Without one, the project begins without it.
-  const samples = [
-    { file: `functions/events/${event}`, test: eventTest },
-    { file: `functions/callbacks/${callback}`, test: testOf(callback) },
-  ].filter(({ file }) => existsSync(join(root, `${file}.ts`)));
+  const copied = ["larkpost.config.js", ...entryFiles, ...samples.filter((file) => existsSync(join(root, file)))];
   return new Map([
     ["package.json", json(manifest)],
     ["package-lock.json", lockOf(manifest, tarball)],
     ["tsconfig.json", json(compilerSettings())],
     ["serverless.yml", source("serverless.yml").replace(/^service: .*$/m, `service: ${name}`)],
     ...copied.map((file) => [file, source(file)] as const),
-    ...samples.flatMap(({ file, test }) => [
-      [`${file}.ts`, source(`${file}.ts`)] as const,
-      [`${file}.test.ts`, test] as const,
-    ]),
     [".env.example", source(".env.example")],
     [
       ".gitignore",
@@ -100,26 +92,6 @@ function compilerSettings() {
   return { compilerOptions: Object.fromEntries(chosen), include: ["functions", "larkpost.config.js"] };
 }
 
-function testOf(type: string): string {
-  const entry = find(type);
-  if (entry === undefined) throw new Error(`the catalogue has no ${type}`);
-  return testSource(entry);
-}
-
-/** The handler calls the Open API, which the test that `npm run new` writes has none of. */
-const eventTest = `import assert from "node:assert/strict";
-import { test } from "node:test";
-import { contextFor, withOpenApi } from "larkpost/test";
-import handler from "./${event}.ts";
-
-test("answers with what was said", async (t) => {
-  const sample = contextFor("${event}");
-  const { context, simulator } = await withOpenApi(t, sample.context);
-  await handler.handle(sample.event, context);
-  assert.match(simulator.messages().at(-1)?.content ?? "", /You said/);
-});
-`;
-
 const workflow = `name: test
 on: push
 jobs:
@@ -138,7 +110,8 @@ jobs:
 function readmeOf(name: string): string {
   return `# ${name}
 
-A Feishu/Lark bot on [Larkpost](node_modules/larkpost/README.md). You need Node 20 or later.
+A Feishu/Lark bot on [Larkpost](node_modules/larkpost/README.md). You need Node 20 or later. \`npm ci\` brings Node 24,
+which all scripts use; under an older one, ignore npm's \`EBADENGINE\` warnings.
 
 \`\`\`sh
 npm ci
@@ -157,8 +130,9 @@ npm test
 
 Deploy: \`npm run secrets -- set --stage prod\`, then \`APP_ID=cli_… npm run deploy -- --stage prod\`.
 
-Upgrade: put the new tarball into \`vendor/\`, \`npm install ./vendor/larkpost-<version>.tgz\`, then \`npm test\`. It names
-what the new version wants otherwise in \`functions/*.ts\` and \`serverless.yml\`, with the difference.
+Upgrade: put the new tarball into \`vendor/\`, \`npm install ./vendor/larkpost-<version>.tgz\`, delete the old one, then
+\`npm test\`. It names what the new version wants otherwise in \`functions/*.ts\` and \`serverless.yml\`, with the
+difference. Commit \`vendor/\` with the lock: \`npm ci\` installs from it.
 
 After \`npm ci\`, all pages are in [node_modules/larkpost/docs](node_modules/larkpost/docs/quick-start.md), in Chinese in
 [zh-CN](node_modules/larkpost/docs/zh-CN/quick-start.md).
