@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { entryFiles } from "../lib/cli/check/engine-parts.ts";
+import { UsageError } from "../lib/cli/command.ts";
 
 // `npm run pack` makes the tarball that a project has as its engine: JavaScript, since Node strips no types under
 // node_modules, with its declarations, the pages of docs/, and what `larkpost check` compares a project with.
@@ -84,4 +85,32 @@ export async function npm(args: readonly string[], cwd: string, env: NodeJS.Proc
   return stdout;
 }
 
-if (import.meta.main) console.log(await pack(process.argv[2] ?? "."));
+/**
+ * Runs a script whose one argument is a folder. npm runs scripts in this repository's folder, and says where it was
+ * called itself.
+ * @param usage How it is called, with an example of the folder.
+ * @param options.otherwise The folder where none is given.
+ */
+export async function runWithFolder(
+  usage: string,
+  work: (folder: string) => Promise<void>,
+  { otherwise = "" } = {},
+): Promise<void> {
+  const [folder = otherwise, ...rest] = process.argv.slice(2);
+  try {
+    if (folder === "--help" || folder === "-h") return console.log(`Usage: ${usage}`);
+    if (folder === "" || folder.startsWith("-") || rest.length > 0)
+      throw new UsageError(`Called wrongly. It is ${usage}`);
+    await work(resolve(process.env["INIT_CWD"] ?? ".", folder));
+  } catch (error) {
+    const isSystemError = error instanceof Error && "syscall" in error && "path" in error;
+    if (!(error instanceof UsageError) && !isSystemError) throw error;
+    console.error(isSystemError ? `Cannot go on: ${error.message}. Check that path and its rights` : error.message);
+    process.exitCode = isSystemError ? 1 : 2;
+  }
+}
+
+if (import.meta.main) {
+  const print = async (folder: string) => console.log(await pack(folder));
+  await runWithFolder("npm run pack -- ../my-bot/vendor", print, { otherwise: "." });
+}

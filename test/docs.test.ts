@@ -166,7 +166,7 @@ function faultOfNpm(words: readonly string[], known: ReadonlyMap<string, Command
   if (source === undefined) return script;
   const separator = given.indexOf("--");
   if (separator !== 0) return given.length === 0 ? undefined : `${script} without "--" before ${given[0]}`;
-  const name = /lib\/cli\/\S+ (.+)$/.exec(source)?.[1];
+  const name = /lib\/cli\/larkpost\.js (.+)$/.exec(source)?.[1];
   return name === undefined ? undefined : faultOfArguments(name, given.slice(1), known);
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -48,7 +49,7 @@ test("a project is 18 files: none of the engine's, and the lists are generated",
       "serverless.yml",
       "tsconfig.json",
     ]
-      .filter((file) => !isSample(file) || existsSync(join(root, file.replace(".test.ts", ".ts"))))
+      .filter((file) => !isSample(file) || existsSync(join(root, file)))
       .sort(),
   );
   assert.match(text(".gitignore"), /^functions\/\*\.gen\.ts$/m);
@@ -191,13 +192,44 @@ test("this repository, which has the engine itself, is compared with nothing", (
   assert.deepEqual(checkEngineParts(root), []);
 });
 
-test("create refuses a name that no service has, and a folder that holds something", async (t) => {
+test("create refuses a name that no service has, a folder inside this repository, and one that holds something", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-thin-"));
   t.after(() => rmSync(folder, { recursive: true }));
-  writeFileSync(join(folder, "file"), "");
-  await assert.rejects(create(join(folder, "My Bot")), /small letters, digits and "-" only/);
-  await assert.rejects(create(join(folder, "larkpost")), /is not "larkpost"/);
+  for (const name of ["My Bot", "larkpost", "x", "1st", "bot-", "机器人", "node_modules", "a[b]"]) {
+    await assert.rejects(create(join(folder, name)), /It has 2 to 40 small letters, .* is not "larkpost"/, name);
+  }
+  await assert.rejects(create(join(root, "inside")), /it is inside this clone\. Name one beside it: \.\.\/inside$/);
   mkdirSync(join(folder, "bot"));
   writeFileSync(join(folder, "bot/mine"), "");
   await assert.rejects(create(join(folder, "bot")), /is not empty\. Nothing was changed/);
+  assert.deepEqual(globSync("**", { cwd: folder }).sort(), [".", "bot", "bot/mine"]);
+});
+
+test("the scripts say how they are called, take a folder from where npm was called, and name one that cannot be written", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost thin-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "file"), "");
+  const run = (script: string, ...args: string[]) => {
+    const command = ["--import", "./lib/cli/check-node.js", `package/${script}.ts`, ...args];
+    const { status, stdout, stderr } = spawnSync(process.execPath, command, {
+      cwd: root,
+      env: { ...process.env, INIT_CWD: folder },
+      encoding: "utf8",
+    });
+    return { status, output: stdout + stderr };
+  };
+  assert.match(
+    enginePackage.scripts["create"] ?? "",
+    /^node --import \.\/lib\/cli\/check-node\.js package\/create\.ts$/,
+  );
+  const usage = "npm run create -- ../my-bot\n";
+  assert.deepEqual(run("create", "--help"), { status: 0, output: `Usage: ${usage}` });
+  for (const args of [[], ["one", "two"], ["--force"]]) {
+    assert.deepEqual(run("create", ...args), { status: 2, output: `Called wrongly. It is ${usage}` });
+  }
+  const { status, output } = run("create", "file/bot");
+  assert.equal(status, 1);
+  assert.match(output, /^Cannot go on: E(NOTDIR|EXIST): .*file.*\. Check that path and its rights\n$/);
+  assert.ok(output.includes(join(folder, "file")), output);
+  assert.equal(run("pack", "--help").output, "Usage: npm run pack -- ../my-bot/vendor\n");
 });
