@@ -6,11 +6,12 @@ import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { temporaryProject } from "../test/support/project.ts";
+import { refusingAws } from "../test/support/refusing-aws.ts";
 import { create } from "./create.ts";
 import { enginePackage } from "./pack.ts";
 
 // `npm run try-package` goes the way of somebody who has the engine as a package, in an empty folder outside this
-// repository: create, start, chat, new, test, package, upgrade, test. After its `npm ci` it needs no network.
+// repository: create, start, chat, new, test, package, deploy, upgrade, test. After its `npm ci` it needs no network.
 
 const root = resolve(import.meta.dirname, "..");
 const clean = mkdtempSync(join(tmpdir(), "larkpost-try-"));
@@ -42,7 +43,7 @@ function spawnNpm(args: readonly string[], more: NodeJS.ProcessEnv = {}): ChildP
 }
 
 /** @returns What it printed. */
-async function ended(child: ChildProcess, input = ""): Promise<string> {
+async function ended(child: ChildProcess, { input = "", exitCode = 0 } = {}): Promise<string> {
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding("utf8").on("data", (text: string) => {
@@ -51,11 +52,11 @@ async function ended(child: ChildProcess, input = ""): Promise<string> {
   }
   child.stdin?.on("error", () => {}).end(input);
   const [code] = (await once(child, "close")) as [number | null];
-  assert.equal(code, 0, `${child.spawnargs.join(" ")}\n${output}`);
+  assert.equal(code, exitCode, `${child.spawnargs.join(" ")}\n${output}`);
   return output;
 }
 
-const npm = (args: readonly string[], input?: string) => ended(spawnNpm(args), input);
+const npm = (args: readonly string[], options?: Parameters<typeof ended>[1]) => ended(spawnNpm(args), options);
 
 async function step<T>(name: string, work: () => Promise<T>): Promise<T> {
   const startMs = performance.now();
@@ -64,23 +65,27 @@ async function step<T>(name: string, work: () => Promise<T>): Promise<T> {
   return result;
 }
 
-/** Starts everything, talks to the bot, and stops. */
+/** Starts everything with the long connection, talks to the bot, sends over the connection, and stops. */
 async function startAndChat(): Promise<void> {
-  const child = spawnNpm(["run", "--silent", "start", "--", "--port", "0", "--json"]);
+  const child = spawnNpm(["run", "--silent", "start", "--", "--port", "0", "--json", "--long-connection"]);
   const closed = once(child, "close");
   let problems = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     problems += text;
   });
   const started = Promise.withResolvers<void>();
+  let stages = "";
   createInterface({ input: child.stdout as NonNullable<typeof child.stdout> }).on("line", (line) => {
-    if (line.includes('"ready":true')) started.resolve();
+    stages += line;
+    if (stages.includes('"ready":true') && stages.includes('"stage":"connected"')) started.resolve();
   });
   closed.then(() => started.reject(new Error(`npm start ended:\n${problems}`)), started.reject);
   try {
     await started.promise;
-    const said = await npm(["run", "--silent", "chat", "--", "--json"], "hi\ncard\n1\n");
+    const said = await npm(["run", "--silent", "chat", "--", "--json"], { input: "hi\ncard\n1\n" });
     for (const expected of ["You said: hi", "Pallet 17", "Received"]) assert.ok(said.includes(expected), said);
+    const callback = ["card.action.trigger", "--via", "long-connection"];
+    assert.match(await npm(["run", "--silent", "send", "--", ...callback]), /^200 .*toast success "Received"/m);
   } finally {
     child.kill("SIGTERM");
     await closed;
@@ -119,14 +124,43 @@ function zipsIn(output: string): Map<string, Buffer> {
   return new Map(zips.map(({ name, file }) => [name, readFileSync(file)]));
 }
 
-/** A newer tarball: that of now, with another version. */
+/** Stores the keys, and deploys as far as AWS is asked to make the stack. */
+async function deploy(): Promise<void> {
+  const aws = await refusingAws();
+  try {
+    const env = { ...aws.env, APP_ID: "cli_0123456789abcdef" };
+    const key = "0123456789abcdefghijklmnopqrstuv";
+    const keys = { APP_SECRET: key, ENCRYPT_KEY: key, VERIFICATION_TOKEN: key };
+    const stored = await ended(spawnNpm(["run", "secrets", "--", "set", "--stage", "prod"], { ...env, ...keys }));
+    assert.match(stored, /^Stored \/my-bot\/prod\/app$/m);
+    const args = ["run", "deploy", "--", "--stage", "prod", "--param", "front=functionUrl"];
+    assert.match(await ended(spawnNpm(args, env), { exitCode: 1 }), /refused here/);
+    for (const call of ["AmazonSSM.PutParameter", "GetCallerIdentity", "CreateChangeSet my-bot-prod"]) {
+      assert.ok(aws.calls.includes(call), `${call}: ${aws.calls}`);
+    }
+  } finally {
+    aws.close();
+  }
+}
+
+/** A newer tarball: that of now, with another version, which wants an entry and serverless.yml otherwise. */
 async function packNewer(version: string): Promise<string> {
   const newer = join(clean, "newer");
   cpSync(join(folder, "node_modules/larkpost"), newer, { recursive: true });
   const manifest = JSON.parse(readFileSync(join(newer, "package.json"), "utf8")) as object;
   writeFileSync(join(newer, "package.json"), JSON.stringify({ ...manifest, version }));
+  for (const file of ["functions/worker.ts", "serverless.yml"]) {
+    writeFileSync(join(newer, file), takenOver(readFileSync(join(newer, file), "utf8")));
+  }
   await npm(["pack", newer, "--pack-destination", join(folder, "vendor"), "--silent"]);
   return `./vendor/larkpost-${version}.tgz`;
+}
+
+/** A file as the newer engine wants it. */
+function takenOver(source: string): string {
+  return source
+    .replace("worker({ events, callbacks })", "worker({ callbacks, events })")
+    .replace("    front: httpApi\n", "$&    newer: ''\n");
 }
 
 /** Every file of the project, as Git would have it. */
@@ -146,7 +180,7 @@ try {
   await step("npm ci", () =>
     ended(spawnNpm(["ci"], { npm_config_offline: "false", npm_config_prefer_offline: "true" })),
   );
-  await step("npm start, npm run chat: hi, card", startAndChat);
+  await step("npm start, npm run chat: hi, card; npm run send over the long connection", startAndChat);
   await step("npm run new", () => npm(["run", "new", "--", "contact.user.created_v3"]));
   const tested = await step("npm test", () => npm(["test"]));
   assert.match(tested, /✔ 3 handlers[\s\S]*ℹ pass 3\n/);
@@ -156,17 +190,37 @@ try {
   await step("the zips are those of this repository, byte for byte", async () =>
     assert.deepEqual(zips, await packageHere()),
   );
+  await step("npm run secrets, npm run deploy", deploy);
   const before = files();
+  const lockBefore = read("package-lock.json").split("\n");
   const version = enginePackage.version.replace(/\d+$/, (patch) => String(Number(patch) + 1));
   await step(`upgrade to ${version}`, async () => npm(["install", await packNewer(version)]));
-  const after = files();
-  const changed = [...after].filter(([path, content]) => before.get(path) !== content).map(([path]) => path);
-  assert.deepEqual(changed, ["package-lock.json", "package.json", `vendor/larkpost-${version}.tgz`]);
+  const changed = () => {
+    const after = files();
+    return [...after].filter(([path, content]) => before.get(path) !== content).map(([path]) => path);
+  };
+  assert.deepEqual(changed(), ["package-lock.json", "package.json", `vendor/larkpost-${version}.tgz`]);
+  const others = read("package-lock.json")
+    .split("\n")
+    .filter((line, index) => line !== lockBefore[index]);
+  assert.match(others.join("\n"), /^ +"larkpost": .*\n +"version": .*\n +"resolved": .*\n +"integrity": .*$/);
   assert.match(
     await npm(["exec", "--", "larkpost", "--version"]),
     new RegExp(`^${version.replaceAll(".", "\\.")}$`, "m"),
   );
-  await step("npm test", () => npm(["test"]));
+  const named = await step("npm test names what it wants otherwise", () => npm(["test"], { exitCode: 1 }));
+  for (const expected of [
+    "functions/worker.ts:1  is otherwise in larkpost",
+    "+ export const handler = await worker({ callbacks, events });",
+    "serverless.yml  lacks params.default.newer",
+    "+ newer: ''",
+  ]) {
+    assert.ok(named.includes(expected), named);
+  }
+  assert.equal(changed().length, 3, "nothing was overwritten");
+  for (const file of ["functions/worker.ts", "serverless.yml"])
+    writeFileSync(join(folder, file), takenOver(read(file)));
+  await step("npm test, once it is taken over", () => npm(["test"]));
 } finally {
   rmSync(clean, { recursive: true, force: true, maxRetries: 3 });
 }
