@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { oldCardType } from "../../feishu/classify.ts";
 import { paint, type Style } from "../paint.ts";
+import { engineRoot, within } from "../project.ts";
 
 type Line = Readonly<Record<string, unknown>>;
 
@@ -191,7 +193,7 @@ const suggestions = [
 const toRealApp = `To receive from a real app, start with its id and secret from the developer
 console (no public address is needed):
   APP_ID=cli_… APP_SECRET=… npm start -- --long-connection
-docs/real-webhook.md shows how to receive by webhook.`;
+${within(process.cwd(), join(engineRoot, "docs/real-webhook.md"))} shows how to receive by webhook.`;
 
 function toTunnel(url: string, callbackUrl: string): string {
   return `To receive by webhook, open a public HTTPS tunnel to this port and paste its
