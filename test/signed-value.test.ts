@@ -5,7 +5,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import type { SQSBatchResponse, SQSEvent } from "aws-lambda";
 import fc from "fast-check";
 import type { HttpHandler } from "../lib/aws/entries/answering.ts";
-import { secretSource } from "../lib/aws/keys.ts";
+import { secretSource } from "../lib/aws/secrets.ts";
 import { ConfigError } from "../lib/errors.ts";
 import type { SealedRequest } from "../lib/feishu/envelope.ts";
 import { onCallback, onEvent } from "../lib/handler.ts";
@@ -14,6 +14,7 @@ import { toolMaker } from "../lib/handling/tools.ts";
 import type { ApiOptions } from "../lib/open-api/client.ts";
 import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib/signed-value.ts";
 import { toLine } from "../lib/trace/log.ts";
+import { clientTo } from "./support/aws.ts";
 import { startCallback } from "./support/callback-door.ts";
 import { eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
@@ -469,7 +470,7 @@ describe("an unsigned value", () => {
 });
 
 describe("without the app's secret", () => {
-  const none = appSigner(secretSource({}).appSecret);
+  const none = appSigner(secretSource({}, clientTo("http://127.0.0.1:1")).appSecret);
   const down = appSigner(() => Promise.reject(new Error("the store cannot be asked")));
 
   for (const [what, without] of [

@@ -1,12 +1,12 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { AnswerStore } from "../handling/answered-once.ts";
+import type { AwsClient } from "./client.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long an answer is stored. The platform sends a callback once, and requests that are minutes old are refused. */
 export const rememberAnswerSeconds = 24 * 3600;
 
 /** Answers in the ledger's table, under `answer#`. */
-export function dynamoAnswers(client: Pick<DynamoDBClient, "send">, table: string): AnswerStore {
+export function dynamoAnswers(client: AwsClient, table: string): AnswerStore {
   const items = itemsOf(client, table, "answer");
   return {
     async claim({ key, owner, nowMs }, abortSignal) {

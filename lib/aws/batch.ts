@@ -1,4 +1,3 @@
-import { ChangeMessageVisibilityCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import type { Clock } from "../clock.ts";
 import { UnknownVersionError } from "../errors.ts";
@@ -7,11 +6,12 @@ import { backoffSeconds } from "../handling/backoff.ts";
 import type { Death, Delivery, Verdict } from "../handling/claims.ts";
 import { clean } from "../trace/clean.ts";
 import { publish } from "../trace/trace.ts";
+import type { AwsClient } from "./client.ts";
+import { attributes } from "./queues.ts";
 import { deadReasonAttribute, fromRecord, toErrorAttribute } from "./record.ts";
-import { attributes, type Client } from "./sqs.ts";
 
 export interface SettleOptions {
-  readonly client: Client;
+  readonly client: AwsClient;
   readonly urls: { eventsQueueUrl: string; quarantineQueueUrl: string; deadLetterQueueUrl: string };
   /** The app whose events this worker handles. A message is quarantined that another app received or names, or of which neither is known. */
   readonly appId: string;
@@ -103,13 +103,11 @@ async function quarantine(
   { client, urls }: SettleOptions,
   { id, type, app }: Partial<EventEnvelope | JobEnvelope> = {},
 ): Promise<Verdict> {
-  await client.send(
-    new SendMessageCommand({
-      QueueUrl: urls.quarantineQueueUrl,
-      MessageBody: record.body,
-      MessageAttributes: attributes({ reason, receives: String(receivesOf(record)) }),
-    }),
-  );
+  await client.call("SendMessage", {
+    QueueUrl: urls.quarantineQueueUrl,
+    MessageBody: record.body,
+    MessageAttributes: attributes({ reason, receives: String(receivesOf(record)) }),
+  });
   publish({ stage: "quarantined", level: "error", id, type, app, facts: { reason, messageId: record.messageId } });
   return { kind: "done" };
 }
@@ -119,23 +117,21 @@ async function bury(
   { reason, error, runs, id, type }: Death & { id?: string | undefined; type?: string | undefined },
   { client, urls, clock }: SettleOptions,
 ): Promise<void> {
-  await client.send(
-    new SendMessageCommand({
-      QueueUrl: urls.deadLetterQueueUrl,
-      MessageBody: record.body,
-      MessageGroupId: record.attributes?.MessageGroupId,
-      MessageAttributes: attributes({
-        [deadReasonAttribute]: reason,
-        error: error && toErrorAttribute(error),
-        attempts: runs?.toString(),
-        firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
-        lastAttemptAt: isoTime(clock.nowMs()),
-        eventId: attributeText(id),
-        eventType: attributeText(type),
-        redrives: String(redrivesOf(record)),
-      }),
+  await client.call("SendMessage", {
+    QueueUrl: urls.deadLetterQueueUrl,
+    MessageBody: record.body,
+    MessageGroupId: record.attributes?.MessageGroupId,
+    MessageAttributes: attributes({
+      [deadReasonAttribute]: reason,
+      error: error && toErrorAttribute(error),
+      attempts: runs?.toString(),
+      firstAttemptAt: isoTime(Number(record.attributes?.ApproximateFirstReceiveTimestamp)),
+      lastAttemptAt: isoTime(clock.nowMs()),
+      eventId: attributeText(id),
+      eventType: attributeText(type),
+      redrives: String(redrivesOf(record)),
     }),
-  );
+  });
 }
 
 /** Removes what SQS refuses in an attribute, from text that comes from outside. */
@@ -153,13 +149,11 @@ function redrivesOf(record: SQSRecord): number {
 /** Sets when the record comes back. When that fails, the queue's own visibility timeout applies. */
 async function setVisibility(record: SQSRecord, delaySeconds: number, { client, urls }: SettleOptions): Promise<void> {
   try {
-    await client.send(
-      new ChangeMessageVisibilityCommand({
-        QueueUrl: urls.eventsQueueUrl,
-        ReceiptHandle: record.receiptHandle,
-        VisibilityTimeout: delaySeconds,
-      }),
-    );
+    await client.call("ChangeMessageVisibility", {
+      QueueUrl: urls.eventsQueueUrl,
+      ReceiptHandle: record.receiptHandle,
+      VisibilityTimeout: delaySeconds,
+    });
   } catch (error) {
     publish({ stage: "failed", level: "warn", facts: { reason: "visibility", messageId: record.messageId }, error });
   }

@@ -1,64 +1,32 @@
-import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  type PutItemCommandInput,
-  UpdateItemCommand,
-  type UpdateItemCommandInput,
-} from "@aws-sdk/client-dynamodb";
-import { limitConcurrency } from "./concurrency.ts";
-import { JsonSigner, withoutUnusedMiddleware } from "./signer.ts";
+import type { AwsClient, AwsError, Calls, Item } from "./client.ts";
 
-/**
- * A client whose calls fail in time: `requestTimeout` alone only logs a warning.
- * @param options.tryMs The time of one try, of two. Between them it pauses for at most 100 ms.
- */
-export function dynamoClient({ tryMs = 1_000 } = {}): DynamoDBClient {
-  const client = new DynamoDBClient({
-    maxAttempts: 2,
-    signerConstructor: JsonSigner,
-    // The middleware of a command is put together once, since the calls are alike.
-    cacheMiddleware: true,
-    requestHandler: {
-      connectionTimeout: tryMs / 2,
-      requestTimeout: tryMs,
-      throwOnRequestTimeout: true,
-      socketTimeout: tryMs,
-    },
-  });
-  return limitConcurrency(withoutUnusedMiddleware(client));
-}
-
-type Item = Record<string, AttributeValue>;
 type Options = { readonly abortSignal?: AbortSignal };
 
 /**
  * One kind of item in the table, which all kinds share: `pk` is the kind and the name. A write resolves with
- * `undefined`, or with the exception when its condition failed.
+ * `undefined`, or with the error when its condition failed.
  */
-export function itemsOf(client: Pick<DynamoDBClient, "send">, table: string, kind: "claim" | "answer" | "token") {
-  const keyOf = (name: string): Item => ({ pk: { S: `${kind}#${name}` } });
-  const write = async (command: PutItemCommand | UpdateItemCommand, options: Options) => {
-    try {
-      await client.send(command as PutItemCommand, options);
-      return undefined;
-    } catch (error) {
-      if (error instanceof ConditionalCheckFailedException) return error;
-      throw error;
-    }
-  };
+export function itemsOf(client: AwsClient, table: string, kind: "claim" | "answer" | "token") {
+  const keyOf = (name: string) => ({ pk: { S: `${kind}#${name}` } });
+  const unlessRefused = (written: Promise<unknown>): Promise<AwsError | undefined> =>
+    written.then(
+      () => undefined,
+      (error: AwsError) => {
+        if (error.name === "ConditionalCheckFailedException") return error;
+        throw error;
+      },
+    );
   return {
-    async read(name: string, options: Options = {}): Promise<Item | undefined> {
-      const command = new GetItemCommand({ TableName: table, Key: keyOf(name), ConsistentRead: true });
-      return (await client.send(command, options)).Item;
+    async read(name: string, options?: Options): Promise<Item | undefined> {
+      const input = { TableName: table, Key: keyOf(name), ConsistentRead: true };
+      return (await client.call("GetItem", input, options)).Item;
     },
-    put(name: string, item: Item, input: Omit<PutItemCommandInput, "TableName" | "Item">, options: Options = {}) {
-      return write(new PutItemCommand({ TableName: table, Item: { ...keyOf(name), ...item }, ...input }), options);
+    put(name: string, item: Item, input: Omit<Calls["PutItem"][0], "TableName" | "Item">, options?: Options) {
+      const Item = { ...keyOf(name), ...item } as Calls["PutItem"][0]["Item"];
+      return unlessRefused(client.call("PutItem", { TableName: table, Item, ...input }, options));
     },
-    update(name: string, input: Omit<UpdateItemCommandInput, "TableName" | "Key">, options: Options = {}) {
-      return write(new UpdateItemCommand({ TableName: table, Key: keyOf(name), ...input }), options);
+    update(name: string, input: Omit<Calls["UpdateItem"][0], "TableName" | "Key">, options?: Options) {
+      return unlessRefused(client.call("UpdateItem", { TableName: table, Key: keyOf(name), ...input }, options));
     },
   };
 }

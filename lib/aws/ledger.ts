@@ -1,5 +1,6 @@
-import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import { type Claim, type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../handling/idempotency.ts";
+import type { AwsClient, Item } from "./client.ts";
 import { itemsOf, secondsOf } from "./dynamodb.ts";
 
 /** How long a key is stored: longer than Feishu's retries, the queue, the dead-letter queue and a redrive together. */
@@ -38,7 +39,7 @@ type Items = ReturnType<typeof itemsOf>;
  * Claims in the ledger's table, under `claim#`. Every condition checks the expiry, since DynamoDB deletes expired items
  * days late.
  */
-export function dynamoLedger(client: Pick<DynamoDBClient, "send">, table: string): Ledger {
+export function dynamoLedger(client: AwsClient, table: string): Ledger {
   const items = itemsOf(client, table, "claim");
   return {
     async claim(request) {
@@ -147,7 +148,7 @@ function judge(row: Row, { nowMs, redrives, maxRuns }: ClaimRequest): Grant | { 
   return { claim: { state: "claimed", run: runs + 1 }, runs: runs + 1, unfinished: unfinished + 1 };
 }
 
-function toRow(item: Record<string, AttributeValue> | undefined): Row | undefined {
+function toRow(item: Item | undefined): Row | undefined {
   if (item === undefined) return undefined;
   return {
     phase: (item["phase"]?.S ?? "open") as Phase,

@@ -1,4 +1,3 @@
-import { ParameterNotFound } from "@aws-sdk/client-ssm";
 import { type Clock, pause, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
 import { publish } from "../trace/trace.ts";
@@ -140,7 +139,7 @@ async function loggingMistakes<T>(parameter: string, readValue: () => Promise<T>
   try {
     return await readValue();
   } catch (thrown) {
-    const error = thrown instanceof ParameterNotFound ? missing(parameter, thrown) : thrown;
+    const error = Object(thrown).name === "ParameterNotFound" ? missing(parameter, thrown) : thrown;
     if (error instanceof ConfigError) {
       publish({ stage: "misconfigured", level: "error", facts: { message: error.message } });
     }

@@ -1,8 +1,8 @@
-import { SendMessageCommand, type SendMessageCommandInput } from "@aws-sdk/client-sqs";
+import type { MessageAttributeValue, SendMessageCommandInput } from "@aws-sdk/client-sqs";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import type { ReceiverPorts } from "../receiving/receiver.ts";
+import type { AwsClient } from "./client.ts";
 import { toBody, toGroupId } from "./record.ts";
-import { attributes, type Client } from "./sqs.ts";
 
 /** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
 const deferSeconds = 3;
@@ -15,8 +15,8 @@ export interface Queues {
   readonly isMarketplace?: boolean;
 }
 
-/** The receiver's ports. Both resolve when SQS has confirmed the message; the SDK compares its checksum. */
-export function receiverQueues(client: Client, queues: Queues): ReceiverPorts {
+/** The receiver's ports. Both resolve when SQS has confirmed the message; the client compares its checksum. */
+export function receiverQueues(client: AwsClient, queues: Queues): ReceiverPorts {
   return {
     send: async (envelope, signal) => send(client, eventMessage(queues, envelope), signal),
     quarantine: async (envelope, signal) => {
@@ -28,7 +28,7 @@ export function receiverQueues(client: Client, queues: Queues): ReceiverPorts {
 }
 
 /** Stores what a callback deferred. Resolves when SQS has confirmed it. */
-export function deferTo(client: Client, queues: Queues) {
+export function deferTo(client: AwsClient, queues: Queues) {
   return async (job: JobEnvelope, signal: AbortSignal): Promise<void> =>
     send(client, { ...eventMessage(queues, job), DelaySeconds: deferSeconds }, signal);
 }
@@ -42,6 +42,14 @@ function eventMessage(
   return { QueueUrl: eventsQueueUrl, MessageBody: toBody(envelope), MessageGroupId };
 }
 
-async function send(client: Client, message: SendMessageCommandInput, abortSignal: AbortSignal): Promise<void> {
-  await client.send(new SendMessageCommand(message), { abortSignal });
+async function send(client: AwsClient, message: SendMessageCommandInput, abortSignal: AbortSignal): Promise<void> {
+  await client.call("SendMessage", message, { abortSignal });
+}
+
+/** Text attributes. One without a value is left out, since SQS refuses an empty one. */
+export function attributes(
+  values: Readonly<Record<string, string | undefined>>,
+): Record<string, MessageAttributeValue> {
+  const filled = Object.entries(values).filter(([, value]) => value);
+  return Object.fromEntries(filled.map(([name, value]) => [name, { DataType: "String", StringValue: value }]));
 }

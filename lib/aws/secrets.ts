@@ -1,32 +1,31 @@
-import { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
+import type { HttpOptions } from "../receiving/http.ts";
 import { type AppSecrets, noAppSecret, parseSecrets } from "../settings/app-secrets.ts";
 import { publish } from "../trace/trace.ts";
+import type { AwsClient } from "./client.ts";
 import type { StoredSecrets } from "./config.ts";
 import { cachedParameter } from "./parameter.ts";
 
-type Client = Pick<SSMClient, "send">;
-
 type Options = Pick<StoredSecrets, "parameter"> & Partial<StoredSecrets>;
 
-/** A client that gives up within the receiver's time. */
-export function ssmClient(): SSMClient {
-  return new SSMClient({
-    maxAttempts: 2,
-    requestHandler: { connectionTimeout: 250, requestTimeout: 600, throwOnRequestTimeout: true, socketTimeout: 600 },
-  });
+/** The keys that requests are opened with. Those of the environment are never renewed. */
+export type KeySource = Pick<HttpOptions, "keys" | "renewedKeys">;
+
+/** Reads a SecureString. */
+export async function readParameter(client: AwsClient, parameter: string): Promise<string> {
+  const { Parameter } = await client.call("GetParameter", { Name: parameter, WithDecryption: true });
+  return Parameter?.Value ?? "";
 }
 
-/** Reads the SecureString. @throws {ConfigError} It holds no usable secrets. Any other error: SSM did not answer. */
-export async function readSecrets(client: Client, parameter: string): Promise<AppSecrets> {
-  const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
-  return parseSecrets(Parameter?.Value ?? "");
+/** @throws {ConfigError} The parameter holds no usable secrets. Any other error: SSM did not answer. */
+export async function readSecrets(client: AwsClient, parameter: string): Promise<AppSecrets> {
+  return parseSecrets(await readParameter(client, parameter));
 }
 
 /** The secrets as requests need them. */
-async function readKeys(client: Client, { parameter, appId, oldCards }: Options) {
+async function readKeys(client: AwsClient, { parameter, appId, oldCards }: Options) {
   const secrets = await readSecrets(client, parameter);
   if (appId !== undefined && appId !== secrets.appId) {
     throw new ConfigError("Cannot start: APP_ID and the stored secrets name two apps. Check the stage's parameter");
@@ -36,7 +35,7 @@ async function readKeys(client: Client, { parameter, appId, oldCards }: Options)
 }
 
 /** An app's keys from SSM, cached as {@link cachedParameter} says. */
-export function storedKeys(options: Options, client: Client = ssmClient(), clock = systemClock, random = Math.random) {
+export function storedKeys(options: Options, client: AwsClient, clock = systemClock, random = Math.random) {
   const { load, latest, renewed } = cachedParameter(() => readKeys(client, options), options, clock, random);
   return {
     load,
@@ -46,6 +45,30 @@ export function storedKeys(options: Options, client: Client = ssmClient(), clock
     /** @throws {ConfigError} None is stored. */
     async appSecret(): Promise<string> {
       const { appSecret } = await latest();
+      if (appSecret === undefined) throw new ConfigError(noAppSecret);
+      return appSecret;
+    },
+  };
+}
+
+/** An app's secrets, from the environment or from SSM, with one cache. */
+export function secretSource(
+  config: { keys?: KeyRing; appSecret?: string | undefined; stored?: StoredSecrets | undefined },
+  client: AwsClient,
+) {
+  const { keys = new Map(), stored } = config;
+  const store = stored && storedKeys(stored, client);
+  return {
+    /** The keys. Stored ones are read now, so that the first request finds them, or a read that is running. */
+    async keys(): Promise<KeySource> {
+      await store?.load();
+      return store === undefined ? { keys: () => keys } : { keys: store.current, renewedKeys: store.renewed };
+    },
+
+    /** @throws {ConfigError} None is set. */
+    async appSecret(): Promise<string> {
+      const { appSecret } = config;
+      if (store !== undefined) return store.appSecret();
       if (appSecret === undefined) throw new ConfigError(noAppSecret);
       return appSecret;
     },

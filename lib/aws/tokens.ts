@@ -1,9 +1,9 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { TokenStore } from "../open-api/tokens.ts";
+import type { AwsClient } from "./client.ts";
 import { itemsOf } from "./dynamodb.ts";
 
 /** Access tokens in the ledger's table, under `token#`. */
-export function dynamoTokens(client: Pick<DynamoDBClient, "send">, table: string): TokenStore {
+export function dynamoTokens(client: AwsClient, table: string): TokenStore {
   const items = itemsOf(client, table, "token");
   return {
     async read(name) {

@@ -1,4 +1,3 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { systemClock } from "../clock.ts";
 import { toolMaker } from "../handling/tools.ts";
 import type { ApiConfig } from "../open-api/config.ts";
@@ -6,13 +5,14 @@ import { ticketKeeper } from "../open-api/tickets.ts";
 import type { Env } from "../settings/environment.ts";
 import { appSigner } from "../signed-value.ts";
 import { publish } from "../trace/trace.ts";
+import type { AwsClient } from "./client.ts";
 import { extraSecrets } from "./extra-secrets.ts";
-import { type KeySource, secretSource } from "./keys.ts";
+import { type KeySource, secretSource } from "./secrets.ts";
 import { dynamoTokens } from "./tokens.ts";
 
 /** What handlers can call, and the secrets behind it. Tokens are shared in the ledger's table. */
 export function awsTools(options: {
-  client: Pick<DynamoDBClient, "send">;
+  client: AwsClient;
   config: Parameters<typeof secretSource>[0] & { readonly ledgerTable: string };
   api: ApiConfig;
   env: Env;
@@ -20,8 +20,8 @@ export function awsTools(options: {
   const { client, config, env } = options;
   const { isMarketplace, warnings, ...platform } = options.api;
   for (const message of warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
-  const { keys, appSecret } = secretSource(config);
-  const extra = extraSecrets(env);
+  const { keys, appSecret } = secretSource(config, client);
+  const extra = extraSecrets(env, client);
   const store = dynamoTokens(client, config.ledgerTable);
   const signer = appSigner(appSecret);
   const clock = systemClock;

@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import { type Clock, systemClock } from "../clock.ts";
 import { clean } from "./clean.ts";
 import { summarize } from "./thrown.ts";
@@ -12,8 +13,25 @@ const refusalsPerMinute = 100;
  */
 export function startLogging(env: NodeJS.ProcessEnv, describe?: Describe): void {
   if (isSubscribed("log")) return;
-  const write = (line: string) => process.stdout.write(line);
-  subscribe("log", jsonLines({ level: levelOf(env["LOG_LEVEL"]), write, describe }));
+  subscribe("log", jsonLines({ level: levelOf(env["LOG_LEVEL"]), write: writeLine, describe }));
+}
+
+let usesStream = false;
+
+/**
+ * Writes to standard output without the stream of it, which takes more of a cold start to make than a request's lines.
+ * A pipe that does not take a line at once gets it from the stream, as all later ones.
+ */
+function writeLine(line: string): void {
+  let rest: Buffer = Buffer.from(line);
+  try {
+    if (!usesStream) rest = rest.subarray(writeSync(1, rest));
+  } catch {
+    // It is full.
+  }
+  if (rest.length === 0) return;
+  usesStream = true;
+  process.stdout.write(rest);
 }
 
 type Describe = (thrown: unknown) => object;

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
+import { GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoAnswers, rememberAnswerSeconds } from "../../lib/aws/answers.ts";
 import type { AnswerStore } from "../../lib/handling/answered-once.ts";
+import { clientTo } from "../support/aws.ts";
 import { memoryAnswers } from "../support/callbacks.ts";
-import { aim, denied, firstTry, internal, throttled } from "../support/faults.ts";
+import { denied, firstTry, internal, throttled } from "../support/faults.ts";
 import { seeded } from "../support/random.ts";
 import { startTable, type Table } from "../support/table.ts";
 
@@ -192,10 +193,7 @@ test("the answers' rows stand under a prefix of their own, beside the ledger's",
 
 test("C4: a claim that arrives long after it was given up holds the key, and nothing runs twice for it", async () => {
   const key = newKey();
-  const hasty = aim(
-    new DynamoDBClient({ maxAttempts: 2, requestHandler: { requestTimeout: 60, throwOnRequestTimeout: true } }),
-    bench.faults.endpoint,
-  );
+  const hasty = clientTo(bench.faults.endpoint, { tryMs: { dynamodb: 60 } });
   try {
     const stop = bench.faults.inject("PutItem", { kind: "hold" }, firstTry);
     const late = dynamoAnswers(hasty, bench.table);

@@ -1,18 +1,19 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { CreateQueueCommand, type SQSClient } from "@aws-sdk/client-sqs";
+import { CreateQueueCommand } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
+import { type AwsClient, awsClient } from "../../lib/aws/client.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
-import { sqsClient } from "../../lib/aws/sqs.ts";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError } from "../../lib/errors.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
+import { clientTo } from "../support/aws.ts";
 import { appId, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
-import { aim, type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
+import { type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { deletedBy, startWorker, type Worker } from "../support/worker.ts";
 
@@ -34,7 +35,7 @@ const ids = (count: number) => Array.from({ length: count }, () => bench.newId()
 const lastSend = () => sent.findLast(({ action }) => action === "SendMessage")?.body ?? assert.fail("nothing was sent");
 
 /** One push, as the webhook function stores it. Rejects where it would answer 503. */
-async function push(text: string, client: Pick<SQSClient, "send"> = bench.client, given = {}): Promise<number> {
+async function push(text: string, client: AwsClient = bench.client, given = {}): Promise<number> {
   const startMs = performance.now();
   const elapsedMs = () => performance.now() - startMs;
   const answer = await withDeadline(systemClock, { ms: answerWithinMs, error: () => new Error("late") }, (signal) =>
@@ -390,21 +391,21 @@ describe("an event that is being stored", () => {
   }
 
   test("Q11: is refused while the credentials are expired, and stored with the renewed ones", async () => {
-    const client = aim(sqsClient(), bench.sqsFaults.endpoint);
-    const key = process.env["AWS_ACCESS_KEY_ID"];
+    const env = {
+      ...{ AWS_REGION: "us-east-1", AWS_ACCESS_KEY_ID: "first", AWS_SECRET_ACCESS_KEY: "secret" },
+      AWS_ENDPOINT_URL_SQS: bench.sqsFaults.endpoint,
+    };
+    const client = awsClient({ env });
     try {
-      // As in a function that thawed after they ended: they are read again before each call.
-      process.env["AWS_CREDENTIAL_EXPIRATION"] = "2020-01-01T00:00:00Z";
       const stop = bench.sqsFaults.inject("SendMessage", expired);
       await assert.rejects(push(eventText({ id: bench.newId() }), client), { name: "ExpiredTokenException" });
-      process.env["AWS_ACCESS_KEY_ID"] = "renewed";
+      // As in a function that thawed after they ended: they are read again before each call.
+      env.AWS_ACCESS_KEY_ID = "renewed";
       stop();
       assert.equal(await push(eventText({ id: bench.newId() }), client), 200);
       assert.equal((await bench.counts()).queued, 1);
       assert.match(sent.at(-1)?.authorization ?? "", /Credential=renewed\//);
     } finally {
-      process.env["AWS_ACCESS_KEY_ID"] = key;
-      delete process.env["AWS_CREDENTIAL_EXPIRATION"];
       client.destroy();
     }
   });
@@ -454,7 +455,7 @@ describe("the queue's client", () => {
   });
 
   test("R12: sends again on a fresh connection when the one it kept had died meanwhile", async () => {
-    const client = aim(sqsClient(), bench.sqsFaults.endpoint);
+    const client = clientTo(bench.sqsFaults.endpoint);
     try {
       await push(eventText({ id: bench.newId() }), client);
       bench.sqsFaults.inject("SendMessage", { kind: "cut" }, ({ reused }) => reused);

@@ -3,29 +3,25 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
-import { dynamoClient } from "../../lib/aws/dynamodb.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
-import { sqsClient } from "../../lib/aws/sqs.ts";
+import { clientTo } from "../support/aws.ts";
 import { envelopeOf, eventText } from "../support/events.ts";
-import { aim } from "../support/faults.ts";
 import { startSlowAws } from "../support/slow-aws.ts";
-
-Object.assign(process.env, { AWS_REGION: "local", AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" });
 
 const envelope = envelopeOf(eventText({ id: "event-1" }));
 assert.ok(envelope.kind === "event");
 
 type Call = (signal: AbortSignal) => Promise<unknown>;
-/** Clients whose sockets, 50 each, would make the third fifty wait for longer than their connection timeout. */
+/** With 50 connections each, the last ten of 110 calls wait for longer than a connection may take. */
 const clients: Readonly<Record<string, (endpoint: string) => { call: Call; destroy(): void }>> = {
   "the queue": (endpoint) => {
-    const client = sqsClient({ endpoint });
+    const client = clientTo(endpoint);
     const url = `${endpoint}/000000000000/events`;
     const { send } = receiverQueues(client, { eventsQueueUrl: url, quarantineQueueUrl: url });
     return { call: (signal) => send(envelope, signal), destroy: () => client.destroy() };
   },
   "the table": (endpoint) => {
-    const client = aim(dynamoClient({ tryMs: 500 }), endpoint);
+    const client = clientTo(endpoint, { tryMs: { dynamodb: 500 } });
     const answers = dynamoAnswers(client, "table");
     return {
       call: (signal) => answers.claim({ key: "key", owner: "a", nowMs: 0 }, signal),

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { inspect } from "node:util";
+import { awsClient } from "../../lib/aws/client.ts";
 import { extraSecrets } from "../../lib/aws/extra-secrets.ts";
 import { ConfigError } from "../../lib/errors.ts";
+import { clientTo } from "../support/aws.ts";
 import { type Store, startStore } from "../support/ssm.ts";
 import { recordTrace } from "../support/trace.ts";
 
 const parameter = "/larkpost/test/extra";
 const canary = "CANARY-of-the-crm-token";
 const trace = recordTrace();
+const nobody = clientTo("http://127.0.0.1:1");
 
 /** What reading a member throws. */
 function failureOf(read: () => unknown): string {
@@ -22,7 +25,10 @@ function failureOf(read: () => unknown): string {
 }
 
 test("come from the environment on a developer's machine, and one that is not there says so when it is read", async () => {
-  const secrets = await extraSecrets({ EXTRA_SECRETS: "CRM_TOKEN,OTHER", CRM_TOKEN: canary, HOME: "/" }).current();
+  const secrets = await extraSecrets(
+    { EXTRA_SECRETS: "CRM_TOKEN,OTHER", CRM_TOKEN: canary, HOME: "/" },
+    nobody,
+  ).current();
   assert.equal(secrets["CRM_TOKEN"], canary);
   assert.equal(
     failureOf(() => secrets["OTHER"]),
@@ -33,7 +39,7 @@ test("come from the environment on a developer's machine, and one that is not th
     failureOf(() => secrets["HOME"]),
     unlisted,
   );
-  const none = await extraSecrets({ HOME: "/" }).current();
+  const none = await extraSecrets({ HOME: "/" }, nobody).current();
   assert.match(
     failureOf(() => none["HOME"]),
     unlisted,
@@ -41,7 +47,7 @@ test("come from the environment on a developer's machine, and one that is not th
 });
 
 test("are not printed, copied or serialised with the context", async () => {
-  const secrets = await extraSecrets({ EXTRA_SECRETS: "CRM_TOKEN", CRM_TOKEN: canary }).current();
+  const secrets = await extraSecrets({ EXTRA_SECRETS: "CRM_TOKEN", CRM_TOKEN: canary }, nobody).current();
   const context = { id: "1", secrets };
   for (const text of [inspect(context, { depth: 9 }), JSON.stringify(context), `${secrets}`, inspect({ ...secrets })]) {
     assert.ok(!text.includes(canary), text);
@@ -51,7 +57,8 @@ test("are not printed, copied or serialised with the context", async () => {
 describe("a parameter of SSM", () => {
   let store: Store;
   const set = (value: unknown) => store.put(parameter, typeof value === "string" ? value : JSON.stringify(value));
-  const open = () => extraSecrets({ EXTRA_SECRETS: "CRM_TOKEN,OTHER", EXTRA_SECRETS_PARAMETER: parameter });
+  const open = () =>
+    extraSecrets({ EXTRA_SECRETS: "CRM_TOKEN,OTHER", EXTRA_SECRETS_PARAMETER: parameter }, awsClient());
   before(async () => {
     store = await startStore();
     Object.assign(process.env, store.env);

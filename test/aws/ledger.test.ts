@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { DeleteItemCommand, DynamoDBClient, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
-import { dynamoClient } from "../../lib/aws/dynamodb.ts";
+import { DeleteItemCommand, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
+import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
-import { aim, denied, type Faults, firstTry, internal, startFaults } from "../support/faults.ts";
+import { clientTo } from "../support/aws.ts";
+import { denied, type Faults, firstTry, internal, startFaults } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -12,13 +13,13 @@ import { memoryLedger } from "../support/worker.ts";
 
 let services: Services;
 let faults: Faults;
-let client: DynamoDBClient;
+let client: AwsClient;
 let ledger: Ledger;
 before(async () => {
   services = await startServices();
   Object.assign(process.env, services.env);
   faults = await startFaults(services.endpoints.dynamo);
-  client = aim(dynamoClient(), faults.endpoint);
+  client = clientTo(faults.endpoint);
   ledger = dynamoLedger(client, services.ledgerTable);
 });
 beforeEach(() => faults.reset());
@@ -101,10 +102,7 @@ describe("a claim", () => {
       const key = newKey();
       await prepare(key);
       // As the client under test, but quicker to give up.
-      const hasty = aim(
-        new DynamoDBClient({ maxAttempts: 2, requestHandler: { requestTimeout: 60, throwOnRequestTimeout: true } }),
-        faults.endpoint,
-      );
+      const hasty = clientTo(faults.endpoint, { tryMs: { dynamodb: 60 } });
       try {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
         const late = dynamoLedger(hasty, services.ledgerTable);

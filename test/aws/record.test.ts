@@ -21,6 +21,7 @@ import {
 } from "../../lib/feishu/envelope.ts";
 import { classifyOldCard } from "../../lib/feishu/old-card.ts";
 import { open } from "../../lib/feishu/open.ts";
+import { clientTo } from "../support/aws.ts";
 import { cardText, cardType, previewText } from "../support/callbacks.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";
 import { appId, bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
@@ -398,7 +399,7 @@ describe("over SQS", () => {
   after(() => services.stop());
 
   const queues = () => ({ ...services.urls, isMarketplace: true });
-  const ports = () => receiverQueues(services.sqs, queues());
+  const ports = () => receiverQueues(clientTo(services.endpoints.sqs), queues());
   /** Sends them all, takes them all, and gives the bodies back in the order of their events' ids. */
   async function roundTrip(envelopes: readonly EventEnvelope[]): Promise<Map<string, EventEnvelope>> {
     await Promise.all(envelopes.map((envelope) => ports().send(envelope, new AbortController().signal)));
@@ -462,7 +463,7 @@ describe("over SQS", () => {
 
   test("C5: jobs of any size and with any characters are taken, three seconds late, in their tenant's group", async () => {
     const { signal } = new AbortController();
-    const defer = deferTo(services.sqs, queues());
+    const defer = deferTo(clientTo(services.endpoints.sqs), queues());
     const jobs = [
       jobOf(cardText({ id: "plain" }), { text: "\uffff \ufffe \0 \u{1f44b}" }),
       jobOf(cardText({ id: "large" }), "x".repeat(1_200_000)),

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
-import type { SSMClient } from "@aws-sdk/client-ssm";
+import { type AwsClient, awsClient } from "../../lib/aws/client.ts";
 import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
-import { secretSource } from "../../lib/aws/keys.ts";
 import { cacheMs, emptyWaitMs, refreshMs, renewalPauseMs, staleWaitMs } from "../../lib/aws/parameter.ts";
-import { ssmClient, storedKeys } from "../../lib/aws/secrets.ts";
+import { secretSource, storedKeys } from "../../lib/aws/secrets.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
@@ -77,7 +76,7 @@ async function setUp(t: TestContext, value: string | undefined = stored()) {
 
 /** One warm process of the webhook, its keys from the store and its queues a list. */
 function startWebhook(clock: TestClock, { appId, random = () => 0.5 }: { appId?: string; random?: () => number } = {}) {
-  const client = ssmClient();
+  const client = awsClient();
   const keys = storedKeys({ parameter, appId }, client, clock, random);
   const kept: (EventEnvelope | UnreadableEnvelope)[] = [];
   const keep = async (envelope: EventEnvelope | UnreadableEnvelope, signal: AbortSignal) => {
@@ -110,8 +109,8 @@ function slowClient() {
     return answers[nth];
   };
   let sent = 0;
-  const send = async () => ({ Parameter: { Value: await answer(sent++).promise } });
-  return { client: { send } as unknown as Pick<SSMClient, "send">, sent: () => sent, answer };
+  const call = async () => ({ Parameter: { Value: await answer(sent++).promise } });
+  return { client: { call } as unknown as AwsClient, sent: () => sent, answer };
 }
 
 /** What was asked for, with the clock going on meanwhile: a request without keys waits for the next read. */
@@ -262,11 +261,11 @@ describe("a webhook whose keys are stored", () => {
   test("K1, K2: a hundred requests while a read in the background fails ask the store once in 30 s", async () => {
     const clock = testClock(startMs);
     let sent = 0;
-    const send = async () => {
+    const call = async () => {
       if (++sent > 1) throw new Error("unavailable");
       return { Parameter: { Value: stored() } };
     };
-    const client = { send } as unknown as Pick<SSMClient, "send">;
+    const client = { call } as unknown as AwsClient;
     const keys = storedKeys({ parameter }, client, clock, () => 0);
     await keys.current();
     await clock.advance(refreshMs);
@@ -516,7 +515,7 @@ describe("a webhook whose keys are stored", () => {
 
   test("K1: the limit to old keys is the one that was set", async (t) => {
     const { store, clock } = await setUp(t);
-    const client = ssmClient();
+    const client = awsClient();
     t.after(() => client.destroy());
     const keys = storedKeys({ parameter, staleMs: 400_000 }, client, clock);
     await keys.current();
@@ -717,7 +716,7 @@ describe("a stored app secret", () => {
 
   test("C-77, K2: is read together with the keys, and for 300 s only once", async (t) => {
     const { store, clock } = await setUp(t, stored({ appSecret: secret }));
-    const client = ssmClient();
+    const client = awsClient();
     t.after(() => client.destroy());
     const keys = storedKeys({ parameter }, client, clock);
     const asked = await Promise.all([keys.current(), keys.appSecret(), keys.appSecret()]);
@@ -733,7 +732,7 @@ describe("a stored app secret", () => {
 
   test("C-77: that is not there, is empty or no text is told as a setting, and the keys serve on", async (t) => {
     const { store, clock, webhook } = await setUp(t);
-    const client = ssmClient();
+    const client = awsClient();
     t.after(() => client.destroy());
     for (const appSecret of [undefined, "", null, 5, [secret], { value: secret }]) {
       store.put(parameter, stored({ appSecret }));
@@ -757,7 +756,7 @@ describe("a stored app secret", () => {
 
   test("C-77: without one nothing is signed or trusted while the store is down; the last one is used like the keys", async (t) => {
     const { store, clock } = await setUp(t, stored({ appSecret: secret }));
-    const client = ssmClient();
+    const client = awsClient();
     t.after(() => client.destroy());
     const signer = appSigner(storedKeys({ parameter }, client, clock).appSecret);
     store.become("denied");
@@ -779,7 +778,7 @@ describe("a stored app secret", () => {
 
   test("C-77: is asked for once, whoever asks: the door, who signs and who verifies", async (t) => {
     const { store } = await setUp(t, stored({ appSecret: secret }));
-    const source = secretSource({ stored: { parameter, appId: undefined, oldCards: true } });
+    const source = secretSource({ stored: { parameter, appId: undefined, oldCards: true } }, awsClient());
     const signers = [appSigner(source.appSecret), appSigner(source.appSecret)];
     const [door, ...macs] = await Promise.all([source.keys(), ...signers.map(({ sign }) => sign("text", "x"))]);
     assert.equal(new Set(macs).size, 1);
@@ -788,11 +787,11 @@ describe("a stored app secret", () => {
   });
 
   test("C-77: one of the environment needs no store, and serves with no keys", async () => {
-    const source = secretSource({ appSecret: secret });
+    const source = secretSource({ appSecret: secret }, awsClient());
     assert.equal(await source.appSecret(), secret);
     const { keys, renewedKeys } = await source.keys();
     assert.deepEqual([(await keys()).size, renewedKeys], [0, undefined]);
-    await assert.rejects(secretSource({}).appSecret(), isConfigError);
+    await assert.rejects(secretSource({}, awsClient()).appSecret(), isConfigError);
   });
 });
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { tableResources } from "../../infra/tables.js";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
+import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoLedger } from "../../lib/aws/ledger.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 
@@ -20,13 +20,13 @@ const attributes = {
 test("the table holds what the reason for its key says, and nothing else", async () => {
   const written = new Set<string>();
   const client = {
-    async send({ input }: { input: { Item?: object; Key?: object; UpdateExpression?: string } }) {
+    async call(_: string, input: { Item?: object; Key?: object; UpdateExpression?: string }) {
       for (const name of Object.keys({ ...input.Item, ...input.Key })) written.add(name);
       const [, set = ""] = /^SET (.*?)( REMOVE .*)?$/.exec(input.UpdateExpression ?? "") ?? [];
       for (const [, name = ""] of set.matchAll(/(\w+) = /g)) written.add(name);
       return {};
     },
-  } as unknown as Pick<DynamoDBClient, "send">;
+  } as unknown as AwsClient;
   const { signal } = new AbortController();
   const run = { key: "k", owner: "o", nowMs: 1 };
   const ledger = dynamoLedger(client, "t");

@@ -6,7 +6,7 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from "
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { WebSocketServer } from "ws";
 import { receiverQueues } from "../../lib/aws/queues.ts";
-import { sqsClient } from "../../lib/aws/sqs.ts";
+import { sdkClient } from "../../lib/aws/sdk-client.ts";
 import { LongConnectionError } from "../../lib/errors.ts";
 import { controlMethod, dataMethod, encodeFrame, type Frame, headerOf } from "../../lib/feishu/frame.ts";
 import { toLongConnection } from "../../lib/simulator/long-connection/server.ts";
@@ -277,7 +277,7 @@ describe("a frame", () => {
 test("300 frames at once, with a queue of 100 ms a call, are each answered 200 within 2.6 s", async (t) => {
   const queue = await startSlowAws(t, 100);
   const credentials = { accessKeyId: "an id", secretAccessKey: "a secret" };
-  const client = sqsClient({ endpoint: queue.endpoint, region: "local", credentials });
+  const client = sdkClient({ endpoint: queue.endpoint, region: "local", credentials, storeTryMs: 350 });
   t.after(() => client.destroy());
   const url = `${queue.endpoint}/000000000000/events`;
   const ports = receiverQueues(client, { eventsQueueUrl: url, quarantineQueueUrl: url });

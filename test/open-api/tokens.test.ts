@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
@@ -10,6 +11,7 @@ import { type TokenStore, tokenSource } from "../../lib/open-api/tokens.ts";
 import { defaultTenant, groupChat } from "../../lib/simulator/samples/facts.ts";
 import { memoryTokens } from "../../lib/testing/tokens.ts";
 import { messagesPath, startApi, tokenPath } from "../support/api.ts";
+import { clientTo } from "../support/aws.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { marketplace, text } from "../support/open-api.ts";
 import { seeded } from "../support/random.ts";
@@ -23,13 +25,16 @@ const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 
 let server: Awaited<ReturnType<typeof startDynamoDb>>;
 let dynamo: DynamoDBClient;
+let client: AwsClient;
 before(async () => {
   server = await startDynamoDb();
   dynamo = new DynamoDBClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  client = clientTo(server.endpoint, { tryMs: { dynamodb: 20_000 } });
   await createLedgerTable(dynamo, table);
 });
 after(async () => {
   dynamo.destroy();
+  client.destroy();
   await server.stop();
 });
 
@@ -72,7 +77,7 @@ describe("tokens", () => {
   test("A5: fifty processes that start at the same time ask for two at most, whatever the table's order", async (t) => {
     for (const seed of [1, 2]) {
       const random = seeded(seed);
-      const store = dynamoTokens(dynamo, table);
+      const store = dynamoTokens(client, table);
       const appSecret = `the secret of run ${seed}`;
       const app = { kind: "self-built", appId: `cli_00000000000001${seed}0`, appSecret } as const;
       const { run, startProcess, called } = await startApi(t, {
@@ -326,7 +331,7 @@ describe("tokens", () => {
 
   test("lie in the table encrypted: under the app's secret, and under their own name", async () => {
     const clock = testClock(Date.now());
-    const store = dynamoTokens(dynamo, table);
+    const store = dynamoTokens(client, table);
     const make = (secret: string) => {
       let asked = 0;
       const tokens = tokenSource({
@@ -356,7 +361,7 @@ describe("tokens", () => {
   });
 
   test("are leased to one of two processes, and to the next when the lease is over", async () => {
-    const store = dynamoTokens(dynamo, table);
+    const store = dynamoTokens(client, table);
     assert.deepEqual(
       await Promise.all([1, 2, 3].map(() => store.lease("leased", { nowMs: 1_000, untilMs: 11_000 }))).then((all) =>
         all.sort(),
@@ -380,7 +385,7 @@ describe("tokens", () => {
   });
 
   test("are not overwritten by one that ends before them, whose writer gives its lease back all the same", async () => {
-    const store = dynamoTokens(dynamo, table);
+    const store = dynamoTokens(client, table);
     for (const [sealed, endsAtMs] of [
       ["first", 5_000],
       ["newer", 6_000],

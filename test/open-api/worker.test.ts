@@ -29,7 +29,7 @@ async function start(t: TestContext) {
   const app = { kind: "self-built", appId, appSecret } as const;
   const simulated = await startOpenApi(t, { clock: bench.clock, apps: [app] });
   const clock = impatient(bench.clock);
-  const store = dynamoTokens(bench.dynamo, bench.ledgerTable);
+  const store = dynamoTokens(bench.client, bench.ledgerTable);
   const api = { appId, appSecret: async () => appSecret, origin: simulated.url, store, clock, random: () => 0 };
   const signer = { sign: () => Promise.reject(new Error("nothing is signed")) };
   const parent = simulated.simulator.say({

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
-import { sqsClient } from "../../lib/aws/sqs.ts";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
+import { clientTo } from "../support/aws.ts";
 import {
   envelopeOf,
   eventBody,
@@ -17,7 +17,7 @@ import {
   record,
   type TestHandlers,
 } from "../support/events.ts";
-import { aim, firstTry, internal, share, unavailable } from "../support/faults.ts";
+import { firstTry, internal, share, unavailable } from "../support/faults.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Outcome, startWorker, type Worker } from "../support/worker.ts";
 import type { Row } from "./row.ts";
@@ -37,12 +37,8 @@ export function row(
   return {
     ...rest,
     async run({ n, seed, progress }) {
-      const bench = await startWorker({ seed, memory });
       // None of these rows is about the ledger's patience: a call that a busy machine makes slow is no fault.
-      const ledgerHttp = bench.dynamo.config.requestHandler as unknown as {
-        updateHttpClientConfig(name: "requestTimeout" | "socketTimeout", ms: number): void;
-      };
-      for (const name of ["requestTimeout", "socketTimeout"] as const) ledgerHttp.updateHttpClientConfig(name, 30_000);
+      const bench = await startWorker({ seed, memory, ledgerTryMs: 30_000 });
       try {
         await check({ bench, random: seeded(seed), n, progress });
       } catch (error) {
@@ -152,7 +148,7 @@ async function emptied(bench: Worker): Promise<string[]> {
 
 /** The receiver's client, for a row that is not about time: a call that a busy machine makes slow is no fault. */
 function patientClient(bench: Worker) {
-  return aim(sqsClient({ requestHandler: { requestTimeout: 30_000 } }), bench.sqsFaults.endpoint);
+  return clientTo(bench.sqsFaults.endpoint, { tryMs: { sqs: 30_000 } });
 }
 
 const turns = async (count: number) => {
@@ -511,7 +507,7 @@ export const workerRows: readonly Row[] = [
     async check({ bench, n, progress }) {
       // Few at a time: the 0.5 s that a try may take are real ones, also on a busy machine.
       const lanes = 6;
-      const clients = Array.from({ length: lanes }, () => aim(sqsClient(), bench.sqsFaults.endpoint));
+      const clients = Array.from({ length: lanes }, () => clientTo(bench.sqsFaults.endpoint));
       try {
         bench.sqsFaults.inject("SendMessage", { kind: "cut" }, ({ reused }) => reused);
         let done = 0;

@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { createTable, type Input, type Reply } from "./table.ts";
 
-/** What goes wrong with one call. The SDK retries all but `denied`. */
+/** What goes wrong with one call. The client retries all but `denied`. */
 export type Fault =
   | "none"
   /** Refused, without effect: 5xx, throttling, a missing permission, or a connection that is cut. */
@@ -82,8 +82,10 @@ export async function startCloud(options: CloudOptions) {
   });
 
   function serve(call: Call, response: ServerResponse): void {
-    const fault = options.decide(call);
-    const refusal = refusals.get(fault);
+    // A connection is opened by a call that no service knows.
+    const isUnknown = call.action === "Connect";
+    const fault = isUnknown ? "none" : options.decide(call);
+    const refusal = isUnknown ? failure(400, "UnknownOperationException") : refusals.get(fault);
     if (refusal !== undefined) send(response, refusal);
     else if (fault === "cut") response.destroy();
     else if (fault === "kill") options.kill(call.process);

@@ -39,8 +39,10 @@ export const expired: Fault = { kind: "error", status: 403, type: "com.amazon.co
 export interface Call {
   /** `SendMessage`, `PutItem`, … */
   readonly action: string;
-  /** Which try of the SDK this is, from 1. */
+  /** Which try of the client this is, from 1. */
   readonly attempt: number;
+  /** The same try once more, since its connection had ended. */
+  readonly isRepeated: boolean;
   readonly body: Readonly<Record<string, unknown>>;
   readonly authorization: string;
   /** The connection has carried a call before. */
@@ -78,10 +80,10 @@ export function share(probability: number, random: () => number): () => boolean 
   return () => random() < probability;
 }
 
-export const firstTry = (call: Call): boolean => call.attempt === 1;
+export const firstTry = ({ attempt, isRepeated }: Call): boolean => attempt === 1 && !isRepeated;
 
 /**
- * An HTTP proxy on 127.0.0.1 between the AWS SDK and an embedded service, which loses, delays and refuses calls as told.
+ * An HTTP proxy on 127.0.0.1 between a client of AWS and an embedded service, which loses, delays and refuses calls as told.
  *
  * @param rewrite Changes what is forwarded of a call; whoever watches sees what was asked.
  */
@@ -92,6 +94,7 @@ export async function startFaults(
   const agent = new http.Agent({ keepAlive: true });
   const exchange = typeof target === "string" ? exchangeOver(target, agent) : target;
   const used = new WeakSet<object>();
+  const signatures = new Set<string>();
   const rules = new Set<{ action: string; fault: Fault; when: (call: Call, nth: number) => boolean; seen: number }>();
   const listeners = new Set<(call: Call) => void>();
   const injections = new Map<string, number>();
@@ -112,13 +115,16 @@ export async function startFaults(
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
       const body = Buffer.concat(chunks);
+      const { authorization = "" } = request.headers;
       const call: Call = {
         action: String(request.headers["x-amz-target"]).replace(/^.*\./, ""),
         attempt: Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1),
         body: JSON.parse(body.toString("utf8")),
-        authorization: request.headers.authorization ?? "",
+        authorization,
+        isRepeated: signatures.has(authorization),
         reused: used.has(request.socket),
       };
+      signatures.add(authorization);
       used.add(request.socket);
       count(arrivals, call.action);
       for (const listener of listeners) listener(call);
@@ -230,31 +236,10 @@ function exchangeOver(target: string, agent: http.Agent): Exchange {
     });
 }
 
-/** The part of an SDK client that {@link aim} needs. */
-interface Aimable {
-  readonly middlewareStack: { add(middleware: never, options: { step: "build"; name: string }): void };
-}
-
-/** Sends a client's calls to an endpoint, whatever it was configured for; its timeouts and retries stay its own. */
-export function aim<C extends Aimable>(client: C, endpoint: string): C {
-  type Args = { request: { protocol: string; hostname: string; port: number; headers: Record<string, string> } };
-  const redirect = (next: (args: Args) => unknown) => (args: Args) => {
-    const { request } = args;
-    const { protocol, hostname, port, host } = new URL(endpoint);
-    Object.assign(request, { protocol, hostname, port: Number(port), headers: { ...request.headers, host } });
-    return next(args);
-  };
-  client.middlewareStack.add(redirect as never, { step: "build", name: "aim" });
-  return client;
-}
-
-/** Has a client's calls answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */
-export function direct(client: DynamoDBClient, exchange: Exchange, isDirect = () => true): DynamoDBClient {
+/** Has an SDK client's calls answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */
+export function directSdk(client: DynamoDBClient, exchange: Exchange): DynamoDBClient {
   const { requestHandler } = client.config;
-  const handle = requestHandler.handle.bind(requestHandler);
-  requestHandler.handle = async (request, options) => {
-    const { abortSignal }: { abortSignal?: { readonly aborted: boolean } } = options ?? {};
-    if (!isDirect() || abortSignal?.aborted === true) return handle(request, options);
+  requestHandler.handle = async (request) => {
     const { status, headers, body } = await exchange(request.headers, Buffer.from(request.body));
     return { response: { statusCode: status, headers, body } } as never;
   };

@@ -2,7 +2,8 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { type Message, SQSClient } from "@aws-sdk/client-sqs";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
-import { direct } from "./faults.ts";
+import { callDirectly } from "./aws.ts";
+import { directSdk } from "./faults.ts";
 
 const region = "us-east-1";
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
@@ -12,7 +13,7 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
   const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
   const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
   const sqs = new SQSClient({ region, credentials, endpoint: sqsServer.endpoint });
-  const dynamo = direct(
+  const dynamo = directSdk(
     new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
     dynamoServer.exchange,
   );
@@ -24,12 +25,7 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
   const ledgerTable = "ledger";
   /** Calls SQS as a test itself does. The code under test has a client, and a connection. */
   async function callSqs<Answer = unknown>(action: string, input: object): Promise<Answer> {
-    const headers = { "content-type": "application/x-amz-json-1.0", "x-amz-target": `AmazonSQS.${action}` };
-    const { status, body } = await sqsServer.exchange(headers, Buffer.from(JSON.stringify(input)));
-    const answer = JSON.parse(String(body)) as Answer;
-    if (status === 200) return answer;
-    const { __type = "", message } = answer as { __type?: string; message?: string };
-    throw Object.assign(new Error(message), { name: __type.replace(/^.*#/, "") });
+    return callDirectly<Answer>(sqsServer.exchange, `AmazonSQS.${action}`, input);
   }
   for (const QueueName of ["quarantine", "dead-letters"]) await callSqs("CreateQueue", { QueueName });
   await callSqs("CreateQueue", {

@@ -1,19 +1,18 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { Message, SQSClient } from "@aws-sdk/client-sqs";
+import type { Message } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle } from "../../lib/aws/batch.ts";
-import { dynamoClient } from "../../lib/aws/dynamodb.ts";
+import { type AwsClient, defaultTryMs } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
-import { sqsClient } from "../../lib/aws/sqs.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { consume, type WorkerPorts } from "../../lib/handling/worker.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
+import { clientTo, direct } from "./aws.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";
 import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
-import { aim, direct, startFaults } from "./faults.ts";
+import { startFaults } from "./faults.ts";
 import { seeded } from "./random.ts";
 import { startServices } from "./services.ts";
 import { recordTrace } from "./trace.ts";
@@ -62,8 +61,10 @@ const never = new Promise<never>(() => {});
  * The calls of the code under test go through `sqsFaults`, and `dynamoFaults` while it has a rule. With `memory` the ledger is
  * {@link memoryLedger}, for rows of many cases that are not about the table.
  */
-export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
-  const { seed = 1, maxReceiveCount = 100, memory = false } = options;
+export async function startWorker(
+  options: { seed?: number; maxReceiveCount?: number; memory?: boolean; ledgerTryMs?: number } = {},
+) {
+  const { seed = 1, maxReceiveCount = 100, memory = false, ledgerTryMs = defaultTryMs.dynamodb } = options;
   const services = await startServices({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
   const { callSqs, urls, ledgerTable } = services;
   // The clients under test take region, credentials and endpoint from the environment, as in a function.
@@ -74,9 +75,13 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     ),
     startFaults(services.endpoints.dynamo),
   ]);
-  const client = aim(sqsClient(), sqsFaults.endpoint);
-  const dynamo = direct(aim(dynamoClient(), dynamoFaults.endpoint), services.exchangeDynamo, dynamoFaults.isIdle);
-  const ledger = memory ? memoryLedger() : dynamoLedger(dynamo, ledgerTable);
+  const endpoints = { AWS_ENDPOINT_URL_SQS: sqsFaults.endpoint, AWS_ENDPOINT_URL_DYNAMODB: dynamoFaults.endpoint };
+  const client = direct(
+    clientTo(endpoints, { tryMs: { dynamodb: ledgerTryMs } }),
+    services.exchangeDynamo,
+    dynamoFaults.isIdle,
+  );
+  const ledger = memory ? memoryLedger() : dynamoLedger(client, ledgerTable);
   const clock = testClock();
   const random = seeded(seed);
   const trace = recordTrace();
@@ -104,8 +109,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
         (error) => rest(() => Promise.reject(error)),
       );
     };
-    const mortalClient = { send: (command: never) => mortal(() => client.send(command)) };
-    const mortalDynamo = { send: (command: never) => mortal(() => dynamo.send(command)) };
+    const mortalClient: AwsClient = { ...client, call: (...args) => mortal(() => client.call(...args)) };
     const mortalClock: Clock = {
       nowMs: ownClock.nowMs,
       after: (ms, fire) => ownClock.after(ms, () => alive && fire()),
@@ -121,7 +125,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
       death: death.promise,
       settle: (records: readonly SQSRecord[]) =>
         settle(records, {
-          client: mortalClient as unknown as Pick<SQSClient, "send">,
+          client: mortalClient,
           urls,
           appId: app,
           random: random.next,
@@ -133,9 +137,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
               ...jobs,
               ...given.ports,
               ...{ dispatch, random: random.next, maxAttempts, remainingMs },
-              ledger: memory
-                ? ledger
-                : dynamoLedger(mortalDynamo as unknown as Pick<DynamoDBClient, "send">, ledgerTable),
+              ledger: memory ? ledger : dynamoLedger(mortalClient, ledgerTable),
               clock: mortalClock,
               newOwner: () => `owner-${++owners}`,
             }),
@@ -244,7 +246,7 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   }
 
   return {
-    ...{ services, urls, client, dynamo, ledger, ledgerTable, clock, random, trace, sqsFaults, dynamoFaults },
+    ...{ services, urls, client, ledger, ledgerTable, clock, random, trace, sqsFaults, dynamoFaults },
     ...{ startProcess, invoke, receive, show, remove, drain, send, lying, redrive },
     /** Receives after which SQS would move a record to the dead-letter queue. */
     maxReceives: maxReceiveCount,
@@ -282,7 +284,6 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     async stop(): Promise<void> {
       trace.stop();
       client.destroy();
-      dynamo.destroy();
       await Promise.all([sqsFaults.stop(), dynamoFaults.stop()]);
       await services.stop();
     },

@@ -2,7 +2,7 @@ import { systemClock } from "../../clock.ts";
 import { type ReceiverPorts, receive } from "../../receiving/receiver.ts";
 import { publish } from "../../trace/trace.ts";
 import { answerGateway, type HttpResponse } from "../gateway.ts";
-import type { KeySource } from "../keys.ts";
+import type { KeySource } from "../secrets.ts";
 
 /** A Lambda function behind API Gateway, a Function URL or a load balancer. */
 export type HttpHandler = (event: unknown, context?: unknown) => Promise<HttpResponse>;

@@ -3,12 +3,17 @@ import { defaultApp } from "../../feishu/keys.ts";
 import type { CallbackList } from "../../handler.ts";
 import { prepareProcess } from "../../handling/run.ts";
 import { apiConfig } from "../../open-api/config.ts";
+import { awsClient } from "../client.ts";
 import { callbackConfig } from "../config.ts";
-import { sqsClient, warmUp } from "../sqs.ts";
 import { answering, type HttpHandler } from "./answering.ts";
 import { callbackPorts } from "./callback-ports.ts";
 import type { EntryOptions } from "./options.ts";
 
+// Each entry is bundled with this file alone.
+export { fromSdk } from "../sdk.ts";
+
+/** Two tries at the store fit into the 900 ms that a claim may take, so a click survives one lost packet. */
+export const storeTryMs = 350;
 /** How long the function waits for its handlers' files to load. */
 const loadWithinMs = 2_000;
 /** How long the answer may take after the handler's deadline. */
@@ -16,14 +21,16 @@ const graceMs = 200;
 
 /** HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own. */
 export async function callback(options: Omit<EntryOptions, "events"> = {}): Promise<HttpHandler> {
-  const { callbacks = {}, env = process.env } = options;
+  const { callbacks = {}, env = process.env, aws } = options;
   prepareProcess(env);
   return answering({ path: "/callback" }, async () => {
     const config = callbackConfig(env);
-    const client = sqsClient();
+    const client = aws ?? awsClient({ env, tryMs: { dynamodb: storeTryMs } });
+    // Not waited for: a challenge needs neither.
+    void client.connect(["dynamodb", "sqs"]);
     const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
     const { ports, load } = callbackPorts({ config, callbacks, client, api, env });
-    const [keys] = await Promise.all([load(), warmUp(client, config.eventsQueueUrl), loadInTime(callbacks)]);
+    const [keys] = await Promise.all([load(), loadInTime(callbacks)]);
     return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
   });
 }

@@ -1,3 +1,3 @@
 export { callback } from "./callback.ts";
-export { webhook } from "./webhook.ts";
+export { fromSdk, webhook } from "./webhook.ts";
 export { worker } from "./worker.ts";

@@ -6,8 +6,8 @@ import { startHeartbeat } from "../../long-connection/heartbeat.ts";
 import { keepConnected } from "../../long-connection/session.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
-import { sqsClient } from "../sqs.ts";
-import { loadAll } from "./callback.ts";
+import { sdkClient } from "../sdk-client.ts";
+import { loadAll, storeTryMs } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
 import type { EntryOptions } from "./options.ts";
 
@@ -32,7 +32,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { api, appId, healthPort } = config;
-  const { ports, appSecret, load } = callbackPorts({ config, callbacks, client: sqsClient(), api, env });
+  const { ports, appSecret, load } = callbackPorts({ config, callbacks, client: sdkClient({ storeTryMs }), api, env });
   let isConnected = false;
   const options = {
     origin: api.origin,

@@ -1,18 +1,26 @@
 import { startLogging } from "../../trace/log.ts";
+import { awsClient } from "../client.ts";
 import { webhookConfig } from "../config.ts";
-import { secretSource } from "../keys.ts";
 import { receiverQueues } from "../queues.ts";
-import { sqsClient, warmUp } from "../sqs.ts";
+import { secretSource } from "../secrets.ts";
 import { answering, type HttpHandler } from "./answering.ts";
 import type { EntryOptions } from "./options.ts";
 
+// Each entry is bundled with this file alone.
+export { fromSdk } from "../sdk.ts";
+
 /** HTTP in, for events: open → receive → answer. No user code runs here. */
-export async function webhook({ env = process.env }: Pick<EntryOptions, "env"> = {}): Promise<HttpHandler> {
+export async function webhook({
+  env = process.env,
+  aws,
+}: Pick<EntryOptions, "env" | "aws"> = {}): Promise<HttpHandler> {
   startLogging(env);
   return answering({ path: "/webhook" }, async () => {
     const config = webhookConfig(env);
-    const client = sqsClient();
-    const [keys] = await Promise.all([secretSource(config).keys(), warmUp(client, config.eventsQueueUrl)]);
+    const client = aws ?? awsClient({ env });
+    // Not waited for: a challenge needs no queue.
+    void client.connect(["sqs"]);
+    const keys = await secretSource(config, client).keys();
     return { ports: receiverQueues(client, config), warnings: config.warnings, ...keys };
   });
 }

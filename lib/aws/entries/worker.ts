@@ -9,20 +9,21 @@ import { apiConfig } from "../../open-api/config.ts";
 import { wholeNumber } from "../../settings/environment.ts";
 import { publish } from "../../trace/trace.ts";
 import { settle } from "../batch.ts";
+import { awsClient } from "../client.ts";
 import { workerConfig } from "../config.ts";
-import { dynamoClient } from "../dynamodb.ts";
 import { dynamoLedger } from "../ledger.ts";
-import { sqsClient } from "../sqs.ts";
 import { awsTools } from "../tools.ts";
 import type { EntryOptions } from "./options.ts";
+
+// Each entry is bundled with this file alone.
+export { fromSdk } from "../sdk.ts";
 
 export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
 /** SQS in: decode → consume → which records failed. What callbacks deferred runs here too. */
 export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {
-  const { events = {}, callbacks = {}, env = process.env } = options;
-  prepareProcess(env);
-  const prepared = await prepare({ events, callbacks, env }).catch((error: unknown) => {
+  prepareProcess(options.env ?? process.env);
+  const prepared = await prepare(options).catch((error: unknown) => {
     publish({ stage: "misconfigured", level: "error", error });
     return { error };
   });
@@ -51,14 +52,14 @@ export async function worker(options: EntryOptions = {}): Promise<WorkerHandler>
   };
 }
 
-async function prepare({ events, callbacks, env }: Required<EntryOptions>) {
+async function prepare({ events = {}, callbacks = {}, env = process.env, aws }: EntryOptions) {
   const config = workerConfig(env);
-  const client = dynamoClient();
+  const client = aws ?? awsClient({ env });
   const { tools, keepTicket, load } = awsTools({ client, config, api: apiConfig(env, config.appId), env });
-  await load();
+  await Promise.all([load(), client.connect(["dynamodb", "sqs"])]);
   return {
     config,
-    client: sqsClient(),
+    client,
     // The deployed stack and the local runtime set both from their limits.
     maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
     ports: {

@@ -31,7 +31,7 @@ const places = " const __dirname = import.meta.dirname, __filename = import.meta
 
 /**
  * Bundles each entry to `dist/<name>/index.mjs` with its chunks beside it: one call an entry, so
- * that none carries another's chunks. The AWS SDK's credential providers and every handler file
+ * that none carries another's chunks. Every handler file and the official client
  * become chunks that load when they are needed. Files that the project's code reads from beside it are copied along.
  *
  * @param options.names The functions alone, unless given.
@@ -72,12 +72,13 @@ export async function build(
         alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
-        banner: { js: runsHandlers ? required + places : required },
+        ...(runsHandlers ? { banner: { js: required + places } } : {}),
         logLevel: "silent",
         write: false,
         plugins: [
           ...(without === undefined ? [] : [leaveOut(root, without)]),
           compiledAlike,
+          lazyBuiltins,
           ...(runsHandlers ? [keepUsersNames(root)] : []),
         ],
       }).catch((error: unknown) => {
@@ -123,8 +124,23 @@ const compiledAlike: Plugin = {
 };
 
 /**
+ * Takes Node's modules as objects. To import one by name reads all that it exports, and with `node:http` that loads
+ * `fetch` and WebSockets: half of a cold start.
+ */
+const lazyBuiltins: Plugin = {
+  name: "lazy builtins",
+  setup(bundler) {
+    const namespace = "builtin";
+    bundler.onResolve({ filter: /^node:/ }, ({ path }) => ({ path: path.slice("node:".length), namespace }));
+    bundler.onLoad({ filter: /^/, namespace }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
+    }));
+  },
+};
+
+/**
  * Keeps the names of classes and functions of the project's own code, since a log line names the class of what a handler
- * threw. The option for all code would make the AWS SDK 8 % larger, and slower to load.
+ * threw. The option for all code would make the bundles 8 % larger, and slower to load.
  */
 function keepUsersNames(root: string): Plugin {
   return {

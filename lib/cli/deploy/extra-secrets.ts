@@ -1,5 +1,7 @@
+import type { SSM } from "@aws-sdk/client-ssm";
 import { readProject } from "../../../infra/project.js";
-import { readExtraSecrets } from "../../aws/stored-extra.ts";
+import { readExtraSecrets } from "../../aws/extra-secrets.ts";
+import { fromSdk } from "../../aws/sdk.ts";
 import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
@@ -35,7 +37,7 @@ export async function setExtra(
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const client = patientClient(regionOf(region));
-  const before = await asked(parameter, readExtraSecrets(client, parameter));
+  const before = await asked(parameter, readExtraSecrets(fromSdk({ ssm: client }), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {
     throw new CommandError(`Cannot store ${name}: with it, ${parameter} has more than SSM's ${mostBytes} bytes`);
@@ -50,13 +52,10 @@ export async function setExtra(
 }
 
 /** What there is of further secrets; `undefined` where the project has none. */
-export async function findExtra(
-  client: Parameters<typeof readExtraSecrets>[0],
-  stage: string,
-): Promise<ExtraSecrets | undefined> {
+export async function findExtra(client: SSM, stage: string): Promise<ExtraSecrets | undefined> {
   const { secrets } = await readProject(projectRoot());
   if (secrets.length === 0) return undefined;
   const parameter = parameterName(stage, "extra");
-  const stored = Object.keys(await asked(parameter, readExtraSecrets(client, parameter)));
+  const stored = Object.keys(await asked(parameter, readExtraSecrets(fromSdk({ ssm: client }), parameter)));
   return { parameter, stored, missing: secrets.filter((name) => !stored.includes(name)) };
 }

@@ -4,9 +4,10 @@ import {
   GetServiceSettingCommand,
   ParameterNotFound,
   PutParameterCommand,
-  SSMClient,
+  SSM,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
+import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
@@ -14,8 +15,6 @@ import { CommandError, oneLine } from "../command.ts";
 import { projectRoot } from "../project.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
-
-type Client = Pick<SSMClient, "send">;
 
 /** The account's own setting, in each region. */
 const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
@@ -60,14 +59,14 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
 }
 
 /** A person at a shell, perhaps far from the region, waits longer than a function. */
-export function patientClient(region: string): SSMClient {
-  return new SSMClient({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 }, region });
+export function patientClient(region: string): SSM {
+  return new SSM({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 }, region });
 }
 
 /** The stored secrets, or `undefined` when there is no such parameter. */
-export async function findSecrets(client: Client, parameter: string): Promise<AppSecrets | undefined> {
+export async function findSecrets(client: SSM, parameter: string): Promise<AppSecrets | undefined> {
   try {
-    return await readSecrets(client, parameter);
+    return await readSecrets(fromSdk({ ssm: client }), parameter);
   } catch (error) {
     if (error instanceof ParameterNotFound) return undefined;
     throw error;
@@ -76,7 +75,7 @@ export async function findSecrets(client: Client, parameter: string): Promise<Ap
 
 /** Writes the SecureString, encrypted with a customer key or with the account's own. */
 export async function writeSecrets(
-  client: Client,
+  client: SSM,
   parameter: string,
   stored: Omit<AppSecrets, "warnings"> | Readonly<Record<string, string>>,
   kmsKey?: string,
@@ -96,12 +95,12 @@ export async function writeSecrets(
  * Whether Parameter Store's higher throughput is on in this account and region.
  * https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html
  */
-export async function readThroughput(client: Client): Promise<{ readonly isHigh: boolean; readonly arn: string }> {
+export async function readThroughput(client: SSM): Promise<{ readonly isHigh: boolean; readonly arn: string }> {
   const { ServiceSetting } = await client.send(new GetServiceSettingCommand({ SettingId: throughputSetting }));
   return { isHigh: ServiceSetting?.SettingValue === "true", arn: ServiceSetting?.ARN ?? throughputSetting };
 }
 
 /** @param arn As {@link readThroughput} found it: a policy can allow this one setting only by its ARN. */
-export async function writeThroughput(client: Client, arn: string, isHigh: boolean): Promise<void> {
+export async function writeThroughput(client: SSM, arn: string, isHigh: boolean): Promise<void> {
   await client.send(new UpdateServiceSettingCommand({ SettingId: arn, SettingValue: String(isHigh) }));
 }

@@ -5,10 +5,13 @@ import type { Metafile } from "esbuild";
 import { lineHashLength, type Places, placesFile } from "../../trace/places.ts";
 import { isEngine, isPackage } from "../project.ts";
 
-/** Whether a file is the project's own code: neither the engine nor a package. */
+/** The name of a Node module among a bundle's files. */
+const builtin = /\bbuiltin:[\w/]+$/;
+
+/** Whether a file is the project's own code: neither the engine nor a package, nor a module of Node. */
 export function isUsers(root: string, path: string): boolean {
   const file = resolve(root, path);
-  return file.startsWith(root + sep) && !isPackage(file) && !isEngine(file);
+  return !builtin.test(file) && file.startsWith(root + sep) && !isPackage(file) && !isEngine(file);
 }
 
 /**

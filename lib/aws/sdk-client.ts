@@ -1,0 +1,23 @@
+import { DynamoDB } from "@aws-sdk/client-dynamodb";
+import { SQS, type SQSClientConfig } from "@aws-sdk/client-sqs";
+import { SSM } from "@aws-sdk/client-ssm";
+import { type AwsClient, defaultTryMs } from "./client.ts";
+import { fromSdk } from "./sdk.ts";
+
+/** The long connection's client, since a container's credentials are not in its environment. */
+export function sdkClient(
+  options: Pick<SQSClientConfig, "endpoint" | "region" | "credentials"> & { readonly storeTryMs: number },
+): AwsClient {
+  const { storeTryMs, ...settings } = options;
+  // `requestTimeout` alone only logs a warning.
+  const within = (ms: number) => ({
+    ...settings,
+    maxAttempts: 2,
+    requestHandler: { connectionTimeout: ms / 2, requestTimeout: ms, throwOnRequestTimeout: true, socketTimeout: ms },
+  });
+  return fromSdk({
+    sqs: new SQS(within(defaultTryMs.sqs)),
+    dynamodb: new DynamoDB(within(storeTryMs)),
+    ssm: new SSM(within(defaultTryMs.ssm)),
+  });
+}

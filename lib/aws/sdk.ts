@@ -1,0 +1,52 @@
+import { type AwsClient, type CallOptions, type Calls, serviceOf } from "./client.ts";
+
+type Method<N extends keyof Calls> = (input: Calls[N][0], options: CallOptions) => Promise<Calls[N][1]>;
+
+/** `new SQS()`, `new DynamoDB()` and `new SSM()` of the AWS SDK. A webhook needs no DynamoDB. */
+export interface SdkClients {
+  readonly sqs?: {
+    sendMessage: Method<"SendMessage">;
+    changeMessageVisibility: Method<"ChangeMessageVisibility">;
+    destroy(): void;
+  };
+  readonly dynamodb?: {
+    putItem: Method<"PutItem">;
+    updateItem: Method<"UpdateItem">;
+    getItem: Method<"GetItem">;
+    destroy(): void;
+  };
+  readonly ssm?: { getParameter: Method<"GetParameter">; destroy(): void };
+}
+
+/** No more than an SDK client has sockets: it takes the wait for one for a slow answer. */
+const callsAtOnce = 32;
+
+/**
+ * Calls AWS by its SDK, which finds credentials wherever they are: for a process that is no Lambda. It takes longer to
+ * load, so a function of Lambda is better without it.
+ */
+export function fromSdk(clients: SdkClients): AwsClient {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return {
+    async call(name, input, options = {}) {
+      const client = clients[serviceOf[name]] as Readonly<Record<string, Method<typeof name>>> | undefined;
+      const method = client?.[`${name.charAt(0).toLowerCase()}${name.slice(1)}`];
+      if (method === undefined) throw new TypeError(`Cannot call ${name}: fromSdk was given no client for it`);
+      if (running < callsAtOnce) running++;
+      else await new Promise<void>((resolve) => waiting.push(resolve));
+      try {
+        // When the caller gave up meanwhile, its signal is aborted, and the SDK sends nothing.
+        return await method.call(client, input, options);
+      } finally {
+        const next = waiting.shift();
+        if (next === undefined) running--;
+        else next();
+      }
+    },
+    connect: async () => {},
+    destroy() {
+      for (const client of Object.values(clients)) client.destroy();
+    },
+  };
+}
