@@ -40,23 +40,28 @@ export function fromApiGateway(event: unknown): HttpRequest {
   };
 }
 
+/** Few of the headers are read, so each is looked for when it is asked for. */
 function headersOf(root: JsonObject): HttpRequest["headers"] {
-  const single = fieldsOf(root["headers"]);
-  const multi = Object.entries(fieldsOf(root["multiValueHeaders"]));
-  // HTTP APIs and Function URLs: few of the headers are read, and no two differ only in case.
-  if (multi.length === 0 && Object.keys(single).every((name) => name === name.toLowerCase())) {
-    return { get: (name) => (Object.hasOwn(single, name) ? stringOf(single[name]) : undefined) };
-  }
-  const headers = new Map<string, string>();
-  for (const [name, value] of multi.length > 0 ? multi : Object.entries(single)) {
-    const values = (Array.isArray(value) ? value : [value]).filter((item) => typeof item === "string");
-    if (values.length === 0) continue;
-    const key = name.toLowerCase();
-    const before = headers.get(key);
-    const joined = values.join(",");
-    headers.set(key, before === undefined || before === joined ? joined : `${before},${joined}`);
-  }
-  return headers;
+  const lists = fieldsOf(root["multiValueHeaders"]);
+  const sent = Object.keys(lists).length > 0 ? lists : fieldsOf(root["headers"]);
+  const names = Object.keys(sent);
+  return {
+    get(wanted) {
+      let found: string | undefined;
+      for (const name of names) {
+        if (name.length !== wanted.length || name.toLowerCase() !== wanted) continue;
+        const text = textOf(sent[name]);
+        if (text !== undefined) found = found === undefined || found === text ? text : `${found},${text}`;
+      }
+      return found;
+    },
+  };
+}
+
+function textOf(value: unknown): string | undefined {
+  if (!Array.isArray(value)) return stringOf(value);
+  const texts = value.filter((item) => typeof item === "string");
+  return texts.length === 0 ? undefined : texts.join(",");
 }
 
 /** Whether the gateway matched a path that was routed to this function by name: neither `$default` nor `/{proxy+}`. */
