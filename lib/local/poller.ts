@@ -40,7 +40,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   const loop = async () => {
     while (!stopping.signal.aborted) {
       const free = concurrency - running.size;
-      if (free <= 0) {
+      if (free === 0) {
         await Promise.race([...running, stopped]);
         continue;
       }

@@ -68,7 +68,7 @@ function isFromPage({ headers }: IncomingMessage, ignored: string | undefined): 
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
 function accessKeyOf({ headers }: IncomingMessage): string | undefined {
-  return /^AWS4-HMAC-SHA256 (?:.*[ ,])?Credential=([^/,\s]+)\//.exec(headers.authorization ?? "")?.[1];
+  return /Credential=([^/,\s]+)\//.exec(headers.authorization ?? "")?.[1];
 }
 
 function refuse(answer: ServerResponse | Duplex): void {

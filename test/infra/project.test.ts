@@ -271,6 +271,8 @@ test("lists all mistakes at once, and takes a member that is undefined for one t
     ({ message }: Error) => message.split("\n").length === 2,
   );
   assert.deepEqual(projectOf({ tags: undefined }).tags, {});
+  const longest = { [`a${"b".repeat(127)}`]: "x".repeat(256) };
+  assert.deepEqual(projectOf({ tags: longest }).tags, longest);
 });
 
 test("a variable that only holds a name of AWS's or Larkpost's is the project's", () => {

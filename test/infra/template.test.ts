@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { allowOtherDomain, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
+import { allowOtherDomain, appId, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import { projectOf } from "../../infra/project.js";
 import { defaultTryMs } from "../../lib/aws/client.ts";
@@ -218,6 +218,10 @@ describe("the template", () => {
     for (const domain of ["larksuite", "http://open.feishu.cn", "open.feishu.cn", ""]) {
       await assert.rejects(larkDomain({ resolveVariable: async () => domain }), /Cannot deploy: larkDomain is /);
     }
+    for (const id of ["a cli_a1", "cli_a1 b", "cli_"]) {
+      await assert.rejects(appId({ resolveVariable: async () => id }), /Cannot deploy: APP_ID is /);
+    }
+    assert.equal(await appId({ resolveVariable: async () => "cli_a1" }), "cli_a1");
   });
 
   test("C-67: holds no secret, though the keys are in the environment that it is made in", () => {

@@ -38,7 +38,7 @@ export function createTokens(options: {
       const key = JSON.stringify([kind, appId, tenant]);
       const last = newest.get(key);
       if (last !== undefined && live.has(last.value) && last.endsAtMs - nowMs() >= overlapMs) return last;
-      for (const [value, { endsAtMs }] of live) if (endsAtMs <= nowMs()) live.delete(value);
+      for (const value of live.keys()) if (valid(value) === undefined) live.delete(value);
       const value = `${kind === "app" ? "a" : "t"}-${newId()}`;
       const token: Token = { value, kind, appId, tenant, endsAtMs: nowMs() + lifeMs };
       live.set(value, token);

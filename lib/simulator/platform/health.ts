@@ -63,7 +63,7 @@ export function healthLog() {
         else if (!isDuplicate) tally.delivered++;
       }
       for (const { type } of givenUp) tallyOf(types, type).givenUp++;
-      const byType = [...types].sort(([a], [b]) => (a < b ? -1 : 1)).map(([type, tally]) => ({ type, ...tally }));
+      const byType = [...types].sort().map(([type, tally]) => ({ type, ...tally }));
       const total = emptyTally();
       for (const { type: _, ...tally } of byType) {
         for (const name of Object.keys(total) as (keyof Tally)[]) total[name] += tally[name];

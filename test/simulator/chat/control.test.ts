@@ -122,6 +122,7 @@ const wrong: readonly [status: number, method: string, path: string, body?: unkn
   [409, "POST", "/choose", { messageId: "om_1", version: 1, number: 1 }],
   [400, "GET", "/said"],
   [400, "GET", "/said?after=-1"],
+  [400, "GET", "/said?after=1x"],
   [404, "GET", "/say"],
   [404, "GET", "//"],
 ];

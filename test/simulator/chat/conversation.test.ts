@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { classify } from "../../../lib/feishu/classify.ts";
 import { RefusedAction, startConversation } from "../../../lib/simulator/chat/conversation.ts";
-import type { Entry } from "../../../lib/simulator/chat/journal.ts";
+import { createJournal, type Entry } from "../../../lib/simulator/chat/journal.ts";
 import { openApi } from "../../../lib/simulator/open-api/open-api.ts";
 import type { Message } from "../../../lib/simulator/platform/platform.ts";
 import type { PushResult } from "../../../lib/simulator/platform/push.ts";
@@ -257,3 +257,12 @@ for (const [stages, trouble] of handlers) {
     assert.equal(answer?.what === "answered" && answer.trouble, trouble);
   });
 }
+
+test("a conversation keeps its last thousand facts, and gives those after a number", () => {
+  const { record, after } = createJournal();
+  const numbers = (n: number) => after(n).map((entry) => entry.n);
+  for (let n = 1; n <= 1_000; n++) record({ what: "undelivered", id: "e", problem: "x", againMs: null });
+  assert.equal(numbers(0)[0], 1);
+  record({ what: "undelivered", id: "e", problem: "x", againMs: null });
+  assert.deepEqual([numbers(0)[0], numbers(0).length, numbers(1_000)], [2, 1_000, [1_001]]);
+});

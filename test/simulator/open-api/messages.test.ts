@@ -40,6 +40,22 @@ const refusals = [
     code: 230025,
   },
 ];
+test("takes a text of 150 KB and a card of 30 KB, and nothing longer", async (t) => {
+  const { call } = await startWithToken(t);
+  for (const [msg_type, make, limit] of [
+    ["text", (words: string) => text(words).content, 150 * 1_024],
+    ["interactive", card, 30 * 1_024],
+  ] as const) {
+    for (const [more, code] of [
+      [0, 0],
+      [1, 230025],
+    ] as const) {
+      const content = make("x").padEnd(limit + more);
+      assert.equal((await call("POST", toChat, { receive_id: groupChat, msg_type, content })).body.code, code);
+    }
+  }
+});
+
 for (const { when, query, body, code } of refusals) {
   test(`refuses a message with code ${code} when ${when}, and keeps none`, async (t) => {
     const { call, simulator } = await startWithToken(t);
@@ -197,6 +213,9 @@ test("a card callback's token works after the answer, twice, for half an hour", 
   assert.equal(await update("c-3", "a card"), 10002);
   assert.equal(await update("c-3", {}), 11311);
   assert.equal(await update("c-3", JSON.parse(card(kilobytes(15)))), 100000);
+  const longest = JSON.parse(card(""));
+  longest.elements[0].text.content = "x".repeat(30 * 1_024 - card("").length);
+  assert.equal(await update("c-3", longest), 0);
   assert.equal((await call("POST", "interactive/v1/card/update", "[]")).body.code, 100030);
 
   await call("DELETE", `im/v1/messages/${messageId}`);

@@ -117,6 +117,12 @@ test("whatever comes in is answered with a code, and the next call works", async
   const { call, url, token, simulator } = await startWithToken(t);
   const body = { receive_id: groupChat, ...text("x") };
   const deep = `{"receive_id":${"[".repeat(100_000)}`;
+  // The body and its member are the first two of 64 levels.
+  const nested = (levels: number) =>
+    JSON.stringify({ ...body, receive_id: "../x", more: [0] }).replace(
+      "0]",
+      `${"[".repeat(levels)}${"]".repeat(levels)}]`,
+    );
   const attempts = [
     ["POST", toChat, "{", 400, 230001],
     ["POST", toChat, "", 400, 230001],
@@ -126,6 +132,10 @@ test("whatever comes in is answered with a code, and the next call works", async
     ["POST", toChat, `${deep}${"]".repeat(100_000)}}`, 400, 230001],
     ["POST", toChat, '{"__proto__":{"receive_id":"oc_x"},"msg_type":"__proto__","content":"{}"}', 400, 230001],
     ["POST", toChat, `{"content":"${kilobytes(1024)}"}`, 413, 9499],
+    ["POST", toChat, "{".padEnd(1_048_576), 400, 230001],
+    ["POST", toChat, "{".padEnd(1_048_577), 413, 9499],
+    ["POST", toChat, nested(62), 400, 230034],
+    ["POST", toChat, nested(63), 400, 230001],
     ["POST", "im/v1/messages?receive_id_type=__proto__&receive_id_type=chat_id&%zz", body, 400, 230001],
     ["GET", "im/v1/messages/%zz", undefined, 404, 99991201],
     ["GET", "im/v1/messages/", undefined, 404, 99991201],

@@ -125,6 +125,19 @@ describe("an acknowledged event", () => {
     }
   });
 
+  test("comes again in a share of the cases, and idle waits for one push as well", async () => {
+    const options = { random: () => 0.5, duplicates: { share: 0.5, withinMs: 1 } };
+    const { clock, platform } = start(() => acknowledged, options);
+    let isOver = false;
+    void platform.push(event("e")).then(() => {
+      isOver = true;
+    });
+    await platform.idle();
+    assert.ok(isOver);
+    await clock.advance(1);
+    assert.equal(platform.health().duplicates, 0);
+  });
+
   test("is not lost when its repetition is refused", async () => {
     const { clock, platform } = start((_, number) => (number === 1 ? acknowledged : refused), {
       duplicates: { share: 1, withinMs: 1_000 },
