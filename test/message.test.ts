@@ -60,6 +60,12 @@ const texts: readonly { when: string; given: ReceivedMessage; is: string }[] = [
   },
   { when: "a mention has no name", given: text("@_user_3 knows", [{ ...mei, name: "" }]), is: "@_user_3 knows" },
   { when: "a placeholder belongs to no mention", given: text("@_user_4 hi", [bot]), is: "@_user_4 hi" },
+  {
+    when: "a placeholder belongs to no mention, and a mention to no placeholder",
+    given: text("@_user_4 hi", [{ ...mei, key: "" }]),
+    is: "@_user_4 hi",
+  },
+  { when: "a word begins like everyone's placeholder", given: text("@_allow @_all", []), is: "@_allow @all" },
   { when: "it is a post", given: message("post", post, [bot, mei]), is: postText },
   { when: "a post has a language", given: message("post", { zh_cn: post }, [bot, mei]), is: postText },
   {

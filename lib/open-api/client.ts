@@ -101,7 +101,7 @@ function jsonExchange(agent: Agent, method: string, body?: Readonly<Record<strin
     const sent = { method, headers, body: content === undefined ? undefined : JSON.stringify(content), agent, signal };
     const { text, ...answer } = await exchange(target, sent);
     const json = parseJson(text);
-    if (answer.status >= 200 && answer.status < 300 && codeOf(json) === undefined) throw unreadableError();
+    if (answer.status < 300 && codeOf(json) === undefined) throw unreadableError();
     return { ...answer, body: json };
   };
 }

@@ -42,7 +42,7 @@ function proxyConfig(env: Env): Pick<ApiConfig, "proxyEnv" | "warnings"> {
 function isProxy(url: string): boolean {
   try {
     agentFor(new URL("https://open.feishu.cn"), { HTTPS_PROXY: url });
-    return /^https?:$/.test(new URL(url).protocol);
+    return ["http:", "https:"].includes(new URL(url).protocol);
   } catch {
     return false;
   }

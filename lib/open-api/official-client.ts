@@ -114,7 +114,7 @@ function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, u
         httpAgent: agent,
         httpsAgent: agent,
         baseURL: undefined,
-        validateStatus: (status: number) => status >= 200 && status < 300,
+        validateStatus: (status: number) => status < 300,
       };
       const answer = await instance.request<unknown, { data: unknown; headers: object }>(sent);
       const isText = options.responseType === undefined && typeof answer.data === "string" && answer.data !== "";

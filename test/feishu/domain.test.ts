@@ -56,6 +56,7 @@ test("C-74: the settings say it: ALLOW_OTHER_DOMAIN allows, and no other word do
   const appId = "cli_00000000000000a1";
   assert.throws(() => apiConfig(env, appId), /LARK_DOMAIN is "open\.example\.com".*ALLOW_OTHER_DOMAIN=true allows it/);
   assert.throws(() => apiConfig({ ...env, ALLOW_OTHER_DOMAIN: "yes" }, appId), ConfigError);
+  assert.deepEqual(apiConfig({ HTTPS_PROXY: "https://proxy.example:8080" }, appId).warnings, []);
   assert.deepEqual(apiConfig({ ...env, ALLOW_OTHER_DOMAIN: "true", MARKETPLACE_APP: "true" }, appId), {
     appId,
     origin: "https://open.example.com",
