@@ -14,9 +14,10 @@ const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
 const files = {
   "good.test.mjs": 'test("is well", () => {});',
-  "leaves.test.mjs": 'beforeEach(() => { process.env.LEFT += "behind"; }); test("leaves", () => {});',
+  "leaves.test.mjs": 'await null; beforeEach(() => { process.env.LEFT += "behind"; }); test("leaves", () => {});',
   "finds.test.mjs": 'test("finds nothing", () => { if ("LEFT" in process.env) throw new Error(process.env.LEFT); });',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
+  "drops.test.mjs": 'test("drops", async () => { await null; void Promise.reject(new Error("not awaited")); });',
   "absent.test.mjs": 'import "./nowhere.mjs";',
   "hangs.test.mjs": 'test("hangs", () => new Promise((resolve) => setTimeout(resolve, 2_000)));',
   "blocks.test.mjs":
@@ -58,11 +59,8 @@ test("npm test is well when every file is, and names the slowest", async () => {
 
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
   const { isOk, output } = await runFiles({
-    ...{
-      together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"],
-      testLimitMs: 1_000,
-      silenceLimitMs: 8_000,
-    },
+    ...{ together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"], sharedProcesses: 1 },
+    ...{ testLimitMs: 1_000, silenceLimitMs: 8_000 },
     ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
   });
   assert.ok(!isOk, output);
@@ -80,6 +78,13 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
     "ℹ pass 2",
   ]) {
     assert.ok(output.includes(told), `${told} is not in:\n${output}`);
+  }
+});
+
+test("npm test fails when an error is awaited by nobody, and says which", async () => {
+  for (const how of ["alone", "together"]) {
+    const { isOk, output } = await runFiles({ [how]: ["drops.test.mjs"] });
+    assert.ok(!isOk && output.includes("not awaited"), output);
   }
 });
 

@@ -1,4 +1,4 @@
-// alone: it builds and starts bundles.
+// first: it builds and starts bundles.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";

@@ -4,6 +4,7 @@ import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
+import { pathToFileURL } from "node:url";
 import { styleText } from "node:util";
 
 /** More than the cores that a small machine has: most files wait for something now and then. */
@@ -56,6 +57,7 @@ export async function runFiles(options: {
     files: [...shared, ...own],
     concurrency,
     cwd: root,
+    execArgv: ["--import", pathToFileURL(join(import.meta.dirname, "follow-promises.ts")).href],
     timeout: testLimitMs,
     signal: stop.signal,
   });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
+import { followingPromises } from "./follow-promises.ts";
 
 const { files, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
   files: readonly string[];
@@ -23,7 +24,7 @@ for (const [index, file] of files.entries()) {
         Object.assign(process.env, env);
       });
       // What the file calls `test` in is its own suite.
-      return new AsyncResource("test file").runInAsyncScope(load, undefined, file);
+      return new AsyncResource("test file").runInAsyncScope(() => followingPromises(() => load(file)));
     });
   }
 }

@@ -1,0 +1,24 @@
+import asyncHooks, { type AsyncHook, type HookCallbacks } from "node:async_hooks";
+
+// Loaded before the test files of a whole run. node:test follows every promise, so that an error which nobody awaited is
+// told by the name of its test; tests that await much would spend a sixth of their time on it. Here promises are followed
+// only while a file that shares its process is loaded, so that its tests find their suite. Such an error fails the run all
+// the same, and `node FILE` names its test.
+
+let promises: AsyncHook | undefined;
+const { createHook } = asyncHooks;
+/** The first hook is node:test's own. */
+asyncHooks.createHook = (callbacks: HookCallbacks) => {
+  asyncHooks.createHook = createHook;
+  promises = createHook(callbacks);
+  return createHook({ ...callbacks, trackPromises: false });
+};
+
+export async function followingPromises<T>(work: () => Promise<T>): Promise<T> {
+  promises?.enable();
+  try {
+    return await work();
+  } finally {
+    promises?.disable();
+  }
+}
