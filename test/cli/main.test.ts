@@ -14,7 +14,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
   ...["start", "chat", "long-connection", "send", "new", "types", "check"],
-  ...["generate", "package", "deploy", "secrets", "build"],
+  ...["generate", "package", "deploy", "secrets", "cost", "build"],
 ];
 
 test("the bin is what npm calls, and prints its version", async () => {
@@ -44,6 +44,13 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
   ),
   { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
   { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
+  {
+    when: "a number of cost",
+    args: ["cost", "--events", "1e"],
+    code: 2,
+    says: /argument '1e' is invalid\. It is a number/,
+  },
+  { when: "a front that there is none of", args: ["cost", "--front", "cdn"], code: 2, says: /choices are httpApi/ },
   { when: "an option's value that is wrong", args: ["start", "--port", "x"], code: 2, says: /Check --port\n$/ },
   ...[
     ["chat", "--wait", "12345678"],
@@ -90,6 +97,29 @@ for (const file of ["test/bench/main.ts", "test/soak.ts", "test/runtime-client.t
     assert.equal((await run("--version")).stdout, `${version}\n`);
   });
 }
+
+test("cost prints the bill of the project's own limits", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  writeFileSync(join(root, "larkpost.config.js"), "export default { limits: { batchSize: 5 } };\n");
+  const { stdout } = await command(["cost", "--events", "2e6", "--json"], { env: { LARKPOST_ROOT: root } });
+  const { bills, ...asked } = JSON.parse(stdout) as { bills: { batch: number; parts: Record<string, number> }[] };
+  assert.deepEqual(asked, {
+    ...{ events: 2e6, handlerMs: 200, front: "httpApi", dedupe: "required", region: "us-east-1" },
+    ...{ prices: "2026-11-28", currency: "USD" },
+  });
+  assert.deepEqual(
+    bills.map(({ batch, parts }) => [
+      batch,
+      parts["HTTP API: requests"],
+      parts["SQS: send, receive, delete"]?.toFixed(3),
+    ]),
+    [
+      [5, 2, "1.120"],
+      [1, 2, "2.400"],
+    ],
+  );
+});
 
 test("the project is the nearest folder upwards with a serverless.yml, else the current one", async (t) => {
   const { root, remove } = temporaryRoot();
