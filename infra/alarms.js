@@ -111,7 +111,7 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
       when(worker("Errors"), "Sum", ">=", 1),
     ),
     WorkerSlow: ticket(
-      "a handler came close to its deadline. Make it faster, or raise workerTimeoutSeconds.",
+      "a handler came close to its deadline, or several ran one after another. Make them faster, or raise workerTimeoutSeconds.",
       when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits, thresholds)),
     ),
     Refused: ticket(

@@ -139,7 +139,8 @@ export class Claims {
   async postpone(): Promise<Verdict> {
     const { receives } = this.#delivery;
     const { random, publishStage } = this.#options;
-    publishStage({ stage: "failed", level: "warn", facts: { reason: "no-time-left", receives } });
+    // Nothing failed: what came back runs one after another, and the rest of its batch may find no time.
+    publishStage({ stage: "failed", level: "info", facts: { reason: "no-time-left", receives } });
     await this.withdraw();
     return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
   }

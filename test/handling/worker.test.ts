@@ -164,6 +164,9 @@ describe("a batch", () => {
     assert.deepEqual([entered, deleted.length, kept.length], [4, 4, 6]);
     assert.equal(bench.idsAt("started").length, 4);
     assert.equal(bench.idsAt("failed").length, 6);
+    // They are no failed runs, so the alarm that counts those must not see them.
+    const levels = bench.trace.entries.filter(({ stage }) => stage === "failed").map(({ level }) => level);
+    assert.deepEqual(new Set(levels), new Set(["info"]));
   });
 
   test("W7: without time a handler's file is not even loaded, and that is no attempt", async () => {
