@@ -77,8 +77,7 @@ function framesOf(error: Error, depth = 4): string[] {
 
 /** A class that sets no `name` prints as the class it extends. */
 function named(text: string, error: unknown): string {
-  const className = error instanceof Error ? error.constructor.name : "";
-  return className === "" ? text : text.replace(/^Error\b/, className);
+  return error instanceof Error ? text.replace(/^\w*Error\b/, describeError(error).errorClass) : text;
 }
 
 /**

@@ -142,12 +142,13 @@ describe("functions, each in a process of its own", () => {
     const inner = `Object.assign(new TypeError("nothing listens", { cause: ${deeper} }), { name: "Errors" })`;
     const cause = `new AggregateError([${inner}])`;
     // V8 gives the error of Promise.any no frames.
-    const rejected = `Promise.reject(new Error("broken on purpose", { cause: ${cause} }))`;
-    writeFileSync(file("one"), `${source}await Promise.any([${rejected}]);\n`);
+    const classes = "class Down extends RangeError {}\nclass Off extends Down {}\n";
+    const rejected = `Promise.reject(new Off("broken on purpose", { cause: ${cause} }))`;
+    writeFileSync(file("one"), `${source}${classes}await Promise.any([${rejected}]);\n`);
     await functions.reload();
     assert.match(
       notices.join("\n"),
-      /cannot start the one function, the code before .*: AggregateError: .*\ncaused by Error: broken on purpose\ncaused by AggregateError\ncaused by Errors: nothing listens\ncaused by Error: fourth\n {4}at file:/,
+      /cannot start the one function, the code before .*: AggregateError: .*\ncaused by Off: broken on purpose\ncaused by AggregateError\ncaused by Errors: nothing listens\ncaused by Error: fourth\n {4}at file:/,
     );
     assert.equal(await pidOf("one"), before);
     writeFileSync(file("one"), source);

@@ -81,5 +81,8 @@ function cure(message = ""): string {
   if (message.includes("parameter of type 'EventType'")) {
     return '. Declare its payload: declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
   }
+  if (message.startsWith("Cannot find module")) {
+    return ". Create or install it, or correct the import, in which capital letters count";
+  }
   return message.includes("'erasableSyntaxOnly'") ? ". Node only strips types: write an enum as a constant object" : "";
 }

@@ -16,7 +16,7 @@ export interface Finding {
 }
 
 /** `functions/events/x.ts:12:7  its sentence`. */
-function findingLine({ file, line, column, message, output }: Finding): string {
+export function findingLine({ file, line, column, message, output }: Finding): string {
   const place = [file, line, line === undefined ? undefined : column].filter((part) => part !== undefined).join(":");
   const printed = output === undefined ? "" : `\n    It printed: ${output.trimEnd().replaceAll("\n", "\n    ")}`;
   return `${place}  ${message.replaceAll("\n", "\n    ")}${printed}`;

@@ -89,5 +89,6 @@ function textOf(error: unknown, kind: HandlerKind, name: string): string {
   const prefix = `Cannot load functions/${kind}/${name}.ts: `;
   if (message.startsWith(prefix)) return message.slice(prefix.length);
   const shown = error instanceof Error ? `${error.name}: ${message}` : `it threw ${message}, not an error`;
-  return `cannot be loaded: ${shown}. Correct it, or move it from the top level into the handler`;
+  const other = error instanceof SyntaxError ? "" : ", or move it from the top level into the handler";
+  return `cannot be loaded: ${shown}. Correct it${other}`;
 }

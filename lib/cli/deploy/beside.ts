@@ -180,7 +180,9 @@ function refusal(given: {
 }) {
   const { source, target, folder, module, before } = given;
   if (!existsSync(source))
-    return isPackage(module) ? undefined : `reads ${within(dirname(module), source)}, which is not there`;
+    return isPackage(module)
+      ? undefined
+      : `reads ${within(dirname(module), source)}, which is not there. Add it, or correct its name`;
   if (!isPackage(module) && isCode.test(source)) {
     return `names ${within(dirname(module), source)} as a file. The bundle does not hold it: import it`;
   }

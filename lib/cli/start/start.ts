@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join, relative, resolve } from "node:path";
 import type { Command } from "commander";
-import { configFile, type Project, readProject } from "../../../infra/project.js";
+import { configFile, type Project } from "../../../infra/project.js";
 import { callbackConfig } from "../../aws/config.ts";
 import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
@@ -13,7 +13,9 @@ import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { type LongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
-import { subcommand, UsageError } from "../command.ts";
+import { type Finding, findingLine, refusal } from "../check/finding.ts";
+import { checkConfig, checkSettings } from "../check/settings.ts";
+import { CommandError, subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
@@ -73,14 +75,16 @@ async function run(options: StartOptions): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
   const port = portOf(options.port, process.env["PORT"]);
-  const project = await readProject(root);
+  const { project, findings } = await checkConfig(root);
+  if (project === undefined) throw new CommandError(refusal("start", findings));
   const { limits, resources } = project;
   setVariables(project, (table) => tableName(resources, table));
   const stateFolder = resolve(root, options.state);
   const app = localApp(stateFolder, process.env);
   const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
-  const { keys } = checkSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs);
+  const settings = checkSettings(root, { ...process.env, ...appEnv }, project);
+  const { keys } = readSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs, settings);
   await generate({ root });
   const connecting = { root, env: { ...process.env, ...appEnv }, local: app, force: options.force === true };
   const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
@@ -148,7 +152,8 @@ async function run(options: StartOptions): Promise<void> {
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
     output.started({ ...addresses, stateFolder, shownState, hasLongConnection, ...names() });
-    for (const message of advice(project, names().handlers, app !== undefined)) onNotice(message);
+    const advised = advice(project, names().handlers, app !== undefined);
+    for (const message of [...settings.map(findingLine), ...advised]) onNotice(message);
 
     const watcher = watch(root, async (changes) => {
       const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;
@@ -173,15 +178,23 @@ async function run(options: StartOptions): Promise<void> {
   process.exit(problem === undefined ? 0 : 1);
 }
 
-/** Checks the callback function's settings, which include all of the webhook's. */
-function checkSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number): ReturnType<typeof callbackConfig> {
-  return callbackConfig({
-    ...env,
-    EVENTS_QUEUE_URL: "http://127.0.0.1/events",
-    QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
-    LEDGER_TABLE: "ledger",
-    CALLBACK_DEADLINE_MS: String(callbackDeadlineMs),
-  });
+/**
+ * Reads the callback function's settings, which include all of the webhook's.
+ * @param faults All that is wrong with the settings. Without one, the first that stops the function is told.
+ */
+function readSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number, faults: readonly Finding[]) {
+  try {
+    return callbackConfig({
+      ...env,
+      EVENTS_QUEUE_URL: "http://127.0.0.1/events",
+      QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
+      LEDGER_TABLE: "ledger",
+      CALLBACK_DEADLINE_MS: String(callbackDeadlineMs),
+    });
+  } catch (error) {
+    if (error instanceof ConfigError && faults.length > 0) throw new CommandError(refusal("start", faults));
+    throw error;
+  }
 }
 
 function byWebSocket(

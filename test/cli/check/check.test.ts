@@ -44,7 +44,7 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
   "contact.scope.updated_v3": {
     source: good("contact.scope.updated_v3", 'import { rate } from "../shared/missing.ts"; rate();'),
     line: 2,
-    says: /^Cannot find module '\.\.\/shared\/missing\.ts'/,
+    says: /^Cannot find module '\.\.\/shared\/missing\.ts' .*\. Create or install it, or correct the import/,
   },
   "contact.department.created_v3": {
     source: good("contact.department.created_v3", "enum Size { Small }; void Size;"),
@@ -155,7 +155,7 @@ describe("npm run check", () => {
   test("what would fail once it is deployed is told beside what fails here", () => {
     assert.match(
       of("functions/events/im.chat.member.bot.added_v1.ts")[0]?.message ?? "",
-      /^reads none\.txt, which is not there/,
+      /^reads none\.txt, which is not there\. Add it, or correct its name$/,
     );
   });
 
@@ -230,10 +230,24 @@ describe("npm run check", () => {
   });
 });
 
-test("package and deploy refuse what check finds in the code, and do not judge this machine's settings", async (t) => {
+test("package and deploy refuse what check finds in the code, and start what it finds in this machine's settings", async (t) => {
   const { root, remove } = await temporaryProject({ "im.chat.updated_v1": "export default 5;\n" });
   t.after(remove);
   writeFileSync(join(root, ".env"), "APP_ID=cli_1\nLOG_LEVEL=verbose\n");
+  const said = async () => (await larkpost(["start", "--port", "0"], { root })).stderr.split("\n");
+  const [first, ...faults] = await said();
+  assert.equal(first, "Cannot start. Fix this first:");
+  assert.deepEqual(
+    faults.map((line) => line.slice(0, 34)),
+    [
+      "✖ .env  APP_SECRET is not set. Cop",
+      "✖ .env  VERIFICATION_TOKEN is not ",
+      "✖ .env  ENCRYPT_KEY is not set. Co",
+      '✖ .env:1  APP_ID is not "cli_" and',
+      '✖ .env:2  LOG_LEVEL is "verbose". ',
+      "",
+    ],
+  );
   writeFileSync(join(root, "larkpost.config.js"), "export default { tag: {} };\n");
   for (const args of [["package"], ["deploy", "--stage", "prod"]]) {
     const { code, stdout, stderr } = await larkpost(args, { root, env: { APP_ID: "cli_0123456789abcdef" } });
@@ -246,4 +260,9 @@ test("package and deploy refuse what check finds in the code, and do not judge t
 `,
     );
   }
+  assert.deepEqual(await said(), [
+    "Cannot start. Fix this first:",
+    '✖ larkpost.config.js:1  "tag" is not a member. Did you mean "tags"?',
+    "",
+  ]);
 });

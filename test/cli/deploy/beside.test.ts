@@ -163,7 +163,7 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
   },
   "a file that is not there": {
     files: { "functions/events/x.ts": reading('new URL("./none.txt", import.meta.url)') },
-    says: /^✖ functions\/events\/x\.ts:2 {2}reads none\.txt, which is not there$/m,
+    says: /^✖ functions\/events\/x\.ts:2 {2}reads none\.txt, which is not there\. Add it, or correct its name$/m,
   },
   "a file two folders up": {
     files: {
