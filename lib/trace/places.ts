@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { SourceMap, type SourceMapPayload } from "node:module";
+import { SourceMap, type SourceMapPayload, type SourceMapping } from "node:module";
 import type { Frame } from "./thrown.ts";
 
 /** The file beside a bundle that says which places of the user's code are in its chunks. The build writes it. */
@@ -49,9 +49,12 @@ export function placeOf({ path, line, column, at }: Frame): { at: string; key: s
   if (chunk === undefined) return undefined;
   const map = maps.get(name) ?? new SourceMap(chunk);
   maps.set(name, map);
-  const entry = map.findEntry(line - 1, column - 1);
-  if (!("originalSource" in entry) || entry.originalSource === undefined) return undefined;
-  const { originalSource: file, originalLine, originalColumn } = entry;
+  const entryAt = (at: number) => map.findEntry(line - 1, at) as Partial<SourceMapping>;
+  const [own, next] = [entryAt(column - 1), entryAt(column)];
+  // V8 may name a member by its dot, which has no entry.
+  const isDot = own.generatedColumn !== column - 1 && next.generatedColumn === column;
+  const { originalSource: file, originalLine = 0, originalColumn = 0 } = isDot ? next : own;
+  if (file === undefined) return undefined;
   const hash = chunk.lines[file]?.slice(originalLine * lineHashLength, (originalLine + 1) * lineHashLength);
   return { at: `${file}:${originalLine + 1}:${originalColumn + 1}`, key: `${file}:${hash}:${originalColumn}` };
 }

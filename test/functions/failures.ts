@@ -59,6 +59,10 @@ export default onEvent("${eventType}", async (event: never) => {
   const { how } = event as Event;
   if (how === "one") throw new HrServiceDown("${canary}"); // @one
   if (how === "other") throw new HrServiceDown("${canary}"); // @other
+  if (how === "member") {
+    const lines = JSON.parse("{}").lines;
+    return lines.map(String); // @member
+  }
   if (how === "leak") setTimeout(() => { throw new HrServiceDown("${canary}"); }, 1); // @leak
   if (how === "leak") return new Promise((done) => setTimeout(done, 50));
   try {
@@ -194,9 +198,9 @@ export function failuresInBundles(
   test("a failed event is logged with the class that the handler threw and its place in the source", async () => {
     const lines = await run(
       "worker",
-      ["one", "other", "plain", "safe", "leak"].map((how) => batch(how)).concat(batch("", misfitType)),
+      ["one", "other", "plain", "safe", "member", "leak"].map((how) => batch(how)).concat(batch("", misfitType)),
     );
-    const [one, other, plain, safe, leaked, failed, misfit, ...rest] = lines;
+    const [one, other, plain, safe, member, leaked, failed, misfit, ...rest] = lines;
     assert.deepEqual(rest, []);
     const thrown = "new HrServiceDown";
     assert.deepEqual(
@@ -208,6 +212,7 @@ export function failuresInBundles(
     const outwards = [place("functions/hr.ts", "helper", thrown), place(eventFile, "call", "await")];
     assert.deepEqual([plain?.at, plain?.frames], [outwards[0], outwards]);
     assert.deepEqual([safe?.errorClass, safe?.message], ["OutOfStock", "Pallet 17 is sold"]);
+    assert.deepEqual([member?.errorClass, member?.at], ["TypeError", place(eventFile, "member", "map")]);
     assert.deepEqual([leaked?.stage, leaked?.at], ["leaked", place(eventFile, "leak", thrown)]);
     assert.deepEqual([failed?.stage, failed?.at], ["failed", leaked?.at]);
     assert.deepEqual([misfit?.errorClass, misfit?.at], ["ConfigError", `functions/events/${misfitType}.ts`]);

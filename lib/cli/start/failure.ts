@@ -40,9 +40,10 @@ export function failureLines(
     const place = `at ${path}:${line}:${column}`;
     return name === undefined ? place : `${place}  ${name}`;
   });
-  // Without a frame of the project's, the engine's first one says where to look.
+  // Without a frame of the project's, the engine's first one says where to look, if the words do not.
   const outer = frames.filter((line) => !/node_modules|node:|\.gen\.ts:/.test(line)).map((line) => line.trimStart());
-  const shown = own.length > 0 ? places : outer.slice(0, 1);
+  const namesFile = words.some((line) => /\bfunctions\/[\w./-]+\.ts\b/.test(line));
+  const shown = own.length > 0 || namesFile ? places : outer.slice(0, 1);
   return [
     ...words.map((line) => paint("red", oneLine(line))),
     ...shown.slice(0, 1).map((line) => oneLine(line)),

@@ -56,6 +56,8 @@ test("without a frame of the project, the engine's first is shown; without its s
     "Error: x",
     "at claim (file:///engine/lib/claims.ts:3:4)",
   ]);
+  const late = "Error: Cannot answer with functions/callbacks/url.preview.get.ts: 2300 ms are over";
+  assert.deepEqual(shown([late, "    at claim (file:///engine/lib/claims.ts:3:4)"], undefined), [late]);
   assert.deepEqual(shown(["Error: x", `    at ${url(handler)}:7:1`], undefined), ["Error: x", `at ${handler}:7:1`]);
 });
 
