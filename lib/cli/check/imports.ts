@@ -87,7 +87,13 @@ async function loadSome(
   }
   const { promise: closed, resolve: close } = Promise.withResolvers<string>();
   child.once("close", (code, by) => close(by ?? `exit code ${code}`));
-  child.on("message", ({ problem, modules }: Loaded) => {
+  child.on("message", (message: Loaded | { ready: true }) => {
+    if ("ready" in message) {
+      child.send(files.map(({ kind, name }, index) => ({ kind, name, path: paths[index] })));
+      expect();
+      return;
+    }
+    const { problem, modules } = message;
     for (const path of modules) onModule(path);
     const file = files[count];
     if (problem !== undefined && file !== undefined) found.push(toFinding(root, file, problem, output));
@@ -96,8 +102,6 @@ async function loadSome(
     if (count < files.length) expect();
     else child.kill("SIGKILL");
   });
-  child.send(files.map(({ kind, name }, index) => ({ kind, name, path: paths[index] })));
-  expect();
   const ended = await closed;
   clearTimeout(timer);
   const file = files[count];

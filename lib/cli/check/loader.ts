@@ -45,6 +45,8 @@ let leftBehind = Promise.withResolvers<never>();
 process.on("unhandledRejection", (reason) => leftBehind.reject(reason));
 process.on("uncaughtException", (error) => leftBehind.reject(error));
 
+// Its own start, which may take seconds on a busy machine, is not part of a file's time.
+process.send?.({ ready: true });
 process.once("message", async (files: readonly ToLoad[]) => {
   for (const file of files) {
     leftBehind = Promise.withResolvers<never>();
