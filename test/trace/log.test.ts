@@ -167,7 +167,7 @@ describe("an error in the log", () => {
       { toString: () => "A1" },
     ];
     for (const code of [...texts, 5, 600, 1234, 503.5, 5n]) assert.equal(codeOf(code), undefined, String(code));
-    const codes = ["UND_ERR_CONNECT_TIMEOUT", "42P01", "23505", "E2", "A".repeat(24), 100, 404, 599];
+    const codes = ["UND_ERR_CONNECT_TIMEOUT", "42P01", "23505", "EX2", "A".repeat(24), 100, 404, 599];
     assert.deepEqual(codes.map(codeOf), codes.map(String));
   });
 
