@@ -174,6 +174,7 @@ describe("functions, each in a process of its own", () => {
     await Promise.all([assert.rejects(blocked, ended), functions.reload()]);
     const leaving = functions.invoke("one", "block", 60_000);
     await Promise.all([assert.rejects(leaving, ended), functions.reload()]);
+    assert.ok(!notices.some((notice) => notice.includes("ran for")), "the reload ended it, not its timeout");
     assert.equal(notices.filter((notice) => notice.includes("has blocked")).length, 1);
     assert.equal(typeof (await pidOf("one")), "number");
   });

@@ -76,14 +76,14 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
   await session.input("1");
   await session.input("/buttons 2");
   await session.input("1");
+  await session.input("/buttons 2 cards");
+  await session.input("/buttons card 2");
   card("om_2", 3, opens);
   await session.input("1");
   session.apply(recalled, { isShown: true });
   await session.input("/buttons");
   await session.input("1");
   await session.input("/buttons 2");
-  await session.input("/buttons 2 cards");
-  await session.input("/buttons card 2");
   assert.deepEqual(asked, [
     { messageId: "om_2", version: 1, number: 1 },
     { messageId: "om_2", version: 2, number: 1 },
@@ -91,12 +91,10 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
     { messageId: "om_1", version: 1, number: 1 },
   ]);
   assert.deepEqual(shown, [
-    "om_1",
+    ...["om_1", "om_2", "om_2"],
     "the client opens https://a.example/",
     "om_1",
     "! There is no such card: the bot has sent 1",
-    "om_1",
-    "om_1",
   ]);
 });
 
