@@ -472,6 +472,7 @@ describe("a call that will never go well", () => {
       body: { code: 99991672, error: scope("im:message", "im:message:send_as_bot", "CANARY", "ou_1 wrote", 5, null) },
       parts: { scopes: "im:message im:message:send_as_bot" },
     },
+    { body: { code: 230099, msg: "ErrCode: 12345678901" }, parts: {} },
     {
       body: {
         code: 99992402,
