@@ -171,11 +171,12 @@ function leaveOut(root: string, files: ReadonlySet<string>): Plugin {
     setup(bundler) {
       bundler.onLoad({ filter: /\.[jt]s$/ }, ({ path }) => {
         const file = within(root, path);
-        // As CommonJS it may be asked for any name.
-        if (files.has(file)) return { contents: "module.exports = {};", loader: "js" };
         const [, kind] = /^functions\/(events|callbacks)\.gen\.ts$/.exec(file) ?? [];
-        if (kind !== "events" && kind !== "callbacks") return undefined;
-        return { contents: listSource(kind, handlerNames(kind, root)), loader: "ts" };
+        if (kind === "events" || kind === "callbacks") {
+          return { contents: listSource(kind, handlerNames(kind, root)), loader: "ts" };
+        }
+        // As CommonJS it may be asked for any name.
+        return files.has(file) ? { contents: "module.exports = {};", loader: "js" } : undefined;
       });
     },
   };

@@ -122,6 +122,7 @@ describe("npm run check", () => {
     for (const folder of ["shared/lib", "events/sub"]) {
       mkdirSync(join(project.root, "functions", folder), { recursive: true });
     }
+    write("functions/events.gen.ts", "export const events = {};\n");
     write("functions/shared/lib/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
     write("functions/events/sub/url.preview.get.ts", good("url.preview.get"));
     write("functions/events/drive.file.edit_v1.js", good("drive.file.edit_v1"));
@@ -157,6 +158,7 @@ describe("npm run check", () => {
       of("functions/events/im.chat.member.bot.added_v1.ts")[0]?.message ?? "",
       /^reads none\.txt, which is not there\. Add it, or correct its name$/,
     );
+    assert.match(of("functions/events.gen.ts")[0]?.message ?? "", /^does not list what .* Run "npm run generate"$/);
   });
 
   for (const [name, { line, says, isBroken = true }] of Object.entries(broken)) {
