@@ -186,8 +186,8 @@ function unpack(bytes: Buffer): Buffer {
 }
 
 function statusProblem(status: number): string {
-  if (status >= 300 && status < 400) return `answered ${status}: the platform does not follow redirects`;
   if (status < 300) return `answered ${status}: only exactly 200 acknowledges`;
+  if (status < 400) return `answered ${status}: the platform does not follow redirects`;
   return `answered ${status}`;
 }
 
