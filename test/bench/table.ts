@@ -22,7 +22,7 @@ export function table(rows: readonly Row[]): string {
 }
 
 function line(row: Row, first: number): string {
-  const { what, of = "ours", by, must, verdict, ratio, wall, medians, others } = row;
+  const { what, of = "ours", by, must, verdict, ratio, wall } = row;
   const cells: Readonly<Record<(typeof columns)[number], string>> = {
     ours: figure(row, of),
     beside: by === undefined ? "" : figure(row, by),
@@ -30,13 +30,19 @@ function line(row: Row, first: number): string {
     quartiles: by === undefined ? "" : `${short(ratio.low)}–${short(ratio.high)}`,
     must: must === undefined ? "" : `≤ ${must}${verdict === undefined ? "" : ` ${marks[verdict]}`}`,
     wall: wall === undefined ? "" : short(wall.median),
-    "node-sdk": medians["node-sdk"] === undefined || by === "node-sdk" ? "" : short(others["node-sdk"]?.median ?? 1),
+    "node-sdk": officialSdk(row),
   };
   const text = columns
     .map((name) => cells[name].padStart(widths[name]))
     .join("")
     .trimEnd();
   return what.padEnd(first) + (verdict === undefined ? text : paint(styles[verdict], text));
+}
+
+function officialSdk(row: Row): string {
+  const spread = row.others["node-sdk"];
+  if (spread === undefined) return "";
+  return row.by === undefined ? figure(row, "node-sdk") : short(spread.median);
 }
 
 function figure({ figure, medians }: Row, name: string): string {

@@ -125,7 +125,7 @@ const compiledAlike: Plugin = {
 
 /**
  * Takes Node's modules as objects. To import one by name reads all that it exports, and with `node:http` that loads
- * `fetch` and WebSockets: half of a cold start.
+ * `fetch` and WebSockets: a quarter of a cold start.
  */
 const lazyBuiltins: Plugin = {
   name: "lazy builtins",
