@@ -1,14 +1,14 @@
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { SQS, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { SSM } from "@aws-sdk/client-ssm";
-import { type AwsClient, defaultTryMs } from "./client.ts";
+import type { AwsClient, TryMs } from "./client.ts";
 import { fromSdk } from "./sdk.ts";
 
 /** The long connection's client, since a container's credentials are not in its environment. */
 export function sdkClient(
-  options: Pick<SQSClientConfig, "endpoint" | "region" | "credentials"> & { readonly storeTryMs: number },
+  tryMs: TryMs,
+  settings: Pick<SQSClientConfig, "endpoint" | "region" | "credentials"> = {},
 ): AwsClient {
-  const { storeTryMs, ...settings } = options;
   // `requestTimeout` alone only logs a warning.
   const within = (ms: number) => ({
     ...settings,
@@ -16,8 +16,8 @@ export function sdkClient(
     requestHandler: { connectionTimeout: ms / 2, requestTimeout: ms, throwOnRequestTimeout: true, socketTimeout: ms },
   });
   return fromSdk({
-    sqs: new SQS(within(defaultTryMs.sqs)),
-    dynamodb: new DynamoDB(within(storeTryMs)),
-    ssm: new SSM(within(defaultTryMs.ssm)),
+    sqs: new SQS(within(tryMs.sqs)),
+    dynamodb: new DynamoDB(within(tryMs.dynamodb)),
+    ssm: new SSM(within(tryMs.ssm)),
   });
 }

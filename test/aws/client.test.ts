@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import dns from "node:dns";
+import { createServer as createHttpServer, type ServerResponse } from "node:http";
 import { createServer, type Socket } from "node:net";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { createServer as createTlsServer } from "node:tls";
@@ -91,7 +92,8 @@ const answer = (status: number, body: string, headers: Readonly<Record<string, s
 const error = (status: number, type: string, headers = {}) =>
   answer(status, JSON.stringify({ __type: `com.amazonaws#${type}`, message: "a reason" }), headers);
 const text = "\u4f60\u597d \ud83d\ude00 hello";
-const stored = answer(200, JSON.stringify({ MessageId: "m-1", MD5OfMessageBody: hash("md5", text) }));
+const storedBody = JSON.stringify({ MessageId: "m-1", MD5OfMessageBody: hash("md5", text) });
+const stored = answer(200, storedBody);
 const inOneHour = () => ({ date: new Date(Date.now() + 3_600_000).toUTCString() });
 const send = (client: AwsClient, options = {}) =>
   client.call("SendMessage", { QueueUrl: "http://127.0.0.1/000000000000/events", MessageBody: text }, options);
@@ -411,6 +413,30 @@ describe("a connection", () => {
       [1, 2],
     );
     await clientTo("http://127.0.0.1:1").connect(["sqs", "dynamodb", "ssm"]);
+  });
+
+  test("is one of 50 at most: other calls wait for as long as their caller does, and no time runs for them", async (t) => {
+    const clock = testClock();
+    const held: ServerResponse[] = [];
+    const server = createHttpServer((request, response) => {
+      request.resume();
+      held.push(response);
+    });
+    const client = clientTo(`http://127.0.0.1:${await listenOnLoopback(server)}`, { clock, tryMs: { sqs: 500 } });
+    t.after(() => client.destroy());
+    t.after(() => server.close());
+    const gaveUp = new AbortController();
+    const patient = Array.from({ length: 110 }, () => outcomeOf(send(client)));
+    const impatient = Array.from({ length: 20 }, () => outcomeOf(send(client, { abortSignal: gaveUp.signal })));
+    for (const arrived of [50, 50, 10]) {
+      await until(`${arrived} have arrived`, () => held.length === arrived && clock.pending === arrived);
+      gaveUp.abort();
+      await clock.advance(499);
+      for (const response of held.splice(0)) response.end(storedBody);
+    }
+    assert.deepEqual(new Set(await Promise.all(patient)), new Set(["stored"]));
+    // One whose caller gave up is not sent.
+    assert.deepEqual([new Set(await Promise.all(impatient)), held.length], [new Set(["AbortError"]), 0]);
   });
 
   test("and an answer have their time, a call has that of two tries, and the second try only what is left", async (t) => {

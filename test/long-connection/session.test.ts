@@ -1,4 +1,4 @@
-// alone: it measures how long hundreds of frames take.
+// alone: hundreds of frames keep its process busy.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -274,23 +274,19 @@ describe("a frame", () => {
   });
 });
 
-test("300 frames at once, with a queue of 100 ms a call, are each answered 200 within 2.6 s", async (t) => {
-  const queue = await startSlowAws(t, 100);
+test("300 frames at once are each stored and answered 200, with 32 calls at once: a call that waits is not taken for slow", async (t) => {
+  const queue = await startSlowAws(t, 50);
   const credentials = { accessKeyId: "an id", secretAccessKey: "a secret" };
-  const client = sdkClient({ endpoint: queue.endpoint, region: "local", credentials, storeTryMs: 350 });
+  const patience = { sqs: 30_000, dynamodb: 30_000, ssm: 30_000 };
+  const client = sdkClient(patience, { endpoint: queue.endpoint, region: "local", credentials });
   t.after(() => client.destroy());
   const url = `${queue.endpoint}/000000000000/events`;
   const ports = receiverQueues(client, { eventsQueueUrl: url, quarantineQueueUrl: url });
-  const { connection, deliver } = await startLine(t, { ports });
-  // A machine that is busy with other tests has no CPU for so many at times: of five bursts one is enough.
-  let failed = 300;
-  for (let burst = 0; burst < 5 && failed > 0; burst++) {
-    const deliveries = Array.from({ length: 300 }, () => deliver(v2Text(), { deadlineMs: 60_000 }));
-    failed = (await Promise.all(deliveries)).filter(({ status }) => status !== 200).length;
-  }
-  assert.equal(failed, 0);
-  const longestMs = Math.max(...replies(connection.received).map((frame) => Number(headerOf(frame, "biz_rt"))));
-  assert.ok(longestMs <= 2_600, `${longestMs} ms`);
+  const { deliver } = await startLine(t, { ports, clock: testClock() });
+  const deliveries = Array.from({ length: 300 }, () => deliver(v2Text(), { deadlineMs: 60_000 }));
+  assert.deepEqual(new Set((await Promise.all(deliveries)).map(({ status }) => status)), new Set([200]));
+  assert.equal(queue.calls, 300);
+  assert.ok(queue.most <= 32, `${queue.most} calls at once`);
 });
 
 test("L2: events that come while the queue is down for an hour are pushed again until they are stored", async (t) => {

@@ -5,6 +5,7 @@ import { serveHealth } from "../../long-connection/health.ts";
 import { startHeartbeat } from "../../long-connection/heartbeat.ts";
 import { keepConnected } from "../../long-connection/session.ts";
 import { publish } from "../../trace/trace.ts";
+import { defaultTryMs } from "../client.ts";
 import { longConnectionConfig } from "../config.ts";
 import { sdkClient } from "../sdk-client.ts";
 import { loadAll, storeTryMs } from "./callback.ts";
@@ -32,7 +33,13 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { api, appId, healthPort } = config;
-  const { ports, appSecret, load } = callbackPorts({ config, callbacks, client: sdkClient({ storeTryMs }), api, env });
+  const { ports, appSecret, load } = callbackPorts({
+    config,
+    callbacks,
+    client: sdkClient({ ...defaultTryMs, dynamodb: storeTryMs }),
+    api,
+    env,
+  });
   let isConnected = false;
   const options = {
     origin: api.origin,
