@@ -4,7 +4,7 @@ import type { ChangeMessageVisibilityCommandInput, SendMessageCommandInput } fro
 import type { GetParameterCommandInput } from "@aws-sdk/client-ssm";
 import { type Clock, pause, systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
-import { fieldsOf, parseJson } from "../feishu/json.ts";
+import { fieldsOf, parseJson, stringOf } from "../feishu/json.ts";
 import type { Env } from "../settings/environment.ts";
 import { type Answer, Connections, named } from "./connections.ts";
 import { amzDate, authorization } from "./signature.ts";
@@ -67,9 +67,12 @@ export type TryMs = Readonly<Record<Service, number>>;
 export const defaultTryMs: TryMs = { sqs: 500, dynamodb: 1_000, ssm: 600 };
 
 const maxAttempts = 2;
-const longestPauseMs = 100;
+export const longestPauseMs = 100;
 /** AWS refuses a signature that is 5 minutes early or late. */
 const skewMs = 240_000;
+const lateAnswerMs = 5_000;
+/** To open a connection early may take longer: the handlers' files are loaded meanwhile. */
+const connectMs = 2_000;
 
 /** https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html, and Node's codes without an answer. */
 const retryable: ReadonlySet<string | number | undefined> = new Set([
@@ -107,9 +110,11 @@ export function awsClient(
   let offsetMs = 0;
 
   /** Whether the answer shows that our clock is wrong. Later signatures have AWS's time. */
-  function followClock({ date }: Answer["headers"]): boolean {
+  function followClock({ date }: Answer["headers"], sentAtMs: number): boolean {
     const aheadMs = Date.parse(date ?? "") - clock.nowMs();
-    if (!(Math.abs(aheadMs - offsetMs) >= skewMs)) return false;
+    // Lambda may freeze the process while an answer is under way: its date is then an old one.
+    const isLate = clock.nowMs() - sentAtMs > lateAnswerMs;
+    if (isLate || !(Math.abs(aheadMs - offsetMs) >= skewMs)) return false;
     offsetMs = aheadMs;
     return true;
   }
@@ -146,24 +151,25 @@ export function awsClient(
     let endsAtMs = Number.POSITIVE_INFINITY;
     for (let attempt = 1; ; attempt++) {
       let wasSkewed = false;
+      const sentAtMs = clock.nowMs();
       try {
         const answer = await connections[service].post({
           headers: headersOf(service, name, body, attempt),
           body,
-          tryMs: Math.min(tryMs[service], endsAtMs - clock.nowMs()),
+          tryMs: Math.max(0, Math.min(tryMs[service], endsAtMs - clock.nowMs())),
           abortSignal,
           onConnection() {
             endsAtMs = Math.min(endsAtMs, clock.nowMs() + maxAttempts * tryMs[service] + longestPauseMs);
           },
         });
-        wasSkewed = followClock(answer.headers);
+        wasSkewed = followClock(answer.headers, sentAtMs);
         const output = outputOf(name, answer);
         if (name === "SendMessage") checkStored(input as SendMessageCommandInput, output);
         return output;
       } catch (thrown) {
         const { name: reason, code, $metadata } = thrown as AwsError;
         const isWorthIt = wasSkewed || [reason, code, $metadata?.httpStatusCode].some((word) => retryable.has(word));
-        if (attempt === maxAttempts || !isWorthIt) throw thrown;
+        if (attempt === maxAttempts || !isWorthIt || clock.nowMs() >= endsAtMs) throw thrown;
       }
       await pause(clock, random() * longestPauseMs, abortSignal);
     }
@@ -177,7 +183,7 @@ export function awsClient(
           const body = "{}";
           // AWS knows no such operation and says so, on a connection that stays open.
           const headers = headersOf(service, "Connect", body, 1);
-          await connections[service].post({ headers, body, tryMs: tryMs[service] });
+          await connections[service].post({ headers, body, tryMs: connectMs });
         }),
       ),
     destroy() {
@@ -191,13 +197,13 @@ function endpointOf(service: string, region: string, env: Env): URL {
   const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
   const name = `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
   const endpoint = env[name] || env["AWS_ENDPOINT_URL"] || `https://${service}.${region}.${domain}`;
-  if (URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol)) return new URL(endpoint);
+  if (URL.canParse(endpoint) && /^https?:/.test(new URL(endpoint).protocol)) return new URL(endpoint);
   throw new ConfigError(`Cannot start: ${name}, or AWS_ENDPOINT_URL, is not an http(s) URL`);
 }
 
 /** @throws {AwsError} AWS refused the call, or its answer is no JSON. */
 function outputOf<N extends keyof Calls>(call: N, { status, headers, text }: Answer): Calls[N][1] {
-  const $metadata = { httpStatusCode: status, requestId: String(headers["x-amzn-requestid"]) };
+  const $metadata = { httpStatusCode: status, requestId: stringOf(headers["x-amzn-requestid"]) };
   const output = parseJson(text || "{}");
   if (output === undefined) throw named("SyntaxError", `${call}: the answer is no JSON`, { $metadata });
   const body = fieldsOf(output);

@@ -58,7 +58,8 @@ export class Connections {
     try {
       return await first.answer;
     } catch (error) {
-      // What ended one connection may have ended those that lie idle.
+      if (!first.wasReused()) throw error;
+      // What ended one kept connection may have ended the others.
       for (const idle of Object.values(this.#agent.freeSockets)) for (const socket of idle ?? []) socket.destroy();
       if (!first.wasStale()) throw error;
       return this.#send(post).answer;
@@ -88,7 +89,7 @@ export class Connections {
       request.destroy();
     };
     const failAfter = (ms: number, what: string) => {
-      const cancel = this.#clock.after(Math.max(0, ms), () => fail(named("TimeoutError", `${what} within ${ms} ms`)));
+      const cancel = this.#clock.after(ms, () => fail(named("TimeoutError", `${what} within ${ms} ms`)));
       cancels.push(cancel);
       return cancel;
     };
@@ -112,6 +113,8 @@ export class Connections {
       response.once("error", fail);
       response.once("end", () => {
         end();
+        // An answer to half of a request: the rest would wait on this connection.
+        if (!request.writableFinished) request.destroy();
         const text = Buffer.concat(chunks).toString();
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text });
       });
@@ -121,7 +124,8 @@ export class Connections {
     if (abortSignal?.aborted) giveUp();
     else abortSignal?.addEventListener("abort", giveUp, { once: true });
     request.end(body);
-    return { answer, wasStale: () => request.reusedSocket && !isAnswered && endedCodes.has(code) };
+    const wasReused = () => request.reusedSocket && !isAnswered;
+    return { answer, wasReused, wasStale: () => wasReused() && endedCodes.has(code) };
   }
 }
 

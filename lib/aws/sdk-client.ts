@@ -15,9 +15,9 @@ export function sdkClient(
     maxAttempts: 2,
     requestHandler: { connectionTimeout: ms / 2, requestTimeout: ms, throwOnRequestTimeout: true, socketTimeout: ms },
   });
-  return fromSdk({
-    sqs: new SQS(within(tryMs.sqs)),
-    dynamodb: new DynamoDB(within(tryMs.dynamodb)),
-    ssm: new SSM(within(tryMs.ssm)),
-  });
+  const { sqs, dynamodb, ssm } = tryMs;
+  return fromSdk(
+    { sqs: new SQS(within(sqs)), dynamodb: new DynamoDB(within(dynamodb)), ssm: new SSM(within(ssm)) },
+    tryMs,
+  );
 }

@@ -1,4 +1,12 @@
-import { type AwsClient, type CallOptions, type Calls, serviceOf } from "./client.ts";
+import {
+  type AwsClient,
+  type CallOptions,
+  type Calls,
+  defaultTryMs,
+  longestPauseMs,
+  serviceOf,
+  type TryMs,
+} from "./client.ts";
 
 type Method<N extends keyof Calls> = (input: Calls[N][0], options: CallOptions) => Promise<Calls[N][1]>;
 
@@ -24,8 +32,9 @@ const callsAtOnce = 32;
 /**
  * Calls AWS by its SDK, which finds credentials wherever they are: for a process that is no Lambda. It takes longer to
  * load, so a function of Lambda is better without it.
+ * @param tryMs A call ends after two of these and 0.1 s, whatever timeouts the SDK's clients have: by default they have none.
  */
-export function fromSdk(clients: SdkClients): AwsClient {
+export function fromSdk(clients: SdkClients, tryMs: TryMs = defaultTryMs): AwsClient {
   const waiting: (() => void)[] = [];
   let running = 0;
   return {
@@ -37,7 +46,9 @@ export function fromSdk(clients: SdkClients): AwsClient {
       else await new Promise<void>((resolve) => waiting.push(resolve));
       try {
         // When the caller gave up meanwhile, its signal is aborted, and the SDK sends nothing.
-        return await method.call(client, input, options);
+        const limit = AbortSignal.timeout(2 * tryMs[serviceOf[name]] + longestPauseMs);
+        const { abortSignal = limit } = options;
+        return await method.call(client, input, { abortSignal: AbortSignal.any([abortSignal, limit]) });
       } finally {
         const next = waiting.shift();
         if (next === undefined) running--;

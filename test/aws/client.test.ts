@@ -50,8 +50,11 @@ interface Request {
 /** Bytes of an answer, after which the connection stays open; with `end` it is closed, and with "reset" at once. */
 type Reply = string | { readonly end: string } | "reset";
 
-/** A server that reads whole requests and answers with bytes, so that it can answer wrongly in every way. */
-async function startScript(t: TestContext, reply: (request: Request, nth: number) => Reply) {
+/**
+ * A server that reads whole requests and answers with bytes, so that it can answer wrongly in every way.
+ * @param early Answers the first bytes of a request, and reads no more.
+ */
+async function startScript(t: TestContext, reply: (request: Request, nth: number) => Reply, early?: () => string) {
   const requests: Request[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -59,6 +62,10 @@ async function startScript(t: TestContext, reply: (request: Request, nth: number
     let read = "";
     let nth = 0;
     socket.on("error", () => {});
+    if (early !== undefined) {
+      socket.once("data", () => socket.pause().write(early()));
+      return;
+    }
     socket.setEncoding("utf8").on("data", (text: string) => {
       read += text;
       const [head = "", ...rest] = read.split("\r\n\r\n");
@@ -216,6 +223,13 @@ for (const [who, connect] of Object.entries(clients)) {
       await until("it is sent", () => requests.length === 1);
       gaveUp.abort();
       assert.equal(await running, "AbortError");
+
+      const between = new AbortController();
+      const last = outcomeOf(send(client, { abortSignal: between.signal }));
+      await until("its first try has failed", () => requests.length === 2);
+      between.abort();
+      assert.notEqual(await last, "stored");
+      assert.equal(requests.length, 2);
     });
   });
 }
@@ -483,6 +497,32 @@ describe("a connection", () => {
     process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
     t.after(() => delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]);
     await assert.rejects(send(client), { code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" });
+  });
+
+  test("learns no time from an answer that a freeze has delayed", async (t) => {
+    const clock = testClock(Date.now());
+    const { endpoint, requests } = await startScript(t, () => answer(200, "{}", { date: new Date().toUTCString() }));
+    const client = clientTo(endpoint, { clock, tryMs: { dynamodb: 3_600_000 } });
+    t.after(() => client.destroy());
+    const sent = client.call("GetItem", calls.GetItem);
+    await clock.advance(600_000);
+    await sent;
+    await client.call("GetItem", calls.GetItem);
+    assert.equal(requests[1]?.headers["x-amz-date"], amzDate(clock.nowMs()));
+  });
+
+  test("ends with an answer that came before the request was sent", async (t) => {
+    const { endpoint, sockets } = await startScript(
+      t,
+      () => stored,
+      () => error(413, "RequestTooLong"),
+    );
+    const client = clientTo(endpoint);
+    t.after(() => client.destroy());
+    const MessageBody = "x".repeat(8_000_000);
+    assert.equal(await outcomeOf(client.call("SendMessage", { QueueUrl: "q", MessageBody })), "RequestTooLong");
+    for (const socket of sockets) socket.resume();
+    await until("its connection is closed", () => [...sockets].every((socket) => socket.destroyed));
   });
 
   test("brings no more than an answer can have", async (t) => {

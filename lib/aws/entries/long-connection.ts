@@ -16,7 +16,7 @@ import type { EntryOptions } from "./options.ts";
  * A process, not a Lambda: frame → receive → the answer's frame. It opens the connection, so it needs no public address.
  * It runs until SIGTERM or SIGINT and exits with 0, or with 1 when a retry cannot help.
  */
-export async function longConnection(options: Omit<EntryOptions, "events"> = {}): Promise<never> {
+export async function longConnection(options: Pick<EntryOptions, "callbacks" | "env"> = {}): Promise<never> {
   const { callbacks = {}, env = process.env } = options;
   prepareProcess(env);
   try {

@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { basename, dirname, join, relative } from "node:path";
 import type { Command } from "commander";
 import { type BuildFailure, build as bundle, type Metafile, type OutputFile, type Plugin, transform } from "esbuild";
@@ -25,8 +26,7 @@ export class BuildError extends CommandError {
 }
 
 /** Packages written for CommonJS call `require` and read beside their code; an ES module has no names for that. */
-const required =
-  'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);';
+const required = 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);';
 const places = " const __dirname = import.meta.dirname, __filename = import.meta.filename;";
 
 /**
@@ -72,7 +72,7 @@ export async function build(
         alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
-        ...(runsHandlers ? { banner: { js: required + places } } : {}),
+        banner: { js: runsHandlers ? required + places : required },
         logLevel: "silent",
         write: false,
         plugins: [
@@ -131,7 +131,12 @@ const lazyBuiltins: Plugin = {
   name: "lazy builtins",
   setup(bundler) {
     const namespace = "builtin";
-    bundler.onResolve({ filter: /^node:/ }, ({ path }) => ({ path: path.slice("node:".length), namespace }));
+    bundler.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      // An `import()` asks for the module's names, and one that Node does not have must fail where it is asked for.
+      kind === "dynamic-import" || !isBuiltin(path)
+        ? { path, external: true }
+        : { path: path.slice("node:".length), namespace },
+    );
     bundler.onLoad({ filter: /^/, namespace }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
     }));

@@ -1,12 +1,11 @@
 import type { SSM } from "@aws-sdk/client-ssm";
 import { readProject } from "../../../infra/project.js";
 import { readExtraSecrets } from "../../aws/extra-secrets.ts";
-import { fromSdk } from "../../aws/sdk.ts";
 import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
-import { asked, parameterName, patientClient, regionOf, storing, writeSecrets } from "./parameter-store.ts";
+import { asked, parameterName, patient, patientClient, regionOf, storing, writeSecrets } from "./parameter-store.ts";
 
 /** What a standard parameter of SSM holds. */
 const mostBytes = 4_096;
@@ -37,7 +36,7 @@ export async function setExtra(
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const client = patientClient(regionOf(region));
-  const before = await asked(parameter, readExtraSecrets(fromSdk({ ssm: client }), parameter));
+  const before = await asked(parameter, readExtraSecrets(patient(client), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {
     throw new CommandError(`Cannot store ${name}: with it, ${parameter} has more than SSM's ${mostBytes} bytes`);
@@ -56,6 +55,6 @@ export async function findExtra(client: SSM, stage: string): Promise<ExtraSecret
   const { secrets } = await readProject(projectRoot());
   if (secrets.length === 0) return undefined;
   const parameter = parameterName(stage, "extra");
-  const stored = Object.keys(await asked(parameter, readExtraSecrets(fromSdk({ ssm: client }), parameter)));
+  const stored = Object.keys(await asked(parameter, readExtraSecrets(patient(client), parameter)));
   return { parameter, stored, missing: secrets.filter((name) => !stored.includes(name)) };
 }

@@ -7,6 +7,7 @@ import {
   SSM,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
+import { type AwsClient, defaultTryMs } from "../../aws/client.ts";
 import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
@@ -58,6 +59,11 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
   }
 }
 
+/** A person waits longer than a function. */
+export function patient(ssm: SSM): AwsClient {
+  return fromSdk({ ssm }, { ...defaultTryMs, ssm: 10_000 });
+}
+
 /** A person at a shell, perhaps far from the region, waits longer than a function. */
 export function patientClient(region: string): SSM {
   return new SSM({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 }, region });
@@ -66,7 +72,7 @@ export function patientClient(region: string): SSM {
 /** The stored secrets, or `undefined` when there is no such parameter. */
 export async function findSecrets(client: SSM, parameter: string): Promise<AppSecrets | undefined> {
   try {
-    return await readSecrets(fromSdk({ ssm: client }), parameter);
+    return await readSecrets(patient(client), parameter);
   } catch (error) {
     if (error instanceof ParameterNotFound) return undefined;
     throw error;

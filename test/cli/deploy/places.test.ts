@@ -96,3 +96,30 @@ test("a fault has one fingerprint before and after unrelated changes, and its ne
   assert.deepEqual(prints(after), prints(before));
   assert.notEqual(after.first.codeVersion, before.first.codeVersion);
 });
+
+test("Node's modules are there however code asks for them, also in the webhook", async (t) => {
+  const made = await temporaryProject({});
+  t.after(() => made.remove());
+  const folder = join(made.root, "functions/node_modules/monitor");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), '{ "name": "monitor" }');
+  writeFileSync(
+    join(folder, "index.js"),
+    `const { existsSync } = require("fs");
+let next = "there";
+try { require("node:not-there"); } catch { next = "not there"; }
+module.exports = { sees: existsSync(process.execPath), next };`,
+  );
+  const source = `import { sees, next } from "monitor";
+import os, { EOL } from "node:os";
+import * as path from "node:path";
+export const handler = async () => {
+  const { gunzipSync, gzipSync } = await import("node:zlib");
+  return [sees, next, os.EOL === EOL, path.basename("a/b"), String(gunzipSync(gzipSync("x")))];
+};
+`;
+  writeFileSync(join(made.root, "functions/webhook.ts"), source);
+  const [built = assert.fail()] = await build({ root: made.root, names: ["webhook"] });
+  const { handler } = await import(pathToFileURL(built.file).href);
+  assert.deepEqual(await handler(), [true, "not there", true, "b", "x"]);
+});
