@@ -176,10 +176,8 @@ function leaveOut(root: string, files: ReadonlySet<string>): Plugin {
     setup(bundler) {
       bundler.onLoad({ filter: /\.[jt]s$/ }, ({ path }) => {
         const file = within(root, path);
-        const [, kind] = /^functions\/(events|callbacks)\.gen\.ts$/.exec(file) ?? [];
-        if (kind === "events" || kind === "callbacks") {
-          return { contents: listSource(kind, handlerNames(kind, root)), loader: "ts" };
-        }
+        const kind = (["events", "callbacks"] as const).find((each) => file === `functions/${each}.gen.ts`);
+        if (kind !== undefined) return { contents: listSource(kind, handlerNames(kind, root)), loader: "ts" };
         // As CommonJS it may be asked for any name.
         return files.has(file) ? { contents: "module.exports = {};", loader: "js" } : undefined;
       });
