@@ -24,6 +24,7 @@ export interface Post {
 const connectionsAtOnce = 50;
 /** An item has at most 400 KB. */
 const answerLimitBytes = 2_097_152;
+const restBytes = 65_536;
 /** The codes of a connection that has ended. */
 const endedCodes: ReadonlySet<unknown> = new Set(["ECONNRESET", "EPIPE"]);
 
@@ -113,10 +114,10 @@ export class Connections {
       response.once("error", fail);
       response.once("end", () => {
         end();
-        // An answer to half of a request: the rest would wait on this connection.
-        if (!request.writableFinished) request.destroy();
-        const text = Buffer.concat(chunks).toString();
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, text });
+        const { statusCode: status = 0, headers } = response;
+        // A refusal of half a request: the rest would wait on this connection. A little is only not told to be sent yet.
+        if (status >= 400 && (request.socket?.writableLength ?? 0) > restBytes) request.destroy();
+        resolve({ status, headers, text: Buffer.concat(chunks).toString() });
       });
     });
     // An error may follow the one that ended it.
