@@ -18,8 +18,10 @@ export const handler = async (event) => {
   if (event === "die") process.exit(3);
   if (event === "silence") process.removeAllListeners("disconnect").disconnect();
   if (event === "silence") return new Promise(() => setInterval(() => {}, 1_000));
-  if (event === "ends") publish({ stage: "started", level: "info", id: "e-0", type: "test.ends_v1" });
-  if (event === "ends") publish({ stage: "handled", level: "info", id: "e-0", type: "test.ends_v1" });
+  for (const stage of event === "ends" ? ["handled", "failed", "dead", "late", "lease-lost", "unhandled"] : []) {
+    publish({ stage: "started", level: "info", id: stage, type: "test.ends_v1" });
+    publish({ stage, level: "info", id: stage, type: "test.ends_v1" });
+  }
   if (event === "block") publish({ stage: "started", level: "info", id: "e-1", type: "test.block_v1" });
   if (event === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   return { pid: process.pid, event };
