@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
@@ -55,7 +56,9 @@ const keysEnv = {
   APP_ID: "cli_00000000000000dd",
 };
 const project = await fixtureProject();
-const [services, built] = await Promise.all([startServices(), build({ root: project.root })]);
+// The runtime client takes a path for a URL. On Lambda it is /var/task.
+const outFolder = mkdtempSync(join(tmpdir(), "larkpost-task-"));
+const [services, built] = await Promise.all([startServices(), build({ root: project.root, outFolder })]);
 
 interface Outcome {
   readonly kind: "response" | "error" | "init-error";
@@ -204,4 +207,5 @@ report(
 
 await services.stop();
 project.remove();
+rmSync(outFolder, { recursive: true });
 process.exit(failures.length === 0 ? 0 : 1);
