@@ -395,7 +395,10 @@ describe("the services themselves", () => {
   }
 });
 
-test("the SDK's own clients, which wait for ever by default, have the time of two tries", async () => {
+test("the SDK's own clients, which wait for ever by default, have the time of two tries", async (t) => {
+  // As the connection of a real call does.
+  const alive = setInterval(() => {}, 1_000);
+  t.after(() => clearInterval(alive));
   const sendMessage = (_: unknown, { abortSignal }: { abortSignal?: AbortSignal }) =>
     new Promise<never>((_, reject) => abortSignal?.addEventListener("abort", () => reject(abortSignal.reason)));
   const sqs = { sendMessage, changeMessageVisibility: sendMessage, destroy() {} };
