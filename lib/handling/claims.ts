@@ -53,6 +53,7 @@ const firstBusySeconds = 1;
 export class Claims {
   readonly #delivery: Delivery;
   #options: ClaimsOptions;
+  #inputDigest: string | undefined;
   /** By key, how many of its runs have started. */
   readonly #held = new Map<string, number>();
 
@@ -194,8 +195,10 @@ export class Claims {
     return { kind: "done" };
   }
 
+  /** Made for the first key that is claimed: a handler without the ledger needs none. */
   get #digest(): string {
-    return hash("sha256", JSON.stringify(this.#options.input) ?? "", "base64url");
+    this.#inputDigest ??= hash("sha256", JSON.stringify(this.#options.input) ?? "", "base64url");
+    return this.#inputDigest;
   }
 
   /** The key that counts: the handler's own, if it has one. */
