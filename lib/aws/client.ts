@@ -5,7 +5,7 @@ import type { GetParameterCommandInput } from "@aws-sdk/client-ssm";
 import { type Clock, pause, systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { fieldsOf, parseJson, stringOf } from "../feishu/json.ts";
-import type { Env } from "../settings/environment.ts";
+import { type Env, isHttpUrl } from "../settings/environment.ts";
 import { type Answer, Connections, named } from "./connections.ts";
 import { amzDate, authorization } from "./signature.ts";
 
@@ -66,8 +66,8 @@ export const serviceOf: Readonly<Record<keyof Calls, Service>> = {
 export type TryMs = Readonly<Record<Service, number>>;
 export const defaultTryMs: TryMs = { sqs: 500, dynamodb: 1_000, ssm: 600 };
 
-const maxAttempts = 2;
-export const longestPauseMs = 100;
+export const maxAttempts = 2;
+const longestPauseMs = 100;
 /** AWS refuses a signature that is 5 minutes early or late. */
 const skewMs = 240_000;
 const lateAnswerMs = 5_000;
@@ -83,6 +83,11 @@ const retryable: ReadonlySet<string | number | undefined> = new Set([
   ...["TooManyRequestsException", "TransactionInProgressException", "BandwidthLimitExceeded", "EC2ThrottledException"],
   ...["ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"],
 ]);
+
+/** The time of a call with its tries, and the pauses between them. */
+export function callMs(tryMs: number): number {
+  return maxAttempts * tryMs + longestPauseMs * (maxAttempts - 1);
+}
 
 /**
  * Calls AWS for a function that has little time: two tries on connections that are kept. It takes a tenth of the SDK's
@@ -138,7 +143,12 @@ export function awsClient(
       ...{ path, body, date, region: region as string, service, accessKeyId, secretAccessKey },
     });
     const headers = [...signed.flat(), "authorization", signature];
-    headers.push("content-length", String(Buffer.byteLength(body)), "amz-sdk-request", `attempt=${attempt}; max=2`);
+    headers.push(
+      "content-length",
+      String(Buffer.byteLength(body)),
+      "amz-sdk-request",
+      `attempt=${attempt}; max=${maxAttempts}`,
+    );
     // By the trace, Lambda finds functions that call each other without end.
     const trace = env["AWS_LAMBDA_FUNCTION_NAME"] && env["_X_AMZN_TRACE_ID"];
     if (trace) headers.push("x-amzn-trace-id", trace);
@@ -159,7 +169,7 @@ export function awsClient(
           tryMs: Math.max(0, Math.min(tryMs[service], endsAtMs - clock.nowMs())),
           abortSignal,
           onConnection() {
-            endsAtMs = Math.min(endsAtMs, clock.nowMs() + maxAttempts * tryMs[service] + longestPauseMs);
+            endsAtMs = Math.min(endsAtMs, clock.nowMs() + callMs(tryMs[service]));
           },
         });
         wasSkewed = followClock(answer.headers, sentAtMs);
@@ -197,7 +207,7 @@ function endpointOf(service: string, region: string, env: Env): URL {
   const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
   const name = `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
   const endpoint = env[name] || env["AWS_ENDPOINT_URL"] || `https://${service}.${region}.${domain}`;
-  if (URL.canParse(endpoint) && /^https?:/.test(new URL(endpoint).protocol)) return new URL(endpoint);
+  if (isHttpUrl(endpoint)) return new URL(endpoint);
   throw new ConfigError(`Cannot start: ${name}, or AWS_ENDPOINT_URL, is not an http(s) URL`);
 }
 

@@ -1,7 +1,7 @@
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { SQS, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { SSM } from "@aws-sdk/client-ssm";
-import type { AwsClient, TryMs } from "./client.ts";
+import { type AwsClient, maxAttempts, type TryMs } from "./client.ts";
 import { fromSdk } from "./sdk.ts";
 
 /** The long connection's client, since a container's credentials are not in its environment. */
@@ -12,7 +12,7 @@ export function sdkClient(
   // `requestTimeout` alone only logs a warning.
   const within = (ms: number) => ({
     ...settings,
-    maxAttempts: 2,
+    maxAttempts,
     requestHandler: { connectionTimeout: ms / 2, requestTimeout: ms, throwOnRequestTimeout: true, socketTimeout: ms },
   });
   const { sqs, dynamodb, ssm } = tryMs;

@@ -1,12 +1,4 @@
-import {
-  type AwsClient,
-  type CallOptions,
-  type Calls,
-  defaultTryMs,
-  longestPauseMs,
-  serviceOf,
-  type TryMs,
-} from "./client.ts";
+import { type AwsClient, type CallOptions, type Calls, callMs, defaultTryMs, serviceOf, type TryMs } from "./client.ts";
 
 type Method<N extends keyof Calls> = (input: Calls[N][0], options: CallOptions) => Promise<Calls[N][1]>;
 
@@ -32,7 +24,7 @@ const callsAtOnce = 32;
 /**
  * Calls AWS by its SDK, which finds credentials wherever they are: for a process that is no Lambda. It takes longer to
  * load, so a function of Lambda is better without it.
- * @param tryMs A call ends after two of these and 0.1 s, whatever timeouts the SDK's clients have: by default they have none.
+ * @param tryMs A call ends with the time of its tries, whatever timeouts the SDK's clients have: by default they have none.
  */
 export function fromSdk(clients: SdkClients, tryMs: TryMs = defaultTryMs): AwsClient {
   const waiting: (() => void)[] = [];
@@ -46,7 +38,7 @@ export function fromSdk(clients: SdkClients, tryMs: TryMs = defaultTryMs): AwsCl
       else await new Promise<void>((resolve) => waiting.push(resolve));
       try {
         // When the caller gave up meanwhile, its signal is aborted, and the SDK sends nothing.
-        const limit = AbortSignal.timeout(2 * tryMs[serviceOf[name]] + longestPauseMs);
+        const limit = AbortSignal.timeout(callMs(tryMs[serviceOf[name]]));
         const { abortSignal = limit } = options;
         return await method.call(client, input, { abortSignal: AbortSignal.any([abortSignal, limit]) });
       } finally {

@@ -51,8 +51,12 @@ export function setting(env: Env, name: string, advice: string): string {
 export function url(env: Env, name: string): string {
   const advice = "It is the URL of an SQS queue";
   const value = setting(env, name, advice);
-  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value;
+  if (isHttpUrl(value)) return value;
   throw new ConfigError(`Cannot start: ${name} is not an http(s) URL. ${advice}`);
+}
+
+export function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 }
 
 export function flag(env: Env, name: string): boolean {

@@ -22,17 +22,14 @@ const namingsFrom = (here: string) => [
   new RegExp(`()new URL\\(\\s*(${text})\\s*,\\s*import\\.meta\\.url\\s*,?\\s*\\)`, "g"),
 ];
 const place = String.raw`import\.meta\.(?:url|dirname|filename|resolve)|\b__(?:dirname|filename)\b`;
+const reads = String.raw`\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)`;
 /** With the place of a module, what is read, or loaded by a name that is made when it runs. */
-const readsFiles =
-  /\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\b|\b(?:require|import)\(\s*[^\s"'`)]/;
+const readsFiles = new RegExp(String.raw`${reads}\b|\b(?:require|import)\(\s*[^\s"'\x60)]`);
 /** A module's own `require`. The bundle does not hold what only that loads. */
 const ownRequire =
   /(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?createRequire\(\s*import\.meta\.(?:url|filename)\s*,?\s*\)/g;
 /** Reads whose path is not made: what has no `/` before it is looked for from the folder of the process. */
-const reading = new RegExp(
-  `\\b(?:readFile|readFileSync|createReadStream|readdir|readdirSync|opendir|openSync)\\(\\s*${text}`,
-  "g",
-);
+const reading = new RegExp(`${reads}\\(\\s*${text}`, "g");
 const isCode = /\.[cm]?[jt]sx?$/;
 
 /** Packages that look for their own version beside their code, and do without. */
