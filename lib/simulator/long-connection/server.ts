@@ -118,9 +118,12 @@ export function toLongConnection(
   server: Pick<LongConnectionServer, "deliver">,
   delivery: Omit<FrameDelivery, "requestId">,
 ): Deliver {
-  return async ({ text }, { signal }) => {
+  return async ({ kind, text }, { signal }) => {
     signal?.throwIfAborted();
-    return server.deliver(text, delivery);
+    const result = await server.deliver(text, delivery);
+    // A reply without an answer: the Go client sends `null`, the others send nothing.
+    const isEmpty = kind === "callback" && result.delivered && (result.body === "" || result.body === "null");
+    return isEmpty ? { ...result, body: "{}" } : result;
   };
 }
 
