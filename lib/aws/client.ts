@@ -6,7 +6,7 @@ import { type Clock, pause, systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 import { fieldsOf, parseJson, stringOf } from "../feishu/json.ts";
 import { type Env, isHttpUrl } from "../settings/environment.ts";
-import { type Answer, Connections, named } from "./connections.ts";
+import { type Answer, Connections, named, type Post } from "./connections.ts";
 import { amzDate, authorization } from "./signature.ts";
 
 /** An item of DynamoDB. Only texts and numbers are stored. */
@@ -124,7 +124,7 @@ export function awsClient(
     return true;
   }
 
-  function headersOf(service: Service, name: string, body: string, attempt: number): string[] {
+  function headersOf(service: Service, name: string, body: string, attempt: number): Post["headers"] {
     const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: token } = env;
     if (!accessKeyId || !secretAccessKey) {
       throw named("CredentialsProviderError", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set");
@@ -142,16 +142,15 @@ export function awsClient(
     const signature = authorization(signed, {
       ...{ path, body, date, region: region as string, service, accessKeyId, secretAccessKey },
     });
-    const headers = [...signed.flat(), "authorization", signature];
-    headers.push(
-      "content-length",
-      String(Buffer.byteLength(body)),
-      "amz-sdk-request",
-      `attempt=${attempt}; max=${maxAttempts}`,
-    );
+    const headers: [string, string][] = [
+      ...signed,
+      ["authorization", signature],
+      ["content-length", String(Buffer.byteLength(body))],
+      ["amz-sdk-request", `attempt=${attempt}; max=${maxAttempts}`],
+    ];
     // By the trace, Lambda finds functions that call each other without end.
     const trace = env["AWS_LAMBDA_FUNCTION_NAME"] && env["_X_AMZN_TRACE_ID"];
-    if (trace) headers.push("x-amzn-trace-id", trace);
+    if (trace) headers.push(["x-amzn-trace-id", trace]);
     return headers;
   }
 

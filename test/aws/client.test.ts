@@ -5,7 +5,7 @@ import dns from "node:dns";
 import { createServer as createHttpServer, type ServerResponse } from "node:http";
 import { createServer, type Socket } from "node:net";
 import { after, before, describe, type TestContext, test } from "node:test";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from "node:tls";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { SQS } from "@aws-sdk/client-sqs";
 import { SSM } from "@aws-sdk/client-ssm";
@@ -16,7 +16,7 @@ import { ConfigError } from "../../lib/errors.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { clientTo } from "../support/aws.ts";
 import { settled, testClock } from "../support/clock.ts";
-import { identity } from "../support/platform-tls.ts";
+import { authority, identity } from "../support/platform-tls.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { startStore } from "../support/ssm.ts";
@@ -98,6 +98,8 @@ const answer = (status: number, body: string, headers: Readonly<Record<string, s
 };
 const error = (status: number, type: string, headers = {}) =>
   answer(status, JSON.stringify({ __type: `com.amazonaws#${type}`, message: "a reason" }), headers);
+const chunked = (body: string) =>
+  `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
 const text = "\u4f60\u597d \ud83d\ude00 hello";
 const storedBody = JSON.stringify({ MessageId: "m-1", MD5OfMessageBody: hash("md5", text) });
 const stored = answer(200, storedBody);
@@ -164,6 +166,44 @@ const faults: Readonly<Record<string, { reply: (nth: number) => Reply; is: strin
   },
   "answers that are cut": { reply: () => ({ end: stored.slice(0, -9) }), is: "Error", tries: 2 },
   "what is no HTTP": { reply: () => ({ end: "nonsense\r\n\r\n" }), is: "Error", tries: 1 },
+  "an answer in chunks": { reply: () => chunked(storedBody), is: "stored", tries: 1 },
+  "an answer in chunks that is cut": {
+    reply: () => ({ end: chunked(storedBody).slice(0, -6) }),
+    ...{ is: "Error", tries: 2 },
+  },
+  "an answer that ends with its connection": {
+    reply: () => ({ end: `HTTP/1.1 200 OK\r\n\r\n${storedBody}` }),
+    ...{ is: "stored", tries: 1 },
+  },
+  "an answer of HTTP/1.0": {
+    reply: () => ({ end: stored.replace("/1.1", "/1.0") }),
+    ...{ is: "stored", tries: 1 },
+  },
+  "word that an answer will follow": {
+    reply: () => `HTTP/1.1 100 Continue\r\n\r\n${stored}`,
+    ...{ is: "stored", tries: 1 },
+  },
+  "a header that comes twice": {
+    reply: () => stored.replace("\r\n", "\r\nvia: a\r\nvia: b\r\n"),
+    ...{ is: "stored", tries: 1 },
+  },
+  "a length that comes twice": {
+    reply: () => stored.replace("\r\n", "\r\ncontent-length: 2\r\n"),
+    ...{ is: "Error", tries: 1 },
+  },
+  "a length that is none": { reply: () => answer(200, "").replace(": 0", ": -1"), is: "Error", tries: 1 },
+  "a length beside chunks": {
+    reply: () => chunked(storedBody).replace("\r\n", `\r\ncontent-length: ${storedBody.length}\r\n`),
+    ...{ is: "Error", tries: 1 },
+  },
+  "a status that has no body, with a length": {
+    reply: () => answer(204, "").replace(": 0", ": 5"),
+    ...{ is: "InvalidChecksumError", tries: 1, sdk: "Error" },
+  },
+  "a head that is not ended after 17 KB": {
+    reply: () => `HTTP/1.1 200 OK\r\nodd: ${"x".repeat(17_408)}`,
+    ...{ is: "Error", tries: 1 },
+  },
   "a clock that is an hour late": {
     reply: (nth) => (nth === 1 ? error(403, "InvalidSignatureException", inOneHour()) : stored),
     ...{ is: "stored", tries: 2 },
@@ -418,6 +458,66 @@ describe("a connection", () => {
     assert.deepEqual([requests.length, sockets.size], [3 + 1 + 2, 3 + 1]);
   });
 
+  test("is not used again after an answer that says so, that goes on, or that nobody asked for", async (t) => {
+    const ends = [stored.replace("\r\n", "\r\nconnection: close\r\n"), chunked(storedBody), stored + stored];
+    const { endpoint, requests, sockets } = await startScript(t, (_, nth) => ends[nth - 1] ?? stored);
+    const client = clientTo(endpoint);
+    t.after(() => client.destroy());
+    for (const _ of [...ends, stored]) assert.equal(await outcomeOf(send(client)), "stored");
+    const [kept = assert.fail()] = [...sockets].slice(-1);
+    kept.write(stored);
+    await until("the client closes it", () => kept.destroyed);
+    assert.equal(await outcomeOf(send(client)), "stored");
+    assert.deepEqual([requests.map(({ nth }) => nth), sockets.size], [[1, 1, 1, 1, 1], ends.length + 2]);
+  });
+
+  test("is opened by name, and again with what the last handshake agreed on", async (t) => {
+    const trusted = getCACertificates("default");
+    setDefaultCACertificates([authority]);
+    t.after(() => setDefaultCACertificates(trusted));
+    t.mock.method(dns, "lookup", (_: string, __: object, answered: (error: null, found: object[]) => void) => {
+      answered(null, [{ address: "127.0.0.1", family: 4 }]);
+    });
+    const handshakes: unknown[] = [];
+    const server = createTlsServer(identity, (socket) => {
+      handshakes.push([socket.servername, socket.alpnProtocol, socket.isSessionReused()]);
+      socket.on("error", () => {}).once("data", () => socket.end(stored));
+    });
+    const client = clientTo(`https://open.feishu.cn:${await listenOnLoopback(server)}`);
+    t.after(() => client.destroy());
+    t.after(() => server.close());
+    for (const _ of [1, 2]) assert.equal(await outcomeOf(send(client)), "stored");
+    assert.deepEqual(handshakes, [
+      ["open.feishu.cn", false, false],
+      ["open.feishu.cn", false, true],
+    ]);
+  });
+
+  test("keeps the process alive while a call runs, and not while it lies idle", async (t) => {
+    const alive = () => process.getActiveResourcesInfo().filter((what) => what === "TCPSocketWrap").length;
+    await until("the other tests' connections are closed", () => alive() === 0);
+    const { endpoint, requests, sockets } = await startScript(t, (_, nth) => (nth === 2 ? "" : stored));
+    const client = clientTo(endpoint);
+    t.after(() => client.destroy());
+    await send(client);
+    // The server's side is alive all the time.
+    assert.equal(alive(), 1);
+    const second = send(client);
+    await until("the second call has arrived", () => requests.length === 2);
+    assert.equal(alive(), 2);
+    for (const socket of sockets) socket.write(stored);
+    await second;
+    assert.equal(alive(), 1);
+  });
+
+  test("carries no header that would end before its value does", async (t) => {
+    const { endpoint, requests } = await startScript(t, () => stored);
+    const client = clientTo({ AWS_ENDPOINT_URL: endpoint, AWS_SESSION_TOKEN: "token\r\nx-other: 1" });
+    t.after(() => client.destroy());
+    await assert.rejects(send(client), { name: "TypeError", message: /x-amz-security-token/ });
+    assert.equal(requests.length, 0);
+  });
+
   test("is open before the first call, and nobody learns that it could not be opened", async (t) => {
     const { endpoint, requests } = await startScript(t, ({ headers }) =>
       headers["x-amz-target"] === "AmazonSQS.SendMessage" ? stored : error(400, "UnknownOperationException"),
@@ -551,10 +651,13 @@ describe("a connection", () => {
   });
 
   test("brings no more than an answer can have", async (t) => {
-    const { endpoint, requests } = await startScript(t, () => answer(200, `"${"x".repeat(2_097_151)}"`));
+    const body = `"${"x".repeat(2_097_151)}"`;
+    const { endpoint, requests } = await startScript(t, (_, nth) => (nth === 1 ? answer(200, body) : chunked(body)));
     const client = clientTo(endpoint);
     t.after(() => client.destroy());
-    assert.deepEqual([await outcomeOf(send(client)), requests.length], ["TooLargeError", 1]);
+    for (const nth of [1, 2]) {
+      assert.deepEqual([await outcomeOf(send(client)), requests.length], ["TooLargeError", nth]);
+    }
   });
 
   test("goes to the region's endpoint, or where AWS_ENDPOINT_URL says", async (t) => {
