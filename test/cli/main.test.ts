@@ -13,7 +13,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 };
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
-  ...["start", "chat", "long-connection", "send", "new", "types", "check"],
+  ...["start", "chat", "simulate", "long-connection", "send", "new", "types", "check"],
   ...["generate", "package", "deploy", "secrets", "cost", "build"],
 ];
 
@@ -34,14 +34,24 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     says: /^There is no command "strat"\. Did you mean "start"\?/,
   },
   { when: "an unknown option before a command", args: ["--bogus"], code: 2, says: /unknown option '--bogus'/ },
-  ...["start", "chat", "long-connection", "send", "new", "types", "generate", "secrets", "build", "package"].map(
-    (name) => ({
-      when: `an unknown option of ${name}`,
-      args: [name, "--bogus"],
-      code: 2,
-      says: /unknown option '--bogus'/,
-    }),
-  ),
+  ...[
+    "start",
+    "chat",
+    "simulate",
+    "long-connection",
+    "send",
+    "new",
+    "types",
+    "generate",
+    "secrets",
+    "build",
+    "package",
+  ].map((name) => ({
+    when: `an unknown option of ${name}`,
+    args: [name, "--bogus"],
+    code: 2,
+    says: /unknown option '--bogus'/,
+  })),
   { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
   { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
   {

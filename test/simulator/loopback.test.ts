@@ -15,7 +15,7 @@ const { appId, appSecret } = selfBuilt;
 
 async function startPlatform(t: TestContext) {
   const openApi = await startOpenApi(t);
-  const options = { clock: testClock(), random: () => 0, openApi: openApi.url };
+  const options = { clock: testClock(), random: () => 0, openApi: openApi.simulator.handle };
   const server = await startLongConnectionServer({ apps: [{ appId, appSecret }], ...options });
   t.after(server.close);
   const ticketed = async () => {

@@ -120,6 +120,7 @@ function why(reason: string | null): string {
 function endingLines({ stage, type, reason }: Extract<Entry, { what: "ended" }>): readonly string[] {
   switch (stage) {
     case "handled":
+    case "acknowledged":
       return [];
     case "unhandled":
       return [trouble(`there is no handler of ${oneLine(type)}: "npm run new -- ${oneLine(type)}" writes one`)];

@@ -6,11 +6,11 @@ import { CommandError } from "../command.ts";
 import type { Target } from "../state/target.ts";
 
 /**
- * Delivers over the long connection between a running `npm start -- --long-connection` and its simulated platform.
+ * Delivers over the long connection to the simulated platform of `npm start -- --long-connection` or `npm run simulate`.
  * @throws {CommandError} There is no such connection.
  */
 export function deliverByWebSocket({ control }: Pick<Target, "control">): Deliver {
-  const advice = 'Run "npm start -- --long-connection" without the keys of a real app';
+  const advice = 'Run "npm start -- --long-connection" without the keys of a real app, or "npm run simulate"';
   if (control === undefined) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
   const { url, token } = control;
   return async ({ text: pushed }, { signal }) => {
@@ -19,7 +19,7 @@ export function deliverByWebSocket({ control }: Pick<Target, "control">): Delive
     const sent = { method: "POST", headers, body, signal };
     const { status, text } = await exchange(new URL("/push", url), sent).catch((cause: unknown) => {
       signal?.throwIfAborted();
-      throw new CommandError("Cannot send over the long connection: npm start has ended", { cause });
+      throw new CommandError("Cannot send over the long connection: the simulated Feishu has ended", { cause });
     });
     if (status !== 200) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
     return parseJson(text) as PushResult;

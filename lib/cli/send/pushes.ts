@@ -120,7 +120,8 @@ function spoil(sealed: Parameters<typeof spoilSignature>[0]) {
   throw new UsageError("Cannot sign wrongly: without ENCRYPT_KEY, or for a challenge, nothing is signed");
 }
 
-function judge({ kind, type, id }: Message, result: PushResult, badSignature: boolean): Omit<Outcome, "url"> {
+/** Whether the answer is what was promised, and what the client shows. */
+export function judge({ kind, type, id }: Message, result: PushResult, badSignature: boolean): Omit<Outcome, "url"> {
   const { status, problem } = result;
   if (badSignature) {
     if (status === 401) return { type, id, result, isOk: true, note: "refused with 401, as it should be" };

@@ -63,7 +63,10 @@ export function sendCommand(): Command {
     .option("--bad-signature", "sign wrongly: the receiver has to refuse with 401")
     .option("--repush", "push an event that fails again, as the platform does: after 15 s, 5 min, 1 h and 6 h")
     .option("--speed <n>", "with --repush or --times: wait n times shorter")
-    .option("--via <way>", "webhook (default), or long-connection: the one of npm start -- --long-connection")
+    .option(
+      "--via <way>",
+      "webhook, or long-connection: the one of npm start -- --long-connection, or of npm run simulate, where it is the default without --push-to",
+    )
     .option("--json", "print one JSON object a push and one summary, for scripts")
     .addHelpText(
       "after",
@@ -102,7 +105,8 @@ async function run(type: string | undefined, options: Options): Promise<void> {
     if (json) print(JSON.stringify(facts(outcome)));
     else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
   };
-  const deliver = options.via === "long-connection" ? deliverByWebSocket(target) : undefined;
+  const { via = target.hasNoAddress && badSignature === false ? "long-connection" : "webhook" } = options;
+  const deliver = via === "long-connection" ? deliverByWebSocket(target) : undefined;
   const { outcomes, endings } =
     options.challenge === true
       ? { outcomes: [await pushChallenge(target, show)], endings: [] }

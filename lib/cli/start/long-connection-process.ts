@@ -2,10 +2,8 @@ import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { longConnectionConfig } from "../../aws/config.ts";
-import { systemClock } from "../../clock.ts";
 import { LongConnectionError } from "../../errors.ts";
 import { startLongConnectionProcess } from "../../local/long-connection.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../simulator/long-connection/server.ts";
 import { refuseDeployedApp } from "../state/stages.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -14,17 +12,15 @@ export interface LongConnectionOptions {
   readonly root: string;
   /** The settings of a real app. */
   readonly env: Env;
-  /** A local app. Its connection goes to a simulated platform. */
-  readonly local?: { readonly appId: string; readonly appSecret?: string } | undefined;
+  /** Whether the app is a local one, whose connection goes to the simulated platform. */
+  readonly isSimulated: boolean;
   /** Whether to connect even if the app is a deployed stage's. */
   readonly force: boolean;
 }
 
 export interface LongConnectionStart {
-  /** The environment of the local functions: queues, ledger and keys. */
+  /** The environment of the local functions: queues, ledger, keys and the platform's domain. */
   readonly env: NodeJS.ProcessEnv;
-  /** Origin of the simulated Open API, which callback handlers call from the process. */
-  readonly openApi?: string | undefined;
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;
   readonly onNotice: (notice: string) => void;
   readonly onLaunch?: (child: ChildProcess) => void;
@@ -34,9 +30,9 @@ export interface LongConnectionStart {
  * Checks the settings of the long connection of `npm start`, and returns what starts it.
  * @throws {ConfigError} A setting is missing or wrong, or the app is a deployed stage's.
  */
-export async function prepareLongConnection({ root, env, local, force }: LongConnectionOptions) {
+export async function prepareLongConnection({ root, env, isSimulated, force }: LongConnectionOptions) {
   let target = "a simulator on this machine";
-  if (local === undefined) {
+  if (!isSimulated) {
     const { appId, api } = longConnectionConfig({
       ...env,
       EVENTS_QUEUE_URL: "http://127.0.0.1/events",
@@ -49,13 +45,9 @@ export async function prepareLongConnection({ root, env, local, force }: LongCon
   const failed = Promise.withResolvers<never>();
   // Without this, a rejection that nobody awaits yet would end the process.
   failed.promise.catch(() => {});
-  let server: LongConnectionServer | undefined;
   let running: ReturnType<typeof startLongConnectionProcess> | undefined;
 
-  const stop = async () => {
-    await running?.stop();
-    await server?.close();
-  };
+  const stop = async () => running?.stop();
   return {
     /** The platform that it connects to, for a notice. */
     target,
@@ -67,18 +59,11 @@ export async function prepareLongConnection({ root, env, local, force }: LongCon
      * Resolves when it is connected, or when it has failed to connect and retries.
      * @throws {LongConnectionError} The platform refuses the app.
      */
-    async start({ env: functionsEnv, openApi, onLine, onNotice, onLaunch }: LongConnectionStart): Promise<void> {
-      // During a reload there are two processes, and only one can listen on HEALTH_PORT. No alarm reads the heartbeat.
-      let processEnv: NodeJS.ProcessEnv = { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined };
-      if (local !== undefined) {
-        const { appId, appSecret = randomBytes(16).toString("hex") } = local;
-        const apps = [{ appId, appSecret }];
-        server = await startLongConnectionServer({ apps, openApi, clock: systemClock, random: Math.random });
-        processEnv = { ...processEnv, APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: server.origin };
-      }
+    async start({ env: functionsEnv, onLine, onNotice, onLaunch }: LongConnectionStart): Promise<void> {
       running = startLongConnectionProcess({
         module: join(root, "functions/long-connection.ts"),
-        env: processEnv,
+        // During a reload there are two processes, and only one can listen on HEALTH_PORT. No alarm reads the heartbeat.
+        env: { ...functionsEnv, HEALTH_PORT: undefined, HEARTBEAT_SECONDS: undefined },
         onLine,
         onNotice,
         onLaunch,
@@ -95,16 +80,9 @@ export async function prepareLongConnection({ root, env, local, force }: LongCon
     /** Replaces the running process by one with the code as it is now. */
     reload: async () => running?.reload(),
 
-    /** Delivers a message as the platform does; `undefined` when the platform is the real one. */
-    get deliver(): LongConnectionServer["deliver"] | undefined {
-      return server?.deliver;
-    },
-
     stop,
   };
 }
-
-export type LongConnection = Awaited<ReturnType<typeof prepareLongConnection>>;
 
 /**
  * Random keys for a real app whose keys are not set. Messages over the long connection are not encrypted, but the

@@ -3,25 +3,37 @@ import { systemClock } from "../../clock.ts";
 import { serveControl } from "../../simulator/chat/control.ts";
 import { startConversation } from "../../simulator/chat/conversation.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
+import { startLongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
 import { type Deliver, toMessage } from "../../simulator/platform/platform.ts";
 import type { LocalApp } from "../state/local-keys.ts";
 
 /**
- * The simulated platform of `npm start`, for a local app: the Open API that handlers call, and a user who talks to the
- * bot.
+ * The simulated platform of `npm start` and `npm run simulate`, for one app: on one domain the Open API and the long
+ * connection, and a user who talks to the bot.
  */
 export async function startSimulated(options: {
-  readonly app: LocalApp;
+  readonly app: Pick<LocalApp, "appId" | "appSecret">;
+  /** Port 0, the default, takes a free one. */
+  readonly port?: number;
   /** Called with each entry of the conversation. */
   readonly onEntry: (entry: Entry) => void;
+  /** Called with the number of the app's long connections when it changes. */
+  readonly onConnections?: (count: number) => void;
   readonly onProblem: (error: unknown) => void;
 }) {
-  const { app, onEntry, onProblem } = options;
-  const newId = () => randomUUID().replaceAll("-", "");
+  const { app, port, onEntry, onConnections, onProblem } = options;
   const { appId, appSecret } = app;
+  const newId = () => randomUUID().replaceAll("-", "");
   const api = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
-  const server = await api.listen();
+  const server = await startLongConnectionServer({
+    apps: [{ appId, appSecret }],
+    openApi: api.handle,
+    clock: systemClock,
+    random: Math.random,
+    onConnections,
+    ...(port === undefined ? undefined : { port }),
+  });
   // A push waits until `listen` is called.
   const listening = Promise.withResolvers<Deliver>();
   const conversation = startConversation({
@@ -35,8 +47,10 @@ export async function startSimulated(options: {
   conversation.onEntry(onEntry);
   const stops = [server.close];
   return {
-    /** Origin of the Open API, which handlers use as LARK_DOMAIN. */
-    url: server.url,
+    /** What clients use as the platform's domain (LARK_DOMAIN). */
+    url: server.origin,
+    /** Delivers over the long connection. */
+    byWebSocket: toLongConnection(server, { appId }),
     onStage: conversation.onStage,
     /**
      * Lets the user talk. What she does is delivered by `deliver`.

@@ -10,7 +10,6 @@ import { startRuntime } from "../../local/runtime.ts";
 import { lockState } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
-import { type LongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { type Finding, findingLine, refusal } from "../check/finding.ts";
@@ -86,7 +85,8 @@ async function run(options: StartOptions): Promise<void> {
   const settings = checkSettings(root, { ...process.env, ...appEnv }, project);
   const { keys } = readSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs, settings);
   await generate({ root });
-  const connecting = { root, env: { ...process.env, ...appEnv }, local: app, force: options.force === true };
+  const force = options.force === true;
+  const connecting = { root, env: { ...process.env, ...appEnv }, isSimulated: app !== undefined, force };
   const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
 
   const output = createOutput({ root, isJson: options.json === true, isQuiet: options.quiet === true });
@@ -133,17 +133,20 @@ async function run(options: StartOptions): Promise<void> {
       onNotice(`the long connection goes to ${longConnection.target}`);
       const onOwnLine = onLine.bind(undefined, "long-connection");
       const { env, endWithParent: onLaunch } = runtime;
-      await longConnection.start({ env, openApi: simulated?.url, onNotice, onLine: onOwnLine, onLaunch });
+      await longConnection.start({ env, onNotice, onLine: onOwnLine, onLaunch });
       stops.unshift(longConnection.stop);
     }
 
     const { url, callbackUrl } = runtime;
     const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
     const byHttp = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
-    const onDeliver = (message: Message) => {
-      if (options.payloads === true && message.kind === "callback") output.payload(message);
-    };
-    const control = await simulated?.listen(byHttp, byWebSocket(longConnection?.deliver, app?.appId, onDeliver));
+    const shown =
+      (deliver: Deliver): Deliver =>
+      (message, push) => {
+        if (options.payloads === true && message.kind === "callback") output.payload(message);
+        return deliver(message, push);
+      };
+    const control = await simulated?.listen(byHttp, longConnection && shown(simulated.byWebSocket));
     if (simulated !== undefined) stops.unshift(simulated.stopUser);
     const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
     writeLocal(stateFolder, { url, ...app, control, services });
@@ -197,19 +200,6 @@ function readSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number, faults
   }
 }
 
-function byWebSocket(
-  deliver: LongConnectionServer["deliver"] | undefined,
-  appId: string | undefined,
-  onDeliver: (message: Message) => void,
-): Deliver | undefined {
-  if (deliver === undefined || appId === undefined) return undefined;
-  const push = toLongConnection({ deliver }, { appId });
-  return (message, options) => {
-    onDeliver(message);
-    return push(message, options);
-  };
-}
-
 /** What the developer should know about the settings. */
 function advice({ secrets }: Project, handlers: readonly string[], isLocal: boolean): string[] {
   const unset = secrets.filter((name) => process.env[name] === undefined);
@@ -228,7 +218,7 @@ function advice({ secrets }: Project, handlers: readonly string[], isLocal: bool
 }
 
 /** Waits for a signal, or for one of `failures`. A second signal ends the process at once. */
-async function stopReason(failures: readonly Promise<never>[]): Promise<Error | undefined> {
+export async function stopReason(failures: readonly Promise<never>[]): Promise<Error | undefined> {
   const { promise: signalled, resolve } = Promise.withResolvers<undefined>();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
@@ -239,7 +229,7 @@ async function stopReason(failures: readonly Promise<never>[]): Promise<Error | 
   return Promise.race([signalled, ...failures]).catch((error: Error) => error);
 }
 
-function portOf(option: string | undefined, variable: string | undefined): number {
+export function portOf(option: string | undefined, variable: string | undefined): number {
   const text = option ?? (variable || "3000");
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;

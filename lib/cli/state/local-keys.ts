@@ -17,27 +17,37 @@ export function envOf({ encryptKey, verificationToken, appId, appSecret }: Local
   return { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId, APP_SECRET: appSecret };
 }
 
-/**
- * Keys for this machine alone, made once and kept in the state folder. `undefined` when the environment has some of
- * a real app: then that is the app.
- */
+/** The app of this machine, unless the environment has some keys of a real app: then that is the app. */
 export function localApp(stateFolder: string, env: NodeJS.ProcessEnv): LocalApp | undefined {
-  if (ofRealApp.some((name) => env[name] !== undefined) || env["ALLOW_UNENCRYPTED"] === "true") return undefined;
-  const { encryptKey, verificationToken, appId, appSecret } = readLocal(localFile(stateFolder));
-  const isKept = typeof encryptKey === "string" && typeof verificationToken === "string" && typeof appId === "string";
+  const isReal = ofRealApp.some((name) => env[name] !== undefined) || env["ALLOW_UNENCRYPTED"] === "true";
+  return isReal ? undefined : keptApp(stateFolder);
+}
+
+/** Keys for this machine alone, made once and kept in the state folder. */
+export function keptApp(stateFolder: string): LocalApp {
+  const kept = readLocal(localFile(stateFolder));
+  const textOr = (name: keyof LocalApp, make: () => string) => {
+    const value = kept[name];
+    return typeof value === "string" ? value : make();
+  };
   return {
-    ...(isKept
-      ? { encryptKey, verificationToken, appId }
-      : { encryptKey: secret(), verificationToken: secret(), appId: `cli_${randomBytes(8).toString("hex")}` }),
-    appSecret: isKept && typeof appSecret === "string" ? appSecret : secret(),
+    encryptKey: textOr("encryptKey", secret),
+    verificationToken: textOr("verificationToken", secret),
+    appId: textOr("appId", () => `cli_${randomBytes(8).toString("hex")}`),
+    appSecret: textOr("appSecret", secret),
   };
 }
 
-/** Tells other commands where this runtime is; keys from the environment are not written down. */
+/** What a local runtime or a simulated platform tells other commands. Keys from the environment are not written down. */
 export function writeLocal(
   stateFolder: string,
-  facts: Partial<LocalApp> & {
-    readonly url: string;
+  facts: Partial<Omit<LocalApp, "encryptKey">> & {
+    /** `null`: nothing is encrypted. */
+    readonly encryptKey?: string | null;
+    /** Where the local runtime listens. The simulated platform alone has none. */
+    readonly url?: string;
+    /** Where the simulated platform pushes events and callbacks. Without it, they go over the long connection. */
+    readonly pushTo?: string | undefined;
     readonly control?: { readonly url: string; readonly token: string } | undefined;
     /** The embedded services, and the access key that they want: for other tools of this machine. */
     readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };

@@ -12,15 +12,18 @@ export interface Target {
   readonly url: string;
   /** For callbacks: the same, unless the receiver is the local runtime, which has an address for each. */
   readonly callbackUrl: string;
+  /** Whether the running simulated platform has no such address: it pushes over the long connection. */
+  readonly hasNoAddress: boolean;
   readonly appId: string;
   readonly keys: KeyRing;
   /** How the running `npm start` is asked to do something; only while it simulates the platform. */
   readonly control?: { readonly url: string; readonly token: string } | undefined;
 }
 
-/** What the local runtime tells of itself. */
+/** What the local runtime, or the simulated platform alone, tells of itself. */
 export interface LocalRuntime {
   readonly url?: string;
+  readonly pushTo?: string;
   /** Where a conversation with the bot can be had. */
   readonly control?: { readonly url: string; readonly token: string };
   readonly encryptKey?: string | null;
@@ -29,15 +32,16 @@ export interface LocalRuntime {
 }
 
 /**
- * Finds the receiver: what was given, then the environment, then what the running local runtime wrote
- * to `local.json` in its state folder.
+ * Finds the receiver: what was given, then where the running simulated platform pushes, then the environment, then
+ * what the running local runtime wrote to `local.json` in its state folder.
  * @throws {ConfigError} A setting is in none of them. Values are never printed. {@link UsageError}: `url` is none.
  */
 export function findTarget(options: { url: string | undefined; stateFolder: string; env: Env }): Target {
   const { env, stateFolder } = options;
   const file = join(stateFolder, "local.json");
   const local = readLocal(file);
-  const url = options.url ?? localUrl(env["PORT"]) ?? local?.url ?? "http://127.0.0.1:3000/webhook";
+  const only = options.url ?? local?.pushTo;
+  const url = only ?? localUrl(env["PORT"]) ?? local?.url ?? "http://127.0.0.1:3000/webhook";
   if (!URL.canParse(url) || !["http:", "https:"].includes(new URL(url).protocol)) {
     throw new UsageError(`Cannot send to "${url}": it is not an http(s) URL. Check --url`);
   }
@@ -62,8 +66,9 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
     encryptKeys: encryptKey ? [{ value: encryptKey }] : [],
     verificationTokens: [{ value: verificationToken }],
   });
-  const callbackUrl = options.url === undefined ? new URL("callback", url).href : url;
-  return { url, callbackUrl, appId, keys: new Map([[defaultApp, keys]]), control: local?.control };
+  const callbackUrl = only ?? new URL("callback", url).href;
+  const hasNoAddress = only === undefined && local?.control !== undefined && local.url === undefined;
+  return { url, callbackUrl, hasNoAddress, appId, keys: new Map([[defaultApp, keys]]), control: local?.control };
 }
 
 function localUrl(port: string | undefined): string | undefined {
@@ -89,11 +94,12 @@ export function readLocal(file: string): LocalRuntime | undefined {
       `Cannot read ${file}: it is not what "npm start" writes. Delete it and start the runtime again`,
     );
   }
-  const { url, encryptKey, verificationToken, appId, control } = value as Record<string, unknown>;
+  const { url, pushTo, encryptKey, verificationToken, appId, control } = value as Record<string, unknown>;
   const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
   return {
     ...(typeof controlUrl === "string" && typeof token === "string" ? { control: { url: controlUrl, token } } : {}),
     ...(typeof url === "string" ? { url } : {}),
+    ...(typeof pushTo === "string" ? { pushTo } : {}),
     ...(typeof encryptKey === "string" || encryptKey === null ? { encryptKey } : {}),
     ...(typeof verificationToken === "string" ? { verificationToken } : {}),
     ...(typeof appId === "string" ? { appId } : {}),

@@ -24,7 +24,10 @@ export type Fact =
       readonly trouble: Trouble | null;
       readonly reason: string | null;
     }
-  /** The handler of an event or of a job has ended, for now (`failed`) or for good. */
+  /**
+   * The handler of an event or of a job has ended, for now (`failed`) or for good. Of a receiver that is not ours, it is
+   * known only that it has acknowledged the event.
+   */
   | {
       readonly what: "ended";
       readonly id: string;
@@ -33,7 +36,7 @@ export type Fact =
       readonly reason: string | null;
     };
 
-export const endings = ["handled", "unhandled", "failed", "dead"] as const;
+export const endings = ["handled", "unhandled", "failed", "dead", "acknowledged"] as const;
 export type Ending = (typeof endings)[number];
 export const troubles = ["unhandled", "failed", "late"] as const;
 export type Trouble = (typeof troubles)[number];

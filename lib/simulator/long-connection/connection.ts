@@ -32,12 +32,12 @@ export class Connection implements SimulatedConnection {
   readonly appId: string;
   readonly deviceId: string;
   readonly #socket: WebSocket;
-  readonly #config: () => ClientConfigJson | undefined;
+  readonly #config: () => ClientConfigJson;
   /** Message id → the reply that is awaited. */
   readonly #waiting = new Map<string, PromiseWithResolvers<Frame>>();
   #isBlackhole = false;
 
-  constructor(socket: WebSocket, appId: string, deviceId: string, config: () => ClientConfigJson | undefined) {
+  constructor(socket: WebSocket, appId: string, deviceId: string, config: () => ClientConfigJson) {
     this.#socket = socket;
     this.#config = config;
     this.appId = appId;
@@ -57,8 +57,7 @@ export class Connection implements SimulatedConnection {
     this.received.push(frame);
     if (this.received.length > keptFrames) this.received.shift();
     if (frame.method === controlMethod && headerOf(frame, "type") === "ping") {
-      const config = this.#config();
-      const payload = config === undefined ? undefined : Buffer.from(JSON.stringify(config));
+      const payload = Buffer.from(JSON.stringify(this.#config()));
       this.send({ ...frame, headers: [["type", "pong"]], payload });
     } else if (frame.method === dataMethod) {
       this.#waiting.get(headerOf(frame, "message_id") ?? "")?.resolve(frame);

@@ -18,6 +18,14 @@ export interface SimulatedApp {
   readonly isForbidden?: boolean;
 }
 
+/** What the platform sends: reconnect for ever, at first within 30 s and then every 120 s; ping every 120 s. */
+export const platformConfig: ClientConfigJson = {
+  ReconnectCount: -1,
+  ReconnectInterval: 120,
+  ReconnectNonce: 30,
+  PingInterval: 120,
+};
+
 export interface DiscoveryAnswer {
   readonly status: number;
   readonly body: string;
@@ -33,7 +41,7 @@ export function createDiscovery(options: {
   readonly randomBytes: RandomBytes;
   /** Whether the app has as many connections as the platform allows. */
   readonly isFull: (appId: string) => boolean;
-  readonly config: () => ClientConfigJson | undefined;
+  readonly config: () => ClientConfigJson;
 }) {
   const apps = new Map(options.apps.map((app) => [app.appId, app]));
   /** Ticket → id of its app. */

@@ -2,6 +2,8 @@
 export interface Answer {
   readonly status: number;
   readonly body: Readonly<Record<string, unknown>>;
+  /** Instead of the body: a file. */
+  readonly bytes?: Uint8Array;
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -49,6 +51,11 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [230072, [400, "The message has reached the number of times it can be edited"]],
   [230099, [400, "Failed to create card content"]],
   [230110, [400, "Action unavailable as the message has been deleted"]],
+  // Images and files.
+  [234001, [400, "Invalid request param"]],
+  [234003, [400, "File not in msg"]],
+  [234006, [400, "The file size exceed the max value"]],
+  [234010, [400, "The file size can't be 0"]],
   // Delayed card update.
   [10002, [400, "invalid card parameter"]],
   [11311, [400, "invalid card"]],

@@ -1,11 +1,12 @@
-import { department } from "../samples/facts.ts";
+import { bot, department } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import type { Call, Route } from "./route.ts";
 import { type User, userIdTypes, type World } from "./world.ts";
 
 /**
- * Reads one user by any of the three ids.
+ * Reads one user by any of the three ids, and the bot itself.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/contact-v3/user/get
+ * https://open.feishu.cn/document/ukTMukTMukTM/uAjMxEjLwITMx4CMyETM
  */
 export function contactRoutes(world: World): Route[] {
   function get({ params, query }: Call): Answer {
@@ -16,9 +17,17 @@ export function contactRoutes(world: World): Route[] {
     if (user === undefined) throw new Refusal(41012);
     return success({ user: view(user) });
   }
+  const place = { method: "GET", access: "tenant", malformed: 40001 } as const;
   return [
-    { method: "GET", path: "/open-apis/contact/v3/users/:user_id", access: "tenant", malformed: 40001, operation: get },
+    { ...place, path: "/open-apis/contact/v3/users/:user_id", operation: get },
+    { ...place, path: "/open-apis/bot/v3/info", operation: botInfo },
   ];
+}
+
+/** `bot` stands beside `code`, not in `data`. */
+function botInfo(): Answer {
+  const info = { activate_status: 2, app_name: "Larkpost", avatar_url: "", ip_white_list: [], open_id: bot.open_id };
+  return { status: 200, body: { code: 0, msg: "ok", bot: info } };
 }
 
 function view(user: User): object {

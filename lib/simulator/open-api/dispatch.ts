@@ -31,11 +31,11 @@ export function createDispatch(options: {
   const calls: LoggedCall[] = [];
 
   function perform(request: ApiRequest, path: string, query: string, delayMs: number): Answer {
-    const { method, authorization, body: text } = request;
+    const { method, authorization, body: text, form } = request;
     const { route, params } = find(routes, method, path);
     const operation = route.access === "open" ? route.operation : inNameOf(callerOf(authorization), route.operation);
     if (text === undefined) return refused(9499, { status: 413, ext: "the body is too large" });
-    const body = object(method === "GET" || method === "DELETE" ? "{}" : text);
+    const body = form ?? object(method === "GET" || method === "DELETE" ? "{}" : text);
     if (body === undefined) throw new Refusal(route.malformed, "the body is not a JSON object");
     const nowMs = clock.nowMs();
     return operation({ params, query: new URLSearchParams(query), body, nowMs, answeredAtMs: nowMs + delayMs });
@@ -72,6 +72,7 @@ export function createDispatch(options: {
       status: result.status,
       headers: { "Content-Type": "application/json; charset=utf-8", "X-Tt-Logid": logId, ...result.headers },
       body: JSON.stringify(result.body),
+      bytes: result.bytes,
     };
   }
 

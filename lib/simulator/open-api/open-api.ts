@@ -10,6 +10,7 @@ import { createMessages, type Message, type MessageChange } from "./messages.ts"
 import { type ApiServer, serve } from "./server.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { createTokens } from "./tokens.ts";
+import { uploadRoutes } from "./uploads.ts";
 import { createWorld } from "./world.ts";
 
 export interface OpenApiOptions {
@@ -68,6 +69,7 @@ export function openApi(options: OpenApiOptions) {
     ...messageRoutes({ messages, world }),
     ...cards.routes,
     ...contactRoutes(world),
+    ...uploadRoutes(newId),
   ];
   const dispatch = createDispatch({ routes, callerOf: tokens.caller, clock, newId, onProblem });
 

@@ -4,11 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { webhookConfig } from "../../../lib/aws/config.ts";
-import {
-  type LongConnection,
-  prepareLongConnection,
-  randomKeys,
-} from "../../../lib/cli/start/long-connection-process.ts";
+import { prepareLongConnection, randomKeys } from "../../../lib/cli/start/long-connection-process.ts";
 import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { ConfigError, LongConnectionError } from "../../../lib/errors.ts";
@@ -44,7 +40,7 @@ describe("the long connection of npm start", () => {
   const { PATH, NODE_COMPILE_CACHE } = process.env;
   const functionsEnv = (env = {}) => ({ PATH, NODE_COMPILE_CACHE, ...services.env, ...env });
   const prepare = (options: Partial<Parameters<typeof prepareLongConnection>[0]> = {}) =>
-    prepareLongConnection({ root: project.root, env: {}, force: false, ...options });
+    prepareLongConnection({ root: project.root, env: {}, isSimulated: false, force: false, ...options });
 
   before(async () => {
     const apps = [{ appId, appSecret }];
@@ -59,26 +55,26 @@ describe("the long connection of npm start", () => {
     project.remove();
   });
 
-  const toastOf = async (deliver: NonNullable<LongConnection["deliver"]>) => {
-    const { status, body, problem } = await deliver(click.replace("click", `click-${Math.random()}`), { appId });
+  const toastOf = async () => {
+    const { status, body, problem } = await platform.deliver(click.replace("click", `click-${Math.random()}`), {
+      appId,
+    });
     assert.equal(status, 200, problem);
     return (JSON.parse(body) as { toast: { content: string } }).toast.content;
   };
 
   test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async (t) => {
-    const connection = await prepare({ local: { appId } });
+    const connection = await prepare({ isSimulated: true });
     t.after(connection.stop);
     assert.equal(connection.target, "a simulator on this machine");
-    await connection.start({ env: functionsEnv(), ...output });
-    const { deliver } = connection;
-    assert.ok(deliver);
-    assert.equal((await deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
+    await connection.start({ env: functionsEnv(real()), ...output });
+    assert.equal((await platform.deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /dialled/);
-    assert.equal(await toastOf(deliver), "one");
+    assert.equal(await toastOf(), "one");
     project.write("card.action.trigger", cardHandler("two"), "callbacks");
     await connection.reload();
-    assert.equal(await toastOf(deliver), "two");
+    assert.equal(await toastOf(), "two");
     assert.deepEqual(notices, []);
     assert.ok(lines.some(({ stage }) => stage === "connected"));
   });
@@ -89,7 +85,6 @@ describe("the long connection of npm start", () => {
     assert.match(connection.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
     await connection.start({ env: functionsEnv(real()), ...output });
     assert.equal(platform.connections(appId).length, 1);
-    assert.equal(connection.deliver, undefined);
     await connection.stop();
     await until("no connection", () => platform.connections(appId).length === 0);
   });
@@ -138,7 +133,7 @@ describe("the long connection of npm start", () => {
     test("lets an app pass that no stage has, and one of this machine alone", async () => {
       writeFileSync(file, JSON.stringify({ prod: { appId: "cli_fedcba9876543210" } }));
       await (await prepare({ env, root })).stop();
-      await (await prepare({ local: { appId: "cli_fedcba9876543210" }, root })).stop();
+      await (await prepare({ isSimulated: true, env, root })).stop();
     });
 
     for (const text of ["{", "[]", "null", "3", '{"prod":"cli_0123456789abcdef"}', '{"prod":{}}', '{"prod":null}']) {

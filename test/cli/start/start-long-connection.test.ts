@@ -124,7 +124,7 @@ describe("npm start -- --long-connection", () => {
 
     const late = await larkpost(["send", "im.message.receive_v1", "--via", "long-connection"], options);
     assert.equal(late.code, 1);
-    assert.match(late.stderr, /Cannot send over the long connection: npm start has ended/);
+    assert.match(late.stderr, /Cannot send over the long connection: the simulated Feishu has ended/);
     for (const [wrong, problem] of [
       [["--via", "pigeon"], /via "pigeon": there are webhook and long-connection/],
       [["--via", "long-connection", "--bad-signature"], /no address, no challenge and no signature/],

@@ -27,15 +27,17 @@ recordTrace();
 async function discover(origin: string, body: unknown, path = "/callback/ws/endpoint") {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   const response = await fetch(origin + path, { method: "POST", body: text });
-  const answer = (await response.json()) as { code: number; data?: { URL?: string } | null };
+  const answer = (await response.json()) as { code: number; data?: { URL?: string; ClientConfig?: object } | null };
   return { status: response.status, ...answer };
 }
 const credentials = { AppID: appId, AppSecret: appSecret };
 
-test("calls of the Open API are passed on to it: the platform has one domain for both", async (t) => {
-  const { simulator, url } = await startOpenApi(t);
+test("one domain serves both, as the platform's: the Open API, with bodies of any size and files, and discovery", async (t) => {
+  const { simulator } = await startOpenApi(t);
   const clock = testClock();
-  const both = await startLongConnectionServer({ apps: [], openApi: url, clock, random: () => 0 });
+  const { appId: id, appSecret: secret } = selfBuilt;
+  const apps = [{ appId: id, appSecret: secret }];
+  const both = await startLongConnectionServer({ apps, openApi: simulator.handle, clock, random: () => 0 });
   t.after(both.close);
   const post = async (path: string, body: unknown, token = "") => {
     const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
@@ -48,9 +50,54 @@ test("calls of the Open API are passed on to it: the platform has one domain for
   assert.match(answer.response.headers.get("x-tt-logid") ?? "", /./);
   const message = { receive_id: "ou_0123456789abcdef0123456789abcdef", msg_type: "text", content: '{"text":"hi"}' };
   const path = "/open-apis/im/v1/messages?receive_id_type=open_id";
-  assert.equal((await post(path, message, String(answer.body["tenant_access_token"]))).body["code"], 0);
+  const token = String(answer.body["tenant_access_token"]);
+  assert.equal((await post(path, message, token)).body["code"], 0);
   assert.equal(simulator.messages().length, 1);
   assert.equal((await post(path, message)).body["code"], 99991661);
+  const { data } = await discover(both.origin, { AppID: id, AppSecret: secret });
+  assert.deepEqual(data?.ClientConfig, {
+    ...{ ReconnectCount: -1, ReconnectInterval: 120, ReconnectNonce: 30, PingInterval: 120 },
+  });
+
+  // Over 256 KiB, over the limit of a text, and over that of a body.
+  for (const [length, status, code] of [
+    [300 * 1024, 400, 230025],
+    [1024 * 1024, 413, 9499],
+  ] as const) {
+    const content = JSON.stringify({ text: "x".repeat(length) });
+    const refused = await post(path, { ...message, content }, token);
+    assert.deepEqual([refused.response.status, refused.body["code"]], [status, code]);
+  }
+
+  const bytes = Uint8Array.from({ length: 300 * 1024 }, (_, index) => index % 256);
+  for (const [kind, fields] of [
+    ["image", { image_type: "message" }],
+    ["file", { file_type: "stream", file_name: "pallet.bin" }],
+  ] as const) {
+    const upload = async (content: Uint8Array<ArrayBuffer> | string, texts: object = fields) => {
+      const form = new FormData();
+      for (const [name, value] of Object.entries(texts)) form.set(name, String(value));
+      form.set(kind, typeof content === "string" ? content : new Blob([content]));
+      const headers = { authorization: `Bearer ${token}` };
+      const response = await fetch(`${both.origin}/open-apis/im/v1/${kind}s`, { method: "POST", headers, body: form });
+      return (await response.json()) as { code: number; data: Record<string, string> };
+    };
+    const key = (await upload(bytes)).data[`${kind}_key`];
+    const get = (name = key, as = token) =>
+      fetch(`${both.origin}/open-apis/im/v1/${kind}s/${name}`, { headers: { authorization: `Bearer ${as}` } });
+    assert.deepEqual(new Uint8Array(await (await get()).arrayBuffer()), bytes);
+    assert.equal(((await (await get("another")).json()) as { code: number }).code, 234003);
+    assert.equal((await get(key, "")).status, 400);
+    assert.equal((await upload(new Uint8Array())).code, 234010);
+    assert.equal((await upload("a text")).code, 234001);
+    assert.equal((await upload(bytes, {})).code, 234001);
+    const limit = (kind === "image" ? 10 : 30) * 1024 * 1024;
+    assert.equal((await upload(new Uint8Array(limit))).code, 0);
+    assert.equal((await upload(new Uint8Array(limit + 1))).code, 234006);
+  }
+  const headers = { authorization: `Bearer ${token}`, "content-type": "multipart/form-data; boundary=x" };
+  const noForm = await fetch(`${both.origin}/open-apis/im/v1/images`, { method: "POST", headers, body: "no form" });
+  assert.equal(((await noForm.json()) as { code: number }).code, 234001);
 
   const alone = await startLongConnectionServer({ apps: [], clock, random: () => 0 });
   t.after(alone.close);
@@ -160,8 +207,8 @@ describe("discovery", () => {
       assert.deepEqual(await ask(body), [400, 9_499]);
     }
     assert.deepEqual(await ask(credentials, "/callback/ws"), [404, 404]);
-    assert.deepEqual(await ask(JSON.stringify(credentials).padEnd(65_536)), [200, 0]);
-    await assert.rejects(ask(JSON.stringify(credentials).padEnd(65_537)));
+    assert.deepEqual(await ask(JSON.stringify(credentials).padEnd(1_048_576)), [200, 0]);
+    assert.deepEqual(await ask(JSON.stringify(credentials).padEnd(1_048_577)), [400, 9_499]);
     server.answerNext({ status: 503, body: '{"code":1}' });
     assert.deepEqual(await ask(credentials), [503, 1]);
     assert.deepEqual(await ask(credentials), [200, 0]);
