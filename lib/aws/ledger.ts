@@ -89,14 +89,14 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
 
     async withdraw(key, owner, nowMs) {
       const failure = await items.update(key, {
-        UpdateExpression: "SET phase = :open, leaseEndsAtMs = :now, runs = runs - :one, unfinished = unfinished - :one",
+        UpdateExpression:
+          "SET phase = :open, leaseEndsAtMs = :now, runs = runs - counted, unfinished = unfinished - counted",
         ConditionExpression: isOwnClaim,
         ExpressionAttributeValues: {
           ":me": { S: owner },
           ":running": running,
           ":open": { S: "open" satisfies Phase },
           ":now": { N: String(nowMs) },
-          ":one": { N: "1" },
         },
       });
       return failure === undefined;
@@ -108,7 +108,7 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
 async function put(
   items: Items,
   { key, owner, nowMs, leaseEndsAtMs, redrives, digest }: ClaimRequest,
-  { runs, unfinished, death }: Grant,
+  { claim: { state }, runs, unfinished, death }: Grant,
   { condition, values }: { condition: string; values: Record<string, AttributeValue> },
 ): Promise<"written" | Row | undefined> {
   const item: Record<string, AttributeValue> = {
@@ -117,6 +117,8 @@ async function put(
     leaseEndsAtMs: { N: String(leaseEndsAtMs) },
     runs: { N: String(runs) },
     unfinished: { N: String(unfinished) },
+    // Whether this claim is one of them: one of a spent key is not.
+    counted: { N: state === "claimed" ? "1" : "0" },
     redrives: { N: String(redrives) },
     digest: { S: digest },
     expiresAtSeconds: secondsOf(nowMs, rememberSeconds),

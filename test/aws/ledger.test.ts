@@ -188,6 +188,11 @@ describe("a claim", () => {
     assert.equal(await ledger.withdraw(key, "a", nowMs), true);
     assert.equal(await ledger.withdraw(key, "a", nowMs), false, "not twice");
     assert.deepEqual(await ledger.claim(request(key, "b")), { state: "claimed", run: 1 });
+    await ledger.conclude(key, "b", { phase: "open", nowMs });
+    const spent = { state: "spent", run: 1, isCrashLoop: false, death: undefined };
+    assert.deepEqual(await ledger.claim(request(key, "c", { maxRuns: 1 })), spent);
+    assert.equal(await ledger.withdraw(key, "c", nowMs), true);
+    assert.deepEqual(await ledger.claim(request(key, "d", { maxRuns: 1 })), spent, "it counted no run");
   });
 
   test("H2: of a key whose death could not be stored is spent with it, also after another process died of it", async () => {
@@ -349,6 +354,7 @@ test("the ledger's rows hold no payload, and stand under a prefix of their own",
             "leaseEndsAtMs",
             "runs",
             "unfinished",
+            "counted",
             "redrives",
             "death",
             "digest",

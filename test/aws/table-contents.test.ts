@@ -11,7 +11,7 @@ const attributes = {
   ids: ["pk", "claimOwner"],
   hashes: ["digest"],
   times: ["leaseEndsAtMs", "endsAtMs", "expiresAtSeconds"],
-  counts: ["phase", "runs", "unfinished", "redrives"],
+  counts: ["phase", "runs", "unfinished", "counted", "redrives"],
   "the class and place of an error": ["death"],
   "sealed tokens": ["sealed"],
   "what callbacks were answered": ["answer"],

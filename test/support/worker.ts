@@ -315,6 +315,7 @@ export function memoryLedger(): Ledger {
     readonly phase: "running" | "open" | "done" | "dead";
     readonly runs: number;
     readonly unfinished: number;
+    readonly counted: number;
     readonly expiresAtSeconds: number;
     readonly death?: string | undefined;
   }
@@ -324,14 +325,14 @@ export function memoryLedger(): Ledger {
     async claim(request) {
       const { key, owner, nowMs, redrives, maxRuns } = request;
       const row = rows.get(key);
-      const take = (counts: Pick<Row, "runs" | "unfinished" | "death">) =>
+      const take = (counts: Pick<Row, "runs" | "unfinished" | "counted" | "death">) =>
         void rows.set(key, { ...request, ...counts, phase: "running", expiresAtSeconds: expiry(nowMs) });
       const isOwn = row?.phase === "running" && row.owner === owner;
       const isRedriven = row !== undefined && redrives > row.redrives;
       const isOver = row !== undefined && (row.phase === "dead" || row.leaseEndsAtMs <= nowMs);
       const isExpired = row !== undefined && row.expiresAtSeconds * 1000 < nowMs;
       if (row === undefined || isExpired || isOwn || (isRedriven && isOver && row.phase !== "done")) {
-        take({ runs: 1, unfinished: 1, death: undefined });
+        take({ runs: 1, unfinished: 1, counted: 1, death: undefined });
         return { state: "claimed", run: 1 };
       }
       if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
@@ -339,10 +340,10 @@ export function memoryLedger(): Ledger {
       const { runs, unfinished, death } = row;
       const isCrashLoop = row.phase === "running" && unfinished >= maxUnfinishedStarts;
       if (isCrashLoop || runs >= maxRuns || death !== undefined) {
-        take({ runs, unfinished, death });
+        take({ runs, unfinished, counted: 0, death });
         return { state: "spent", run: runs, isCrashLoop, death };
       }
-      take({ runs: runs + 1, unfinished: unfinished + 1, death });
+      take({ runs: runs + 1, unfinished: unfinished + 1, counted: 1, death });
       return { state: "claimed", run: runs + 1 };
     },
     async conclude(key, owner, { nowMs, claimableAtMs = nowMs, ...change }) {
@@ -355,7 +356,7 @@ export function memoryLedger(): Ledger {
     async withdraw(key, owner, nowMs) {
       const row = rows.get(key);
       if (row?.owner !== owner || row.phase !== "running") return false;
-      const counts = { runs: row.runs - 1, unfinished: row.unfinished - 1 };
+      const counts = { runs: row.runs - row.counted, unfinished: row.unfinished - row.counted };
       rows.set(key, { ...row, ...counts, phase: "open", leaseEndsAtMs: nowMs });
       return true;
     },
