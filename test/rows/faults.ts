@@ -61,6 +61,7 @@ export const faultRows: readonly Row[] = [
           textOf: (id, plan) =>
             plan.end === "quarantined" ? `${id} is no JSON` : eventText({ id, type, app: appId, tenant: "tenant-1" }),
           keyOf: (id) => `claim#${idempotencyKey({ app: appId, handler: "_default", id })}`,
+          batchSize: limits.batchSize,
           maxReceiveCount: queue.RedrivePolicy.maxReceiveCount,
           visibilitySeconds: queue.VisibilityTimeout,
           workerTimeoutSeconds,

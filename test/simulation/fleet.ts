@@ -27,7 +27,7 @@ export interface FleetOptions {
   /** Runs when a process becomes free. */
   readonly onFree: () => void;
   /** Runs when a handler asks what to do; {@link Fleet.answerRun} answers. */
-  readonly onRun: (instance: Instance, attempt: number) => void;
+  readonly onRun: (instance: Instance, id: string, attempt: number) => void;
   /** Runs when the function cannot be loaded. */
   readonly onBroken: (error: Error) => void;
 }
@@ -70,7 +70,7 @@ export function startFleet(options: FleetOptions) {
     let wasReady = false;
     child.on("message", (message: FromHost) => {
       if ("attempt" in message) {
-        options.onRun(instance, message.attempt);
+        options.onRun(instance, message.id, message.attempt);
         return;
       }
       if ("ready" in message) wasReady = true;
@@ -114,8 +114,8 @@ export function startFleet(options: FleetOptions) {
     kill(name: string): void {
       all.get(name)?.child.kill("SIGKILL");
     },
-    answerRun(instance: Instance, act: Act): void {
-      tell(instance, { act });
+    answerRun(instance: Instance, id: string, act: Act): void {
+      tell(instance, { id, act });
     },
     /** Sets the clock of a process during its invocation. The others' clocks are set by their next invocation. */
     tellClock(instance: Instance): void {

@@ -10,11 +10,11 @@ export type ToHost =
   /** A new distance from the real clock, and an invocation if there is a `timeoutMs`. */
   | { readonly aheadMs: number; readonly event?: unknown; readonly timeoutMs?: number }
   /** The answer to a handler's question. */
-  | { readonly act: Act };
+  | { readonly id: string; readonly act: Act };
 export type FromHost =
   | { readonly ready: true }
-  /** A handler's question: what is this run to do? */
-  | { readonly attempt: number }
+  /** A handler's question: what is this event's run to do? */
+  | { readonly id: string; readonly attempt: number }
   | { readonly result?: unknown; readonly error?: string; readonly isLate: boolean; readonly ms: number };
 
 const RealDate = Date;

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { SQSRecord } from "aws-lambda";
+import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
@@ -29,19 +29,25 @@ export interface Subject {
   readonly trace: string[];
 }
 
-/** One invocation. */
+/** One event in an invocation. */
 interface Job {
   readonly subject: Subject;
   readonly instance: Instance;
-  /** No fault is injected: it is the platform's last push. */
-  readonly isSpared: boolean;
+  readonly invocation: Invocation;
   hasStored: boolean;
-  /** Its process stood still past the lease, so another run may have started. */
-  hasFrozen: boolean;
   /** What the handler was told to do. */
   act?: string;
   /** An injected fault may have kept the run's outcome from the table. */
   isExcused: boolean;
+}
+
+/** A push, or the delivery of a batch. */
+interface Invocation {
+  /** No fault is injected: it is the platform's last push. */
+  readonly isSpared: boolean;
+  readonly jobs: Job[];
+  /** Its process stood still past the lease, so other runs may have started. */
+  hasFrozen: boolean;
 }
 
 interface Queued {
@@ -60,6 +66,7 @@ export interface SimulationOptions {
   readonly textOf: (id: string, plan: Plan) => string;
   /** The table's key of an event. */
   readonly keyOf: (id: string) => string;
+  readonly batchSize: number;
   readonly maxReceiveCount: number;
   readonly visibilitySeconds: number;
   readonly workerTimeoutSeconds: number;
@@ -91,14 +98,14 @@ export class Simulation {
   readonly #agenda: { readonly atMs: number; readonly act: () => void }[] = [];
   readonly #pushes: { readonly subject: Subject; readonly number: number }[] = [];
   readonly #visible: Queued[] = [];
-  /** The last job of each process, and its last one for each event: by the process's name, alone and with the event's id. */
+  /** A job of each process's last invocation, and its last one for each event: by the process's name, alone and with the event's id. */
   readonly #jobs = new Map<string, Job>();
   readonly #owners = new Map<string, Job | undefined>();
   readonly #idByKey = new Map<string, string>();
   readonly #jobOf = new WeakMap<Call, Job>();
   readonly #queuedOf = new WeakMap<Message, Queued>();
-  readonly #busy = new Set<Job>();
-  readonly #frozen = new Set<Job>();
+  readonly #busy = new Set<Invocation>();
+  readonly #frozen = new Map<Invocation, Instance>();
   readonly #rolls = new Map<string, number>();
   #cloud!: Cloud;
   #webhooks!: Fleet;
@@ -155,7 +162,7 @@ export class Simulation {
       lateAfterMs,
       aheadMs: () => this.#aheadMs,
       onFree: () => this.#news.resolve(),
-      onRun: (instance, attempt) => this.#onRun(instance, attempt),
+      onRun: (instance, id, attempt) => this.#onRun(instance, id, attempt),
       onBroken: (error) => this.#news.reject(error),
       env: {
         ...this.options.env,
@@ -228,7 +235,7 @@ export class Simulation {
       if (next === undefined) return true;
       if (next.atMs > startsAtMs + longestMs) break;
       this.#aheadMs += Math.max(0, next.atMs + slackMs - this.#nowMs());
-      for (const { instance } of this.#frozen) this.#workers.tellClock(instance);
+      for (const instance of this.#frozen.values()) this.#workers.tellClock(instance);
     }
     this.violate("the queue did not come to rest");
     return false;
@@ -243,27 +250,38 @@ export class Simulation {
     }
     while (this.#visible.length > 0) {
       const instance = this.#workers.takeFree();
-      const next = instance && this.#visible.shift();
-      if (instance === undefined || next === undefined) break;
-      if (this.#receive(next)) void this.#deliver(instance, next);
+      if (instance === undefined) break;
+      const size = 1 + Math.floor(this.options.batchSize * this.#roll("batch"));
+      const batch = this.#visible.splice(0, size).filter((queued) => this.#receive(queued));
+      if (batch.length > 0 && !this.#isThrottled(batch)) void this.#deliver(instance, batch);
       else this.#workers.giveBack(instance);
     }
   }
 
-  async #invoke(fleet: Fleet, instance: Instance, event: object, given: { subject: Subject; isSpared?: boolean }) {
-    const { subject, isSpared = false } = given;
-    const job: Job = { subject, instance, isSpared, hasStored: false, hasFrozen: false, isExcused: false };
-    for (const name of [instance.name, `${instance.name} ${subject.id}`]) this.#jobs.set(name, job);
-    this.#busy.add(job);
+  async #invoke(
+    fleet: Fleet,
+    instance: Instance,
+    event: object,
+    { subjects, isSpared = false }: { subjects: readonly Subject[]; isSpared?: boolean },
+  ) {
+    const invocation: Invocation = { isSpared, jobs: [], hasFrozen: false };
+    for (const subject of subjects) {
+      const job: Job = { subject, instance, invocation, hasStored: false, isExcused: false };
+      invocation.jobs.push(job);
+      for (const name of [instance.name, `${instance.name} ${subject.id}`]) this.#jobs.set(name, job);
+    }
+    this.#busy.add(invocation);
     const ended = await fleet.invoke(instance, event);
-    this.#busy.delete(job);
-    this.#frozen.delete(job);
-    subject.running.delete(job);
-    if (ended.kind === "threw") this.violate(`${instance.name} threw: ${ended.error}`, subject);
+    this.#busy.delete(invocation);
+    this.#frozen.delete(invocation);
     if (ended.kind === "died") this.#count(ended.isTimeout ? "timeouts" : "kills");
-    this.#note(subject, `${instance.name}: ${ended.kind} ${JSON.stringify("result" in ended ? ended.result : "")}`);
+    for (const subject of subjects) {
+      for (const job of invocation.jobs) subject.running.delete(job);
+      if (ended.kind === "threw") this.violate(`${instance.name} threw: ${ended.error}`, subject);
+      this.#note(subject, `${instance.name}: ${ended.kind} ${JSON.stringify("result" in ended ? ended.result : "")}`);
+    }
     this.#news.resolve();
-    return { job, ended };
+    return { jobs: invocation.jobs, ended };
   }
 
   /** One push of the platform, and the next one where it does not get a 200. */
@@ -277,8 +295,11 @@ export class Simulation {
     const request = isOld ? sealed.request : seal();
     if (!isOld) subject.sealed = { request, atMs: nowMs };
     const isSpared = number > retryDelaysMs.length;
-    const { job, ended } = await this.#invoke(this.#webhooks, instance, httpApi(request), { subject, isSpared });
-    const isDelivered = this.#judgeAnswer(job, ended) && (isSpared || this.#roll(`${id} answer`) >= chances.lostAnswer);
+    const given = { subjects: [subject], isSpared };
+    const { jobs, ended } = await this.#invoke(this.#webhooks, instance, httpApi(request), given);
+    const isDelivered =
+      jobs.every((job) => this.#judgeAnswer(job, ended)) &&
+      (isSpared || this.#roll(`${id} answer`) >= chances.lostAnswer);
     if (!isDelivered) {
       if (isSpared) return this.violate("the platform gave an event up", subject);
       return this.#after(retryDelaysMs[number - 1] ?? 0, () => this.#arrive(subject, number + 1));
@@ -328,7 +349,7 @@ export class Simulation {
     });
   }
 
-  /** Counts a receive. `false`: the queue moved the message away, or the invocation was throttled. */
+  /** Counts a receive. `false`: the queue moved the message away. */
   #receive(queued: Queued): boolean {
     const { subject, message } = queued;
     const { maxReceiveCount, visibilitySeconds } = this.options;
@@ -342,29 +363,43 @@ export class Simulation {
     message.firstReceivedAtMs ||= this.#nowMs();
     message.visibleAtMs = this.#nowMs() + 1000 * visibilitySeconds;
     this.#show(queued);
-    const isThrottled = this.#roll(`${subject.id} throttled`) < chances.throttled;
-    if (!isThrottled && !isDown("invocations", this.sinceStartMs())) return true;
-    this.#count("throttled invocations");
-    this.#note(subject, `throttled, receive ${message.receives}`);
-    return false;
+    return true;
   }
 
-  /** One delivery to a worker. Its message is deleted as Lambda would. */
-  async #deliver(instance: Instance, queued: Queued): Promise<void> {
-    const { subject, message } = queued;
-    const receipt = randomUUID();
-    this.#cloud.receipts.set(receipt, message);
-    this.#queuedOf.set(message, queued);
-    const event = { Records: [toRecord(message, receipt)] };
-    const { job, ended } = await this.#invoke(this.#workers, instance, event, { subject });
-    this.#cloud.receipts.delete(receipt);
-    this.#judgeRun(job, ended);
+  #isThrottled(batch: readonly Queued[]): boolean {
+    const isThrottled = this.#roll("throttled") < chances.throttled || isDown("invocations", this.sinceStartMs());
+    if (!isThrottled) return false;
+    this.#count("throttled invocations");
+    for (const { subject, message } of batch) this.#note(subject, `throttled, receive ${message.receives}`);
+    return true;
+  }
+
+  /** One delivery to a worker. Its messages are deleted as Lambda would. */
+  async #deliver(instance: Instance, batch: readonly Queued[]): Promise<void> {
+    const { receipts } = this.#cloud;
+    const records = batch.map((queued) => {
+      const receipt = randomUUID();
+      receipts.set(receipt, queued.message);
+      this.#queuedOf.set(queued.message, queued);
+      return toRecord(queued.message, receipt);
+    });
+    const subjects = batch.map(({ subject }) => subject);
+    const { jobs, ended } = await this.#invoke(this.#workers, instance, { Records: records }, { subjects });
+    this.#count(`batches of ${batch.length}`);
+    for (const { receiptHandle } of records) receipts.delete(receiptHandle);
+    for (const job of jobs) this.#judgeRun(job, ended);
     if (ended.kind !== "answered") return;
-    // Lambda deletes the message for many malformed answers, so only a list will do.
-    const failures = (ended.result as { batchItemFailures?: unknown } | undefined)?.batchItemFailures;
-    if (!Array.isArray(failures)) this.violate(`the worker answered ${JSON.stringify(ended.result)}`, subject);
-    else if (failures.length === 0 && this.#roll(`${subject.id} delete`) >= chances.lostDelete)
-      message.isDeleted = true;
+    // Lambda deletes the messages for many malformed answers, so only a list of their ids will do.
+    const { batchItemFailures } = (ended.result ?? {}) as Partial<SQSBatchResponse>;
+    const failed = new Set(batchItemFailures?.map(({ itemIdentifier }) => itemIdentifier));
+    const isAnswer =
+      batchItemFailures !== undefined && failed.isSubsetOf(new Set(batch.map(({ message }) => message.id)));
+    for (const { subject, message } of batch) {
+      if (!isAnswer) this.violate(`the worker answered ${JSON.stringify(ended.result)}`, subject);
+      else if (!failed.has(message.id) && this.#roll(`${subject.id} delete`) >= chances.lostDelete) {
+        message.isDeleted = true;
+      }
+    }
   }
 
   /** A run that succeeded is in the table, or a fault explains why not. */
@@ -403,7 +438,11 @@ export class Simulation {
    */
   #jobFor({ process, input }: Call): Job | undefined {
     const { pk } = (input["Key"] ?? input["Item"] ?? {}) as Item;
-    const id = this.#idByKey.get(pk?.S ?? "") ?? /event-\d+/.exec(String(input["MessageBody"]))?.[0];
+    const received = this.#cloud.receipts.get(String(input["ReceiptHandle"]));
+    const id =
+      (received && this.#queuedOf.get(received)?.subject.id) ??
+      this.#idByKey.get(pk?.S ?? "") ??
+      /event-\d+/.exec(String(input["MessageBody"]))?.[0];
     const job = this.#jobs.get(id === undefined ? process : `${process} ${id}`);
     const owner = (input["ExpressionAttributeValues"] as Item | undefined)?.[":me"]?.S;
     if (owner === undefined) return job;
@@ -416,7 +455,7 @@ export class Simulation {
     if (job !== undefined) this.#jobOf.set(call, job);
     this.#count("calls");
     const roll = this.#roll(`${job?.subject.id ?? call.process} ${call.action}`);
-    if (job?.isSpared) return "none";
+    if (job?.invocation.isSpared) return "none";
     let fault = isDown(targetOf(call), this.sinceStartMs()) ? "denied" : faultOf(roll);
     // A stall takes real time, so it is injected only while other invocations are under way.
     if (stalls.has(fault) && this.#busy.size < 3) fault = "none";
@@ -460,35 +499,36 @@ export class Simulation {
   }
 
   /** A handler runs, and is told what to do; or its process is killed, or frozen. */
-  #onRun(instance: Instance, attempt: number): void {
-    const job = this.#jobs.get(instance.name);
+  #onRun(instance: Instance, id: string, attempt: number): void {
+    const job = this.#jobs.get(`${instance.name} ${id}`);
     if (job === undefined) throw new TypeError(`${instance.name} runs a handler without an event`);
     const { subject } = job;
     const { acts } = subject.plan;
     const act = acts[Math.min(subject.runs++, acts.length - 1)] ?? "return";
     this.#count("runs");
     this.#note(subject, `${instance.name}: run ${subject.runs}, attempt ${attempt}: ${act}`);
-    if ([...subject.running].some(({ hasFrozen }) => !hasFrozen)) this.violate("two runs at once", subject);
+    if ([...subject.running].some(({ invocation }) => !invocation.hasFrozen)) this.violate("two runs at once", subject);
     subject.running.add(job);
     job.act = act === "freeze" || act === "slow" ? "return" : act;
     if (this.#roll(`${subject.id} run`) < chances.killedRun) this.#kill(instance.name);
     else if (act === "freeze") this.#freeze(job);
-    else if (act === "slow") setTimeout(() => this.#workers.answerRun(instance, "return"), slowMs);
-    else this.#workers.answerRun(instance, act);
+    else if (act === "slow") setTimeout(() => this.#workers.answerRun(instance, id, "return"), slowMs);
+    else this.#workers.answerRun(instance, id, act);
   }
 
-  /** The clock jumps although this run is under way. */
-  #freeze(job: Job): void {
-    job.hasFrozen = true;
-    job.isExcused = true;
-    this.#busy.delete(job);
-    this.#frozen.add(job);
+  /** The clock jumps although this run is under way, with the others of its batch. */
+  #freeze({ subject: { id }, instance, invocation }: Job): void {
+    invocation.hasFrozen = true;
+    for (const job of invocation.jobs) job.isExcused = true;
+    this.#busy.delete(invocation);
+    this.#frozen.set(invocation, instance);
     this.#news.resolve();
-    this.#after(30_000 + 90_000 * this.#roll(`${job.subject.id} freeze`), () => {
-      if (!this.#frozen.delete(job)) return;
-      this.#count("thaws");
-      this.#busy.add(job);
-      this.#workers.answerRun(job.instance, "return");
+    this.#after(30_000 + 90_000 * this.#roll(`${id} freeze`), () => {
+      if (this.#frozen.delete(invocation)) {
+        this.#count("thaws");
+        this.#busy.add(invocation);
+      }
+      this.#workers.answerRun(instance, id, "return");
     });
   }
 }
