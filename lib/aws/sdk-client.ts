@@ -4,7 +4,10 @@ import { SSM } from "@aws-sdk/client-ssm";
 import { type AwsClient, maxAttempts, type TryMs } from "./client.ts";
 import { fromSdk } from "./sdk.ts";
 
-/** The long connection's client, since a container's credentials are not in its environment. */
+/**
+ * The client of the processes that are no Lambda, since a container's credentials are not in its environment. `connect`
+ * looks for the credentials, which can take longer than a call may.
+ */
 export function sdkClient(
   tryMs: TryMs,
   settings: Pick<SQSClientConfig, "endpoint" | "region" | "credentials"> = {},
@@ -15,9 +18,12 @@ export function sdkClient(
     maxAttempts,
     requestHandler: { connectionTimeout: ms / 2, requestTimeout: ms, throwOnRequestTimeout: true, socketTimeout: ms },
   });
-  const { sqs, dynamodb, ssm } = tryMs;
-  return fromSdk(
-    { sqs: new SQS(within(sqs)), dynamodb: new DynamoDB(within(dynamodb)), ssm: new SSM(within(ssm)) },
-    tryMs,
-  );
+  const sqs = new SQS(within(tryMs.sqs));
+  const { credentials } = sqs.config;
+  const dynamodb = new DynamoDB({ ...within(tryMs.dynamodb), credentials });
+  const ssm = new SSM({ ...within(tryMs.ssm), credentials });
+  return {
+    ...fromSdk({ sqs, dynamodb, ssm }, tryMs),
+    connect: () => Promise.allSettled([credentials()]),
+  };
 }

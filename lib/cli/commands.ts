@@ -5,6 +5,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["start", async () => (await import("./start/start.ts")).startCommand()],
   ["chat", async () => (await import("./chat/chat.ts")).chatCommand()],
   ["long-connection", async () => (await import("./start/long-connection.ts")).longConnectionCommand()],
+  ["worker", async () => (await import("./start/worker.ts")).workerCommand()],
   ["simulate", async () => (await import("./start/simulate.ts")).simulateCommand()],
   ["send", async () => (await import("./send/send.ts")).sendCommand()],
   ["new", async () => (await import("./handlers/new.ts")).newCommand()],

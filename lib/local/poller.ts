@@ -15,6 +15,8 @@ export interface PollerOptions {
   readonly batchSize: number;
   /** How many batches run at the same time. */
   readonly concurrency: number;
+  /** How long a poll waits for a message, and so `stop`: an aborted poll would still receive the next one. */
+  readonly waitSeconds?: number;
   /** The queue's. */
   readonly visibilityTimeoutSeconds: number;
   readonly invoke: (event: { Records: SQSRecord[] }) => Promise<unknown>;
@@ -25,14 +27,12 @@ export interface PollerOptions {
   readonly onProblem: (problem: string) => void;
 }
 
-/** Short, because `stop` waits for the poll to end. An aborted poll would still receive the next message. */
-const waitSeconds = 1;
 /** The delay after a receive that failed. */
 const pauseMs = 500;
 
 /** Lambda's event source mapping: receives messages, invokes the worker, and deletes the messages it has handled. */
 export function startPoller(options: PollerOptions): { stop: () => Promise<void>; drained: () => Promise<void> } {
-  const { client, queueUrl, batchSize, concurrency } = options;
+  const { client, queueUrl, batchSize, concurrency, waitSeconds = 1 } = options;
   const running = new Set<Promise<void>>();
   const stopping = new AbortController();
   const stopped = new Promise<void>((resolve) => stopping.signal.addEventListener("abort", () => resolve()));

@@ -9,10 +9,10 @@ import { createLedgerTable } from "./dynamodb.ts";
 import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
-import { startPoller } from "./poller.ts";
 import { forkModule } from "./process.ts";
 import { queueArn, queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
+import { startWorker } from "./worker.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
@@ -81,22 +81,11 @@ export async function startRuntime(options: RuntimeOptions) {
       routes: new Map([["callback", behindHttp("callback", limits.callbackTimeoutSeconds)]]),
     });
     stops.unshift(gateway.stop);
-    const poller = startPoller({
+    const poller = startWorker({
       client: sqs,
       queueUrl: env.EVENTS_QUEUE_URL,
-      batchSize: limits.batchSize,
-      concurrency: limits.maxConcurrency,
       visibilityTimeoutSeconds: visibilityTimeoutSeconds(limits),
-      async invoke(event) {
-        // It may have crashed while the messages were received.
-        await functions.whenUp("worker");
-        options.onInvoke?.("worker", event);
-        return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
-      },
-      whenUp: () => functions.whenUp("worker"),
-      // By the end of this time, SQS has shown each record again that was being handled at the crash.
-      hasCrashed: () => functions.hasCrashed("worker", 3_000 * visibilityTimeoutSeconds(limits)),
-      onProblem: onNotice,
+      ...{ limits, functions, onInvoke: options.onInvoke, onProblem: onNotice },
     });
     stops.unshift(poller.stop);
     stops.splice(-1, 0, async () => {

@@ -13,7 +13,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 };
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
-  ...["start", "chat", "simulate", "long-connection", "send", "new", "types", "check"],
+  ...["start", "chat", "simulate", "worker", "long-connection", "send", "new", "types", "check"],
   ...["generate", "package", "deploy", "secrets", "cost", "build"],
 ];
 
@@ -38,6 +38,7 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     "start",
     "chat",
     "simulate",
+    "worker",
     "long-connection",
     "send",
     "new",

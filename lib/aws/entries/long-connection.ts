@@ -33,13 +33,8 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { api, appId, healthPort } = config;
-  const { ports, appSecret, load } = callbackPorts({
-    config,
-    callbacks,
-    client: sdkClient({ ...defaultTryMs, dynamodb: storeTryMs }),
-    api,
-    env,
-  });
+  const client = sdkClient({ ...defaultTryMs, dynamodb: storeTryMs });
+  const { ports, appSecret, load } = callbackPorts({ config, callbacks, client, api, env });
   let isConnected = false;
   const options = {
     origin: api.origin,
@@ -56,7 +51,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
     },
   };
   if (healthPort !== undefined) await serveHealth(healthPort, () => isConnected);
-  await Promise.all([loadAll(callbacks), load()]);
+  await Promise.all([loadAll(callbacks), load(), client.connect(["sqs", "dynamodb"])]);
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   await keepConnected(options, stop.signal);

@@ -1,0 +1,117 @@
+import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
+import type { Command } from "commander";
+import { readProject } from "../../../infra/project.js";
+import { workerConfig } from "../../aws/config.ts";
+import { ConfigError } from "../../errors.ts";
+import { startFunctions } from "../../local/functions.ts";
+import { reasonOf } from "../../local/long-connection.ts";
+import { moduleBeside } from "../../local/module-beside.ts";
+import { startWorker } from "../../local/worker.ts";
+import { levelOf } from "../../trace/log.ts";
+import { CommandError, subcommand } from "../command.ts";
+import { generate, handlerNames } from "../handlers/generate.ts";
+import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
+import { rank } from "./output.ts";
+import { headLine } from "./render.ts";
+import { stopReason } from "./start.ts";
+import { setVariables } from "./variables.ts";
+
+/** How long a poll waits for a message: long enough for few polls, and short enough for a stop. */
+const waitSeconds = 5;
+
+export function workerCommand(): Command {
+  return subcommand("worker")
+    .description("run the handlers of a queue's events as a process, instead of the worker function")
+    .option("--json", "print JSON lines, one a stage, instead of text for a person")
+    .addHelpText(
+      "after",
+      `
+Settings come from the environment, and what is not there from a file .env, as the worker function has them:
+APP_ID, APP_SECRET or SECRETS_PARAMETER, EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL, DEAD_LETTER_QUEUE_URL,
+LEDGER_TABLE; if need be LARK_DOMAIN, LOG_LEVEL and your own. Batch size, concurrency, timeout and attempts are
+those of larkpost.config.js. AWS credentials and region as everywhere.
+
+Prints a line when it receives. On SIGTERM or Ctrl-C it receives no more, lets the handlers that run end within the
+worker's timeout, and exits with 0; with 1 when a setting is missing, or the queue is not to be had.
+
+Examples:
+  npm run worker
+  APP_ID=cli_… EVENTS_QUEUE_URL=https://… npm run --silent worker -- --json`,
+    )
+    .action(run);
+}
+
+async function run({ json = false }: { readonly json?: boolean }): Promise<void> {
+  const root = projectRoot();
+  loadEnv(root);
+  const queueNames = ["EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"];
+  refuseUnset("start", ["APP_ID", ...queueNames, "LEDGER_TABLE"]);
+  const project = await readProject(root);
+  setVariables(project, (table, variable) => {
+    throw new ConfigError(`Cannot start: ${variable} is not set. It is the name of the deployed stage's ${table}`);
+  });
+  const { limits } = project;
+  for (const [name, value] of Object.entries({
+    MAX_ATTEMPTS: limits.maxAttempts,
+    MAX_RECEIVE_COUNT: limits.maxReceiveCount,
+    STALE_KEYS_SECONDS: limits.staleKeysSeconds,
+  })) {
+    process.env[name] ||= String(value);
+  }
+  const { eventsQueueUrl: queueUrl } = workerConfig(process.env);
+  const client = new SQSClient({});
+  const visibilityTimeoutSeconds = await visibilityOf(queueUrl, client, limits.workerTimeoutSeconds);
+  await generate({ root });
+
+  const stopped = Promise.withResolvers<never>();
+  // Without this, a rejection that nobody awaits yet would end the process.
+  stopped.promise.catch(() => {});
+  const reason = stopReason([stopped.promise]);
+  const level = rank[levelOf(process.env["LOG_LEVEL"])];
+  const print = (text: string, facts: object) => console.log(json ? JSON.stringify(facts) : text);
+  const onNotice = (notice: string) => print(`! ${notice}`, { notice });
+  const functions = startFunctions({
+    modules: new Map([["worker", moduleBeside(import.meta, "worker-module")]]),
+    env: process.env,
+    onNotice,
+    onLine(_name, line) {
+      const isFatal = line["stage"] === "misconfigured" && line["level"] === "error";
+      if (isFatal) stopped.reject(new CommandError(reasonOf(line)));
+      else if (rank[line["level"] as keyof typeof rank] >= level) {
+        print(headLine(line, { now: new Date(), isCallback: false }), line);
+      }
+    },
+  });
+  await functions.ready();
+  const waiting = { client, queueUrl, visibilityTimeoutSeconds, waitSeconds };
+  const worker = startWorker({ ...waiting, limits, functions, onProblem: onNotice });
+  const handlers = handlerNames("events", root);
+  const ready = `Ready: receives from ${queueUrl}, for ${handlers.join(", ") || "no handler"}`;
+  print(ready, { ready: true, queue: queueUrl, handlers });
+
+  const problem = await reason;
+  if (problem !== undefined) console.error(problem.message);
+  await worker.stop();
+  await functions.stop(limits.workerTimeoutSeconds * 1000);
+  await worker.drained();
+  process.exit(problem === undefined ? 0 : 1);
+}
+
+/**
+ * The queue's visibility timeout, in seconds.
+ * @throws {CommandError} The queue does not answer, or shows a message again while its handler may still run. Lambda
+ * refuses such a queue as well.
+ */
+async function visibilityOf(queueUrl: string, client: SQSClient, workerTimeoutSeconds: number): Promise<number> {
+  const command = new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
+  const { Attributes } = await client.send(command).catch((cause: Error) => {
+    const advice = "Check EVENTS_QUEUE_URL, AWS_REGION, and the credentials and their rights";
+    throw new CommandError(`Cannot start: the events queue does not answer: ${cause.message}. ${advice}`, { cause });
+  });
+  const seconds = Number(Attributes?.["VisibilityTimeout"]);
+  if (seconds >= workerTimeoutSeconds) return seconds;
+  throw new CommandError(
+    `Cannot start: the events queue shows a message again after ${seconds} s, while its handler may run for ` +
+      `${workerTimeoutSeconds} s. Set its visibility timeout to six times that`,
+  );
+}

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, describe, test } from "node:test";
+import { queueUrl } from "../../../lib/local/sqs.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
+import { appId, eventBody } from "../../support/events.ts";
+import { type Call, type Faults, startFaults } from "../../support/faults.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { type Services, startServices } from "../../support/services.ts";
+import { until } from "../../support/until.ts";
+import { larkpost, projectFolder } from "../run.ts";
+
+/** Writes its runs into a file. A slow one ends when another file is there. */
+const handler = `
+import { appendFileSync, existsSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
+import { onEvent } from "larkpost";
+export default onEvent("im.message.receive_v1", async ({ message: { content } }, { id }) => {
+  appendFileSync(process.env.RUNS, id + "\\n");
+  if (content === "fails") throw new Error("a handler's fault");
+  while (content === "slow" && !existsSync(process.env.RUNS + ".go")) await setTimeout(10);
+});
+`;
+const accessKeyId = "a-key-of-the-container";
+
+describe("npm run worker", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
+  let services: Services;
+  let faults: Faults;
+  const children: ChildProcess[] = [];
+  const container = createServer((_request, response) => {
+    const Expiration = new Date(Date.now() + 3_600_000).toISOString();
+    response.end(JSON.stringify({ AccessKeyId: accessKeyId, SecretAccessKey: "secret", Token: "token", Expiration }));
+  });
+  let env: Record<string, string>;
+
+  before(async () => {
+    [project, services] = await Promise.all([
+      temporaryProject({ "im.message.receive_v1": handler }),
+      startServices({ visibilityTimeoutSeconds: 360 }),
+    ]);
+    // A stop waits for the last poll.
+    const rewrite = ({ action, body }: Call) => (action === "ReceiveMessage" ? { ...body, WaitTimeSeconds: 1 } : body);
+    faults = await startFaults(services.exchangeSqs, rewrite);
+    const port = await listenOnLoopback(container);
+    const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...others } = services.env;
+    env = {
+      ...others,
+      AWS_ENDPOINT_URL_SQS: faults.endpoint,
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: `http://127.0.0.1:${port}/`,
+      EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "events"),
+      APP_ID: appId,
+      APP_SECRET: "an-app-secret-of-the-tests",
+      RUNS: join(project.root, "runs"),
+      LARKPOST_ROOT: project.root,
+    };
+    writeFileSync(join(project.root, "runs"), "");
+  });
+  after(async () => {
+    for (const child of children) child.kill("SIGKILL");
+    container.close();
+    await faults.stop();
+    await services.stop();
+    project.remove();
+  });
+
+  const runs = () => readFileSync(join(project.root, "runs"), "utf8").trim().split("\n");
+  const queued = () => services.count(services.urls.eventsQueueUrl);
+  async function send(id: string, content = "") {
+    const event = { message: { message_id: id, content } };
+    const MessageBody = eventBody({ id, type: "im.message.receive_v1", event });
+    await services.callSqs("SendMessage", { QueueUrl: services.urls.eventsQueueUrl, MessageBody });
+  }
+
+  async function start() {
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
+    const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "worker", "--json"], {
+      env: { PATH, NODE_COMPILE_CACHE, ...env },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(child);
+    const lines: Record<string, unknown>[] = [];
+    createInterface({ input: child.stdout }).on("line", (line) => lines.push(JSON.parse(line)));
+    const closed = once(child, "close") as Promise<[number | null, string | null]>;
+    const reached = (stage: string, id: string) =>
+      until(`${id} ${stage}`, () => lines.some((line) => line["stage"] === stage && line["id"] === id));
+    await until("it is ready", () => lines.some(({ ready }) => ready === true));
+    return { child, lines, closed, reached };
+  }
+
+  test("runs each event once and alone by what came of it, with a container's credentials, and ends what runs", async () => {
+    const calls: Call[] = [];
+    const unwatch = faults.watch((call) => void calls.push(call));
+    const { child, lines, closed, reached } = await start();
+    assert.deepEqual(lines[0], { ready: true, queue: env["EVENTS_QUEUE_URL"], handlers: ["im.message.receive_v1"] });
+    for (const id of ["first", "second"]) await send(id);
+    await send("failing", "fails");
+    await send("slow", "slow");
+    for (const id of ["first", "second"]) await reached("handled", id);
+    await reached("failed", "failing");
+    await reached("started", "slow");
+    child.kill("SIGTERM");
+    const polls = calls.filter(({ action }) => action === "ReceiveMessage");
+    assert.ok(polls.every(({ body }) => body["WaitTimeSeconds"] === 5));
+    writeFileSync(`${env["RUNS"]}.go`, "");
+    await reached("handled", "slow");
+    assert.deepEqual(await closed, [0, null]);
+    unwatch();
+    assert.deepEqual(runs().sort(), ["failing", "first", "second", "slow"]);
+    assert.equal(await queued(), 1, "the event that failed comes back");
+    assert.ok(calls.every(({ authorization }) => authorization.includes(accessKeyId)));
+    await services.callSqs("PurgeQueue", { QueueUrl: services.urls.eventsQueueUrl });
+  });
+
+  test("killed between a run and its deletion, gets the event again, and does not run it again", async () => {
+    faults.inject("DeleteMessageBatch", { kind: "stall" });
+    const deletion = Promise.withResolvers<Call>();
+    const unwatch = faults.watch((call) => call.action === "DeleteMessageBatch" && deletion.resolve(call));
+    const killed = await start();
+    await send("once");
+    const { body } = await deletion.promise;
+    killed.child.kill("SIGKILL");
+    assert.deepEqual(await killed.closed, [null, "SIGKILL"]);
+    unwatch();
+    faults.reset();
+    // The dead process's last poll would still receive the message.
+    await faults.quiet();
+    assert.equal(await queued(), 1);
+    const [{ ReceiptHandle } = {}] = body["Entries"] as { ReceiptHandle?: string }[];
+    const shown = { QueueUrl: services.urls.eventsQueueUrl, ReceiptHandle, VisibilityTimeout: 0 };
+    await services.callSqs("ChangeMessageVisibility", shown);
+
+    const { child, closed, reached } = await start();
+    await reached("duplicate", "once");
+    await until("its deletion", async () => (await queued()) === 0);
+    assert.equal(runs().filter((id) => id === "once").length, 1);
+    child.kill("SIGINT");
+    assert.deepEqual(await closed, [0, null]);
+  });
+
+  test("ends with 1 and one clear line when it cannot work as the function would", async () => {
+    const fails = async (given: Record<string, string>, says: RegExp) => {
+      const credentials = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
+      const all = { ...env, ...credentials, ...given };
+      const { code, stdout, stderr } = await larkpost(["worker"], { root: project.root, env: all });
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, says);
+    };
+    await fails({ LEDGER_TABLE: "", APP_ID: "" }, /^Cannot start: APP_ID and LEDGER_TABLE are not set\. [^\n]+\n$/);
+    await fails({ DEAD_LETTER_QUEUE_URL: "" }, /^Cannot start: DEAD_LETTER_QUEUE_URL [^\n]+\n$/);
+    await fails(
+      { EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "nowhere") },
+      /^Cannot start: the events queue does not answer: [^\n]+\. Check EVENTS_QUEUE_URL, AWS_REGION, [^\n]+\n$/,
+    );
+    await fails(
+      { EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "quarantine") },
+      /^Cannot start: the events queue shows a message again after 30 s, while its handler may run for 60 s\. [^\n]+\n$/,
+    );
+  });
+});
