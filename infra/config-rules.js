@@ -1,5 +1,5 @@
 import { nearest } from "../lib/nearest.ts";
-import { alarmThresholds, limits, optional } from "./limits.js";
+import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
 // The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions() in limits.js checks
 // that the numbers fit each other.
@@ -38,6 +38,7 @@ export const settings = [
 
 /** Each checks the value of one member and returns its mistakes. */
 const members = {
+  preset: presetMistakes,
   limits: limitMistakes,
   environment: environmentMistakes,
   secrets: secretMistakes,
@@ -57,6 +58,12 @@ export function mistakesIn(config) {
     const check = members[/** @type {keyof typeof members} */ (name)];
     return value === undefined ? [] : check(value, config);
   });
+}
+
+/** @param {unknown} given */
+function presetMistakes(given) {
+  const names = Object.keys(presets);
+  return names.includes(String(given)) ? [] : [unknown(String(given), "a preset", names)];
 }
 
 /**

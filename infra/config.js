@@ -18,8 +18,10 @@
 /**
  * A project's configuration, in `larkpost.config.js`. Every member is optional.
  * @typedef {object} Config
+ * @property {keyof Defaults["presets"]} [preset] A named set of limits: `small` (the default), `busy` (1,000 events a second)
+ *   or `large` (10,000).
  * @property {Partial<Defaults["limits"] & Defaults["optional"] & Defaults["alarmThresholds"]>} [limits]
- *   Numbers that replace those of `infra/limits.js`, under the same rules.
+ *   Numbers that replace those of `infra/limits.js` and of the preset, under the same rules.
  * @property {Readonly<Record<string, string | { readonly Ref: string }>>} [environment]
  *   Plain values in `process.env` of the functions that run handlers. `{ Ref: "OrdersTable" }` is the name of a table
  *   in `resources`. The template shows every value, so put secrets into `secrets`.

@@ -43,7 +43,8 @@ export async function worker(variables) {
           arn: { "Fn::GetAtt": ["EventsQueue", "Arn"] },
           batchSize: limits.batchSize,
           maximumBatchingWindow: limits.batchWindowSeconds,
-          maximumConcurrency: limits.maxConcurrency,
+          // Provisioned pollers have a limit of their own, and AWS takes one of the two.
+          ...(optional.maximumPollers === null ? { maximumConcurrency: limits.maxConcurrency } : {}),
           // Without it, a record that failed would be deleted with its batch. And no filter: what a filter does not
           // match is deleted, too.
           functionResponseType: "ReportBatchItemFailures",
@@ -85,7 +86,7 @@ function doorOf(front, paths) {
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function extensionsOf({ front, customerKeyArn }, { limits } = projectOf({})) {
+export function extensionsOf({ front, customerKeyArn }, { limits, optional } = projectOf({})) {
   const isHttpApi = front === "httpApi";
   if (!isHttpApi && front !== "functionUrl") {
     throw refusal(`Cannot deploy: front is "${front}", neither "httpApi" nor "functionUrl". Check --param front`);
@@ -100,7 +101,17 @@ export function extensionsOf({ front, customerKeyArn }, { limits } = projectOf({
   };
   const names = [...answering, "Worker"];
   const logGroups = [...names.map((name) => `${name}LogGroup`), ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
+  const { minimumPollers, maximumPollers } = optional;
   return {
+    ...(maximumPollers === null
+      ? {}
+      : {
+          WorkerEventSourceMappingSQSEventsQueue: {
+            Properties: {
+              ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers },
+            },
+          },
+        }),
     ...Object.fromEntries(names.map((name) => [`${name}LambdaFunction`, { Metadata: accepted(reasons) }])),
     ...Object.fromEntries(
       logGroups.map((id) => [

@@ -67,6 +67,8 @@ export const limits = {
  *   | "callbackReservedConcurrency"
  *   | "callbackProvisionedConcurrency"
  *   | "workerReservedConcurrency"
+ *   | "minimumPollers"
+ *   | "maximumPollers"
  *   | "ledgerWarmWritesPerSecond",
  *   number | null
  * >}
@@ -80,8 +82,32 @@ export const optional = {
   callbackProvisionedConcurrency: null,
   /** Invocations reserved for the worker, at least `maxConcurrency`: with fewer, Lambda receives messages that it then throttles. */
   workerReservedConcurrency: null,
+  /**
+   * Provisioned pollers of the events queue (2 to 200, and up to 2,000), in place of `maxConcurrency`. Each takes 100 events a
+   * second into up to 10 worker invocations, and is billed by the hour.
+   */
+  minimumPollers: null,
+  maximumPollers: null,
   /** Writes a second that the ledger accepts from its first minute; a new table starts at 4,000 and grows. Each event needs 2. AWS bills an increase once. */
   ledgerWarmWritesPerSecond: null,
+};
+
+/**
+ * Named sets of limits, for `preset` in larkpost.config.js; `limits` there changes single ones.
+ * @type {Record<"small" | "busy" | "large", Partial<typeof limits & typeof optional>>}
+ */
+export const presets = {
+  /** Up to 200 events a second: the numbers above. */
+  small: {},
+  /** 1,000 events a second. */
+  busy: { routeRatePerSecond: 5_000, routeBurst: 5_000, maxConcurrency: 50 },
+  /** 10,000 events a second. It needs higher quotas of API Gateway and Lambda. */
+  large: {
+    routeRatePerSecond: 20_000,
+    routeBurst: 10_000,
+    maxConcurrency: 500,
+    ledgerWarmWritesPerSecond: 40_000,
+  },
 };
 
 /** When an alarm starts. */
@@ -183,6 +209,10 @@ const receivesPerAttempt = 10;
 /** As in lib/handling/backoff.ts. */
 const longestBackoffSeconds = 900;
 
+/** Worker invocations at once of a provisioned poller, and the messages of a queue that SQS lets be in flight. */
+const batchesPerPoller = 10;
+const mostInFlight = 120_000;
+
 /** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
 const feishuWaitsMs = 3_000;
 const answerMs = 200;
@@ -200,6 +230,8 @@ const runsOfOneEvent = 6;
  */
 export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
   const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
+  const { minimumPollers = null, maximumPollers = null } = chosen;
+  const hasPollers = maximumPollers !== null;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
   const tooLong = "is over what the HTTP API waits, 29 s";
@@ -258,8 +290,22 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
     [given.batchSize <= 10 || given.batchWindowSeconds > 0, "batchSize is over 10, which needs a batchWindowSeconds"],
     [
       // A throttled invocation hides its record for the visibility timeout, so healthy events would wait.
-      (workerReservedConcurrency ?? Infinity) >= given.maxConcurrency,
+      hasPollers || (workerReservedConcurrency ?? Infinity) >= given.maxConcurrency,
       `workerReservedConcurrency is below maxConcurrency (${given.maxConcurrency})`,
+    ],
+    [(minimumPollers === null) === (maximumPollers === null), "minimumPollers and maximumPollers are not set together"],
+    [(minimumPollers ?? 2) >= 2 && (minimumPollers ?? 2) <= 200, "minimumPollers is not within 2 and 200"],
+    [
+      (maximumPollers ?? 2_000) <= 2_000 && (maximumPollers ?? 2_000) >= (minimumPollers ?? 0),
+      "maximumPollers is not within minimumPollers and 2,000",
+    ],
+    [
+      (workerReservedConcurrency ?? Infinity) >= batchesPerPoller * (maximumPollers ?? 0),
+      `workerReservedConcurrency is below ${batchesPerPoller} × maximumPollers`,
+    ],
+    [
+      batchesPerPoller * (maximumPollers ?? 0) * given.batchSize <= mostInFlight,
+      "10 × maximumPollers × batchSize is over 120,000 records in flight",
     ],
     [
       // AWS takes one out of the other, and would refuse halfway through a deployment.

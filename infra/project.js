@@ -7,6 +7,7 @@ import {
   limits as defaultLimits,
   optional as defaultOptional,
   alarmThresholds as defaultThresholds,
+  presets,
 } from "./limits.js";
 import { refusal } from "./refusal.js";
 
@@ -14,7 +15,7 @@ export const configFile = "larkpost.config.js";
 
 /**
  * A project's `larkpost.config.js`, with defaults for what is not in it.
- * @typedef {Required<Omit<import("./config.js").Config, "limits">> & {
+ * @typedef {Required<Omit<import("./config.js").Config, "limits" | "preset">> & {
  *   limits: typeof defaultLimits,
  *   optional: typeof defaultOptional,
  *   alarmThresholds: typeof defaultThresholds,
@@ -52,7 +53,8 @@ export function projectOf(config) {
     ? mistakesIn(config)
     : ["its default export is not an object. Write export default defineConfig({ … })"];
   if (mistakes.length > 0) throw refused(mistakes);
-  const { limits = {} } = /** @type {import("./config.js").Config} */ (config);
+  const { preset = "small", ...given } = /** @type {import("./config.js").Config} */ (config);
+  const limits = { ...presets[preset], ...given.limits };
   const project = {
     limits: overridden(defaultLimits, limits),
     optional: overridden(defaultOptional, limits),

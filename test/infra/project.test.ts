@@ -13,9 +13,10 @@ import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource } from "./stack.ts";
 
 const config = defineConfig({
+  preset: "large",
   limits: {
-    maxConcurrency: 12,
-    workerReservedConcurrency: 12,
+    workerReservedConcurrency: 500,
+    routeBurst: 9_000,
     webhookP99Ms: 900,
     workerDurationPercent: 50,
     failedRunsPerFiveMinutes: 40,
@@ -83,6 +84,10 @@ describe("larkpost.config.js in the template", () => {
     const isOfRole = ([path]: readonly [string, unknown]) => /^(Callback|Worker)Role /.test(path);
     assert.deepEqual(Object.fromEntries(differences.filter((one) => !isOfRole(one)).sort()), {
       ...variables("Callback"),
+      "HttpApiStage DefaultRouteSettings.ThrottlingBurstLimit": 9_000,
+      "HttpApiStage DefaultRouteSettings.ThrottlingRateLimit": 20_000,
+      "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
+      "LedgerTable WarmThroughput.WriteUnitsPerSecond": 40_000,
       "OrdersTable AttributeDefinitions.0.AttributeName": "id",
       "OrdersTable AttributeDefinitions.0.AttributeType": "S",
       "OrdersTable BillingMode": "PAY_PER_REQUEST",
@@ -91,9 +96,9 @@ describe("larkpost.config.js in the template", () => {
       "OrdersTable.Type": "AWS::DynamoDB::Table",
       "RunsFailedAlarm Metrics.4.Expression": "IF(part >= 40 AND part * 100 >= FILL(whole, 0) * 30, 1, 0)",
       "WebhookSlowAlarm Threshold": 900,
-      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 12,
+      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 500,
       ...variables("Worker"),
-      "WorkerLambdaFunction ReservedConcurrentExecutions": 12,
+      "WorkerLambdaFunction ReservedConcurrentExecutions": 500,
       "WorkerSlowAlarm Threshold": 30_000,
     });
     const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/prod/extra`;
@@ -188,6 +193,11 @@ const table = { Type: "AWS::DynamoDB::Table" };
 const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
 const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ limitz: {} }, '"limitz" is not a member. Did you mean "limits"?'],
+  [{ preset: "lagre" }, '"lagre" is not a preset. Did you mean "large"?'],
+  [
+    { preset: "large", limits: { workerReservedConcurrency: 499 } },
+    "workerReservedConcurrency is below maxConcurrency (500)",
+  ],
   [{ limits: { workerTimeout: 60 } }, '"workerTimeout" is not a limit. Did you mean "workerTimeoutSeconds"?'],
   [{ limits: { maxConcurrency: "10" } }, 'limits.maxConcurrency is "10", not a whole number'],
   [{ limits: { maxConcurrency: 2.5 } }, "limits.maxConcurrency is 2.5, not a whole number"],

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { allowOtherDomain, appId, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
-import { alarmThresholds, contradictions, limits, optional, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import {
+  alarmThresholds,
+  contradictions,
+  limits,
+  optional,
+  presets,
+  visibilityTimeoutSeconds,
+} from "../../infra/limits.js";
 import { projectOf } from "../../infra/project.js";
 import { defaultTryMs } from "../../lib/aws/client.ts";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
@@ -59,6 +66,8 @@ const optionalChanges = {
   callbackReservedConcurrency: 31,
   callbackProvisionedConcurrency: 3,
   workerReservedConcurrency: 25,
+  minimumPollers: 2,
+  maximumPollers: 2,
   ledgerWarmWritesPerSecond: 8_000,
 };
 
@@ -461,6 +470,38 @@ describe("the relations between numbers", () => {
     });
   }
 
+  const bothPollers = (minimumPollers: number | null, maximumPollers: number | null) => ({
+    minimumPollers,
+    maximumPollers,
+  });
+  for (const [change, allowed, changed = {}] of [
+    [bothPollers(2, null), bothPollers(null, null)],
+    [bothPollers(1, 2), bothPollers(2, 2)],
+    [bothPollers(201, 300), bothPollers(200, 300)],
+    [bothPollers(3, 2), bothPollers(3, 3)],
+    [bothPollers(2, 2_001), bothPollers(2, 2_000), { batchSize: 5 }],
+    [bothPollers(2, 1_201), bothPollers(2, 1_200)],
+    [
+      { ...bothPollers(2, 3), workerReservedConcurrency: 29 },
+      { ...bothPollers(2, 3), workerReservedConcurrency: 30 },
+    ],
+  ] as const) {
+    test(`D.2: nothing is deployed with ${JSON.stringify(change)}`, () => {
+      assert.equal(contradictions({ ...limits, ...changed }, change).length, 1);
+      assert.deepEqual(contradictions({ ...limits, ...changed }, allowed), []);
+    });
+  }
+
+  test("D.2: no preset contradicts itself, and its numbers are a project's", () => {
+    for (const preset of ["small", "busy", "large"] as const) {
+      const project = projectOf({ preset });
+      assert.deepEqual(
+        { ...project.limits, ...project.optional, ...presets[preset] },
+        { ...project.limits, ...project.optional },
+      );
+    }
+  });
+
   for (const [change, allowed] of [
     [{ faultsPerFiveMinutes: 0 }, { faultsPerFiveMinutes: 1 }],
     [{ failedRunsPercent: 101 }, { failedRunsPercent: 100 }],
@@ -513,7 +554,9 @@ describe("the relations between numbers", () => {
     everywhere(({ Resources }) => {
       const reserved = Resources["WorkerLambdaFunction"]?.Properties["ReservedConcurrentExecutions"] ?? Infinity;
       const mappings = Object.values(Resources).filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping");
-      const sum = mappings.reduce((total, { Properties }) => total + Properties["ScalingConfig"].MaximumConcurrency, 0);
+      const sum = mappings.reduce((total, { Properties: { ScalingConfig, ProvisionedPollerConfig } }) => {
+        return total + (ScalingConfig?.MaximumConcurrency ?? 10 * ProvisionedPollerConfig.MaximumPollers);
+      }, 0);
       assert.ok(reserved >= sum);
     });
   });
@@ -584,7 +627,9 @@ describe("the relations between numbers", () => {
       "WebhookLogGroup RetentionInDays": 60,
       "WorkerEventSourceMappingSQSEventsQueue BatchSize": 5,
       "WorkerEventSourceMappingSQSEventsQueue MaximumBatchingWindowInSeconds": 3,
-      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": 20,
+      "WorkerEventSourceMappingSQSEventsQueue ProvisionedPollerConfig.MaximumPollers": 2,
+      "WorkerEventSourceMappingSQSEventsQueue ProvisionedPollerConfig.MinimumPollers": 2,
+      "WorkerEventSourceMappingSQSEventsQueue ScalingConfig.MaximumConcurrency": undefined,
       "WorkerLambdaFunction Environment.Variables.MAX_ATTEMPTS": "12",
       "WorkerLambdaFunction Environment.Variables.MAX_RECEIVE_COUNT": "480",
       "WorkerLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
