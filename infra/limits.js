@@ -93,7 +93,8 @@ export const optional = {
 };
 
 /**
- * Named sets of limits, for `preset` in larkpost.config.js; `limits` there changes single ones.
+ * Named sets of limits, for `preset` in larkpost.config.js; `limits` there changes single ones. `npm run scale` says what each
+ * carries, and which of AWS's quotas it needs.
  * @type {Record<"small" | "busy" | "large", Partial<typeof limits & typeof optional>>}
  */
 export const presets = {

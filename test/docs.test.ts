@@ -246,7 +246,7 @@ test("every setting in .env.example is on the page of settings", () => {
   );
 });
 
-test("the command line's page holds what --help prints; `npm run docs` writes it", async () => {
+test("the pages hold what --help and `npm run scale` print; `npm run docs` writes them", async () => {
   assert.deepEqual(
     (await stalePages()).map(({ file }) => file),
     [],

@@ -35,6 +35,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/cli": [
     "infra/config-rules.js",
     "infra/deployment.js",
+    "infra/limits.js",
     "infra/project.js",
     "lib",
     "lib/aws",

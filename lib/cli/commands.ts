@@ -16,5 +16,6 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
+  ["scale", async () => (await import("./scale/scale.ts")).scaleCommand()],
   ["build", async () => (await import("./deploy/build.ts")).buildCommand()],
 ]);

@@ -14,7 +14,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
   ...["start", "chat", "simulate", "worker", "long-connection", "send", "new", "types", "check"],
-  ...["generate", "package", "deploy", "secrets", "cost", "build"],
+  ...["generate", "package", "deploy", "secrets", "cost", "scale", "build"],
 ];
 
 test("the bin is what npm calls, and prints its version", async () => {
@@ -62,6 +62,32 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     says: /argument '1e' is invalid\. It is a number/,
   },
   { when: "a front that there is none of", args: ["cost", "--front", "cdn"], code: 2, says: /choices are httpApi/ },
+  { when: "no rate", args: ["scale"], code: 2, says: /required option '--rate <number>' not specified/ },
+  ...[
+    ["--rate", "0", /'0' is invalid\. It is a number above 0/],
+    ["--minutes", "1441", /'1441' is invalid\. It is at most 1440/],
+    ["--seed", "1.5", /'1\.5' is invalid\. It is a whole number/],
+    ["--preset", "lagre", /choices are small, busy, large/],
+    ["--quota", "concurency=5", /"concurency" is no quota\. Did you mean "concurrency"\?/],
+    ["--quota", "concurrency", /'concurrency' is invalid\. It is a number above 0/],
+  ].map(([option = "", value = "", says = /./]) => ({
+    when: `${option} ${value} of scale`,
+    args: ["scale", "--rate", "1", String(option), String(value)],
+    code: 2,
+    says: says as RegExp,
+  })),
+  {
+    when: "a rate that holds",
+    args: ["scale", "--rate", "20", "--minutes", "1"],
+    code: 0,
+    says: /^20 .*\n.*\n\nHolds: /,
+  },
+  {
+    when: "a rate that breaks a preset",
+    args: ["scale", "--rate", "2e4", "--minutes", "1", "--preset", "busy", "--front", "functionUrl"],
+    code: 1,
+    says: /functionUrl, with the preset busy\n(.*\n)*Breaks first: [\s\S]* limits\.\w+ +[\dnul,]+ → [\d,]+\n/,
+  },
   { when: "an option's value that is wrong", args: ["start", "--port", "x"], code: 2, says: /Check --port\n$/ },
   ...[
     ["chat", "--wait", "12345678"],
@@ -130,6 +156,25 @@ test("cost prints the bill of the project's own limits", async (t) => {
       [1, 2, "2.400"],
     ],
   );
+});
+
+test("scale simulates the project's own limits, with the quotas that it is told", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  writeFileSync(join(root, "larkpost.config.js"), 'export default { preset: "busy", limits: { routeBurst: 7 } };\n');
+  const args = ["scale", "--rate", "30", "--minutes", "1", "--quota", "concurrency=9", "parameterReads=8", "--json"];
+  const { stdout, code } = await command(args, { env: { LARKPOST_ROOT: root } });
+  const { now, quota, quotas } = JSON.parse(stdout) as {
+    now: { limits: { name: string; limit: number }[]; holds: boolean; cost: number; events: number };
+    quota: object;
+    quotas: string;
+  };
+  const limitOf = (name: string) => now.limits.find((one) => one.name === name)?.limit;
+  assert.deepEqual(quota, { concurrency: 9, parameterReads: 8 });
+  assert.equal(quotas, "2026-11-28");
+  assert.deepEqual(["route", "mapping", "concurrency", "parameters"].map(limitOf), [5_000, 50, 9, 8]);
+  assert.equal(code, now.holds ? 0 : 1);
+  assert.ok(now.events > 1_500 && now.cost > 0);
 });
 
 test("the project is the nearest folder upwards with a serverless.yml, else the current one", async (t) => {

@@ -1,4 +1,6 @@
-/** A small seeded generator (mulberry32): the same seed gives the same run. */
+import { seededRandom } from "../../lib/cli/scale/draw.ts";
+
+/** What tests draw from one seed: the same seed gives the same run. */
 export interface Random {
   readonly seed: number;
   /** In [0, 1). */
@@ -12,13 +14,7 @@ export interface Random {
 }
 
 export function seeded(seed: number): Random {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
+  const next = seededRandom(seed);
   const below = (limit: number) => Math.floor(next() * limit);
   return {
     seed,

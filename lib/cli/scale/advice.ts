@@ -1,0 +1,152 @@
+import { type Forecast, simulate } from "./model.ts";
+import { highParameterReads, type Quotas } from "./quotas.ts";
+import { mostBatches } from "./running.ts";
+import type { Load, Place } from "./step.ts";
+import type { LimitName, Reading } from "./watch.ts";
+
+/** A number to change, and to what. */
+export interface Change {
+  /** As it is set: `limits.…` in larkpost.config.js, or a quota that AWS is asked for. */
+  readonly name: string;
+  readonly from: number | null;
+  readonly to: number;
+}
+
+/** So much more than the load needs. */
+const headroom = 1.5;
+const mostConcurrency = 1_000;
+const mostInMapping = 12_000;
+const mostPollers = 2_000;
+const mostFirstPollers = 200;
+const mostRounds = 6;
+
+/** Whether nothing is lost, and hardly anything late: no more than what lets an alarm ring. */
+export function holds(forecast: Forecast, { oldestEventSeconds, faultsPercent }: Place["alarmThresholds"]): boolean {
+  const { events, muchLater, refused, expired, longestWaitSeconds } = forecast;
+  const isInTime = longestWaitSeconds <= oldestEventSeconds && 100 * muchLater <= faultsPercent * events;
+  return isInTime && refused === 0 && expired === 0;
+}
+
+/**
+ * Raises what is passed and simulates again, until nothing is left to raise.
+ * @returns What to change, and the forecast with it.
+ */
+export function advise(load: Load, place: Place, forecast: Forecast, seed: number) {
+  let now = place;
+  let then = forecast;
+  /** In the order in which something passes them. */
+  const order = new Set<string>();
+  for (let round = 0; round < mostRounds; round++) {
+    const next = raised(load, now, then);
+    const changed = changesBetween(now, next);
+    if (changed.length === 0) break;
+    for (const { name } of changed) order.add(name);
+    now = next;
+    then = simulate(load, now, seed);
+  }
+  const changes = changesBetween(place, now);
+  const inOrder = [...order].flatMap((name) => changes.filter((change) => change.name === name));
+  return { changes: inOrder, forecast: then };
+}
+
+function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds }: Forecast): Place {
+  const limits = { ...place.limits };
+  const optional = { ...place.optional };
+  const quotas: { -readonly [name in keyof Quotas]: Quotas[name] } = { ...place.quotas };
+  const { times } = place;
+  const rate = headroom * load.rate;
+  const batchSeconds = times.batch + times.record * limits.batchSize + load.handlerMs / 1000;
+  const batches = (rate * batchSeconds) / limits.batchSize;
+
+  const raise: Partial<Record<LimitName, (reading: Reading) => void>> = {
+    route() {
+      limits.routeRatePerSecond = higher(limits.routeRatePerSecond, rate);
+      limits.routeBurst = higher(limits.routeBurst, load.rate);
+    },
+    gateway() {
+      quotas.gatewayRate = higher(quotas.gatewayRate, rate);
+      quotas.gatewayBurst = Math.max(quotas.gatewayBurst, quotas.gatewayRate / 2);
+    },
+    requests() {
+      const needed = rate / quotas.requestsPerConcurrency;
+      if (optional.webhookReservedConcurrency === null) quotas.concurrency = higher(quotas.concurrency, needed);
+      else optional.webhookReservedConcurrency = higher(optional.webhookReservedConcurrency, needed);
+    },
+    concurrency({ used }) {
+      const reserved = optional.webhookReservedConcurrency;
+      const needed = Math.max(headroom * used, batches + rate * times.request);
+      if (reserved !== null) optional.webhookReservedConcurrency = higher(reserved, headroom * reserved);
+      quotas.concurrency = higher(quotas.concurrency, needed);
+    },
+    parameters() {
+      quotas.parameterReads = highParameterReads;
+    },
+    mapping() {
+      const isOwnEnough = batches <= mostConcurrency && batches * limits.batchSize <= mostInMapping;
+      if (isOwnEnough) limits.maxConcurrency = Math.max(limits.maxConcurrency, Math.ceil(batches));
+      else setPollers();
+    },
+    "mapping growth"() {
+      // What waits for the ledger or for too few batches lets the mapping grow, too.
+      const isAlone = readings.every(({ name, turnedAway }) => !/^(ledger|mapping)$/.test(name) || turnedAway === 0);
+      if (isAlone && longestWaitSeconds > place.alarmThresholds.oldestEventSeconds) setPollers();
+    },
+    pollers: setPollers,
+    ledger() {
+      // The mapping catches up with what has waited as fast as it can.
+      const catchingUp = (mostBatches({ ...place, limits, optional }) * limits.batchSize) / batchSeconds;
+      const writes = 2 * Math.min(catchingUp, rate);
+      optional.ledgerWarmWritesPerSecond = higher(optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites, writes);
+      quotas.tableMost = Math.max(quotas.tableMost, optional.ledgerWarmWritesPerSecond);
+    },
+    logs({ used }) {
+      quotas.logCalls = higher(quotas.logCalls, headroom * used);
+    },
+  };
+
+  function setPollers() {
+    const needed = Math.max(batches / quotas.batchesPerPoller, rate / quotas.recordsPerPoller);
+    const allowed = Math.min(mostPollers, Math.floor(quotas.inFlight / (quotas.batchesPerPoller * limits.batchSize)));
+    optional.maximumPollers = Math.min(allowed, rounded(needed));
+    optional.minimumPollers = Math.min(mostFirstPollers, optional.maximumPollers);
+    // What all pollers begin at once, beside the webhook.
+    const atOnce = optional.maximumPollers * quotas.batchesPerPoller + rate * times.request;
+    quotas.concurrency = Math.max(quotas.concurrency, rounded(atOnce));
+  }
+
+  for (const reading of readings) {
+    if (reading.turnedAway > 0) raise[reading.name]?.(reading);
+  }
+  const { workerReservedConcurrency } = optional;
+  if (workerReservedConcurrency !== null) {
+    const most = mostBatches({ ...place, limits, optional });
+    optional.workerReservedConcurrency = Math.max(workerReservedConcurrency, most);
+  }
+  return { ...place, limits, optional, quotas };
+}
+
+/** At least a half more than before, if it has to rise. */
+function higher(before: number, needed: number): number {
+  return rounded(needed > before ? needed : headroom * before);
+}
+
+/** Two digits, upwards. */
+function rounded(value: number): number {
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1);
+  return Math.ceil(value / unit) * unit;
+}
+
+function changesBetween(before: Place, after: Place): Change[] {
+  const parts = [
+    ["limits.", before.limits, after.limits],
+    ["limits.", before.optional, after.optional],
+    ["quota ", before.quotas, after.quotas],
+  ] as const;
+  return parts.flatMap(([kind, from, to]) =>
+    Object.entries(to).flatMap(([name, value]: [string, number | null]) => {
+      const old = (from as Readonly<Record<string, number | null>>)[name] ?? null;
+      const isUnused = name === "maxConcurrency" && after.optional.maximumPollers !== null;
+      return value === null || old === value || isUnused ? [] : [{ name: `${kind}${name}`, from: old, to: value }];
+    }),
+  );
+}

@@ -1,0 +1,174 @@
+import { retryDelaysMs } from "../../simulator/platform/retries.ts";
+import { draw, poisson, seededRandom } from "./draw.ts";
+import { startReceiving } from "./receiving.ts";
+import { startRunning } from "./running.ts";
+import { type Load, type Place, type Step, tickSeconds, ticksPerSecond } from "./step.ts";
+import { Waits } from "./waits.ts";
+import { type Reading, Watch } from "./watch.ts";
+
+// A seeded simulation of a stage that was idle and has `rate` events a second from one moment on. Each limit of AWS and of
+// infra/limits.js stands where an event meets it. Steps have 0.1 s at first, while everything starts, and then a second.
+
+export interface Forecast {
+  /** Events: all, those that a first push stored, those that a later one stored, and those that no push did. */
+  readonly events: number;
+  readonly atOnce: number;
+  readonly later: number;
+  readonly refused: number;
+  /** Of the later ones, those that the third push or one after it stored: after five minutes and more. */
+  readonly muchLater: number;
+  /** Which push stored the last of them, from 1. */
+  readonly lastPush: number;
+  /** Stored, but deleted by SQS before the worker came to them. */
+  readonly expired: number;
+  /** The most that waited in the queue at once, the mean, and the longest and the mean wait until a run begins. */
+  readonly mostWaiting: number;
+  readonly meanWaiting: number;
+  readonly longestWaitSeconds: number;
+  readonly meanWaitSeconds: number;
+  /** Worker invocations at once, on average until the end of the load, and the batches they had. */
+  readonly meanBusy: number;
+  readonly recordsPerBatch: number;
+  /** Handled a second, over the last tenth of the load. */
+  readonly handledPerSecond: number;
+  /** From the first push until the last run. */
+  readonly doneAfterSeconds: number;
+  readonly limits: readonly Reading[];
+}
+
+const delays = retryDelaysMs.map((ms) => Math.round(ms / 1000 / tickSeconds));
+const fineTicks = 60 * ticksPerSecond;
+/** After the last push, in which the queue may become empty by itself. */
+const restTicks = 60 * ticksPerSecond;
+
+export function simulate(load: Load, place: Place, seed: number): Forecast {
+  const { quotas, optional } = place;
+  // A generator of their own: the same events come wherever they arrive.
+  const arrivals = seededRandom(seed);
+  const random = seededRandom(seed + 1);
+  const watch = new Watch();
+  const receiving = startReceiving(place, load, watch);
+  const running = startRunning(place, load, watch, random);
+  const loadTicks = Math.round(load.seconds * ticksPerSecond);
+  const lastTick = loadTicks + delays.reduce((sum, delay) => sum + delay, 0) + restTicks;
+  const ladder = startLadder(lastTick);
+  const waits = new Waits(lastTick);
+  const total = { events: 0, claimed: 0, batches: 0, busy: 0, waiting: 0, handledLast: 0 };
+  let mostWaiting = 0;
+  let workerStarts = 0;
+  let tick = 0;
+  let lastPushTick = 0;
+
+  while (tick < lastTick) {
+    const isLoaded = tick < loadTicks;
+    const ticks = tick < fineTicks ? 1 : ticksPerSecond;
+    const seconds = ticks * tickSeconds;
+    const step = { tick, ticks, seconds };
+    const fresh = isLoaded ? poisson(load.rate * seconds, arrivals) : 0;
+    total.events += fresh;
+    const pushes = ladder.come(step, fresh);
+    if (isLoaded || pushes > 0) lastPushTick = tick;
+    if (!isLoaded && ladder.isOver && (running.isIdle || tick > lastPushTick + restTicks)) break;
+    const { stored, refused } = receiving.step(step, pushes, {
+      busy: taken(optional.callbackReservedConcurrency) + taken(optional.workerReservedConcurrency, running.busy),
+      starts: workerStarts,
+    });
+    ladder.settle(step, stored, refused);
+    const free =
+      optional.workerReservedConcurrency ??
+      quotas.concurrency -
+        taken(optional.callbackReservedConcurrency) -
+        taken(optional.webhookReservedConcurrency, receiving.busy);
+    const progress = running.step(step, stored, free - running.busy);
+    const waitedTicks = waits.pass(step, stored, progress.claimed);
+    const isLate = waitedTicks > ticksPerSecond;
+    if (isLate && progress.cause !== undefined) watch.turnAway(progress.cause, running.waiting - mostWaiting);
+    mostWaiting = Math.max(mostWaiting, running.waiting);
+    workerStarts = progress.newInstances;
+    total.claimed += progress.claimed;
+    total.batches += progress.batches;
+    if (isLoaded) {
+      total.busy += running.busy * seconds;
+      total.waiting += running.waiting * seconds;
+      if (tick >= 0.9 * loadTicks) total.handledLast += progress.ended;
+    }
+    const busy = Math.ceil(receiving.busy + running.busy);
+    watch.gauge("concurrency", busy, quotas.concurrency);
+    // An instance sends its lines about once a second.
+    watch.gauge("logs", busy, quotas.logCalls);
+    if (tick % ticksPerSecond === 0) watch.turnAway("logs", busy - quotas.logCalls);
+    tick += ticks;
+    watch.advance(tick * tickSeconds, tick % ticksPerSecond === 0);
+  }
+
+  const { queueRetentionSeconds } = place.limits;
+  const restSeconds = running.waiting / running.capacity;
+  const lastWaitSeconds = restSeconds === 0 ? 0 : (tick - lastPushTick) * tickSeconds + restSeconds;
+  return {
+    ...ladder.ends(),
+    events: total.events,
+    expired: Math.max(0, Math.round(running.waiting - running.capacity * queueRetentionSeconds)),
+    mostWaiting,
+    meanWaiting: total.waiting / load.seconds,
+    longestWaitSeconds: Math.min(Math.max(waits.longest * tickSeconds, lastWaitSeconds), queueRetentionSeconds),
+    meanWaitSeconds: waits.mean * tickSeconds,
+    meanBusy: total.busy / load.seconds,
+    recordsPerBatch: total.claimed / Math.max(1, total.batches),
+    handledPerSecond: total.handledLast / (0.1 * load.seconds),
+    doneAfterSeconds: tick * tickSeconds + Math.min(restSeconds, queueRetentionSeconds),
+    limits: watch.readings(),
+  };
+}
+
+/** Invocations that are kept for a function, or that it has of the account's others. */
+function taken(reserved: number | null | undefined, busy = 0): number {
+  return reserved ?? busy;
+}
+
+/** The platform: pushes what was refused again, after its delays. */
+function startLadder(lastTick: number) {
+  /** Pushes to come, by how often their event was pushed before, and by tick. */
+  const toCome = delays.map(() => new Float64Array(lastTick));
+  /** Pushes without an answer yet. */
+  const open = [0, ...delays.map(() => 0)];
+  const stored = open.map(() => 0);
+  let coming = 0;
+  let refused = 0;
+  return {
+    get isOver(): boolean {
+      return coming === 0 && open.every((count) => count === 0);
+    },
+    /** @returns How many pushes are made. */
+    come({ tick, ticks }: Step, fresh: number): number {
+      open[0] = (open[0] ?? 0) + fresh;
+      if (coming === 0) return fresh;
+      let pushes = fresh;
+      for (const [index, byTicks] of toCome.entries()) {
+        let again = 0;
+        for (let at = tick; at < tick + ticks; at++) again += byTicks[at] ?? 0;
+        open[index + 1] = (open[index + 1] ?? 0) + again;
+        coming -= again;
+        pushes += again;
+      }
+      return pushes;
+    },
+    settle({ tick }: Step, good: number, bad: number): void {
+      for (const [index, count] of draw(open, good).entries()) stored[index] = (stored[index] ?? 0) + count;
+      for (const [index, count] of draw(open, bad).entries()) {
+        const delay = delays[index];
+        const byTicks = toCome[index];
+        if (delay === undefined || byTicks === undefined) refused += count;
+        else {
+          byTicks[tick + delay] = (byTicks[tick + delay] ?? 0) + count;
+          coming += count;
+        }
+      }
+    },
+    ends() {
+      const [atOnce = 0, second = 0, ...others] = stored;
+      const muchLater = others.reduce((sum, count) => sum + count, 0);
+      const lastPush = stored.findLastIndex((count) => count > 0) + 1;
+      return { atOnce, later: second + muchLater, muchLater, refused, lastPush };
+    },
+  };
+}
