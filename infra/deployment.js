@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { readProject } from "./project.js";
 import { refusal } from "./refusal.js";
 
@@ -22,6 +23,7 @@ import { refusal } from "./refusal.js";
  */
 export function forDeployment(build) {
   return async (/** @type {Variables} */ { resolveVariable }) => {
+    refuseOtherTools();
     const project = await readProject(process.cwd());
     const text = async (/** @type {string} */ name) => String(await resolveVariable(name));
     const deployment = {
@@ -35,6 +37,16 @@ export function forDeployment(build) {
     };
     return build(deployment, project);
   };
+}
+
+/**
+ * `frameworkVersion` admits the Serverless Framework 4 as well. It is another product, which would make another stack of
+ * the same file.
+ */
+function refuseOtherTools() {
+  const [, script = ""] = process.argv;
+  if (/[\\/]node_modules[\\/]osls[\\/]/.test(realpathSync(script))) return;
+  throw refusal('Cannot deploy: this tool is not osls, for which serverless.yml is written. Run "npm run deploy"');
 }
 
 export const noAppId =

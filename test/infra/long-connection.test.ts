@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import { before, describe, test } from "node:test";
+import { createRequire } from "node:module";
+import { after, before, describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
 import { projectOf } from "../../infra/project.js";
@@ -339,6 +340,22 @@ describe("a deployment with the long connection", () => {
     longConnection({
       resolveVariable: async (name) => ({ ...resolved, ...change })[name],
     });
+
+  const { argv } = process;
+  before(() => {
+    // The tool that compiles it.
+    process.argv = [process.execPath, createRequire(import.meta.url).resolve("osls/bin/serverless.js")];
+  });
+  after(() => {
+    process.argv = argv;
+  });
+
+  test("is compiled by osls alone: the Serverless Framework, whose versions are alike, is told what to run", async (t) => {
+    const script = process.argv[1] ?? "";
+    t.after(() => process.argv.splice(1, 1, script));
+    process.argv[1] = import.meta.filename;
+    await assert.rejects(asked(), /Cannot deploy: this tool is not osls, .*\. Run "npm run deploy"/);
+  });
 
   test("is asked for by the word true alone", async () => {
     assert.deepEqual(await asked({ "param:longConnection": "false" }), {});

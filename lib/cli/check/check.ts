@@ -83,17 +83,24 @@ export async function checkHandlers(
 
 /**
  * Writes the lists, and looks for what would fail once it is deployed.
- * @param task What the command is to do, as its message says it: `deploy`.
- * @throws {CommandError} Its message has a line for each fault.
+ * @returns The faults of larkpost.config.js apart: with one of them, there is no template.
+ */
+export async function findFaults(root: string): Promise<{ config: readonly Finding[]; code: readonly Finding[] }> {
+  await generate({ root });
+  const { project, findings: config } = await checkConfig(root);
+  const { findings } = await checkCode(root, project);
+  if (config.length + findings.length === 0) return { config, code: [] };
+  // The build, which comes next, would tell these in a second round.
+  return { config, code: [...findings, ...(await checkBundles(root, findings))] };
+}
+
+/**
+ * @param task What the command is to do, as its message says it: `package`.
+ * @throws {CommandError} Its message has a line for each fault that {@link findFaults} finds.
  */
 export async function refuseFaults(root: string, task: string): Promise<void> {
-  await generate({ root });
-  const { project, findings } = await checkConfig(root);
-  const code = await checkCode(root, project);
-  if (findings.length + code.findings.length === 0) return;
-  // The build, which comes next, would tell these in a second round.
-  const bundled = await checkBundles(root, code.findings);
-  throw new CommandError(refusal(task, [...findings, ...code.findings, ...bundled]));
+  const { config, code } = await findFaults(root);
+  if (config.length + code.length > 0) throw new CommandError(refusal(task, [...config, ...code]));
 }
 
 /** What works here and would fail in the bundle: files beside the code, native code. Broken files are left out. */

@@ -2,8 +2,8 @@ import { paint } from "../paint.ts";
 
 /** One fault, where it is, and what to do about it. */
 export interface Finding {
-  readonly part: "files" | "types" | "loading" | "config" | "settings" | "bundle" | "engine";
-  /** Relative to the project's folder, with `/`. */
+  readonly part: "files" | "types" | "loading" | "config" | "settings" | "bundle" | "engine" | "deployment";
+  /** Relative to the project's folder, with `/`. Of a deployment: where it is set, or what it is about. */
   readonly file: string;
   readonly line?: number | undefined;
   readonly column?: number | undefined;
@@ -13,6 +13,8 @@ export interface Finding {
   readonly output?: string | undefined;
   /** Whether the handlers of the file cannot run as it is. */
   readonly isBroken?: boolean | undefined;
+  /** Whether it stops nothing. */
+  readonly isWarning?: boolean | undefined;
 }
 
 /** `functions/events/x.ts:12:7  its sentence`. */
@@ -38,5 +40,6 @@ export function refusal(task: string, findings: readonly Finding[]): string {
 }
 
 export function faultLine(finding: Finding): string {
-  return `${paint("red", "✖")} ${findingLine(finding)}`;
+  const sign = finding.isWarning === true ? paint("yellow", "!") : paint("red", "✖");
+  return `${sign} ${findingLine(finding)}`;
 }

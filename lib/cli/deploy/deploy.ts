@@ -1,21 +1,25 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { stripVTControlCharacters } from "node:util";
 import { type Command, Option } from "commander";
-import { noAppId } from "../../../infra/deployment.js";
-import { ConfigError } from "../../errors.ts";
-import { refuseFaults } from "../check/check.ts";
+import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { subcommand, UsageError } from "../command.ts";
+import { handlerNames } from "../handlers/generate.ts";
 import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
-import { build } from "./build.ts";
+import { changeLines, printChanges, refuseReplacements } from "./changes.ts";
+import { reasonOf } from "./clients.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./package.ts";
+import { findSecrets } from "./parameter-store.ts";
+import { preflight, type Ready } from "./preflight/preflight.ts";
+import { probe } from "./probe.ts";
+import { type DeployedStack, describeStack, packageFolder, variableOf } from "./stack.ts";
 
 export function deployCommand(): Command {
   return withStackOptions(subcommand("deploy"))
-    .description("bundle the functions, deploy them with all they need, and print their addresses")
+    .description("check, bundle and deploy the functions with all they need, and print and probe their addresses")
     .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
+    .option("--dry-run", "say what would change, and change nothing")
+    .option("--force", "even if the stage is another app's")
+    .option("--no-probe", "push nothing to the new addresses")
     .addOption(new Option("-p, --package <folder>").hideHelp())
     .addHelpText(
       "after",
@@ -23,41 +27,51 @@ export function deployCommand(): Command {
 Needs AWS credentials, found as the AWS SDK finds them, and the app's id: APP_ID in the environment, or
 --param appId=cli_…. The app's keys are no part of a deployment: npm run secrets stores them.
 
-Example: APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod`,
+Before anything is sent, it checks the code, the configuration and what AWS would refuse or run badly, and names all
+faults at once. Afterwards it pushes a challenge, an event of the type larkpost.probe and a forged event to each address.
+
+Examples:
+  APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod
+  APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod --dry-run`,
     )
     .action(run);
 }
 
-async function run(
-  passedOn: readonly string[],
-  { stage, package: folder, ...stack }: StackOptions & { stage: string; package?: string },
-): Promise<void> {
+interface Options extends StackOptions {
+  readonly stage: string;
+  readonly package?: string;
+  readonly dryRun?: boolean;
+  readonly force?: boolean;
+  readonly probe: boolean;
+}
+
+async function run(passedOn: readonly string[], options: Options): Promise<void> {
+  const { stage, package: folder, dryRun: isDry = false, force, probe: isProbed, ...stack } = options;
   if (folder !== undefined || passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
     throw new UsageError(
       "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
     );
   }
   const root = projectRoot();
-  refuseWithoutApp(root, stack);
-  await refuseFaults(root, "deploy");
-  await build({ root });
-  const { code } = await osls(["deploy", "--stage", stage, ...stackArgs(stack), ...passedOn], { root });
-  if (code !== 0) {
-    process.exitCode = 1;
+  const ready = await preflight(root, { ...stack, stage, ...(force === undefined ? {} : { force }) });
+  if (isDry) {
+    if (!printChanges(ready, await changeLines(ready, root))) process.exitCode = 1;
     return;
   }
-  const info = ["info", "--verbose", "--stage", stage, ...stackArgs(stack)];
-  const { output } = await osls(info, { root, isQuiet: true });
-  const request = outputOf(output, "RequestAddress");
-  const callback = outputOf(output, "CallbackAddress");
-  const appId = outputOf(output, "AppId");
+  await refuseReplacements(ready, root);
+  const args = ["deploy", "--stage", stage, "--package", packageFolder, ...stackArgs(stack), ...passedOn];
+  const { code } = await osls(args, { root });
+  if (code !== 0) process.exitCode = 1;
+  const deployed = await deployedNow(ready, code === 0);
+  if (deployed === undefined) return;
+  const { outputs } = deployed;
+  const [request, callback, appId] = ["RequestAddress", "CallbackAddress", "AppId"].map((name) => outputs.get(name));
   if (request === undefined || callback === undefined || appId === undefined) {
-    console.error(
-      `Deployed. Cannot read the addresses and the app: run "npx osls ${info.join(" ")}" and check its outputs`,
-    );
+    console.error(`Deployed. Cannot read the addresses and the app: the stack ${ready.stack.name} has no such outputs`);
     process.exitCode = 1;
     return;
   }
+  if (code !== 0) console.error("\nThe stack is deployed. What failed came after it, and is above.");
   // What `npm run secrets` must be told as well, to reach the same stack.
   const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
   console.log(nextSteps({ request, callback }, where));
@@ -66,33 +80,43 @@ async function run(
       `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
     );
   }
+  if (isProbed && !(await probeAddresses([request, callback], ready, root))) process.exitCode = 1;
 }
 
 /**
- * Spares the check and the bundles where osls would refuse. A project may name its app in serverless.yml, for all
- * stages or for one, or in a file that `--config` names.
- * @throws {ConfigError} No app is named anywhere.
+ * The stack after osls. When osls failed, it is deployed all the same if its update is complete, and is newer than what
+ * was there before: osls's last calls change nothing that runs.
  */
-function refuseWithoutApp(root: string, { param = [], config }: StackOptions): void {
-  const isNamed = config !== undefined || param.some((setting) => /^appId=./.test(setting));
-  if (isNamed || process.env["APP_ID"]) return;
-  const file = join(root, "serverless.yml");
-  const isInFile = existsSync(file) && /^ *appId: (?!\$\{env:APP_ID, ''\})/m.test(readFileSync(file, "utf8"));
-  if (!isInFile) throw new ConfigError(noAppId);
+async function deployedNow({ stack, clients, deployed }: Ready, isDone: boolean): Promise<DeployedStack | undefined> {
+  try {
+    const now = await describeStack(clients.cloudFormation, stack.name);
+    if (now === undefined && isDone) throw new Error("there is none");
+    const isChanged = now !== undefined && now.changedAtMs > (deployed?.changedAtMs ?? 0);
+    const isComplete = isChanged && now.status === "UPDATE_COMPLETE" && now.outputs.has("RequestAddress");
+    return isDone || isComplete ? now : undefined;
+  } catch (error) {
+    console.error(`Cannot read the addresses of the stack ${stack.name}: ${reasonOf(error)}`);
+    process.exitCode = 1;
+    return undefined;
+  }
 }
 
-const outputShapes = {
-  RequestAddress: "https://\\S+",
-  CallbackAddress: "https://\\S+",
-  AppId: "cli_\\w+",
-  EventsQueueUrl: "https?://\\S+",
-  QuarantineQueueUrl: "https?://\\S+",
-  LedgerTableName: "\\S+",
-};
-
-/** The stack's output of that name, out of what `osls info --verbose` prints. */
-export function outputOf(output: string, name: keyof typeof outputShapes): string | undefined {
-  return new RegExp(`^\\s*${name}: (${outputShapes[name]})$`, "m").exec(stripVTControlCharacters(output))?.[1];
+async function probeAddresses(addresses: readonly string[], { stack, clients }: Ready, root: string): Promise<boolean> {
+  const parameter = variableOf(stack, "WebhookLambdaFunction", "SECRETS_PARAMETER") ?? "";
+  let secrets: AppSecrets | undefined;
+  try {
+    secrets = await findSecrets(clients.ssm, parameter);
+  } catch (error) {
+    // Whoever deploys, such as CI, need not be allowed to read the keys.
+    console.error(`Did not probe the addresses: ${parameter} cannot be read (${reasonOf(error)})`);
+    return true;
+  }
+  if (secrets === undefined) {
+    console.error(`Did not probe the addresses: there is no ${parameter} any more`);
+    return false;
+  }
+  console.log("What the addresses answer:");
+  return probe(addresses, { secrets, hasDefaultHandler: handlerNames("events", root).includes("_default") });
 }
 
 function nextSteps(addresses: { request: string; callback: string }, where: string): string {

@@ -22,11 +22,15 @@ const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
 
 /** Name of a stage's parameter, of the app's keys or of the project's further secrets: as in the template. */
 export function parameterName(stage: string, what: "app" | "extra"): string {
+  return `/${serviceName()}/${stage}/${what}`;
+}
+
+/** The first part of the names of a stage's stack, parameters and resources. */
+export function serviceName(): string {
   const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
   const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
-  if (service === undefined)
-    throw new ConfigError('Cannot name the parameter: serverless.yml has no line "service: name"');
-  return `/${service}/${stage}/${what}`;
+  if (service === undefined) throw new ConfigError('Cannot name the stack: serverless.yml has no line "service: name"');
+  return service;
 }
 
 /** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */

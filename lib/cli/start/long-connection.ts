@@ -8,9 +8,9 @@ import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { outputOf } from "../deploy/deploy.ts";
-import { osls } from "../deploy/package.ts";
-import { parameterName, regionOf } from "../deploy/parameter-store.ts";
+import { awsClients, reasonOf as awsReasonOf } from "../deploy/clients.ts";
+import { parameterName, regionOf, serviceName } from "../deploy/parameter-store.ts";
+import { describeStack } from "../deploy/stack.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { rank } from "./output.ts";
@@ -52,7 +52,7 @@ interface Options {
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
-  if (stage !== undefined) await setFromStage(root, stage, regionOf(region));
+  if (stage !== undefined) await setFromStage(stage, regionOf(region));
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);
   setVariables(await readProject(root), (table, variable) => {
@@ -70,20 +70,27 @@ async function run({ json = false, stage, region }: Options): Promise<void> {
  * Sets what the environment lacks to what the stack has.
  * @throws {CommandError} The stack cannot be read, or is of an older release.
  */
-async function setFromStage(root: string, stage: string, region: string): Promise<void> {
+async function setFromStage(stage: string, region: string): Promise<void> {
   process.env["AWS_REGION"] = region;
-  const args = ["info", "--verbose", "--stage", stage, "--region", region];
-  const { output } = await osls(args, { root, isQuiet: true });
+  const stack = `${serviceName()}-${stage}`;
+  const { cloudFormation } = await awsClients({ region });
+  const deployed = await describeStack(cloudFormation, stack).catch((error: unknown) => {
+    throw new CommandError(`Cannot start: AWS does not say what is in the stack ${stack}: ${awsReasonOf(error)}`);
+  });
+  if (deployed === undefined) {
+    throw new CommandError(`Cannot start: there is no stack ${stack} in ${region}. Check --stage and --region`);
+  }
   const found = {
-    APP_ID: outputOf(output, "AppId"),
-    EVENTS_QUEUE_URL: outputOf(output, "EventsQueueUrl"),
-    QUARANTINE_QUEUE_URL: outputOf(output, "QuarantineQueueUrl"),
-    LEDGER_TABLE: outputOf(output, "LedgerTableName"),
+    APP_ID: deployed.outputs.get("AppId"),
+    EVENTS_QUEUE_URL: deployed.outputs.get("EventsQueueUrl"),
+    QUARANTINE_QUEUE_URL: deployed.outputs.get("QuarantineQueueUrl"),
+    LEDGER_TABLE: deployed.outputs.get("LedgerTableName"),
   };
   for (const [name, value] of Object.entries(found)) {
     if (value === undefined && !process.env[name]) {
-      const advice = `Run "npx osls ${args.join(" ")}" and check its outputs`;
-      throw new CommandError(`Cannot start: the stage "${stage}" in ${region} does not say its ${name}. ${advice}`);
+      throw new CommandError(
+        `Cannot start: the stack ${stack} in ${region} does not say its ${name}. Deploy it again with this release`,
+      );
     }
     process.env[name] ||= value;
   }

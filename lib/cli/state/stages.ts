@@ -32,8 +32,11 @@ export function refuseDeployedApp(appId: string, root: string): void {
   );
 }
 
-/** Stage → app id. */
-function readStages(root: string): Map<string, string> {
+/**
+ * Stage → app id.
+ * @throws {ConfigError} What is there cannot be read.
+ */
+export function readStages(root: string): Map<string, string> {
   let text: string;
   try {
     text = readFileSync(join(root, stagesFile), "utf8");

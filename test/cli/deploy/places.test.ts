@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { build } from "../../../lib/cli/deploy/build.ts";
-import { outputOf } from "../../../lib/cli/deploy/deploy.ts";
 import { onlySources } from "../../../lib/cli/deploy/places.ts";
 import type { ErrorDescription } from "../../../lib/trace/error.ts";
 import type { Places } from "../../../lib/trace/places.ts";
@@ -103,11 +102,6 @@ test("the places of some sources begin where those of the whole map begin", () =
   // Column 0 is line 0 of source 0, column 3 line 1 of source 1; in the next line column 2 is line 2 of source 1.
   assert.equal(onlySources("AAAA,GCCA;EACA", new Set([1])), "GCCA;EACA");
   assert.equal(onlySources("AAAA,GCCA;EACA", new Set([0])), "AAAA,G;");
-});
-
-test("a value of the stack is taken whole or not at all", () => {
-  assert.equal(outputOf("  AppId: cli_0123456789abcdef \n", "AppId"), undefined);
-  assert.equal(outputOf("  AppId: cli_0123456789abcdef\n", "AppId"), "cli_0123456789abcdef");
 });
 
 test("Node's modules are there however code asks for them, also in the webhook", async (t) => {

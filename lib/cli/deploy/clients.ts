@@ -1,0 +1,38 @@
+import { oneLine } from "../command.ts";
+
+export type Clients = Awaited<ReturnType<typeof awsClients>>;
+
+/**
+ * The SDK's clients, for what a deployment asks AWS. Loaded when it is asked: that takes a third of a second, and no
+ * function has them.
+ * @param options.profile Of the credentials; else they are found as the SDK finds them.
+ */
+export async function awsClients({ region, profile }: { region: string; profile?: string | undefined }) {
+  const [{ CloudFormation }, { KMS }, { Lambda }, { SNS }, { SSM }, { STS }] = await Promise.all([
+    import("@aws-sdk/client-cloudformation"),
+    import("@aws-sdk/client-kms"),
+    import("@aws-sdk/client-lambda"),
+    import("@aws-sdk/client-sns"),
+    import("@aws-sdk/client-ssm"),
+    import("@aws-sdk/client-sts"),
+  ]);
+  // A person at a shell, perhaps far from the region, waits longer than a function.
+  const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
+  const settings = { region, requestHandler, ...(profile === undefined ? {} : { profile }) };
+  return {
+    cloudFormation: new CloudFormation(settings),
+    kms: new KMS(settings),
+    lambda: new Lambda(settings),
+    sns: new SNS(settings),
+    ssm: new SSM(settings),
+    sts: new STS(settings),
+  };
+}
+
+/** Why AWS gave no answer: the error's name, and the right that is missing if it names one. The rest may hold anything. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return "unknown error";
+  const [, right] = /not authorized to perform: ([a-z-]{1,20}:[A-Za-z]{1,40})\b/.exec(error.message) ?? [];
+  const name = oneLine(error.name === "Error" ? error.message : error.name, 100);
+  return right === undefined ? name : `${name} (${right})`;
+}

@@ -1,0 +1,77 @@
+import { fieldsOf } from "../../../feishu/json.ts";
+import type { Finding } from "../../check/finding.ts";
+import { ofType } from "../stack.ts";
+import { about, type Context, type Local, unlessRefused, warning } from "./context.ts";
+
+const place = "larkpost.config.js";
+/** The functions that answer HTTP, with their limit. */
+const answering = {
+  WebhookLambdaFunction: "webhookReservedConcurrency",
+  CallbackLambdaFunction: "callbackReservedConcurrency",
+};
+
+/** What is reserved for functions, against what the account has. */
+export function findTooLittleConcurrency(context: Context): Promise<Finding[]> {
+  return unlessRefused(place, async () => {
+    const { AccountLimit = {} } = await context.clients.lambda.getAccountSettings({});
+    const { ConcurrentExecutions: limit = 0, UnreservedConcurrentExecutions: unreserved = 0 } = AccountLimit;
+    const functions = ofType(context.stack, "AWS::Lambda::Function");
+    const wanted = functions.reduce(
+      (sum, [, { ReservedConcurrentExecutions = 0 }]) => sum + Number(ReservedConcurrentExecutions),
+      0,
+    );
+    const free = unreserved + (await reservedNow(context)) - wanted;
+    // Lambda keeps as many for functions without a reservation: 10 in a new account, whose limit is 10 itself.
+    const least = limit > 100 ? 100 : 10;
+    if (wanted > 0 && free < least) {
+      return [
+        about(
+          place,
+          `limits reserve ${wanted} invocations at once. Of the account's ${limit}, ${Math.max(0, free + wanted - least)} can be reserved. Reserve fewer, or have Lambda's quota raised`,
+        ),
+      ];
+    }
+    const [[, { ScalingConfig = {}, FunctionName = {} } = {}] = []] = ofType(
+      context.stack,
+      "AWS::Lambda::EventSourceMapping",
+    );
+    const most = Number(fieldsOf(ScalingConfig)["MaximumConcurrency"] ?? 0);
+    const [worker] = (fieldsOf(FunctionName)["Fn::GetAtt"] as [string?]) ?? [];
+    const isShared = functions.some(
+      ([id, { ReservedConcurrentExecutions }]) => ReservedConcurrentExecutions === undefined && id !== worker,
+    );
+    if (most < free || !isShared) return [];
+    return [
+      warning(
+        place,
+        `limits.maxConcurrency is ${most}, and the account runs ${free} functions at once: a busy worker leaves the webhook none. Lower it, or have Lambda's quota raised`,
+      ),
+    ];
+  });
+}
+
+/** What the stack's functions have reserved already. */
+async function reservedNow({ stack, clients, deployed }: Context): Promise<number> {
+  if (deployed === undefined) return 0;
+  const counts = ofType(stack, "AWS::Lambda::Function").map(async ([, { FunctionName }]) => {
+    try {
+      const { Concurrency } = await clients.lambda.getFunction({ FunctionName: String(FunctionName) });
+      return Concurrency?.ReservedConcurrentExecutions ?? 0;
+    } catch (error) {
+      if (error instanceof Error && error.name === "ResourceNotFoundException") return 0;
+      throw error;
+    }
+  });
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
+
+/** Nothing throttles a Function URL but the concurrency of its function. */
+export function findUnthrottledUrls({ stack }: Local): Finding[] {
+  if (ofType(stack, "AWS::Lambda::Url").length === 0) return [];
+  const open = Object.entries(answering).flatMap(([id, limit]) =>
+    stack.template.Resources[id]?.Properties?.["ReservedConcurrentExecutions"] === undefined ? [limit] : [],
+  );
+  if (open.length === 0) return [];
+  const text = `front=functionUrl without ${open.join(" and ")}: whoever finds an address can use up the account's concurrency, which stops its other functions, and run up its bill. Set ${open.length === 1 ? "it" : "them"} under limits, or use front=httpApi`;
+  return [warning("--param front", text)];
+}

@@ -1,0 +1,98 @@
+import { findFaults } from "../../check/check.ts";
+import { type Finding, faultLine, refusal } from "../../check/finding.ts";
+import { CommandError } from "../../command.ts";
+import { build } from "../build.ts";
+import { awsClients, reasonOf } from "../clients.ts";
+import type { StackOptions } from "../package.ts";
+import { regionOf } from "../parameter-store.ts";
+import { compileStack, type DeployedStack, describeStack, placeholders, type Stack } from "../stack.ts";
+import { findMissingExtras, findOtherApp, findOtherDomain, findStoredKeyFaults } from "./app.ts";
+import { findTooLittleConcurrency, findUnthrottledUrls } from "./concurrency.ts";
+import { about, type Check, type Context, type Local } from "./context.ts";
+import { findKeyFaults, findTopicFaults } from "./encryption.ts";
+import { findLongNames } from "./names.ts";
+import { findLacks } from "./region.ts";
+import { findStuckStack } from "./status.ts";
+
+/** Those that need no AWS. */
+const onMachine: readonly ((context: Local) => Finding[])[] = [
+  findLongNames,
+  findLacks,
+  findOtherApp,
+  findOtherDomain,
+  findUnthrottledUrls,
+];
+const onAws: readonly Check[] = [
+  findStuckStack,
+  findStoredKeyFaults,
+  findMissingExtras,
+  findKeyFaults,
+  findTopicFaults,
+  findTooLittleConcurrency,
+];
+
+export type Ready = Omit<Context, "root" | "force">;
+
+/**
+ * Checks, builds and compiles the project, and asks AWS for what a deployment depends on. Changes nothing on AWS.
+ * @returns The stack, ready to be deployed from the folder that {@link compileStack} wrote.
+ * @throws {CommandError} Its message has a line for each fault. Warnings are printed.
+ */
+export async function preflight(
+  root: string,
+  options: StackOptions & { stage: string; force?: boolean },
+): Promise<Ready> {
+  const { config, code } = await findFaults(root);
+  const findings = [...config, ...code];
+  let cleanUp = () => {};
+  if (findings.length === 0) await build({ root });
+  else cleanUp = placeholders(root);
+  try {
+    // Without a configuration, there is no stack to look at.
+    const { stack, findings: refused } = config.length === 0 ? await compileStack(root, options) : { findings: [] };
+    const { ready, findings: more } = await checkOnAws(root, options, stack);
+    const all = [...findings, ...refused, ...more];
+    const faults = all.filter(({ isWarning }) => isWarning !== true);
+    for (const one of all) if (!faults.includes(one)) console.error(faultLine(one));
+    if (faults.length === 0 && ready !== undefined) return ready;
+    throw new CommandError(refusal("deploy", faults));
+  } finally {
+    cleanUp();
+  }
+}
+
+async function checkOnAws(
+  root: string,
+  { region, awsProfile, force = false }: StackOptions & { force?: boolean },
+  stack: Stack | undefined,
+): Promise<{ ready?: Ready; findings: Finding[] }> {
+  const clients = await awsClients({ region: stack?.region ?? regionOf(region), profile: awsProfile });
+  const local = stack === undefined ? [] : checkOnMachine({ root, stack, deployed: undefined, force });
+  let account: string;
+  try {
+    account = (await clients.sts.getCallerIdentity({})).Account ?? "";
+  } catch (error) {
+    const text = `AWS does not say whose they are: ${reasonOf(error)}. Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked`;
+    return { findings: [...local, about("AWS credentials", text)] };
+  }
+  if (stack === undefined) return { findings: [] };
+  let deployed: DeployedStack | undefined;
+  try {
+    deployed = await describeStack(clients.cloudFormation, stack.name);
+  } catch (error) {
+    const text = `account ${account} does not say what it is: ${reasonOf(error)}. Give the user the deployer's rights: docs/deploy.md`;
+    return { findings: [...local, about(stack.name, text)] };
+  }
+  const findings = await checkStack({ root, stack, clients, account, deployed, force });
+  return { ready: { stack, clients, account, deployed }, findings };
+}
+
+/** Everything that can be found about a stack that was compiled. */
+export async function checkStack(context: Context): Promise<Finding[]> {
+  const found = await Promise.all(onAws.map((find) => find(context)));
+  return [...checkOnMachine(context), ...found.flat()];
+}
+
+function checkOnMachine(context: Local): Finding[] {
+  return onMachine.flatMap((find) => find(context));
+}

@@ -1,0 +1,37 @@
+import { nearest } from "../../../nearest.ts";
+import type { Finding } from "../../check/finding.ts";
+import { type Lack, regions, regionsAsOf } from "../regions.ts";
+import { ofType } from "../stack.ts";
+import { about, type Local, warning } from "./context.ts";
+
+/** What the region lacks of what the stack needs. */
+export function findLacks({ stack }: Local): Finding[] {
+  const { region } = stack;
+  const lacks = regions.get(region);
+  if (lacks === undefined) {
+    const [likely] = nearest(region, [...regions.keys()], 1);
+    const text = `"${region}" is no region that Larkpost knows (${regionsAsOf}). Did you mean "${likely}"?`;
+    return [warning("--region", text)];
+  }
+  const needs: Readonly<Record<Lack, { readonly isNeeded: boolean; readonly finding: Finding }>> = {
+    "function-urls": {
+      isNeeded: ofType(stack, "AWS::Lambda::Url").length > 0,
+      finding: about("--param front", `${region} has no Function URLs (${regionsAsOf}). Use front=httpApi`),
+    },
+    "json-logs": {
+      isNeeded: true,
+      finding: about(
+        "--region",
+        `${region} has no log lines in JSON for Lambda (${regionsAsOf}), which every alarm reads. Use another region`,
+      ),
+    },
+    "public-api": {
+      isNeeded: ofType(stack, "AWS::ApiGatewayV2::Api").length > 0,
+      finding: warning(
+        "--region",
+        `${region} serves an API without authentication only to accounts with an ICP filing (${regionsAsOf}), and Feishu would get 401. The long connection needs no address: docs/long-connection.md`,
+      ),
+    },
+  };
+  return lacks.map((lack) => needs[lack]).flatMap(({ isNeeded, finding }) => (isNeeded ? [finding] : []));
+}

@@ -1,0 +1,142 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { CloudFormation } from "@aws-sdk/client-cloudformation";
+import { fieldsOf } from "../../feishu/json.ts";
+import type { Finding } from "../check/finding.ts";
+import { oneLine } from "../command.ts";
+import { functionNames } from "./build.ts";
+import { osls, type StackOptions, stackArgs } from "./package.ts";
+
+/** A resource of a template. `Ref` and the like stand in it as they were written. */
+export interface Resource {
+  readonly Type: string;
+  readonly Properties?: Readonly<Record<string, unknown>>;
+}
+
+export interface Template {
+  readonly Resources: Readonly<Record<string, Resource>>;
+  readonly Outputs?: Readonly<Record<string, { readonly Value: unknown }>>;
+}
+
+/** A stack as it is to be, compiled on this machine. */
+export interface Stack {
+  readonly name: string;
+  readonly service: string;
+  readonly stage: string;
+  readonly region: string;
+  readonly tags: Readonly<Record<string, string>>;
+  /** Logical ids of what the stack's policy keeps: no update replaces or deletes it. */
+  readonly kept: readonly string[];
+  readonly template: Template;
+}
+
+/** Where osls writes what it packages, and takes what it deploys. */
+export const packageFolder = ".serverless";
+
+/**
+ * Compiles serverless.yml for a stage, and zips the functions of `dist`. Nothing leaves this machine.
+ * @returns The stack, or what osls has against it: each reason once, though osls says it for every part that it stops.
+ */
+export async function compileStack(
+  root: string,
+  { stage, ...options }: StackOptions & { stage: string },
+): Promise<{ stack?: Stack; findings: Finding[] }> {
+  const { code, output } = await osls(["package", "--stage", stage, ...stackArgs(options)], { root, isQuiet: true });
+  if (code !== 0) return { findings: reasonsIn(output).map((message) => inServerlessYml(message)) };
+  const read = (name: string) => JSON.parse(readFileSync(join(root, packageFolder, name), "utf8")) as unknown;
+  const { service, provider } = (read("serverless-state.json") as { service: State }).service;
+  const { stackName = `${service}-${stage}`, region, stackTags, stackPolicy = [] } = provider;
+  // As osls sets them.
+  const tags = { STAGE: stage, ...stackTags };
+  const template = read("cloudformation-template-update-stack.json") as Template;
+  const kept = stackPolicy
+    .filter(({ Effect }) => Effect === "Deny")
+    .flatMap(({ Resource }) => [Resource].flat())
+    .map((resource) => resource.replace("LogicalResourceId/", ""));
+  return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings: [] };
+}
+
+interface State {
+  readonly service: string;
+  readonly provider: {
+    readonly region: string;
+    readonly stackName?: string;
+    readonly stackTags?: Readonly<Record<string, string>>;
+    readonly stackPolicy?: readonly { readonly Effect: string; readonly Resource: string | readonly string[] }[];
+  };
+}
+
+function inServerlessYml(message: string): Finding {
+  return { part: "deployment", file: "serverless.yml", message };
+}
+
+/** The reasons in what osls printed: after `Error:`, and in it behind the part that could not be resolved. */
+export function reasonsIn(output: string): string[] {
+  const [, text = output] = /^Error:\n([\s\S]*)/m.exec(output) ?? [];
+  const lines = text.split("\n").flatMap((line) => {
+    const reason = line
+      .replace(/^\s*- Cannot resolve variable at "[^"]*": /, "")
+      .replace(/^Cannot resolve "[^"]*" out of "[^"]*": Received rejection: /, "")
+      .replace(/^Cannot deploy: /, "")
+      .replace(/,$/, "")
+      .trim();
+    return reason === "" || /Variables resolution errored with:$/.test(reason) ? [] : [oneLine(reason)];
+  });
+  return lines.length === 0 ? ["osls cannot compile it, and says no reason"] : [...new Set(lines)];
+}
+
+/**
+ * Writes functions that cannot run in place of `dist`: the template does not depend on code, so with faults in the code
+ * all else can be checked.
+ * @returns Takes them away again, with what was packaged of them.
+ */
+export function placeholders(root: string): () => void {
+  const dist = join(root, "dist");
+  rmSync(dist, { recursive: true, force: true });
+  for (const name of functionNames) {
+    mkdirSync(join(dist, name), { recursive: true });
+    writeFileSync(join(dist, name, "index.mjs"), 'throw new Error("Not built: the code has faults");\n');
+  }
+  return () => {
+    for (const folder of [dist, join(root, packageFolder)]) rmSync(folder, { recursive: true, force: true });
+  };
+}
+
+/** The resources of a type, by their logical ids, with their properties. */
+export function ofType(
+  { template }: Stack,
+  type: string,
+): (readonly [id: string, Readonly<Record<string, unknown>>])[] {
+  return Object.entries(template.Resources).flatMap(([id, { Type, Properties = {} }]) =>
+    Type === type ? [[id, Properties] as const] : [],
+  );
+}
+
+/** A function's environment variable, where it is a text in the template. */
+export function variableOf({ template }: Stack, functionId: string, name: string): string | undefined {
+  const { Variables } = fieldsOf(template.Resources[functionId]?.Properties?.["Environment"]);
+  const value = fieldsOf(Variables)[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** A stack as it is on AWS. */
+export interface DeployedStack {
+  readonly id: string;
+  readonly status: string;
+  readonly changedAtMs: number;
+  readonly outputs: ReadonlyMap<string, string>;
+}
+
+/** @returns `undefined`: there is none of that name. */
+export async function describeStack(client: CloudFormation, name: string): Promise<DeployedStack | undefined> {
+  try {
+    const { Stacks: [found] = [] } = await client.describeStacks({ StackName: name });
+    if (found === undefined) return undefined;
+    const { StackId = "", StackStatus = "", CreationTime, LastUpdatedTime = CreationTime, Outputs = [] } = found;
+    const outputs = new Map(Outputs.map(({ OutputKey = "", OutputValue = "" }) => [OutputKey, OutputValue]));
+    return { id: StackId, status: StackStatus, changedAtMs: LastUpdatedTime?.getTime() ?? 0, outputs };
+  } catch (error) {
+    if (error instanceof Error && /does not exist/.test(error.message)) return undefined;
+    throw error;
+  }
+}

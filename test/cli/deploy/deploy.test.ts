@@ -1,0 +1,397 @@
+// first: it compiles and deploys.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { probe } from "../../../lib/cli/deploy/probe.ts";
+import { reasonsIn, type Template } from "../../../lib/cli/deploy/stack.ts";
+import { type Compiled, compile, oslsEnv } from "../../infra/stack.ts";
+import { type Cloud, startCloud } from "../../support/cloud.ts";
+import { temporaryProject } from "../../support/project.ts";
+import { command, secrets, startReceiver } from "../run.ts";
+
+const projectFolder = resolve(import.meta.dirname, "../../..");
+const { appId } = secrets;
+const other = "cli_fedcba9876543210";
+const handler = `import { onEvent } from "larkpost";
+export default onEvent("im.message.receive_v1", async () => {});
+`;
+
+/** What `npm run secrets` stores. */
+function stored(app = appId): string {
+  const { encryptKey, verificationToken } = secrets;
+  return JSON.stringify({
+    appId: app,
+    encryptKeys: [{ value: encryptKey }],
+    verificationTokens: [{ value: verificationToken }],
+  });
+}
+
+/** A project whose functions are one line each, for what is said of a deployment: there is nothing to bundle. */
+async function smallProject() {
+  const made = await temporaryProject({ "im.message.receive_v1": handler });
+  for (const file of ["serverless.yml", "larkpost.config.js"]) {
+    writeFileSync(join(made.root, file), readFileSync(join(projectFolder, file), "utf8"));
+  }
+  for (const name of ["webhook", "callback", "worker"]) {
+    writeFileSync(join(made.root, `functions/${name}.ts`), "export const handler = async () => {};\n");
+  }
+  return made;
+}
+
+/** An AWS whose stacks have addresses at which something listens. */
+async function cloudWithReceiver() {
+  const [cloud, receiver] = await Promise.all([startCloud(), startReceiver()]);
+  cloud.addresses
+    .set("RequestAddress", receiver.url)
+    .set("CallbackAddress", receiver.url.replace("webhook", "callback"));
+  cloud.store.put("/larkpost/prod/app", stored());
+  return { cloud, receiver };
+}
+
+describe("npm run deploy", () => {
+  let made: Awaited<ReturnType<typeof smallProject>>;
+  let cloud: Cloud;
+  let receiver: Awaited<ReturnType<typeof startReceiver>>;
+  const deploy = (...args: string[]) =>
+    command(["deploy", "--stage", "prod", ...args], {
+      env: { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId },
+    });
+
+  before(async () => {
+    [made, { cloud, receiver }] = await Promise.all([smallProject(), cloudWithReceiver()]);
+  });
+  after(async () => {
+    await Promise.all([cloud.stop(), receiver.stop()]);
+    made.remove();
+  });
+
+  test("makes the stack, prints its addresses and what to paste where, and asks them what Feishu asks", async () => {
+    const { code, stdout, stderr } = await deploy();
+    assert.equal(code, 0, stderr);
+    const { status, isProtected, policy } = cloud.stacks.get("larkpost-prod") ?? {};
+    assert.deepEqual([status, isProtected], ["UPDATE_COMPLETE", true]);
+    assert.match(policy ?? "", /LogicalResourceId\/LedgerTable/);
+    const callbackUrl = receiver.url.replace("webhook", "callback");
+    for (const expected of [
+      `Request address   ${receiver.url}`,
+      `Callback address  ${callbackUrl}`,
+      "Event configuration > Request URL: paste the request address",
+      "Callback configuration > Request URL: paste the callback address",
+      "npm run secrets -- set --stage prod",
+      ...[receiver.url, callbackUrl].map(
+        (url) => `  ✔ ${url} answers a challenge\n  ✔ stores an event\n  ✔ refuses a forged event\n`,
+      ),
+    ]) {
+      assert.ok(stdout.includes(expected), stdout);
+    }
+    const kinds = receiver.received.map(({ envelope }) => envelope?.kind ?? "forged");
+    assert.deepEqual(kinds, ["challenge", "event", "forged", "challenge", "event", "forged"]);
+    assert.deepEqual(
+      receiver.received.flatMap(({ envelope }) => (envelope?.kind === "event" ? [envelope.type] : [])),
+      ["larkpost.probe", "larkpost.probe"],
+    );
+  });
+
+  test("--dry-run finds that nothing changes when only the zips' place does", async () => {
+    const { code, stdout, stderr } = await deploy("--dry-run");
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, "Would change nothing of the stack larkpost-prod in ap-southeast-1 of account 111122223333\n");
+  });
+});
+
+describe("npm run deploy, with a stand-in for osls", () => {
+  let made: Awaited<ReturnType<typeof smallProject>>;
+  let cloud: Cloud;
+  let receiver: Awaited<ReturnType<typeof startReceiver>>;
+  let compiled: Compiled;
+  const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    command(["deploy", ...args], { env: { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
+  const prod = (...args: string[]) => deploy(["--stage", "prod", ...args]);
+  const calls = () =>
+    readFileSync(join(made.root, "calls"), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as string[]);
+  const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
+  /** What osls is to compile from now on. */
+  const pack = (template: Template) => {
+    const folder = join(made.root, "packaged");
+    mkdirSync(folder, { recursive: true });
+    const state = { service: { service: "larkpost", provider: { ...compiled.provider, region: "ap-southeast-1" } } };
+    writeFileSync(join(folder, "serverless-state.json"), JSON.stringify(state));
+    writeFileSync(join(folder, "cloudformation-template-update-stack.json"), JSON.stringify(template));
+    for (const name of ["webhook", "callback", "worker"]) writeFileSync(join(folder, `${name}.zip`), "");
+  };
+  /** The template with another property of a resource. */
+  const changed = (id: string, properties: object): Template => {
+    const { template } = structuredClone(compiled);
+    Object.assign(template.Resources[id]?.Properties ?? {}, properties);
+    return template;
+  };
+  const forApp = (app: string): Template => ({
+    ...compiled.template,
+    Outputs: { ...compiled.template.Outputs, AppId: { Value: app } },
+  });
+
+  before(async () => {
+    [made, { cloud, receiver }, compiled] = await Promise.all([
+      smallProject(),
+      cloudWithReceiver(),
+      compile("prod", { env: { APP_ID: appId } }),
+    ]);
+    unlinkSync(join(made.root, "node_modules"));
+    const bin = join(made.root, "node_modules/osls/bin");
+    mkdirSync(bin, { recursive: true });
+    // Compiles nothing, and updates the stack as osls does.
+    writeFileSync(
+      join(bin, "serverless.js"),
+      `const fs = require("node:fs");
+const [command, ...args] = process.argv.slice(2);
+fs.appendFileSync("calls", JSON.stringify([command, ...args]) + "\\n");
+const StackName = "larkpost-" + args[args.indexOf("--stage") + 1];
+const call = (Action, more) => fetch(process.env.AWS_ENDPOINT_URL, {
+  method: "POST",
+  headers: { authorization: "/ap-southeast-1/cloudformation/aws4_request" },
+  body: new URLSearchParams({ Action, StackName, ChangeSetName: "x", ...more }),
+});
+async function deploy() {
+  const TemplateBody = fs.readFileSync(".serverless/cloudformation-template-update-stack.json", "utf8");
+  const ChangeSetType = (await call("DescribeStacks")).ok ? "UPDATE" : "CREATE";
+  await call("CreateChangeSet", { ChangeSetType, TemplateBody });
+  await call("ExecuteChangeSet");
+}
+if (command === "package") fs.cpSync("packaged", ".serverless", { recursive: true });
+else {
+  if (process.env.EXIT !== "early") deploy();
+  process.exitCode = process.env.EXIT === undefined ? 0 : 1;
+}
+`,
+    );
+  });
+  beforeEach(() => {
+    for (const name of ["calls", "larkpost.stages.json"]) rmSync(join(made.root, name), { force: true });
+    pack(compiled.template);
+    cloud.stacks.clear();
+  });
+  after(async () => {
+    await Promise.all([cloud.stop(), receiver.stop()]);
+    made.remove();
+  });
+
+  test("long-connection --stage takes from the stack what is not set, and says what it does not find", async () => {
+    const connect = (stage = "prod") => {
+      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, HEALTH_PORT: "70000" };
+      return command(["long-connection", "--stage", stage, "--region", "eu-west-1"], { env });
+    };
+    const { LedgerTableName, ...older } = compiled.template.Outputs;
+    cloud.putStack("larkpost-prod", compiled.template);
+    // The last setting that is read: all others were found.
+    assert.equal((await connect()).stderr, "Cannot start: HEALTH_PORT is not a port\n");
+    cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: older });
+    assert.match(
+      (await connect()).stderr,
+      /^Cannot start: the stack larkpost-prod in eu-west-1 does not say its LEDGER_TABLE\. Deploy it again/,
+    );
+    assert.match((await connect("dev")).stderr, /^Cannot start: there is no stack larkpost-dev in eu-west-1\. Check/);
+  });
+
+  test("asks for the stage, and takes no folder that was packaged before", async () => {
+    for (const [args, message] of [
+      [[], /required option '--stage <stage>' not specified/],
+      [["--stage", "prod", "--package", "x"], /Cannot deploy a packaged folder/],
+      [["--stage", "prod", "--", "-p=x"], /Cannot deploy a packaged folder/],
+    ] as const) {
+      const { code, stderr } = await deploy(args);
+      assert.equal(code, 2);
+      assert.match(stderr, message);
+    }
+    assert.equal(existsSync(join(made.root, "calls")), false);
+  });
+
+  test("gives osls what it was given, and deploys what it has checked", async () => {
+    const which = ["--region", "ap-northeast-1", "--config", "other.yml", "--param", "front=functionUrl"];
+    const { code, stdout, stderr } = await prod(...which, "--force", "--no-probe", "--", "--verbose");
+    assert.equal(code, 0, stderr);
+    assert.ok(stdout.includes("npm run secrets -- set --stage prod --region ap-northeast-1"));
+    assert.ok(!stdout.includes("answers a challenge"));
+    assert.deepEqual(calls(), [
+      ["package", "--stage", "prod", ...which],
+      ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--verbose"],
+    ]);
+  });
+
+  test("prints the addresses when only osls's last call fails, and fails", async () => {
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+    const { code, stdout, stderr } = await prod("--no-probe");
+    assert.equal(code, 0, stderr);
+    pack(changed("WorkerLambdaFunction", { MemorySize: 704 }));
+    const late = await deploy(["--stage", "prod", "--no-probe"], { EXIT: "late" });
+    assert.equal(late.code, 1);
+    assert.equal(late.stdout, stdout.replace(/larkpost\.stages\.json now has[^\n]*\n\n/, ""));
+    assert.match(late.stderr, /The stack is deployed\. What failed came after it, and is above\./);
+  });
+
+  for (const { when, prepare, env = {} } of [
+    { when: "osls fails before it changes the stack", prepare: () => {}, env: { EXIT: "early" } },
+    { when: "the update is rolled back", prepare: () => cloud.failAt("WorkerLambdaFunction"), env: { EXIT: "late" } },
+  ]) {
+    test(`prints and records nothing when ${when}`, async () => {
+      cloud.putStack("larkpost-prod", compiled.template);
+      pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+      prepare();
+      const { code, stdout } = await deploy(["--stage", "prod"], env);
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.equal(calls().at(-1)?.[0], "deploy");
+      assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
+    });
+  }
+
+  test("says so when the deployed stack has no addresses", async () => {
+    const { RequestAddress, ...Outputs } = compiled.template.Outputs;
+    pack({ ...compiled.template, Outputs });
+    const { code, stdout, stderr } = await prod();
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /^Deployed\. Cannot read the addresses and the app: the stack larkpost-prod has no such/m);
+  });
+
+  test("records the app of each stage, says to commit that, once, and lets another app take it over by force only", async () => {
+    cloud.store.put("/larkpost/prod/app", stored());
+    const said = async (stage: string, app: string, ...args: string[]) => {
+      pack(forApp(app));
+      cloud.store.put("/larkpost/prod/app", stored(app));
+      const { code, stdout, stderr } = await deploy(["--stage", stage, "--no-probe", ...args]);
+      assert.equal(code, 0, stderr);
+      return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
+    };
+    assert.equal(await said("prod", appId), "prod");
+    assert.equal(await said("dev", other), "dev");
+    assert.equal(await said("prod", appId), undefined);
+    assert.deepEqual(recorded(), { dev: { appId: other }, prod: { appId } });
+    const { code, stderr } = await deploy(["--stage", "dev"]);
+    assert.equal(code, 1);
+    assert.match(stderr, /✖ larkpost\.stages\.json {2}the stage "dev" is of the app "cli_fedcba9876543210", whose/);
+    assert.equal(await said("dev", appId, "--force"), "dev");
+    assert.deepEqual(recorded(), { dev: { appId }, prod: { appId } });
+    cloud.store.put("/larkpost/prod/app", stored());
+  });
+
+  test("--dry-run says in words what would change, and changes nothing", async () => {
+    const { WorkerSlowAlarm, ...Resources } = changed("WorkerLambdaFunction", { MemorySize: 640 }).Resources;
+    const before = cloud.putStack("larkpost-prod", { ...compiled.template, Resources });
+    const { code, stdout, stderr } = await prod("--dry-run");
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(stdout.split("\n"), [
+      "Would change the stack larkpost-prod in ap-southeast-1 of account 111122223333",
+      "  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize",
+      "  + creates WorkerSlowAlarm (AWS::CloudWatch::Alarm)",
+      "",
+    ]);
+    assert.equal(before.changeSets.size, 0);
+    assert.deepEqual(
+      calls().map(([name]) => name),
+      ["package"],
+    );
+  });
+
+  test("refuses to replace what holds messages or items, and to delete what the engine needs", async () => {
+    const { QuarantineQueue, ...Resources } = changed("LedgerTable", { KeySchema: [] }).Resources;
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack({ ...compiled.template, Resources });
+    const dry = await prod("--dry-run");
+    assert.equal(dry.code, 1);
+    const lines = [
+      "  - deletes QuarantineQueue (AWS::SQS::Queue) and its messages. Refused: the engine needs it",
+      "  ! replaces LedgerTable (AWS::DynamoDB::Table): KeySchema. Refused, since the new one lacks its items. Undo it, or give the new one an id of its own",
+    ];
+    for (const line of lines) assert.ok(dry.stdout.includes(`${line}\n`), dry.stdout);
+    const { code, stderr } = await prod();
+    assert.equal(code, 1);
+    assert.equal(stderr, `Cannot deploy. Something would be lost:\n${lines.join("\n")}\n`);
+    assert.deepEqual(
+      calls().map(([name]) => name),
+      ["package", "package"],
+    );
+  });
+
+  test("names what moves an address, and deploys although CloudFormation may not compare", async () => {
+    const { HttpApi, ...Resources } = compiled.template.Resources;
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack({ ...compiled.template, Resources });
+    assert.match(
+      (await prod("--dry-run")).stdout,
+      /- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/,
+    );
+    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+    cloud.denied.add("lambda:GetFunction");
+    const { code, stderr } = await prod("--no-probe");
+    cloud.denied.clear();
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /! larkpost\.config\.js {2}was not checked: AccessDenied \(lambda:GetFunction\)/);
+  });
+});
+
+describe("the probe of an address", () => {
+  const app = JSON.parse(stored()) as Parameters<typeof probe>[1]["secrets"];
+  /** What it prints, and how long it waits, with answers of the receiver's. */
+  async function probed(answer: Parameters<typeof startReceiver>[0], hasDefaultHandler = false) {
+    const receiver = await startReceiver(answer);
+    const waited: number[] = [];
+    const lines: string[] = [];
+    const clock = {
+      nowMs: Date.now,
+      after(ms: number, fire: () => void) {
+        waited.push(ms);
+        setImmediate(fire);
+        return () => {};
+      },
+    };
+    const { log } = console;
+    console.log = (line: string) => lines.push(line.replace(receiver.url, "URL"));
+    try {
+      const isOk = await probe([receiver.url], { secrets: app, hasDefaultHandler, clock });
+      return { isOk, lines, waited };
+    } finally {
+      console.log = log;
+      await receiver.stop();
+    }
+  }
+
+  test("waits until a new address is known, and says what it answers if that never comes", async () => {
+    let tries = 0;
+    const late = await probed({ answer: () => (++tries < 3 ? { status: 404, body: "" } : {}) });
+    assert.deepEqual([late.isOk, late.waited, late.lines[0]], [true, [1_000, 2_000], "  ✔ URL answers a challenge"]);
+    const never = await probed({ answer: () => ({ status: 503, body: "busy" }) });
+    assert.deepEqual([never.isOk, never.waited], [false, [1_000, 2_000, 4_000, 8_000]]);
+    assert.deepEqual(never.lines, ["  ✖ URL does not answer a challenge: answered 503 busy"]);
+  });
+
+  test("fails when an event is not stored, or a forged one is", async () => {
+    const { isOk, lines } = await probed({
+      answer: ({ envelope }) =>
+        envelope?.kind === "challenge" ? {} : { status: envelope === undefined ? 200 : 503, body: "{}" },
+    });
+    assert.equal(isOk, false);
+    assert.deepEqual(lines.slice(1), [
+      "  ✖ does not store an event: answered 503 {}",
+      "  ✖ does not refuse a forged event: answered 200 {}",
+    ]);
+  });
+
+  test("pushes no event that a handler would run for", async () => {
+    const { isOk, lines } = await probed({}, true);
+    assert.deepEqual([isOk, lines], [true, ["  ✔ URL answers a challenge", "  ✔ refuses a forged event"]]);
+  });
+});
+
+test("what osls says for each part that it stops is said once", () => {
+  const output = `Environment: linux
+
+Error:
+Cannot resolve serverless.yml: Variables resolution errored with:
+  - Cannot resolve variable at "functions.webhook": Cannot resolve "webhook" out of "functions.js": Received rejection: Cannot deploy: front is "x", neither one,
+  - Cannot resolve variable at "resources.4": Cannot resolve "functions" out of "functions.js": Received rejection: Cannot deploy: front is "x", neither one
+`;
+  assert.deepEqual(reasonsIn(output), ['front is "x", neither one']);
+});
