@@ -82,7 +82,14 @@ async function run({ json = false }: { readonly json?: boolean }): Promise<void>
       }
     },
   });
-  await functions.ready();
+  try {
+    await functions.ready();
+    // A setting or a secret that is wrong was told before that.
+    await Promise.race([stopped.promise, undefined]);
+  } catch (error) {
+    await functions.stop(0);
+    throw error;
+  }
   const waiting = { client, queueUrl, visibilityTimeoutSeconds, waitSeconds };
   const worker = startWorker({ ...waiting, limits, functions, onProblem: onNotice });
   const handlers = handlerNames("events", root);

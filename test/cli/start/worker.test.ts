@@ -13,7 +13,7 @@ import { type Call, type Faults, startFaults } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, projectFolder } from "../run.ts";
+import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
 
 /** Writes its runs into a file. A slow one ends when another file is there. */
 const handler = `
@@ -144,10 +144,10 @@ describe("npm run worker", () => {
   });
 
   test("ends with 1 and one clear line when it cannot work as the function would", async () => {
-    const fails = async (given: Record<string, string>, says: RegExp) => {
+    const fails = async (given: Record<string, string>, says: RegExp, run = larkpost) => {
       const credentials = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
       const all = { ...env, ...credentials, ...given };
-      const { code, stdout, stderr } = await larkpost(["worker"], { root: project.root, env: all });
+      const { code, stdout, stderr } = await run(["worker"], { root: project.root, env: all });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, says);
     };
@@ -161,5 +161,7 @@ describe("npm run worker", () => {
       { EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "quarantine") },
       /^Cannot start: the events queue shows a message again after 30 s, while its handler may run for 60 s\. [^\n]+\n$/,
     );
+    // The process of the handlers finds this.
+    await fails({ LARK_DOMAIN: "nowhere" }, /^Cannot start: LARK_DOMAIN [^\n]+\n$/, larkpostProcess);
   });
 });
