@@ -30,7 +30,7 @@ export interface ReceivedRequest {
 }
 
 export interface SignatureParts {
-  /** `X-Lark-Request-Timestamp`. */
+  /** `X-Lark-Request-Timestamp`: epoch seconds, as the text of the header. */
   readonly timestamp: string;
   /** `X-Lark-Request-Nonce`. */
   readonly nonce: string;
@@ -133,7 +133,10 @@ export function sign(parts: SignatureParts): string | undefined {
   });
 }
 
-/** Whether `X-Lark-Signature` matches the request. The request's age is not checked: {@link open} does. */
+/**
+ * Whether `X-Lark-Signature` matches the request; no, if a part is missing or empty. The request's age is not checked:
+ * {@link open} does.
+ */
 export function verify(parts: SignatureParts & { readonly signature: string }): boolean {
   const expected = sign(parts) ?? "";
   return orUndefined(() => matches(parts.signature, expected)) ?? false;

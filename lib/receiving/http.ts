@@ -9,7 +9,10 @@ import type { Answer } from "./receiver.ts";
 /** A request, from any server. */
 export interface HttpRequest {
   readonly method: string;
-  /** `/` where the gateway matched a route of this function. Without a stage, and without doubled or trailing slashes. */
+  /**
+   * `/` where the server matched a route of the receiver, empty where it matched none. Without a stage, and without
+   * doubled or trailing slashes.
+   */
   readonly path: string;
   /** Names in lower case. Different values of one name are joined by a comma, so that no check reads only one of them. */
   readonly headers: ReceivedRequest["headers"];
@@ -141,7 +144,7 @@ function failureOf(error: unknown): { status: number; text: string; reason?: str
   return { status: 503, text: "unavailable" };
 }
 
-function toHttpAnswer({ status, headers, body, json }: AnswerWithHeaders): HttpAnswer {
+export function toHttpAnswer({ status, headers, body, json }: AnswerWithHeaders): HttpAnswer {
   // Without a status, API Gateway would send 200, and the event would be lost.
   if (!Number.isInteger(status)) throw new TypeError("Cannot answer: the answer has no status");
   const text: string | undefined = json ?? JSON.stringify(body);

@@ -1,7 +1,7 @@
 // first: it builds and starts bundles.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -181,6 +181,14 @@ describe("the built bundles", () => {
     // An import by name would read all that the module has.
     const imports = Object.values(outputs).flatMap((output) => output.imports.map(({ path }) => path));
     assert.deepEqual(imports, []);
+  });
+
+  test("no bundle has a door for other servers in it", () => {
+    const doors = new Set(["body", "fastify", "fetch", "koa", "node"].map((name) => `lib/receiving/${name}.ts`));
+    for (const file of doors) assert.ok(existsSync(join(root, file)), file);
+    for (const { name, metafile } of built) {
+      assert.deepEqual([name, ...Object.keys(metafile.inputs).filter((path) => doors.has(path))], [name]);
+    }
   });
 
   test("K1: twenty cold webhooks at a store that throttles the first of them wait for their keys, and answer their first request", async () => {

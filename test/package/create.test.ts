@@ -100,6 +100,7 @@ test("the tarball's package.json names compiled files, and no tool of this repos
     "./aws": { types: "./lib/aws/entries/index.d.ts", default: "./lib/aws/entries/index.js" },
     "./config": { types: "./infra/config.d.ts", default: "./infra/config.js" },
     "./feishu": { types: "./lib/feishu/face.d.ts", default: "./lib/feishu/face.js" },
+    "./http": { types: "./lib/aws/entries/http.d.ts", default: "./lib/aws/entries/http.js" },
     "./long-connection": {
       types: "./lib/aws/entries/long-connection.d.ts",
       default: "./lib/aws/entries/long-connection.js",

@@ -1,4 +1,5 @@
 import { systemClock } from "../../clock.ts";
+import type { HttpOptions } from "../../receiving/http.ts";
 import { type ReceiverPorts, receive } from "../../receiving/receiver.ts";
 import { publish } from "../../trace/trace.ts";
 import { answerGateway, type HttpResponse } from "../gateway.ts";
@@ -16,29 +17,28 @@ export interface Answering extends KeySource {
 
 /**
  * A function that answers HTTP. It prepares while it loads, since Lambda gives loading a whole CPU and the first request
- * a fraction of one. Loading never throws: with a wrong setting every request gets 503, and one log line says why.
+ * a fraction of one.
  */
 export async function answering(
-  options: { readonly path: string },
+  { path }: { readonly path: string },
   prepare: () => Promise<Answering>,
 ): Promise<HttpHandler> {
-  const prepared = await prepare().catch((error: unknown) => {
+  const options = { path, ...(await httpOptions(prepare)) };
+  return (event, _context) => answerGateway(event, options);
+}
+
+/** Never rejects: with a wrong setting every request gets 503, and one log line says why. */
+export async function httpOptions(prepare: () => Promise<Answering>): Promise<HttpOptions> {
+  const clock = systemClock;
+  try {
+    const { ports, warnings, ...source } = await prepare();
+    for (const message of warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
+    return { ...source, clock, receive: (envelope, context) => receive(envelope, ports, context) };
+  } catch (error) {
     publish({ stage: "misconfigured", level: "error", error });
-    return { error };
-  });
-  if ("error" in prepared) {
     const fail = () => {
-      throw prepared.error;
+      throw error;
     };
-    return (event, _context) => answerGateway(event, { ...options, clock: systemClock, keys: fail, receive: fail });
+    return { clock, keys: fail, receive: fail };
   }
-  const { ports, warnings, ...source } = prepared;
-  for (const message of warnings) publish({ stage: "misconfigured", level: "warn", facts: { message } });
-  return (event, _context) =>
-    answerGateway(event, {
-      ...options,
-      ...source,
-      clock: systemClock,
-      receive: (envelope, context) => receive(envelope, ports, context),
-    });
 }

@@ -5,7 +5,7 @@ import { prepareProcess } from "../../handling/run.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { awsClient } from "../client.ts";
 import { callbackConfig } from "../config.ts";
-import { answering, type HttpHandler } from "./answering.ts";
+import { type Answering, answering, type HttpHandler } from "./answering.ts";
 import { callbackPorts } from "./callback-ports.ts";
 import type { EntryOptions } from "./options.ts";
 
@@ -21,18 +21,24 @@ const graceMs = 200;
 
 /** HTTP in, for callbacks: open → receive → the handler's answer. User code runs here, so it is a function of its own. */
 export async function callback(options: Omit<EntryOptions, "events"> = {}): Promise<HttpHandler> {
-  const { callbacks = {}, env = process.env, aws } = options;
-  prepareProcess(env);
-  return answering({ path: "/callback" }, async () => {
-    const config = callbackConfig(env);
-    const client = aws ?? awsClient({ env, tryMs: { dynamodb: storeTryMs } });
-    // Not waited for: a challenge needs neither.
-    void client.connect(["dynamodb", "sqs"]);
-    const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
-    const { ports, load } = callbackPorts({ config, callbacks, client, api, env });
-    const [keys] = await Promise.all([load(), loadInTime(callbacks)]);
-    return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
-  });
+  prepareProcess(options.env ?? process.env);
+  return answering({ path: "/callback" }, () => answeringCallbacks(options));
+}
+
+/** @throws {ConfigError} A setting is missing or wrong. */
+export async function answeringCallbacks({
+  callbacks = {},
+  env = process.env,
+  aws,
+}: Omit<EntryOptions, "events">): Promise<Answering> {
+  const config = callbackConfig(env);
+  const client = aws ?? awsClient({ env, tryMs: { dynamodb: storeTryMs } });
+  // Not waited for: a challenge needs neither.
+  void client.connect(["dynamodb", "sqs"]);
+  const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);
+  const { ports, load } = callbackPorts({ config, callbacks, client, api, env });
+  const [keys] = await Promise.all([load(), loadInTime(callbacks)]);
+  return { ...keys, ports, warnings: config.warnings, withinMs: config.deadlineMs + graceMs };
 }
 
 /** A file that fails to load, or never ends loading, fails its own callbacks only. */
