@@ -1,4 +1,10 @@
 import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { ConfigError, NonRetryableError, UnauthenticatedError } from "../../lib/errors.ts";
@@ -327,4 +333,25 @@ describe("an error in the log", () => {
       ["token", error.message, "UnauthenticatedError"],
     );
   });
+});
+
+test("a pipe that is full loses no line, cuts none and changes no order", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-log-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "reads");
+  const count = 2_000;
+  const child = fork(join(import.meta.dirname, "../fixtures/full-pipe.ts"), [file, String(count)], {
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
+  });
+  t.after(() => child.kill());
+  await once(child, "message");
+  const ids: unknown[] = [];
+  for await (const line of createInterface({ input: child.stdout ?? assert.fail() })) {
+    ids.push(JSON.parse(line).id);
+    if (ids.length === 200) writeFileSync(file, "");
+  }
+  assert.deepEqual(
+    ids,
+    Array.from({ length: count }, (_, n) => `event-${n}`),
+  );
 });
