@@ -6,9 +6,18 @@ import { coldRows } from "./rows/cold.ts";
 import { faultRows } from "./rows/faults.ts";
 import { longConnectionSoakRows } from "./rows/long-connection.ts";
 import { runtimeRows } from "./rows/runtime.ts";
+import { signatureRows } from "./rows/signature.ts";
 import { script } from "./support/script.ts";
 
-const rows = [...sampled, ...slowCallbackRows, ...runtimeRows, ...longConnectionSoakRows, ...coldRows, ...faultRows];
+const rows = [
+  ...sampled,
+  ...slowCallbackRows,
+  ...runtimeRows,
+  ...longConnectionSoakRows,
+  ...coldRows,
+  ...faultRows,
+  ...signatureRows,
+];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 function wholeNumber(text: string): number {
