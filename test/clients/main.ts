@@ -55,22 +55,21 @@ const candidates: readonly Candidate[] = [
 ];
 
 const simulate = await startSimulate();
-const counts = { passed: 0, failed: 0, missing: 0 };
+let ran = 0;
 try {
   for (const { name, needs, prepare } of candidates) {
     const prepared = await prepare().catch((error: Error) => error);
     if (prepared instanceof Error) {
-      counts.missing++;
       console.log(`- ${name} has not run: it needs ${needs}`);
       if (process.argv.includes("--verbose")) console.log(prepared.message);
       continue;
     }
+    ran++;
     try {
       await drive({ ...prepared, ...answers }, simulate);
-      counts.passed++;
       console.log(`✔ ${name} connects, receives events and callbacks, answers and sends`);
     } catch (error) {
-      counts.failed++;
+      process.exitCode = 1;
       console.log(`✖ ${name}`, error);
     }
   }
@@ -78,5 +77,4 @@ try {
   await simulate.stop();
   rmSync(folder, { recursive: true });
 }
-console.log(`clients: ${counts.passed} passed, ${counts.failed} failed, ${counts.missing} not here`);
-process.exitCode = counts.failed === 0 ? 0 : 1;
+console.log(`${ran} of ${candidates.length} clients have run.`);

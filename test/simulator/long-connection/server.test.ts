@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
 import { WebSocket } from "ws";
-import { decodeFrame, encodeFrame, headerOf, pingFrame } from "../../../lib/feishu/frame.ts";
+import { decodeFrame, encodeFrame, type Frame, headerOf, pingFrame } from "../../../lib/feishu/frame.ts";
 import { startLongConnectionServer, toLongConnection } from "../../../lib/simulator/long-connection/server.ts";
 import { startPlatform, toMessage } from "../../../lib/simulator/platform/platform.ts";
 import { settled, testClock } from "../../support/clock.ts";
@@ -339,6 +339,18 @@ describe("a message of the simulator", () => {
       statuses.push((await delivery).status);
     }
     assert.deepEqual(statuses, [200, null, null, null, 500, null]);
+
+    // A callback's reply may have no answer.
+    const push = toLongConnection(server, { appId });
+    const callback = toMessage(v2Text({ header: { event_type: "card.action.trigger" }, event: { token: "c" } }));
+    const bodies: string[] = [];
+    for (const payload of ['{"code":200}', '{"code":200,"data":"bnVsbA=="}', '{"code":500}']) {
+      const asked = new Promise<Buffer>((resolve) => socket.once("message", resolve));
+      const delivery = push(callback, { number: 1 });
+      socket.send(encodeFrame({ ...(decodeFrame(await asked) as Frame), payload: Buffer.from(payload) }));
+      bodies.push((await delivery).body);
+    }
+    assert.deepEqual(bodies, ["{}", "{}", ""]);
     // Of what a client sends, the last thousand frames are kept.
     for (let seq = 1n; seq <= 1_001n; seq++) socket.send(encodeFrame({ ...pingFrame(33_554_678), seqId: seq }));
     await until("the last frame is read", () => connection.received.at(-1)?.seqId === 1_001n);
