@@ -15,7 +15,7 @@ import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
 import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
 
-/** Writes its runs into a file. A slow one ends when another file is there. */
+/** Writes its runs into a file. A slow one counts up in a second file, and ends when a third is there. */
 const handler = `
 import { appendFileSync, existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
@@ -23,7 +23,10 @@ import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async ({ message: { content } }, { id }) => {
   appendFileSync(process.env.RUNS, id + "\\n");
   if (content === "fails") throw new Error("a handler's fault");
-  while (content === "slow" && !existsSync(process.env.RUNS + ".go")) await setTimeout(10);
+  while (content === "slow" && !existsSync(process.env.RUNS + ".go")) {
+    appendFileSync(process.env.RUNS + ".ticks", ".");
+    await setTimeout(10);
+  }
 });
 `;
 const accessKeyId = "a-key-of-the-container";
@@ -108,6 +111,10 @@ describe("npm run worker", () => {
     child.kill("SIGTERM");
     const polls = calls.filter(({ action }) => action === "ReceiveMessage");
     assert.ok(polls.every(({ body }) => body["WaitTimeSeconds"] === 5));
+    await faults.quiet();
+    const ticks = () => readFileSync(`${env["RUNS"]}.ticks`).length;
+    const before = ticks();
+    await until("it runs on after the last poll", () => ticks() > before + 20, { withinMs: 20_000 });
     writeFileSync(`${env["RUNS"]}.go`, "");
     await reached("handled", "slow");
     assert.deepEqual(await closed, [0, null]);
