@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import { deployerPolicy, longConnectionTemplate, policyOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
 import { allowOtherDomain, appId, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import {
   alarmThresholds,
@@ -17,6 +18,7 @@ import { bounds } from "../../lib/feishu/open.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import { leaseMarginMs, reserveMs } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
+import { isAllowedBy } from "../support/iam.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
@@ -258,6 +260,47 @@ describe("the template", () => {
       });
     });
   }
+});
+
+describe("the deployer's policy", () => {
+  test("is in both languages of the docs as the template wants it (npm run docs writes it), and not too long for IAM", () => {
+    const templates = [api, url, changed].map(({ template }) => template);
+    const policy = deployerPolicy([...templates, longConnectionTemplate()]);
+    assert.deepEqual(stalePolicyPages(policy), []);
+    const characters = JSON.stringify(policy).length;
+    assert.ok(characters <= 6_144, `${characters} characters`);
+    assert.throws(
+      () => deployerPolicy([{ Resources: { Topic: { Type: "AWS::SNS::Topic" } } }]),
+      /does not know what AWS::SNS::Topic needs/,
+    );
+  });
+
+  test("lets each resource be made under its name, and no queue and no table be deleted", () => {
+    const policy = policyOnPage();
+    const makes: Readonly<Record<string, readonly [action: string, property: string, arn: string]>> = {
+      "AWS::Lambda::Function": ["lambda:CreateFunction", "FunctionName", "lambda:eu-west-1:111122223333:function:"],
+      "AWS::SQS::Queue": ["sqs:CreateQueue", "QueueName", "sqs:eu-west-1:111122223333:"],
+      "AWS::DynamoDB::Table": ["dynamodb:CreateTable", "TableName", "dynamodb:eu-west-1:111122223333:table/"],
+      "AWS::CloudWatch::Alarm": ["cloudwatch:PutMetricAlarm", "AlarmName", "cloudwatch:eu-west-1:111122223333:alarm:"],
+      "AWS::Logs::LogGroup": ["logs:CreateLogGroup", "LogGroupName", "logs:eu-west-1:111122223333:log-group:"],
+      "AWS::ECS::Cluster": ["ecs:CreateCluster", "ClusterName", "ecs:eu-west-1:111122223333:cluster/"],
+    };
+    const resources = [api.template, changed.template, longConnectionTemplate()].flatMap(({ Resources }) =>
+      Object.values(Resources),
+    );
+    let count = 0;
+    for (const { Type, Properties = {} } of resources) {
+      const [action, property = "", prefix] = makes[Type] ?? [];
+      if (action === undefined) continue;
+      const name = `arn:aws:${prefix}${Properties[property]}`;
+      assert.ok(isAllowedBy(policy, action, name), `${action} ${name}`);
+      count++;
+    }
+    assert.ok(count > 60, `${count} resources`);
+    for (const action of ["sqs:DeleteQueue", "dynamodb:DeleteTable", "lambda:InvokeFunction", "iam:CreateUser"]) {
+      assert.equal(isAllowedBy(policy, action), false, action);
+    }
+  });
 });
 
 test("the stack says which app it is for, for who deploys it to record", () => {

@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { policyOnPage } from "../../../docs/deployer-policy.ts";
 import { probe } from "../../../lib/cli/deploy/probe.ts";
 import { reasonsIn, type Template } from "../../../lib/cli/deploy/stack.ts";
 import { type Compiled, compile, oslsEnv } from "../../infra/stack.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
+import { isAllowedBy } from "../../support/iam.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { command, secrets, startReceiver } from "../run.ts";
 
@@ -97,6 +99,16 @@ describe("npm run deploy", () => {
     const { code, stdout, stderr } = await deploy("--dry-run");
     assert.equal(code, 0, stderr);
     assert.equal(stdout, "Would change nothing of the stack larkpost-prod in ap-southeast-1 of account 111122223333\n");
+  });
+
+  test("the policy of the docs allows all that osls and the command call", () => {
+    const policy = policyOnPage();
+    const needed = [...new Set(cloud.calls)].filter((call) => call !== "sts:GetCallerIdentity");
+    assert.ok(needed.length >= 15, needed.join());
+    assert.deepEqual(
+      needed.filter((call) => !isAllowedBy(policy, call)),
+      [],
+    );
   });
 });
 

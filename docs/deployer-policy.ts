@@ -1,0 +1,304 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { longConnectionResources } from "../infra/long-connection.js";
+import type { Template } from "../lib/cli/deploy/stack.ts";
+import { compile } from "../test/infra/stack.ts";
+
+// The IAM policy of whoever deploys, in deploy.md of both languages: what CloudFormation calls for each type of resource
+// in the template, as the registry of its types says, and what osls and the commands call themselves. `npm run docs`
+// writes it.
+
+/** To be replaced by the reader, as the service is. */
+export const exampleAccount = "111122223333";
+export const exampleService = "larkpost";
+
+interface Rights {
+  readonly actions: readonly string[];
+  readonly on: readonly string[];
+  readonly condition?: object;
+}
+
+const at = (service: string, rest: string) => `arn:aws:${service}:*:${exampleAccount}:${rest}`;
+const named = `${exampleService}-*`;
+const bucket = [`arn:aws:s3:::${named}`];
+const functions = [at("lambda", `function:${named}`)];
+const logGroups = [at("logs", `log-group:/*/${named}`)];
+const apis = ["arn:aws:apigateway:*::/apis", "arn:aws:apigateway:*::/apis/*", "arn:aws:apigateway:*::/tags/*"];
+const queues = [at("sqs", named)];
+const roles = [`arn:aws:iam::${exampleAccount}:role/${named}`];
+/** What knows no resource, or one whose name AWS makes up. */
+const any = ["*"];
+
+const apiGateway: Rights = {
+  actions: words("apigateway", "DELETE GET PATCH POST PUT TagResource UntagResource"),
+  on: apis,
+};
+
+/** For each type, without the rights to delete what a stack keeps. */
+const ofTypes: Readonly<Record<string, readonly Rights[]>> = {
+  "AWS::S3::Bucket": [
+    {
+      actions: words(
+        "s3",
+        "CreateBucket DeleteBucket GetBucketLocation GetBucketPublicAccessBlock GetEncryptionConfiguration ListBucket PutBucketPublicAccessBlock PutBucketTagging PutEncryptionConfiguration",
+      ),
+      on: bucket,
+    },
+  ],
+  "AWS::S3::BucketPolicy": [{ actions: words("s3", "DeleteBucketPolicy GetBucketPolicy PutBucketPolicy"), on: bucket }],
+  "AWS::Logs::LogGroup": [
+    {
+      actions: words(
+        "logs",
+        "AssociateKmsKey CreateLogGroup DeleteLogGroup DeleteRetentionPolicy DisassociateKmsKey GetDataProtectionPolicy ListTagsForResource PutRetentionPolicy TagResource UntagResource",
+      ),
+      on: logGroups,
+    },
+    { actions: ["logs:DescribeLogGroups"], on: any },
+  ],
+  "AWS::Logs::MetricFilter": [
+    { actions: words("logs", "DeleteMetricFilter DescribeMetricFilters PutMetricFilter"), on: logGroups },
+  ],
+  "AWS::Lambda::Function": [
+    {
+      actions: words(
+        "lambda",
+        "CreateFunction DeleteFunction DeleteFunctionConcurrency GetFunction GetFunctionCodeSigningConfig GetFunctionConfiguration GetFunctionRecursionConfig GetRuntimeManagementConfig ListTags PutFunctionConcurrency TagResource UntagResource UpdateFunctionCode UpdateFunctionConfiguration",
+      ),
+      on: functions,
+    },
+    passing("lambda.amazonaws.com"),
+  ],
+  "AWS::Lambda::Version": [
+    {
+      actions: words(
+        "lambda",
+        "DeleteProvisionedConcurrencyConfig GetProvisionedConcurrencyConfig ListVersionsByFunction PublishVersion PutProvisionedConcurrencyConfig",
+      ),
+      on: functions,
+    },
+  ],
+  "AWS::Lambda::Alias": [{ actions: words("lambda", "CreateAlias DeleteAlias GetAlias UpdateAlias"), on: functions }],
+  "AWS::Lambda::Permission": [{ actions: words("lambda", "AddPermission GetPolicy RemovePermission"), on: functions }],
+  "AWS::Lambda::Url": [
+    {
+      actions: words(
+        "lambda",
+        "CreateFunctionUrlConfig DeleteFunctionUrlConfig GetFunctionUrlConfig UpdateFunctionUrlConfig",
+      ),
+      on: functions,
+    },
+  ],
+  "AWS::Lambda::EventSourceMapping": [
+    {
+      actions: words(
+        "lambda",
+        "CreateEventSourceMapping DeleteEventSourceMapping GetEventSourceMapping UpdateEventSourceMapping",
+      ),
+      on: any,
+    },
+    {
+      actions: words("lambda", "ListTags TagResource UntagResource"),
+      on: [at("lambda", "event-source-mapping:*")],
+    },
+  ],
+  "AWS::ApiGatewayV2::Api": [apiGateway],
+  "AWS::ApiGatewayV2::Integration": [apiGateway],
+  "AWS::ApiGatewayV2::Route": [apiGateway],
+  "AWS::ApiGatewayV2::Stage": [
+    apiGateway,
+    {
+      // For its access log.
+      actions: words(
+        "logs",
+        "CreateLogDelivery DeleteLogDelivery DescribeResourcePolicies GetLogDelivery ListLogDeliveries PutResourcePolicy UpdateLogDelivery",
+      ),
+      on: any,
+    },
+  ],
+  "AWS::SQS::Queue": [
+    {
+      actions: words(
+        "sqs",
+        "CreateQueue GetQueueAttributes GetQueueUrl ListQueueTags SetQueueAttributes TagQueue UntagQueue",
+      ),
+      on: queues,
+    },
+  ],
+  "AWS::SQS::QueuePolicy": [{ actions: words("sqs", "GetQueueAttributes SetQueueAttributes"), on: queues }],
+  "AWS::DynamoDB::Table": [
+    {
+      actions: words(
+        "dynamodb",
+        "CreateTable DescribeContinuousBackups DescribeContributorInsights DescribeKinesisStreamingDestination DescribeTable DescribeTimeToLive GetResourcePolicy ListTagsOfResource TagResource UntagResource UpdateContinuousBackups UpdateTable UpdateTimeToLive",
+      ),
+      on: [at("dynamodb", `table/${named}`)],
+    },
+  ],
+  "AWS::IAM::Role": [
+    {
+      actions: words(
+        "iam",
+        "CreateRole DeleteRole DeleteRolePolicy GetRole GetRolePolicy ListAttachedRolePolicies ListRolePolicies PutRolePolicy TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription",
+      ),
+      on: roles,
+    },
+  ],
+  "AWS::CloudWatch::Alarm": [
+    {
+      actions: words(
+        "cloudwatch",
+        "DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource",
+      ),
+      on: [at("cloudwatch", `alarm:${named}`)],
+    },
+  ],
+  "AWS::ECS::Cluster": [
+    {
+      actions: words("ecs", "CreateCluster DeleteCluster DescribeClusters TagResource UntagResource UpdateCluster"),
+      on: [at("ecs", `cluster/${named}`)],
+    },
+  ],
+  "AWS::ECS::Service": [
+    {
+      actions: words("ecs", "CreateService DeleteService DescribeServices TagResource UntagResource UpdateService"),
+      on: [at("ecs", `service/${named}`)],
+    },
+  ],
+  "AWS::ECS::TaskDefinition": [
+    {
+      actions: words("ecs", "DeregisterTaskDefinition DescribeTaskDefinition RegisterTaskDefinition TagResource"),
+      on: any,
+    },
+    passing("ecs-tasks.amazonaws.com"),
+  ],
+  "AWS::EC2::SecurityGroup": [
+    {
+      actions: words(
+        "ec2",
+        "AuthorizeSecurityGroupEgress CreateSecurityGroup CreateTags DeleteSecurityGroup DescribeSecurityGroups RevokeSecurityGroupEgress",
+      ),
+      on: any,
+    },
+  ],
+};
+
+/** What osls and the commands call themselves. */
+const ofTools: readonly Rights[] = [
+  {
+    actions: words(
+      "cloudformation",
+      "CreateChangeSet DeleteChangeSet DescribeChangeSet DescribeStackEvents DescribeStackResource DescribeStacks ExecuteChangeSet ListStackResources SetStackPolicy UpdateTerminationProtection",
+    ),
+    on: [at("cloudformation", `stack/${named}/*`)],
+  },
+  { actions: ["cloudformation:ValidateTemplate", "lambda:GetAccountSettings"], on: any },
+  // The zips and templates of the last deployments.
+  { actions: words("s3", "DeleteObject GetObject PutObject"), on: [`arn:aws:s3:::${named}/*`] },
+  // Only looked at.
+  { actions: ["kms:DescribeKey", "kms:GetKeyPolicy"], on: [at("kms", "key/*")] },
+  { actions: ["sns:GetTopicAttributes"], on: [at("sns", "*")] },
+  { actions: ["ssm:GetParameter"], on: [at("ssm", `parameter/${exampleService}/*`)] },
+];
+
+function words(service: string, names: string): string[] {
+  return names.split(" ").map((name) => `${service}:${name}`);
+}
+
+function passing(service: string): Rights {
+  return { actions: ["iam:PassRole"], on: roles, condition: { StringEquals: { "iam:PassedToService": service } } };
+}
+
+export interface Policy {
+  readonly Version: string;
+  readonly Statement: readonly {
+    readonly Effect: string;
+    readonly Action: readonly string[];
+    readonly Resource: readonly string[];
+    readonly Condition?: object;
+  }[];
+}
+
+/**
+ * What a deployer needs for stacks of these templates.
+ * @throws {Error} A template has a type whose rights are not known here.
+ */
+export function deployerPolicy(templates: readonly Pick<Template, "Resources">[]): Policy {
+  const types = new Set(templates.flatMap(({ Resources }) => Object.values(Resources).map(({ Type }) => Type)));
+  const all = [...types].sort().flatMap((type) => {
+    const rights = ofTypes[type];
+    if (rights === undefined) throw new Error(`docs/deployer-policy.ts does not know what ${type} needs`);
+    return rights;
+  });
+  const groups = Map.groupBy([...ofTools, ...all], ({ on, condition }) => JSON.stringify([on, condition]));
+  const Statement = [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const Action = [...new Set(group.flatMap(({ actions }) => actions))].sort();
+    const condition = first.condition === undefined ? {} : { Condition: first.condition };
+    return [{ Effect: "Allow", Action, Resource: first.on, ...condition }];
+  });
+  return { Version: "2012-10-17", Statement };
+}
+
+/** The resources of a stage that has a long connection, besides the others. */
+export function longConnectionTemplate(): Pick<Template, "Resources"> {
+  const deployment = {
+    ...{ service: exampleService, stage: "prod", front: "httpApi", secretsParameter: `/${exampleService}/prod/app` },
+    ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
+  };
+  const service = { appId: "cli_0", domain: "feishu", allowOtherDomain: "false", image: "x:1", vpc: "vpc-0" };
+  const Resources = longConnectionResources(deployment, { ...service, subnets: ["subnet-0"], hasPublicIp: false });
+  return { Resources: Resources as Template["Resources"] };
+}
+
+const block = /(^```json\n)(\{\n {2}"Version": "2012-10-17",\n[\s\S]*?)(?=\n```$)/m;
+const page = (name: string) => join(import.meta.dirname, name);
+
+/** The policy as a reader copies it. */
+export function policyOnPage(): Policy {
+  const [, , text = ""] = block.exec(readFileSync(page("deploy.md"), "utf8")) ?? [];
+  return JSON.parse(text) as Policy;
+}
+
+/** The pages that hold another policy, each with the text that it should have. */
+export function stalePolicyPages(policy: Policy): { file: string; wanted: string }[] {
+  return ["deploy.md", "zh-CN/deploy.md"]
+    .map(page)
+    .map((file) => ({ file, current: readFileSync(file, "utf8") }))
+    .map(({ file, current }) => ({
+      file,
+      current,
+      wanted: current.replace(block, (_, head: string) => head + textOf(policy)),
+    }))
+    .filter(({ current, wanted }) => current !== wanted);
+}
+
+/** A line for each service of a statement. */
+function textOf({ Version, Statement }: Policy): string {
+  const lines = Statement.map(({ Effect, Action, Resource, Condition }) => {
+    const byService = Map.groupBy(Action, (action) => action.split(":")[0]);
+    const actions = [...byService.values()].map((group) => group.map((action) => JSON.stringify(action)).join(", "));
+    const members = [
+      `"Effect": "${Effect}"`,
+      `"Action": [\n        ${actions.join(",\n        ")}\n      ]`,
+      `"Resource": ${JSON.stringify(Resource).replaceAll('","', '", "')}`,
+      ...(Condition === undefined ? [] : [`"Condition": ${JSON.stringify(Condition)}`]),
+    ];
+    return `    {\n      ${members.join(",\n      ")}\n    }`;
+  });
+  return `{\n  "Version": "${Version}",\n  "Statement": [\n${lines.join(",\n")}\n  ]\n}`;
+}
+
+if (import.meta.main) {
+  const compiled = await Promise.all([
+    compile("prod"),
+    compile("prod", { params: { front: "functionUrl" } }),
+    compile("prod", { config: { limits: { callbackReservedConcurrency: 2, callbackProvisionedConcurrency: 1 } } }),
+  ]);
+  const policy = deployerPolicy([...compiled.map(({ template }) => template), longConnectionTemplate()]);
+  for (const { file, wanted } of stalePolicyPages(policy)) {
+    writeFileSync(file, wanted);
+    console.log(`Wrote ${file}.`);
+  }
+}
