@@ -20,7 +20,7 @@ export interface CloudStack {
   isProtected: boolean;
   /** Newest first. */
   readonly events: Fields[];
-  readonly changeSets: Map<string, { template: Template; type: string }>;
+  readonly changeSets: Map<string, { template: Template; type: string; isCompared: boolean }>;
 }
 
 /** A key of KMS: what `DescribeKey` says of it, and its policy. */
@@ -31,6 +31,7 @@ export interface CloudKey {
 
 export const account = "111122223333";
 const region = "ap-southeast-1";
+const changesInPage = 10;
 const json = { "content-type": "application/x-amz-json-1.1" };
 
 /** An answer that is an error, as each service words it. */
@@ -306,20 +307,27 @@ export async function startCloud() {
     const [name, type] = [form.get("StackName") ?? "", form.get("ChangeSetType") ?? ""];
     if (type === "CREATE" && !stacks.has(name)) putStack(name, { Resources: {} }, "REVIEW_IN_PROGRESS");
     const stack = stackOf(form);
-    stack.changeSets.set(form.get("ChangeSetName") ?? "", { template: templateOf(form), type });
+    stack.changeSets.set(form.get("ChangeSetName") ?? "", { template: templateOf(form), type, isCompared: false });
     return { Id: form.get("ChangeSetName"), StackId: stack.id };
   }
 
   function describeChangeSet(form: URLSearchParams): Fields {
     const stack = stackOf(form);
-    const { template } = changeSetOf(stack, form);
+    const changeSet = changeSetOf(stack, form);
+    const which = { ChangeSetName: form.get("ChangeSetName"), StackName: stack.name, StackId: stack.id };
+    const { template, isCompared } = changeSet;
+    changeSet.isCompared = true;
+    // It takes some time.
+    if (!isCompared) return { ...which, Status: "CREATE_IN_PROGRESS", Changes: [] };
     const Changes = changesBetween(stack.template, template).map((ResourceChange) => ({
       Type: "Resource",
       ResourceChange,
     }));
     const StatusReason = "The submitted information didn't contain changes.";
     const status = Changes.length === 0 ? { Status: "FAILED", StatusReason } : { Status: "CREATE_COMPLETE" };
-    return { ChangeSetName: form.get("ChangeSetName"), StackName: stack.name, StackId: stack.id, ...status, Changes };
+    const first = Number(form.get("NextToken") ?? 0);
+    const next = first + changesInPage < Changes.length ? { NextToken: first + changesInPage } : {};
+    return { ...which, ...status, Changes: Changes.slice(first, first + changesInPage), ...next };
   }
 
   function changeSetOf(stack: CloudStack, form: URLSearchParams) {

@@ -118,7 +118,7 @@ async function readChanges(
       throw new CommandError(`Cannot show the changes: ${StatusReason}`);
     }
     if (Status !== "CREATE_COMPLETE") {
-      await sleep(500);
+      await sleep(250);
       continue;
     }
     changes.push(...Changes.flatMap(({ ResourceChange }) => ResourceChange ?? []));

@@ -59,6 +59,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
     return;
   }
   await refuseReplacements(ready, root);
+  console.log(`Deploys the stack ${ready.stack.name} in ${ready.stack.region} of account ${ready.account}`);
   const args = ["deploy", "--stage", stage, "--package", packageFolder, ...stackArgs(stack), ...passedOn];
   const { code } = await osls(args, { root });
   if (code !== 0) process.exitCode = 1;

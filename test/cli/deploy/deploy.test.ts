@@ -19,6 +19,9 @@ const handler = `import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async () => {});
 `;
 
+/** Said before anything is sent. */
+const deploys = "Deploys the stack larkpost-prod in ap-southeast-1 of account 111122223333\n";
+
 /** What `npm run secrets` stores. */
 function stored(app = appId): string {
   const { encryptKey, verificationToken } = secrets;
@@ -254,7 +257,7 @@ else {
       pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
       prepare();
       const { code, stdout } = await deploy(["--stage", "prod"], env);
-      assert.deepEqual([code, stdout], [1, ""]);
+      assert.deepEqual([code, stdout], [1, deploys]);
       assert.equal(calls().at(-1)?.[0], "deploy");
       assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
     });
@@ -264,7 +267,7 @@ else {
     const { RequestAddress, ...Outputs } = compiled.template.Outputs;
     pack({ ...compiled.template, Outputs });
     const { code, stdout, stderr } = await prod();
-    assert.deepEqual([code, stdout], [1, ""]);
+    assert.deepEqual([code, stdout], [1, deploys]);
     assert.match(stderr, /^Deployed\. Cannot read the addresses and the app: the stack larkpost-prod has no such/m);
   });
 
@@ -325,6 +328,33 @@ else {
       calls().map(([name]) => name),
       ["package", "package"],
     );
+  });
+
+  test("reads a long list of changes to its end, and does without where CloudFormation takes no such template", async () => {
+    const { Resources } = compiled.template;
+    const alarms = Object.entries(Resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
+    const others = Object.entries(Resources).filter(([, { Type }]) => Type !== "AWS::CloudWatch::Alarm");
+    cloud.putStack("larkpost-prod", { ...compiled.template, Resources: Object.fromEntries(others) });
+    const { stdout } = await prod("--dry-run");
+    assert.equal(stdout.match(/creates \w+ \(AWS::CloudWatch::Alarm\)/g)?.length, alarms.length);
+    pack(changed("EventsQueue", { Tags: [{ Key: "long", Value: "x".repeat(60_000) }] }));
+    const dry = await prod("--dry-run");
+    assert.equal(dry.code, 1);
+    assert.match(dry.stderr, /^Cannot show the changes: the template has \d+ bytes, and CloudFormation compares 51200/);
+    const { code, stderr } = await deploy(["--stage", "prod"], { EXIT: "early" });
+    assert.equal(code, 1);
+    assert.match(stderr, /^! larkpost-prod {2}was not compared with the template: Cannot show the changes/m);
+    assert.deepEqual(calls().at(-1)?.[0], "deploy");
+  });
+
+  test("is for a deployer who may not read the keys, too: they are neither checked nor used", async () => {
+    cloud.store.become("denied");
+    const { code, stdout, stderr } = await prod();
+    cloud.store.become("up");
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch(stdout, /challenge/);
+    assert.match(stderr, /^! \/larkpost\/prod\/app {2}was not checked: AccessDeniedException \(ssm:GetParameter\)$/m);
+    assert.match(stderr, /^Did not probe the addresses: \/larkpost\/prod\/app cannot be read \(AccessDenied/m);
   });
 
   test("names what moves an address, and deploys although CloudFormation may not compare", async () => {
