@@ -9,7 +9,7 @@ const [, , version = "@larksuiteoapi/node-sdk"] = process.argv;
 const Lark = createRequire(import.meta.url)(version) as typeof import("@larksuiteoapi/node-sdk");
 const { LARK_DOMAIN: domain = "", APP_ID: appId = "", APP_SECRET: appSecret = "" } = process.env;
 
-// Before 1.7x, the SDK's Client takes the port of its domain for a parameter of the path.
+// The Client of older versions takes the port of its domain for a parameter of the path.
 const portless = "http://feishu.test";
 Lark.defaultHttpInstance.interceptors.request.use((request) => {
   return Object.assign(request, { url: request.url?.replace(portless, domain) });

@@ -5,7 +5,6 @@ import { systemClock } from "../../clock.ts";
 import { appKeys, defaultApp } from "../../feishu/keys.ts";
 import { lockState } from "../../local/state.ts";
 import { isHttpUrl } from "../../settings/environment.ts";
-import type { Entry } from "../../simulator/chat/journal.ts";
 import type { Deliver } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
@@ -60,18 +59,16 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
   const unlock = lockState(stateFolder);
   const kept = keptApp(stateFolder);
   const { app, made } = appOf(kept, pushTo !== undefined);
-  const tell = (text: string, facts_: object | string) => {
-    if (!json) process.stderr.write(`${text}\n`);
-    else process.stdout.write(`${typeof facts_ === "string" ? facts_ : JSON.stringify(facts_)}\n`);
+  const tell = (text: string | undefined, jsonText: string | undefined) => {
+    const printed = json ? jsonText : text;
+    if (printed !== undefined) process[json ? "stdout" : "stderr"].write(`${printed}\n`);
   };
   const simulated = await startSimulated({
     app,
     port,
-    onEntry(entry: Entry) {
-      const said = botLine(entry);
-      if (said !== undefined) tell(said, entryFacts(entry) ?? {});
-    },
-    onConnections: (count) => tell(`${count} client${count === 1 ? " is" : "s are"} connected`, { connections: count }),
+    onEntry: (entry) => tell(botLine(entry), entryFacts(entry)),
+    onConnections: (count) =>
+      tell(`${count} client${count === 1 ? " is" : "s are"} connected`, JSON.stringify({ connections: count })),
     onProblem: console.error,
   }).catch((error: NodeJS.ErrnoException) => {
     const problem = error.code === "EADDRINUSE" ? "is in use" : `cannot be listened on (${error.code})`;
@@ -89,7 +86,7 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
   const deliver: Deliver = async (message, options) => {
     const result = await push(message, options);
     const outcome = { ...judge(message, result, false), url: pushTo ?? "the long connection" };
-    tell(line(outcome), facts(outcome));
+    tell(line(outcome), JSON.stringify(facts(outcome)));
     if (message.kind === "event" && result.delivered) simulated.onStage("acknowledged", message.id, message.type);
     return result;
   };
