@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 const readme = join(import.meta.dirname, "rows/README.md");
 /** `W48` and its like are rules of cfn_nag. */
-const id = String.raw`(?:C-\d\d|D\.\d|0\.1|G\d\dL?|E4-30|FAULTS|SIGV4|W\d|W10|[ACDEHIKLMPQRSVXY]\d\d?)`;
+const id = String.raw`(?:C-\d\d|D\.\d|0\.1|G\d\dL?|E4-30|FAULTS|SCALE|SIGV4|W\d|W10|[ACDEHIKLMPQRSVXY]\d\d?)`;
 /** A text that begins with ids and goes on after a colon, or is nothing but ids. */
 const ids = new RegExp(String.raw`(["\u0060])(${id}(?:,? ${id})*)(?=:|\1| \$\{)`, "g");
 
@@ -42,7 +42,7 @@ test("test/rows/README.md has each row that a test's name begins with, and where
     .split("\n")
     .flatMap((line) => {
       const [, name = "", , place] = row.exec(line) ?? [];
-      return /\d|FAULTS/.test(name) ? [`${name}: ${place}`] : [];
+      return /\d|FAULTS|SCALE/.test(name) ? [`${name}: ${place}`] : [];
     });
   const byId = (a: string, b: string) => a.localeCompare(b, "en", { numeric: true });
   assert.deepEqual(

@@ -6,6 +6,7 @@ import { coldRows } from "./rows/cold.ts";
 import { faultRows } from "./rows/faults.ts";
 import { longConnectionSoakRows } from "./rows/long-connection.ts";
 import { runtimeRows } from "./rows/runtime.ts";
+import { scaleRows } from "./rows/scale.ts";
 import { signatureRows } from "./rows/signature.ts";
 import { script } from "./support/script.ts";
 
@@ -16,6 +17,7 @@ const rows = [
   ...longConnectionSoakRows,
   ...coldRows,
   ...faultRows,
+  ...scaleRows,
   ...signatureRows,
 ];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });

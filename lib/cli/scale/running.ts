@@ -10,6 +10,8 @@ const backoffSeconds = (receives: number) => Math.min(longestBackoffSeconds, 10 
 /** Of records that were received before 0, 1, … times; from 8 on, each wait is the longest. */
 const emptyGroups = () => [0, 0, 0, 0, 0, 0, 0, 0, 0];
 const mostReceives = emptyGroups().length - 1;
+/** What sums of parts lack of a whole. */
+const tiny = 1e-6;
 /** Of the writes that an event needs, one comes before its run and one after. */
 const writesPerEvent = 2;
 
@@ -150,16 +152,17 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
       for (const bucket of [table, starts, polls]) bucket.refill(seconds);
       if (hasLedger) table.take(ended);
 
-      // Parts of a slot count, so that the mean is exact.
-      const slots = Math.max(0, allowed - busy);
-      // In a step, a slot has one batch after the other.
-      const expectedSize = Math.min(limits.batchSize, Math.max(1, waiting / Math.max(1, slots)));
+      const open = Math.max(0, allowed - busy);
+      // In a long step, a slot has one batch after the other, and parts of a slot count.
+      const expectedSize = Math.min(limits.batchSize, Math.max(1, waiting / Math.max(1, open)));
       const perSlot = Math.max(1, seconds / batchSeconds(expectedSize));
+      const whole = (slotCount: number) => (perSlot > 1 ? slotCount : Math.floor(slotCount + tiny));
+      const slots = whole(open);
       const wantedSlots = Math.min(slots, wantedBatches(seconds) / perSlot);
       const fresh = Math.max(0, Math.ceil(busy + wantedSlots - instances));
       const startable = Math.max(0, wantedSlots - (fresh - starts.take(fresh)));
-      const usedSlots = Math.min(startable, Math.max(0, free));
-      const fit = Math.max(0, quotas.inFlight - inBatches - hiddenRecords);
+      const usedSlots = whole(Math.min(startable, Math.max(0, free)));
+      const fit = Math.max(0, Math.floor(quotas.inFlight - inBatches - hiddenRecords));
       const records = polls.take(Math.min(waiting, Math.round(usedSlots * perSlot * limits.batchSize), fit));
       const before = waiting;
       const received = receive(records);
@@ -173,7 +176,7 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
       }
       const newInstances = Math.max(0, busy + usedSlots - instances);
       const batches = Math.min(records, usedSlots * perSlot);
-      if (batches > 0) begin(step, { batches, records, claimed, newInstances });
+      if (batches > 0) begin(step, { usedSlots, batches, records, claimed, newInstances });
       // Lambda hides what it received for an invocation that the account has no room for.
       const short = Math.max(0, startable - usedSlots);
       const throttled = Math.min(before - records, Math.floor(short * perSlot * limits.batchSize));
@@ -182,7 +185,7 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
       for (const [receives, count] of receive(throttled).entries()) hide(back, receives, count);
       watch.gauge("mapping growth", Math.floor(allowed), Math.round(growth * 60));
       watch.gauge("mapping", Math.ceil(busy), most);
-      watch.gauge("in flight", inBatches + hiddenRecords, quotas.inFlight);
+      watch.gauge("in flight", Math.floor(inBatches + hiddenRecords), quotas.inFlight);
       if (hasPollers) watch.count("pollers", records, polls.rate);
       const cause = causeOfWaiting({ isFull: usedSlots === slots, fit, records, room: usedSlots * perSlot });
       grow(seconds);
@@ -192,21 +195,22 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
 
   function begin(
     { tick, ticks }: Step,
-    given: { batches: number; records: number; claimed: number; newInstances: number },
+    given: { usedSlots: number; batches: number; records: number; claimed: number; newInstances: number },
   ): void {
-    const { batches, records, claimed, newInstances } = given;
+    const { usedSlots, batches, records, claimed, newInstances } = given;
     const runTicks = (batchSeconds(records / batches) + (times.start * newInstances) / batches) / tickSeconds;
     // What is shorter than the step takes a part of a slot.
     const share = Math.min(1, runTicks / ticks);
-    const slots = batches * share;
+    const slots = Math.min(usedSlots, batches * share);
     const inFlight = claimed * share;
-    const whole = Math.max(ticks, Math.floor(runTicks));
-    // A part ends a tick later, so that the mean is exact.
-    const late = Math.max(0, Math.min(1, runTicks - whole));
+    const least = Math.max(ticks, Math.floor(runTicks));
+    // Some end a tick later, so that the mean is exact: whole batches, in a short step.
+    const lateShare = Math.max(0, Math.min(1, runTicks - least));
+    const late = share < 1 ? lateShare : Math.floor(batches * lateShare + random()) / batches;
     const lateRecords = Math.floor(claimed * late + random());
     const part = (of: number, records: number) => ({ slots: slots * of, inFlight: inFlight * of, records });
-    ends.add(tick + whole, part(1 - late, claimed - lateRecords));
-    if (late > 0) ends.add(tick + whole + 1, part(late, lateRecords));
+    ends.add(tick + least, part(1 - late, claimed - lateRecords));
+    if (late > 0) ends.add(tick + least + 1, part(late, lateRecords));
     busy += slots;
     inBatches += inFlight;
     instances = Math.max(instances, busy);

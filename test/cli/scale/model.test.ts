@@ -125,6 +125,17 @@ describe("the model of scale", () => {
     assert.deepEqual([below.atOnce, passed(below)], [below.events, []]);
   });
 
+  test("the account's throttle holds for the HTTP API, whatever the route lets in", () => {
+    const forecast = forecastOf({ load: { rate: 500, seconds: 60 }, quotas: { gatewayRate: 100, gatewayBurst: 100 } });
+    assert.deepEqual(passed(forecast), ["gateway"]);
+    isNear(forecast.atOnce + forecast.later, 100 * (60 + 15 + 3 * 60) + 4 * 100);
+  });
+
+  test("lines of a log that come late are told, and hold back no event", () => {
+    const forecast = forecastOf({ quotas: { logCalls: 5 } });
+    assert.deepEqual([passed(forecast), forecast.atOnce], [["logs"], forecast.events]);
+  });
+
   test("a Function URL has no throttle but Lambda's: ten requests a second for each invocation at once", () => {
     const load = { front: "functionUrl", rate: 300 } as const;
     const throttle = { routeRatePerSecond: 1, routeBurst: 1 };
@@ -146,6 +157,7 @@ describe("the model of scale", () => {
     isNear(forecast.mostWaiting, seconds * (400 - capacity), 0.1);
     isNear(forecast.doneAfterSeconds, (seconds * 400) / capacity, 0.1);
     assert.deepEqual([forecast.refused, passed(forecast)], [0, ["mapping"]]);
+    assert.equal(reading(forecast, "mapping").used, maxConcurrency);
   });
 
   test("handlers shorter than a step of the model share its slots", () => {
@@ -232,6 +244,10 @@ describe("the model of scale", () => {
     const kept = { webhookReservedConcurrency: 250 };
     const reserved = forecastOf({ load, quotas: { concurrency: 350 }, optional: kept, limits: { maxConcurrency: 90 } });
     assert.equal(reserved.refused + reserved.later, 0);
+    // What callbacks have is nobody else's.
+    const left = { ...kept, callbackReservedConcurrency: 60 };
+    const less = forecastOf({ load, quotas: { concurrency: 350 }, optional: left, limits: { maxConcurrency: 90 } });
+    assert.ok(passed(less).includes("concurrency"));
   });
 
   test("a batch window fills batches, at the price of a wait", () => {
