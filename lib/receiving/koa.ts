@@ -13,8 +13,6 @@ export interface KoaContext {
 }
 
 const advice = "Mount the receiver before the body parser, or let that keep them: koaBody({ includeUnparsed: true })";
-/** Where koa-body keeps the text of a body that it parsed. */
-const unparsed = Symbol.for("unparsedBody");
 
 /**
  * Answers every request that it is given, as middleware of Koa or on a route of `@koa/router`, before or behind a body
@@ -26,8 +24,7 @@ export function koa(receiver: HttpOptions, { path }: { readonly path?: string } 
   return async (context: KoaContext, next: () => Promise<unknown>): Promise<void> => {
     if (!isAt(path, context.path)) return void (await next());
     const { rawBody, body } = context.request as { readonly rawBody?: unknown; readonly body?: unknown };
-    const kept = [rawBody, body, Object(body)[unparsed]];
-    const answer = await answerNode(receiver, context.req, context.res, { kept, advice });
+    const answer = await answerNode(receiver, context.req, context.res, { kept: [rawBody, body], advice });
     context.status = answer.status;
     context.body = answer.body;
     context.set(answer.headers);

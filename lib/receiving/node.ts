@@ -15,7 +15,6 @@ export interface NodeRequest extends AsyncIterable<Uint8Array> {
 
 export interface NodeResponse {
   statusCode: number;
-  readonly headersSent: boolean;
   setHeader(name: string, value: string): unknown;
   once(event: "finish", listener: () => void): unknown;
   end(body: string): unknown;
@@ -51,13 +50,12 @@ export function nodeListener(receiver: HttpOptions, { path }: { readonly path?: 
     const kept = [request.rawBody, request.body];
     answerNode(receiver, request, response, { isOwn, kept, advice })
       .then((answer) => send(response, answer))
-      // The sender has gone, or the host has answered in its own time.
-      .catch(() => request.destroy());
+      // The host has begun an answer of its own, and ends it.
+      .catch(() => {});
   };
 }
 
 function send(response: NodeResponse, { status, headers, body }: HttpAnswer): void {
-  if (response.headersSent) return;
   response.statusCode = status;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   response.end(body);
@@ -83,7 +81,8 @@ export async function answerNode(
 ): Promise<HttpAnswer> {
   const { method = "", headers, socket } = request;
   const { remoteAddress: sourceIp } = socket;
-  const get = (name: string) => (typeof headers[name] === "string" ? headers[name] : headers[name]?.join(","));
+  // Node itself joins the values of a name that comes twice.
+  const get = (name: string) => (typeof headers[name] === "string" ? headers[name] : undefined);
   let body = noBody;
   if (isOwn && method === "POST") {
     const found = keptBody(kept);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { Receiver } from "../../lib/aws/entries/http.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
-import { bodyWithinMs } from "../../lib/receiving/body.ts";
+import { bodyWithinMs, readBody } from "../../lib/receiving/body.ts";
 import { answerWithinMs, bodyLimitBytes } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { cardText } from "../support/callbacks.ts";
@@ -37,6 +37,14 @@ const toSent = ({ headers, rawBody }: SealedRequest): Sent => ({
 });
 const jsonOf = ({ status, text }: Got) => ({ status, body: JSON.parse(text) as unknown });
 const refused = { status: 401, body: JSON.parse(refusal.body) as unknown };
+
+test("a body over the limit is counted, and nothing of it is kept", async () => {
+  async function* parts() {
+    for (let part = 0; part < 3; part++) yield Buffer.alloc(bodyLimitBytes / 2);
+  }
+  const { bodyBytes, rawBody } = await readBody(parts(), testClock(startMs));
+  assert.deepEqual([bodyBytes, rawBody().length], [1.5 * bodyLimitBytes, 0]);
+});
 
 for (const door of doors) {
   describe(`the door of ${door.name}`, () => {
@@ -187,7 +195,9 @@ for (const door of doors) {
 
     if (door.isBehindParser === undefined) {
       test("refuses a body that does not come within 2 s, and ends the connection", async () => {
-        const { answer, closed, abort } = opened.begin({ body: Buffer.from("{"), isOpen: true });
+        const kept: readonly [string, string] = ["connection", "keep-alive"];
+        const headers = door.protocol === "http2" ? [] : [kept];
+        const { answer, closed, abort } = opened.begin({ headers, body: Buffer.from("{"), isOpen: true });
         await until("it is read", () => clock.pending === 1);
         await clock.advance(bodyWithinMs - 1);
         assert.equal(clock.pending, 1);

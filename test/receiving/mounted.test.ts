@@ -22,6 +22,7 @@ import {
 } from "larkpost/http";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { cardText, cardType } from "../support/callbacks.ts";
+import { settled } from "../support/clock.ts";
 import { mount, openDoor, type Sent } from "../support/doors.ts";
 import {
   appId,
@@ -36,6 +37,7 @@ import {
 } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { messageOf, recordTrace } from "../support/trace.ts";
+import { until } from "../support/until.ts";
 
 const trace = recordTrace();
 beforeEach(() => {
@@ -261,6 +263,19 @@ describe("a receiver", () => {
     assert.equal((await send(pushNow(v2Text()))).status, 200);
     assert.deepEqual(found(), before);
   });
+});
+
+test("an answer that the host has begun by itself is left to it", async (t) => {
+  const listener = nodeListener(createReceiver({ env }));
+  const { send } = await serve(t, (request, response) => {
+    listener(request, response);
+    response.writeHead(200).write("mi");
+    const isAnswered = () => trace.entries.some(({ stage }) => stage === "answered");
+    void until("the receiver has answered", isAnswered)
+      .then(settled)
+      .then(() => response.end("ne"));
+  });
+  assert.equal((await send(pushNow(v2Text()))).text, "mine");
 });
 
 describe("a body that was read before", () => {
