@@ -1,7 +1,8 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Agent, IncomingHttpHeaders } from "node:http";
+import https from "node:https";
 import { isLoopback } from "./feishu/domain.ts";
 import { fieldsOf } from "./feishu/json.ts";
+import { http } from "./node-http.ts";
 
 /** The proxy for HTTPS, and the hosts that are reached without it, as Node reads them. */
 export interface ProxyEnv {
@@ -13,9 +14,9 @@ export interface ProxyEnv {
 const keepAlive = { keepAlive: true, scheduling: "lifo", timeout: 5_000 } as const;
 
 /** An agent for the requests to one origin. This machine is never reached by a proxy. */
-export function agentFor({ protocol, hostname }: URL, proxyEnv: ProxyEnv = {}): HttpAgent {
-  if (protocol === "http:" || protocol === "ws:") return new HttpAgent(keepAlive);
-  return new HttpsAgent(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
+export function agentFor({ protocol, hostname }: URL, proxyEnv: ProxyEnv = {}): Agent {
+  if (protocol === "http:" || protocol === "ws:") return new http.Agent(keepAlive);
+  return new https.Agent(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
 }
 
 /** For a request by Node's own agent, which uses a proxy where Node is set to. This machine is never reached by one. */
@@ -35,7 +36,7 @@ export async function exchange(
     readonly method: string;
     readonly headers: Readonly<Record<string, string>>;
     readonly body: string | undefined;
-    readonly agent?: HttpAgent;
+    readonly agent?: Agent;
     readonly signal: AbortSignal | undefined;
     readonly limitBytes?: number;
   },
@@ -45,7 +46,7 @@ export async function exchange(
   const length = body === undefined ? undefined : { "content-length": String(Buffer.byteLength(body)) };
   const headers = { ...options.headers, ...length };
   const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof exchange>>>();
-  const send = url.protocol === "http:" ? httpRequest : httpsRequest;
+  const { request: send } = url.protocol === "http:" ? http : https;
   const request = send(url, { method, headers, agent, signal }, (response) => {
     const { statusCode: status = 0, headers } = response;
     textOf(response, limitBytes).then((text) => resolve({ status, headers: headerMap(headers), text }), reject);

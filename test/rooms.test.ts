@@ -107,6 +107,13 @@ test("the AWS SDK is known to the rooms of AWS, of the laptop and of the command
   );
 });
 
+test("node:http is imported for its types only: by name it takes each process up to a tenth of a second", () => {
+  const importers = [...imports.keys()].filter((file) =>
+    /^import (?!type)[^;]* from "node:http";/m.test(readFileSync(join(root, file), "utf8")),
+  );
+  assert.deepEqual(importers, []);
+});
+
 test("WebSockets and protobuf are known to the two ends of the long connection only", () => {
   const users = (name: string) =>
     [...imports].filter(([, targets]) => targets.some((target) => target.startsWith(name)));

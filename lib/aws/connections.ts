@@ -1,15 +1,16 @@
-import http from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
 import net from "node:net";
 import { Duplex } from "node:stream";
 import tls from "node:tls";
 import { urlToHttpOptions } from "node:url";
 import type { Clock } from "../clock.ts";
+import { http } from "../node-http.ts";
 import { type PlainHead, plainHead } from "./plain-answer.ts";
 
 export interface Answer {
   readonly status: number;
   /** By names in lower case. */
-  readonly headers: http.IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders;
   readonly text: string;
 }
 

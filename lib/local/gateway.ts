@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { ConfigError } from "../errors.ts";
+import { http } from "../node-http.ts";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 
 /** API Gateway's limits: bodies of 10 MB, headers of 10,240 bytes, and two seconds to send them. */
@@ -21,7 +22,7 @@ export async function startGateway(options: {
   routes?: ReadonlyMap<string, Invoke>;
 }): Promise<{ port: number; stop: () => Promise<void> }> {
   const { invoke, routes = new Map<string, Invoke>() } = options;
-  const server = createServer(
+  const server = http.createServer(
     {
       maxHeaderSize: limits.headerBytes,
       headersTimeout: limits.receiveMs,

@@ -1,12 +1,12 @@
-import { createServer } from "node:http";
 import { ConfigError } from "../errors.ts";
+import { http } from "../node-http.ts";
 
 /**
  * Answers 200 or 503, on this machine only, by `isWell`.
  * @throws {ConfigError} The port cannot be listened on.
  */
 export async function serveHealth(port: number, isWell: () => boolean): Promise<void> {
-  const server = createServer((_request, response) => {
+  const server = http.createServer((_request, response) => {
     const ok = isWell();
     // Closed after each answer, so that an idle client does not keep the process running.
     response.writeHead(ok ? 200 : 503, { "content-type": "application/json", connection: "close" });

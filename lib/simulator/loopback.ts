@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
-import { type IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
+import { http } from "../node-http.ts";
 
 /** The events by which an HTTP server passes a request to its listeners. */
 const requestEvents: ReadonlySet<string> = new Set([
@@ -72,7 +73,7 @@ function accessKeyOf({ headers }: IncomingMessage): string | undefined {
 }
 
 function refuse(answer: ServerResponse | Duplex): void {
-  if (answer instanceof ServerResponse) {
+  if (answer instanceof http.ServerResponse) {
     answer.writeHead(403, refusalHeaders).end(refusal);
     return;
   }

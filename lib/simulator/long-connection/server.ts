@@ -1,9 +1,10 @@
 import { randomBytes as secureBytes } from "node:crypto";
-import { createServer, type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Clock } from "../../clock.ts";
 import { discoveryPath } from "../../feishu/discovery.ts";
+import { http } from "../../node-http.ts";
 import { guard, listenOnLoopback } from "../loopback.ts";
 import { type Handle, listener } from "../open-api/server.ts";
 import type { Deliver } from "../platform/platform.ts";
@@ -47,7 +48,7 @@ export async function startLongConnectionServer(options: LongConnectionServerOpt
   const discovery = createDiscovery({ apps: options.apps, randomBytes, isFull, config: () => config });
   const refusals: HandshakeHeaders[] = [];
 
-  const server = createServer(
+  const server = http.createServer(
     listener(async (request, signal) => {
       const isDiscovery = request.method === "POST" && request.url === discoveryPath;
       if (!isDiscovery) return openApi(request, signal);

@@ -1,4 +1,5 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { http } from "../../node-http.ts";
 import { guard, listenOnLoopback } from "../loopback.ts";
 
 export interface ApiRequest {
@@ -46,7 +47,7 @@ export function listener(handle: Handle) {
 
 /** Serves `handle` on 127.0.0.1 to programs, not to web pages. Port 0 takes a free one. */
 export async function serve(handle: Handle, port: number): Promise<ApiServer> {
-  const server = createServer(listener(handle));
+  const server = http.createServer(listener(handle));
   return {
     url: `http://127.0.0.1:${await listenOnLoopback(guard(server), port)}`,
     close: () =>
