@@ -11,7 +11,8 @@ import { isHandlerTest, runFiles } from "./support/runner.ts";
 // its end, so that one run names all that is wrong.
 //
 // Test files share a few processes, where what they import is loaded once. A file whose first line is `// alone: <why>`
-// has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others.
+// has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others. Those with
+// `// in turn: <why>` are run by one of the shared processes.
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -52,17 +53,20 @@ async function tests(asked: readonly string[]): Promise<Part> {
   const kinds = {
     first: [] as string[],
     alone: [] as string[],
+    "in turn": [] as string[],
     together: [] as string[],
   };
   const files = ["test/**/*.test.ts", "functions/*/**/*.test.ts"].flatMap((glob) =>
     globSync(glob, { cwd: root }).sort(),
   );
   for (const file of files) {
-    const [, kind = "together"] = /^\/\/ (first|alone): ./.exec(readFileSync(join(root, file), "utf8")) ?? [];
+    const [, kind = "together"] = /^\/\/ (first|alone|in turn): ./.exec(readFileSync(join(root, file), "utf8")) ?? [];
     kinds[kind as keyof typeof kinds].push(file);
   }
-  const plan = asked.length > 0 ? { first: [], alone: asked, together: [] } : kinds;
-  const isOk = await runFiles({ root, ...plan, isWhole: asked.length === 0 });
+  const { first, alone, together, "in turn": inTurn } = kinds;
+  const plan = { first, alone, together: [...together.map((file) => [file]), inTurn] };
+  const isWhole = asked.length === 0;
+  const isOk = await runFiles({ root, ...(isWhole ? plan : { first: [], alone: asked, together: [] }), isWhole });
   return { name: "tests", isOk, seconds: secondsSince(startMs) };
 }
 

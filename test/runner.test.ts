@@ -16,6 +16,8 @@ const files = {
   "good.test.mjs": 'test("is well", () => {});',
   "leaves.test.mjs": 'await null; beforeEach(() => { process.env.LEFT += "behind"; }); test("leaves", () => {});',
   "finds.test.mjs": 'test("finds nothing", () => { if ("LEFT" in process.env) throw new Error(process.env.LEFT); });',
+  "before.test.mjs": 'globalThis.began = true; test("begins", () => {});',
+  "after.test.mjs": 'test("goes on", () => { if (!globalThis.began) throw new Error("in another process"); });',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
   "drops.test.mjs": 'test("drops", async () => { await null; void Promise.reject(new Error("not awaited")); });',
   "absent.test.mjs": 'import "./nowhere.mjs";',
@@ -49,7 +51,7 @@ async function runFiles(options: object): Promise<{ isOk: boolean; output: strin
 
 test("npm test is well when every file is, and names the slowest", async () => {
   const { isOk, output } = await runFiles({
-    together: ["leaves.test.mjs", "finds.test.mjs", "good.test.mjs"],
+    together: [["leaves.test.mjs"], ["finds.test.mjs"], ["good.test.mjs"]],
     sharedProcesses: 1,
   });
   assert.ok(isOk, output);
@@ -57,9 +59,15 @@ test("npm test is well when every file is, and names the slowest", async () => {
   assert.match(output, /slowest files\n(?: +0\.\d s {2}\w+\.test\.mjs\n){3}/);
 });
 
+test("npm test runs files that are to be run in turn in one of the shared processes", async () => {
+  const { isOk, output } = await runFiles({ together: [["good.test.mjs"], ["before.test.mjs", "after.test.mjs"]] });
+  assert.ok(isOk, output);
+  assert.match(output, /^3 test files share 2 processes/);
+});
+
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
   const { isOk, output } = await runFiles({
-    ...{ together: ["absent.test.mjs", "endless.test.mjs", "good.test.mjs"], sharedProcesses: 1 },
+    ...{ together: [["absent.test.mjs"], ["endless.test.mjs"], ["good.test.mjs"]], sharedProcesses: 1 },
     ...{ testLimitMs: 1_000, silenceLimitMs: 8_000 },
     ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
   });
@@ -82,8 +90,8 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
 });
 
 test("npm test fails when an error is awaited by nobody, and says which", async () => {
-  for (const how of ["alone", "together"]) {
-    const { isOk, output } = await runFiles({ [how]: ["drops.test.mjs"] });
+  for (const how of [{ alone: ["drops.test.mjs"] }, { together: [["drops.test.mjs"]] }]) {
+    const { isOk, output } = await runFiles(how);
     assert.ok(!isOk && output.includes("not awaited"), output);
   }
 });

@@ -1,3 +1,4 @@
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";

@@ -1,18 +1,29 @@
-import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
 
-/** One run of osls. What came of it is written to `osls.json` in its folder. */
+/** One run of osls. */
 export interface Job {
   readonly folder: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 }
 
-// Runs osls once for each job, in one process: to load it takes ten times as long as to compile a stack. It has no
-// function to call, so its command is loaded anew for each job, and is over when nothing is left to wait for.
+/** What came of the job in that folder. */
+export interface Ended {
+  readonly folder: string;
+  readonly code: number;
+  readonly output: string;
+}
 
-const jobs = JSON.parse(process.argv[2] ?? "[]") as Job[];
+// Runs osls once for each job that the parent sends, in one process: to load it takes ten times as long as to compile a
+// stack. It has no function to call, so its command is loaded anew for each job, and is over when nothing is left to
+// wait for but the parent.
+
+const jobs: Job[] = [];
+process.on("message", (job: Job) => {
+  jobs.push(job);
+  process.channel?.unref();
+});
+process.on("disconnect", () => process.exit());
 const require = createRequire(import.meta.url);
 const command = require.resolve("osls/scripts/serverless.js");
 let output = "";
@@ -26,12 +37,12 @@ for (const stream of [process.stdout, process.stderr]) {
 let current: Job | undefined;
 process.on("beforeExit", () => {
   if (current !== undefined) {
-    writeFileSync(join(current.folder, "osls.json"), JSON.stringify({ code: process.exitCode ?? 0, output }));
+    process.send?.({ folder: current.folder, code: Number(process.exitCode ?? 0), output } satisfies Ended);
   }
   process.exitCode = 0;
   output = "";
   current = jobs.shift();
-  if (current === undefined) return;
+  if (current === undefined) return process.channel?.ref();
   const { folder, args, env } = current;
   process.chdir(folder);
   process.argv = [process.execPath, command, ...args];

@@ -1,3 +1,4 @@
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

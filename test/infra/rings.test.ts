@@ -1,3 +1,4 @@
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { limits } from "../../infra/limits.js";

@@ -1,8 +1,8 @@
-import { execFile } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import type { Job } from "./osls.ts";
+import type { Ended, Job } from "./osls.ts";
 
 type Config = import("../../infra/config.js").Config;
 
@@ -46,13 +46,14 @@ interface Options {
   readonly config?: Config;
 }
 
-/** Jobs that no process has yet: when none is running, one is started for them all. */
-const waiting: { job: Job; done: () => void; failed: (reason: unknown) => void }[] = [];
-let isRunning = false;
+/** The process that runs osls for this one. It waits for jobs without keeping this one alive. */
+let osls: ChildProcess | undefined;
+/** The jobs that it has, by their folders. */
+const jobs = new Map<string, { ended: (ended: Ended) => void; failed: (reason: unknown) => void }>();
 
 /**
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
- * of one line, without account or network. What is asked for at the same time, or while others are compiled, shares one process.
+ * of one line, without account or network.
  *
  * @param options.config The project's larkpost.config.js.
  */
@@ -94,30 +95,29 @@ export function writeConfig(folder: string, config: Config): void {
 }
 
 async function run(job: Job): Promise<void> {
-  const { promise, resolve: done, reject: failed } = Promise.withResolvers<void>();
-  waiting.push({ job, done, failed });
-  setImmediate(start);
-  await promise;
-  const { code, output } = JSON.parse(readFileSync(join(job.folder, "osls.json"), "utf8")) as {
-    code: number;
-    output: string;
-  };
+  const { promise, resolve: ended, reject: failed } = Promise.withResolvers<Ended>();
+  jobs.set(job.folder, { ended, failed });
+  osls ??= start();
+  osls.ref();
+  osls.channel?.ref();
+  osls.send(job);
+  const { code, output } = await promise;
   if (code !== 0) throw new Error(`osls ${job.args.join(" ")} failed:\n${output}`);
 }
 
-function start(): void {
-  if (isRunning || waiting.length === 0) return;
-  isRunning = true;
-  const batch = waiting.splice(0);
-  const script = join(import.meta.dirname, "osls.ts");
-  const args = [script, JSON.stringify(batch.map(({ job }) => job))];
-  execFile(process.execPath, args, { env: oslsEnv }, (error) => {
-    isRunning = false;
-    start();
-    for (const { done, failed } of batch)
-      if (error === null) done();
-      else failed(error);
+function start(): ChildProcess {
+  const child = fork(join(import.meta.dirname, "osls.ts"), { env: oslsEnv, execArgv: [] });
+  child.on("message", (message: Ended) => {
+    jobs.get(message.folder)?.ended(message);
+    jobs.delete(message.folder);
+    if (jobs.size > 0) return;
+    child.unref();
+    child.channel?.unref();
   });
+  child.once("exit", (code, signal) => {
+    for (const { failed } of jobs.values()) failed(new Error(`osls has ended with ${signal ?? code}`));
+  });
+  return child;
 }
 
 /** Every leaf of a value by its path, `Resources.EventsQueue.Properties.VisibilityTimeout` → 360. */

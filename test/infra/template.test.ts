@@ -1,3 +1,4 @@
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { deployerPolicy, longConnectionTemplate, policyOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";

@@ -25,9 +25,9 @@ export async function runFiles(options: {
   /** In processes of their own, these before the others. */
   readonly first: readonly string[];
   readonly alone: readonly string[];
-  /** In processes that they share. */
-  readonly together: readonly string[];
-  /** Each takes the next of those files whenever it has done one, so that all of them end at about the same time. */
+  /** In processes that they share. Files of one list are run by the same process. */
+  readonly together: readonly (readonly string[])[];
+  /** Each takes the next of those lists whenever it has done one, so that all of them end at about the same time. */
   readonly sharedProcesses?: number;
   /** Without it, each test is printed. */
   readonly isWhole: boolean;
@@ -42,16 +42,20 @@ export async function runFiles(options: {
   /** Before a first run, a longer file is expected to take longer. */
   const expected = (file: string) =>
     seconds.get(file) ?? (first.includes(file) ? 60 : sizeOf(join(root, file)) / 10_000);
-  const longestFirst = (files: readonly string[]) => files.toSorted((a, b) => expected(b) - expected(a));
-  const own = longestFirst([...first, ...alone]).map((file) => join(root, file));
-  const together = longestFirst(options.together).map((file) => join(root, file));
+  const longestFirst = (lists: readonly (readonly string[])[]) =>
+    lists
+      .map((files) => ({ files, expected: files.reduce((sum, file) => sum + expected(file), 0) }))
+      .sort((a, b) => b.expected - a.expected)
+      .map(({ files }) => files.map((file) => join(root, file)));
+  const own = longestFirst([...first, ...alone].map((file) => [file])).flat();
+  const together = longestFirst(options.together);
   const shared = Array.from({ length: Math.min(sharedProcesses, together.length) }, () => sharedEntry);
   if (isWhole) {
-    const counts = `${together.length} test files share ${shared.length} processes, ${own.length} have one of their own`;
+    const counts = `${together.flat().length} test files share ${shared.length} processes, ${own.length} have one of their own`;
     console.log(`${counts}, ${concurrency} processes at a time.`);
   }
   const taken = mkdtempSync(join(tmpdir(), "larkpost-tests-"));
-  process.env["TESTS_TOGETHER"] = JSON.stringify({ files: together, taken, limitMs: testLimitMs });
+  process.env["TESTS_TOGETHER"] = JSON.stringify({ lists: together, taken, limitMs: testLimitMs });
   const stop = new AbortController();
   const events = run({
     files: [...shared, ...own],

@@ -6,9 +6,9 @@ import { pathToFileURL } from "node:url";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { followingPromises } from "./follow-promises.ts";
 
-const { files, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
-  files: readonly string[];
-  /** A folder, in which each process that shares the files marks those that it takes. */
+const { lists, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
+  lists: readonly (readonly string[])[];
+  /** A folder, in which each process marks the lists that it takes. */
   taken: string;
   limitMs: number;
 };
@@ -16,8 +16,8 @@ const { files, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{
 // Test files that share this process. Each is a suite, so its hooks are for its own tests, and finds the environment that
 // the process began with. Each test is reported with the file it is in.
 const env = { ...process.env };
-for (const [index, file] of files.entries()) {
-  if (take(index)) {
+for (const [index, files] of lists.entries()) {
+  for (const file of take(index) ? files : []) {
     await describe(file, () => {
       after(() => {
         for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
@@ -29,7 +29,7 @@ for (const [index, file] of files.entries()) {
   }
 }
 
-/** Takes a file, unless another process has. Of several that make the same folder at once, one succeeds. */
+/** Takes a list, unless another process has. Of several that make the same folder at once, one succeeds. */
 function take(index: number): boolean {
   try {
     mkdirSync(join(taken, String(index)));
