@@ -44,8 +44,8 @@ export function forDeployment(build) {
  * the same file.
  */
 function refuseOtherTools() {
-  const [, script = ""] = process.argv;
-  if (/[\\/]node_modules[\\/]osls[\\/]/.test(realpathSync(script))) return;
+  const [, script] = process.argv;
+  if (script !== undefined && /[\\/]node_modules[\\/]osls[\\/]/.test(realpathSync(script))) return;
   throw refusal('Cannot deploy: this tool is not osls, for which serverless.yml is written. Run "npm run deploy"');
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { type Clock, pause, systemClock } from "../../clock.ts";
+import type { SealedRequest } from "../../feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { toMessage } from "../../simulator/platform/platform.ts";
@@ -9,8 +10,8 @@ import { sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
 
-/** No handler file can have this type's events sent to it by Feishu. Only `_default.ts` would run. */
-export const probeType = "larkpost.probe";
+/** Feishu has no such type, so no handler file is named after it. Only `_default.ts` would run. */
+const probeType = "larkpost.probe";
 /** A new address may not be known everywhere at once. */
 const waitsMs = [1_000, 2_000, 4_000, 8_000];
 
@@ -29,42 +30,36 @@ interface Options {
 export async function probe(addresses: readonly string[], options: Options): Promise<boolean> {
   const { secrets, hasDefaultHandler, clock = systemClock } = options;
   const keys: KeyRing = new Map([[defaultApp, appKeys(secrets)]]);
-  const print = (isOk: boolean, text: string) => {
-    console.log(`  ${isOk ? paint("green", "✔") : paint("red", "✖")} ${text}`);
-    return isOk;
-  };
-  const newId = () => randomUUID().replaceAll("-", "");
-  const deliver = (url: string, isForged: boolean) => {
-    const spoil = isForged
-      ? (sealed: Parameters<typeof spoilSignature>[0]) => spoilSignature(sealed) ?? sealed
-      : undefined;
+  const deliver = (url: string, spoil?: typeof forge) => {
+    const newId = () => randomUUID().replaceAll("-", "");
     const envelope = sampleEnvelope(probeType, { nowMs: clock.nowMs(), appId: secrets.appId, newId });
     return toWebhook({ url, keys, clock, randomBytes, spoil })(toMessage(JSON.stringify(envelope)), { number: 1 });
   };
   const results: boolean[] = [];
+  /** @param did What the address did, or did not do. */
+  const report = (isOk: boolean, [did, didNot]: readonly [string, string], result: PushResult) => {
+    console.log(isOk ? `  ${paint("green", "✔")} ${did}` : `  ${paint("red", "✖")} ${didNot}: ${fault(result)}`);
+    results.push(isOk);
+  };
   for (const url of addresses) {
     const { result, isAccepted } = await challenge(url, { keys, clock });
-    results.push(
-      print(
-        isAccepted,
-        `${url} ${isAccepted ? "answers a challenge" : `does not answer a challenge: ${fault(result)}`}`,
-      ),
-    );
+    report(isAccepted, [`${url} answers a challenge`, `${url} does not answer a challenge`], result);
     // Its other answers would say the same again.
     if (!isAccepted) continue;
     if (!hasDefaultHandler) {
-      const good = await deliver(url, false);
-      results.push(
-        print(good.delivered, good.delivered ? "stores an event" : `does not store an event: ${fault(good)}`),
-      );
+      const good = await deliver(url);
+      report(good.delivered, ["stores an event", "does not store an event"], good);
     }
-    const forged = await deliver(url, true);
-    const isRefused = forged.status === 401;
-    results.push(
-      print(isRefused, isRefused ? "refuses a forged event" : `does not refuse a forged event: ${fault(forged)}`),
-    );
+    const forged = await deliver(url, forge);
+    report(forged.status === 401, ["refuses a forged event", "does not refuse a forged event"], forged);
   }
   return results.every((isOk) => isOk);
+}
+
+function forge(sealed: SealedRequest): SealedRequest {
+  const forged = spoilSignature(sealed);
+  if (forged === undefined) throw new TypeError("An event without a signature cannot be forged");
+  return forged;
 }
 
 async function challenge(url: string, { keys, clock }: { keys: KeyRing; clock: Clock }) {

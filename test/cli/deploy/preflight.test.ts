@@ -10,12 +10,12 @@ import { checkStack } from "../../../lib/cli/deploy/preflight/preflight.ts";
 import { regions } from "../../../lib/cli/deploy/regions.ts";
 import { describeStack, type Stack } from "../../../lib/cli/deploy/stack.ts";
 import { compile, oslsEnv, writeConfig } from "../../infra/stack.ts";
-import { account, type Cloud, type CloudKey, startCloud } from "../../support/cloud.ts";
+import { type Cloud, type CloudKey, startCloud } from "../../support/cloud.ts";
+import { account, region } from "../../support/cloudformation.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { command, secrets } from "../run.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../../..");
-const region = "ap-southeast-1";
 const { appId } = secrets;
 const keyArn = `arn:aws:kms:${region}:${account}:key/0f4c`;
 const topicArn = `arn:aws:sns:${region}:${account}:pager`;
