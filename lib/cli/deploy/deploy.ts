@@ -7,7 +7,7 @@ import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { changeLines, printChanges, refuseReplacements } from "./changes.ts";
 import { reasonOf } from "./clients.ts";
-import { osls, type StackOptions, stackArgs, withStackOptions } from "./package.ts";
+import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import { findSecrets } from "./parameter-store.ts";
 import { preflight, type Ready } from "./preflight/preflight.ts";
 import { probe } from "./probe.ts";

@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { refuseFaults } from "../check/check.ts";
-import { subcommand } from "../command.ts";
+import { refusal } from "../check/finding.ts";
+import { CommandError, subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
-import { runScript } from "../script.ts";
 import { build } from "./build.ts";
+import { osls, oslsFindings, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 
 /** What is uploaded for one function. */
 export interface Zip {
@@ -15,34 +15,6 @@ export interface Zip {
   readonly file: string;
   readonly bytes: number;
   readonly sha256: string;
-}
-
-/** Which stack it is, besides its stage: as osls has it, whatever the command. */
-export interface StackOptions {
-  readonly region?: string;
-  readonly param?: readonly string[];
-  readonly config?: string;
-  readonly awsProfile?: string;
-}
-
-/** The options of osls that are known by name. A mistyped one would be ignored by osls, and another stack would follow. */
-export function withStackOptions(command: Command): Command {
-  return command
-    .option("-r, --region <region>", "region of the stack, e.g. ap-northeast-1")
-    .option("--param <name=value>", "a setting of serverless.yml; may be repeated", collect)
-    .option("-c, --config <file>", "another serverless.yml")
-    .option("--aws-profile <name>", "profile of the AWS credentials")
-    .argument("[options...]", "after --: other options of osls, e.g. -- --verbose");
-}
-
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
-}
-
-export function stackArgs({ region, param = [], config, awsProfile }: StackOptions): string[] {
-  const named = { region, config, "aws-profile": awsProfile };
-  const given = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
-  return [...given, ...param.flatMap((value) => ["--param", value])];
 }
 
 export function packageCommand(): Command {
@@ -63,12 +35,9 @@ async function run(
   await refuseFaults(root, "package");
   await build({ root });
   const args = ["package", "--stage", stage, "--package", folder, ...stackArgs(stack), ...passedOn];
-  const { code, output } = await osls(args, { root, isQuiet: json });
-  if (code !== 0) {
-    if (json) process.stderr.write(output);
-    process.exitCode = 1;
-    return;
-  }
+  const { code, output } = await osls(args, { root, isQuiet: true });
+  if (code !== 0) throw new CommandError(refusal("package", oslsFindings(output)));
+  if (!json) process.stdout.write(output);
   const zips = zipsIn(resolve(root, folder));
   const template = "cloudformation-template-update-stack.json";
   if (json) console.log(JSON.stringify({ stage, folder: resolve(root, folder), zips, template }));
@@ -78,12 +47,6 @@ async function run(
     }
     console.log(`${join(folder, template)}  the template`);
   }
-}
-
-/** Runs osls, the deployment tool, as {@link runScript} does. */
-export function osls(args: readonly string[], { root, isQuiet = false }: { root: string; isQuiet?: boolean }) {
-  const tool = createRequire(join(root, "package.json")).resolve("osls/bin/serverless.js");
-  return runScript(tool, args, { root, isQuiet });
 }
 
 function zipsIn(folder: string): Zip[] {

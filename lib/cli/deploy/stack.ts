@@ -3,9 +3,8 @@ import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
 import { fieldsOf } from "../../feishu/json.ts";
 import type { Finding } from "../check/finding.ts";
-import { oneLine } from "../command.ts";
 import { functionNames } from "./build.ts";
-import { osls, type StackOptions, stackArgs } from "./package.ts";
+import { osls, oslsFindings, type StackOptions, stackArgs } from "./osls.ts";
 
 /** A resource of a template. `Ref` and the like stand in it as they were written. */
 export interface Resource {
@@ -42,7 +41,7 @@ export async function compileStack(
   { stage, ...options }: StackOptions & { stage: string },
 ): Promise<{ stack?: Stack; findings: Finding[] }> {
   const { code, output } = await osls(["package", "--stage", stage, ...stackArgs(options)], { root, isQuiet: true });
-  if (code !== 0) return { findings: reasonsIn(output).map((message) => inServerlessYml(message)) };
+  if (code !== 0) return { findings: oslsFindings(output) };
   const read = (name: string) => JSON.parse(readFileSync(join(root, packageFolder, name), "utf8")) as unknown;
   const { service, provider } = (read("serverless-state.json") as { service: State }).service;
   const { stackName = `${service}-${stage}`, region, stackTags, stackPolicy = [] } = provider;
@@ -64,25 +63,6 @@ interface State {
     readonly stackTags?: Readonly<Record<string, string>>;
     readonly stackPolicy?: readonly { readonly Effect: string; readonly Resource: string | readonly string[] }[];
   };
-}
-
-function inServerlessYml(message: string): Finding {
-  return { part: "deployment", file: "serverless.yml", message };
-}
-
-/** The reasons in what osls printed: after `Error:`, and in it behind the part that could not be resolved. */
-export function reasonsIn(output: string): string[] {
-  const [, text = output] = /^Error:\n([\s\S]*)/m.exec(output) ?? [];
-  const lines = text.split("\n").flatMap((line) => {
-    const reason = line
-      .replace(/^\s*- Cannot resolve variable at "[^"]*": /, "")
-      .replace(/^Cannot resolve "[^"]*" out of "[^"]*": Received rejection: /, "")
-      .replace(/^Cannot deploy: /, "")
-      .replace(/,$/, "")
-      .trim();
-    return reason === "" || /Variables resolution errored with:$/.test(reason) ? [] : [oneLine(reason)];
-  });
-  return lines.length === 0 ? ["osls cannot compile it, and says no reason"] : [...new Set(lines)];
 }
 
 /**

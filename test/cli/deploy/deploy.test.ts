@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync 
 import { join, resolve } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { policyOnPage } from "../../../docs/deployer-policy.ts";
+import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import { probe } from "../../../lib/cli/deploy/probe.ts";
-import { reasonsIn, type Template } from "../../../lib/cli/deploy/stack.ts";
+import type { Template } from "../../../lib/cli/deploy/stack.ts";
 import { type Compiled, compile, oslsEnv } from "../../infra/stack.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
@@ -176,6 +177,12 @@ async function deploy() {
   await call("CreateChangeSet", { ChangeSetType, TemplateBody });
   await call("ExecuteChangeSet");
 }
+if (args.includes("front=x")) {
+  const part = ' Cannot resolve "x" out of "x.js": Received rejection: Cannot deploy: front is "x", neither one';
+  console.log('Error:\\nCannot resolve serverless.yml: Variables resolution errored with:');
+  for (const name of ["functions.webhook", "resources.4"]) console.log('  - Cannot resolve variable at "' + name + '":' + part + ",");
+  process.exit(1);
+}
 if (command === "package") fs.cpSync("packaged", ".serverless", { recursive: true });
 else {
   if (process.env.EXIT !== "early") deploy();
@@ -222,6 +229,15 @@ else {
       assert.match(stderr, message);
     }
     assert.equal(existsSync(join(made.root, "calls")), false);
+  });
+
+  test("is not packaged or deployed when osls compiles nothing, which is said once, though osls says it for each part", async () => {
+    for (const task of ["package", "deploy"]) {
+      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root };
+      const { code, stderr } = await command([task, "--stage", "prod", "--param", "front=x"], { env });
+      assert.equal(code, 1);
+      assert.equal(stderr, `Cannot ${task}. Fix this first:\n✖ serverless.yml  front is "x", neither one\n`);
+    }
   });
 
   test("gives osls what it was given, and deploys what it has checked", async () => {
@@ -427,13 +443,6 @@ describe("the probe of an address", () => {
   });
 });
 
-test("what osls says for each part that it stops is said once", () => {
-  const output = `Environment: linux
-
-Error:
-Cannot resolve serverless.yml: Variables resolution errored with:
-  - Cannot resolve variable at "functions.webhook": Cannot resolve "webhook" out of "functions.js": Received rejection: Cannot deploy: front is "x", neither one,
-  - Cannot resolve variable at "resources.4": Cannot resolve "functions" out of "functions.js": Received rejection: Cannot deploy: front is "x", neither one
-`;
-  assert.deepEqual(reasonsIn(output), ['front is "x", neither one']);
+test("a failure of osls without a reason is a finding, too", () => {
+  assert.match(oslsFindings("")[0]?.message ?? "", /says no reason/);
 });

@@ -3,7 +3,7 @@ import { type Finding, faultLine, refusal } from "../../check/finding.ts";
 import { CommandError } from "../../command.ts";
 import { build } from "../build.ts";
 import { awsClients, reasonOf } from "../clients.ts";
-import type { StackOptions } from "../package.ts";
+import type { StackOptions } from "../osls.ts";
 import { regionOf } from "../parameter-store.ts";
 import { compileStack, type DeployedStack, describeStack, placeholders, type Stack } from "../stack.ts";
 import { findMissingExtras, findOtherApp, findOtherDomain, findStoredKeyFaults } from "./app.ts";

@@ -1,0 +1,60 @@
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { Finding } from "../check/finding.ts";
+import { oneLine } from "../command.ts";
+import { runScript } from "../script.ts";
+
+/** Which stack it is, besides its stage: as osls has it, whatever the command. */
+export interface StackOptions {
+  readonly region?: string;
+  readonly param?: readonly string[];
+  readonly config?: string;
+  readonly awsProfile?: string;
+}
+
+/** The options of osls that are known by name. A mistyped one would be ignored by osls, and another stack would follow. */
+export function withStackOptions(command: Command): Command {
+  return command
+    .option("-r, --region <region>", "region of the stack, e.g. ap-northeast-1")
+    .option("--param <name=value>", "a setting of serverless.yml; may be repeated", collect)
+    .option("-c, --config <file>", "another serverless.yml")
+    .option("--aws-profile <name>", "profile of the AWS credentials")
+    .argument("[options...]", "after --: other options of osls, e.g. -- --verbose");
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+export function stackArgs({ region, param = [], config, awsProfile }: StackOptions): string[] {
+  const named = { region, config, "aws-profile": awsProfile };
+  const given = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
+  return [...given, ...param.flatMap((value) => ["--param", value])];
+}
+
+/** Runs osls, the deployment tool, as {@link runScript} does. */
+export function osls(args: readonly string[], { root, isQuiet = false }: { root: string; isQuiet?: boolean }) {
+  const tool = createRequire(join(root, "package.json")).resolve("osls/bin/serverless.js");
+  return runScript(tool, args, { root, isQuiet });
+}
+
+/** What osls has against a stack: each reason once, though osls says it for every part that it stops. */
+export function oslsFindings(output: string): Finding[] {
+  return reasonsIn(output).map((message) => ({ part: "deployment", file: "serverless.yml", message }));
+}
+
+/** The reasons in what osls printed: after `Error:`, and in it behind the part that could not be resolved. */
+function reasonsIn(output: string): string[] {
+  const [, text = output] = /^Error:\n([\s\S]*)/m.exec(output) ?? [];
+  const lines = text.split("\n").flatMap((line) => {
+    const reason = line
+      .replace(/^\s*- Cannot resolve variable at "[^"]*": /, "")
+      .replace(/^Cannot resolve "[^"]*" out of "[^"]*": Received rejection: /, "")
+      .replace(/^Cannot deploy: /, "")
+      .replace(/,$/, "")
+      .trim();
+    return reason === "" || /Variables resolution errored with:$/.test(reason) ? [] : [oneLine(reason)];
+  });
+  return lines.length === 0 ? ["osls cannot compile it, and says no reason"] : [...new Set(lines)];
+}
