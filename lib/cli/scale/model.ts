@@ -69,6 +69,14 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     const pushes = ladder.come(step, fresh);
     if (isLoaded || pushes > 0) lastPushTick = tick;
     if (!isLoaded && ladder.isOver && (running.isIdle || tick > lastPushTick + restTicks)) break;
+    if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && running.isIdle && receiving.busy < 1) {
+      // Nothing happens until shortly before the next push, when the buckets fill.
+      const next = ladder.next(tick) - restTicks;
+      if (next > tick + ticks) {
+        tick = next - (next % ticksPerSecond);
+        continue;
+      }
+    }
     const { stored, refused } = receiving.step(step, pushes, {
       busy: taken(optional.callbackReservedConcurrency) + taken(optional.workerReservedConcurrency, running.busy),
       starts: workerStarts,
@@ -129,6 +137,8 @@ function taken(reserved: number | null | undefined, busy = 0): number {
 function startLadder(lastTick: number) {
   /** Pushes to come, by how often their event was pushed before, and by tick. */
   const toCome = delays.map(() => new Float64Array(lastTick));
+  /** All of them, since most ticks have none. */
+  const anyToCome = new Float64Array(lastTick);
   /** Pushes without an answer yet. */
   const open = [0, ...delays.map(() => 0)];
   const stored = open.map(() => 0);
@@ -138,10 +148,18 @@ function startLadder(lastTick: number) {
     get isOver(): boolean {
       return coming === 0 && open.every((count) => count === 0);
     },
+    /** The next tick with a push. */
+    next(tick: number): number {
+      let next = tick;
+      while (next < lastTick && anyToCome[next] === 0) next++;
+      return next;
+    },
     /** @returns How many pushes are made. */
     come({ tick, ticks }: Step, fresh: number): number {
       open[0] = (open[0] ?? 0) + fresh;
-      if (coming === 0) return fresh;
+      let any = 0;
+      for (let at = tick; at < tick + ticks; at++) any += anyToCome[at] ?? 0;
+      if (any === 0) return fresh;
       let pushes = fresh;
       for (const [index, byTicks] of toCome.entries()) {
         let again = 0;
@@ -160,6 +178,7 @@ function startLadder(lastTick: number) {
         if (delay === undefined || byTicks === undefined) refused += count;
         else {
           byTicks[tick + delay] = (byTicks[tick + delay] ?? 0) + count;
+          anyToCome[tick + delay] = (anyToCome[tick + delay] ?? 0) + count;
           coming += count;
         }
       }

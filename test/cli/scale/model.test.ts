@@ -91,7 +91,7 @@ describe("the model of scale", () => {
           assert.ok(expired <= atOnce + later && longestWaitSeconds >= 0);
         },
       ),
-      { seed, numRuns: 25 },
+      { seed, numRuns: 12 },
     );
   });
 
