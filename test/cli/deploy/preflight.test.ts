@@ -352,6 +352,18 @@ describe("the preflight of a deployment", () => {
       /^! larkpost\.config\.js {2}limits\.maxConcurrency is 10, and the account runs 10 functions at once: a busy worker/,
     ],
     [
+      "provisioned pollers may take all that the account has",
+      () =>
+        within(
+          { concurrency: 1_000 },
+          changed("WorkerEventSourceMappingSQSEventsQueue", {
+            ScalingConfig: undefined,
+            ProvisionedPollerConfig: { MinimumPollers: 2, MaximumPollers: 100 },
+          }),
+        ),
+      /^! larkpost\.config\.js {2}limits\.maximumPollers is 100, for 1000 invocations, and the account runs 1000 functions at/,
+    ],
+    [
       "nothing limits a Function URL",
       () => scaled(60, withUrls),
       /^! --param front {2}front=functionUrl without callbackReservedConcurrency: whoever finds an address can use up the account's concurrency, .* Set it under limits, or use front=httpApi$/,

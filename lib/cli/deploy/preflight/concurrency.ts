@@ -4,6 +4,8 @@ import { ofType } from "../stack.ts";
 import { about, type Context, type Local, unlessRefused, warning } from "./context.ts";
 
 const place = "larkpost.config.js";
+/** Worker invocations at once of a provisioned poller. */
+const batchesPerPoller = 10;
 /** The functions that answer HTTP, with their limit. */
 const answering = {
   WebhookLambdaFunction: "webhookReservedConcurrency",
@@ -31,11 +33,13 @@ export function findTooLittleConcurrency(context: Context): Promise<Finding[]> {
         ),
       ];
     }
-    const [[, { ScalingConfig = {}, FunctionName = {} } = {}] = []] = ofType(
+    const [[, { ScalingConfig = {}, ProvisionedPollerConfig = {}, FunctionName = {} } = {}] = []] = ofType(
       context.stack,
       "AWS::Lambda::EventSourceMapping",
     );
-    const most = Number(fieldsOf(ScalingConfig)["MaximumConcurrency"] ?? 0);
+    const pollers = Number(fieldsOf(ProvisionedPollerConfig)["MaximumPollers"] ?? 0);
+    const most = Number(fieldsOf(ScalingConfig)["MaximumConcurrency"] ?? batchesPerPoller * pollers);
+    const setting = pollers > 0 ? `maximumPollers is ${pollers}, for ${most} invocations` : `maxConcurrency is ${most}`;
     const [worker] = (fieldsOf(FunctionName)["Fn::GetAtt"] as [string?]) ?? [];
     const isShared = functions.some(
       ([id, { ReservedConcurrentExecutions }]) => ReservedConcurrentExecutions === undefined && id !== worker,
@@ -44,7 +48,7 @@ export function findTooLittleConcurrency(context: Context): Promise<Finding[]> {
     return [
       warning(
         place,
-        `limits.maxConcurrency is ${most}, and the account runs ${free} functions at once: a busy worker leaves the webhook none. Lower it, or have Lambda's quota raised`,
+        `limits.${setting}, and the account runs ${free} functions at once: a busy worker leaves the webhook none. Lower it, or have Lambda's quota raised`,
       ),
     ];
   });
