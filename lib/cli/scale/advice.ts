@@ -14,6 +14,7 @@ export interface Change {
 
 /** So much more than the load needs. */
 const headroom = 1.5;
+const slightly = 1.1;
 const mostConcurrency = 1_000;
 const mostInMapping = 12_000;
 const mostPollers = 2_000;
@@ -92,11 +93,12 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
       if (isAlone && longestWaitSeconds > place.alarmThresholds.oldestEventSeconds) setPollers();
     },
     pollers: setPollers,
-    ledger() {
+    ledger({ used }) {
       // The mapping catches up with what has waited as fast as it can.
       const catchingUp = (mostBatches({ ...place, limits, optional }) * limits.batchSize) / batchSeconds;
-      const writes = 2 * Math.min(catchingUp, rate);
-      optional.ledgerWarmWritesPerSecond = higher(optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites, writes);
+      const writes = Math.max(2 * Math.min(catchingUp, rate), Math.min(slightly * used, 3 * rate));
+      const before = optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites;
+      optional.ledgerWarmWritesPerSecond = rounded(Math.max(writes, slightly * before));
       quotas.tableMost = Math.max(quotas.tableMost, optional.ledgerWarmWritesPerSecond);
     },
     logs({ used }) {
