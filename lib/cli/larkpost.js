@@ -1,5 +1,13 @@
 #!/usr/bin/env node
 // Static imports come first, so an old Node is told off before it meets TypeScript.
 import "./check-node.js";
+import module from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+// Before the first TypeScript, so that Node finds it compiled. Halves the start of a short command such as `send`. In the
+// environment, because child processes use the cache too.
+process.env["NODE_COMPILE_CACHE"] ||= join(tmpdir(), "node-compile-cache");
+module.enableCompileCache();
 
 await import("./main.ts");

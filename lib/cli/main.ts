@@ -1,6 +1,4 @@
 import { readFileSync } from "node:fs";
-import { enableCompileCache } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
@@ -9,10 +7,6 @@ import { nearest } from "../nearest.ts";
 import { UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
 import { engineRoot } from "./project.ts";
-
-// Halves the start of a short command such as `send`. In the environment, because child processes use the cache too.
-process.env["NODE_COMPILE_CACHE"] ||= join(tmpdir(), "node-compile-cache");
-enableCompileCache();
 
 async function main(args: readonly string[]): Promise<void> {
   const { version } = JSON.parse(readFileSync(join(engineRoot, "package.json"), "utf8")) as { version: string };
@@ -23,14 +17,16 @@ async function main(args: readonly string[]): Promise<void> {
     .addHelpText("after", "\nExit code of every command: 0 done, 1 failed or refused, 2 called wrongly.");
   const [name = ""] = args;
   const asked = commands.get(name);
-  if (asked === undefined && name !== "" && name !== "help" && !name.startsWith("-")) {
+  const isHelp = ["", "help", "--help", "-h"].includes(name);
+  if (asked === undefined && !isHelp && !name.startsWith("-")) {
     const [likely] = nearest(name, [...commands.keys()], 1);
     throw new UsageError(
       `There is no command "${name}". Did you mean "${likely}"? Commands: ${[...commands.keys()].join(", ")}`,
     );
   }
-  const loaded = await Promise.all((asked === undefined ? [...commands.values()] : [asked]).map((load) => load()));
-  for (const command of loaded) program.addCommand(command);
+  const loads = isHelp ? [...commands.values()] : [];
+  if (asked !== undefined) loads.push(asked);
+  for (const command of await Promise.all(loads.map((load) => load()))) program.addCommand(command);
   await program.parseAsync(args, { from: "user" });
 }
 

@@ -17,9 +17,13 @@ const names = [
   ...["generate", "package", "deploy", "secrets", "cost", "scale", "build"],
 ];
 
-test("the bin is what npm calls, and prints its version", async () => {
-  const { stdout } = await promisify(execFile)(process.execPath, [join(projectFolder, bin.larkpost), "--version"]);
+test("the bin is what npm calls, and prints its version; what Node compiles for it is kept", async () => {
+  const env = { PATH: process.env["PATH"], NODE_DEBUG_NATIVE: "COMPILE_CACHE" };
+  const args = [join(projectFolder, bin.larkpost), "--version"];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { env });
   assert.equal(stdout, `${version}\n`);
+  // Node strips the types of each file that is not in there, and loads what it does that with.
+  assert.match(stderr, /cache .*file:.*\/lib\/cli\/main\.ts/);
   for (const name of names) assert.equal(scripts[name], `node ${bin.larkpost} ${name}`);
 });
 
