@@ -12,7 +12,7 @@ const root = resolve(import.meta.dirname, "../..");
 export const oslsEnv = {
   PATH: process.env["PATH"] ?? "",
   SLS_SCHEMA_CACHE_BASE_DIR: join(tmpdir(), "larkpost-osls-cache"),
-  NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
+  NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
   GOGC: process.env["GOGC"] ?? "",
 };
 

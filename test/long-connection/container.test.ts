@@ -99,7 +99,7 @@ describe("the bundle that it starts", () => {
       env: {
         PATH: process.env["PATH"],
         GOGC: process.env["GOGC"],
-        NODE_COMPILE_CACHE: join(tmpdir(), "larkpost-compile-cache"),
+        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
       },
     });
     [services, server] = await Promise.all([
