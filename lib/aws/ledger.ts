@@ -9,7 +9,7 @@ export const rememberSeconds = 35 * 24 * 3600;
 type Phase = "running" | "open" | "done" | "dead";
 const running = { S: "running" satisfies Phase };
 /** The row is this owner's running claim. */
-const isOwnClaim = "(claimOwner = :me AND phase = :running)";
+const isOwnClaim = "claimOwner = :me AND phase = :running";
 
 interface Row {
   readonly phase: Phase;
@@ -57,7 +57,7 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
         const judged = judge(row, request);
         if (!("runs" in judged)) return judged.claim;
         const next = await put(items, request, judged, {
-          condition: `(claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease) OR ${isOwnClaim}`,
+          condition: `claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease OR ${isOwnClaim}`,
           values: {
             ":theirs": { S: row.owner },
             ":phase": { S: row.phase },
