@@ -280,8 +280,13 @@ function changesBetween(before: Template, after: Template): Change[] {
       ...attributes.map((Attribute) => ({ Target: { Attribute } })),
     ];
     if (Details.length === 0) return [];
-    const isReplaced = names.some((name) => specification.isReplacedBy(resource.Type, name));
-    return [change("Modify", id, resource, { Replacement: isReplaced ? "True" : "False", Details })];
+    const replacing = names.filter((name) => specification.isReplacedBy(resource.Type, name));
+    // What a reference will be is known only when the update runs.
+    const isCertain = replacing.some(
+      (name) => typeof b[name] !== "object" || !/^\{"(Ref|Fn::)/.test(JSON.stringify(b[name])),
+    );
+    const Replacement = replacing.length === 0 ? "False" : isCertain ? "True" : "Conditional";
+    return [change("Modify", id, resource, { Replacement, Details })];
   });
   return [...removed, ...others];
 }

@@ -381,6 +381,10 @@ else {
       (await prod("--dry-run")).stdout,
       /- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/,
     );
+    pack(changed("LedgerTable", { TableName: { Ref: "OtherTable" } }));
+    const unsure = await prod("--dry-run");
+    assert.equal(unsure.code, 0);
+    assert.match(unsure.stdout, /! may replace LedgerTable \(AWS::DynamoDB::Table\): TableName$/m);
     pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
     cloud.denied.add("lambda:GetFunction");
     const { code, stderr } = await prod("--no-probe");

@@ -265,6 +265,11 @@ describe("the preflight of a deployment", () => {
       /^! \/larkpost\/prod\/extra {2}has no CRM_TOKEN, which larkpost\.config\.js lists\. Run "npm run secrets .* --extra CRM_TOKEN"$/,
     ],
     [
+      "the project's secrets cannot be read",
+      () => store("CRM_TOKEN=x", "/larkpost/prod/extra"),
+      "✖ /larkpost/prod/extra  Cannot read /larkpost/prod/extra: it is not JSON of texts by name. Delete it, and store each again",
+    ],
+    [
       "the key is an alias",
       () => withKey(`arn:aws:kms:${region}:${account}:alias/mine`),
       /^✖ --param customerKeyArn {2}".*:alias\/mine" is an alias, which roles and log groups do not take\. Pass arn:aws:kms:/,
@@ -390,6 +395,15 @@ describe("the preflight of a deployment", () => {
     cloud.limits.reservedElsewhere = 840;
     cloud.putStack("larkpost-prod", scaled(60).template);
     assert.deepEqual(await check(scaled(60)), []);
+  });
+
+  test("warns of a worker that may use all there is only where a function shares it", async () => {
+    cloud.limits.concurrency = 120;
+    const reserved = changed("CallbackLambdaFunction", { ReservedConcurrentExecutions: 5 }, scaled(5));
+    const lines = (of: Stack) =>
+      check(changed("WorkerEventSourceMappingSQSEventsQueue", { ScalingConfig: { MaximumConcurrency: 200 } }, of));
+    assert.deepEqual(await lines(reserved), []);
+    assert.match((await lines(scaled(5))).join(), /^! larkpost\.config\.js {2}limits\.maxConcurrency is 200/);
   });
 
   test("lets another app take a stage over by force", async () => {
