@@ -98,7 +98,7 @@ export const optional = {
  * @type {Record<"small" | "busy" | "large", Partial<typeof limits & typeof optional>>}
  */
 export const presets = {
-  /** Up to 200 events a second: the numbers above. */
+  /** Up to 180 events a second: the numbers above. */
   small: {},
   /** 1,000 events a second. */
   busy: { routeRatePerSecond: 5_000, routeBurst: 5_000, maxConcurrency: 50 },
