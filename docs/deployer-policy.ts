@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { longConnectionResources } from "../infra/long-connection.js";
 import type { Template } from "../lib/cli/deploy/stack.ts";
+import { longConnection } from "../test/infra/connected.ts";
 import { compile } from "../test/infra/stack.ts";
 
 // The IAM policy of whoever deploys, in deploy.md of both languages: what CloudFormation calls for each type of resource
@@ -241,17 +241,6 @@ export function deployerPolicy(templates: readonly Pick<Template, "Resources">[]
   return { Version: "2012-10-17", Statement };
 }
 
-/** The resources of a stage that has a long connection, besides the others. */
-export function longConnectionTemplate(): Pick<Template, "Resources"> {
-  const deployment = {
-    ...{ service: exampleService, stage: "prod", front: "httpApi", secretsParameter: `/${exampleService}/prod/app` },
-    ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
-  };
-  const service = { appId: "cli_0", domain: "feishu", allowOtherDomain: "false", image: "x:1", vpc: "vpc-0" };
-  const Resources = longConnectionResources(deployment, { ...service, subnets: ["subnet-0"], hasPublicIp: false });
-  return { Resources: Resources as Template["Resources"] };
-}
-
 const block = /(^```json\n)(\{\n {2}"Version": "2012-10-17",\n[\s\S]*?)(?=\n```$)/m;
 const page = (name: string) => join(import.meta.dirname, name);
 
@@ -296,7 +285,7 @@ if (import.meta.main) {
     compile("prod", { params: { front: "functionUrl" } }),
     compile("prod", { config: { limits: { callbackReservedConcurrency: 2, callbackProvisionedConcurrency: 1 } } }),
   ]);
-  const policy = deployerPolicy([...compiled.map(({ template }) => template), longConnectionTemplate()]);
+  const policy = deployerPolicy([...compiled.map(({ template }) => template), longConnection()]);
   for (const { file, wanted } of stalePolicyPages(policy)) {
     writeFileSync(file, wanted);
     console.log(`Wrote ${file}.`);

@@ -188,7 +188,7 @@ export function alarmsOf(deployment, alarms) {
 
 /**
  * A count of log lines. The name holds the stage, since all stages of an account share the namespace.
- * @param {Deployment} deployment
+ * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {string} what
  * @param {Record<string, string>} dimensions
  * @returns {Metric}
@@ -206,7 +206,7 @@ const countedLines = {
 
 /**
  * A count of log lines of one stage, such as `failed`.
- * @param {Deployment} deployment
+ * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {keyof typeof countedLines} what
  * @param {string} stage
  */
@@ -216,7 +216,7 @@ function stageMetric(deployment, what, stage) {
 
 /**
  * Counts the lines of a log by stage: one filter, and a metric for each stage that occurs.
- * @param {Deployment} deployment
+ * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {keyof typeof countedLines} what
  * @param {string} logGroup
  */

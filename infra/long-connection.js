@@ -1,27 +1,18 @@
 import { alarmsOf, page, stageFilter, ticket, when } from "./alarms.js";
-import {
-  accepted,
-  allowOtherDomain,
-  appId,
-  flag,
-  forDeployment,
-  larkDomain,
-  marketplaceApp,
-  nameOf,
-} from "./deployment.js";
-import { ownVariables } from "./environment.js";
+import { accepted, nameOf } from "./deployment.js";
 import { longConnectionMaximumPercent } from "./limits.js";
-import { allow, arn, customerKey, forHandlers, ownLogs, readSecrets, role, useLedger } from "./permissions.js";
+import { allow, arn, callbackRoleExport, ownLogs, role } from "./permissions.js";
 import { projectOf } from "./project.js";
-import { refusal } from "./refusal.js";
+import { architectureOf } from "./provider.js";
 
-/** @typedef {import("./deployment.js").Deployment} Deployment */
+/**
+ * The stage that it belongs to, whose stack stands already.
+ * @typedef {Pick<import("./deployment.js").Deployment, "service" | "stage" | "customerKeyArn" | "pageTopicArn" | "ticketTopicArn">
+ *   & { region: string, variables: Readonly<Record<string, string>> }} Stage `variables` are those of its worker.
+ */
 
 /**
  * @typedef {object} Service
- * @property {string} appId
- * @property {string} domain Where the app lives: `feishu`, `lark` or a URL.
- * @property {string} allowOtherDomain
  * @property {string} image With a tag or a digest.
  * @property {string} vpc
  * @property {readonly string[]} subnets
@@ -41,16 +32,35 @@ export const healthCheck =
   'require("http").get({host:"127.0.0.1",port:process.env.HEALTH_PORT,agent:false},r=>process.exit(r.statusCode===200?0:1)).on("error",()=>process.exit(1))';
 
 /**
- * The long connection as a service of ECS on Fargate. Its processes connect to Feishu, so no inbound port is open. They
- * do the work of webhook and callback, and have the same rights.
- * @param {Deployment} deployment
+ * The stack beside a stage's own: the long connection as a service of ECS on Fargate.
+ * @param {Stage} stage
  * @param {Service} service
- * @param {import("./project.js").Project} project
+ * @param {Pick<import("./project.js").Project, "limits" | "alarmThresholds">} project
  */
-export function longConnectionResources(deployment, service, project = projectOf({})) {
-  const { limits, alarmThresholds: thresholds } = project;
-  const name = nameOf(deployment, "long-connection");
-  const { customerKeyArn } = deployment;
+export function longConnectionTemplate(stage, service, project = projectOf({})) {
+  const { image, vpc, subnets, hasPublicIp } = service;
+  return {
+    Resources: longConnectionResources(stage, service, project),
+    // What the next deployment takes where it is told nothing else.
+    Outputs: {
+      Image: { Value: image },
+      Vpc: { Value: vpc },
+      Subnets: { Value: subnets.join(",") },
+      PublicIp: { Value: String(hasPublicIp) },
+    },
+  };
+}
+
+/**
+ * Its processes connect to Feishu, so no inbound port is open. They do the work of webhook and callback, under the
+ * callback's role.
+ * @param {Stage} stage
+ * @param {Service} service
+ * @param {Pick<import("./project.js").Project, "limits" | "alarmThresholds">} project
+ */
+function longConnectionResources(stage, service, { limits, alarmThresholds: thresholds }) {
+  const name = nameOf(stage, "long-connection");
+  const { customerKeyArn } = stage;
   return {
     LongConnectionCluster: {
       Type: "AWS::ECS::Cluster",
@@ -71,16 +81,6 @@ export function longConnectionResources(deployment, service, project = projectOf
         ...(customerKeyArn === "" ? {} : { KmsKeyId: customerKeyArn }),
       },
     },
-    LongConnectionRole: role(
-      [
-        allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
-        readSecrets(deployment),
-        useLedger,
-        ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
-        ...forHandlers(deployment, project),
-      ],
-      "ecs-tasks.amazonaws.com",
-    ),
     // ECS's rights to start a task. The process does not have them.
     LongConnectionExecutionRole: executionRole(service.image),
     LongConnectionSecurityGroup: {
@@ -104,18 +104,22 @@ export function longConnectionResources(deployment, service, project = projectOf
         Family: name,
         RequiresCompatibilities: ["FARGATE"],
         NetworkMode: "awsvpc",
-        RuntimePlatform: { CpuArchitecture: "ARM64", OperatingSystemFamily: "LINUX" },
+        RuntimePlatform: {
+          CpuArchitecture: architectureOf(stage.region).toUpperCase(),
+          OperatingSystemFamily: "LINUX",
+        },
         Cpu: String(limits.longConnectionCpu),
         Memory: String(limits.longConnectionMemoryMb),
-        TaskRoleArn: arn("LongConnectionRole"),
+        // The stage's stack cannot be removed as long as this one imports the role.
+        TaskRoleArn: { "Fn::ImportValue": callbackRoleExport(stage) },
         ExecutionRoleArn: arn("LongConnectionExecutionRole"),
-        ContainerDefinitions: [containerOf(deployment, service, project)],
+        ContainerDefinitions: [containerOf(stage, service, limits)],
       },
     },
     LongConnectionService: {
       Type: "AWS::ECS::Service",
-      // A task that starts before its roles have rights fails, and so does the deployment.
-      DependsOn: ["LongConnectionRole", "LongConnectionExecutionRole", "LongConnectionLogGroup"],
+      // A task that starts before its role has rights fails, and so does the deployment.
+      DependsOn: ["LongConnectionExecutionRole", "LongConnectionLogGroup"],
       ...(service.hasPublicIp
         ? { Metadata: accepted({ CKV_AWS_333: "asked for: the subnets have no NAT, and nothing may come in" }) }
         : {}),
@@ -143,8 +147,8 @@ export function longConnectionResources(deployment, service, project = projectOf
       },
     },
     ...metricFilters(name),
-    LongConnectionStagesFilter: stageFilter(deployment, "callback", "LongConnectionLogGroup"),
-    ...alarmsOf(deployment, {
+    LongConnectionStagesFilter: stageFilter(stage, "callback", "LongConnectionLogGroup"),
+    ...alarmsOf(stage, {
       LongConnectionDown: page(
         "no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
         {
@@ -214,28 +218,19 @@ function logMetric(name, what) {
 }
 
 /**
- * @param {Deployment} deployment
+ * @param {Stage} stage
  * @param {Service} service
- * @param {import("./project.js").Project} project
+ * @param {import("./project.js").Project["limits"]} limits
  */
-function containerOf(deployment, service, project) {
-  const { limits } = project;
+function containerOf({ variables }, service, limits) {
+  const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, ...shared } = variables;
   const environment = {
-    APP_ID: service.appId,
-    LARK_DOMAIN: service.domain,
-    ALLOW_OTHER_DOMAIN: service.allowOtherDomain,
-    SECRETS_PARAMETER: deployment.secretsParameter,
-    EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
-    QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
-    LEDGER_TABLE: { Ref: "LedgerTable" },
+    ...shared,
     CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
-    STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
     HEALTH_PORT: String(healthPort),
     HEARTBEAT_SECONDS: String(heartbeatSeconds),
-    LOG_LEVEL: "info",
     // Lambda sets it for its functions.
     AWS_REGION: { Ref: "AWS::Region" },
-    ...ownVariables(deployment, project),
   };
   return {
     Name: containerName,
@@ -274,7 +269,7 @@ function executionRole(image) {
   const [, account, region, repository] =
     /^(\d{12})\.dkr\.ecr\.([a-z\d-]+)\.amazonaws\.com(?:\.cn)?\/([^:@]+)[:@]/.exec(image) ?? [];
   // An image in another registry is public, and needs no rights.
-  if (repository === undefined) return role([logs], "ecs-tasks.amazonaws.com");
+  if (repository === undefined) return role([logs], ["ecs-tasks.amazonaws.com"]);
   const repositoryArn = { "Fn::Sub": `arn:\${AWS::Partition}:ecr:${region}:${account}:repository/${repository}` };
   const anyToken = "ecr:GetAuthorizationToken knows no resource; what is pulled is one repository's";
   return {
@@ -284,51 +279,8 @@ function executionRole(image) {
         allow(["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"], [repositoryArn]),
         logs,
       ],
-      "ecs-tasks.amazonaws.com",
+      ["ecs-tasks.amazonaws.com"],
     ),
     Metadata: accepted({ CKV_AWS_111: anyToken, W11: anyToken }),
   };
-}
-
-/**
- * No resources, unless the stage has a long connection.
- * @param {import("./deployment.js").Variables} variables
- */
-export async function longConnection(variables) {
-  const text = async (/** @type {string} */ name) => String(await variables.resolveVariable(name));
-  if ((await flag("longConnection")(variables)) === "false") return {};
-  if ((await marketplaceApp(variables)) === "true") {
-    throw refusal(
-      "Cannot deploy: longConnection is for self-built apps, and marketplaceApp is true. Leave one of them out",
-    );
-  }
-  const image = await text("param:longConnectionImage");
-  if (!/^[\w.:/-]+(:[\w.-]+|@sha256:[\da-f]{64})$/.test(image)) {
-    throw refusal(
-      `Cannot deploy: longConnectionImage is "${image}", no image with a tag or a digest. Build the Containerfile, push it, and pass --param longConnectionImage=…`,
-    );
-  }
-  const vpc = await text("param:longConnectionVpc");
-  if (!/^vpc-[\da-f]+$/.test(vpc)) {
-    throw refusal(`Cannot deploy: longConnectionVpc is "${vpc}", no VPC (vpc-…). Check --param longConnectionVpc`);
-  }
-  const subnets = (await text("param:longConnectionSubnets")).split(",").map((subnet) => subnet.trim());
-  const wrong = subnets.find((subnet) => !/^subnet-[\da-f]+$/.test(subnet));
-  if (wrong !== undefined) {
-    throw refusal(
-      `Cannot deploy: longConnectionSubnets has "${wrong}", no subnet (subnet-…). Check --param longConnectionSubnets`,
-    );
-  }
-  const service = {
-    appId: await appId(variables),
-    image,
-    vpc,
-    subnets,
-    domain: await larkDomain(variables),
-    allowOtherDomain: await allowOtherDomain(variables),
-    hasPublicIp: (await flag("longConnectionPublicIp")(variables)) === "true",
-  };
-  return forDeployment((deployment, project) => ({
-    Resources: longConnectionResources(deployment, service, project),
-  }))(variables);
 }

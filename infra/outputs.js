@@ -1,11 +1,13 @@
 import { appId, forDeployment } from "./deployment.js";
+import { arn, callbackRoleExport } from "./permissions.js";
 
 /**
  * The addresses and names of a deployed stage, for people and tools.
- * @param {Pick<import("./deployment.js").Deployment, "front">} deployment
+ * @param {import("./deployment.js").Deployment} deployment
  * @param {string} app
  */
-export function outputsOf({ front }, app) {
+export function outputsOf(deployment, app) {
+  const { front, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
   const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
   const address = (/** @type {string} */ functionUrlId, /** @type {string} */ path) => ({
     "Fn::Join": [
@@ -31,6 +33,13 @@ export function outputsOf({ front }, app) {
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },
     QuarantineQueueUrl: { Value: { Ref: "QuarantineQueue" } },
     LedgerTableName: { Value: { Ref: "LedgerTable" } },
+    // For the long connection's stack.
+    CallbackRoleArn: { Value: arn("CallbackRole"), Export: { Name: callbackRoleExport(deployment) } },
+    ...Object.fromEntries(
+      Object.entries({ CustomerKeyArn: customerKeyArn, PageTopicArn: pageTopicArn, TicketTopicArn: ticketTopicArn })
+        .filter(([, arn]) => arn !== "")
+        .map(([name, Value]) => [name, { Value }]),
+    ),
   };
 }
 

@@ -1,4 +1,4 @@
-import { forDeployment } from "./deployment.js";
+import { forDeployment, nameOf } from "./deployment.js";
 import { extraSecretsParameter } from "./environment.js";
 import { projectOf } from "./project.js";
 
@@ -19,16 +19,19 @@ export function permissionResources(deployment, project = projectOf({})) {
       ...customerKey(deployment, ["sqs", "ssm"]),
       ownLogs("WebhookLogGroup"),
     ]),
-    // May not receive from a queue either. Handlers run under this role. It uses the ledger, so that a second push of a
-    // callback gets the first one's answer.
-    CallbackRole: role([
-      allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
-      readSecrets(deployment),
-      useLedger,
-      ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
-      ...forHandlers(deployment, project),
-      ownLogs("CallbackLogGroup"),
-    ]),
+    // May not receive from a queue either. Handlers run under this role, in the function and in the long connection's
+    // tasks. It uses the ledger, so that a second push of a callback gets the first one's answer.
+    CallbackRole: role(
+      [
+        allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+        readSecrets(deployment),
+        useLedger,
+        ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
+        ...forHandlers(deployment, project),
+        ownLogs("CallbackLogGroup"),
+      ],
+      ["lambda.amazonaws.com", "ecs-tasks.amazonaws.com"],
+    ),
     // May not send to the queue it reads: Lambda stops such a loop after 16 rounds. It delays a record by its visibility
     // timeout instead. It reads the app's secret to call the Open API and to sign the values of cards.
     WorkerRole: role([
@@ -49,16 +52,24 @@ export function permissionResources(deployment, project = projectOf({})) {
 export const permissions = forDeployment((...given) => ({ Resources: permissionResources(...given) }));
 
 /**
- * @param {readonly import("./config.js").Statement[]} statements
- * @param {string} service The service that assumes the role.
+ * The name under which the stage's stack exports the callback's role, for the long connection's.
+ * @param {Pick<Deployment, "service" | "stage">} deployment
  */
-export function role(statements, service = "lambda.amazonaws.com") {
+export function callbackRoleExport(deployment) {
+  return nameOf(deployment, "callback-role");
+}
+
+/**
+ * @param {readonly import("./config.js").Statement[]} statements
+ * @param {readonly string[]} services Those that assume the role.
+ */
+export function role(statements, services = ["lambda.amazonaws.com"]) {
   return {
     Type: "AWS::IAM::Role",
     Properties: {
       AssumeRolePolicyDocument: {
         Version: "2012-10-17",
-        Statement: [{ Effect: "Allow", Principal: { Service: [service] }, Action: ["sts:AssumeRole"] }],
+        Statement: [{ Effect: "Allow", Principal: { Service: services }, Action: ["sts:AssumeRole"] }],
       },
       Policies: [{ PolicyName: "own", PolicyDocument: { Version: "2012-10-17", Statement: statements } }],
     },
@@ -79,10 +90,10 @@ export function arn(logicalId) {
   return { "Fn::GetAtt": [logicalId, "Arn"] };
 }
 
-export const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
+const useLedger = allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]);
 
 /** @param {Deployment} deployment */
-export function readSecrets({ secretsParameter }) {
+function readSecrets({ secretsParameter }) {
   return readParameter(secretsParameter);
 }
 
@@ -91,7 +102,7 @@ export function readSecrets({ secretsParameter }) {
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function forHandlers(deployment, { secrets, statements }) {
+function forHandlers(deployment, { secrets, statements }) {
   return [...(secrets.length === 0 ? [] : [readParameter(extraSecretsParameter(deployment))]), ...statements];
 }
 
@@ -107,7 +118,7 @@ function readParameter(name) {
  * @param {Deployment} deployment
  * @param {readonly string[]} services
  */
-export function customerKey({ customerKeyArn }, services) {
+function customerKey({ customerKeyArn }, services) {
   if (customerKeyArn === "") return [];
   // The host name of the service. Its ending in China is not documented.
   const hosts = services.flatMap((service) =>

@@ -3,6 +3,19 @@
 /** A deployment is its own version; Lambda's would pile up against the account's 75 GB. */
 export const versionFunctions = false;
 
+/**
+ * The processor of functions and tasks. AWS's own tools leave arm64 out in China; the same code runs on both.
+ * @param {string} region
+ */
+export function architectureOf(region) {
+  return region.startsWith("cn-") ? "x86_64" : "arm64";
+}
+
+/** @param {import("./deployment.js").Variables} variables */
+export async function architecture({ resolveVariable }) {
+  return architectureOf(String(await resolveVariable("self:provider.region")));
+}
+
 export const httpApi = { shouldStartNameWithService: true };
 
 export const deploymentBucket = { blockPublicAccess: true, maxPreviousDeploymentArtifacts: 5 };

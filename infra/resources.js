@@ -5,8 +5,8 @@ import { queueResources } from "./queues.js";
 import { refusal } from "./refusal.js";
 import { tableResources } from "./tables.js";
 
-/** Prefixes of the resources that osls makes, and of the long connection's. */
-const prefixes = /^(Webhook|Callback|Worker|HttpApi|LongConnection|Serverless)/;
+/** Prefixes of the resources that osls makes. */
+const prefixes = /^(Webhook|Callback|Worker|HttpApi|Serverless)/;
 
 /**
  * The project's own resources. A name of Larkpost's would change a resource that Larkpost needs, so it is refused.

@@ -19,11 +19,11 @@ import type { Command } from "commander";
 import { allCommands, stalePages } from "../docs/command-line.ts";
 import { alarmResources } from "../infra/alarms.js";
 import { alarmThresholds, limits, optional } from "../infra/limits.js";
-import { longConnectionResources } from "../infra/long-connection.js";
 import { billsOf, toText } from "../lib/cli/cost/cost.ts";
 import { use } from "../lib/cli/cost/model.ts";
 import { generate } from "../lib/cli/handlers/generate.ts";
 import { toLine } from "../lib/trace/log.ts";
+import { longConnection } from "./infra/connected.ts";
 import { type Block, readPage, rowCells } from "./support/markdown.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -288,11 +288,9 @@ interface AlarmProperties {
 
 for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {
   test(`${path} says what to do for every alarm`, () => {
-    const app = { appId: "cli_a1b2c3d4e5f60718", domain: "feishu", allowOtherDomain: "false" };
-    const service = { ...app, image: "image:1", vpc: "vpc-1", subnets: ["subnet-1"], hasPublicIp: false };
     const alarms = [
       ...alarmsOf(alarmResources({ ...deployment, front: "httpApi" })),
-      ...alarmsOf(longConnectionResources({ ...deployment, front: "httpApi" }, service)),
+      ...alarmsOf(longConnection().Resources),
     ];
     const sections = [...read(path).matchAll(/^### `([\w-]+)`/gm)].map(([, name]) => `larkpost-prod-${name}`);
     assert.deepEqual(sections.sort(), alarms.map(({ AlarmName }) => AlarmName).sort());

@@ -36,6 +36,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "infra/config-rules.js",
     "infra/deployment.js",
     "infra/limits.js",
+    "infra/long-connection.js",
     "infra/project.js",
     "lib",
     "lib/aws",

@@ -1,94 +1,65 @@
-// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
-import { longConnection, longConnectionResources } from "../../infra/long-connection.js";
-import { projectOf } from "../../infra/project.js";
 import { longConnectionConfig } from "../../lib/aws/config.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
-import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
+import { longConnection, stage } from "./connected.ts";
+import { acceptedOn, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
-import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
+import type { Resource } from "./stack.ts";
 import { unnoticed, unproven } from "./waivers.ts";
 
-type Config = import("../../infra/config.js").Config;
-
-const appId = "cli_0123456789abcdef";
 const registry = "111122223333.dkr.ecr.ap-southeast-1.amazonaws.com";
 const image = `${registry}/tools/larkpost:1.0.0`;
-const params = {
-  appId,
-  longConnection: "true",
-  longConnectionImage: image,
-  longConnectionVpc: "vpc-0a1b",
-  longConnectionSubnets: "subnet-0a, subnet-0b",
-};
-const canaries = { APP_SECRET: "canary-of-the-app-secret", ENCRYPT_KEY: "canary-of-the-encrypt-key" };
-const deployment = {
-  ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
-  ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
-};
-const service = {
-  ...{ domain: "feishu", allowOtherDomain: "false" },
-  appId,
-  image,
-  vpc: "vpc-0a1b",
-  subnets: ["subnet-0a"],
-  hasPublicIp: false,
-};
-
-let specification: ReturnType<typeof loadSpecification>;
-let off: Compiled;
-let on: Compiled;
-
-before(async () => {
-  specification = loadSpecification();
-  [off, on] = await Promise.all([compile("prod", { params: { appId } }), compile("prod", { params, env: canaries })]);
-});
+const on = longConnection({ image });
 
 const arn = (id: string) => ({ "Fn::GetAtt": [id, "Arn"] });
-const resource = (id: string, { template } = on): Resource => {
-  const found = template.Resources[id];
+const resource = (id: string, { Resources } = on): Resource => {
+  const found = Resources[id];
   assert.ok(found, `there is no ${id}`);
   return found;
 };
-const properties = (id: string) => resource(id).Properties;
-const container = () => properties("LongConnectionTask")["ContainerDefinitions"][0];
-const own = ({ template }: Compiled) => Object.keys(template.Resources).filter((id) => id.startsWith("LongConnection"));
+const properties = (id: string, template = on) => resource(id, template).Properties;
+const container = (template = on) => properties("LongConnectionTask", template)["ContainerDefinitions"][0];
+const environmentOf = (template = on) =>
+  new Map<string, unknown>(
+    container(template).Environment.map(({ Name, Value }: { Name: string; Value: unknown }) => [Name, Value]),
+  );
 
-/** The resources as they would be, without osls; AWS's own specification takes them beside the others. */
-function made(change: Partial<typeof service> = {}, given = {}, config: Config = {}) {
-  const project = projectOf(config);
-  const resources = longConnectionResources({ ...deployment, ...given }, { ...service, ...change }, project);
-  const template = { Resources: { ...off.template.Resources, ...resources }, Outputs: {} } as unknown as Template;
-  return { template, resources: resources as unknown as Readonly<Record<string, Resource>> };
-}
-
-describe("the long connection in the template", () => {
-  test("is not there unless asked for, and changes nothing else when it is", () => {
-    assert.deepEqual(own(off), []);
-    assert.ok(!JSON.stringify(off.template).includes("ECS"));
-    const kept = { ...on.template.Resources };
-    for (const id of own(on)) Reflect.deleteProperty(kept, id);
-    const shown = (value: unknown) =>
-      [...leaves(value)].filter(([path]) => !/\.(S3Key|CodeSha256)$|LambdaVersion/.test(path));
-    assert.deepEqual(shown(kept), shown(off.template.Resources));
-    assert.deepEqual(on.template.Outputs, off.template.Outputs);
-  });
-
+describe("the long connection's template", () => {
   test("holds only what AWS specifies, in every variant", () => {
-    assert.deepEqual(specification.problems(on.template), []);
     const keys = { customerKeyArn: "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c", pageTopicArn: "arn:aws:sns:a" };
-    for (const { template } of [
-      made({ hasPublicIp: true, image: "registry.example/larkpost:1" }),
-      made({}, keys),
-      made({}, {}, { limits: { longConnectionReplicas: 5, longConnectionCpu: 1_024, longConnectionMemoryMb: 8_192 } }),
+    const specification = loadSpecification();
+    for (const template of [
+      on,
+      longConnection({ hasPublicIp: true }),
+      longConnection({}, keys),
+      longConnection({}, { region: "cn-north-1" }),
+      longConnection(
+        {},
+        {},
+        { limits: { longConnectionReplicas: 5, longConnectionCpu: 1_024, longConnectionMemoryMb: 8_192 } },
+      ),
     ]) {
       assert.deepEqual(specification.problems(template), []);
+      // What CloudFormation takes without a bucket.
+      assert.ok(JSON.stringify(template).length < 51_200);
     }
+  });
+
+  test("says what it was deployed with, for the next deployment", () => {
+    const values = Object.entries(longConnection({ hasPublicIp: true }).Outputs).map(([name, { Value }]) => [
+      name,
+      Value,
+    ]);
+    assert.deepEqual(Object.fromEntries(values), {
+      Image: "registry.example/larkpost:1",
+      Vpc: "vpc-0a1b",
+      Subnets: "subnet-0a,subnet-0b",
+      PublicIp: "true",
+    });
   });
 
   test("runs the image on Fargate and Graviton, with nothing to write to and no right of root's", () => {
@@ -107,37 +78,45 @@ describe("the long connection in the template", () => {
     assert.ok(StopTimeout >= 10);
   });
 
-  test("has settings that the process takes, and no secret among them", () => {
-    const environment = new Map<string, unknown>(
-      container().Environment.map(({ Name, Value }: { Name: string; Value: unknown }) => [Name, Value]),
-    );
-    const url = "https://sqs.ap-southeast-1.amazonaws.com/111122223333/events";
-    const env = Object.fromEntries(
-      [...environment].map(([name, value]) => [name, typeof value === "string" ? value : url]),
-    );
-    const config = longConnectionConfig(env);
+  test("runs on x86 in China, in its registry and under its partition", () => {
+    const inChina = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/tools/larkpost:1";
+    const template = longConnection({ image: inChina }, { region: "cn-north-1" });
+    assert.equal(properties("LongConnectionTask", template)["RuntimePlatform"].CpuArchitecture, "X86_64");
+    const repository = `arn:\${AWS::Partition}:ecr:cn-north-1:111122223333:repository/tools/larkpost`;
+    const [, pull] = statementsOf(resource("LongConnectionExecutionRole", template));
+    assert.deepEqual(pull?.Resource, [{ "Fn::Sub": repository }]);
+    assert.doesNotMatch(JSON.stringify(template), /arn:aws:/);
+  });
+
+  test("has the worker's settings, which the process takes, and those of a process that answers callbacks", () => {
+    const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, ...shared } = stage.variables;
+    const { AWS_REGION, ...others } = Object.fromEntries(environmentOf());
+    assert.deepEqual(AWS_REGION, { Ref: "AWS::Region" });
+    assert.deepEqual(others, {
+      ...shared,
+      CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
+      HEALTH_PORT: "8080",
+      HEARTBEAT_SECONDS: "20",
+    });
+    const config = longConnectionConfig(others as Record<string, string>);
     assert.deepEqual(config.stored, {
       parameter: "/larkpost/prod/app",
-      appId,
+      appId: stage.variables.APP_ID,
       oldCards: false,
       staleMs: limits.staleKeysSeconds * 1000,
     });
-    assert.deepEqual([config.appId, config.deadlineMs, config.healthPort], [appId, limits.callbackDeadlineMs, 8080]);
-    assert.deepEqual(environment.get("EVENTS_QUEUE_URL"), { Ref: "EventsQueue" });
-    assert.deepEqual(environment.get("QUARANTINE_QUEUE_URL"), { Ref: "QuarantineQueue" });
-    assert.deepEqual(environment.get("LEDGER_TABLE"), { Ref: "LedgerTable" });
+    assert.deepEqual(
+      [config.appId, config.deadlineMs, config.healthPort],
+      [stage.variables.APP_ID, limits.callbackDeadlineMs, 8080],
+    );
     assert.equal(container().Secrets, undefined);
-    for (const canary of Object.values(canaries)) assert.ok(!on.text.includes(canary));
   });
 
-  test("D.3: its role is the receiver's and the ledger's, and nothing of the queues' other side", () => {
+  test("D.3: it works under the callback's role, and is started under one that reads its image and writes its log", () => {
     const allow = (Action: string[], Resource: unknown[]) => ({ Effect: "Allow", Action, Resource });
-    const parameter = `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/larkpost/prod/app`;
-    assert.deepEqual(statementsOf(resource("LongConnectionRole")), [
-      allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
-      allow(["ssm:GetParameter"], [{ "Fn::Sub": parameter }]),
-      allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"], [arn("LedgerTable")]),
-    ]);
+    const { TaskRoleArn, ExecutionRoleArn } = properties("LongConnectionTask");
+    assert.deepEqual(TaskRoleArn, { "Fn::ImportValue": "larkpost-prod-callback-role" });
+    assert.deepEqual(ExecutionRoleArn, arn("LongConnectionExecutionRole"));
     const repository = `arn:\${AWS::Partition}:ecr:ap-southeast-1:111122223333:repository/tools/larkpost`;
     assert.deepEqual(statementsOf(resource("LongConnectionExecutionRole")), [
       allow(["ecr:GetAuthorizationToken"], ["*"]),
@@ -147,24 +126,20 @@ describe("the long connection in the template", () => {
       ),
       allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn("LongConnectionLogGroup")]),
     ]);
-    for (const id of ["LongConnectionRole", "LongConnectionExecutionRole"]) {
-      assert.deepEqual(properties(id)["AssumeRolePolicyDocument"].Statement, [
-        { Effect: "Allow", Principal: { Service: ["ecs-tasks.amazonaws.com"] }, Action: ["sts:AssumeRole"] },
-      ]);
-      assert.equal(properties(id)["RoleName"], undefined);
-    }
+    assert.deepEqual(properties("LongConnectionExecutionRole")["AssumeRolePolicyDocument"].Statement, [
+      { Effect: "Allow", Principal: { Service: ["ecs-tasks.amazonaws.com"] }, Action: ["sts:AssumeRole"] },
+    ]);
+    assert.equal(properties("LongConnectionExecutionRole")["RoleName"], undefined);
   });
 
-  test("needs no right of ECR's for another registry's image, and adds the use of a key of one's own", () => {
-    for (const image of ["registry.example/larkpost@sha256:00", `registry.example/0${registry}/larkpost:1`]) {
-      const other = made({ image }).resources["LongConnectionExecutionRole"];
-      assert.ok(other && !JSON.stringify(other).includes("ecr:"), image);
+  test("needs no right of ECR's for another registry's image, and encrypts its log with the stage's key", () => {
+    for (const other of ["registry.example/larkpost@sha256:00", `registry.example/0${registry}/larkpost:1`]) {
+      const role = resource("LongConnectionExecutionRole", longConnection({ image: other }));
+      assert.ok(!JSON.stringify(role).includes("ecr:"), other);
     }
     const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
-    const { resources } = made({}, { customerKeyArn });
-    const key = keyThrough(customerKeyArn, ["sqs", "ssm", "dynamodb"]);
-    assert.deepEqual(statementsOf(resources["LongConnectionRole"] as Resource).at(-1), key);
-    assert.equal(resources["LongConnectionLogGroup"]?.Properties["KmsKeyId"], customerKeyArn);
+    const template = longConnection({}, { customerKeyArn });
+    assert.equal(properties("LongConnectionLogGroup", template)["KmsKeyId"], customerKeyArn);
   });
 
   test("lets nothing in, and only TLS out", () => {
@@ -214,11 +189,8 @@ describe("the long connection in the template", () => {
 
   for (const { ids, title, type, holds } of rules) {
     test(`D.6 ${ids.join(", ")}: ${title}, or it says why not`, () => {
-      for (const id of own(on)) {
-        const one = resource(id);
-        if (one.Type !== type || holds(one, on.template)) continue;
-        // ECS writes the process's log, under the other role.
-        if (id === "LongConnectionRole" && ids.includes("W58")) continue;
+      for (const [id, one] of Object.entries(on.Resources)) {
+        if (one.Type !== type || holds(one, on)) continue;
         const accepted = acceptedOn(one);
         assert.ok(
           ids.some((rule) => accepted.has(rule)),
@@ -230,7 +202,7 @@ describe("the long connection in the template", () => {
 });
 
 test("D.6: the reason of each accepted finding is a fact of the template, and found when it is none", () => {
-  for (const { template } of [on, made({ hasPublicIp: true })]) {
+  for (const template of [on, longConnection({ image, hasPublicIp: true })]) {
     assert.deepEqual(unproven(template), []);
     assert.deepEqual(unnoticed(template), []);
   }
@@ -279,11 +251,10 @@ describe("the long connection's alarms", () => {
   });
 
   test("each says how urgent it is and where the runbook is, and tells the topic of its urgency", () => {
-    const { resources } = made(
-      {},
-      { pageTopicArn: "arn:aws:sns:a:1:pager", ticketTopicArn: "arn:aws:sns:a:1:tickets" },
+    const topics = { pageTopicArn: "arn:aws:sns:a:1:pager", ticketTopicArn: "arn:aws:sns:a:1:tickets" };
+    const alarms = Object.values(longConnection({}, topics).Resources).filter(
+      ({ Type }) => Type === "AWS::CloudWatch::Alarm",
     );
-    const alarms = Object.values(resources).filter(({ Type }) => Type === "AWS::CloudWatch::Alarm");
     assert.equal(alarms.length, 4);
     for (const { Properties } of alarms) {
       const name = Properties["AlarmName"].replace("larkpost-prod-", "");
@@ -323,69 +294,4 @@ describe("the long connection's health check", () => {
     // The platform's usual wait between two attempts is two minutes, give or take a fifth.
     assert.ok(Interval * Retries >= 300 && Timeout < Interval);
   });
-});
-
-describe("a deployment with the long connection", () => {
-  const resolved: Readonly<Record<string, string>> = {
-    "self:service": "larkpost",
-    "sls:stage": "prod",
-    "param:front": "httpApi",
-    "self:custom.secretsParameter": "/larkpost/prod/app",
-    "param:customerKeyArn": "",
-    ...{ "param:pageTopicArn": "", "param:ticketTopicArn": "" },
-    ...{ "param:larkDomain": "lark", "param:allowOtherDomain": "false", "param:marketplaceApp": "false" },
-    "param:longConnectionPublicIp": "false",
-    ...Object.fromEntries(Object.entries(params).map(([name, value]) => [`param:${name}`, value])),
-  };
-  const asked = (change: Readonly<Record<string, string>> = {}) =>
-    longConnection({
-      resolveVariable: async (name) => ({ ...resolved, ...change })[name],
-    });
-
-  const { argv } = process;
-  before(() => {
-    // The tool that compiles it.
-    process.argv = [process.execPath, createRequire(import.meta.url).resolve("osls/bin/serverless.js")];
-  });
-  after(() => {
-    process.argv = argv;
-  });
-
-  test("is compiled by osls alone: the Serverless Framework, whose versions are alike, is told what to run", async (t) => {
-    const script = process.argv[1] ?? "";
-    t.after(() => process.argv.splice(1, 1, script));
-    process.argv[1] = import.meta.filename;
-    await assert.rejects(asked(), /Cannot deploy: this tool is not osls, .*\. Run "npm run deploy"/);
-  });
-
-  test("is asked for by the word true alone", async () => {
-    assert.deepEqual(await asked({ "param:longConnection": "false" }), {});
-    assert.ok("Resources" in (await asked()));
-    await assert.rejects(
-      asked({ "param:longConnection": "yes" }),
-      /Cannot deploy: longConnection is "yes", neither "true" nor "false"/,
-    );
-    assert.match(JSON.stringify(await asked()), /"LARK_DOMAIN","Value":"lark"/);
-    await assert.rejects(asked({ "param:marketplaceApp": "true" }), /longConnection is for self-built apps/);
-    await assert.rejects(asked({ "param:longConnectionPublicIp": "1" }), /longConnectionPublicIp is "1", neither/);
-  });
-
-  const refusals: readonly [param: string, value: string, says: RegExp][] = [
-    ["longConnectionImage", "", /longConnectionImage is "", no image with a tag or a digest/],
-    ["longConnectionImage", `${registry}/larkpost`, /no image with a tag or a digest/],
-    ["longConnectionImage", "a b:1", /no image with a tag or a digest/],
-    ["longConnectionImage", "a:1 b", /no image with a tag or a digest/],
-    ["longConnectionVpc", "", /longConnectionVpc is "", no VPC/],
-    ["longConnectionVpc", "a-vpc-0b", /longConnectionVpc is "a-vpc-0b", no VPC/],
-    ["longConnectionVpc", "vpc-0b,vpc-0c", /longConnectionVpc is "vpc-0b,vpc-0c", no VPC/],
-    ["longConnectionSubnets", "", /longConnectionSubnets has "", no subnet/],
-    ["longConnectionSubnets", "subnet-0a,vpc-0b", /longConnectionSubnets has "vpc-0b", no subnet/],
-    ["longConnectionSubnets", "subnet-0a,a-subnet-0b", /longConnectionSubnets has "a-subnet-0b", no subnet/],
-    ["longConnectionSubnets", "subnet-0a;subnet-0b", /longConnectionSubnets has "subnet-0a;subnet-0b", no subnet/],
-  ];
-  for (const [param, value, says] of refusals) {
-    test(`is refused with ${param} "${value}"`, async () => {
-      await assert.rejects(asked({ [`param:${param}`]: value }), says);
-    });
-  }
 });

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { defineConfig } from "../../infra/config.js";
 import { alarmThresholds, limits, optional } from "../../infra/limits.js";
-import { longConnectionResources } from "../../infra/long-connection.js";
 import { projectOf, readProject } from "../../infra/project.js";
 import { ownResources } from "../../infra/resources.js";
+import { longConnection } from "./connected.ts";
 import { statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource } from "./stack.ts";
@@ -47,15 +47,6 @@ const deployment = {
   customerKeyArn: "",
   pageTopicArn: "",
   ticketTopicArn: "",
-};
-const service = {
-  appId: "cli_0123456789abcdef",
-  domain: "feishu",
-  allowOtherDomain: "false",
-  image: "registry.example/larkpost:1",
-  vpc: "vpc-0a1b",
-  subnets: ["subnet-0a"],
-  hasPublicIp: false,
 };
 const canary = "canary-of-a-further-secret";
 
@@ -120,35 +111,10 @@ describe("larkpost.config.js in the template", () => {
     assert.ok(own.text.includes("CRM_TOKEN") && !own.text.includes(canary));
   });
 
-  test("is for the long connection as well, which answers callbacks", () => {
-    const of = (given: typeof config) =>
-      longConnectionResources(deployment, service, projectOf(given)) as unknown as Record<string, Resource>;
-    const environment = (given: typeof config) =>
-      of(given)["LongConnectionTask"]?.Properties["ContainerDefinitions"][0].Environment as { Name: string }[];
-    const names = environment({}).map(({ Name }) => Name);
-    assert.deepEqual(
-      environment(config).filter(({ Name }) => !names.includes(Name)),
-      [
-        { Name: "CRM_URL", Value: "https://crm.example.com" },
-        { Name: "ORDERS_TABLE", Value: { Ref: "OrdersTable" } },
-        { Name: "EXTRA_SECRETS", Value: "CRM_TOKEN,MAIL_PASSWORD" },
-        { Name: "EXTRA_SECRETS_PARAMETER", Value: "/larkpost/prod/extra" },
-        { Name: "LOG_ERROR_MESSAGES", Value: "true" },
-      ],
-    );
-    const rights = (given: typeof config) => statementsOf(of(given)["LongConnectionRole"] as Resource);
-    assert.equal(rights(config).length, rights({}).length + 2);
-    assert.deepEqual(rights(config).at(-1), config.statements?.[0]);
-  });
-
   test("takes no resource's name that Larkpost uses", () => {
     const resource = config.resources?.["OrdersTable"];
     assert.ok(resource);
-    const ids = [
-      ...Object.keys(bare.template.Resources),
-      ...Object.keys(longConnectionResources(deployment, service)),
-      "WebhookLambdaFunctionUrl",
-    ];
+    const ids = [...Object.keys(bare.template.Resources), "WebhookLambdaFunctionUrl"];
     for (const id of ids) {
       const project = projectOf({ resources: { [id]: resource } });
       assert.throws(
@@ -292,8 +258,8 @@ test("a variable that only holds a name of AWS's or Larkpost's is the project's"
 });
 
 test("every variable that the functions have of Larkpost's is refused as one of the project's", () => {
-  const { LongConnectionTask } = longConnectionResources(deployment, service) as unknown as Record<string, Resource>;
-  const container = LongConnectionTask?.Properties["ContainerDefinitions"][0].Environment as { Name: string }[];
+  const task = longConnection().Resources["LongConnectionTask"]?.Properties;
+  const container = task?.["ContainerDefinitions"][0].Environment as { Name: string }[];
   for (const { Name } of container) {
     assert.throws(() => projectOf({ environment: { [Name]: "x" } }), /is a setting of (Larkpost|AWS)/, Name);
   }

@@ -6,16 +6,11 @@ import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import type { Stage as LineStage } from "../../lib/trace/trace.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { type Circumstances, CloudWatch, calculate, isInAlarm, type Metric, matches } from "./cloudwatch.ts";
+import { longConnection } from "./connected.ts";
 import { parse } from "./expression.ts";
 import { type Compiled, compile } from "./stack.ts";
 
-const longConnection = {
-  longConnection: "true",
-  longConnectionImage: "registry.example/larkpost:1",
-  longConnectionVpc: "vpc-0a1b",
-  longConnectionSubnets: "subnet-0a",
-};
-/** The long connection adds resources and changes none, so one front with it is enough. */
+/** The long connection stands beside either front, so one with it is enough. */
 const stacks = [
   { front: "httpApi", connected: false },
   { front: "httpApi", connected: true },
@@ -26,11 +21,13 @@ type Stack = (typeof stacks)[number];
 let compiled: ReadonlyMap<Stack, Compiled>;
 before(async () => {
   const appId = "cli_0123456789abcdef";
-  const entries = stacks.map(async (stack) => {
-    const params = { appId, front: stack.front, ...(stack.connected ? longConnection : {}) };
-    return [stack, await compile("prod", { params })] as const;
-  });
-  compiled = new Map(await Promise.all(entries));
+  const [api, url] = await Promise.all([
+    compile("prod", { params: { appId } }),
+    compile("prod", { params: { appId, front: "functionUrl" } }),
+  ]);
+  const Resources = { ...api.template.Resources, ...longConnection().Resources };
+  const connected = { ...api, template: { ...api.template, Resources } };
+  compiled = new Map(stacks.map((stack, index) => [stack, [api, connected, url][index] as Compiled]));
 });
 
 /** Values at once, or a minute late, as CloudWatch may have them; and both numbers of points that it may read. */

@@ -1,7 +1,8 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 import { before, describe, test } from "node:test";
-import { deployerPolicy, longConnectionTemplate, policyOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
+import { deployerPolicy, policyOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
 import { allowOtherDomain, appId, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
 import {
   alarmThresholds,
@@ -12,6 +13,7 @@ import {
   visibilityTimeoutSeconds,
 } from "../../infra/limits.js";
 import { projectOf } from "../../infra/project.js";
+import { queues } from "../../infra/queues.js";
 import { defaultTryMs } from "../../lib/aws/client.ts";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
 import { cacheMs } from "../../lib/aws/parameter.ts";
@@ -20,6 +22,7 @@ import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import { leaseMarginMs, reserveMs } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { isAllowedBy } from "../support/iam.ts";
+import { longConnection, stage } from "./connected.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
@@ -266,7 +269,7 @@ describe("the template", () => {
 describe("the deployer's policy", () => {
   test("is in both languages of the docs as the template wants it (npm run docs writes it), and not too long for IAM", () => {
     const templates = [api, url, changed].map(({ template }) => template);
-    const policy = deployerPolicy([...templates, longConnectionTemplate()]);
+    const policy = deployerPolicy([...templates, longConnection()]);
     assert.deepEqual(stalePolicyPages(policy), []);
     const characters = JSON.stringify(policy).length;
     assert.ok(characters <= 6_144, `${characters} characters`);
@@ -286,7 +289,7 @@ describe("the deployer's policy", () => {
       "AWS::Logs::LogGroup": ["logs:CreateLogGroup", "LogGroupName", "logs:eu-west-1:111122223333:log-group:"],
       "AWS::ECS::Cluster": ["ecs:CreateCluster", "ClusterName", "ecs:eu-west-1:111122223333:cluster/"],
     };
-    const resources = [api.template, changed.template, longConnectionTemplate()].flatMap(({ Resources }) =>
+    const resources = [api.template, changed.template, longConnection()].flatMap(({ Resources }) =>
       Object.values(Resources),
     );
     let count = 0;
@@ -302,6 +305,39 @@ describe("the deployer's policy", () => {
       assert.equal(isAllowedBy(policy, action), false, action);
     }
   });
+});
+
+describe("what the long connection's stack finds in the stage's", () => {
+  test("its role, by the name that it imports, the worker's settings, and key and topics if there are any", () => {
+    const { Outputs } = api.template;
+    const { TaskRoleArn } = longConnection().Resources["LongConnectionTask"]?.Properties ?? {};
+    assert.deepEqual(Outputs["CallbackRoleArn"], {
+      Value: arn("CallbackRole"),
+      Export: { Name: TaskRoleArn["Fn::ImportValue"] },
+    });
+    assert.deepEqual(Object.keys(stage.variables).sort(), Object.keys(variablesOf("WorkerLambdaFunction")).sort());
+    const given = ["CustomerKeyArn", "PageTopicArn", "TicketTopicArn"];
+    for (const name of given) assert.equal(Outputs[name], undefined);
+    assert.deepEqual(
+      given.map((name) => dev.template.Outputs[name]?.Value),
+      [customerKeyArn, topics.pageTopicArn, topics.ticketTopicArn],
+    );
+  });
+
+  test("and nothing of its own", () => {
+    everywhere((template) => assert.ok(!JSON.stringify(template).includes("AWS::ECS")));
+  });
+});
+
+test("is compiled by osls alone: the Serverless Framework, whose versions are alike, is told what to run", async (t) => {
+  const resolveVariable = async (name: string) => name;
+  const script = process.argv[1] ?? "";
+  t.after(() => process.argv.splice(1, 1, script));
+  process.argv[1] = createRequire(import.meta.url).resolve("osls/bin/serverless.js");
+  assert.ok("Resources" in (await queues({ resolveVariable })));
+  process.argv[1] = import.meta.filename;
+  const message = /Cannot deploy: this tool is not osls, .*\. Run "npm run deploy"/;
+  await assert.rejects(queues({ resolveVariable }), message);
 });
 
 test("the stack says which app it is for, for who deploys it to record", () => {
@@ -914,10 +950,11 @@ describe("permissions", () => {
     everywhere((template) => {
       const roles = ofType(template, "AWS::IAM::Role");
       assert.deepEqual(roles.map(([id]) => id).sort(), ["CallbackRole", "WebhookRole", "WorkerRole"]);
-      for (const [, { Properties }] of roles) {
+      for (const [id, { Properties }] of roles) {
         assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies"]);
+        const Service = ["lambda.amazonaws.com", ...(id === "CallbackRole" ? ["ecs-tasks.amazonaws.com"] : [])];
         assert.deepEqual(Properties["AssumeRolePolicyDocument"].Statement, [
-          { Effect: "Allow", Principal: { Service: ["lambda.amazonaws.com"] }, Action: ["sts:AssumeRole"] },
+          { Effect: "Allow", Principal: { Service }, Action: ["sts:AssumeRole"] },
         ]);
       }
     });

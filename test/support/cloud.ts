@@ -111,17 +111,24 @@ export async function startCloud() {
     }
     count("lambda:GetFunction");
     const [, name] = /\/functions\/([^/?]+)$/.exec(url) ?? [];
-    const found = [...stacks.values()]
-      .flatMap(({ template }) => functionsOf(template))
-      .find(({ FunctionName }) => FunctionName === name);
-    if (found === undefined) throw new Refusal("ResourceNotFoundException", `no function ${name}`, 404);
-    const { ReservedConcurrentExecutions, Code } = found;
+    const [stack, found] =
+      [...stacks.values()]
+        .flatMap((one) => functionsOf(one.template).map((properties) => [one, properties] as const))
+        .find(([, { FunctionName }]) => FunctionName === name) ?? [];
+    if (stack === undefined) throw new Refusal("ResourceNotFoundException", `no function ${name}`, 404);
+    const { ReservedConcurrentExecutions, Code, Environment } = found as Fields;
+    const { Variables = {} } = (Environment ?? {}) as { Variables?: Fields };
     const zip = [...objects].find(([key]) => key.endsWith(String((Code as Fields)["S3Key"])))?.[1].body ?? "";
     return {
       Configuration: {
         FunctionName: name,
         CodeSha256: createHash("sha256").update(zip).digest("base64"),
         LastModified: "2026-01-01T00:00:00.000+0000",
+        Environment: {
+          Variables: Object.fromEntries(
+            Object.entries(Variables).map(([key, value]) => [key, String(formation.resolve(stack, value))]),
+          ),
+        },
       },
       ...(ReservedConcurrentExecutions === undefined ? {} : { Concurrency: { ReservedConcurrentExecutions } }),
     };

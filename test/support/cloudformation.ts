@@ -214,7 +214,7 @@ export function cloudFormation(options: {
     ofStack(stack.status);
   }
 
-  /** CloudFormation's functions, as far as outputs use them. */
+  /** CloudFormation's functions, as far as outputs and environments use them. */
   function resolve(stack: CloudStack, value: unknown): unknown {
     if (Array.isArray(value)) return value.map((one) => resolve(stack, one));
     if (typeof value !== "object" || value === null) return value;
@@ -242,6 +242,7 @@ export function cloudFormation(options: {
       failing = logicalId;
     },
     answer,
+    resolve,
   };
 }
 

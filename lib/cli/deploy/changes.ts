@@ -78,6 +78,16 @@ function created({ template }: Stack): string[] {
 
 /** Has CloudFormation compare the template with the stack, by a change set that is deleted again. */
 async function changesOf(stack: Stack, client: CloudFormation): Promise<ResourceChange[]> {
+  const { which, changes } = await createChangeSet(stack, client, "UPDATE");
+  await client.deleteChangeSet(which);
+  return changes;
+}
+
+/**
+ * @returns The change set, and what it would change. It is deleted when it fails.
+ * @throws {CommandError} CloudFormation does not take the template.
+ */
+export async function createChangeSet(stack: Stack, client: CloudFormation, type: "CREATE" | "UPDATE") {
   // Metadata holds reasons for static checks, and changes no resource.
   const resources = Object.entries(stack.template.Resources).map(([id, resource]) => {
     const { Metadata, ...others } = resource as Resource & { Metadata?: unknown };
@@ -90,18 +100,19 @@ async function changesOf(stack: Stack, client: CloudFormation): Promise<Resource
       `Cannot show the changes: the template has ${bytes} bytes, and CloudFormation compares ${mostTemplateBytes} at most without a bucket. Look at "npm run package" instead`,
     );
   }
-  const which = { StackName: stack.name, ChangeSetName: `larkpost-dry-run-${Date.now()}` };
+  const which = { StackName: stack.name, ChangeSetName: `larkpost-${Date.now()}` };
   await client.createChangeSet({
     ...which,
-    ChangeSetType: "UPDATE",
+    ChangeSetType: type,
     TemplateBody,
     Capabilities: ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     Tags: Object.entries(stack.tags).map(([Key, Value]) => ({ Key, Value })),
   });
   try {
-    return await readChanges(client, which);
-  } finally {
+    return { which, changes: await readChanges(client, which) };
+  } catch (error) {
     await client.deleteChangeSet(which);
+    throw error;
   }
 }
 

@@ -7,8 +7,10 @@ import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { changeLines, printChanges, refuseReplacements } from "./changes.ts";
 import { reasonOf } from "./clients.ts";
+import { deployLongConnection } from "./long-connection.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import { findSecrets } from "./parameter-store.ts";
+import type { Wishes } from "./preflight/long-connection.ts";
 import { preflight, type Ready } from "./preflight/preflight.ts";
 import { probe } from "./probe.ts";
 import { type DeployedStack, describeStack, packageFolder, variableOf } from "./stack.ts";
@@ -20,6 +22,12 @@ export function deployCommand(): Command {
     .option("--dry-run", "say what would change, and change nothing")
     .option("--force", "even if the stage is another app's")
     .option("--no-probe", "push nothing to the new addresses")
+    .option("--long-connection", "deploy the stage's long connection instead, a stack of its own beside the stage's")
+    .option("--image <image>", "of the long connection: with a tag or a digest, in the region's registry")
+    .option("--vpc <vpc>", "where its tasks run: vpc-…")
+    .option("--subnets <subnets>", "theirs, with commas between them: subnet-…,subnet-…")
+    .option("--public-ip", "give each task a public address, for subnets without a NAT gateway")
+    .option("--no-public-ip", "give them none (the default)")
     .addOption(new Option("-p, --package <folder>").hideHelp())
     .addHelpText(
       "after",
@@ -30,15 +38,18 @@ Needs AWS credentials, found as the AWS SDK finds them, and the app's id: APP_ID
 Before anything is sent, it checks the code, the configuration and what AWS would refuse or run badly, and names all
 faults at once. Afterwards it pushes a challenge, an event of the type larkpost.probe and a forged event to each address.
 
+The long connection takes its settings from the deployed stage. Options that are left out stay as they were.
+
 Examples:
   APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod
-  APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod --dry-run`,
+  APP_ID=cli_a1b2c3d4e5f60718 npm run deploy -- --stage prod --dry-run
+  npm run deploy -- --stage prod --long-connection --image 111122223333.dkr.ecr.ap-southeast-1.amazonaws.com/larkpost:2`,
     )
     .action(run);
 }
 
-interface Options extends StackOptions {
-  readonly stage: string;
+interface Options extends StackOptions, Wishes {
+  readonly longConnection?: boolean;
   readonly package?: string;
   readonly dryRun?: boolean;
   readonly force?: boolean;
@@ -46,7 +57,19 @@ interface Options extends StackOptions {
 }
 
 async function run(passedOn: readonly string[], options: Options): Promise<void> {
-  const { stage, package: folder, dryRun: isDry = false, force, probe: isProbed, ...stack } = options;
+  const { stage, package: folder, dryRun: isDry = false, force, probe: isProbed, longConnection, ...others } = options;
+  const { image, vpc, subnets, publicIp, ...stack } = others;
+  if (longConnection) {
+    if (stack.param !== undefined || stack.config !== undefined || passedOn.length > 0) {
+      throw new UsageError(
+        "Cannot deploy the long connection with --param, --config or options of osls: its settings are the deployed stage's",
+      );
+    }
+    return deployLongConnection({ stage, ...others }, isDry);
+  }
+  if ([image, vpc, subnets, publicIp].some((one) => one !== undefined)) {
+    throw new UsageError("Cannot deploy with --image, --vpc, --subnets or --public-ip: they need --long-connection");
+  }
   if (folder !== undefined || passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
     throw new UsageError(
       "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",

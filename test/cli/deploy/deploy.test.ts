@@ -218,6 +218,207 @@ else {
     assert.match((await connect("dev")).stderr, /^Cannot start: there is no stack larkpost-dev in eu-west-1\. Check/);
   });
 
+  describe("of the long connection", () => {
+    const image = "111122223333.dkr.ecr.ap-southeast-1.amazonaws.com/larkpost:1";
+    const wishes = ["--image", image, "--vpc", "vpc-0a", "--subnets", "subnet-0a, subnet-0b"];
+    const connect = (...args: string[]) => prod("--long-connection", ...args);
+    const name = "larkpost-prod-long-connection";
+    const stack = () => cloud.stacks.get(name);
+    const container = () => {
+      const { ContainerDefinitions } = stack()?.template.Resources["LongConnectionTask"]?.Properties ?? {};
+      const [{ Image, Environment }] = ContainerDefinitions as [{ Image: string; Environment: { Name: string }[] }];
+      return { Image, Environment };
+    };
+
+    beforeEach(() => {
+      cloud.putStack("larkpost-prod", compiled.template);
+      cloud.store.put(
+        "/larkpost/prod/app",
+        JSON.stringify({ ...JSON.parse(stored()), appSecret: "a secret of the app" }),
+      );
+    });
+
+    test("makes a stack beside the stage's, with the settings of its worker, and prints what CloudFormation does", async () => {
+      cloud.calls.length = 0;
+      const { code, stdout, stderr } = await connect(...wishes);
+      assert.equal(code, 0, stderr);
+      const needed = new Set(cloud.calls.filter((call) => call !== "sts:GetCallerIdentity"));
+      assert.ok(needed.has("cloudformation:ExecuteChangeSet"));
+      for (const call of needed) assert.ok(isAllowedBy(policyOnPage(), call), call);
+      const [first, ...lines] = stdout.split("\n");
+      assert.equal(first, `Deploys the stack ${name} in ap-southeast-1 of account 111122223333`);
+      assert.ok(lines.includes("  CREATE_COMPLETE  LongConnectionService (AWS::ECS::Service)"), stdout);
+      assert.ok(lines.includes(`  CREATE_COMPLETE  ${name} (AWS::CloudFormation::Stack)`));
+      assert.match(
+        stdout,
+        /The long connection is open\. [\s\S]*Choose the long connection for events, and for callbacks/,
+      );
+      const { Environment } = container();
+      for (const expected of [
+        {
+          Name: "EVENTS_QUEUE_URL",
+          Value: "https://sqs.ap-southeast-1.amazonaws.com/111122223333/larkpost-prod-events",
+        },
+        { Name: "LEDGER_TABLE", Value: "larkpost-prod-ledger" },
+        { Name: "APP_ID", Value: appId },
+      ]) {
+        assert.ok(
+          Environment.some((one) => JSON.stringify(one) === JSON.stringify(expected)),
+          expected.Name,
+        );
+      }
+      assert.equal(existsSync(join(made.root, "calls")), false);
+      assert.deepEqual(cloud.stacks.get("larkpost-prod")?.events, []);
+    });
+
+    test("is updated apart: what is not said again stays, and a dry run says the rest in words", async () => {
+      assert.equal((await connect(...wishes, "--public-ip")).code, 0);
+      const before = stack()?.template;
+      const dry = await connect("--image", image.replace(/1$/, "2"), "--dry-run");
+      assert.deepEqual(dry.stdout.split("\n"), [
+        `Would change the stack ${name} in ap-southeast-1 of account 111122223333`,
+        "  ! replaces LongConnectionTask (AWS::ECS::TaskDefinition): ContainerDefinitions",
+        "",
+      ]);
+      assert.equal(stack()?.template, before);
+      const { code, stdout, stderr } = await connect("--image", image.replace(/1$/, "2"));
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /^ {2}UPDATE_COMPLETE {2}LongConnectionTask/m);
+      assert.equal(container().Image, image.replace(/1$/, "2"));
+      const service = stack()?.template.Resources["LongConnectionService"]?.Properties?.["NetworkConfiguration"];
+      assert.deepEqual((service as { AwsvpcConfiguration: object }).AwsvpcConfiguration, {
+        Subnets: ["subnet-0a", "subnet-0b"],
+        SecurityGroups: [{ "Fn::GetAtt": ["LongConnectionSecurityGroup", "GroupId"] }],
+        AssignPublicIp: "ENABLED",
+      });
+      assert.match((await connect()).stdout, new RegExp(`^Nothing changes in the stack ${name}$`, "m"));
+      assert.equal(stack()?.changeSets.size, 0);
+    });
+
+    test("says that CloudFormation has taken it back, and why", async () => {
+      cloud.failAt("LongConnectionService");
+      const { code, stdout, stderr } = await connect(...wishes);
+      assert.equal(code, 1);
+      assert.match(
+        stdout,
+        /CREATE_FAILED {2}LongConnectionService \(AWS::ECS::Service\): the stand-in was told to fail/,
+      );
+      assert.match(stderr, /^Cannot deploy larkpost-prod-long-connection: CloudFormation has taken it back\./);
+      assert.doesNotMatch(stdout, /is open/);
+      assert.match(
+        (await connect(...wishes)).stderr,
+        /✖ larkpost-prod-long-connection {2}the stack's status is ROLLBACK_COMPLETE/,
+      );
+    });
+
+    const other = `${image.replace("ap-southeast-1", "us-east-1")}`;
+    for (const [when, prepare, args, lines] of [
+      [
+        "the stage is not deployed",
+        () => cloud.stacks.clear(),
+        wishes,
+        [
+          '✖ larkpost-prod  there is no such stack in ap-southeast-1, and the long connection stands beside it. Run "npm run deploy -- --stage prod --region ap-southeast-1" first',
+        ],
+      ],
+      [
+        "the stage was deployed by an older release",
+        () => {
+          const { CallbackRoleArn, ...Outputs } = compiled.template.Outputs;
+          cloud.putStack("larkpost-prod", { ...compiled.template, Outputs });
+        },
+        wishes,
+        [
+          '✖ larkpost-prod  exports no role for the long connection, since it is not complete or of an older release. Run "npm run deploy -- --stage prod --region ap-southeast-1" first',
+        ],
+      ],
+      [
+        "it is told nothing the first time",
+        () => {},
+        [],
+        [
+          '✖ --image  is "", no image with a tag or a digest. Build the Containerfile, push it, and pass --image …',
+          '✖ --subnets  has "", no subnet. Pass --subnets subnet-…,subnet-…',
+          '✖ --vpc  is "", no VPC. Pass --vpc vpc-…',
+        ],
+      ],
+      [
+        "the options are no image, VPC and subnets",
+        () => {},
+        ["--image", "a:1 b", "--vpc", "a-vpc-0b", "--subnets", "subnet-0a,vpc-0b"],
+        [
+          '✖ --image  is "a:1 b", no image with a tag or a digest. Build the Containerfile, push it, and pass --image …',
+          '✖ --subnets  has "vpc-0b", no subnet. Pass --subnets subnet-…,subnet-…',
+          '✖ --vpc  is "a-vpc-0b", no VPC. Pass --vpc vpc-…',
+        ],
+      ],
+      [
+        "the image is in another region's registry, and the app's secret is not stored",
+        () => cloud.store.put("/larkpost/prod/app", stored()),
+        ["--image", other, ...wishes.slice(2)],
+        [
+          "✖ --image  is in the registry of us-east-1. Push it to that of ap-southeast-1",
+          '✖ /larkpost/prod/app  has no app secret, with which the long connection is opened. Run "npm run secrets -- set --stage prod --region ap-southeast-1" with APP_SECRET',
+        ],
+      ],
+      [
+        "the app is in the marketplace",
+        () => {
+          const { template } = structuredClone(compiled);
+          const { Environment } = template.Resources["WorkerLambdaFunction"]?.Properties ?? {};
+          Environment.Variables.MARKETPLACE_APP = "true";
+          cloud.putStack("larkpost-prod", template);
+        },
+        wishes,
+        [
+          '✖ --long-connection  is for self-built apps, and "larkpost-prod" is of one in the marketplace. Use its addresses',
+        ],
+      ],
+      [
+        "AWS does not know the credentials",
+        () => cloud.denied.add("sts:GetCallerIdentity"),
+        wishes,
+        [
+          '✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked',
+        ],
+      ],
+      [
+        "the user may not see the stage's settings",
+        () => cloud.denied.add("lambda:GetFunction"),
+        wishes,
+        [
+          "✖ larkpost-prod  account 111122223333 does not say what it is: AccessDenied (lambda:GetFunction). Give the user the deployer's rights: docs/deploy.md",
+        ],
+      ],
+    ] as const) {
+      test(`is refused, each fault with what to do, when ${when}`, async () => {
+        prepare();
+        const { code, stdout, stderr } = await connect(...args);
+        cloud.denied.clear();
+        assert.deepEqual([code, stdout], [1, ""]);
+        assert.deepEqual(stderr.trimEnd().split("\n"), ["Cannot deploy. Fix this first:", ...lines]);
+        assert.equal(stack(), undefined);
+      });
+    }
+
+    test("takes no parameter, which is the stage's, and its own options are for it alone", async () => {
+      for (const [args, message] of [
+        [
+          ["--long-connection", "--param", "larkDomain=lark"],
+          /Cannot deploy the long connection with --param, --config/,
+        ],
+        [
+          ["--vpc", "vpc-0a"],
+          /Cannot deploy with --image, --vpc, --subnets or --public-ip: they need --long-connection/,
+        ],
+      ] as const) {
+        const { code, stderr } = await prod(...args);
+        assert.equal(code, 2);
+        assert.match(stderr, message);
+      }
+    });
+  });
+
   test("asks for the stage, and takes no folder that was packaged before", async () => {
     for (const [args, message] of [
       [[], /required option '--stage <stage>' not specified/],

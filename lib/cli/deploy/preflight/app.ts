@@ -56,9 +56,17 @@ export function findOtherDomain({ stack }: Local): Finding[] {
 }
 
 /** The app's keys in SSM: that they are there, can be read, and are of this app. */
-export async function findStoredKeyFaults(context: Context): Promise<Finding[]> {
-  const { stack, clients } = context;
-  const parameter = variableOf(stack, "WebhookLambdaFunction", "SECRETS_PARAMETER") ?? "";
+export function findStoredKeyFaults({ stack, clients }: Context): Promise<Finding[]> {
+  const parameter = variableOf(stack, "WorkerLambdaFunction", "SECRETS_PARAMETER") ?? "";
+  return findKeyFaultsIn(parameter, { stack, clients, app: appOf(stack) });
+}
+
+/** @param of.needsSecret Whether the app's secret has to be among them. */
+export function findKeyFaultsIn(
+  parameter: string,
+  of: Pick<Context, "stack" | "clients"> & { app: string | undefined; needsSecret?: boolean },
+): Promise<Finding[]> {
+  const { stack, clients, app, needsSecret = false } = of;
   return unlessRefused(parameter, async () => {
     let secrets: AppSecrets | undefined;
     try {
@@ -69,8 +77,12 @@ export async function findStoredKeyFaults(context: Context): Promise<Finding[]> 
       return [about(parameter, `cannot be used: ${text ?? error.message}`)];
     }
     if (secrets === undefined) return [about(parameter, `there is no such parameter. Run "${setKeys(stack)}"`)];
-    const app = appOf(stack);
-    if (app === undefined || secrets.appId === app) return [];
+    const isSecretMissing = needsSecret && secrets.appSecret === undefined;
+    const missing = about(
+      parameter,
+      `has no app secret, with which the long connection is opened. Run "${setKeys(stack)}" with APP_SECRET`,
+    );
+    if (app === undefined || secrets.appId === app) return isSecretMissing ? [missing] : [];
     const text = `has the keys of "${oneLine(secrets.appId, 100)}", and the stack is for "${app}": every request would get 503. Check APP_ID, or run "${setKeys(stack)}"`;
     return [about(parameter, text)];
   });

@@ -9,8 +9,11 @@ const keyPlace = "--param customerKeyArn";
 /** The customer's key: that it is one, that it is usable, and that its policy lets the roles and the log use it. */
 export async function findKeyFaults(context: Context): Promise<Finding[]> {
   const { stack, account, clients } = context;
-  const keyArn = stack.template.Resources["EventsQueue"]?.Properties?.["KmsMasterKeyId"];
-  if (typeof keyArn !== "string") return [];
+  const keyArn = [
+    ...ofType(stack, "AWS::SQS::Queue").map(([, { KmsMasterKeyId }]) => KmsMasterKeyId),
+    ...ofType(stack, "AWS::Logs::LogGroup").map(([, { KmsKeyId }]) => KmsKeyId),
+  ].find((arn) => typeof arn === "string");
+  if (keyArn === undefined) return [];
   const [, partition, region] = /^arn:([\w-]+):kms:([\w-]+):\d{12}:key\/[\w-]+$/.exec(keyArn) ?? [];
   if (region === undefined) {
     const what = keyArn.includes("alias/")

@@ -51,14 +51,21 @@ export async function preflight(
     // Without a configuration, there is no stack to look at.
     const { stack, findings: refused } = config.length === 0 ? await compileStack(root, options) : { findings: [] };
     const { ready, findings: more } = await checkOnAws(root, options, stack);
-    const all = [...findings, ...refused, ...more];
-    const faults = all.filter(({ isWarning }) => isWarning !== true);
-    for (const one of all) if (!faults.includes(one)) console.error(faultLine(one));
-    if (faults.length === 0 && ready !== undefined) return ready;
-    throw new CommandError(refusal("deploy", faults));
+    return unlessFaulty(ready, [...findings, ...refused, ...more]);
   } finally {
     cleanUp();
   }
+}
+
+/**
+ * @returns What is ready. Warnings are printed.
+ * @throws {CommandError} Its message has a line for each fault.
+ */
+export function unlessFaulty(ready: Ready | undefined, findings: readonly Finding[]): Ready {
+  const faults = findings.filter(({ isWarning }) => isWarning !== true);
+  for (const one of findings) if (!faults.includes(one)) console.error(faultLine(one));
+  if (faults.length === 0 && ready !== undefined) return ready;
+  throw new CommandError(refusal("deploy", faults));
 }
 
 async function checkOnAws(
@@ -72,19 +79,27 @@ async function checkOnAws(
   try {
     account = (await clients.sts.getCallerIdentity({})).Account ?? "";
   } catch (error) {
-    const text = `AWS does not say whose they are: ${reasonOf(error)}. Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked`;
-    return { findings: [...local, about("AWS credentials", text)] };
+    return { findings: [...local, unknownCredentials(error)] };
   }
   if (stack === undefined) return { findings: [] };
   let deployed: DeployedStack | undefined;
   try {
     deployed = await describeStack(clients.cloudFormation, stack.name);
   } catch (error) {
-    const text = `account ${account} does not say what it is: ${reasonOf(error)}. Give the user the deployer's rights: docs/deploy.md`;
-    return { findings: [...local, about(stack.name, text)] };
+    return { findings: [...local, unknownStack(stack.name, account, error)] };
   }
   const findings = await checkStack({ root, stack, clients, account, deployed, force });
   return { ready: { stack, clients, account, deployed }, findings };
+}
+
+export function unknownCredentials(error: unknown): Finding {
+  const text = `AWS does not say whose they are: ${reasonOf(error)}. Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked`;
+  return about("AWS credentials", text);
+}
+
+export function unknownStack(name: string, account: string, error: unknown): Finding {
+  const text = `account ${account} does not say what it is: ${reasonOf(error)}. Give the user the deployer's rights: docs/deploy.md`;
+  return about(name, text);
 }
 
 /** Everything that can be found about a stack that was compiled. */
