@@ -19,8 +19,10 @@ export async function readBody(chunks: AsyncIterable<Uint8Array>, clock: Clock):
   let bodyBytes = 0;
   const late = () => new UnauthenticatedError("malformed", `Cannot read the body: no end came in ${bodyWithinMs} ms`);
   try {
-    await withDeadline(clock, { ms: bodyWithinMs, error: late }, async () => {
+    await withDeadline(clock, { ms: bodyWithinMs, error: late }, async (signal) => {
       for await (const part of chunks) {
+        // The answer is out, so nothing more may be kept.
+        signal.throwIfAborted();
         bodyBytes += part.byteLength;
         if (bodyBytes > bodyLimitBytes) parts.length = 0;
         else parts.push(part);

@@ -10,6 +10,8 @@ export interface NodeRequest extends AsyncIterable<Uint8Array> {
   /** Whether the body has come whole. */
   readonly complete: boolean;
   readonly readableDidRead: boolean;
+  /** Of HTTP/2. */
+  readonly stream?: { once(event: "finish", listener: () => void): unknown; close(): unknown };
   destroy(): unknown;
 }
 
@@ -88,8 +90,14 @@ export async function answerNode(
     const found = keptBody(kept);
     if (found === undefined && request.readableDidRead) return refuseLostBody(advice);
     body = found ?? (await readBody(request, receiver.clock));
+    if (!request.complete) endAfterAnswer(request, response);
   }
-  // A body that did not come in time must not keep the connection. Those of HTTP/2 have other streams.
-  if (!request.complete) response.once("finish", () => request.destroy());
   return answerHttp({ method, path: isOwn ? "/" : "", headers: { get }, sourceIp, ...body }, receiver);
+}
+
+/** A body that did not come in time must not keep its connection. Over HTTP/2 that has other streams. */
+function endAfterAnswer(request: NodeRequest, response: Pick<NodeResponse, "once">): void {
+  const { stream } = request;
+  if (stream === undefined) response.once("finish", () => request.destroy());
+  else stream.once("finish", () => stream.close());
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { Receiver } from "../../lib/aws/entries/http.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
@@ -7,7 +8,7 @@ import { answerWithinMs, bodyLimitBytes } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { cardText } from "../support/callbacks.ts";
 import { settled, testClock } from "../support/clock.ts";
-import { doors, type Got, openDoor, type Sent } from "../support/doors.ts";
+import { doors, type Got, mount, openDoor, type Sent } from "../support/doors.ts";
 import { refusal } from "../support/http-events.ts";
 import { ingressBehaves } from "../support/ingress.ts";
 import { collectingPorts, refuse } from "../support/long-connection.ts";
@@ -44,6 +45,26 @@ test("a body over the limit is counted, and nothing of it is kept", async () => 
   }
   const { bodyBytes, rawBody } = await readBody(parts(), testClock(startMs));
   assert.deepEqual([bodyBytes, rawBody().length], [1.5 * bodyLimitBytes, 0]);
+});
+
+test("a body that comes too late is read no further", async () => {
+  const clock = testClock(startMs);
+  const [mayCome, isLeft] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let parts = 0;
+  async function* late() {
+    try {
+      await mayCome.promise;
+      for (; parts < 3; parts++) yield Buffer.alloc(1);
+    } finally {
+      isLeft.resolve();
+    }
+  }
+  const reading = readBody(late(), clock);
+  await clock.advance(bodyWithinMs);
+  await reading;
+  mayCome.resolve();
+  await isLeft.promise;
+  assert.equal(parts, 0);
 });
 
 for (const door of doors) {
@@ -131,6 +152,21 @@ for (const door of doors) {
       assert.equal(stored(), 0);
     });
 
+    if (door.protocol === undefined) {
+      test("keeps the connection behind a health check, for the push that follows on it", async () => {
+        const { headers, rawBody } = push(v2Text());
+        const socket = connect(opened.port, "127.0.0.1").setEncoding("latin1");
+        const head = [...headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
+        socket.write(
+          `GET ${mount} HTTP/1.1\r\nhost: a\r\n\r\nPOST ${mount} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n`,
+        );
+        socket.write(`content-length: ${rawBody.length}\r\n${head}\r\n${Buffer.from(rawBody)}`);
+        let text = "";
+        for await (const part of socket) text += part;
+        assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), ["HTTP/1.1 200", "HTTP/1.1 200"]);
+      });
+    }
+
     test("C7: answers at its own path, with a query too, and leaves any other", async () => {
       const request = toSent(push(v2Text()));
       assert.equal((await send({ ...request, path: "/webhook/event?x=1" })).status, 200);
@@ -194,16 +230,15 @@ for (const door of doors) {
     });
 
     if (door.isBehindParser === undefined) {
-      test("refuses a body that does not come within 2 s, and ends the connection", async () => {
+      test("refuses a body that does not come within 2 s, and ends the connection, or its stream", async () => {
         const kept: readonly [string, string] = ["connection", "keep-alive"];
         const headers = door.protocol === "http2" ? [] : [kept];
-        const { answer, closed, abort } = opened.begin({ headers, body: Buffer.from("{"), isOpen: true });
+        const { answer, closed } = opened.begin({ headers, body: Buffer.from("{"), isOpen: true });
         await until("it is read", () => clock.pending === 1);
         await clock.advance(bodyWithinMs - 1);
         assert.equal(clock.pending, 1);
         await clock.advance(1);
         assert.deepEqual(jsonOf(await answer), refused);
-        if (door.protocol === "http2") abort();
         await closed;
         assert.deepEqual([stored(), clock.pending], [0, 0]);
       });

@@ -196,7 +196,9 @@ function beginHttp2(port: number, sent: Sent) {
   const answer = (async () => {
     const [response] = (await once(stream, "response")) as [IncomingHttpHeaders & { ":status"?: number }];
     let text = "";
-    for await (const chunk of stream.setEncoding("utf8")) text += chunk;
+    stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    // Not for await: the server may end the stream before it has been sent whole.
+    await once(stream, "end");
     session.close();
     return { status: response[":status"] ?? 0, headers: response, text };
   })();
