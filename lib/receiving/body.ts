@@ -3,8 +3,8 @@ import { UnauthenticatedError } from "../errors.ts";
 import { publish } from "../trace/trace.ts";
 import { bodyLimitBytes, type HttpAnswer, type HttpRequest, toHttpAnswer } from "./http.ts";
 
-/** As long as API Gateway gives a sender. Feishu waits for 3 s in all. */
-export const bodyWithinMs = 2_000;
+/** Of the time until the answer. What is left is for the queue. */
+export const bodyWithinMs = 1_500;
 
 export type Body = Pick<HttpRequest, "bodyBytes" | "rawBody">;
 

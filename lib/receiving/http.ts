@@ -19,6 +19,8 @@ export interface HttpRequest {
   /** Size of `rawBody`, known before it is decoded. */
   readonly bodyBytes: number;
   rawBody(): ReceivedRequest["rawBody"];
+  /** Epoch milliseconds: when its headers came, if the body took time after that. */
+  readonly startMs?: number;
   /** From the server itself, since headers can be forged. */
   readonly sourceIp: string | undefined;
 }
@@ -54,11 +56,11 @@ type AnswerWithHeaders = Answer & { readonly headers?: Record<string, string> };
 
 /**
  * Answers one HTTP request: opens it, passes the envelope to `receive`, and turns the outcome into a status. Never
- * throws, and takes at most `withinMs`.
+ * throws, and takes at most `withinMs` from the request's start.
  */
 export async function answerHttp(request: HttpRequest, options: HttpOptions): Promise<HttpAnswer> {
   const { clock } = options;
-  const startMs = clock.nowMs();
+  const { startMs = clock.nowMs() } = request;
   const elapsedMs = () => clock.nowMs() - startMs;
   const requestId = request.headers.get("x-tt-logid") || request.headers.get("x-request-id") || null;
   publish({ stage: "received", level: "debug", requestId, facts: { size: request.bodyBytes } });

@@ -81,6 +81,7 @@ export async function answerNode(
   response: Pick<NodeResponse, "once">,
   { isOwn = true, kept = [], advice }: { isOwn?: boolean; kept?: readonly unknown[]; advice: string },
 ): Promise<HttpAnswer> {
+  const startMs = receiver.clock.nowMs();
   const { method = "", headers, socket } = request;
   const { remoteAddress: sourceIp } = socket;
   // Node itself joins the values of a name that comes twice.
@@ -92,7 +93,7 @@ export async function answerNode(
     body = found ?? (await readBody(request, receiver.clock));
     if (!request.complete) endAfterAnswer(request, response);
   }
-  return answerHttp({ method, path: isOwn ? "/" : "", headers: { get }, sourceIp, ...body }, receiver);
+  return answerHttp({ method, path: isOwn ? "/" : "", headers: { get }, startMs, sourceIp, ...body }, receiver);
 }
 
 /** A body that did not come in time must not keep its connection. Over HTTP/2 that has other streams. */

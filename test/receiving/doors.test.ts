@@ -230,7 +230,7 @@ for (const door of doors) {
     });
 
     if (door.isBehindParser === undefined) {
-      test("refuses a body that does not come within 2 s, and ends the connection, or its stream", async () => {
+      test("refuses a body that does not come within 1.5 s, and ends the connection, or its stream", async () => {
         const kept: readonly [string, string] = ["connection", "keep-alive"];
         const headers = door.protocol === "http2" ? [] : [kept];
         const { answer, closed } = opened.begin({ headers, body: Buffer.from("{"), isOpen: true });
@@ -241,6 +241,23 @@ for (const door of doors) {
         assert.deepEqual(jsonOf(await answer), refused);
         await closed;
         assert.deepEqual([stored(), clock.pending], [0, 0]);
+      });
+
+      test("R5: counts the time that a body takes: answers 503 at 1.8 s while the queue never answers", async () => {
+        const isAsked = Promise.withResolvers<void>();
+        store.first(() => {
+          isAsked.resolve();
+          return new Promise(() => {});
+        });
+        const { headers, rawBody } = push(v2Text());
+        const { answer, finish } = opened.begin({ headers: [...headers], body: rawBody.subarray(0, 9), isOpen: true });
+        await until("it is read", () => clock.pending === 1);
+        await clock.advance(bodyWithinMs - 1);
+        finish(rawBody.subarray(9));
+        await isAsked.promise;
+        await clock.advance(answerWithinMs - bodyWithinMs + 1);
+        assert.equal(clock.pending, 0);
+        assert.equal((await answer).status, 503);
       });
 
       test("stores nothing of a body that is cut off, and answers the next", async () => {

@@ -181,7 +181,8 @@ function beginHttp({ protocol }: Door, port: number, sent: Sent) {
   answer.catch(() => {});
   for (const part of partsOf(body)) asking.write(part);
   if (!isOpen) asking.end();
-  return { answer, abort: () => void asking.destroy(), closed: closeOf(asking) };
+  const finish = (rest: Uint8Array) => void asking.end(rest);
+  return { answer, finish, abort: () => void asking.destroy(), closed: closeOf(asking) };
 }
 
 function beginHttp2(port: number, sent: Sent) {
@@ -205,5 +206,6 @@ function beginHttp2(port: number, sent: Sent) {
   answer.catch(() => session.destroy());
   for (const part of partsOf(body)) stream.write(part);
   if (!isOpen) stream.end();
-  return { answer, abort: () => void session.destroy(), closed: closeOf(stream) };
+  const finish = (rest: Uint8Array) => void stream.end(rest);
+  return { answer, finish, abort: () => void session.destroy(), closed: closeOf(stream) };
 }
