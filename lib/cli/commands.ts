@@ -15,6 +15,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
   ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
+  ["dead", async () => (await import("./desk/dead.ts")).deadCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
   ["scale", async () => (await import("./scale/scale.ts")).scaleCommand()],
   ["build", async () => (await import("./deploy/build.ts")).buildCommand()],

@@ -152,7 +152,7 @@ export function reasonIn(stderr: string): string | undefined {
 }
 
 /** Starts {@link EmbeddedServices} in their own process. */
-async function startServices(folder: string) {
+export async function startServices(folder: string) {
   const child = forkModule("embedded", [folder], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     execArgv: ["--disable-warning=ExperimentalWarning"],

@@ -40,6 +40,11 @@ export function lockState(folder: string): () => void {
   }
 }
 
+/** Whether {@link lockState} failed because another process has the lock. */
+export function isLockedByOther(error: unknown): boolean {
+  return Object(Object(error).cause).errcode === busy;
+}
+
 /** Who has the lock. Two that start at once race, and the other may not have written its number yet. */
 function holder(pidFile: string): string {
   const pid = existsSync(pidFile) ? readFileSync(pidFile, "utf8") : "";
@@ -73,6 +78,33 @@ export function checkQueues(folder: string): string | undefined {
   }
   if (problem === "ok") return undefined;
   return moveAside(folder, String(problem), "The queues start empty: push again what had not ended");
+}
+
+/** A message of the embedded SQS, as its file has it. */
+export interface StoredMessage {
+  readonly message_id: string;
+  readonly body: string;
+  /** JSON: name → the SDK's attribute value. */
+  readonly message_attributes: string;
+  readonly sent_timestamp: number;
+  readonly message_group_id: string | null;
+}
+
+/**
+ * All messages of a queue, oldest first. Reads the file, so nothing is received: a runtime that is running does not
+ * notice.
+ */
+export function storedMessages(stateFolder: string, queue: string): StoredMessage[] {
+  const file = join(stateFolder, "sqs", "fauxqs.db");
+  if (!existsSync(file)) return [];
+  const database = new DatabaseSync(file, { readOnly: true });
+  try {
+    const columns = "message_id, body, message_attributes, sent_timestamp, message_group_id";
+    const select = `SELECT ${columns} FROM sqs_messages WHERE queue_name = ? ORDER BY sent_timestamp, rowid`;
+    return database.prepare(select).all(queue) as unknown as StoredMessage[];
+  } finally {
+    database.close();
+  }
 }
 
 /** dynalite's own database, which does not say itself why it cannot be opened. */

@@ -8,11 +8,10 @@ import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { awsClients, reasonOf as awsReasonOf } from "../deploy/clients.ts";
-import { parameterName, regionOf, serviceName } from "../deploy/parameter-store.ts";
-import { describeStack } from "../deploy/stack.ts";
+import { parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
+import { deployedStage } from "../state/deployed.ts";
 import { rank } from "./output.ts";
 import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
@@ -72,19 +71,12 @@ async function run({ json = false, stage, region }: Options): Promise<void> {
  */
 async function setFromStage(stage: string, region: string): Promise<void> {
   process.env["AWS_REGION"] = region;
-  const stack = `${serviceName()}-${stage}`;
-  const { cloudFormation } = await awsClients({ region });
-  const deployed = await describeStack(cloudFormation, stack).catch((error: unknown) => {
-    throw new CommandError(`Cannot start: AWS does not say what is in the stack ${stack}: ${awsReasonOf(error)}`);
-  });
-  if (deployed === undefined) {
-    throw new CommandError(`Cannot start: there is no stack ${stack} in ${region}. Check --stage and --region`);
-  }
+  const { outputs, name: stack } = await deployedStage("Cannot start", { stage, region });
   const found = {
-    APP_ID: deployed.outputs.get("AppId"),
-    EVENTS_QUEUE_URL: deployed.outputs.get("EventsQueueUrl"),
-    QUARANTINE_QUEUE_URL: deployed.outputs.get("QuarantineQueueUrl"),
-    LEDGER_TABLE: deployed.outputs.get("LedgerTableName"),
+    APP_ID: outputs.AppId,
+    EVENTS_QUEUE_URL: outputs.EventsQueueUrl,
+    QUARANTINE_QUEUE_URL: outputs.QuarantineQueueUrl,
+    LEDGER_TABLE: outputs.LedgerTableName,
   };
   for (const [name, value] of Object.entries(found)) {
     if (value === undefined && !process.env[name]) {

@@ -1,0 +1,227 @@
+import { existsSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { type Message, SQS } from "@aws-sdk/client-sqs";
+import type { Command } from "commander";
+import { startServices } from "../../local/runtime.ts";
+import { queueUrl } from "../../local/sqs.ts";
+import { isLockedByOther, lockState, storedMessages } from "../../local/state.ts";
+import { CommandError, UsageError } from "../command.ts";
+import { reasonOf } from "../deploy/clients.ts";
+import { regionOf } from "../deploy/parameter-store.ts";
+import { loadEnv, projectRoot } from "../project.ts";
+import { deployedStage } from "../state/deployed.ts";
+import { readLocal } from "../state/target.ts";
+import type { QueueName } from "./letters.ts";
+
+export interface PlaceOptions {
+  readonly stage?: string;
+  readonly region?: string;
+  readonly state: string;
+}
+
+/** What was seen of a queue. */
+export interface Look {
+  readonly messages: readonly Message[];
+  /** How many messages the queue says it has. */
+  readonly total: number;
+}
+
+/** The queues of a place, by SQS's protocol. */
+export interface Queues {
+  readonly sqs: SQS;
+  readonly urls: Readonly<Record<QueueName | "events", string>>;
+}
+
+/** Where a command works: a deployed stage, or the state of this machine. */
+export interface Place {
+  /** As in a sentence: `the stage prod`. */
+  readonly name: string;
+  readonly root: string;
+  readonly stateFolder: string;
+  readonly stage: string | undefined;
+  readonly region: string | undefined;
+  /** What to type to get here: ` --stage prod`, or nothing. */
+  readonly args: string;
+  /** Takes no message out of the queue. */
+  look(queue: QueueName, onSeen?: (seen: number, total: number) => void): Promise<Look>;
+  queues(): Promise<Queues>;
+  close(): Promise<void>;
+}
+
+export function placed(command: Command): Command {
+  return command
+    .option("--stage <stage>", "a deployed stage, instead of the state of this machine")
+    .option("--region <region>", "with --stage: its region (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option("--state <folder>", "without --stage: where npm start keeps its state", ".larkpost");
+}
+
+/** @param cannot The beginning of each message: `Cannot list`. */
+export async function findPlace(cannot: string, options: PlaceOptions): Promise<Place> {
+  const { stage, region, state } = options;
+  const root = projectRoot();
+  loadEnv(root);
+  const stateFolder = resolve(root, state);
+  if (stage !== undefined) return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder });
+  if (region !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
+  return localPlace(cannot, { root, stateFolder, isDefault: state === ".larkpost" });
+}
+
+async function stagePlace(
+  cannot: string,
+  given: { stage: string; region: string; root: string; stateFolder: string },
+): Promise<Place> {
+  const { stage, region } = given;
+  const { outputs, name } = await deployedStage(cannot, given);
+  const urlOf = (output: "EventsQueueUrl" | "DeadLetterQueueUrl" | "QuarantineQueueUrl") => {
+    const url = outputs[output];
+    if (url !== undefined) return url;
+    throw new CommandError(
+      `${cannot}: the stack ${name} in ${region} does not say its ${output}. Deploy it again with this release`,
+    );
+  };
+  const urls = {
+    events: urlOf("EventsQueueUrl"),
+    dead: urlOf("DeadLetterQueueUrl"),
+    quarantine: urlOf("QuarantineQueueUrl"),
+  };
+  // A person at a shell, perhaps far from the region, waits longer than a function.
+  const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
+  const sqs = new SQS({ region, requestHandler, maxAttempts: 6 });
+  return {
+    ...given,
+    name: `the stage ${stage} in ${region}`,
+    args: ` --stage ${stage}`,
+    look: (queue, onSeen) => lookByReceives(cannot, { sqs, url: urls[queue], onSeen }),
+    queues: async () => ({ sqs, urls }),
+    close: async () => sqs.destroy(),
+  };
+}
+
+/** So many receives in a row without a new message end a look: SQS picks by chance, and may never show the rest. */
+const patience = 40;
+const receivesAtOnce = 4;
+
+/** Receives with a visibility timeout of 0 until every message was seen, or nothing new comes. */
+async function lookByReceives(
+  cannot: string,
+  { sqs, url, onSeen }: { sqs: SQS; url: string; onSeen: ((seen: number, total: number) => void) | undefined },
+): Promise<Look> {
+  const total = await countOf(cannot, sqs, url);
+  const seen = new Map<string, Message>();
+  let idle = 0;
+  const receiveAll = async () => {
+    while (seen.size < total && idle < patience) {
+      const before = seen.size;
+      const messages = await receive(cannot, sqs, url, { max: 10, hiddenSeconds: 0 });
+      for (const message of messages) seen.set(message.MessageId ?? "", message);
+      idle = seen.size > before ? 0 : idle + 1;
+      onSeen?.(seen.size, total);
+    }
+  };
+  await Promise.all(Array.from({ length: receivesAtOnce }, receiveAll));
+  return { messages: [...seen.values()], total: Math.max(total, seen.size) };
+}
+
+export async function receive(
+  cannot: string,
+  sqs: SQS,
+  url: string,
+  { max, hiddenSeconds }: { max: number; hiddenSeconds: number },
+): Promise<Message[]> {
+  const { Messages = [] } = await asked(
+    cannot,
+    "sqs:ReceiveMessage",
+    sqs.receiveMessage({
+      QueueUrl: url,
+      MaxNumberOfMessages: max,
+      VisibilityTimeout: hiddenSeconds,
+      MessageAttributeNames: ["All"],
+      MessageSystemAttributeNames: ["SentTimestamp", "MessageGroupId"],
+    }),
+  );
+  return Messages;
+}
+
+/** Visible, hidden and delayed messages. */
+export async function countOf(cannot: string, sqs: SQS, url: string): Promise<number> {
+  const kinds = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
+  const { Attributes = {} } = await asked(
+    cannot,
+    "sqs:GetQueueAttributes",
+    sqs.getQueueAttributes({ QueueUrl: url, AttributeNames: kinds as "ApproximateNumberOfMessages"[] }),
+  );
+  return Object.values(Attributes).reduce((sum, count) => sum + Number(count), 0);
+}
+
+/**
+ * AWS's answer.
+ * @throws {CommandError} One line: the fault's name, and for a right that is missing that right.
+ */
+export async function asked<T>(cannot: string, right: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    const reason = reasonOf(error);
+    const isDenied = /AccessDenied|Unauthorized|NotAuthorized/i.test(reason);
+    const advice = isDenied
+      ? `You need the right ${right}`
+      : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
+    throw new CommandError(`${cannot}: ${reason}. ${advice}`, { cause: error });
+  }
+}
+
+function localPlace(
+  cannot: string,
+  { root, stateFolder, isDefault }: { root: string; stateFolder: string; isDefault: boolean },
+): Place {
+  const shown = relative(process.cwd(), stateFolder) || ".";
+  const stops: (() => Promise<void> | void)[] = [];
+  async function services(): Promise<{ sqs: string; accessKeyId: string }> {
+    try {
+      stops.unshift(lockState(stateFolder));
+    } catch (error) {
+      if (!isLockedByOther(error)) throw error;
+      const running = readLocal(join(stateFolder, "local.json"))?.services;
+      if (running !== undefined) return running;
+      throw new CommandError(`${cannot}: another process starts with the state ${shown}. Type it again in a moment`);
+    }
+    const { endpoints, accessKeyId, stop } = await startServices(stateFolder);
+    stops.unshift(stop);
+    return { sqs: endpoints.sqs, accessKeyId };
+  }
+  return {
+    name: `this machine (${shown})`,
+    ...{ root, stateFolder, stage: undefined, region: undefined },
+    args: isDefault ? "" : ` --state ${shown}`,
+    async look(queue) {
+      const messages = storedMessages(stateFolder, localNames[queue]).map(
+        (row): Message => ({
+          MessageId: row.message_id,
+          Body: row.body,
+          MessageAttributes: JSON.parse(row.message_attributes) as NonNullable<Message["MessageAttributes"]>,
+          Attributes: {
+            SentTimestamp: String(row.sent_timestamp),
+            ...(row.message_group_id === null ? {} : { MessageGroupId: row.message_group_id }),
+          },
+        }),
+      );
+      return { messages, total: messages.length };
+    },
+    async queues() {
+      if (!existsSync(join(stateFolder, "sqs"))) {
+        throw new CommandError(`${cannot}: there is no state in ${shown}. Check --state, or run "npm start" first`);
+      }
+      const { sqs: endpoint, accessKeyId } = await services();
+      const credentials = { accessKeyId, secretAccessKey: "local" };
+      const sqs = new SQS({ region: "us-east-1", credentials, endpoint });
+      stops.unshift(() => sqs.destroy());
+      const urlOf = (name: keyof typeof localNames) => queueUrl(endpoint, localNames[name]);
+      return { sqs, urls: { events: urlOf("events"), dead: urlOf("dead"), quarantine: urlOf("quarantine") } };
+    },
+    async close() {
+      for (const stop of stops.splice(0)) await stop();
+    },
+  };
+}
+
+const localNames = { events: "events", dead: "dead-letters", quarantine: "quarantine" };

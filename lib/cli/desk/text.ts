@@ -1,0 +1,226 @@
+import { utf8 } from "../../feishu/cipher.ts";
+import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
+import { oneLine } from "../command.ts";
+import { paint } from "../paint.ts";
+import { payloadText } from "../start/payloads.ts";
+import { appOf, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
+import type { Place } from "./place.ts";
+
+/** More letters than these are shown by groups alone. */
+const maxShown = 20;
+/** Bytes that are no text are shown up to here. */
+const maxHexBytes = 4_096;
+
+/** A time of the past: `3 min ago`. */
+export function ago(ms: number, nowMs: number): string {
+  const seconds = Math.max(0, Math.round((nowMs - ms) / 1000));
+  const [unit, size] = (
+    [
+      ["d", 86_400],
+      ["h", 3_600],
+      ["min", 60],
+    ] as const
+  ).find(([, least]) => seconds >= 2 * least) ?? ["s", 1];
+  return `${Math.floor(seconds / size)} ${unit} ago`;
+}
+
+export function countOfLetters(count: number, queue: QueueName): string {
+  const noun = queue === "dead" ? "dead letter" : "message";
+  return `${count} ${noun}${count === 1 ? "" : "s"}${queue === "dead" ? "" : " in quarantine"}`;
+}
+
+/** The letters as JSON has them. No payload is among it. */
+export function letterFacts(letter: Letter) {
+  const { id, messageId, type, reason, error, fingerprint, attempts, redrives, firstAttemptAtMs, diedAtMs } = letter;
+  const { errorClass, errorCode, at } = error;
+  const isoTime = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString());
+  return {
+    ...{ id, messageId, type, reason, errorClass, errorCode, at, fingerprint, attempts, redrives },
+    ...{ firstAttemptAt: isoTime(firstAttemptAtMs), diedAt: isoTime(diedAtMs) },
+  };
+}
+
+export function listText(
+  letters: readonly Letter[],
+  given: { place: Place; queue: QueueName; nowMs: number; seen: number; total: number },
+): string {
+  const { place, queue, nowMs, seen, total } = given;
+  const groups = groupsOf(letters);
+  const inGroups = groups.length === 0 ? "" : ` in ${groups.length} group${groups.length === 1 ? "" : "s"}`;
+  const unseen = seen < total ? ` (${seen} of about ${total} were seen: SQS shows some only later)` : "";
+  const others = letters.length < seen ? `, of ${seen}` : "";
+  const queueArgs = queue === "dead" ? "" : ` --queue ${queue}`;
+  const command = "npm run dead --";
+  const lines = [`${paint("bold", countOfLetters(letters.length, queue))}${inGroups}${others}: ${place.name}${unseen}`];
+  for (const group of groups) {
+    lines.push("", groupLine(group, nowMs));
+    const shown = letters.length <= maxShown || groups.length === 1 ? group.letters : group.letters.slice(0, 2);
+    for (const letter of shown) lines.push(`  ${letterLine(letter, nowMs)}`);
+    const rest = group.letters.length - shown.length;
+    if (rest > 0)
+      lines.push(
+        paint("dim", `  and ${rest} more: ${command} list --fingerprint ${group.fingerprint}${queueArgs}${place.args}`),
+      );
+  }
+  const [first] = groups[0]?.letters ?? [];
+  if (first !== undefined) {
+    lines.push("", `Look at one   ${command} show ${nameOf(first)}${queueArgs}${place.args}`);
+  }
+  return lines.join("\n");
+}
+
+/** The id to type. */
+export function nameOf({ id, messageId }: Letter): string {
+  return id !== undefined && /^[\w:#.-]{1,128}$/.test(id) ? (id.includes("#") ? `'${id}'` : id) : messageId;
+}
+
+function groupLine({ fingerprint, letters }: Group, nowMs: number): string {
+  const [latest] = letters;
+  const oldest = letters.at(-1);
+  if (latest === undefined || oldest === undefined) return fingerprint;
+  const types = new Set(letters.map(({ type }) => type ?? "no type"));
+  const [type = ""] = types;
+  const parts = [
+    paint("bold", fingerprint),
+    `${letters.length} ×`,
+    oneLine(latest.reason, 40),
+    types.size === 1 ? oneLine(type, 80) : `${types.size} types`,
+    errorText(latest),
+    letters.length === 1
+      ? ago(latest.diedAtMs, nowMs)
+      : `${ago(latest.diedAtMs, nowMs)}, oldest ${ago(oldest.diedAtMs, nowMs)}`,
+  ];
+  return parts.filter((part) => part !== "").join("  ");
+}
+
+function letterLine(letter: Letter, nowMs: number): string {
+  const { attempts, redrives, diedAtMs } = letter;
+  const counts = [
+    attempts === undefined ? "" : `${attempts} attempt${attempts === 1 ? "" : "s"}`,
+    redrives === 0 ? "" : `redriven ${redrives} ×`,
+  ];
+  return [nameOf(letter), ago(diedAtMs, nowMs), ...counts].filter((part) => part !== "").join("  ");
+}
+
+function errorText({ error: { errorClass, errorCode, at } }: Letter): string {
+  return [errorClass, errorCode, at]
+    .flatMap((part) => (part === undefined ? [] : [oneLine(String(part), 200)]))
+    .join("  ");
+}
+
+/** One letter with all that is known of it. */
+export function showText(letter: Letter, { place, nowMs, isPayload, queue }: ShowOptions): string {
+  const { error, attempts, redrives, firstAttemptAtMs, diedAtMs, messageId, reason } = letter;
+  const { frames = [], causes = [], message, codeVersion } = error;
+  const content = letter.content();
+  const time = (ms: number) => `${new Date(ms).toISOString()} (${ago(ms, nowMs)})`;
+  const texts = (values: unknown) => (Array.isArray(values) ? values.map((value) => oneLine(String(value), 200)) : []);
+  const rows: [string, string | undefined][] = [
+    ["reason", reasonText(reason, queue)],
+    ["died", time(diedAtMs)],
+    ["first try", firstAttemptAtMs === undefined ? undefined : time(firstAttemptAtMs)],
+    ["attempts", attempts?.toString()],
+    ["redrives", String(redrives)],
+    ["error", errorText(letter) || undefined],
+    ["said", typeof message === "string" ? oneLine(message, 512) : undefined],
+    ["frames", texts(frames).join("\n") || undefined],
+    ["causes", causesText(causes) || undefined],
+    ["fingerprint", letter.fingerprint],
+    ["code", codeVersion === undefined ? undefined : oneLine(String(codeVersion), 64)],
+    ["app", appOf(letter)],
+    ...contentRows(letter, time),
+    ["message", `${messageId}, ${Buffer.byteLength(letter.body)} bytes`],
+  ];
+  const lines = rows.flatMap(([name, text]) => {
+    if (text === undefined) return [];
+    const [first = "", ...more] = text.split("\n");
+    return [`  ${name.padEnd(13)}${first}`, ...more.map((line) => `  ${" ".repeat(13)}${line}`)];
+  });
+  const title = [letter.type ?? "no type", letter.id ?? "no id"].map((part) => oneLine(part, 200)).join("  ");
+  const queueArgs = queue === "dead" ? "" : ` --queue ${queue}`;
+  const payload = isPayload ? ["", contentText(letter)] : [];
+  const next = content.kind === "unreadable" && queue === "quarantine" ? ["drop"] : ["run", "redrive"];
+  const tails = isPayload ? next : ["show --payload", ...next];
+  const advice = tails.map(
+    (tail) =>
+      `  npm run dead -- ${tail} ${nameOf(letter)}${queueArgs}${place.args}${tail === "drop" ? " --why …" : ""}`,
+  );
+  return [paint("bold", title), ...lines, ...payload, "", ...advice].join("\n");
+}
+
+export interface ShowOptions {
+  readonly place: Place;
+  readonly queue: QueueName;
+  readonly nowMs: number;
+  readonly isPayload: boolean;
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  nonRetryable: "the handler threw NonRetryableError",
+  attemptsExhausted: "the last attempt failed",
+  deadly: "its process died in five runs in a row",
+  receivesExhausted: "no delivery came to a verdict",
+  [movedBySqs]: "SQS moved it bare: no delivery of it came to a verdict, and its process wrote no reason",
+};
+
+function reasonText(reason: string, queue: QueueName): string {
+  const meaning = queue === "dead" || reason === movedBySqs ? reasons[reason] : undefined;
+  return meaning === undefined ? oneLine(reason, 100) : `${reason}: ${meaning}`;
+}
+
+function causesText(causes: unknown): string {
+  const list = Array.isArray(causes) ? causes : [];
+  return list
+    .map(fieldsOf)
+    .map(({ errorClass, errorCode, at, message }) => [errorClass, errorCode, at, message])
+    .map((parts) =>
+      parts
+        .flatMap((part) => stringOf(part) ?? [])
+        .map((part) => oneLine(part, 300))
+        .join("  "),
+    )
+    .join("\n");
+}
+
+function contentRows(letter: Letter, time: (ms: number) => string): [string, string | undefined][] {
+  const content = letter.content();
+  if (content.kind === "unreadable")
+    return [["content", `not an event that this release reads (${oneLine(content.why, 60)})`]];
+  const { kind, schema, transport, tenant, createdAtMs, requestId } = content;
+  const clean = (text: string | null) => (text === null ? undefined : oneLine(text, 128));
+  return [
+    ["content", `${kind === "job" ? "work that a callback deferred" : "event"}, schema ${schema}, by ${transport}`],
+    ["tenant", clean(tenant)],
+    ["made", createdAtMs === null || Number.isNaN(new Date(createdAtMs).getTime()) ? undefined : time(createdAtMs)],
+    ["request id", clean(requestId)],
+  ];
+}
+
+/** The payload without its secrets; what is no text, as hexadecimal digits. */
+export function contentText(letter: Letter): string {
+  const content = letter.content();
+  if (content.kind === "event") return payloadText(content.text);
+  if (content.kind === "job") return payloadText(JSON.stringify({ payload: content.payload, callback: content.event }));
+  const { text, encoding } = fieldsOf(parseJson(letter.body));
+  const bytes = Buffer.from(stringOf(text) ?? letter.body, encoding === "base64" ? "base64" : "utf8");
+  const readable = utf8(bytes);
+  if (readable === undefined) return hexOf(bytes);
+  try {
+    return payloadText(readable);
+  } catch {
+    return oneLine(readable, 100_000);
+  }
+}
+
+function hexOf(bytes: Buffer): string {
+  const shown =
+    bytes
+      .subarray(0, maxHexBytes)
+      .toString("hex")
+      .match(/.{1,64}/g) ?? [];
+  const rest = bytes.length - maxHexBytes;
+  return [
+    ...shown.map((line) => line.replaceAll(/(..)(?=.)/g, "$1 ")),
+    ...(rest > 0 ? [`… and ${rest} bytes`] : []),
+  ].join("\n");
+}

@@ -1,0 +1,81 @@
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { SQSClient } from "@aws-sdk/client-sqs";
+import { limits } from "../../../infra/limits.js";
+import { createQueues, startServices } from "../../../lib/local/runtime.ts";
+import { appId, eventBody } from "../../support/events.ts";
+
+export interface TestLetter {
+  readonly id: string;
+  readonly type?: string;
+  readonly body?: string;
+  /** Of the message; none is a letter that SQS moved. */
+  readonly attributes?: Readonly<Record<string, string>> | undefined;
+  readonly queue?: "dead-letters" | "quarantine";
+}
+
+/** What the worker writes beside a letter. */
+export function deathOf(given: {
+  id: string;
+  type?: string;
+  at?: string;
+  reason?: string;
+  redrives?: number;
+  diedAtMs?: number;
+  fingerprint?: string;
+}): Record<string, string> {
+  const { id, type = "test.event", at = "functions/events/test.event.ts:3:9", fingerprint = "0a1b2c3d" } = given;
+  const { reason = "attemptsExhausted", redrives = 0, diedAtMs = Date.now() - 180_000 } = given;
+  return {
+    deadReason: reason,
+    error: JSON.stringify({
+      errorClass: "TypeError",
+      errorCode: "ECONNRESET",
+      at,
+      fingerprint,
+      frames: [at, "functions/own.ts:7:1"],
+    }),
+    attempts: "10",
+    firstAttemptAt: new Date(diedAtMs - 3_060_000).toISOString(),
+    lastAttemptAt: new Date(diedAtMs).toISOString(),
+    eventId: id,
+    eventType: type,
+    redrives: String(redrives),
+  };
+}
+
+/** The state of a machine on which `npm start` has run before. */
+export async function makeState(folder: string): Promise<void> {
+  const services = await startServices(folder);
+  const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
+  const sqs = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
+  await createQueues(sqs, limits);
+  sqs.destroy();
+  await services.stop();
+}
+
+/** Writes letters as the embedded SQS keeps them: to send 10,000 takes longer than the test. */
+export function putLetters(folder: string, letters: readonly TestLetter[], { clear = false } = {}): void {
+  const database = new DatabaseSync(join(folder, "sqs", "fauxqs.db"));
+  const insert = database.prepare(
+    `INSERT INTO sqs_messages (message_id, queue_name, body, md5_of_body, message_attributes, md5_of_message_attributes,
+       sent_timestamp) VALUES (?, ?, ?, '', ?, '', ?)`,
+  );
+  database.exec("BEGIN");
+  if (clear) database.exec("DELETE FROM sqs_messages");
+  for (const { id, type = "test.event", body = bodyOf(id, type), attributes = {}, queue = "dead-letters" } of letters) {
+    insert.run(`message-of-${id}`, queue, body, JSON.stringify(valuesOf(attributes)), Date.now());
+  }
+  database.exec("COMMIT");
+  database.close();
+}
+
+export function bodyOf(id: string, type = "test.event"): string {
+  return eventBody({ id, type, app: appId, event: { text: `the text of ${id}`, app_ticket: "CANARY" } });
+}
+
+export function valuesOf(attributes: Readonly<Record<string, string>>) {
+  return Object.fromEntries(
+    Object.entries(attributes).map(([name, StringValue]) => [name, { DataType: "String", StringValue }]),
+  );
+}
