@@ -139,8 +139,16 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
       }),
     ),
   };
-  return { ...alarmsOf(deployment, alarms), ...metricFilters(deployment) };
+  const ringing = Object.entries(alarms).filter(([id]) => deployment.front !== "none" || !needAddress.has(id));
+  return { ...alarmsOf(deployment, Object.fromEntries(ringing)), ...metricFilters(deployment) };
 }
+
+/** The alarms of what nobody calls without a front. `CallbackFailed` counts the long connection's callbacks, too. */
+const needAddress = new Set([
+  ...["Unavailable", "UnavailableOften", "Refused", "AllRefused"],
+  ...["WebhookErrors", "WebhookSlow", "WebhookThrottled"],
+  ...["CallbackErrors", "CallbackSlow", "CallbackThrottled"],
+]);
 
 /** @typedef {{ urgency: "Page" | "Ticket", says: string, condition: object }} Alarm */
 

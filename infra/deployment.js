@@ -7,7 +7,7 @@ import { refusal } from "./refusal.js";
  * @typedef {object} Deployment
  * @property {string} service
  * @property {string} stage
- * @property {string} front Where HTTP requests come in: `httpApi` or `functionUrl`.
+ * @property {string} front Where HTTP requests come in: `httpApi`, `functionUrl`, or `none` for the long connection alone.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} pageTopicArn For alarms that somebody has to act on at once. Empty: they show in the console only.

@@ -76,9 +76,10 @@ function bundleOf(name, role) {
  * @param {readonly string[]} paths Exactly those that exist; which method is right, the function says.
  */
 function doorOf(front, paths) {
-  return front === "functionUrl"
-    ? { events: [], url: true }
-    : { events: paths.map((path) => ({ httpApi: `ANY ${path}` })), url: false };
+  return {
+    events: front === "httpApi" ? paths.map((path) => ({ httpApi: `ANY ${path}` })) : [],
+    url: front === "functionUrl",
+  };
 }
 
 /**
@@ -88,8 +89,10 @@ function doorOf(front, paths) {
  */
 export function extensionsOf({ front, customerKeyArn }, { limits, optional } = projectOf({})) {
   const isHttpApi = front === "httpApi";
-  if (!isHttpApi && front !== "functionUrl") {
-    throw refusal(`Cannot deploy: front is "${front}", neither "httpApi" nor "functionUrl". Check --param front`);
+  const isUrl = front === "functionUrl";
+  if (!isHttpApi && !isUrl && front !== "none") {
+    const known = '"httpApi" nor "functionUrl" nor "none"';
+    throw refusal(`Cannot deploy: front is "${front}", neither ${known}. Check --param front`);
   }
   const reasons = {
     CKV_AWS_115: "reserved concurrency is optional (infra/limits.js): a small account cannot give any away",
@@ -133,20 +136,8 @@ export function extensionsOf({ front, customerKeyArn }, { limits, optional } = p
             },
           },
         }
-      : Object.fromEntries(
-          answering.flatMap((name) => [
-            [
-              `${name}LambdaFunctionUrl`,
-              {
-                Metadata: accepted({
-                  CKV_AWS_258: "Feishu cannot sign for IAM; the function checks Feishu's signature",
-                }),
-              },
-            ],
-            [`${name}LambdaPermissionFnUrl`, publicUrl],
-            [`${name}LambdaPermissionFn`, publicUrl],
-          ]),
-        )),
+      : {}),
+    ...(isUrl ? urlExtensions : {}),
   };
 }
 
@@ -156,5 +147,16 @@ const answering = ["Webhook", "Callback"];
 const publicUrl = {
   Metadata: accepted({ F13: "a Function URL is public, and this permission holds for calls through it only" }),
 };
+
+const urlExtensions = Object.fromEntries(
+  answering.flatMap((name) => [
+    [
+      `${name}LambdaFunctionUrl`,
+      { Metadata: accepted({ CKV_AWS_258: "Feishu cannot sign for IAM; the function checks Feishu's signature" }) },
+    ],
+    [`${name}LambdaPermissionFnUrl`, publicUrl],
+    [`${name}LambdaPermissionFn`, publicUrl],
+  ]),
+);
 
 export const functions = forDeployment((...given) => ({ extensions: extensionsOf(...given) }));

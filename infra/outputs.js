@@ -19,14 +19,18 @@ export function outputsOf(deployment, app) {
     ],
   });
   return {
-    RequestAddress: {
-      Description: "For the developer console: Events & Callbacks > Event configuration > Request URL",
-      Value: address("WebhookLambdaFunctionUrl", "webhook"),
-    },
-    CallbackAddress: {
-      Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
-      Value: address("CallbackLambdaFunctionUrl", "callback"),
-    },
+    ...(front === "none"
+      ? {}
+      : {
+          RequestAddress: {
+            Description: "For the developer console: Events & Callbacks > Event configuration > Request URL",
+            Value: address("WebhookLambdaFunctionUrl", "webhook"),
+          },
+          CallbackAddress: {
+            Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
+            Value: address("CallbackLambdaFunctionUrl", "callback"),
+          },
+        }),
     // Packaging does not need the app's id, and AWS refuses an empty value.
     AppId: { Value: app === "" ? "none" : app },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },

@@ -21,6 +21,7 @@ import { alarmResources } from "../infra/alarms.js";
 import { alarmThresholds, limits, optional } from "../infra/limits.js";
 import { billsOf, toText } from "../lib/cli/cost/cost.ts";
 import { use } from "../lib/cli/cost/model.ts";
+import { type Lack, regions } from "../lib/cli/deploy/regions.ts";
 import { generate } from "../lib/cli/handlers/generate.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { longConnection } from "./infra/connected.ts";
@@ -284,6 +285,18 @@ const alarmsOf = (resources: object) =>
 interface AlarmProperties {
   readonly AlarmName: string;
   readonly Metrics?: readonly { readonly MetricStat?: object }[];
+}
+
+for (const path of ["docs/where-to-deploy.md", "docs/zh-CN/where-to-deploy.md"]) {
+  test(`${path} says of each region what it lacks`, () => {
+    const named = [...read(path).matchAll(/^\| [^|`]+ \| ((?:`[\w-]+`(?:, |、)?)+) \|/gm)].map(([, names = ""]) =>
+      [...names.matchAll(/`([\w-]+)`/g)].map(([, name]) => name),
+    );
+    const lacking = (lack: Lack) => [...regions].filter(([, lacks]) => lacks.includes(lack)).map(([name]) => name);
+    for (const [index, lack] of (["function-urls", "json-logs", "public-api", "pollers"] as const).entries()) {
+      assert.deepEqual(named[index]?.sort(), lacking(lack).sort(), lack);
+    }
+  });
 }
 
 for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {

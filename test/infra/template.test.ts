@@ -86,9 +86,13 @@ const lenient = {
 };
 
 let specification: ReturnType<typeof loadSpecification>;
-/** As deployed by default; with a Function URL; another stage with all that is optional; with other limits. */
+/**
+ * As deployed by default; with a Function URL; in China without an address; another stage with all that is optional; with
+ * other limits.
+ */
 let api: Compiled;
 let url: Compiled;
+let none: Compiled;
 let dev: Compiled;
 let changed: Compiled;
 
@@ -100,10 +104,11 @@ const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 
 
 before(async () => {
   const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
-  [specification, api, url, dev, changed, refused] = await Promise.all([
+  [specification, api, url, none, dev, changed, refused] = await Promise.all([
     loadSpecification(),
     compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
+    compile("prod", { params: { front: "none" }, env: { ...canaries, AWS_REGION: "cn-north-1" } }),
     compile("dev", { params: { customerKeyArn, ...topics, ...lenient } }),
     compile("prod", {
       params: { appId: "cli_0123456789abcdef" },
@@ -118,7 +123,7 @@ function assertRefused(result: PromiseSettledResult<Compiled> | undefined, messa
 }
 
 const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
-  for (const compiled of [api, url, dev, changed]) check(compiled.template, compiled);
+  for (const compiled of [api, url, none, dev, changed]) check(compiled.template, compiled);
 };
 const resource = (id: string, { template } = api): Resource => {
   const found = template.Resources[id];
@@ -304,6 +309,41 @@ describe("the deployer's policy", () => {
     for (const action of ["sqs:DeleteQueue", "dynamodb:DeleteTable", "lambda:InvokeFunction", "iam:CreateUser"]) {
       assert.equal(isAllowedBy(policy, action), false, action);
     }
+  });
+});
+
+describe("front=none, in China", () => {
+  test("lacks what leads to webhook and callback, and the alarms of that, and nothing else", () => {
+    const ids = ({ template }: Compiled) => Object.keys(template.Resources);
+    const missing = ids(api).filter((id) => !ids(none).includes(id));
+    const alarms = missing.filter((id) => id.endsWith("Alarm"));
+    assert.deepEqual(
+      missing.filter((id) => !alarms.includes(id) && !/^HttpApi|LambdaPermissionHttpApi$/.test(id)),
+      [],
+    );
+    assert.ok(missing.includes("HttpApi"));
+    const callers = ["Errors", "Slow", "Throttled"];
+    const unavailable = ["Unavailable", "UnavailableOften", "Refused", "AllRefused"];
+    assert.deepEqual(
+      alarms.sort(),
+      [...unavailable, ...answering.flatMap((name) => callers.map((what) => name + what))]
+        .map((name) => `${name}Alarm`)
+        .sort(),
+    );
+    assert.deepEqual(
+      ids(none).filter((id) => !ids(api).includes(id)),
+      [],
+    );
+    const outputs = Object.keys(api.template.Outputs).filter((name) => !Object.hasOwn(none.template.Outputs, name));
+    assert.deepEqual(outputs.filter((name) => name !== "HttpApiId" && name !== "HttpApiUrl").sort(), [
+      "CallbackAddress",
+      "RequestAddress",
+    ]);
+  });
+
+  test("runs on x86, and names no other partition", () => {
+    for (const name of names) assert.deepEqual(properties(`${name}LambdaFunction`, none)["Architectures"], ["x86_64"]);
+    assert.doesNotMatch(JSON.stringify(none.template), /arn:aws:/);
   });
 });
 

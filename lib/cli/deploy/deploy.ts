@@ -90,7 +90,8 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   if (deployed === undefined) return;
   const { outputs } = deployed;
   const [request, callback, appId] = ["RequestAddress", "CallbackAddress", "AppId"].map((name) => outputs.get(name));
-  if (request === undefined || callback === undefined || appId === undefined) {
+  // Without a front it has neither.
+  if (appId === undefined || (request === undefined) !== (callback === undefined)) {
     console.error(`Deployed. Cannot read the addresses and the app: the stack ${ready.stack.name} has no such outputs`);
     process.exitCode = 1;
     return;
@@ -98,13 +99,15 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   if (code !== 0) console.error("\nThe stack is deployed. What failed came after it, and is above.");
   // What `npm run secrets` must be told as well, to reach the same stack.
   const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
-  console.log(nextSteps({ request, callback }, where));
+  const addresses = request === undefined || callback === undefined ? undefined : { request, callback };
+  console.log(addresses === undefined ? withoutAddresses(where) : nextSteps(addresses, where));
   if (recordStage(stage, appId, root)) {
     console.log(
       `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
     );
   }
-  if (isProbed && !(await probeAddresses([request, callback], ready, root))) process.exitCode = 1;
+  if (!isProbed || addresses === undefined) return;
+  if (!(await probeAddresses(Object.values(addresses), ready, root))) process.exitCode = 1;
 }
 
 /**
@@ -116,7 +119,7 @@ async function deployedNow({ stack, clients, deployed }: Ready, isDone: boolean)
     const now = await describeStack(clients.cloudFormation, stack.name);
     if (now === undefined && isDone) throw new Error("there is none");
     const isChanged = now !== undefined && now.changedAtMs > (deployed?.changedAtMs ?? 0);
-    const isComplete = isChanged && now.status === "UPDATE_COMPLETE" && now.outputs.has("RequestAddress");
+    const isComplete = isChanged && now.status === "UPDATE_COMPLETE" && now.outputs.has("AppId");
     return isDone || isComplete ? now : undefined;
   } catch (error) {
     console.error(`Cannot read the addresses of the stack ${stack.name}: ${reasonOf(error)}`);
@@ -141,6 +144,13 @@ async function probeAddresses(addresses: readonly string[], { stack, clients }: 
   }
   console.log("What the addresses answer:");
   return probe(addresses, { secrets, hasDefaultHandler: handlerNames("events", root).includes("_default") });
+}
+
+function withoutAddresses(where: string): string {
+  return `
+The stage has no address. Deploy its long connection, by which events and callbacks come:
+     ${paint("bold", `npm run deploy -- ${where} --long-connection --image … --vpc vpc-… --subnets subnet-…`)}
+`;
 }
 
 function nextSteps(addresses: { request: string; callback: string }, where: string): string {

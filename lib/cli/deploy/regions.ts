@@ -3,9 +3,9 @@ export const regionsAsOf = "2026-11-28";
 
 /**
  * What a region lacks: Function URLs; Lambda's log lines in JSON; an API without authentication, for which the account
- * must be registered with the authorities (an ICP filing).
+ * must be registered with the authorities (an ICP filing); provisioned pollers of a queue.
  */
-export type Lack = "function-urls" | "json-logs" | "public-api";
+export type Lack = "function-urls" | "json-logs" | "public-api" | "pollers";
 
 const complete = `us-east-1 us-east-2 us-west-1 us-west-2 af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2
   ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ap-southeast-3 ca-central-1 eu-central-1 eu-north-1 eu-south-1
@@ -16,6 +16,7 @@ const withoutUrls = `ap-east-2 ap-south-2 ap-southeast-4 ap-southeast-5 ap-south
 // https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-lambda.html
 const government = "us-gov-east-1 us-gov-west-1";
 // https://docs.amazonaws.cn/en_us/aws/latest/userguide/api-gateway.html
+// https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
 const china = "cn-north-1 cn-northwest-1";
 
 const lacking = (names: string, ...lacks: Lack[]) => names.split(/\s+/).map((name) => [name, lacks] as const);
@@ -24,5 +25,5 @@ export const regions: ReadonlyMap<string, readonly Lack[]> = new Map([
   ...lacking(complete),
   ...lacking(withoutUrls, "function-urls"),
   ...lacking(government, "function-urls", "json-logs"),
-  ...lacking(china, "function-urls", "public-api"),
+  ...lacking(china, "function-urls", "public-api", "pollers"),
 ]);

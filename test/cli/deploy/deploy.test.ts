@@ -488,6 +488,19 @@ else {
     assert.match(stderr, /^Deployed\. Cannot read the addresses and the app: the stack larkpost-prod has no such/m);
   });
 
+  test("of a stage without address says what to deploy next, and probes nothing", async () => {
+    const { RequestAddress, CallbackAddress, ...Outputs } = compiled.template.Outputs;
+    pack({ ...compiled.template, Outputs });
+    const { code, stdout, stderr } = await prod("--region", "ap-northeast-1");
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stdout,
+      /The stage has no address\. Deploy its long connection, [^\n]*\n {5}npm run deploy -- --stage prod --region ap-northeast-1 --long-connection --image/,
+    );
+    assert.doesNotMatch(stdout, /answer/);
+    assert.deepEqual(recorded(), { prod: { appId } });
+  });
+
   test("records the app of each stage, says to commit that, once, and lets another app take it over by force only", async () => {
     cloud.store.put("/larkpost/prod/app", stored());
     const said = async (stage: string, app: string, ...args: string[]) => {

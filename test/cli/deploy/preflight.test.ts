@@ -49,8 +49,9 @@ describe("the preflight of a deployment", () => {
   /** With a key and topics of the customer's; with Function URLs. */
   let stack: Stack;
   let withUrls: Stack;
-  /** With what is the default. */
+  /** With what is the default; without an address. */
   let plain: Stack;
+  let bare: Stack;
   const root = mkdtempSync(join(tmpdir(), "larkpost-preflight-"));
   const env = { ...process.env };
 
@@ -62,11 +63,12 @@ describe("the preflight of a deployment", () => {
       compile("prod", { params: { appId, ...extra }, config: { secrets: ["CRM_TOKEN"] } }),
       compile("prod", { params: { appId, front: "functionUrl" } }),
       compile("prod", { params: { appId } }),
+      compile("prod", { params: { appId, front: "none" } }),
     ]);
-    const [one, two, three] = compiled.map(({ template }): Stack => {
+    const [one, two, three, four] = compiled.map(({ template }): Stack => {
       return { name: "larkpost-prod", service: "larkpost", stage: "prod", region, tags: {}, kept: [], template };
     });
-    [stack, withUrls, plain] = [one, two, three] as [Stack, Stack, Stack];
+    [stack, withUrls, plain, bare] = [one, two, three, four] as [Stack, Stack, Stack, Stack];
     writeFileSync(join(root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
   });
   beforeEach(() => {
@@ -146,8 +148,9 @@ describe("the preflight of a deployment", () => {
     return stack;
   }
 
-  test("finds nothing where all is well, also of a stack that is there already", async () => {
+  test("finds nothing where all is well, also of a stack that is there already, and in China of one without address", async () => {
     assert.deepEqual(await check(stack), []);
+    assert.deepEqual(await check({ ...bare, region: "cn-northwest-1" }), []);
     for (const status of ["UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
       assert.deepEqual(await check(deployedAs(status)), []);
     assert.deepEqual(await check(encryptTopic("alias/pager", keyWith(forCloudWatch))), []);
@@ -202,7 +205,30 @@ describe("the preflight of a deployment", () => {
     [
       "the region serves no public API",
       () => ({ ...plain, region: "cn-north-1" }),
-      /^! --region {2}cn-north-1 serves an API without authentication only to accounts with an ICP filing/,
+      '! --region  cn-north-1 serves an API without authentication only to accounts with an ICP filing (2026-11-28), and Feishu would get 401. Without one, use front=none and, after it, "npm run deploy -- --stage prod --region cn-north-1 --long-connection": docs/where-to-deploy.md',
+    ],
+    [
+      "the region has neither Function URLs nor a public API",
+      () =>
+        scaled(
+          60,
+          changed(
+            "CallbackLambdaFunction",
+            { ReservedConcurrentExecutions: 30 },
+            { ...withUrls, region: "cn-north-1" },
+          ),
+        ),
+      /^✖ --param front {2}cn-north-1 has no Function URLs \(2026-11-28\)\. Use front=none and, after it, "npm run deploy/,
+    ],
+    [
+      "the region has no provisioned pollers",
+      () =>
+        changed(
+          "WorkerEventSourceMappingSQSEventsQueue",
+          { ScalingConfig: undefined, ProvisionedPollerConfig: { MinimumPollers: 2, MaximumPollers: 2 } },
+          { ...bare, region: "cn-north-1" },
+        ),
+      "✖ larkpost.config.js  cn-north-1 has no provisioned pollers (2026-11-28). Leave minimumPollers and maximumPollers out",
     ],
     [
       "the region is misspelt",
@@ -517,7 +543,7 @@ describe("npm run deploy, of a project with faults", () => {
       'import { onEvent } from "larkpost";\nexport default onEvent("im.message.receive_v1", async () => {});\n',
     );
     assert.deepEqual((await deploy("--stage", "prod", "--param", "front=x")).lines, [
-      '✖ serverless.yml  front is "x", neither "httpApi" nor "functionUrl". Check --param front',
+      '✖ serverless.yml  front is "x", neither "httpApi" nor "functionUrl" nor "none". Check --param front',
     ]);
     cloud.denied.add("cloudformation:DescribeStacks");
     assert.deepEqual((await deploy("--stage", "prod")).lines, [

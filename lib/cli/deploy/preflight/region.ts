@@ -6,17 +6,19 @@ import { about, type Local, warning } from "./context.ts";
 
 /** What the region lacks of what the stack needs. */
 export function findLacks({ stack }: Local): Finding[] {
-  const { region } = stack;
+  const { region, stage } = stack;
   const lacks = regions.get(region);
   if (lacks === undefined) {
     const [likely] = nearest(region, [...regions.keys()], 1);
     const text = `"${region}" is no region that Larkpost knows (${regionsAsOf}). Did you mean "${likely}"?`;
     return [warning("--region", text)];
   }
+  const byLongConnection = `front=none and, after it, "npm run deploy -- --stage ${stage} --region ${region} --long-connection": docs/where-to-deploy.md`;
+  const instead = lacks.includes("public-api") ? byLongConnection : "front=httpApi";
   const needs: Readonly<Record<Lack, { readonly isNeeded: boolean; readonly finding: Finding }>> = {
     "function-urls": {
       isNeeded: ofType(stack, "AWS::Lambda::Url").length > 0,
-      finding: about("--param front", `${region} has no Function URLs (${regionsAsOf}). Use front=httpApi`),
+      finding: about("--param front", `${region} has no Function URLs (${regionsAsOf}). Use ${instead}`),
     },
     "json-logs": {
       isNeeded: true,
@@ -29,7 +31,16 @@ export function findLacks({ stack }: Local): Finding[] {
       isNeeded: ofType(stack, "AWS::ApiGatewayV2::Api").length > 0,
       finding: warning(
         "--region",
-        `${region} serves an API without authentication only to accounts with an ICP filing (${regionsAsOf}), and Feishu would get 401. The long connection needs no address: docs/long-connection.md`,
+        `${region} serves an API without authentication only to accounts with an ICP filing (${regionsAsOf}), and Feishu would get 401. Without one, use ${byLongConnection}`,
+      ),
+    },
+    pollers: {
+      isNeeded: ofType(stack, "AWS::Lambda::EventSourceMapping").some(
+        ([, { ProvisionedPollerConfig }]) => ProvisionedPollerConfig !== undefined,
+      ),
+      finding: about(
+        "larkpost.config.js",
+        `${region} has no provisioned pollers (${regionsAsOf}). Leave minimumPollers and maximumPollers out`,
       ),
     },
   };
