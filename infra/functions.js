@@ -105,6 +105,11 @@ export function extensionsOf({ front, customerKeyArn }, { limits, optional } = p
   const names = [...answering, "Worker"];
   const logGroups = [...names.map((name) => `${name}LogGroup`), ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
   const { minimumPollers, maximumPollers } = optional;
+  const throttled = (/** @type {number} */ ThrottlingRateLimit, /** @type {number} */ ThrottlingBurstLimit) => ({
+    DetailedMetricsEnabled: false,
+    ThrottlingRateLimit,
+    ThrottlingBurstLimit,
+  });
   return {
     ...(maximumPollers === null
       ? {}
@@ -127,12 +132,11 @@ export function extensionsOf({ front, customerKeyArn }, { limits, optional } = p
     ...(isHttpApi
       ? {
           HttpApiStage: {
+            // A stage is refused whose settings name a route that does not exist yet.
+            DependsOn: ["HttpApiRouteAnyCallback"],
             Properties: {
-              DefaultRouteSettings: {
-                DetailedMetricsEnabled: false,
-                ThrottlingRateLimit: limits.routeRatePerSecond,
-                ThrottlingBurstLimit: limits.routeBurst,
-              },
+              DefaultRouteSettings: throttled(limits.routeRatePerSecond, limits.routeBurst),
+              RouteSettings: { "ANY /callback": throttled(limits.callbackRatePerSecond, limits.callbackBurst) },
             },
           },
         }

@@ -46,9 +46,19 @@ export const limits = {
   queueRetentionSeconds: 7 * 86_400,
   deadLetterRetentionSeconds: 14 * 86_400,
 
-  /** Requests a second, and at once, that each route of the HTTP API accepts: about five times a busy app's peak. Feishu repeats an event that gets 429, but no callback. */
-  routeRatePerSecond: 200,
-  routeBurst: 400,
+  /**
+   * Requests a second, and at once, that each route of events accepts in the HTTP API. Far more than a busy app has: to queue
+   * an event is cheap, and one that gets 429 at all five pushes is lost. The burst is all that an account's quota of API
+   * Gateway admits at once; of its 10,000 a second, most are left to others.
+   */
+  routeRatePerSecond: 2_000,
+  routeBurst: 5_000,
+  /**
+   * The same of the callback's route. A callback takes its handler's time, up to 2.5 s: 200 a second are half of the 1,000
+   * invocations that an account runs at once, so that no flood of clicks keeps events out. Feishu never repeats a callback.
+   */
+  callbackRatePerSecond: 200,
+  callbackBurst: 400,
 
   /** Processes that keep a long connection (1 to 5), if the stage has one. The platform sends each message to one of them, and allows an app 50 connections. */
   longConnectionReplicas: 2,
@@ -98,10 +108,10 @@ export const optional = {
  * @type {Record<"small" | "busy" | "large", Partial<typeof limits & typeof optional>>}
  */
 export const presets = {
-  /** Up to 180 events a second: the numbers above. */
+  /** Up to 300 events a second: the numbers above. */
   small: {},
   /** 1,000 events a second. */
-  busy: { routeRatePerSecond: 5_000, routeBurst: 5_000, maxConcurrency: 50 },
+  busy: { maxConcurrency: 50 },
   /** 10,000 events a second. It needs higher quotas of API Gateway and Lambda. */
   large: {
     routeRatePerSecond: 20_000,
@@ -314,6 +324,14 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       `callbackProvisionedConcurrency is above callbackReservedConcurrency (${callbackReservedConcurrency})`,
     ],
   ];
+  for (const name of /** @type {const} */ ([
+    "routeRatePerSecond",
+    "routeBurst",
+    "callbackRatePerSecond",
+    "callbackBurst",
+  ])) {
+    relations.push([given[name] >= 1, `${name} is below 1: the HTTP API would refuse every request`]);
+  }
   for (const name of /** @type {const} */ (["faults", "failedRuns", "failedCallbacks"])) {
     const [count, percent] = [thresholds[`${name}PerFiveMinutes`], thresholds[`${name}Percent`]];
     relations.push(

@@ -176,7 +176,7 @@ test("scale simulates the project's own limits, with the quotas that it is told"
   const limitOf = (name: string) => now.limits.find((one) => one.name === name)?.limit;
   assert.deepEqual(quota, { concurrency: 9, parameterReads: 8 });
   assert.equal(quotas, "2026-11-28");
-  assert.deepEqual(["route", "mapping", "concurrency", "parameters"].map(limitOf), [5_000, 50, 9, 8]);
+  assert.deepEqual(["route", "mapping", "concurrency", "parameters"].map(limitOf), [2_000, 50, 9, 8]);
   assert.equal(code, now.holds ? 0 : 1);
   assert.ok(now.events > 1_500 && now.cost > 0);
 });

@@ -62,6 +62,8 @@ const changes = {
   deadLetterRetentionSeconds: 1_000_000,
   routeRatePerSecond: 300,
   routeBurst: 600,
+  callbackRatePerSecond: 100,
+  callbackBurst: 150,
   longConnectionReplicas: 3,
   longConnectionCpu: 512,
   longConnectionMemoryMb: 1_024,
@@ -389,13 +391,17 @@ describe("the front", () => {
   test("E1: the HTTP API lets its three paths in by every method, throttled, to payload format 2.0", () => {
     const routes = ofType(api.template, "AWS::ApiGatewayV2::Route").map(([, { Properties }]) => Properties["RouteKey"]);
     assert.deepEqual(routes.sort(), ["ANY /", "ANY /callback", "ANY /webhook"]);
-    // No route has settings of its own, so the stage's hold for each.
-    assert.equal(properties("HttpApiStage")["RouteSettings"], undefined);
-    assert.deepEqual(properties("HttpApiStage")["DefaultRouteSettings"], {
+    const throttled = (ThrottlingRateLimit: number, ThrottlingBurstLimit: number) => ({
       DetailedMetricsEnabled: false,
-      ThrottlingRateLimit: limits.routeRatePerSecond,
-      ThrottlingBurstLimit: limits.routeBurst,
+      ThrottlingRateLimit,
+      ThrottlingBurstLimit,
     });
+    const { DefaultRouteSettings, RouteSettings } = properties("HttpApiStage");
+    assert.deepEqual(DefaultRouteSettings, throttled(2_000, 5_000));
+    assert.deepEqual(RouteSettings, { "ANY /callback": throttled(limits.callbackRatePerSecond, limits.callbackBurst) });
+    // Settings of a route that is not there yet are refused.
+    assert.ok((resource("HttpApiStage")["DependsOn"] as string[]).includes("HttpApiRouteAnyCallback"));
+    assert.equal(properties("HttpApiRouteAnyCallback")["RouteKey"], "ANY /callback");
     for (const name of answering) {
       const { PayloadFormatVersion, IntegrationUri } = properties(`HttpApiIntegration${name}`);
       assert.deepEqual([PayloadFormatVersion, IntegrationUri], ["2.0", arn(`${name}LambdaFunction`)]);
@@ -562,6 +568,10 @@ describe("the relations between numbers", () => {
       { maxConcurrency: 1_000, batchSize: 12, batchWindowSeconds: 1 },
     ],
     [{ batchSize: 11 }, { batchSize: 10 }],
+    [{ routeRatePerSecond: 0 }, { routeRatePerSecond: 1 }],
+    [{ routeBurst: 0 }, { routeBurst: 1 }],
+    [{ callbackRatePerSecond: 0 }, { callbackRatePerSecond: 1 }],
+    [{ callbackBurst: 0 }, { callbackBurst: 1 }],
     [{ longConnectionReplicas: 0 }, { longConnectionReplicas: 1 }],
     [{ longConnectionReplicas: 6 }, { longConnectionReplicas: 5 }],
     [{ longConnectionMemoryMb: 4_096 }, { longConnectionMemoryMb: 2_048 }],
@@ -735,6 +745,8 @@ describe("the relations between numbers", () => {
       "HttpApiLogGroup RetentionInDays": 60,
       "HttpApiStage DefaultRouteSettings.ThrottlingBurstLimit": 600,
       "HttpApiStage DefaultRouteSettings.ThrottlingRateLimit": 300,
+      "HttpApiStage RouteSettings.ANY /callback.ThrottlingBurstLimit": 150,
+      "HttpApiStage RouteSettings.ANY /callback.ThrottlingRateLimit": 100,
       "LedgerTable WarmThroughput.ReadUnitsPerSecond": 12_000,
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,

@@ -257,7 +257,11 @@ describe("the model of scale", () => {
     assert.ok(forecast.longestWaitSeconds >= 1.5 && forecast.longestWaitSeconds <= 4);
   });
 
-  for (const rate of [300, 3_000, 30_000]) {
+  for (const [rate, first] of [
+    [700, "maxConcurrency"],
+    [3_000, "maxConcurrency"],
+    [30_000, "routeRatePerSecond"],
+  ] as const) {
     test(`what it says to change at ${rate} a second is allowed, and holds`, () => {
       const load = { rate, seconds: 600, handlerMs: 200, front: "httpApi", dedupe: "required" } as const;
       const place = { limits, optional, alarmThresholds, quotas, times: timesOf(limits) };
@@ -267,13 +271,13 @@ describe("the model of scale", () => {
       assert.ok(holds(changed, alarmThresholds), JSON.stringify(changed));
       const numbers = Object.fromEntries(changes.map(({ name, to }) => [name.replace("limits.", ""), to]));
       assert.deepEqual(contradictions({ ...limits, ...numbers }, { ...optional, ...numbers }), []);
-      assert.equal(changes[0]?.name, "limits.routeRatePerSecond");
+      assert.equal(changes[0]?.name, `limits.${first}`);
     });
   }
 
   // As docs/scale.md says.
   for (const [preset, rate, waits, needed] of [
-    ["small", 180, 1, {}],
+    ["small", 300, 1, {}],
     ["busy", 1_000, 3, {}],
     ["large", 10_000, 30, { concurrency: 2_400, gatewayRate: 15_000, gatewayBurst: 7_500, parameterReads: 10_000 }],
   ] as const) {
