@@ -13,7 +13,7 @@ import { findSecrets } from "./parameter-store.ts";
 import type { Wishes } from "./preflight/long-connection.ts";
 import { preflight, type Ready } from "./preflight/preflight.ts";
 import { probe } from "./probe.ts";
-import { type DeployedStack, describeStack, packageFolder, variableOf } from "./stack.ts";
+import { type DeployedStack, describeStack, longConnectionOf, packageFolder, variableOf } from "./stack.ts";
 
 export function deployCommand(): Command {
   return withStackOptions(subcommand("deploy"))
@@ -106,6 +106,11 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
       `${stagesFile} now has the app of "${stage}". Commit it: it keeps "npm start -- --long-connection" from taking that stage's events.\n`,
     );
   }
+  if (await hasLongConnection(ready)) {
+    console.log(`The stage's long connection has the settings of its own last deployment. Deploy it, too:
+     ${paint("bold", `npm run deploy -- ${where} --long-connection`)}
+`);
+  }
   if (!isProbed || addresses === undefined) return;
   if (!(await probeAddresses(Object.values(addresses), ready, root))) process.exitCode = 1;
 }
@@ -126,6 +131,11 @@ async function deployedNow({ stack, clients, deployed }: Ready, isDone: boolean)
     process.exitCode = 1;
     return undefined;
   }
+}
+
+async function hasLongConnection({ stack, clients }: Ready): Promise<boolean> {
+  const found = await describeStack(clients.cloudFormation, longConnectionOf(stack.name)).catch(() => undefined);
+  return found !== undefined;
 }
 
 async function probeAddresses(addresses: readonly string[], { stack, clients }: Ready, root: string): Promise<boolean> {

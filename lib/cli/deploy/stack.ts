@@ -107,6 +107,11 @@ export interface DeployedStack {
   readonly outputs: ReadonlyMap<string, string>;
 }
 
+/** The name of the stack of a stage's long connection. */
+export function longConnectionOf(stack: string): string {
+  return `${stack}-long-connection`;
+}
+
 /** @returns `undefined`: there is none of that name. */
 export async function describeStack(client: CloudFormation, name: string): Promise<DeployedStack | undefined> {
   try {

@@ -295,6 +295,14 @@ else {
       assert.equal(stack()?.changeSets.size, 0);
     });
 
+    test("is asked for after each deployment of a stage that has one", async () => {
+      const again =
+        /The stage's long connection has the settings of its own last deployment[^\n]*\n {5}npm run deploy -- --stage prod --long-connection\n/;
+      assert.doesNotMatch((await prod("--no-probe")).stdout, again);
+      assert.equal((await connect(...wishes)).code, 0);
+      assert.match((await prod("--no-probe")).stdout, again);
+    });
+
     test("says that CloudFormation has taken it back, and why", async () => {
       cloud.failAt("LongConnectionService");
       const { code, stdout, stderr } = await connect(...wishes);

@@ -163,6 +163,9 @@ describe("the preflight of a deployment", () => {
   };
   const scaled = (reserved: number, of = stack) =>
     changed("WebhookLambdaFunction", { ReservedConcurrentExecutions: reserved }, of);
+  /** With Function URLs that are limited. */
+  const limitedIn = (region: string) =>
+    scaled(60, changed("CallbackLambdaFunction", { ReservedConcurrentExecutions: 30 }, { ...withUrls, region }));
   const noApp = (): Stack => ({
     ...stack,
     template: { ...stack.template, Outputs: { AppId: { Value: "none" } } },
@@ -186,15 +189,7 @@ describe("the preflight of a deployment", () => {
     ],
     [
       "the region has no Function URLs",
-      () =>
-        scaled(
-          60,
-          changed(
-            "CallbackLambdaFunction",
-            { ReservedConcurrentExecutions: 30 },
-            { ...withUrls, region: "me-central-1" },
-          ),
-        ),
+      () => limitedIn("me-central-1"),
       /^✖ --param front {2}me-central-1 has no Function URLs \(2026-11-28\)\. Use front=httpApi$/,
     ],
     [
@@ -209,15 +204,7 @@ describe("the preflight of a deployment", () => {
     ],
     [
       "the region has neither Function URLs nor a public API",
-      () =>
-        scaled(
-          60,
-          changed(
-            "CallbackLambdaFunction",
-            { ReservedConcurrentExecutions: 30 },
-            { ...withUrls, region: "cn-north-1" },
-          ),
-        ),
+      () => limitedIn("cn-north-1"),
       /^✖ --param front {2}cn-north-1 has no Function URLs \(2026-11-28\)\. Use front=none and, after it, "npm run deploy/,
     ],
     [

@@ -1,10 +1,11 @@
 import type { Lambda } from "@aws-sdk/client-lambda";
 import { longConnectionTemplate } from "../../../../infra/long-connection.js";
+import type { Project } from "../../../../infra/project.js";
 import type { Finding } from "../../check/finding.ts";
 import { checkConfig } from "../../check/settings.ts";
 import { awsClients, type Clients } from "../clients.ts";
 import { regionOf, serviceName } from "../parameter-store.ts";
-import { type DeployedStack, describeStack, type Template } from "../stack.ts";
+import { type DeployedStack, describeStack, longConnectionOf, type Stack, type Template } from "../stack.ts";
 import { findKeyFaultsIn } from "./app.ts";
 import { about, type Context } from "./context.ts";
 import { findKeyFaults } from "./encryption.ts";
@@ -45,7 +46,8 @@ export async function longConnectionPreflight(root: string, wishes: Wishes): Pro
     return unlessFaulty(undefined, [...findings, unknownCredentials(error)]);
   }
   const service = serviceName();
-  const [first, name] = [`${service}-${wishes.stage}`, `${service}-${wishes.stage}-long-connection`];
+  const first = `${service}-${wishes.stage}`;
+  const name = longConnectionOf(first);
   let own: Own | Finding;
   let deployed: DeployedStack | undefined;
   try {
@@ -56,41 +58,39 @@ export async function longConnectionPreflight(root: string, wishes: Wishes): Pro
   }
   const wanted = withOutputs(wishes, deployed);
   const faults = [...findings, ...findWrong(wanted, region)];
-  if ("message" in own || project === undefined)
-    return unlessFaulty(undefined, "message" in own ? [...faults, own] : faults);
-  const { outputs } = own.stack;
-  const { image = "", vpc = "", subnets = "", publicIp = false } = wanted;
-  const stage = {
-    service,
-    stage: wishes.stage,
-    region,
-    variables: own.variables,
-    customerKeyArn: outputs.get("CustomerKeyArn") ?? "",
-    pageTopicArn: outputs.get("PageTopicArn") ?? "",
-    ticketTopicArn: outputs.get("TicketTopicArn") ?? "",
-  };
-  const made = { image, vpc, subnets: subnets.split(","), hasPublicIp: publicIp };
-  const template = longConnectionTemplate(stage, made, project) as Template;
-  const tags = { STAGE: wishes.stage, ...project.tags };
-  const stack = { name, service, stage: wishes.stage, region, tags, kept: [], template };
+  if ("message" in own) return unlessFaulty(undefined, [...faults, own]);
+  if (project === undefined) return unlessFaulty(undefined, faults);
+  const stack = stackOf({ service, stage: wishes.stage, region, name }, { own, wanted, project });
   const context: Context = { root, stack, deployed, clients, account, force: false };
   const { SECRETS_PARAMETER = "", MARKETPLACE_APP } = own.variables;
-  const app = outputs.get("AppId");
+  const app = own.stack.outputs.get("AppId");
   const onAws = [findKeyFaultsIn(SECRETS_PARAMETER, { ...context, app, needsSecret: true }), findKeyFaults(context)];
+  const isMarketplace = `is for self-built apps, and "${first}" is of one in the marketplace. Use its addresses`;
   return unlessFaulty(context, [
     ...faults,
-    ...(MARKETPLACE_APP === "true"
-      ? [
-          about(
-            "--long-connection",
-            `is for self-built apps, and "${first}" is of one in the marketplace. Use its addresses`,
-          ),
-        ]
-      : []),
+    ...(MARKETPLACE_APP === "true" ? [about("--long-connection", isMarketplace)] : []),
     ...findLongNames(context),
     ...findStuckStack(context),
     ...(await Promise.all(onAws)).flat(),
   ]);
+}
+
+function stackOf(
+  named: Pick<Stack, "service" | "stage" | "region" | "name">,
+  { own, wanted, project }: { own: Own; wanted: Omit<Wishes, "stage">; project: Project },
+): Stack {
+  const { image = "", vpc = "", subnets = "", publicIp = false } = wanted;
+  const output = (name: string) => own.stack.outputs.get(name) ?? "";
+  const stage = {
+    ...named,
+    variables: own.variables,
+    customerKeyArn: output("CustomerKeyArn"),
+    pageTopicArn: output("PageTopicArn"),
+    ticketTopicArn: output("TicketTopicArn"),
+  };
+  const service = { image, vpc, subnets: subnets.split(","), hasPublicIp: publicIp };
+  const template = longConnectionTemplate(stage, service, project) as Template;
+  return { ...named, tags: { STAGE: named.stage, ...project.tags }, kept: [], template };
 }
 
 /** @returns The stage's own stack, or what is wrong with it. */
