@@ -10,6 +10,8 @@ export interface NodeRequest extends AsyncIterable<Uint8Array> {
   /** Whether the body has come whole. */
   readonly complete: boolean;
   readonly readableDidRead: boolean;
+  /** If set, the body comes as text, and its bytes are lost. */
+  readonly readableEncoding: string | null;
   /** Of HTTP/2. */
   readonly stream?: { once(event: "finish", listener: () => void): unknown; close(): unknown };
   destroy(): unknown;
@@ -89,7 +91,8 @@ export async function answerNode(
   let body = noBody;
   if (isOwn && method === "POST") {
     const found = keptBody(kept);
-    if (found === undefined && request.readableDidRead) return refuseLostBody(advice);
+    const isLost = request.readableDidRead || request.readableEncoding;
+    if (found === undefined && isLost) return refuseLostBody(advice);
     body = found ?? (await readBody(request, receiver.clock));
     if (!request.complete) endAfterAnswer(request, response);
   }

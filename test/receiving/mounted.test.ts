@@ -286,6 +286,11 @@ describe("a body that was read before", () => {
       async (receiver) => expressApp().use(expressApp.json()).use(mount, express(receiver)),
     ],
     [
+      "a listener had it decoded",
+      /before the body parser/,
+      async (receiver) => (request, response) => nodeListener(receiver)(request.setEncoding("utf8"), response),
+    ],
+    [
       "koa-body kept nothing",
       /koaBody\(\{ includeUnparsed: true \}\)/,
       async (receiver) => new Koa().use(koaBody()).use(koa(receiver)).callback(),
