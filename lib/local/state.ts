@@ -97,7 +97,7 @@ export interface StoredMessage {
 export function storedMessages(stateFolder: string, queue: string): StoredMessage[] {
   const file = join(stateFolder, "sqs", "fauxqs.db");
   if (!existsSync(file)) return [];
-  const database = new DatabaseSync(file, { readOnly: true });
+  const database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 });
   try {
     const columns = "message_id, body, message_attributes, sent_timestamp, message_group_id";
     const select = `SELECT ${columns} FROM sqs_messages WHERE queue_name = ? ORDER BY sent_timestamp, rowid`;

@@ -1,5 +1,6 @@
 import { apiRows } from "./api.ts";
 import { callbackRows } from "./callback.ts";
+import { deskRows } from "./desk.ts";
 import { ingressRows } from "./ingress.ts";
 import { longConnectionRows } from "./long-connection.ts";
 import { platformRows } from "./platform.ts";
@@ -9,6 +10,7 @@ import { workerRows } from "./worker.ts";
 export const rows: readonly Row[] = [
   ...ingressRows,
   ...workerRows,
+  ...deskRows,
   ...callbackRows,
   ...platformRows,
   ...apiRows,

@@ -25,6 +25,8 @@ export async function startCloud() {
   const topics = new Map<string, Fields>();
   const denied = new Set<string>();
   const limits = { concurrency: 1_000, reservedElsewhere: 0 };
+  /** When the functions were last changed. */
+  const functions = { changedAt: "2026-01-01T00:00:00.000+0000" };
   /** In place of the addresses that the template computes, where nothing listens. */
   const addresses = new Map<string, string>();
   const formation = cloudFormation({ objects, addresses });
@@ -123,7 +125,7 @@ export async function startCloud() {
       Configuration: {
         FunctionName: name,
         CodeSha256: createHash("sha256").update(zip).digest("base64"),
-        LastModified: "2026-01-01T00:00:00.000+0000",
+        LastModified: functions.changedAt,
         Environment: {
           Variables: Object.fromEntries(
             Object.entries(Variables).map(([key, value]) => [key, String(formation.resolve(stack, value))]),
@@ -198,6 +200,7 @@ export async function startCloud() {
     keys,
     topics,
     limits,
+    functions,
     addresses,
     /** Each call as IAM names it: `cloudformation:DescribeStacks`. */
     calls,

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Message, SQS } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
@@ -6,7 +6,7 @@ import { startServices } from "../../local/runtime.ts";
 import { queueUrl } from "../../local/sqs.ts";
 import { isLockedByOther, lockState, storedMessages } from "../../local/state.ts";
 import { CommandError, UsageError } from "../command.ts";
-import { reasonOf } from "../deploy/clients.ts";
+import { awsClients, reasonOf } from "../deploy/clients.ts";
 import { regionOf } from "../deploy/parameter-store.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
@@ -29,6 +29,8 @@ export interface Look {
 /** The queues of a place, by SQS's protocol. */
 export interface Queues {
   readonly sqs: SQS;
+  /** Whether nobody handles events: `npm start` does not run. */
+  readonly isIdle: boolean;
   readonly urls: Readonly<Record<QueueName | "events", string>>;
 }
 
@@ -45,6 +47,8 @@ export interface Place {
   /** Takes no message out of the queue. */
   look(queue: QueueName, onSeen?: (seen: number, total: number) => void): Promise<Look>;
   queues(): Promise<Queues>;
+  /** When the code that handles events was last changed. */
+  codeChangedAtMs(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -92,7 +96,13 @@ async function stagePlace(
     name: `the stage ${stage} in ${region}`,
     args: ` --stage ${stage}`,
     look: (queue, onSeen) => lookByReceives(cannot, { sqs, url: urls[queue], onSeen }),
-    queues: async () => ({ sqs, urls }),
+    queues: async () => ({ sqs, urls, isIdle: false }),
+    async codeChangedAtMs() {
+      const { lambda } = await awsClients({ region });
+      const found = lambda.getFunction({ FunctionName: `${name}-worker` });
+      const { Configuration } = await asked(cannot, "lambda:GetFunction", found);
+      return Date.parse(Configuration?.LastModified ?? "");
+    },
     close: async () => sqs.destroy(),
   };
 }
@@ -124,9 +134,9 @@ async function lookByReceives(
 
 export async function receive(
   cannot: string,
-  sqs: SQS,
+  sqs: Pick<SQS, "receiveMessage">,
   url: string,
-  { max, hiddenSeconds }: { max: number; hiddenSeconds: number },
+  { max, hiddenSeconds, waitSeconds = 0 }: { max: number; hiddenSeconds: number; waitSeconds?: number },
 ): Promise<Message[]> {
   const { Messages = [] } = await asked(
     cannot,
@@ -135,6 +145,7 @@ export async function receive(
       QueueUrl: url,
       MaxNumberOfMessages: max,
       VisibilityTimeout: hiddenSeconds,
+      WaitTimeSeconds: waitSeconds,
       MessageAttributeNames: ["All"],
       MessageSystemAttributeNames: ["SentTimestamp", "MessageGroupId"],
     }),
@@ -143,7 +154,7 @@ export async function receive(
 }
 
 /** Visible, hidden and delayed messages. */
-export async function countOf(cannot: string, sqs: SQS, url: string): Promise<number> {
+export async function countOf(cannot: string, sqs: Pick<SQS, "getQueueAttributes">, url: string): Promise<number> {
   const kinds = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
   const { Attributes = {} } = await asked(
     cannot,
@@ -176,6 +187,7 @@ function localPlace(
 ): Place {
   const shown = relative(process.cwd(), stateFolder) || ".";
   const stops: (() => Promise<void> | void)[] = [];
+  let isIdle = false;
   async function services(): Promise<{ sqs: string; accessKeyId: string }> {
     try {
       stops.unshift(lockState(stateFolder));
@@ -187,6 +199,7 @@ function localPlace(
     }
     const { endpoints, accessKeyId, stop } = await startServices(stateFolder);
     stops.unshift(stop);
+    isIdle = true;
     return { sqs: endpoints.sqs, accessKeyId };
   }
   return {
@@ -216,12 +229,25 @@ function localPlace(
       const sqs = new SQS({ region: "us-east-1", credentials, endpoint });
       stops.unshift(() => sqs.destroy());
       const urlOf = (name: keyof typeof localNames) => queueUrl(endpoint, localNames[name]);
-      return { sqs, urls: { events: urlOf("events"), dead: urlOf("dead"), quarantine: urlOf("quarantine") } };
+      const urls = { events: urlOf("events"), dead: urlOf("dead"), quarantine: urlOf("quarantine") };
+      return { sqs, urls, isIdle };
     },
+    codeChangedAtMs: async () => lastChangeMs(root),
     async close() {
       for (const stop of stops.splice(0)) await stop();
     },
   };
+}
+
+/** When a file of the project was last changed that a handler may be made of. */
+function lastChangeMs(folder: string): number {
+  const times = readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return /^(\.|node_modules$|dist$)/.test(entry.name) ? [] : [lastChangeMs(path)];
+    const isCode = /\.(?:[cm]?[jt]s|json)$|^\.env$/.test(entry.name) && !/\.gen\.ts$/.test(entry.name);
+    return isCode && entry.isFile() ? [statSync(path).mtimeMs] : [];
+  });
+  return Math.max(0, ...times);
 }
 
 const localNames = { events: "events", dead: "dead-letters", quarantine: "quarantine" };

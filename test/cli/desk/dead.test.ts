@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { queueUrl } from "../../../lib/local/sqs.ts";
+import { storedMessages } from "../../../lib/local/state.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { denied, type Faults, startFaults, throttled } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
-import { larkpost } from "../run.ts";
+import { until } from "../../support/until.ts";
+import { larkpost, projectFolder } from "../run.ts";
 import { bodyOf, deathOf, makeState, putLetters, type TestLetter, valuesOf } from "./letters.ts";
 
 /** Letters in seven groups, of which SQS moved one without attributes. */
@@ -148,6 +152,121 @@ describe("npm run dead, on this machine", () => {
     assert.match((await show("text")).stdout, /"schema": "3\.0"/);
   });
 
+  const queued = () =>
+    storedMessages(state, "events").map(({ body, message_attributes: attributes }) => ({
+      id: /event_id\\":\\"([^\\]+)/.exec(body)?.[1] ?? "",
+      attributes: JSON.parse(attributes) as Record<string, { StringValue: string }>,
+    }));
+  const letter = (id: string, given: Omit<Parameters<typeof deathOf>[0], "id"> = {}): TestLetter => ({
+    id,
+    attributes: deathOf({ id, ...given }),
+  });
+  const day = 86_400_000;
+
+  test("X1, X4, X5: redrives with its attributes what may run again, and says why the rest may not", async () => {
+    putLetters(
+      state,
+      [
+        letter("good", { redrives: 2 }),
+        { id: "bare" },
+        letter("fourth", { redrives: 3 }),
+        { ...letter("old"), body: bodyOf("old", "test.event", Date.now() - 34 * day) },
+        letter("same-code", { diedAtMs: Date.now() + 60_000 }),
+        letter("no-verdict", { diedAtMs: Date.now() + 60_000, reason: "receivesExhausted" }),
+      ],
+      { clear: true },
+    );
+    const { code, stdout, stderr } = await dead("redrive", "--all", "--rate", "1000/s");
+
+    assert.equal(code, 1);
+    assert.match(stdout, /^Redriven: 3 dead letters of this machine/);
+    assert.match(stdout, /Refused: {2}1 × redriven 3 times already/);
+    assert.match(stdout, /Refused: {2}1 × older than 33 days/);
+    assert.match(stdout, /Refused: {2}1 × the code that failed still runs/);
+    assert.match(stdout, /They run when "npm start" runs\n$/);
+    assert.match(stderr, /^Cannot redrive 3 dead letters\. Repair the cause, or pass --force\n$/);
+    assert.deepEqual(await idsOf(), ["fourth", "old", "same-code"]);
+    const [first, second] = queued().sort((a, b) => a.id.localeCompare(b.id));
+    assert.equal(first?.id, "bare");
+    assert.equal(first?.attributes["deadReason"]?.StringValue, "movedBySqs");
+    assert.equal(second?.attributes["redrives"]?.StringValue, "2");
+    assert.equal(second?.attributes["deadReason"]?.StringValue, "attemptsExhausted");
+
+    const forced = await dead("redrive", "fourth", "message-of-old", "same-code", "--force");
+    assert.deepEqual([forced.code, forced.stderr], [0, ""]);
+    assert.deepEqual(await idsOf(), []);
+    assert.equal(queued().length, 6);
+  });
+
+  test("redrives what the ids or the fault name, and nothing without them", async () => {
+    const other = { fingerprint: "eeeeeeee" };
+    putLetters(state, [letter("a"), letter("b", other), letter("c", other), letter("d")], { clear: true });
+    assert.equal((await dead("redrive")).code, 2);
+    assert.equal((await dead("redrive", "a", "--all")).code, 2);
+    assert.equal((await dead("redrive", "--all", "--rate", "0")).code, 2);
+    const missing = await dead("redrive", "a", "nowhere");
+    assert.equal(missing.code, 1);
+    assert.match(missing.stdout, /^Redriven: 1 dead letter /);
+    assert.match(missing.stderr, /^Cannot find "nowhere"/);
+    assert.equal((await dead("redrive", "--fingerprint", "eeeeeeee")).code, 0);
+    assert.deepEqual(await idsOf(), ["d"]);
+    assert.deepEqual(
+      queued()
+        .map(({ id }) => id)
+        .sort(),
+      ["a", "b", "c"],
+    );
+  });
+
+  test("redrives from quarantine what this release reads, and refuses the rest", async () => {
+    const quarantined = (id: string, reason: string, body: string) =>
+      ({ id, queue: "quarantine", attributes: { reason }, body }) as const;
+    const { text } = JSON.parse(bodyOf("readable")) as { text: string };
+    putLetters(
+      state,
+      [
+        quarantined(
+          "raw",
+          "schema",
+          JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", receivedBy: null, text }),
+        ),
+        quarantined("other-app", "app", bodyOf("other-app")),
+        quarantined("never", "json", "no JSON"),
+      ],
+      { clear: true },
+    );
+    const { code, stdout } = await dead("redrive", "--all", "--queue", "quarantine");
+    assert.equal(code, 1);
+    assert.match(stdout, /^Redriven: 1 message in quarantine/);
+    assert.match(stdout, /1 × this release cannot read it/);
+    assert.match(stdout, /1 × it belongs to another app/);
+    assert.deepEqual(queued(), [{ id: "readable", attributes: {} }]);
+  });
+
+  test("goes on after kill -9, and loses none", async () => {
+    const ids = Array.from({ length: 40 }, (_, index) => `killed-${index}`);
+    putLetters(
+      state,
+      ids.map((id) => letter(id)),
+      { clear: true },
+    );
+    const main = join(projectFolder, "lib/cli/main.ts");
+    const args = [main, "dead", "redrive", "--all", "--rate", "20"];
+    const child = spawn(process.execPath, args, { env: { ...process.env, LARKPOST_ROOT: root }, stdio: "ignore" });
+    await until("the first are sent", () => queued().length >= 5);
+    child.kill("SIGKILL");
+    await once(child, "close");
+    const again = async () => dead("redrive", "--all", "--rate", "1000");
+    // The services of the killed desk end by themselves.
+    const { stdout } = await again();
+    const [, hidden] = /Hidden: {3}(\d+)/.exec(stdout) ?? [];
+    assert.ok(Number(hidden) > 0, stdout);
+    putLetters(state, [], { minutesLater: true });
+    assert.match((await again()).stdout, new RegExp(`^Redriven: ${hidden} dead letter`));
+    assert.deepEqual(await idsOf(), []);
+    assert.deepEqual([...new Set(queued().map(({ id }) => id))].sort(), ids.toSorted());
+  });
+
   test("says what it can do", async () => {
     const { code, stdout } = await dead("--help");
     assert.equal(code, 0);
@@ -164,20 +283,21 @@ describe("npm run dead, on a stage", () => {
   let services: Services;
   let faults: Faults;
   const dead = (...args: string[]) => run(root, [...args, "--stage", "prod", "--region", "eu-west-1"], env());
+  const outputs = () => {
+    const values = {
+      EventsQueueUrl: queueUrl(faults.endpoint, "events"),
+      DeadLetterQueueUrl: queueUrl(faults.endpoint, "dead-letters"),
+      QuarantineQueueUrl: queueUrl(faults.endpoint, "quarantine"),
+    };
+    return Object.fromEntries(Object.entries(values).map(([name, Value]) => [name, { Value }]));
+  };
   const env = () => ({ ...cloud.env, AWS_ENDPOINT_URL_SQS: faults.endpoint, HOME: root });
 
   before(async () => {
     [{ root, remove }, cloud, services] = await Promise.all([temporaryProject({}), startCloud(), startServices()]);
     writeFileSync(join(root, "serverless.yml"), "service: larkpost\n");
     faults = await startFaults(services.exchangeSqs);
-    const outputs = {
-      EventsQueueUrl: queueUrl(faults.endpoint, "events"),
-      DeadLetterQueueUrl: queueUrl(faults.endpoint, "dead-letters"),
-      QuarantineQueueUrl: queueUrl(faults.endpoint, "quarantine"),
-      LedgerTableName: "ledger",
-    };
-    const Outputs = Object.fromEntries(Object.entries(outputs).map(([name, Value]) => [name, { Value }]));
-    cloud.putStack("larkpost-prod", { Resources: {}, Outputs });
+    cloud.putStack("larkpost-prod", { Resources: {}, Outputs: outputs() });
   });
   beforeEach(async () => {
     faults.reset();
@@ -213,6 +333,43 @@ describe("npm run dead, on a stage", () => {
     await bury(manyLetters(12));
     await services.take(services.urls.deadLetterQueueUrl);
     assert.match((await dead()).stdout, /^2 dead letters in 2 groups: .* \(2 of about 12 were seen: SQS/);
+  });
+
+  test("redrives what died before the worker was last changed", async () => {
+    const changedAtMs = Date.now() - 60_000;
+    cloud.functions.changedAt = new Date(changedAtMs).toISOString().replace("Z", "+0000");
+    cloud.putStack("larkpost-prod", {
+      Resources: {
+        Worker: { Type: "AWS::Lambda::Function", Properties: { FunctionName: "larkpost-prod-worker", Code: {} } },
+      },
+      Outputs: outputs(),
+    });
+    await bury([
+      { id: "before", attributes: deathOf({ id: "before", diedAtMs: changedAtMs - 1 }) },
+      { id: "after", attributes: deathOf({ id: "after", diedAtMs: changedAtMs }) },
+    ]);
+    const { code, stdout, stderr } = await dead("redrive", "--all");
+    assert.equal(code, 1, stderr);
+    assert.match(
+      stdout,
+      /^Redriven: 1 dead letter of the stage prod in eu-west-1\nRefused: {2}1 × the code that failed/,
+    );
+    const [sent] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(sent?.Body ?? "", /before/);
+    cloud.denied.add("lambda:GetFunction");
+    assert.match(
+      (await dead("redrive", "--all")).stderr,
+      /^Cannot redrive: AccessDenied.*\. You need the right lambda:GetFunction\n$/,
+    );
+    for (const action of ["SendMessage", "DeleteMessage"]) {
+      faults.reset();
+      faults.inject(action, denied);
+      assert.match(
+        (await dead("redrive", "--all", "--force")).stderr,
+        new RegExp(`You need the right sqs:${action}\\n$`),
+      );
+      assert.equal(await services.count(services.urls.deadLetterQueueUrl), 1);
+    }
   });
 
   for (const action of ["ReceiveMessage", "GetQueueAttributes"]) {

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { SQSClient } from "@aws-sdk/client-sqs";
@@ -55,23 +56,30 @@ export async function makeState(folder: string): Promise<void> {
 }
 
 /** Writes letters as the embedded SQS keeps them: to send 10,000 takes longer than the test. */
-export function putLetters(folder: string, letters: readonly TestLetter[], { clear = false } = {}): void {
+export function putLetters(
+  folder: string,
+  letters: readonly TestLetter[],
+  { clear = false, minutesLater = false } = {},
+): void {
   const database = new DatabaseSync(join(folder, "sqs", "fauxqs.db"));
   const insert = database.prepare(
     `INSERT INTO sqs_messages (message_id, queue_name, body, md5_of_body, message_attributes, md5_of_message_attributes,
-       sent_timestamp) VALUES (?, ?, ?, '', ?, '', ?)`,
+       sent_timestamp) VALUES (?, ?, ?, ?, ?, '', ?)`,
   );
   database.exec("BEGIN");
+  if (minutesLater)
+    database.exec("UPDATE sqs_messages SET visibility_deadline = 1 WHERE visibility_deadline IS NOT NULL");
   if (clear) database.exec("DELETE FROM sqs_messages");
   for (const { id, type = "test.event", body = bodyOf(id, type), attributes = {}, queue = "dead-letters" } of letters) {
-    insert.run(`message-of-${id}`, queue, body, JSON.stringify(valuesOf(attributes)), Date.now());
+    insert.run(`message-of-${id}`, queue, body, hash("md5", body), JSON.stringify(valuesOf(attributes)), Date.now());
   }
   database.exec("COMMIT");
   database.close();
 }
 
-export function bodyOf(id: string, type = "test.event"): string {
-  return eventBody({ id, type, app: appId, event: { text: `the text of ${id}`, app_ticket: "CANARY" } });
+export function bodyOf(id: string, type = "test.event", madeAtMs = Date.now() - 4_000_000): string {
+  const body = eventBody({ id, type, app: appId, event: { text: `the text of ${id}`, app_ticket: "CANARY" } });
+  return body.replace("1760000000000", String(madeAtMs));
 }
 
 export function valuesOf(attributes: Readonly<Record<string, string>>) {
