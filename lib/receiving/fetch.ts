@@ -14,7 +14,7 @@ export function fetchHandler(receiver: HttpOptions): (request: Request) => Promi
 async function answerRequest(receiver: HttpOptions, request: Request): Promise<HttpAnswer> {
   const startMs = receiver.clock.nowMs();
   const { method, headers } = request;
-  if (method === "POST" && request.bodyUsed) return refuseLostBody(advice);
+  if (method === "POST" && (request.bodyUsed || request.body?.locked)) return refuseLostBody(advice);
   const body = method === "POST" && request.body !== null ? await readBody(request.body, receiver.clock) : noBody;
   const get = (name: string) => headers.get(name) ?? undefined;
   return answerHttp({ method, path: "/", headers: { get }, startMs, sourceIp: undefined, ...body }, receiver);

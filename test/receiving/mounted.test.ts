@@ -308,17 +308,22 @@ describe("a body that was read before", () => {
         return (request, response) => app.routing(request, response);
       },
     ],
-    [
-      "a route of a fetch runtime read it",
+    ...(
+      [
+        ["a route of a fetch runtime read it", (request) => request.text()],
+        ["a route of a fetch runtime is about to read it", (request) => request.body?.getReader()],
+      ] as [string, (request: Request) => unknown][]
+    ).map(([when, read]): (typeof hosts)[number] => [
+      when,
       /before anything reads its body/,
       async (receiver) => async (incoming, outgoing) => {
         const { method = "" } = incoming;
         const request = new Request("http://127.0.0.1/", method === "POST" ? { method, body: "{}" } : { method });
-        await request.text();
+        await read(request);
         const response = await fetchHandler(receiver)(request);
         outgoing.writeHead(response.status).end(await response.text());
       },
-    ],
+    ]),
   ];
   for (const [when, advice, host] of hosts) {
     test(`is refused when ${when}, with the sentence that says how to mount it`, async (t) => {
