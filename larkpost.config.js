@@ -33,5 +33,8 @@ export default defineConfig({
   // Log the messages of errors, which may quote an event.
   // logErrorMessages: true,
   //
+  // Log `queued` and `handled` of a tenth of the events that go well.
+  // logSampleRate: 0.1,
+  //
   // tags: { team: "people" },
 });

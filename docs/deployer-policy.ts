@@ -24,6 +24,8 @@ const bucket = [`arn:aws:s3:::${named}`];
 const functions = [at("lambda", `function:${named}`)];
 const logGroups = [at("logs", `log-group:/*/${named}`)];
 const apis = ["arn:aws:apigateway:*::/apis", "arn:aws:apigateway:*::/apis/*", "arn:aws:apigateway:*::/tags/*"];
+const domains = ["arn:aws:apigateway:*::/domainnames", "arn:aws:apigateway:*::/domainnames/*"];
+const shown = [at("cloudwatch", `alarm:${named}`), `arn:aws:cloudwatch::${exampleAccount}:dashboard/${named}`];
 const queues = [at("sqs", named)];
 const roles = [`arn:aws:iam::${exampleAccount}:role/${named}`];
 /** What knows no resource, or one whose name AWS makes up. */
@@ -150,7 +152,16 @@ const ofTypes: Readonly<Record<string, readonly Rights[]>> = {
         "cloudwatch",
         "DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource",
       ),
-      on: [at("cloudwatch", `alarm:${named}`)],
+      on: shown,
+    },
+  ],
+  "AWS::CloudWatch::Dashboard": [
+    {
+      actions: words(
+        "cloudwatch",
+        "DeleteDashboards GetDashboard ListTagsForResource PutDashboard TagResource UntagResource",
+      ),
+      on: shown,
     },
   ],
   "AWS::ECS::Cluster": [
@@ -183,6 +194,28 @@ const ofTypes: Readonly<Record<string, readonly Rights[]>> = {
   ],
 };
 
+/** The same of a domain. IAM takes no longer policy than the first one is, so these are one of their own. */
+const ofDomain: typeof ofTypes = {
+  "AWS::ApiGatewayV2::DomainName": [{ ...apiGateway, on: domains }],
+  "AWS::ApiGatewayV2::ApiMapping": [{ ...apiGateway, on: domains }],
+  "AWS::CertificateManager::Certificate": [
+    {
+      actions: words(
+        "acm",
+        "AddTagsToCertificate DeleteCertificate DescribeCertificate ListTagsForCertificate RemoveTagsFromCertificate RequestCertificate",
+      ),
+      on: any,
+    },
+  ],
+  "AWS::Route53::RecordSet": [
+    {
+      actions: words("route53", "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets"),
+      on: ["arn:aws:route53:::hostedzone/*"],
+    },
+    { actions: ["route53:GetChange"], on: any },
+  ],
+};
+
 /** What osls and the commands call themselves. */
 const ofTools: readonly Rights[] = [
   {
@@ -192,7 +225,10 @@ const ofTools: readonly Rights[] = [
     ),
     on: [at("cloudformation", `stack/${named}/*`)],
   },
-  { actions: ["cloudformation:ValidateTemplate", "lambda:GetAccountSettings"], on: any },
+  {
+    actions: ["cloudformation:ValidateTemplate", "lambda:GetAccountSettings", "lambda:ListEventSourceMappings"],
+    on: any,
+  },
   // The zips and templates of the last deployments.
   { actions: words("s3", "DeleteObject GetObject PutObject"), on: [`arn:aws:s3:::${named}/*`] },
   // Only looked at.
@@ -220,17 +256,23 @@ export interface Policy {
 }
 
 /**
- * What a deployer needs for stacks of these templates.
+ * What a deployer needs for stacks of these templates: of all, and of a domain besides.
  * @throws {Error} A template has a type whose rights are not known here.
  */
-export function deployerPolicy(templates: readonly Pick<Template, "Resources">[]): Policy {
+export function deployerPolicies(templates: readonly Pick<Template, "Resources">[]): readonly [Policy, Policy] {
   const types = new Set(templates.flatMap(({ Resources }) => Object.values(Resources).map(({ Type }) => Type)));
-  const all = [...types].sort().flatMap((type) => {
-    const rights = ofTypes[type];
+  const domain: Rights[] = [];
+  const rest: Rights[] = [];
+  for (const type of [...types].sort()) {
+    const rights = ofTypes[type] ?? ofDomain[type];
     if (rights === undefined) throw new Error(`docs/deployer-policy.ts does not know what ${type} needs`);
-    return rights;
-  });
-  const groups = Map.groupBy([...ofTools, ...all], ({ on, condition }) => JSON.stringify([on, condition]));
+    (Object.hasOwn(ofDomain, type) ? domain : rest).push(...rights);
+  }
+  return [policyOf([...ofTools, ...rest]), policyOf(domain)];
+}
+
+function policyOf(rights: readonly Rights[]): Policy {
+  const groups = Map.groupBy(rights, ({ on, condition }) => JSON.stringify([on, condition]));
   const Statement = [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
@@ -241,25 +283,25 @@ export function deployerPolicy(templates: readonly Pick<Template, "Resources">[]
   return { Version: "2012-10-17", Statement };
 }
 
-const block = /(^```json\n)(\{\n {2}"Version": "2012-10-17",\n[\s\S]*?)(?=\n```$)/m;
+const block = /(^```json\n)(\{\n {2}"Version": "2012-10-17",\n[\s\S]*?)(?=\n```$)/gm;
 const page = (name: string) => join(import.meta.dirname, name);
 
-/** The policy as a reader copies it. */
-export function policyOnPage(): Policy {
-  const [, , text = ""] = block.exec(readFileSync(page("deploy.md"), "utf8")) ?? [];
-  return JSON.parse(text) as Policy;
+/** The policies as a reader copies them. */
+export function policiesOnPage(): Policy[] {
+  return [...readFileSync(page("deploy.md"), "utf8").matchAll(block)].map(
+    ([, , text = ""]) => JSON.parse(text) as Policy,
+  );
 }
 
-/** The pages that hold another policy, each with the text that it should have. */
-export function stalePolicyPages(policy: Policy): { file: string; wanted: string }[] {
+/** The pages that hold other policies, each with the text that it should have. */
+export function stalePolicyPages(policies: readonly Policy[]): { file: string; wanted: string }[] {
   return ["deploy.md", "zh-CN/deploy.md"]
     .map(page)
     .map((file) => ({ file, current: readFileSync(file, "utf8") }))
-    .map(({ file, current }) => ({
-      file,
-      current,
-      wanted: current.replace(block, (_, head: string) => head + textOf(policy)),
-    }))
+    .map(({ file, current }) => {
+      const rest = policies.map(textOf);
+      return { file, current, wanted: current.replace(block, (_, head: string) => head + rest.shift()) };
+    })
     .filter(({ current, wanted }) => current !== wanted);
 }
 
@@ -282,11 +324,11 @@ function textOf({ Version, Statement }: Policy): string {
 if (import.meta.main) {
   const compiled = await Promise.all([
     compile("prod"),
-    compile("prod", { params: { front: "functionUrl" } }),
+    compile("prod", { params: { front: "both", domain: "bot.example.com", hostedZoneId: "Z0123456789ABC" } }),
     compile("prod", { config: { limits: { callbackReservedConcurrency: 2, callbackProvisionedConcurrency: 1 } } }),
   ]);
-  const policy = deployerPolicy([...compiled.map(({ template }) => template), longConnection()]);
-  for (const { file, wanted } of stalePolicyPages(policy)) {
+  const policies = deployerPolicies([...compiled.map(({ template }) => template), longConnection()]);
+  for (const { file, wanted } of stalePolicyPages(policies)) {
     writeFileSync(file, wanted);
     console.log(`Wrote ${file}.`);
   }

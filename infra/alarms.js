@@ -1,12 +1,14 @@
-import { forDeployment, nameOf } from "./deployment.js";
+import { nameOf } from "./deployment.js";
 import { callbackDurationAlarmMs, workerDurationAlarmMs } from "./limits.js";
+import { isSeveral, metricFilters, metricsOf } from "./metrics.js";
 import { projectOf } from "./project.js";
+import { stackResources } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
-/** @typedef {{ namespace: string, name: string, dimensions: Record<string, unknown> }} Metric */
+/** @typedef {import("./metrics.js").Metric} Metric */
 
-/** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
+/** @typedef {import("./metrics.js").Count} Count */
 
 /** @typedef {{ count: number, percent: number }} Share A count that is reached, and a percentage of a whole. */
 
@@ -17,24 +19,19 @@ import { projectOf } from "./project.js";
  * @param {import("./project.js").Project} project
  */
 export function alarmResources(deployment, { limits, alarmThresholds: thresholds } = projectOf({})) {
-  const front = frontMetrics[deployment.front === "functionUrl" ? "functionUrl" : "httpApi"];
-  const webhook = (/** @type {string} */ name) => lambdaMetric("WebhookLambdaFunction", name);
-  const callback = (/** @type {string} */ name) => lambdaMetric("CallbackLambdaFunction", name);
-  const worker = (/** @type {string} */ name) => lambdaMetric("WorkerLambdaFunction", name);
-  const waiting = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
-  const runs = (/** @type {string} */ stage) => stageMetric(deployment, "worker", stage);
-  const callbacks = (/** @type {string} */ stage) => stageMetric(deployment, "callback", stage);
+  const metrics = metricsOf(deployment);
+  const { pushes, webhook, callback, worker, queue, runs, callbacks, ledger } = metrics;
   const faults = { count: thresholds.faultsPerFiveMinutes, percent: thresholds.faultsPercent };
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
   const alarms = {
     DeadLetters: page(
       `events have failed for good. Read their attributes, repair the handler, redrive them within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
-      whenGrowing("DeadLetterQueue"),
+      whenGrowing(metrics.deadLetters),
     ),
     Quarantined: page(
       `Feishu sent something we could not read. It is kept for ${keptDays} days.`,
-      whenGrowing("QuarantineQueue"),
+      whenGrowing(metrics.quarantined),
     ),
     RunsFailed: page(
       "many runs of events fail. Check the last deployment. Events are retried for about 51 minutes and are then dead. The log's stage `failed` says why.",
@@ -53,19 +50,19 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     EventsWait: ticket(
       "events wait for the worker. Check its throttles, its errors and maxConcurrency.",
-      when(waiting, "Maximum", ">", thresholds.oldestEventSeconds),
+      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventSeconds),
     ),
     EventsStuck: page(
       "events are not being worked on. Check that the worker's event source mapping is enabled.",
-      when(waiting, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
+      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
     ),
     Unavailable: ticket(
       "a request was answered with 5xx. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
-      when(front.failed, "Sum", ">=", thresholds.unavailablePerMinute),
+      when(pushes.failed, "Sum", ">=", thresholds.unavailablePerMinute),
     ),
     UnavailableOften: page(
       "requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
-      whenShare(front.failed, front.all, faults),
+      whenShare(pushes.failed, pushes.all, faults),
     ),
     WebhookErrors: page(
       "the webhook function crashed or ran out of time. Check the last deployment.",
@@ -96,7 +93,7 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     StaleKeys: page(
       "the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter (npm run secrets -- show), the roles' rights and SSM's health. The log's stages `stale-keys` and `misconfigured` say why.",
-      when(logMetric(deployment, "stale-keys"), "Sum", ">=", 1),
+      when(metrics.staleKeysSeconds, "SampleCount", ">=", 1),
     ),
     CallbackThrottled: page(
       "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
@@ -116,12 +113,12 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     Refused: ticket(
       "many requests are refused or throttled. The log's stage `refused` says why.",
-      when(front.refused, "Sum", ">", thresholds.refusedPerMinute),
+      when(pushes.refused, "Sum", ">", thresholds.refusedPerMinute),
     ),
     AllRefused: page(
       "every request is refused. Check that the keys are the developer console's; repaired within 6 hours, no event is lost.",
       whenTrue(`IF(all >= ${thresholds.allRefusedCount} AND refused >= all, 1, 0)`, {
-        metrics: { refused: front.refused, all: front.all },
+        metrics: { refused: pushes.refused, all: pushes.all },
         seconds: 300,
       }),
     ),
@@ -129,11 +126,11 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
       "the ledger is throttled or failing: events wait, and callbacks fail. See ledgerWarmWritesPerSecond.",
       whenTrue("FILL(writes, 0) + FILL(reads, 0) + FILL(puts, 0) + FILL(updates, 0) + FILL(gets, 0)", {
         metrics: {
-          writes: tableMetric("WriteThrottleEvents"),
-          reads: tableMetric("ReadThrottleEvents"),
-          puts: tableMetric("SystemErrors", "PutItem"),
-          updates: tableMetric("SystemErrors", "UpdateItem"),
-          gets: tableMetric("SystemErrors", "GetItem"),
+          writes: ledger.writeThrottles,
+          reads: ledger.readThrottles,
+          puts: ledger.faults("PutItem"),
+          updates: ledger.faults("UpdateItem"),
+          gets: ledger.faults("GetItem"),
         },
         seconds: 60,
       }),
@@ -194,99 +191,7 @@ export function alarmsOf(deployment, alarms) {
   );
 }
 
-/**
- * A count of log lines. The name holds the stage, since all stages of an account share the namespace.
- * @param {Pick<Deployment, "service" | "stage">} deployment
- * @param {string} what
- * @param {Record<string, string>} dimensions
- * @returns {Metric}
- */
-function logMetric(deployment, what, dimensions = {}) {
-  return { namespace: "Larkpost", name: nameOf(deployment, what), dimensions };
-}
-
-/** Which log lines of runs are counted. A callback's `failed` of level `warn` is not: its callback was answered. */
-const countedLines = {
-  worker:
-    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
-  callback: '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
-};
-
-/**
- * A count of log lines of one stage, such as `failed`.
- * @param {Pick<Deployment, "service" | "stage">} deployment
- * @param {keyof typeof countedLines} what
- * @param {string} stage
- */
-function stageMetric(deployment, what, stage) {
-  return logMetric(deployment, `${what}-stages`, { stage });
-}
-
-/**
- * Counts the lines of a log by stage: one filter, and a metric for each stage that occurs.
- * @param {Pick<Deployment, "service" | "stage">} deployment
- * @param {keyof typeof countedLines} what
- * @param {string} logGroup
- */
-export function stageFilter(deployment, what, logGroup) {
-  const { namespace, name } = stageMetric(deployment, what, "");
-  return metricFilter(logGroup, countedLines[what], {
-    MetricNamespace: namespace,
-    MetricName: name,
-    Dimensions: [{ Key: "stage", Value: "$.stage" }],
-  });
-}
-
-/**
- * Has no default value: a metric is billed for each hour in which it has a value.
- * @param {string} logGroup
- * @param {string} FilterPattern
- * @param {object} transformation
- */
-function metricFilter(logGroup, FilterPattern, transformation) {
-  return {
-    Type: "AWS::Logs::MetricFilter",
-    Properties: {
-      LogGroupName: { Ref: logGroup },
-      FilterPattern,
-      MetricTransformations: [{ MetricValue: "1", ...transformation }],
-    },
-  };
-}
-
-/**
- * Count log lines of what no other metric shows: a run that fails is no error of its function, and a callback that fails
- * is answered with 200.
- * @param {Deployment} deployment
- */
-function metricFilters(deployment) {
-  const { namespace, name } = logMetric(deployment, "stale-keys");
-  const staleKeys = { MetricNamespace: namespace, MetricName: name };
-  return {
-    WorkerStagesFilter: stageFilter(deployment, "worker", "WorkerLogGroup"),
-    CallbackStagesFilter: stageFilter(deployment, "callback", "CallbackLogGroup"),
-    ...Object.fromEntries(
-      ["Webhook", "Callback", "Worker"].map((name) => [
-        `${name}StaleKeysFilter`,
-        metricFilter(`${name}LogGroup`, '{ $.stage = "stale-keys" }', staleKeys),
-      ]),
-    ),
-  };
-}
-
-export const alarms = forDeployment((...given) => ({ Resources: alarmResources(...given) }));
-
-/**
- * The names of three metrics at each front. Events and callbacks are counted together, since they share keys and store.
- */
-const frontMetrics = {
-  httpApi: { failed: apiMetric("5xx"), refused: apiMetric("4xx"), all: apiMetric("Count") },
-  functionUrl: {
-    failed: urlMetrics("Url5xxCount"),
-    refused: urlMetrics("Url4xxCount"),
-    all: urlMetrics("UrlRequestCount"),
-  },
-};
+export const alarms = stackResources(alarmResources);
 
 /**
  * Compares a count with a threshold.
@@ -339,10 +244,9 @@ function whenShare(part, whole, { count, percent }) {
  * the next growth rings although messages are left. Counts visible messages, not sent ones: a message that SQS moves to a
  * dead-letter queue does not count as sent. The most of five minutes is compared, so that a look at the messages, which
  * hides them for 30 s, is no growth.
- * @param {string} queueId
+ * @param {Metric} visible
  */
-function whenGrowing(queueId) {
-  const visible = queueMetric(queueId, "ApproximateNumberOfMessagesVisible");
+function whenGrowing(visible) {
   return {
     Metrics: [
       ...queriesOf("visible", visible, { seconds: 300, stat: "Maximum", isResult: false }),
@@ -402,62 +306,9 @@ function queriesOf(id, count, { seconds, stat = "Sum", isResult }) {
   ];
 }
 
-/**
- * @param {Count} count
- * @returns {count is readonly Metric[]}
- */
-function isSeveral(count) {
-  return Array.isArray(count);
-}
-
 /** @param {Metric} metric */
 function dimensionsOf({ dimensions }) {
   return Object.entries(dimensions).map(([Name, Value]) => ({ Name, Value }));
-}
-
-/**
- * @param {string} queueId
- * @param {string} name
- * @returns {Metric}
- */
-function queueMetric(queueId, name) {
-  return { namespace: "AWS/SQS", name, dimensions: { QueueName: { "Fn::GetAtt": [queueId, "QueueName"] } } };
-}
-
-/**
- * @param {string} functionId
- * @param {string} name
- * @returns {Metric}
- */
-function lambdaMetric(functionId, name) {
-  return { namespace: "AWS/Lambda", name, dimensions: { FunctionName: { Ref: functionId } } };
-}
-
-/** @param {string} name */
-function urlMetrics(name) {
-  return [lambdaMetric("WebhookLambdaFunction", name), lambdaMetric("CallbackLambdaFunction", name)];
-}
-
-/**
- * @param {string} name
- * @returns {Metric}
- */
-function apiMetric(name) {
-  return { namespace: "AWS/ApiGateway", name, dimensions: { ApiId: { Ref: "HttpApi" } } };
-}
-
-/**
- * @param {string} name
- * @param {string} [operation]
- * @returns {Metric}
- */
-function tableMetric(name, operation) {
-  const table = { TableName: { Ref: "LedgerTable" } };
-  return {
-    namespace: "AWS/DynamoDB",
-    name,
-    dimensions: operation === undefined ? table : { ...table, Operation: operation },
-  };
 }
 
 /** @param {string} name */

@@ -32,6 +32,7 @@ export const settings = [
   "HEARTBEAT_SECONDS",
   "LOG_LEVEL",
   "LOG_ERROR_MESSAGES",
+  "LOG_SAMPLE_RATE",
   "PORT",
   "NODE_TLS_REJECT_UNAUTHORIZED",
 ];
@@ -44,7 +45,9 @@ const members = {
   secrets: secretMistakes,
   statements: statementMistakes,
   resources: resourceMistakes,
-  logErrorMessages: flagMistakes,
+  logErrorMessages: (/** @type {unknown} */ given) => flagMistakes("logErrorMessages", given),
+  logSampleRate: rateMistakes,
+  eventCountMetrics: (/** @type {unknown} */ given) => flagMistakes("eventCountMetrics", given),
   tags: tagMistakes,
 };
 
@@ -171,15 +174,28 @@ function resourceMistakes(given) {
   });
 }
 
+/**
+ * @param {string} name
+ * @param {unknown} given
+ */
+function flagMistakes(name, given) {
+  return typeof given === "boolean" ? [] : [`${name} is ${shown(given)}, neither true nor false`];
+}
+
 /** @param {unknown} given */
-function flagMistakes(given) {
-  return typeof given === "boolean" ? [] : [`logErrorMessages is ${shown(given)}, neither true nor false`];
+function rateMistakes(given) {
+  const isRate = typeof given === "number" && given >= 0 && given <= 1;
+  return isRate ? [] : [`logSampleRate is ${shown(given)}, not a number from 0 to 1`];
 }
 
 /** @param {unknown} given */
 function tagMistakes(given) {
   if (!isObject(given)) return ["tags is not an object of texts"];
+  const names = ["SERVICE", "STAGE", ...Object.keys(given)];
   return Object.entries(given).flatMap(([name, value]) => {
+    // Of one name, the project's value holds.
+    const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
+    if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];
     if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) return [`"${name}" cannot be the name of a tag`];
     const isText = typeof value === "string" && value.length <= 256;
     return isText ? [] : [`tags.${name} is ${shown(value)}, not a text of at most 256 characters`];

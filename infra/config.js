@@ -34,7 +34,12 @@
  * @property {boolean} [logErrorMessages]
  *   Whether the messages of errors are logged and stored in dead letters. They may quote an event; by default only those
  *   are logged whose error declares `isMessageSafe`.
- * @property {Readonly<Record<string, string>>} [tags] Tags of the stack, which AWS puts on its resources.
+ * @property {number} [logSampleRate]
+ *   Of the events that go well at once, the share whose lines `queued` and `handled` are logged: 1 (the default) for all,
+ *   0.1 for a tenth. `started`, which is counted, and every line about anything else are always logged.
+ * @property {boolean} [eventCountMetrics]
+ *   Whether the worker's event source mapping counts what it polls, invokes, deletes and drops.
+ * @property {Readonly<Record<string, string>>} [tags] Tags of all resources of the stack.
  */
 
 /**

@@ -7,7 +7,11 @@ import { refusal } from "./refusal.js";
  * @typedef {object} Deployment
  * @property {string} service
  * @property {string} stage
- * @property {string} front Where HTTP requests come in: `httpApi`, `functionUrl`, or `none` for the long connection alone.
+ * @property {string} region
+ * @property {"httpApi" | "functionUrl" | "both" | "none"} front Where HTTP requests come in; `none` for the long connection alone.
+ * @property {string} domain A host of yours in front of the HTTP API, with a base path behind it if there is one. Empty: none.
+ * @property {string} certificateArn The domain's certificate. Empty: one is made, and validated in the hosted zone.
+ * @property {string} hostedZoneId The domain's hosted zone in Route 53. Empty: its DNS is elsewhere.
  * @property {string} secretsParameter Name of the SSM parameter that holds the app's keys.
  * @property {string} customerKeyArn Empty: keys that AWS manages.
  * @property {string} pageTopicArn For alarms that somebody has to act on at once. Empty: they show in the console only.
@@ -29,7 +33,11 @@ export function forDeployment(build) {
     const deployment = {
       service: await text("self:service"),
       stage: await text("sls:stage"),
-      front: await text("param:front"),
+      region: await text("self:provider.region"),
+      front: await oneOf("front", fronts)({ resolveVariable }),
+      domain: await text("param:domain"),
+      certificateArn: await text("param:certificateArn"),
+      hostedZoneId: await text("param:hostedZoneId"),
       secretsParameter: await text("self:custom.secretsParameter"),
       customerKeyArn: await text("param:customerKeyArn"),
       pageTopicArn: await text("param:pageTopicArn"),
@@ -37,6 +45,17 @@ export function forDeployment(build) {
     };
     return build(deployment, project);
   };
+}
+
+/** `both` is for a change from one to the other. */
+const fronts = /** @type {const} */ (["httpApi", "functionUrl", "both", "none"]);
+
+/**
+ * Which of the two ways in a stage has.
+ * @param {Pick<Deployment, "front">} deployment
+ */
+export function frontsOf({ front }) {
+  return { hasApi: front === "httpApi" || front === "both", hasUrl: front === "functionUrl" || front === "both" };
 }
 
 /**
@@ -67,18 +86,32 @@ export async function appId({ resolveVariable }) {
 }
 
 /**
- * A parameter that must be "true" or "false".
+ * A parameter that must be one of a few words.
+ * @template {string} T
  * @param {string} name
- * @returns {(variables: Variables) => Promise<string>}
+ * @param {readonly T[]} words
+ * @returns {(variables: Variables) => Promise<T>}
  */
-export function flag(name) {
+function oneOf(name, words) {
   return async ({ resolveVariable }) => {
     const value = String(await resolveVariable(`param:${name}`));
-    if (value === "true" || value === "false") return value;
-    throw refusal(`Cannot deploy: ${name} is "${value}", neither "true" nor "false". Check --param ${name}`);
+    const found = words.find((word) => word === value);
+    if (found !== undefined) return found;
+    const known = words.map((word) => `"${word}"`).join(" nor ");
+    throw refusal(`Cannot deploy: ${name} is "${value}", neither ${known}. Check --param ${name}`);
   };
 }
 
+/**
+ * A parameter that must be "true" or "false".
+ * @param {string} name
+ */
+export function flag(name) {
+  return oneOf(name, ["true", "false"]);
+}
+
+/** Whether the worker takes events from the queue. */
+export const workerState = oneOf("worker", ["running", "paused"]);
 /** Whether the old card callback is accepted as well. */
 export const legacyCardCallback = flag("legacyCardCallback");
 /** Whether the app's secret may be sent to a host that is not the platform's. */

@@ -36,14 +36,22 @@ export function ownVariables(deployment, { environment, secrets, logErrorMessage
 }
 
 /**
+ * What is logged.
+ * @param {Pick<import("./project.js").Project, "logSampleRate">} project
+ */
+export function logVariables({ logSampleRate }) {
+  return { LOG_LEVEL: "info", ...(logSampleRate === 1 ? {} : { LOG_SAMPLE_RATE: String(logSampleRate) }) };
+}
+
+/**
  * Those of every function.
  * @param {Variables} variables
  */
 export async function shared(variables) {
   const app = await appId(variables);
   const marketplace = await marketplaceApp(variables);
-  const environment = forDeployment(({ secretsParameter }, { limits }) => ({
-    LOG_LEVEL: "info",
+  const environment = forDeployment(({ secretsParameter }, { limits, ...project }) => ({
+    ...logVariables(project),
     APP_ID: app,
     EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },

@@ -1,7 +1,7 @@
-import { accepted, forDeployment } from "./deployment.js";
+import { accepted, forDeployment, frontsOf, workerState } from "./deployment.js";
 import * as environment from "./environment.js";
 import { projectOf } from "./project.js";
-import { refusal } from "./refusal.js";
+import { listOf, tagsOf } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Variables} Variables */
 
@@ -35,12 +35,14 @@ export async function callback(variables) {
  * @param {Variables} variables
  */
 export async function worker(variables) {
+  const isRunning = (await workerState(variables)) === "running";
   const settings = forDeployment((_, { limits, optional }) => ({
     ...bundleOf("worker", "WorkerRole"),
     events: [
       {
         sqs: {
           arn: { "Fn::GetAtt": ["EventsQueue", "Arn"] },
+          enabled: isRunning,
           batchSize: limits.batchSize,
           maximumBatchingWindow: limits.batchWindowSeconds,
           // Provisioned pollers have a limit of their own, and AWS takes one of the two.
@@ -72,13 +74,14 @@ function bundleOf(name, role) {
 }
 
 /**
- * @param {string} front
+ * @param {import("./deployment.js").Deployment["front"]} front
  * @param {readonly string[]} paths Exactly those that exist; which method is right, the function says.
  */
 function doorOf(front, paths) {
+  const { hasApi, hasUrl } = frontsOf({ front });
   return {
-    events: front === "httpApi" ? paths.map((path) => ({ httpApi: `ANY ${path}` })) : [],
-    url: front === "functionUrl",
+    events: hasApi ? paths.map((path) => ({ httpApi: `ANY ${path}` })) : [],
+    url: hasUrl,
   };
 }
 
@@ -87,13 +90,9 @@ function doorOf(front, paths) {
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function extensionsOf({ front, customerKeyArn }, { limits, optional } = projectOf({})) {
-  const isHttpApi = front === "httpApi";
-  const isUrl = front === "functionUrl";
-  if (!isHttpApi && !isUrl && front !== "none") {
-    const known = '"httpApi" nor "functionUrl" nor "none"';
-    throw refusal(`Cannot deploy: front is "${front}", neither ${known}. Check --param front`);
-  }
+export function extensionsOf(deployment, project = projectOf({})) {
+  const { customerKeyArn } = deployment;
+  const { limits, optional, eventCountMetrics } = project;
   const reasons = {
     CKV_AWS_115: "reserved concurrency is optional (infra/limits.js): a small account cannot give any away",
     W92: "reserved concurrency is optional (infra/limits.js): a small account cannot give any away",
@@ -103,45 +102,60 @@ export function extensionsOf({ front, customerKeyArn }, { limits, optional } = p
     CKV_AWS_173: "no secret is in the environment",
   };
   const names = [...answering, "Worker"];
-  const logGroups = [...names.map((name) => `${name}LogGroup`), ...(isHttpApi ? ["HttpApiLogGroup"] : [])];
+  const { hasApi, hasUrl } = frontsOf(deployment);
+  const logGroups = [...names.map((name) => `${name}LogGroup`), ...(hasApi ? ["HttpApiLogGroup"] : [])];
   const { minimumPollers, maximumPollers } = optional;
+  const Tags = listOf(deployment, project);
+  return {
+    WorkerEventSourceMappingSQSEventsQueue: {
+      Properties: {
+        Tags,
+        ...(maximumPollers === null
+          ? {}
+          : { ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers } }),
+        ...(eventCountMetrics ? { MetricsConfig: { Metrics: ["EventCount"] } } : {}),
+      },
+    },
+    ...Object.fromEntries(
+      names.map((name) => [`${name}LambdaFunction`, { Properties: { Tags }, Metadata: accepted(reasons) }]),
+    ),
+    ...Object.fromEntries(
+      logGroups.map((id) => [
+        id,
+        customerKeyArn === ""
+          ? {
+              Properties: { Tags },
+              Metadata: accepted({ CKV_AWS_158: "encrypted by CloudWatch Logs", W84: "encrypted by CloudWatch Logs" }),
+            }
+          : { Properties: { Tags, KmsKeyId: customerKeyArn } },
+      ]),
+    ),
+    ...(hasApi ? apiExtensions(limits, tagsOf(deployment, project)) : {}),
+    ...(hasUrl ? urlExtensions : {}),
+  };
+}
+
+/**
+ * @param {typeof import("./limits.js").limits} limits
+ * @param {Record<string, string>} Tags
+ */
+function apiExtensions(limits, Tags) {
   const throttled = (/** @type {number} */ ThrottlingRateLimit, /** @type {number} */ ThrottlingBurstLimit) => ({
     DetailedMetricsEnabled: false,
     ThrottlingRateLimit,
     ThrottlingBurstLimit,
   });
   return {
-    ...(maximumPollers === null
-      ? {}
-      : {
-          WorkerEventSourceMappingSQSEventsQueue: {
-            Properties: {
-              ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers },
-            },
-          },
-        }),
-    ...Object.fromEntries(names.map((name) => [`${name}LambdaFunction`, { Metadata: accepted(reasons) }])),
-    ...Object.fromEntries(
-      logGroups.map((id) => [
-        id,
-        customerKeyArn === ""
-          ? { Metadata: accepted({ CKV_AWS_158: "encrypted by CloudWatch Logs", W84: "encrypted by CloudWatch Logs" }) }
-          : { Properties: { KmsKeyId: customerKeyArn } },
-      ]),
-    ),
-    ...(isHttpApi
-      ? {
-          HttpApiStage: {
-            // A stage is refused whose settings name a route that does not exist yet.
-            DependsOn: ["HttpApiRouteAnyCallback"],
-            Properties: {
-              DefaultRouteSettings: throttled(limits.routeRatePerSecond, limits.routeBurst),
-              RouteSettings: { "ANY /callback": throttled(limits.callbackRatePerSecond, limits.callbackBurst) },
-            },
-          },
-        }
-      : {}),
-    ...(isUrl ? urlExtensions : {}),
+    HttpApi: { Properties: { Tags } },
+    HttpApiStage: {
+      // A stage is refused whose settings name a route that does not exist yet.
+      DependsOn: ["HttpApiRouteAnyCallback"],
+      Properties: {
+        Tags,
+        DefaultRouteSettings: throttled(limits.routeRatePerSecond, limits.routeBurst),
+        RouteSettings: { "ANY /callback": throttled(limits.callbackRatePerSecond, limits.callbackBurst) },
+      },
+    },
   };
 }
 

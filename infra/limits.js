@@ -79,6 +79,7 @@ export const limits = {
  *   | "workerReservedConcurrency"
  *   | "minimumPollers"
  *   | "maximumPollers"
+ *   | "queueKeyReuseSeconds"
  *   | "ledgerWarmWritesPerSecond",
  *   number | null
  * >}
@@ -98,6 +99,11 @@ export const optional = {
    */
   minimumPollers: null,
   maximumPollers: null,
+  /**
+   * Seconds that SQS uses a data key before it asks KMS for another (60 to 86,400), with a `customerKeyArn`. AWS takes 300.
+   * Longer is fewer calls of KMS to pay for; shorter is sooner without the key after it was disabled.
+   */
+  queueKeyReuseSeconds: null,
   /** Writes a second that the ledger accepts from its first minute; a new table starts at 4,000 and grows. Each event needs 2. AWS bills an increase once. */
   ledgerWarmWritesPerSecond: null,
 };
@@ -241,7 +247,7 @@ const runsOfOneEvent = 6;
  */
 export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
   const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
-  const { minimumPollers = null, maximumPollers = null } = chosen;
+  const { minimumPollers = null, maximumPollers = null, queueKeyReuseSeconds } = chosen;
   const hasPollers = maximumPollers !== null;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
@@ -317,6 +323,10 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
     [
       batchesPerPoller * (maximumPollers ?? 0) * given.batchSize <= mostInFlight,
       "10 × maximumPollers × batchSize is over 120,000 records in flight",
+    ],
+    [
+      (queueKeyReuseSeconds ?? 60) >= 60 && (queueKeyReuseSeconds ?? 60) <= 86_400,
+      "queueKeyReuseSeconds is not within 60 and 86,400",
     ],
     [
       // AWS takes one out of the other, and would refuse halfway through a deployment.

@@ -1,9 +1,11 @@
-import { alarmsOf, page, stageFilter, ticket, when } from "./alarms.js";
+import { alarmsOf, page, ticket, when } from "./alarms.js";
 import { accepted, nameOf } from "./deployment.js";
 import { longConnectionMaximumPercent } from "./limits.js";
+import { stageFilter } from "./metrics.js";
 import { allow, arn, callbackRoleExport, ownLogs, role } from "./permissions.js";
 import { projectOf } from "./project.js";
 import { architectureOf } from "./provider.js";
+import { withTags } from "./tags.js";
 
 /**
  * The stage that it belongs to, whose stack stands already.
@@ -35,12 +37,12 @@ export const healthCheck =
  * The stack beside a stage's own: the long connection as a service of ECS on Fargate.
  * @param {Stage} stage
  * @param {Service} service
- * @param {Pick<import("./project.js").Project, "limits" | "alarmThresholds">} project
+ * @param {Pick<import("./project.js").Project, "limits" | "alarmThresholds" | "tags">} project
  */
 export function longConnectionTemplate(stage, service, project = projectOf({})) {
   const { image, vpc, subnets, hasPublicIp } = service;
   return {
-    Resources: longConnectionResources(stage, service, project),
+    Resources: withTags(longConnectionResources(stage, service, project), stage, project),
     // What the next deployment takes where it is told nothing else.
     Outputs: {
       Image: { Value: image },

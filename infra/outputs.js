@@ -1,4 +1,5 @@
-import { appId, forDeployment } from "./deployment.js";
+import { appId, forDeployment, frontsOf } from "./deployment.js";
+import { domainOf } from "./domain.js";
 import { arn, callbackRoleExport } from "./permissions.js";
 
 /**
@@ -7,28 +8,46 @@ import { arn, callbackRoleExport } from "./permissions.js";
  * @param {string} app
  */
 export function outputsOf(deployment, app) {
-  const { front, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
-  const host = [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }];
-  const address = (/** @type {string} */ functionUrlId, /** @type {string} */ path) => ({
-    "Fn::Join": [
-      "",
-      front === "functionUrl"
-        ? // A Function URL ends with a slash.
-          [{ "Fn::GetAtt": [functionUrlId, "FunctionUrl"] }, path]
-        : ["https://", { "Fn::Join": [".", host] }, `/${path}`],
-    ],
+  const { front, hostedZoneId, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
+  const { hasApi } = frontsOf(deployment);
+  const domain = domainOf(deployment);
+  const api = {
+    "Fn::Join": [".", [{ Ref: "HttpApi" }, "execute-api", { Ref: "AWS::Region" }, { Ref: "AWS::URLSuffix" }]],
+  };
+  const own = domain && [domain.host, domain.basePath].filter((part) => part !== "").join("/");
+  const byApi = (/** @type {string} */ path) =>
+    own === undefined ? ["https://", api, `/${path}`] : [`https://${own}/${path}`];
+  // A Function URL ends with a slash.
+  const byUrl = (/** @type {string} */ path, /** @type {string} */ id) => [{ "Fn::GetAtt": [id, "FunctionUrl"] }, path];
+  const address = (/** @type {string} */ Description, /** @type {unknown[]} */ parts) => ({
+    Description,
+    Value: { "Fn::Join": ["", parts] },
   });
+  const request = "For the developer console: Events & Callbacks > Event configuration > Request URL";
+  const callback = "For the developer console: Events & Callbacks > Callback configuration > Request URL";
+  const [requestUrl, callbackUrl] = [
+    byUrl("webhook", "WebhookLambdaFunctionUrl"),
+    byUrl("callback", "CallbackLambdaFunctionUrl"),
+  ];
   return {
     ...(front === "none"
       ? {}
       : {
-          RequestAddress: {
-            Description: "For the developer console: Events & Callbacks > Event configuration > Request URL",
-            Value: address("WebhookLambdaFunctionUrl", "webhook"),
-          },
-          CallbackAddress: {
-            Description: "For the developer console: Events & Callbacks > Callback configuration > Request URL",
-            Value: address("CallbackLambdaFunctionUrl", "callback"),
+          RequestAddress: address(request, hasApi ? byApi("webhook") : requestUrl),
+          CallbackAddress: address(callback, hasApi ? byApi("callback") : callbackUrl),
+        }),
+    ...(front === "both"
+      ? {
+          RequestAddressByFunctionUrl: address(request, requestUrl),
+          CallbackAddressByFunctionUrl: address(callback, callbackUrl),
+        }
+      : {}),
+    ...(domain === undefined || hostedZoneId !== ""
+      ? {}
+      : {
+          DomainTarget: {
+            Description: `For the DNS of ${domain.host}: a CNAME to this name`,
+            Value: { "Fn::GetAtt": ["HttpApiDomain", "RegionalDomainName"] },
           },
         }),
     // Packaging does not need the app's id, and AWS refuses an empty value.

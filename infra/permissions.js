@@ -1,6 +1,7 @@
-import { forDeployment, nameOf } from "./deployment.js";
+import { nameOf } from "./deployment.js";
 import { extraSecretsParameter } from "./environment.js";
 import { projectOf } from "./project.js";
+import { stackResources } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -49,7 +50,7 @@ export function permissionResources(deployment, project = projectOf({})) {
   };
 }
 
-export const permissions = forDeployment((...given) => ({ Resources: permissionResources(...given) }));
+export const permissions = stackResources(permissionResources);
 
 /**
  * The name under which the stage's stack exports the callback's role, for the long connection's.

@@ -42,7 +42,16 @@ export async function readProject(root) {
 }
 
 /** @type {Omit<Project, "limits" | "optional" | "alarmThresholds">} */
-const nothing = { environment: {}, secrets: [], statements: [], resources: {}, logErrorMessages: false, tags: {} };
+const nothing = {
+  environment: {},
+  secrets: [],
+  statements: [],
+  resources: {},
+  logErrorMessages: false,
+  logSampleRate: 1,
+  eventCountMetrics: false,
+  tags: {},
+};
 
 /**
  * @param {unknown} config
@@ -86,4 +95,3 @@ function overridden(defaults, overrides) {
 const read = () => readProject(process.cwd());
 export const limits = async () => (await read()).limits;
 export const optional = async () => (await read()).optional;
-export const tags = async () => (await read()).tags;

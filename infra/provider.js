@@ -1,3 +1,6 @@
+import { forDeployment } from "./deployment.js";
+import { tagsOf } from "./tags.js";
+
 // What holds for every function, and for the deployment itself.
 
 /** A deployment is its own version; Lambda's would pile up against the account's 75 GB. */
@@ -18,7 +21,11 @@ export async function architecture({ resolveVariable }) {
 
 export const httpApi = { shouldStartNameWithService: true };
 
-export const deploymentBucket = { blockPublicAccess: true, maxPreviousDeploymentArtifacts: 5 };
+export const deploymentBucket = forDeployment((...given) => ({
+  blockPublicAccess: true,
+  maxPreviousDeploymentArtifacts: 5,
+  tags: tagsOf(...given),
+}));
 
 const accessLog = {
   requestId: "$context.requestId",

@@ -1,6 +1,7 @@
-import { accepted, forDeployment, nameOf } from "./deployment.js";
+import { accepted, nameOf } from "./deployment.js";
 import { visibilityTimeoutSeconds } from "./limits.js";
 import { projectOf } from "./project.js";
+import { stackResources } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
@@ -10,9 +11,11 @@ import { projectOf } from "./project.js";
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function queueResources(deployment, { limits } = projectOf({})) {
+export function queueResources(deployment, { limits, optional } = projectOf({})) {
+  const queue = (/** @type {string} */ what, /** @type {object} */ properties) =>
+    queueOf(deployment, optional, what, properties);
   return {
-    EventsQueue: queue(deployment, "events", {
+    EventsQueue: queue("events", {
       MessageRetentionPeriod: limits.queueRetentionSeconds,
       VisibilityTimeout: visibilityTimeoutSeconds(limits),
       // The worker moves a failed event itself, with the reason. SQS moves an event that no worker could decide about:
@@ -22,7 +25,7 @@ export function queueResources(deployment, { limits } = projectOf({})) {
         maxReceiveCount: limits.maxReceiveCount,
       },
     }),
-    DeadLetterQueue: queue(deployment, "dead-letters", {
+    DeadLetterQueue: queue("dead-letters", {
       MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
       // Only for the events queue, so that a redrive goes back to it. The ARN is written out, since the events queue
       // already refers to this queue.
@@ -35,7 +38,7 @@ export function queueResources(deployment, { limits } = projectOf({})) {
         ],
       },
     }),
-    QuarantineQueue: queue(deployment, "quarantine", {
+    QuarantineQueue: queue("quarantine", {
       MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
       RedriveAllowPolicy: { redrivePermission: "denyAll" },
     }),
@@ -45,14 +48,18 @@ export function queueResources(deployment, { limits } = projectOf({})) {
   };
 }
 
-export const queues = forDeployment((...given) => ({ Resources: queueResources(...given) }));
+export const queues = stackResources(queueResources);
+
+/** As in lib/aws/record.ts. AWS gives new queues the same, and those that it made before August 2025 a quarter of it. */
+const messageBytes = 1_048_576;
 
 /**
  * @param {Deployment} deployment
+ * @param {Pick<import("./project.js").Project["optional"], "queueKeyReuseSeconds">} optional
  * @param {string} what
  * @param {object} properties
  */
-function queue(deployment, what, properties) {
+function queueOf(deployment, { queueKeyReuseSeconds }, what, properties) {
   const { customerKeyArn } = deployment;
   const isManaged = customerKeyArn === "";
   return {
@@ -64,8 +71,10 @@ function queue(deployment, what, properties) {
       : {}),
     Properties: {
       QueueName: nameOf(deployment, what),
+      MaximumMessageSize: messageBytes,
       ...properties,
       ...(isManaged ? { SqsManagedSseEnabled: true } : { KmsMasterKeyId: customerKeyArn }),
+      ...(isManaged || queueKeyReuseSeconds === null ? {} : { KmsDataKeyReusePeriodSeconds: queueKeyReuseSeconds }),
     },
   };
 }

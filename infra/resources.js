@@ -1,4 +1,5 @@
 import { alarmResources } from "./alarms.js";
+import { dashboardResources } from "./dashboard.js";
 import { forDeployment } from "./deployment.js";
 import { permissionResources } from "./permissions.js";
 import { queueResources } from "./queues.js";
@@ -19,6 +20,7 @@ export function ownResources(deployment, { resources }) {
     ...tableResources(deployment),
     ...permissionResources(deployment),
     ...alarmResources(deployment),
+    ...dashboardResources(deployment),
   };
   const clash = Object.keys(resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
   if (clash === undefined) return resources;

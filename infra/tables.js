@@ -1,5 +1,6 @@
-import { accepted, forDeployment, nameOf } from "./deployment.js";
+import { accepted, nameOf } from "./deployment.js";
 import { projectOf } from "./project.js";
+import { stackResources } from "./tags.js";
 
 /**
  * The ledger: which events ran, and for a day, the answers to callbacks. Without it events would run twice, so it is kept
@@ -44,4 +45,4 @@ export function tableResources(deployment, { optional } = projectOf({})) {
   };
 }
 
-export const tables = forDeployment((...given) => ({ Resources: tableResources(...given) }));
+export const tables = stackResources(tableResources);

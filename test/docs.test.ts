@@ -25,6 +25,7 @@ import { type Lack, regions } from "../lib/cli/deploy/regions.ts";
 import { generate } from "../lib/cli/handlers/generate.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { longConnection } from "./infra/connected.ts";
+import { deployment } from "./infra/deployment.ts";
 import { type Block, readPage, rowCells } from "./support/markdown.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -270,14 +271,6 @@ for (const path of ["docs/settings.md", "docs/zh-CN/settings.md"]) {
   });
 }
 
-const deployment = {
-  service: "larkpost",
-  stage: "prod",
-  secretsParameter: "/keys",
-  customerKeyArn: "",
-  pageTopicArn: "",
-  ticketTopicArn: "",
-};
 const alarmsOf = (resources: object) =>
   (Object.values(resources) as { Type: string; Properties: AlarmProperties }[])
     .filter(({ Type }) => Type === "AWS::CloudWatch::Alarm")
@@ -301,10 +294,7 @@ for (const path of ["docs/where-to-deploy.md", "docs/zh-CN/where-to-deploy.md"])
 
 for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {
   test(`${path} says what to do for every alarm`, () => {
-    const alarms = [
-      ...alarmsOf(alarmResources({ ...deployment, front: "httpApi" })),
-      ...alarmsOf(longConnection().Resources),
-    ];
+    const alarms = [...alarmsOf(alarmResources(deployment)), ...alarmsOf(longConnection().Resources)];
     const sections = [...read(path).matchAll(/^### `([\w-]+)`/gm)].map(([, name]) => `larkpost-prod-${name}`);
     assert.deepEqual(sections.sort(), alarms.map(({ AlarmName }) => AlarmName).sort());
   });
@@ -342,6 +332,7 @@ test("the bill is what `npm run cost` prints, and within what is promised", () =
         ["+", figure(single.sum - full.sum)],
         ["−", figure(full.handlers / 2), figure(single.handlers / 2)],
         ["−", figure(full.sum - sumOf({}, { ...limits, webhookMemoryMb: 256 }))],
+        ["−", figure(full.sum - sumOf({ logSampleRate: 0.1 }))],
       ],
     );
   }
@@ -358,7 +349,7 @@ test("the bill counts log lines as they are", () => {
 });
 
 test("the bill counts the metrics of the alarms", () => {
-  const metrics = (front: string) =>
+  const metrics = (front: (typeof deployment)["front"]) =>
     alarmsOf(alarmResources({ ...deployment, front }))
       .map(({ Metrics }) => Metrics?.filter(({ MetricStat }) => MetricStat !== undefined).length ?? 1)
       .reduce((sum, count) => sum + count, 0);

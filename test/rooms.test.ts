@@ -37,6 +37,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "infra/deployment.js",
     "infra/limits.js",
     "infra/long-connection.js",
+    "infra/prices.js",
     "infra/project.js",
     "lib",
     "lib/aws",

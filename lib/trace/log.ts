@@ -2,7 +2,7 @@ import { writeSync } from "node:fs";
 import { type Clock, systemClock } from "../clock.ts";
 import { clean } from "./clean.ts";
 import { summarize } from "./thrown.ts";
-import { isSubscribed, type Level, type Subscriber, subscribe, type TraceEntry } from "./trace.ts";
+import { isSubscribed, type Level, type Stage, type Subscriber, subscribe, type TraceEntry } from "./trace.ts";
 
 const rank: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 const refusalsPerMinute = 100;
@@ -13,7 +13,8 @@ const refusalsPerMinute = 100;
  */
 export function startLogging(env: NodeJS.ProcessEnv, describe?: Describe): void {
   if (isSubscribed("log")) return;
-  subscribe("log", jsonLines({ level: levelOf(env["LOG_LEVEL"]), write: writeLine, describe }));
+  const sampleRate = Number(env["LOG_SAMPLE_RATE"] ?? 1);
+  subscribe("log", jsonLines({ level: levelOf(env["LOG_LEVEL"]), sampleRate, write: writeLine, describe }));
 }
 
 let usesStream = false;
@@ -42,20 +43,37 @@ export function levelOf(text: string | undefined): Level {
 }
 
 /**
+ * What an event that goes well at once leaves, besides `started`, which a metric filter counts. Of an event that fails, all
+ * that `queued` says is in its other lines, and `handled` belongs to a later attempt.
+ */
+export const sampledStages: ReadonlySet<Stage> = new Set(["queued", "handled"]);
+
+/** By the event's id, so that every function leaves out the lines of the same events. */
+function isSampledOut({ stage, level, id, facts }: TraceEntry, rate: number): boolean {
+  const isGood = sampledStages.has(stage) && level === "info" && (facts?.["attempt"] ?? 1) === 1;
+  if (!isGood || id === undefined) return false;
+  let hash = 0;
+  for (let index = 0; index < id.length; index++) hash = (Math.imul(hash, 31) + id.charCodeAt(index)) | 0;
+  return (hash >>> 0) / 2 ** 32 >= rate;
+}
+
+/**
  * A subscriber that writes each entry as a line of JSON. After 100 refusals in a minute, more are only counted, so that
  * an attacker cannot fill the log.
  */
 export function jsonLines(options: {
   level: Level;
+  /** The share of the events that go well whose {@link sampledStages} are written. */
+  sampleRate?: number;
   write: (line: string) => unknown;
   clock?: Clock;
   describe?: Describe | undefined;
 }): Subscriber {
-  const { level, write, clock = systemClock, describe } = options;
+  const { level, sampleRate = 1, write, clock = systemClock, describe } = options;
   let minute = 0;
   let refusals = 0;
   return (entry) => {
-    if (rank[entry.level] < rank[level]) return;
+    if (rank[entry.level] < rank[level] || isSampledOut(entry, sampleRate)) return;
     if (entry.stage === "refused") {
       const now = Math.floor(clock.nowMs() / 60_000);
       if (now !== minute) {

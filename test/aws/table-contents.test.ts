@@ -5,6 +5,7 @@ import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoLedger } from "../../lib/aws/ledger.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
+import { deployment } from "../infra/deployment.ts";
 
 /** Every attribute of the table, by what the reason for which it may be under AWS's key says of it. */
 const attributes = {
@@ -43,10 +44,6 @@ test("the table holds what the reason for its key says, and nothing else", async
   await tokens.release("cli_a/tenant", 2);
 
   assert.deepEqual([...written].sort(), Object.values(attributes).flat().sort());
-  const deployment = {
-    ...{ service: "larkpost", stage: "prod", front: "httpApi", secretsParameter: "/larkpost/prod/app" },
-    ...{ customerKeyArn: "", pageTopicArn: "", ticketTopicArn: "" },
-  };
   const reason = JSON.stringify(tableResources(deployment).LedgerTable.Metadata);
   for (const kind of Object.keys(attributes)) assert.ok(reason.includes(kind), kind);
 });

@@ -14,7 +14,7 @@ import { type Functions, startFunctions } from "../../lib/local/functions.ts";
 import { toRecord } from "../../lib/local/poller.ts";
 import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
-import { httpApi } from "../support/http-events.ts";
+import { behindDomain, functionUrl, httpApi } from "../support/http-events.ts";
 import { fixtureProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
@@ -145,6 +145,29 @@ describe("the built bundles", () => {
     const { statusCode, body } = await deliver(challenge);
     assert.equal(statusCode, 200);
     assert.deepEqual(JSON.parse(body), { challenge: "c-1" });
+  });
+
+  test("answer at their paths behind a domain with a base path, and by a Function URL, at the same time", async () => {
+    for (const toEvent of [behindDomain, functionUrl]) {
+      const at = async (name: string, path: string, text: string, env = keysEnv) => {
+        const event = toEvent(sealNow(text, env), { path, base64: true });
+        return ((await functions.invoke(name, event, 10_000)) as { statusCode: number; body: string }).statusCode;
+      };
+      const stranger = { ...keysEnv, ENCRYPT_KEY: "an-encrypt-key-of-a-stranger" };
+      for (const [name, path] of [
+        ["webhook", "/webhook"],
+        ["callback", "/callback"],
+      ] as const) {
+        assert.equal(await at(name, path, challenge), 200, path);
+        assert.equal(await at(name, path, message(`${path}-of-a-stranger`), stranger), 401, path);
+      }
+      assert.equal(await at("webhook", "/webhook", message(`by-${toEvent.name}`)), 200);
+      assert.equal((await services.take(services.urls.eventsQueueUrl)).length, 1);
+    }
+    // The base path is none of theirs.
+    const other = behindDomain(sealNow(challenge, keysEnv), { path: "/", base64: true });
+    const unmatched = { ...other, routeKey: "$default", rawPath: "/feishu/v1" };
+    assert.equal(((await functions.invoke("webhook", unmatched, 10_000)) as { statusCode: number }).statusCode, 404);
   });
 
   test("queue a signed event, and complete it once in the worker", async () => {

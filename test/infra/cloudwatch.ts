@@ -90,8 +90,8 @@ export class CloudWatch {
     for (const filter of this.#filters) {
       if (filter.group !== group) continue;
       const isMatch = matches(filter.pattern, line);
-      for (const { value, defaultValue, metricOf } of filter.counters) {
-        const counted = isMatch ? value : defaultValue;
+      for (const { readValue, defaultValue, metricOf } of filter.counters) {
+        const counted = isMatch ? readValue(line) : defaultValue;
         if (counted !== undefined) this.put(metricOf(line), minute, counted, times);
       }
     }
@@ -163,7 +163,7 @@ export class CloudWatch {
 
 /** What a metric filter counts, and where. */
 interface Counter {
-  readonly value: number;
+  readonly readValue: (line: Readonly<Record<string, string>>) => number;
   readonly defaultValue: number | undefined;
   /** The same object for the same dimensions, so that its key is made once. */
   readonly metricOf: (line: Readonly<Record<string, string>>) => Metric;
@@ -182,7 +182,10 @@ function counterOf(transformation: Resource["Properties"]): Counter {
     metrics.set(values, metric);
     return metric;
   };
-  return { value: Number(MetricValue), defaultValue: DefaultValue, metricOf };
+  const field = /^\$\.(\w+)$/.exec(MetricValue)?.[1];
+  const readValue: Counter["readValue"] =
+    field === undefined ? () => Number(MetricValue) : (line) => Number(line[field]);
+  return { readValue, defaultValue: DefaultValue, metricOf };
 }
 
 /** @param read The values of each query that reads a metric. */
@@ -231,6 +234,7 @@ function singleQuery(alarm: Resource["Properties"]): Query {
 function statisticOf(samples: readonly { value: number; times: number }[], stat: string): number | undefined {
   if (samples.length === 0) return undefined;
   if (stat === "Sum") return samples.reduce((sum, { value, times }) => sum + value * times, 0);
+  if (stat === "SampleCount") return samples.reduce((sum, { times }) => sum + times, 0);
   const sorted = samples.toSorted((a, b) => a.value - b.value);
   if (stat === "Maximum") return sorted.at(-1)?.value;
   if (stat !== "p99") throw new Error(`There is no statistic ${stat}`);
@@ -256,6 +260,7 @@ const arithmetic: Readonly<Record<string, (a: number, b: number) => number>> = {
   "+": (a, b) => a + b,
   "-": (a, b) => a - b,
   "*": (a, b) => a * b,
+  "/": (a, b) => a / b,
   ">": (a, b) => Number(a > b),
   ">=": (a, b) => Number(a >= b),
   "<": (a, b) => Number(a < b),

@@ -181,9 +181,16 @@ describe("the long connection's template", () => {
     assert.equal(properties("LongConnectionCluster")["ClusterName"], name);
     assert.equal(properties("LongConnectionService")["ServiceName"], name);
     assert.equal(properties("LongConnectionTask")["Family"], name);
-    assert.deepEqual(properties("LongConnectionLogGroup"), {
-      ...{ LogGroupName: `/ecs/${name}`, RetentionInDays: limits.logRetentionDays },
-    });
+    const { LogGroupName, RetentionInDays } = properties("LongConnectionLogGroup");
+    assert.deepEqual([LogGroupName, RetentionInDays], [`/ecs/${name}`, limits.logRetentionDays]);
+    for (const id of Object.keys(on.Resources)) {
+      const isTagged = loadSpecification().tagsOf(resource(id).Type) !== undefined;
+      const tags = [
+        { Key: "SERVICE", Value: "larkpost" },
+        { Key: "STAGE", Value: "prod" },
+      ];
+      assert.deepEqual(properties(id)["Tags"], isTagged ? tags : undefined, id);
+    }
     assert.deepEqual(container().LogConfiguration.Options["awslogs-group"], { Ref: "LongConnectionLogGroup" });
   });
 

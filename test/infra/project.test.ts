@@ -9,6 +9,7 @@ import { alarmThresholds, limits, optional } from "../../infra/limits.js";
 import { projectOf, readProject } from "../../infra/project.js";
 import { ownResources } from "../../infra/resources.js";
 import { longConnection } from "./connected.ts";
+import { deployment } from "./deployment.ts";
 import { statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource } from "./stack.ts";
@@ -39,15 +40,6 @@ const config = defineConfig({
   logErrorMessages: true,
   tags: { team: "people" },
 });
-const deployment = {
-  service: "larkpost",
-  stage: "prod",
-  front: "httpApi",
-  secretsParameter: "/larkpost/prod/app",
-  customerKeyArn: "",
-  pageTopicArn: "",
-  ticketTopicArn: "",
-};
 const canary = "canary-of-a-further-secret";
 
 let bare: Compiled;
@@ -64,7 +56,7 @@ describe("larkpost.config.js in the template", () => {
     const one = leaves(bare.template);
     const other = leaves(own.template);
     const differences = [...new Set([...one.keys(), ...other.keys()])]
-      .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$/.test(path))
+      .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$|\.Tags\b|Dashboard/.test(path))
       .map((path) => [path.replace(/^Resources\./, "").replace(".Properties.", " "), other.get(path)] as const);
     const variables = (name: string) => ({
       [`${name}LambdaFunction Environment.Variables.CRM_URL`]: "https://crm.example.com",
@@ -103,7 +95,7 @@ describe("larkpost.config.js in the template", () => {
       assert.deepEqual(added, [read, ...(config.statements ?? [])]);
       assert.equal(after?.length, (before?.length ?? 0) + 2);
     }
-    assert.deepEqual(own.provider["stackTags"], config.tags);
+    assert.deepEqual(own.provider["stackTags"], { SERVICE: "larkpost", STAGE: "prod", ...config.tags });
     assert.deepEqual(loadSpecification().problems(own.template), []);
   });
 
@@ -130,7 +122,10 @@ describe("larkpost.config.js in the template", () => {
 test("without the file, or with an empty one, everything is as infra/limits.js says", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const none = { environment: {}, secrets: [], statements: [], resources: {}, logErrorMessages: false, tags: {} };
+  const none = {
+    ...{ environment: {}, secrets: [], statements: [], resources: {}, tags: {} },
+    ...{ logErrorMessages: false, logSampleRate: 1, eventCountMetrics: false },
+  };
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
   writeFileSync(join(folder, "larkpost.config.js"), "export default {};");
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
@@ -221,6 +216,10 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   ],
   [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
   [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
+  [{ eventCountMetrics: 1 }, "eventCountMetrics is 1, neither true nor false"],
+  ...[1.1, -0.1, "0.1", Number.NaN].map((rate) => [{ logSampleRate: rate }, "not a number from 0 to 1"] as const),
+  [{ tags: { Stage: "x" } }, "tags has Stage and STAGE, which IAM takes for one. Choose another name"],
+  [{ tags: { team: "x", Team: "y" } }, "tags has team and Team, which IAM takes for one"],
   [{ tags: [] }, "tags is not an object of texts"],
   [{ tags: { "aws:x": "y" } }, '"aws:x" cannot be the name of a tag'],
   ...["", "team;", ";team", "x".repeat(129)].map(

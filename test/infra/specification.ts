@@ -51,6 +51,12 @@ function load() {
       return found;
     },
 
+    /** How a type has tags, if it can. */
+    tagsOf(type: string): "list" | "map" | undefined {
+      const { variant } = resourceOf(type)?.tagInformation ?? {};
+      return variant === undefined ? undefined : variant === "map" ? "map" : "list";
+    },
+
     /** Whether a change of this property makes CloudFormation create the resource anew. */
     isReplacedBy(type: string, property: string): boolean {
       return (resourceOf(type)?.properties[property]?.causesReplacement ?? "no") !== "no";
@@ -122,11 +128,15 @@ function danglingReferences(template: Template, resourceOf: (type: string) => Sp
       ...(typeof target === "string" ? [target] : []),
       ...(typeof text === "string" ? [...text.matchAll(/\$\{([^!}]+)\}/g)].map((match) => match[1] ?? "") : []),
     ];
-    for (const name of targets) {
-      if (!pseudo.has(name) && !Object.hasOwn(template.Resources, name)) found.push(`${path}: there is no ${name}`);
+    const gotten = Array.isArray(attribute) ? [attribute as [string, string]] : [];
+    for (const target of targets) {
+      // `${EventsQueue.Arn}` in a text.
+      const [name = "", ...member] = target.split(".");
+      if (member.length > 0) gotten.push([name, member.join(".")]);
+      else if (!pseudo.has(name) && !Object.hasOwn(template.Resources, name))
+        found.push(`${path}: there is no ${name}`);
     }
-    if (Array.isArray(attribute)) {
-      const [id, name] = attribute as [string, string];
+    for (const [id, name] of gotten) {
       const type = template.Resources[id]?.Type;
       if (type === undefined) found.push(`${path}: there is no ${id}`);
       else if (!Object.hasOwn(resourceOf(type)?.attributes ?? {}, name)) found.push(`${path}: ${id} has no ${name}`);

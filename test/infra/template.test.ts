@@ -2,8 +2,16 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { before, describe, test } from "node:test";
-import { deployerPolicy, policyOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
-import { allowOtherDomain, appId, larkDomain, legacyCardCallback, marketplaceApp } from "../../infra/deployment.js";
+import { deployerPolicies, type Policy, policiesOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
+import {
+  allowOtherDomain,
+  appId,
+  larkDomain,
+  legacyCardCallback,
+  marketplaceApp,
+  workerState,
+} from "../../infra/deployment.js";
+import { domainOf } from "../../infra/domain.js";
 import {
   alarmThresholds,
   contradictions,
@@ -12,17 +20,24 @@ import {
   presets,
   visibilityTimeoutSeconds,
 } from "../../infra/limits.js";
+import { type Prices, regions } from "../../infra/prices.js";
 import { projectOf } from "../../infra/project.js";
 import { queues } from "../../infra/queues.js";
 import { defaultTryMs } from "../../lib/aws/client.ts";
 import { rememberSeconds } from "../../lib/aws/ledger.ts";
 import { cacheMs } from "../../lib/aws/parameter.ts";
+import { messageLimitBytes } from "../../lib/aws/record.ts";
+import { billOf, use } from "../../lib/cli/cost/model.ts";
 import { bounds } from "../../lib/feishu/open.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import { leaseMarginMs, reserveMs } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
+import { sampledStages } from "../../lib/trace/log.ts";
 import { isAllowedBy } from "../support/iam.ts";
+import { CloudWatch, calculate, matches } from "./cloudwatch.ts";
 import { longConnection, stage } from "./connected.ts";
+import { deployment } from "./deployment.ts";
+import { parse } from "./expression.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
 import { type Compiled, compile, leaves, type Resource, type Template } from "./stack.ts";
@@ -76,8 +91,13 @@ const optionalChanges = {
   workerReservedConcurrency: 25,
   minimumPollers: 2,
   maximumPollers: 2,
+  queueKeyReuseSeconds: 600,
   ledgerWarmWritesPerSecond: 8_000,
 };
+
+const hostedZoneId = "Z0123456789ABC";
+const certificateArn = "arn:aws:acm:ap-southeast-1:111122223333:certificate/0f4c";
+const ownDomain = { domain: "bot.example.com", certificateArn };
 
 /** What is off unless asked for. */
 const lenient = {
@@ -90,13 +110,14 @@ const lenient = {
 let specification: ReturnType<typeof loadSpecification>;
 /**
  * As deployed by default; with a Function URL; in China without an address; another stage with all that is optional; with
- * other limits.
+ * other limits; with both fronts.
  */
 let api: Compiled;
 let url: Compiled;
 let none: Compiled;
 let dev: Compiled;
 let changed: Compiled;
+let both: Compiled;
 
 /** Of limits that contradict each other: a worker with too little time, and one with fewer instances than batches. */
 let refused: readonly PromiseSettledResult<Compiled>[];
@@ -106,15 +127,22 @@ const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 
 
 before(async () => {
   const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
-  [specification, api, url, none, dev, changed, refused] = await Promise.all([
+  [specification, api, url, none, dev, changed, both, refused] = await Promise.all([
     loadSpecification(),
     compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
     compile("prod", { params: { front: "none" }, env: { ...canaries, AWS_REGION: "cn-north-1" } }),
-    compile("dev", { params: { customerKeyArn, ...topics, ...lenient } }),
+    compile("dev", {
+      params: { customerKeyArn, ...topics, ...lenient, ...ownDomain },
+      config: { limits: { queueKeyReuseSeconds: 3_600 }, eventCountMetrics: true },
+    }),
     compile("prod", {
       params: { appId: "cli_0123456789abcdef" },
       config: { limits: { ...changes, ...optionalChanges } },
+    }),
+    compile("prod", {
+      params: { front: "both", domain: "bot.example.com/feishu/v1", hostedZoneId, worker: "paused" },
+      config: { tags: { team: "people" }, logSampleRate: 0.1 },
     }),
     refusing,
   ]);
@@ -125,7 +153,7 @@ function assertRefused(result: PromiseSettledResult<Compiled> | undefined, messa
 }
 
 const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
-  for (const compiled of [api, url, none, dev, changed]) check(compiled.template, compiled);
+  for (const compiled of [api, url, none, dev, changed, both]) check(compiled.template, compiled);
 };
 const resource = (id: string, { template } = api): Resource => {
   const found = template.Resources[id];
@@ -184,10 +212,8 @@ describe("the template", () => {
         },
       );
       assert.equal(LoggingConfig.LogFormat, "JSON");
-      assert.deepEqual(properties(`${id}LogGroup`), {
-        LogGroupName: `/aws/lambda/larkpost-prod-${name}`,
-        RetentionInDays: limits.logRetentionDays,
-      });
+      const { LogGroupName, RetentionInDays } = properties(`${id}LogGroup`);
+      assert.deepEqual([LogGroupName, RetentionInDays], [`/aws/lambda/larkpost-prod-${name}`, limits.logRetentionDays]);
     }
   });
 
@@ -266,28 +292,33 @@ describe("the template", () => {
         Description: `For the developer console: Events & Callbacks > ${where} > Request URL`,
         Value: { "Fn::Join": ["", ["https://", { "Fn::Join": [".", host] }, `/${path}`]] },
       });
-      assert.deepEqual(url.template.Outputs[output]?.Value, {
-        "Fn::Join": ["", [{ "Fn::GetAtt": [`${name}LambdaFunctionUrl`, "FunctionUrl"] }, path]],
-      });
+      const byUrl = { "Fn::Join": ["", [{ "Fn::GetAtt": [`${name}LambdaFunctionUrl`, "FunctionUrl"] }, path]] };
+      assert.deepEqual(url.template.Outputs[output]?.Value, byUrl);
+      const values = [output, `${output}ByFunctionUrl`].map((one) => both.template.Outputs[one]?.Value);
+      assert.deepEqual(values, [{ "Fn::Join": ["", [`https://bot.example.com/feishu/v1/${path}`]] }, byUrl]);
+      assert.deepEqual(dev.template.Outputs[output]?.Value, { "Fn::Join": ["", [`https://bot.example.com/${path}`]] });
     });
   }
 });
 
 describe("the deployer's policy", () => {
   test("is in both languages of the docs as the template wants it (npm run docs writes it), and not too long for IAM", () => {
-    const templates = [api, url, changed].map(({ template }) => template);
-    const policy = deployerPolicy([...templates, longConnection()]);
-    assert.deepEqual(stalePolicyPages(policy), []);
-    const characters = JSON.stringify(policy).length;
-    assert.ok(characters <= 6_144, `${characters} characters`);
+    const templates = [api, both, changed].map(({ template }) => template);
+    const policies = deployerPolicies([...templates, longConnection()]);
+    assert.deepEqual(stalePolicyPages(policies), []);
+    assert.deepEqual(policiesOnPage(), policies);
+    for (const policy of policies) {
+      const characters = JSON.stringify(policy).length;
+      assert.ok(characters <= 6_144, `${characters} characters`);
+    }
     assert.throws(
-      () => deployerPolicy([{ Resources: { Topic: { Type: "AWS::SNS::Topic" } } }]),
+      () => deployerPolicies([{ Resources: { Topic: { Type: "AWS::SNS::Topic" } } }]),
       /does not know what AWS::SNS::Topic needs/,
     );
   });
 
   test("lets each resource be made under its name, and no queue and no table be deleted", () => {
-    const policy = policyOnPage();
+    const [policy] = policiesOnPage() as [Policy];
     const makes: Readonly<Record<string, readonly [action: string, property: string, arn: string]>> = {
       "AWS::Lambda::Function": ["lambda:CreateFunction", "FunctionName", "lambda:eu-west-1:111122223333:function:"],
       "AWS::SQS::Queue": ["sqs:CreateQueue", "QueueName", "sqs:eu-west-1:111122223333:"],
@@ -372,7 +403,7 @@ describe("what the long connection's stack finds in the stage's", () => {
 });
 
 test("is compiled by osls alone: the Serverless Framework, whose versions are alike, is told what to run", async (t) => {
-  const resolveVariable = async (name: string) => name;
+  const resolveVariable = async (name: string) => (name === "param:front" ? "httpApi" : name);
   const script = process.argv[1] ?? "";
   t.after(() => process.argv.splice(1, 1, script));
   process.argv[1] = createRequire(import.meta.url).resolve("osls/bin/serverless.js");
@@ -444,6 +475,93 @@ describe("the front", () => {
       [],
     );
   });
+
+  test("both fronts at once are all that each has alone, so that the console's address can change without a gap", () => {
+    const ids = (compiled: Compiled) => Object.keys(compiled.template.Resources);
+    assert.deepEqual(
+      [...new Set([...ids(api), ...ids(url)])].filter((id) => !ids(both).includes(id)),
+      [],
+    );
+    const before = (id: string) => (api.template.Resources[id] === undefined ? url : api);
+    for (const id of ids(both).filter((one) => /^(HttpApi(Route|Integration)|(Webhook|Callback)Lambda)/.test(one))) {
+      const [alone, now] = [before(id), both].map((compiled) => leaves(properties(id, compiled)));
+      for (const [path, value] of alone ?? []) {
+        if (!/(S3Key|APP_ID)$/.test(path)) assert.equal(now?.get(path), value, `${id} ${path}`);
+      }
+    }
+  });
+
+  test("a domain is in front of the HTTP API, with its base path, its certificate and its record", () => {
+    const owned = (compiled: Compiled) =>
+      Object.fromEntries(
+        Object.entries(compiled.template.Resources)
+          .filter(([id]) => /^HttpApi(Certificate|Domain)/.test(id))
+          .map(
+            ([
+              id,
+              {
+                Type,
+                Properties: { Tags: _, ...rest },
+              },
+            ]) => [id, { Type, ...rest }],
+          ),
+      );
+    const target = (name: string) => ({ "Fn::GetAtt": ["HttpApiDomain", name] });
+    const domain = (CertificateArn: unknown) => ({
+      Type: "AWS::ApiGatewayV2::DomainName",
+      DomainName: "bot.example.com",
+      DomainNameConfigurations: [{ CertificateArn, EndpointType: "REGIONAL", SecurityPolicy: "TLS_1_2" }],
+    });
+    const mapping = {
+      Type: "AWS::ApiGatewayV2::ApiMapping",
+      ApiId: { Ref: "HttpApi" },
+      Stage: { Ref: "HttpApiStage" },
+      DomainName: { Ref: "HttpApiDomain" },
+    };
+    assert.deepEqual(owned(both), {
+      HttpApiCertificate: {
+        Type: "AWS::CertificateManager::Certificate",
+        DomainName: "bot.example.com",
+        ValidationMethod: "DNS",
+        DomainValidationOptions: [{ DomainName: "bot.example.com", HostedZoneId: hostedZoneId }],
+      },
+      HttpApiDomain: domain({ Ref: "HttpApiCertificate" }),
+      HttpApiDomainMapping: { ...mapping, ApiMappingKey: "feishu/v1" },
+      HttpApiDomainRecord: {
+        ...{ Type: "A", HostedZoneId: hostedZoneId, Name: "bot.example.com" },
+        AliasTarget: { DNSName: target("RegionalDomainName"), HostedZoneId: target("RegionalHostedZoneId") },
+      },
+    });
+    assert.equal(resource("HttpApiDomainRecord", both).Type, "AWS::Route53::RecordSet");
+    assert.deepEqual(owned(dev), { HttpApiDomain: domain(certificateArn), HttpApiDomainMapping: mapping });
+    assert.deepEqual([owned(api), owned(url)], [{}, {}]);
+    // DNS that is elsewhere is told where to point.
+    assert.deepEqual(
+      [both, dev, api].map(({ template }) => template.Outputs["DomainTarget"]?.Value),
+      [undefined, target("RegionalDomainName"), undefined],
+    );
+  });
+
+  const zone = { domain: "bot.example.com", hostedZoneId };
+  for (const [given, message] of [
+    [{ ...zone, domain: "https://bot.example.com" }, /domain is "https:\/\/bot\.example\.com", no host/],
+    [{ ...zone, domain: "Bot.example.com" }, /no host in small letters/],
+    [{ ...zone, domain: "bot.example.com/" }, /no host/],
+    [{ ...zone, domain: "bot.example.com/a b" }, /no host/],
+    [{ ...zone, domain: "localhost" }, /no host/],
+    [{ ...zone, front: "functionUrl" }, /only the HTTP API has a domain/],
+    [{ domain: "bot.example.com" }, /has no certificate/],
+    [
+      { ...ownDomain, certificateArn: certificateArn.replace("ap-southeast-1", "us-east-1") },
+      /no certificate of ap-southeast-1/,
+    ],
+    [{ ...ownDomain, certificateArn: "0f4c" }, /no certificate of ap-southeast-1/],
+    [{ ...zone, hostedZoneId: "example.com" }, /hostedZoneId is "example\.com"/],
+  ] as const) {
+    test(`no domain is deployed with ${JSON.stringify(given)}`, () => {
+      assert.throws(() => domainOf({ ...deployment, ...given }), message);
+    });
+  }
 
   test("E3: behind the HTTP API only this API may call the functions that answer", () => {
     const permissions = ofType(api.template, "AWS::Lambda::Permission").map(([, { Properties }]) => Properties);
@@ -611,6 +729,8 @@ describe("the relations between numbers", () => {
     [bothPollers(3, 2), bothPollers(3, 3)],
     [bothPollers(2, 2_001), bothPollers(2, 2_000), { batchSize: 5 }],
     [bothPollers(2, 1_201), bothPollers(2, 1_200)],
+    [{ queueKeyReuseSeconds: 59 }, { queueKeyReuseSeconds: 60 }],
+    [{ queueKeyReuseSeconds: 86_401 }, { queueKeyReuseSeconds: 86_400 }],
     [
       { ...bothPollers(2, 3), workerReservedConcurrency: 29 },
       { ...bothPollers(2, 3), workerReservedConcurrency: 30 },
@@ -703,7 +823,7 @@ describe("the relations between numbers", () => {
     const other = leaves(changed.template.Resources);
     const differences = new Map(
       [...new Set([...one.keys(), ...other.keys()])]
-        .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$/.test(path))
+        .filter((path) => one.get(path) !== other.get(path) && !/\.(S3Key|CodeSha256)$|^Dashboard\./.test(path))
         .map((path) => [withoutHash(path.replace(".Properties.", " ")), withoutHash(other.get(path))]),
     );
     // What is provisioned is of a published version, and has an alias in front, which all calls go through.
@@ -790,7 +910,32 @@ describe("queues", () => {
         const timeout = Resources[Properties["FunctionName"]["Fn::GetAtt"][0]]?.Properties["Timeout"];
         assert.deepEqual(Properties["FunctionResponseTypes"], ["ReportBatchItemFailures"]);
         assert.equal(queue["VisibilityTimeout"], 6 * timeout + Properties["MaximumBatchingWindowInSeconds"]);
-        assert.equal(Properties["Enabled"], true);
+      }
+    });
+  });
+
+  test("the worker is paused by a parameter, and by no other word", async () => {
+    const enabled = [api, url, dev, changed, both].map(
+      (compiled) => properties("WorkerEventSourceMappingSQSEventsQueue", compiled)["Enabled"],
+    );
+    assert.deepEqual(enabled, [true, true, true, true, false]);
+    await assert.rejects(
+      workerState({ resolveVariable: async () => "stopped" }),
+      /Cannot deploy: worker is "stopped", neither "running" nor "paused"\. Check --param worker/,
+    );
+  });
+
+  test("the mapping counts its events if it is asked to", () => {
+    const counted = [api, dev].map(
+      (compiled) => properties("WorkerEventSourceMappingSQSEventsQueue", compiled)["MetricsConfig"],
+    );
+    assert.deepEqual(counted, [undefined, { Metrics: ["EventCount"] }]);
+  });
+
+  test("a queue takes messages as large as the functions send", () => {
+    everywhere((template) => {
+      for (const [, { Properties }] of ofType(template, "AWS::SQS::Queue")) {
+        assert.equal(Properties["MaximumMessageSize"], messageLimitBytes);
       }
     });
   });
@@ -856,8 +1001,11 @@ describe("queues", () => {
     for (const [, { Properties }] of ofType(api.template, "AWS::SQS::Queue")) {
       assert.equal(Properties["SqsManagedSseEnabled"], true);
     }
+    // It would be a key's, and SQS's own needs none.
+    assert.ok(!changed.text.includes("KmsDataKeyReusePeriodSeconds"));
     for (const [, { Properties }] of ofType(dev.template, "AWS::SQS::Queue")) {
       assert.equal(Properties["KmsMasterKeyId"], customerKeyArn);
+      assert.equal(Properties["KmsDataKeyReusePeriodSeconds"], 3_600);
       assert.equal(Properties["SqsManagedSseEnabled"], undefined);
     }
   });
@@ -867,11 +1015,16 @@ describe("stages and what they keep", () => {
   const nameProperties: Readonly<Record<string, string | null>> = {
     "AWS::ApiGatewayV2::Api": "Name",
     "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
     "AWS::DynamoDB::Table": "TableName",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::SQS::Queue": "QueueName",
-    // AWS makes up these names, or they belong to a resource above.
+    // AWS makes up these names, or they belong to a resource above; the domain is the user's.
+    "AWS::ApiGatewayV2::ApiMapping": null,
+    "AWS::ApiGatewayV2::DomainName": null,
+    "AWS::CertificateManager::Certificate": null,
+    "AWS::Route53::RecordSet": null,
     "AWS::ApiGatewayV2::Integration": null,
     "AWS::ApiGatewayV2::Route": null,
     "AWS::ApiGatewayV2::Stage": null,
@@ -949,7 +1102,7 @@ describe("stages and what they keep", () => {
   });
 
   test("I6, I14: the ledger expires by its attribute, can be restored, and is billed by use", () => {
-    const { TableName: _, ...rest } = properties("LedgerTable");
+    const { TableName: _, Tags: __, ...rest } = properties("LedgerTable");
     assert.deepEqual(rest, {
       BillingMode: "PAY_PER_REQUEST",
       AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }],
@@ -1003,7 +1156,7 @@ describe("permissions", () => {
       const roles = ofType(template, "AWS::IAM::Role");
       assert.deepEqual(roles.map(([id]) => id).sort(), ["CallbackRole", "WebhookRole", "WorkerRole"]);
       for (const [id, { Properties }] of roles) {
-        assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies"]);
+        assert.deepEqual(Object.keys(Properties).sort(), ["AssumeRolePolicyDocument", "Policies", "Tags"]);
         const Service = ["lambda.amazonaws.com", ...(id === "CallbackRole" ? ["ecs-tasks.amazonaws.com"] : [])];
         assert.deepEqual(Properties["AssumeRolePolicyDocument"].Statement, [
           { Effect: "Allow", Principal: { Service }, Action: ["sts:AssumeRole"] },
@@ -1099,7 +1252,7 @@ describe("alarms", () => {
       ["Quarantined", "QuarantineQueue"],
     ] as const) {
       everywhere((_, compiled) => {
-        const { Metrics, AlarmName, AlarmDescription, AlarmActions, ...condition } = alarmOn(id, compiled);
+        const { Metrics, AlarmName, AlarmDescription, AlarmActions, Tags, ...condition } = alarmOn(id, compiled);
         assert.deepEqual(Metrics, [
           {
             Id: "visible",
@@ -1122,7 +1275,9 @@ describe("alarms", () => {
         });
       });
     }
-    everywhere((template) => assert.ok(!JSON.stringify(template).includes("NumberOfMessagesSent")));
+    everywhere((template) => {
+      assert.ok(!JSON.stringify(ofType(template, "AWS::CloudWatch::Alarm")).includes("NumberOfMessagesSent"));
+    });
   });
 
   test("D.4: each signal has its alarm, at its threshold", () => {
@@ -1241,14 +1396,20 @@ describe("alarms", () => {
         const [{ MetricNamespace, MetricName, MetricValue }] = Properties["MetricTransformations"];
         assert.deepEqual(
           [MetricNamespace, MetricName, MetricValue],
-          [alarm?.["Namespace"], alarm?.["MetricName"], "1"],
+          [alarm?.["Namespace"], alarm?.["MetricName"], "$.ageSeconds"],
         );
       }
       assert.deepEqual(
         [alarm?.["Statistic"], alarm?.["Period"], alarm?.["ComparisonOperator"], alarm?.["Threshold"]],
-        ["Sum", 60, "GreaterThanOrEqualToThreshold", 1],
+        ["SampleCount", 60, "GreaterThanOrEqualToThreshold", 1],
       );
     });
+    const cloudWatch = new CloudWatch(api.template);
+    cloudWatch.log("CallbackLogGroup", 2, { stage: "stale-keys", level: "error", ageSeconds: "400" });
+    const [rings, keys] = [cloudWatch.rings({ lateMinutes: 0, extraPoints: 0 }), properties("StaleKeysAlarm")];
+    assert.deepEqual(rings, [{ alarm: "StaleKeys", minute: 3 }]);
+    const { Namespace, MetricName } = keys;
+    assert.equal(cloudWatch.sum({ Namespace, MetricName }), 400);
   });
 
   test("D.4: with Function URLs the same alarms read the counts of both", () => {
@@ -1350,6 +1511,230 @@ describe("alarms", () => {
     assert.equal(new Set(alarms.map(([, { Properties }]) => Properties["AlarmActions"][0])).size, 2);
     for (const [, { Properties }] of ofType(api.template, "AWS::CloudWatch::Alarm")) {
       assert.equal(Properties["AlarmActions"], undefined);
+    }
+  });
+});
+
+type Row = readonly [string, string, ...string[], RowOptions] | readonly [RowOptions];
+interface RowOptions {
+  readonly id?: string;
+  readonly stat?: string;
+  readonly label?: string;
+  readonly visible?: boolean;
+  readonly expression?: string;
+}
+interface Widget {
+  readonly type: string;
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+  readonly properties: {
+    readonly title: string;
+    readonly alarms?: readonly string[];
+    readonly stat?: string;
+    readonly metrics: readonly Row[];
+    readonly annotations?: { readonly horizontal: readonly { label: string; value: number }[] };
+  };
+}
+
+describe("the dashboard", () => {
+  const widgetsOf = (compiled: Compiled): Widget[] =>
+    JSON.parse(properties("Dashboard", compiled)["DashboardBody"]["Fn::Sub"]).widgets;
+  const optionsOf = (row: Row) => row.at(-1) as RowOptions;
+  const metricsOf = ({ properties: { metrics = [] } }: Widget) => metrics.filter(({ length }) => length > 1);
+  const titled = (title: string, compiled = api) =>
+    widgetsOf(compiled).find(({ properties: found }) => found.title.startsWith(title)) ?? assert.fail(title);
+
+  test("is one for each stage, with every alarm, and few enough metrics to cost nothing among the account's first three", () => {
+    everywhere((template, compiled) => {
+      assert.deepEqual(
+        ofType(template, "AWS::CloudWatch::Dashboard").map(([id]) => id),
+        ["Dashboard"],
+      );
+      const widgets = widgetsOf(compiled);
+      assert.deepEqual(
+        widgets.flatMap(({ properties: { alarms = [] } }) => alarms),
+        ofType(template, "AWS::CloudWatch::Alarm").map(([id]) => `\${${id}.Arn}`),
+      );
+      const metrics = new Set(widgets.flatMap(metricsOf).map((row) => row.slice(0, -1).join(" ")));
+      assert.ok(metrics.size > 25 && metrics.size <= 50, `${metrics.size}`);
+    });
+  });
+
+  const expected = {
+    "Pushes by outcome": ["Count of HttpApi: Sum, hidden", "4xx of HttpApi: Sum", "5xx of HttpApi: Sum"],
+    "Time of the answer": [
+      ...["Webhook", "Callback"].flatMap((name) =>
+        ["p50", "p99"].map((stat) => `Duration of ${name}LambdaFunction: ${stat}`),
+      ),
+    ],
+    "Events in the queue": ["Visible", "NotVisible"].map(
+      (name) => `ApproximateNumberOfMessages${name} of EventsQueue.QueueName: Maximum`,
+    ),
+    "Age of the oldest event": ["ApproximateAgeOfOldestMessage of EventsQueue.QueueName: Maximum"],
+    "Runs by verdict": ["started", "failed", "dead", "busy", "lease-lost"].map(
+      (stage) => `larkpost-prod-worker-stages of ${stage}: Sum`,
+    ),
+    Callbacks: ["started", "late", "failed"].map((stage) => `larkpost-prod-callback-stages of ${stage}: Sum`),
+    "Dead letters": ["DeadLetterQueue", "QuarantineQueue"].map(
+      (queue) => `ApproximateNumberOfMessagesVisible of ${queue}.QueueName: Maximum`,
+    ),
+    "Age of the keys": ["larkpost-prod-stale-keys: Maximum"],
+  };
+  for (const [title, lines] of Object.entries(expected)) {
+    test(`shows ${title}`, () => {
+      const { properties: found, ...widget } = titled(title);
+      const rows = metricsOf({ properties: found, ...widget }).map((row) => {
+        const [, name, , target] = row as readonly string[];
+        const { stat = found.stat, visible = true } = optionsOf(row);
+        const of = row.length > 3 ? ` of ${target?.replace(/^\$\{(.*)\}$/, "$1")}` : "";
+        return `${name}${of}: ${stat}${visible ? "" : ", hidden"}`;
+      });
+      assert.deepEqual(rows, lines);
+    });
+  }
+
+  test("has nothing of Larkpost's own that no filter counts, and no id twice or unknown", () => {
+    everywhere((template, compiled) => {
+      const written = ofType(template, "AWS::Logs::MetricFilter").map(
+        ([, { Properties }]) => Properties["MetricTransformations"][0].MetricName,
+      );
+      for (const widget of widgetsOf(compiled)) {
+        for (const [namespace, name] of metricsOf(widget)) {
+          if (namespace === "Larkpost") assert.ok(written.includes(name), String(name));
+        }
+        const options = (widget.properties.metrics ?? []).map(optionsOf);
+        const ids = options.flatMap(({ id }) => id ?? []);
+        assert.equal(new Set(ids).size, ids.length);
+        const read = options.flatMap(({ expression = "" }) => [...expression.matchAll(/FILL\((\w+), 0\)/g)]);
+        for (const [, id = ""] of read) assert.ok(ids.includes(id), id);
+      }
+    });
+  });
+
+  test("counts pushes at every front that the stage has, and those that are left as stored", () => {
+    const hours = new Map([
+      ["httpApi", [100, 7, 3]],
+      ["functionUrl", [50, 4, 2]],
+    ]);
+    for (const [compiled, fronts] of [
+      [api, ["httpApi"]],
+      [url, ["functionUrl", "functionUrl"]],
+      [both, ["httpApi", "functionUrl", "functionUrl"]],
+    ] as const) {
+      const series = new Map<string, number[]>();
+      let names = ["all", "refused", "failed"];
+      let result: unknown;
+      for (const row of titled("Pushes by outcome", compiled).properties.metrics) {
+        const { id = "", expression } = optionsOf(row);
+        if (expression !== undefined) {
+          result = calculate(parse(expression), series);
+          series.set(id, result as number[]);
+          continue;
+        }
+        const [, what = "", digit = "0"] = /^([a-z]+?)(\d?)$/.exec(id) ?? [];
+        series.set(id, [hours.get(fronts[Number(digit)] ?? "")?.[names.indexOf(what)] ?? Number.NaN]);
+      }
+      names = [];
+      const each = fronts.map((front) => hours.get(front) ?? []);
+      const stored = each.reduce((sum, [all = 0, refusals = 0, failures = 0]) => sum + all - refusals - failures, 0);
+      assert.deepEqual(result, [stored]);
+    }
+  });
+
+  test("draws the alarms' thresholds, and where pushes begin to fail", () => {
+    const lines = widgetsOf(changed).flatMap(({ properties: { annotations } }) => annotations?.horizontal ?? []);
+    assert.deepEqual(
+      lines.map(({ value }) => value),
+      [
+        ...[alarmThresholds.webhookP99Ms, changes.callbackDeadlineMs],
+        ...[alarmThresholds.oldestEventSeconds, alarmThresholds.oldestEventUrgentSeconds, changes.staleKeysSeconds],
+      ],
+    );
+  });
+
+  test("its cost per day is the bill of npm run cost, by the metrics that a day has", () => {
+    const events = 1e6;
+    const prices = regions["ap-southeast-1"] as Prices;
+    const batches = events / 10;
+    const { queued, started, handled, access } = use.lineBytes;
+    const day: Readonly<Record<string, number>> = {
+      ...{ requests: events, webhooks: events, webhookms: events * use.webhookMs },
+      ...{ workers: batches, workerms: batches * (use.workerMs + 10 * use.recordMs), batches },
+      ...{ sends: events, writes: events * use.writes },
+      ...{ logswebhook: events * queued, logsworker: events * (started + handled), logshttpapi: events * access },
+    };
+    const series = new Map<string, number[]>();
+    const costs = titled("Cost per day").properties.metrics.flatMap((row) => {
+      const { id = "", label = "", expression } = optionsOf(row);
+      if (expression === undefined) series.set(id, [day[id] ?? 0]);
+      else assert.doesNotMatch(expression, /\de/);
+      return expression === undefined ? [] : [[label, (calculate(parse(expression), series) as number[])[0] ?? 0]];
+    });
+    const usage = { events, handlerMs: 0, front: "httpApi", dedupe: "required", batch: 10 } as const;
+    // What is kept is billed by the month, and no day's.
+    const { parts } = billOf({ ...usage, prices: { ...prices, logMonth: 0 }, limits });
+    const partOf = (name: string) => parts[name] ?? Number.NaN;
+    const wanted = {
+      "HTTP API": partOf("HTTP API: requests"),
+      Lambda: partOf("Lambda: invocations") + partOf("Lambda: time"),
+      SQS: partOf("SQS: send, receive, delete"),
+      DynamoDB: partOf("DynamoDB: claim, complete"),
+      "CloudWatch Logs": partOf("CloudWatch: logs"),
+    };
+    const cents = (entries: readonly (readonly [string, number])[]) =>
+      Object.fromEntries(entries.map(([name, usd]) => [name, usd.toFixed(3)]));
+    assert.deepEqual(cents(costs as [string, number][]), cents(Object.entries(wanted)));
+  });
+
+  test("shows what the mapping counts, where it does", () => {
+    const rows = metricsOf(titled("Events in the mapping", dev));
+    assert.deepEqual(
+      rows.map(([, name]) => name),
+      ["Polled", "Invoked", "Deleted", "FailedInvoke", "Dropped"].map((what) => `${what}EventCount`),
+    );
+    assert.ok(!api.text.includes("PolledEventCount"));
+  });
+});
+
+describe("tags", () => {
+  test("every resource that can have tags has the stage's, also those that osls makes", () => {
+    everywhere((template, compiled) => {
+      const stage = compiled === dev ? "dev" : "prod";
+      const tags = { SERVICE: "larkpost", STAGE: stage, ...(compiled === both ? { team: "people" } : {}) };
+      const asList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+      let count = 0;
+      for (const [id, { Type, Properties }] of Object.entries(template.Resources)) {
+        const kind = specification.tagsOf(Type);
+        assert.deepEqual(Properties["Tags"], kind && { list: asList, map: tags }[kind], id);
+        if (kind !== undefined) count++;
+      }
+      assert.ok(count > 25, `${count}`);
+      assert.deepEqual(compiled.provider["stackTags"], tags);
+    });
+  });
+});
+
+describe("the log's samples", () => {
+  test("are lines that no metric filter counts, of no function", () => {
+    everywhere((template) => {
+      const filters = ofType(template, "AWS::Logs::MetricFilter");
+      assert.equal(filters.length, 5);
+      for (const [id, { Properties }] of filters) {
+        for (const stage of sampledStages) {
+          for (const level of ["info", "warn", "error"]) {
+            assert.equal(matches(parse(Properties["FilterPattern"]), { stage, level }), false, `${id}: ${stage}`);
+          }
+        }
+      }
+    });
+  });
+
+  test("are as many as the project says, in every function", () => {
+    for (const name of names) {
+      assert.equal(variablesOf(`${name}LambdaFunction`, both)["LOG_SAMPLE_RATE"], "0.1");
+      assert.equal(variablesOf(`${name}LambdaFunction`)["LOG_SAMPLE_RATE"], undefined);
     }
   });
 });

@@ -7,6 +7,7 @@ import { queueResources } from "../../infra/queues.js";
 import { build } from "../../lib/cli/deploy/build.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
 import { reserveMs } from "../../lib/handling/worker.ts";
+import { deployment } from "../infra/deployment.ts";
 import { faultNames } from "../simulation/plan.ts";
 import { Simulation, type Subject } from "../simulation/simulation.ts";
 import { eventText } from "../support/events.ts";
@@ -78,16 +79,6 @@ export const faultRows: readonly Row[] = [
     },
   },
 ];
-
-const deployment = {
-  service: "larkpost",
-  stage: "simulated",
-  front: "httpApi",
-  secretsParameter: "",
-  customerKeyArn: "",
-  pageTopicArn: "",
-  ticketTopicArn: "",
-};
 
 /** The attributes of every dead letter. */
 const expected = ["deadReason", "attempts", "eventId", "eventType", "firstAttemptAt", "lastAttemptAt", "redrives"];

@@ -111,6 +111,18 @@ export async function startCloud() {
         },
       };
     }
+    if (url.includes("/event-source-mappings")) {
+      count("lambda:ListEventSourceMappings");
+      const EventSourceMappings = [...stacks.values()].flatMap(({ template: { Resources } }) =>
+        Object.values(Resources)
+          .filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping")
+          .map(({ Properties }) => ({
+            UUID: "uuid-1",
+            State: Properties?.["Enabled"] === false ? "Disabled" : "Enabled",
+          })),
+      );
+      return { EventSourceMappings };
+    }
     count("lambda:GetFunction");
     const [, name] = /\/functions\/([^/?]+)$/.exec(url) ?? [];
     const [stack, found] =

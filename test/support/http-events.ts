@@ -39,6 +39,28 @@ export const httpApi: ToEvent = (request, options = {}) => {
   };
 };
 
+/**
+ * The stack's HTTP API behind a domain with a base path: a route has matched by its name, and the base path is in `rawPath`.
+ * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+ */
+export const behindDomain: ToEvent = (request, options = {}) => {
+  const { path = "/webhook" } = options;
+  const rawPath = `/feishu/v1${path}`;
+  const routeKey = `ANY ${path}`;
+  const event = httpApi(request, { ...options, path: rawPath });
+  const forwarded = { host: "bot.example.com", "x-forwarded-for": "203.0.113.7", "x-forwarded-port": "443" };
+  return {
+    ...event,
+    routeKey,
+    headers: { ...(event["headers"] as object), ...forwarded, "x-forwarded-proto": "https" },
+    requestContext: {
+      ...(event["requestContext"] as object),
+      ...{ accountId: "111122223333", apiId: "a1b2c3d4e5", domainName: "bot.example.com", domainPrefix: "bot" },
+      ...{ requestId: "JKJaXmPLvHcESHA=", routeKey, time: "10/Mar/2026:05:16:23 +0000", timeEpoch: 1_773_119_783_000 },
+    },
+  };
+};
+
 /** Function URL: payload format 2.0 under another domain. */
 export const functionUrl: ToEvent = (request, options = {}) => {
   const event = httpApi(request, { path: "/", ...options });

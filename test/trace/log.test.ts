@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,6 +28,13 @@ function logger(level: Level = "info", startMs = 0) {
   };
 }
 
+/** All of lib/trace/trace.ts but `refused`, of which a minute has a hundred lines. */
+const stages = [
+  ...["misconfigured", "stale-keys", "received", "challenged", "queued", "quarantined", "misdirected", "unavailable"],
+  ...["answered", "connected", "disconnected", "ignored", "started", "duplicate", "busy", "unhandled", "handled"],
+  ...["deferred", "late", "failed", "dead", "leaked", "lease-lost", "log"],
+] as TraceEntry["stage"][];
+
 const queued: TraceEntry = {
   stage: "queued",
   level: "info",
@@ -37,6 +45,50 @@ const queued: TraceEntry = {
   requestId: null,
 };
 const refused: TraceEntry = { stage: "refused", level: "warn", facts: { reason: "signature" } };
+
+describe("the log of a sample", () => {
+  const entry = (
+    id: string | undefined,
+    stage: TraceEntry["stage"],
+    facts = {},
+    level: Level = "info",
+  ): TraceEntry => ({
+    ...{ stage, level, type: "t", app: "cli_a", facts },
+    ...(id === undefined ? {} : { id }),
+  });
+  const linesOf = (sampleRate: number | undefined, entries: readonly TraceEntry[]) => {
+    const lines: TraceEntry[] = [];
+    const write = (line: string) => lines.push(JSON.parse(line));
+    const log = jsonLines({ level: "debug", write, ...(sampleRate === undefined ? {} : { sampleRate }) });
+    for (const one of entries) log(one);
+    return lines;
+  };
+  const ids = Array.from({ length: 4_000 }, (_, index) => createHash("md5").update(`${index}`).digest("hex"));
+
+  test("has queued and handled of as many events as it is told, and of the same ones", () => {
+    for (const rate of [undefined, 1, 0.5, 0.1, 0]) {
+      const [queued, handled] = (["queued", "handled"] as const).map((stage) =>
+        linesOf(
+          rate,
+          ids.map((id) => entry(id, stage)),
+        ).map(({ id }) => id),
+      );
+      assert.deepEqual(queued, handled);
+      assert.ok(Math.abs((queued?.length ?? 0) / ids.length - (rate ?? 1)) < 0.02, `${rate}: ${queued?.length}`);
+    }
+  });
+
+  test("leaves out nothing that is counted, that belongs to a failure, or that is no event's", () => {
+    const kept = [
+      ...stages.filter((stage) => stage !== "queued" && stage !== "handled").map((stage) => entry("a1", stage)),
+      entry("a1", "handled", { attempt: 2 }),
+      entry("a1", "queued", {}, "warn"),
+      entry(undefined, "handled"),
+    ];
+    assert.equal(linesOf(0, kept).length, kept.length);
+    assert.deepEqual(linesOf(0, [entry("a1", "queued"), entry("a1", "handled", { attempt: 1 })]), []);
+  });
+});
 
 describe("a log line", () => {
   test("says stage, id, type, app and whole milliseconds, then the facts", () => {

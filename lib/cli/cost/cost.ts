@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { pricesOf, regions } from "../../../infra/prices.js";
 import { readProject } from "../../../infra/project.js";
 import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
-import { billOf, fronts, pricesOf, regions, type Usage } from "./model.ts";
+import { billOf, fronts, type Usage } from "./model.ts";
 
-interface Options extends Pick<Usage, "events" | "handlerMs" | "front" | "dedupe"> {
+interface Options extends Pick<Usage, "events" | "handlerMs" | "front" | "dedupe" | "logSampleRate"> {
   readonly region: string;
   readonly json?: boolean;
 }
@@ -30,8 +31,8 @@ Examples:
   npm run cost -- --dedupe off --region ap-southeast-1`,
     )
     .action(async ({ json, ...options }: Options) => {
-      const { limits } = await readProject(projectRoot());
-      const bills = billsOf(options, limits);
+      const { limits, logSampleRate } = await readProject(projectRoot());
+      const bills = billsOf({ ...options, logSampleRate }, limits);
       const facts = { ...options, prices: pricesOf, currency: "USD", bills };
       console.log(json === true ? JSON.stringify(facts, null, 2) : toText(options, bills));
     });

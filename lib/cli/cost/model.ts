@@ -1,48 +1,5 @@
+import type { Prices } from "../../../infra/prices.js";
 import type { Project } from "../../../infra/project.js";
-
-/** List prices in US dollars, without the free tier, for the first units of each. */
-export interface Prices {
-  /** For a million. */
-  readonly httpApiRequests: number;
-  readonly invocations: number;
-  readonly queueRequests: number;
-  readonly tableWrites: number;
-  /** For a GB: arm64 a second, the table and its recovery a month, what is logged once, and stored a month. */
-  readonly functionSecond: number;
-  readonly tableMonth: number;
-  readonly recoveryMonth: number;
-  readonly logged: number;
-  readonly logMonth: number;
-}
-
-/** When the prices were looked up. https://aws.amazon.com/pricing, of each service and region */
-export const pricesOf = "2026-11-28";
-
-/** The regions in China have prices in CNY, and no Function URLs. */
-export const regions: Readonly<Record<string, Prices>> = {
-  "us-east-1": {
-    httpApiRequests: 1,
-    invocations: 0.2,
-    queueRequests: 0.4,
-    tableWrites: 0.625,
-    functionSecond: 0.0000133334,
-    tableMonth: 0.25,
-    recoveryMonth: 0.2,
-    logged: 0.5,
-    logMonth: 0.03,
-  },
-  "ap-southeast-1": {
-    httpApiRequests: 1.25,
-    invocations: 0.2,
-    queueRequests: 0.4,
-    tableWrites: 0.7115,
-    functionSecond: 0.0000133334,
-    tableMonth: 0.285,
-    recoveryMonth: 0.228,
-    logged: 0.7,
-    logMonth: 0.03,
-  },
-};
 
 /** What one event uses. Times are those of warm functions at 512 MB, which mostly wait for SQS and DynamoDB. */
 export const use = {
@@ -65,6 +22,8 @@ export interface Usage {
   readonly handlerMs: number;
   readonly front: (typeof fronts)[number];
   readonly dedupe: "required" | "off";
+  /** As in larkpost.config.js; 1 unless given. */
+  readonly logSampleRate?: number;
   /** How many records a worker invocation has. */
   readonly batch: number;
   readonly prices: Prices;
@@ -79,7 +38,7 @@ export interface Bill {
   readonly handlers: number;
 }
 
-export function billOf({ events, handlerMs, front, dedupe, batch, prices, limits }: Usage): Bill {
+export function billOf({ events, handlerMs, front, dedupe, logSampleRate = 1, batch, prices, limits }: Usage): Bill {
   const millions = events / 1e6;
   const batches = millions / batch;
   const pushes = front === "longConnection" ? 0 : millions;
@@ -90,7 +49,7 @@ export function billOf({ events, handlerMs, front, dedupe, batch, prices, limits
   const workerMs = (hasLedger ? use.workerMs : 0) + use.recordMs * batch;
   const gb = (bytes: number) => (millions * bytes) / 1000;
   const { queued, started, handled, access } = use.lineBytes;
-  const logged = gb(queued + started + handled + (isHttpApi ? access : 0));
+  const logged = gb((queued + handled) * logSampleRate + started + (isHttpApi ? access : 0));
   const parts = {
     ...(isHttpApi ? { "HTTP API: requests": millions * prices.httpApiRequests } : undefined),
     "Lambda: invocations": (pushes + batches) * prices.invocations,

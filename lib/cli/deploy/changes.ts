@@ -78,9 +78,26 @@ function created({ template }: Stack): string[] {
 
 /** Has CloudFormation compare the template with the stack, by a change set that is deleted again. */
 async function changesOf(stack: Stack, client: CloudFormation): Promise<ResourceChange[]> {
-  const { which, changes } = await createChangeSet(stack, client, "UPDATE");
+  // Alarms and dashboard are more than half of a template, and nothing of Larkpost's refers to them.
+  const isLarge = Buffer.byteLength(bodyOf(stack)) > mostTemplateBytes;
+  const others = Object.entries(stack.template.Resources).filter(([, { Type }]) => !isCloudWatch(Type));
+  const template = isLarge ? { ...stack.template, Resources: Object.fromEntries(others) } : stack.template;
+  const { which, changes } = await createChangeSet({ ...stack, template }, client, "UPDATE");
   await client.deleteChangeSet(which);
-  return changes;
+  return isLarge ? changes.filter(({ ResourceType = "" }) => !isCloudWatch(ResourceType)) : changes;
+}
+
+function isCloudWatch(type: string): boolean {
+  return type.startsWith("AWS::CloudWatch::");
+}
+
+/** Without the metadata: it holds reasons for static checks, and changes no resource. */
+function bodyOf({ template }: Stack): string {
+  const resources = Object.entries(template.Resources).map(([id, resource]) => {
+    const { Metadata, ...others } = resource as Resource & { Metadata?: unknown };
+    return [id, others] as const;
+  });
+  return JSON.stringify({ ...template, Resources: Object.fromEntries(resources) });
 }
 
 /**
@@ -88,12 +105,7 @@ async function changesOf(stack: Stack, client: CloudFormation): Promise<Resource
  * @throws {CommandError} CloudFormation does not take the template.
  */
 export async function createChangeSet(stack: Stack, client: CloudFormation, type: "CREATE" | "UPDATE") {
-  // Metadata holds reasons for static checks, and changes no resource.
-  const resources = Object.entries(stack.template.Resources).map(([id, resource]) => {
-    const { Metadata, ...others } = resource as Resource & { Metadata?: unknown };
-    return [id, others] as const;
-  });
-  const TemplateBody = JSON.stringify({ ...stack.template, Resources: Object.fromEntries(resources) });
+  const TemplateBody = bodyOf(stack);
   const bytes = Buffer.byteLength(TemplateBody);
   if (bytes > mostTemplateBytes) {
     throw new CommandError(

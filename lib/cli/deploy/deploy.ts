@@ -99,7 +99,12 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   if (code !== 0) console.error("\nThe stack is deployed. What failed came after it, and is above.");
   // What `npm run secrets` must be told as well, to reach the same stack.
   const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
-  const addresses = request === undefined || callback === undefined ? undefined : { request, callback };
+  // Of both fronts.
+  const byUrl = ["RequestAddressByFunctionUrl", "CallbackAddressByFunctionUrl"].flatMap(
+    (name) => outputs.get(name) ?? [],
+  );
+  const target = outputs.get("DomainTarget");
+  const addresses = request === undefined || callback === undefined ? undefined : { request, callback, byUrl, target };
   console.log(addresses === undefined ? withoutAddresses(where) : nextSteps(addresses, where));
   if (recordStage(stage, appId, root)) {
     console.log(
@@ -112,7 +117,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
 `);
   }
   if (!isProbed || addresses === undefined) return;
-  if (!(await probeAddresses(Object.values(addresses), ready, root))) process.exitCode = 1;
+  if (!(await probeAddresses([addresses.request, addresses.callback, ...byUrl], ready, root))) process.exitCode = 1;
 }
 
 /**
@@ -163,12 +168,23 @@ The stage has no address. Deploy its long connection, by which events and callba
 `;
 }
 
-function nextSteps(addresses: { request: string; callback: string }, where: string): string {
-  const strong = (text: string) => paint("bold", text);
-  return `
-  Request address   ${strong(addresses.request)}
-  Callback address  ${strong(addresses.callback)}
+interface Addresses {
+  readonly request: string;
+  readonly callback: string;
+  /** Function URLs beside them. */
+  readonly byUrl: readonly string[];
+  /** What the domain's DNS must point to, if it is not in Route 53. */
+  readonly target: string | undefined;
+}
 
+function nextSteps({ request, callback, byUrl, target }: Addresses, where: string): string {
+  const strong = (text: string) => paint("bold", text);
+  const [requestUrl, callbackUrl] = byUrl.map((url) => `\n  or                ${strong(url)}`);
+  const record = target && `\n${new URL(request).host} needs a CNAME record to ${strong(target)} in its DNS.\n`;
+  return `
+  Request address   ${strong(request)}${requestUrl ?? ""}
+  Callback address  ${strong(callback)}${callbackUrl ?? ""}
+${record ?? ""}
 In the Feishu developer console, open your app, then Events & Callbacks:
   1. Encryption Strategy: copy Encrypt Key and Verification Token into
      ${strong(`npm run secrets -- set ${where}`)}

@@ -1,5 +1,6 @@
 import type { presets } from "../../../infra/limits.js";
-import { billOf, regions } from "../cost/model.ts";
+import { regions } from "../../../infra/prices.js";
+import { billOf } from "../cost/model.ts";
 import { advise, type Change, holds } from "./advice.ts";
 import { type Forecast, simulate } from "./model.ts";
 import { quotas as awsQuotas, type Quotas, timesOf } from "./quotas.ts";

@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { presets } from "../../../infra/limits.js";
+import { pricesOf, regions } from "../../../infra/prices.js";
 import { projectOf, readProject } from "../../../infra/project.js";
 import { nearest } from "../../nearest.ts";
 import { subcommand } from "../command.ts";
-import { pricesOf, regions } from "../cost/model.ts";
 import { projectRoot } from "../project.ts";
 import { quotas as awsQuotas, type Quotas, quotasOf } from "./quotas.ts";
 import { type Options, type Report, reportOf } from "./report.ts";

@@ -1,4 +1,4 @@
-import { pricesOf } from "../cost/model.ts";
+import { pricesOf } from "../../../infra/prices.js";
 import { quotasOf } from "./quotas.ts";
 import type { Options, Outcome, Report } from "./report.ts";
 import type { LimitName, Reading } from "./watch.ts";

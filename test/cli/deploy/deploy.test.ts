@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { policyOnPage } from "../../../docs/deployer-policy.ts";
+import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
 import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import { probe } from "../../../lib/cli/deploy/probe.ts";
 import type { Template } from "../../../lib/cli/deploy/stack.ts";
@@ -106,7 +106,7 @@ describe("npm run deploy", () => {
   });
 
   test("the policy of the docs allows all that osls and the command call", () => {
-    const policy = policyOnPage();
+    const [policy] = policiesOnPage() as [Policy];
     const needed = [...new Set(cloud.calls)].filter((call) => call !== "sts:GetCallerIdentity");
     assert.ok(needed.length >= 15, needed.join());
     assert.deepEqual(
@@ -244,7 +244,8 @@ else {
       assert.equal(code, 0, stderr);
       const needed = new Set(cloud.calls.filter((call) => call !== "sts:GetCallerIdentity"));
       assert.ok(needed.has("cloudformation:ExecuteChangeSet"));
-      for (const call of needed) assert.ok(isAllowedBy(policyOnPage(), call), call);
+      const [policy] = policiesOnPage() as [Policy];
+      for (const call of needed) assert.ok(isAllowedBy(policy, call), call);
       const [first, ...lines] = stdout.split("\n");
       assert.equal(first, `Deploys the stack ${name} in ap-southeast-1 of account 111122223333`);
       assert.ok(lines.includes("  CREATE_COMPLETE  LongConnectionService (AWS::ECS::Service)"), stdout);
@@ -461,6 +462,24 @@ else {
     ]);
   });
 
+  test("prints and asks the addresses of both fronts, and what the DNS of a domain that is elsewhere needs", async (t) => {
+    const more = ["RequestAddressByFunctionUrl", "CallbackAddressByFunctionUrl", "DomainTarget"];
+    const Outputs = Object.fromEntries(more.map((name) => [name, { Value: "x" }]));
+    pack({ ...compiled.template, Outputs: { ...compiled.template.Outputs, ...Outputs } });
+    const urls = ["webhook", "callback"].map((path) => receiver.url.replace("webhook", `by-url/${path}`));
+    for (const [index, url] of urls.entries()) cloud.addresses.set(more[index] ?? "", url);
+    cloud.addresses.set("DomainTarget", "d-1.execute-api.example.com");
+    t.after(() => {
+      for (const name of more) cloud.addresses.delete(name);
+    });
+    const { stdout } = await prod();
+    const { host } = new URL(receiver.url);
+    assert.ok(stdout.includes(`  Request address   ${receiver.url}\n  or                ${urls[0]}\n`), stdout);
+    assert.ok(stdout.includes(`  or                ${urls[1]}\n`));
+    assert.ok(stdout.includes(`${host} needs a CNAME record to d-1.execute-api.example.com in its DNS.\n`));
+    assert.equal(stdout.match(/ answers? a challenge/g)?.length, 4);
+  });
+
   test("prints the addresses when only osls's last call fails, and fails", async () => {
     cloud.putStack("larkpost-prod", compiled.template);
     pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
@@ -575,6 +594,13 @@ else {
     cloud.putStack("larkpost-prod", { ...compiled.template, Resources: Object.fromEntries(others) });
     const { stdout } = await prod("--dry-run");
     assert.equal(stdout.match(/creates \w+ \(AWS::CloudWatch::Alarm\)/g)?.length, alarms.length);
+    const large = changed("Dashboard", { DashboardBody: "x".repeat(60_000) });
+    Object.assign(large.Resources["WorkerLambdaFunction"]?.Properties ?? {}, { MemorySize: 640 });
+    pack(large);
+    assert.equal(
+      (await prod("--dry-run")).stdout,
+      "Would change the stack larkpost-prod in ap-southeast-1 of account 111122223333\n  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize\n",
+    );
     pack(changed("EventsQueue", { Tags: [{ Key: "long", Value: "x".repeat(60_000) }] }));
     const dry = await prod("--dry-run");
     assert.equal(dry.code, 1);

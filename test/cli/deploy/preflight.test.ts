@@ -87,10 +87,10 @@ describe("the preflight of a deployment", () => {
     await cloud.stop();
   });
 
-  async function check(checked: Stack, force = false): Promise<string[]> {
+  async function check(checked: Stack, { force = false, resumes = false } = {}): Promise<string[]> {
     const clients = await awsClients({ region });
     const deployed = await describeStack(clients.cloudFormation, checked.name);
-    return (await checkStack({ root, stack: checked, clients, account, deployed, force })).map(faultLine);
+    return (await checkStack({ root, stack: checked, clients, account, deployed, force, resumes })).map(faultLine);
   }
 
   /** The stack with other properties of a resource. */
@@ -384,7 +384,7 @@ describe("the preflight of a deployment", () => {
     [
       "nothing limits a Function URL",
       () => scaled(60, withUrls),
-      /^! --param front {2}front=functionUrl without callbackReservedConcurrency: whoever finds an address can use up the account's concurrency, .* Set it under limits, or use front=httpApi$/,
+      /^! --param front {2}Function URLs without callbackReservedConcurrency: whoever finds an address can use up the account's concurrency, .* Set it under limits, or use front=httpApi$/,
     ],
     [
       "AWS does not let the user look at the key",
@@ -419,10 +419,24 @@ describe("the preflight of a deployment", () => {
     assert.match((await lines(scaled(5))).join(), /^! larkpost\.config\.js {2}limits\.maxConcurrency is 200/);
   });
 
+  test("starts no paused worker unasked, and says what it cannot start", async () => {
+    const mapping = (Enabled: boolean) => changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled });
+    cloud.putStack("larkpost-prod", mapping(false).template);
+    assert.deepEqual(await check(mapping(true)), [
+      "✖ --param worker  the worker is paused. Pass --param worker=paused to keep it so, or --param worker=running to go on",
+    ]);
+    assert.deepEqual(await check(mapping(true), { resumes: true }), [
+      '! --param worker  the worker was paused. If that was by hand, it stays so until you run "aws lambda update-event-source-mapping --region ap-southeast-1 --uuid uuid-1 --enabled"',
+    ]);
+    assert.deepEqual(await check(mapping(false)), []);
+    cloud.putStack("larkpost-prod", mapping(true).template);
+    assert.deepEqual(await check(mapping(true)), []);
+  });
+
   test("lets another app take a stage over by force", async () => {
     deployedAs("UPDATE_COMPLETE", "cli_fedcba9876543210");
     record('{"prod":{"appId":"cli_fedcba9876543210"}}');
-    assert.deepEqual(await check(stack, true), []);
+    assert.deepEqual(await check(stack, { force: true }), []);
   });
 
   test("knows of each region what it lacks", () => {
@@ -483,7 +497,7 @@ describe("npm run deploy, of a project with faults", () => {
       ...["--stage", stage, "--region", "me-central-1"],
       ...Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]),
     );
-    assert.match(head ?? "", /^! --param front {2}front=functionUrl without callbackReservedConcurrency/);
+    assert.match(head ?? "", /^! --param front {2}Function URLs without callbackReservedConcurrency/);
     assert.equal(lines.shift(), "Cannot deploy. Fix this first:");
     const places = [
       "--param customerKeyArn",
@@ -530,7 +544,7 @@ describe("npm run deploy, of a project with faults", () => {
       'import { onEvent } from "larkpost";\nexport default onEvent("im.message.receive_v1", async () => {});\n',
     );
     assert.deepEqual((await deploy("--stage", "prod", "--param", "front=x")).lines, [
-      '✖ serverless.yml  front is "x", neither "httpApi" nor "functionUrl" nor "none". Check --param front',
+      '✖ serverless.yml  front is "x", neither "httpApi" nor "functionUrl" nor "both" nor "none". Check --param front',
     ]);
     cloud.denied.add("cloudformation:DescribeStacks");
     assert.deepEqual((await deploy("--stage", "prod")).lines, [

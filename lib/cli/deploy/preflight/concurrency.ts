@@ -76,6 +76,6 @@ export function findUnthrottledUrls({ stack }: Local): Finding[] {
     stack.template.Resources[id]?.Properties?.["ReservedConcurrentExecutions"] === undefined ? [limit] : [],
   );
   if (open.length === 0) return [];
-  const text = `front=functionUrl without ${open.join(" and ")}: whoever finds an address can use up the account's concurrency, which stops its other functions, and run up its bill. Set ${open.length === 1 ? "it" : "them"} under limits, or use front=httpApi`;
+  const text = `Function URLs without ${open.join(" and ")}: whoever finds an address can use up the account's concurrency, which stops its other functions, and run up its bill. Set ${open.length === 1 ? "it" : "them"} under limits, or use front=httpApi`;
   return [warning("--param front", text)];
 }

@@ -17,6 +17,8 @@ export interface Context extends Local {
   readonly clients: Clients;
   /** The AWS account that the credentials are of. */
   readonly account: string;
+  /** Whether a worker that is paused is meant to run again. */
+  readonly resumes: boolean;
 }
 
 /** Looks at one thing. @returns What is wrong with it, each with what to do. */

@@ -13,6 +13,7 @@ import { findKeyFaults, findTopicFaults } from "./encryption.ts";
 import { findLongNames } from "./names.ts";
 import { findLacks } from "./region.ts";
 import { findStuckStack } from "./status.ts";
+import { findPausedWorker } from "./worker.ts";
 
 /** Those that need no AWS. */
 const onMachine: readonly ((context: Local) => Finding[])[] = [
@@ -29,9 +30,10 @@ const onAws: readonly Check[] = [
   findKeyFaults,
   findTopicFaults,
   findTooLittleConcurrency,
+  findPausedWorker,
 ];
 
-export type Ready = Omit<Context, "root" | "force">;
+export type Ready = Omit<Context, "root" | "force" | "resumes">;
 
 /**
  * Checks, builds and compiles the project, and asks AWS for what a deployment depends on. Changes nothing on AWS.
@@ -70,7 +72,7 @@ export function unlessFaulty(ready: Ready | undefined, findings: readonly Findin
 
 async function checkOnAws(
   root: string,
-  { region, awsProfile, force = false }: StackOptions & { force?: boolean },
+  { region, awsProfile, param = [], force = false }: StackOptions & { force?: boolean },
   stack: Stack | undefined,
 ): Promise<{ ready?: Ready; findings: Finding[] }> {
   const clients = await awsClients({ region: stack?.region ?? regionOf(region), profile: awsProfile });
@@ -88,7 +90,8 @@ async function checkOnAws(
   } catch (error) {
     return { findings: [...local, unknownStack(stack.name, account, error)] };
   }
-  const findings = await checkStack({ root, stack, clients, account, deployed, force });
+  const resumes = param.includes("worker=running");
+  const findings = await checkStack({ root, stack, clients, account, deployed, force, resumes });
   return { ready: { stack, clients, account, deployed }, findings };
 }
 
