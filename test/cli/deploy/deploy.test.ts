@@ -7,11 +7,11 @@ import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
 import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import { probe } from "../../../lib/cli/deploy/probe.ts";
 import type { Template } from "../../../lib/cli/deploy/stack.ts";
-import { type Compiled, compile, oslsEnv } from "../../infra/stack.ts";
+import { type Compiled, compile, oslsEnv, writeConfig } from "../../infra/stack.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
 import { temporaryProject } from "../../support/project.ts";
-import { command, secrets, startReceiver } from "../run.ts";
+import { command, commandProcess, secrets, startReceiver } from "../run.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../../..");
 const { appId } = secrets;
@@ -240,6 +240,8 @@ else {
 
     test("makes a stack beside the stage's, with the settings of its worker, and prints what CloudFormation does", async () => {
       cloud.calls.length = 0;
+      const Outputs = { ...compiled.template.Outputs, TicketTopicArn: { Value: "arn:aws:sns:a:1:tickets" } };
+      cloud.putStack("larkpost-prod", { ...compiled.template, Outputs });
       const { code, stdout, stderr } = await connect(...wishes);
       assert.equal(code, 0, stderr);
       const needed = new Set(cloud.calls.filter((call) => call !== "sts:GetCallerIdentity"));
@@ -268,6 +270,8 @@ else {
           expected.Name,
         );
       }
+      const { AlarmActions } = stack()?.template.Resources["LongConnectionUnavailableAlarm"]?.Properties ?? {};
+      assert.deepEqual(AlarmActions, ["arn:aws:sns:a:1:tickets"]);
       assert.equal(existsSync(join(made.root, "calls")), false);
       assert.deepEqual(cloud.stacks.get("larkpost-prod")?.events, []);
     });
@@ -320,6 +324,7 @@ else {
       );
     });
 
+    const keyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
     const other = `${image.replace("ap-southeast-1", "us-east-1")}`;
     for (const [when, prepare, args, lines] of [
       [
@@ -384,6 +389,19 @@ else {
         ],
       ],
       [
+        "the stage's key may not encrypt its log",
+        () => {
+          const Outputs = { ...compiled.template.Outputs, CustomerKeyArn: { Value: keyArn } };
+          cloud.putStack("larkpost-prod", { ...compiled.template, Outputs });
+          const account = { Effect: "Allow", Principal: { AWS: "111122223333" }, Action: "kms:*" };
+          cloud.keys.set(keyArn, { policy: { Statement: [account] } });
+        },
+        wishes,
+        [
+          "✖ --param customerKeyArn  its policy does not let CloudWatch Logs encrypt arn:aws:logs:ap-southeast-1:111122223333:log-group:/ecs/larkpost-prod-long-connection and the others. Allow logs.ap-southeast-1.amazonaws.com kms:Encrypt*, kms:Decrypt*, kms:ReEncrypt*, kms:GenerateDataKey*, kms:Describe*",
+        ],
+      ],
+      [
         "AWS does not know the credentials",
         () => cloud.denied.add("sts:GetCallerIdentity"),
         wishes,
@@ -409,6 +427,20 @@ else {
         assert.equal(stack(), undefined);
       });
     }
+
+    test("is refused with a number that the project cannot have", async () => {
+      const file = join(made.root, "larkpost.config.js");
+      const before = readFileSync(file, "utf8");
+      writeConfig(made.root, { limits: { longConnectionReplicas: 6 } });
+      // A process that has read the file does not read it again.
+      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root };
+      const { code, stderr } = await commandProcess(["deploy", "--stage", "prod", "--long-connection", ...wishes], {
+        env,
+      });
+      writeFileSync(file, before);
+      assert.equal(code, 1);
+      assert.match(stderr, /^✖ larkpost\.config\.js:2 {2}longConnectionReplicas is not within 1 and 5$/m);
+    });
 
     test("takes no parameter, which is the stage's, and its own options are for it alone", async () => {
       for (const [args, message] of [

@@ -9,7 +9,6 @@ import { type DeployedStack, describeStack, longConnectionOf, type Stack, type T
 import { findKeyFaultsIn } from "./app.ts";
 import { about, type Context } from "./context.ts";
 import { findKeyFaults } from "./encryption.ts";
-import { findLongNames } from "./names.ts";
 import { type Ready, unknownCredentials, unknownStack, unlessFaulty } from "./preflight.ts";
 import { findStuckStack } from "./status.ts";
 
@@ -69,7 +68,6 @@ export async function longConnectionPreflight(root: string, wishes: Wishes): Pro
   return unlessFaulty(context, [
     ...faults,
     ...(MARKETPLACE_APP === "true" ? [about("--long-connection", isMarketplace)] : []),
-    ...findLongNames(context),
     ...findStuckStack(context),
     ...(await Promise.all(onAws)).flat(),
   ]);
