@@ -1,4 +1,4 @@
-// first: it compiles stacks, and sets the environment that AWS's clients read.
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
