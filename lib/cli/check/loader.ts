@@ -1,4 +1,4 @@
-import { enableCompileCache, registerHooks } from "node:module";
+import { enableCompileCache, flushCompileCache, registerHooks } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { callbackDispatcher, dispatcher } from "../../handling/dispatcher.ts";
 import { lastGoodVariable, loadLastGood } from "../../local/last-good.ts";
@@ -52,6 +52,8 @@ process.once("message", async (files: readonly ToLoad[]) => {
     leftBehind = Promise.withResolvers<never>();
     leftBehind.promise.catch(() => {});
     const problem = await problemOf(file);
+    // Node writes its compile cache at exit, but the parent ends this process after the last answer.
+    flushCompileCache();
     await process.send?.({ problem, modules } satisfies Loaded);
     modules = [];
   }
