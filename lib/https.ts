@@ -1,7 +1,7 @@
 import type { Agent, IncomingHttpHeaders } from "node:http";
 import https from "node:https";
 import { isLoopback } from "./feishu/domain.ts";
-import { fieldsOf } from "./feishu/json.ts";
+import { fieldsOf, stringOf } from "./feishu/json.ts";
 import { http } from "./node-http.ts";
 
 /** The proxy for HTTPS, and the hosts that are reached without it, as Node reads them. */
@@ -76,6 +76,5 @@ export function headerMap(headers: IncomingHttpHeaders | object): ReadonlyMap<st
 /** The code of a network error, or of its cause. Its message may hold a URL with a secret. */
 export function networkCode(error: unknown): string {
   const { code, cause } = fieldsOf(error);
-  const inner = fieldsOf(cause)["code"] ?? code;
-  return typeof inner === "string" ? inner : "unknown";
+  return stringOf(fieldsOf(cause)["code"] ?? code) ?? "unknown";
 }

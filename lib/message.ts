@@ -1,4 +1,4 @@
-import { fieldsOf, type JsonObject, parseJson } from "./feishu/json.ts";
+import { fieldsOf, type JsonObject, parseJson, stringOf } from "./feishu/json.ts";
 
 /** The members of `im.message.receive_v1`'s `event.message` that this file reads. */
 export interface ReceivedMessage {
@@ -167,5 +167,5 @@ function listIn(value: unknown): unknown[] {
 }
 
 function textIn(value: unknown): string {
-  return typeof value === "string" ? value : "";
+  return stringOf(value) ?? "";
 }

@@ -27,7 +27,7 @@ export function fromApiGateway(event: unknown): HttpRequest {
   const http = fieldsOf(context["http"]);
   const { body } = root;
   const route = stringOf(root["routeKey"]) ?? stringOf(root["resource"]);
-  const text = typeof body === "string" ? body : "";
+  const text = stringOf(body) ?? "";
   const isBase64 = root["isBase64Encoded"] === true;
   const stage = context["http"] === undefined ? undefined : stringOf(context["stage"]);
   return {

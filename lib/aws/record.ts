@@ -4,7 +4,7 @@ import { TooLargeError, UnknownVersionError } from "../errors.ts";
 import { utf8 } from "../feishu/cipher.ts";
 import { classify } from "../feishu/classify.ts";
 import { type EventEnvelope, type JobEnvelope, jobId, type UnreadableEnvelope } from "../feishu/envelope.ts";
-import { fieldsOf, fill, inspect, type JsonObject, parseJson } from "../feishu/json.ts";
+import { fieldsOf, fill, inspect, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
 import type { ErrorDescription } from "../trace/error.ts";
 
@@ -122,8 +122,8 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     return { kind: "undecodable", reason: "shape" };
   }
   const transportFields = {
-    requestId: textOrNull(message["requestId"]),
-    receivedBy: textOrNull(message["receivedBy"]),
+    requestId: stringOf(message["requestId"]) ?? null,
+    receivedBy: stringOf(message["receivedBy"]) ?? null,
     transport: message["transport"] === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
@@ -137,10 +137,6 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
   const { token: _, kind: __, ...notice } = classified;
   return { kind, ...notice, ...transportFields };
-}
-
-function textOrNull(value: unknown): string | null {
-  return typeof value === "string" ? value : null;
 }
 
 /** The members that may be compressed: a job's JSON object, else the text alone. */

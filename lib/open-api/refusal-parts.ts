@@ -1,4 +1,4 @@
-import { fieldsOf } from "../feishu/json.ts";
+import { fieldsOf, stringOf } from "../feishu/json.ts";
 
 const longestMessage = 500;
 /** Names that the platform gave: none of them can hold a sentence of what was sent. */
@@ -16,7 +16,7 @@ const cardErrorPath = /ErrPath: ?(\w{1,24}(?: -> (?:\w{1,24}|\[\d{1,4}\](?:\(tag
 export function refusalParts(body: unknown) {
   const { msg, error } = fieldsOf(body);
   const { field_violations: fields, permission_violations: permissions } = fieldsOf(error);
-  const platformMessage = typeof msg === "string" ? msg.slice(0, longestMessage) : undefined;
+  const platformMessage = stringOf(msg)?.slice(0, longestMessage);
   const parts = {
     errCode: cardErrorCode.exec(platformMessage ?? "")?.[1],
     errPath: cardErrorPath.exec(platformMessage ?? "")?.[1],
