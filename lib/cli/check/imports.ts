@@ -61,7 +61,6 @@ async function loadSome(
   env: NodeJS.ProcessEnv,
   onModule: (path: string) => void,
 ): Promise<{ count: number; found: LoadFinding[] }> {
-  const paths = files.map(({ kind, name }) => join(root, "functions", kind, `${name}.ts`));
   const child = fork(moduleBeside(import.meta, "loader"), [root], {
     cwd: root,
     env,
@@ -73,8 +72,11 @@ async function loadSome(
   let output = "";
   let timer: NodeJS.Timeout | undefined;
   let isLate = false;
-  const expect = () => {
+  const loadNext = () => {
     clearTimeout(timer);
+    const file = files[count];
+    if (file === undefined) return void child.kill("SIGKILL");
+    child.send({ ...file, path: join(root, "functions", file.kind, `${file.name}.ts`) }, () => {});
     timer = setTimeout(() => {
       isLate = true;
       child.kill("SIGKILL");
@@ -86,22 +88,19 @@ async function loadSome(
     });
   }
   const { promise: closed, resolve: close } = Promise.withResolvers<string>();
-  child.once("close", (code, by) => close(by ?? `exit code ${code}`));
-  child.on("message", (message: Loaded | { ready: true }) => {
-    if ("ready" in message) {
-      child.send(files.map(({ kind, name }, index) => ({ kind, name, path: paths[index] })));
-      expect();
-      return;
-    }
+  child.once("close", (code, by) => setImmediate(close, by ?? `exit code ${code}`));
+  // A file prints before its message is sent, and one turn of the event loop reads both, in any order.
+  child.on("message", (message: Loaded | { ready: true }) => setImmediate(onMessage, message));
+  const onMessage = (message: Loaded | { ready: true }) => {
+    if ("ready" in message) return loadNext();
     const { problem, modules } = message;
     for (const path of modules) onModule(path);
     const file = files[count];
     if (problem !== undefined && file !== undefined) found.push(toFinding(root, file, problem, output));
     count += 1;
     output = "";
-    if (count < files.length) expect();
-    else child.kill("SIGKILL");
-  });
+    loadNext();
+  };
   const ended = await closed;
   clearTimeout(timer);
   const file = files[count];

@@ -47,16 +47,14 @@ process.on("uncaughtException", (error) => leftBehind.reject(error));
 
 // Its own start, which may take seconds on a busy machine, is not part of a file's time.
 process.send?.({ ready: true });
-process.once("message", async (files: readonly ToLoad[]) => {
-  for (const file of files) {
-    leftBehind = Promise.withResolvers<never>();
-    leftBehind.promise.catch(() => {});
-    const problem = await problemOf(file);
-    // Node writes its compile cache at exit, but the parent ends this process after the last answer.
-    flushCompileCache();
-    await process.send?.({ problem, modules } satisfies Loaded);
-    modules = [];
-  }
+process.on("message", async (file: ToLoad) => {
+  leftBehind = Promise.withResolvers<never>();
+  leftBehind.promise.catch(() => {});
+  const problem = await problemOf(file);
+  // Node writes its compile cache at exit, but the parent ends this process.
+  flushCompileCache();
+  process.send?.({ problem, modules } satisfies Loaded);
+  modules = [];
 });
 
 async function problemOf({ kind, name, path }: ToLoad): Promise<Loaded["problem"]> {
