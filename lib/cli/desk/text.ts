@@ -1,10 +1,18 @@
+import { join } from "node:path";
 import { utf8 } from "../../feishu/cipher.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
+import { describeError } from "../../trace/error.ts";
+import { toLine } from "../../trace/log.ts";
+import type { TraceEntry } from "../../trace/trace.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
+import { engineRoot } from "../project.ts";
+import { failureLines } from "../start/failure.ts";
 import { payloadText } from "../start/payloads.ts";
+import { headLine } from "../start/render.ts";
 import { appOf, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
 import type { Place } from "./place.ts";
+import type { RunReport } from "./run.ts";
 
 /** More letters than these are shown by groups alone. */
 const maxShown = 20;
@@ -223,4 +231,51 @@ function hexOf(bytes: Buffer): string {
     ...shown.map((line) => line.replaceAll(/(..)(?=.)/g, "$1 ")),
     ...(rest > 0 ? [`… and ${rest} bytes`] : []),
   ].join("\n");
+}
+
+/** A step of a run on this machine, with the error's place in the project. */
+export function entryText(entry: TraceEntry, root: string): string {
+  const { error } = entry;
+  const detail = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+  const shown = { root, engineFolder: join(engineRoot, "lib"), sourceOf: () => undefined };
+  const details = error === undefined ? [] : failureLines(detail, shown);
+  const line = toLine(entry, describeError);
+  return [headLine(line, { now: new Date(), isCallback: false, hasDetails: details.length > 0 }), ...details].join(
+    "\n",
+  );
+}
+
+/** What would have been sent, and what the worker would make of the run. */
+export function runLines(
+  given: Pick<RunReport, "verdict" | "reason" | "delaySeconds" | "calls"> & { isSent: boolean },
+): string[] {
+  const { verdict, reason, delaySeconds, calls, isSent } = given;
+  const sent = calls.flatMap(({ method, path, body, isKnown }) => [
+    `${paint("magenta", "would send")}  ${method} ${oneLine(path, 500)}${isKnown ? "" : "  (not simulated: answered with success, without data)"}`,
+    ...(body === undefined || body === ""
+      ? []
+      : bodyText(body)
+          .split("\n")
+          .map((line) => `            ${line}`)),
+  ]);
+  const after = delaySeconds === undefined ? "" : `, after ${delaySeconds} s`;
+  const meaning = {
+    done: "done: redrive the letter, or drop it",
+    again: `it fails, and would be tried again${after}`,
+    dead: `it fails for good (${reason})`,
+    unhandled: "there is no handler of this type: it would be completed as unhandled",
+  }[verdict];
+  return [
+    ...sent,
+    `${paint("bold", "Verdict")}     ${meaning}`,
+    ...(isSent ? ["What it called was really called"] : []),
+  ];
+}
+
+function bodyText(body: string): string {
+  try {
+    return payloadText(body);
+  } catch {
+    return oneLine(body);
+  }
 }

@@ -29,8 +29,8 @@ export interface LocalRuntime {
   readonly encryptKey?: string | null;
   readonly verificationToken?: string;
   readonly appId?: string;
-  /** The embedded SQS, and the access key that it wants. */
-  readonly services?: { readonly sqs: string; readonly accessKeyId: string };
+  /** The embedded services, and the access key that they want. */
+  readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };
 }
 
 /**
@@ -98,10 +98,12 @@ export function readLocal(file: string): LocalRuntime | undefined {
   }
   const { url, pushTo, encryptKey, verificationToken, appId, control, services } = value as Record<string, unknown>;
   const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
-  const { sqs, accessKeyId } = Object(services) as Record<string, unknown>;
+  const { sqs, dynamo, accessKeyId } = Object(services) as Record<string, unknown>;
   return {
     ...(typeof controlUrl === "string" && typeof token === "string" ? { control: { url: controlUrl, token } } : {}),
-    ...(typeof sqs === "string" && typeof accessKeyId === "string" ? { services: { sqs, accessKeyId } } : {}),
+    ...(typeof sqs === "string" && typeof dynamo === "string" && typeof accessKeyId === "string"
+      ? { services: { sqs, dynamo, accessKeyId } }
+      : {}),
     ...(typeof url === "string" ? { url } : {}),
     ...(typeof pushTo === "string" ? { pushTo } : {}),
     ...(typeof encryptKey === "string" || encryptKey === null ? { encryptKey } : {}),

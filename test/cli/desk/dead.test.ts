@@ -34,6 +34,7 @@ async function run(root: string, args: readonly string[], env: Readonly<Record<s
 }
 
 describe("npm run dead, on this machine", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
   let root: string;
   let state: string;
   let remove: () => void;
@@ -44,7 +45,8 @@ describe("npm run dead, on this machine", () => {
   };
 
   before(async () => {
-    ({ root, remove } = await temporaryProject({}));
+    project = await temporaryProject({});
+    ({ root, remove } = project);
     state = join(root, ".larkpost");
   });
   after(() => remove());
@@ -265,6 +267,45 @@ describe("npm run dead, on this machine", () => {
     assert.match((await again()).stdout, new RegExp(`^Redriven: ${hidden} dead letter`));
     assert.deepEqual(await idsOf(), []);
     assert.deepEqual([...new Set(queued().map(({ id }) => id))].sort(), ids.toSorted());
+  });
+
+  test("runs today's handler, sends nothing, and prints what it would send and where it fails", async () => {
+    putLetters(state, [letter("good"), letter("wrong")], { clear: true });
+    project.write(
+      "test.event",
+      `export default {
+  type: "test.event",
+  async handle(event, context) {
+    context.log.info("Looked at it");
+    await context.request("POST", "/open-apis/im/v1/messages", {
+      query: { receive_id_type: "chat_id" },
+      body: { receive_id: "oc_1", msg_type: "text", content: JSON.stringify({ text: "Repaired" }) },
+    });
+    await context.request("POST", "/open-apis/approval/v4/instances", { body: { approval_code: process.env.AWS_ACCESS_KEY_ID } });
+    if (context.id === "wrong") throw new TypeError("still wrong");
+  },
+};
+`,
+    );
+    const good = await dead("run", "good");
+    assert.deepEqual([good.code, good.stderr], [0, ""]);
+    assert.match(good.stdout, /log +Looked at it/);
+    assert.match(good.stdout, /handled +test\.event +good/);
+    assert.match(good.stdout, /would send {2}POST \/open-apis\/im\/v1\/messages\?receive_id_type=chat_id\n/);
+    assert.match(good.stdout, /"content": "\{\\"text\\":\\"Repaired\\"\}"/);
+    assert.match(good.stdout, /POST \/open-apis\/approval\/v4\/instances {2}\(not simulated/);
+    assert.match(good.stdout, /"approval_code": "local"/, "the handler could reach this machine's own AWS account");
+    assert.match(good.stdout, /Verdict {5}done/);
+    const wrong = await dead("run", "wrong");
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stdout, /TypeError: still wrong\n +at functions\/events\/test\.event\.ts:10:39/);
+    assert.match(wrong.stdout, /Verdict {5}it fails, and would be tried again, after \d+ s/);
+    const json = JSON.parse((await dead("run", "wrong", "--json")).stdout) as { verdict: string; calls: object[] };
+    assert.deepEqual([json.verdict, json.calls.length], ["again", 2]);
+    // The letters stay, and nothing was queued.
+    assert.deepEqual([await idsOf(), queued()], [["good", "wrong"], []]);
+    const secret = await dead("run", "good", "--send");
+    assert.match(secret.stderr, /^Cannot run with --send: APP_SECRET is not set/);
   });
 
   test("says what it can do", async () => {

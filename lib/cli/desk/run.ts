@@ -1,0 +1,173 @@
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { readProject } from "../../../infra/project.js";
+import { systemClock } from "../../clock.ts";
+import { ConfigError } from "../../errors.ts";
+import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
+import type { CallbackList, EventList } from "../../handler.ts";
+import type { Death } from "../../handling/claims.ts";
+import { callbackDispatcher, dispatcher, jobDispatcher } from "../../handling/dispatcher.ts";
+import type { Ledger } from "../../handling/idempotency.ts";
+import { reportLeak } from "../../handling/run.ts";
+import { toolMaker } from "../../handling/tools.ts";
+import { consume } from "../../handling/worker.ts";
+import { tableName } from "../../local/tables.ts";
+import type { ApiOptions } from "../../open-api/client.ts";
+import { secretsFrom } from "../../secrets.ts";
+import { appSigner } from "../../signed-value.ts";
+import { openApi } from "../../simulator/open-api/open-api.ts";
+import { serve } from "../../simulator/open-api/server.ts";
+import { describeError } from "../../trace/error.ts";
+import { toLine } from "../../trace/log.ts";
+import { subscribe, type TraceEntry } from "../../trace/trace.ts";
+import { generate } from "../handlers/generate.ts";
+import { setVariables } from "../start/variables.ts";
+import { readLocal } from "../state/target.ts";
+import type { Place } from "./place.ts";
+
+/** A call of the Open API that was recorded instead of sent. */
+export interface RecordedCall {
+  readonly method: string;
+  readonly path: string;
+  readonly body: string | undefined;
+  /** Whether the simulated Open API knows the call. Another one was answered with success and without data. */
+  readonly isKnown: boolean;
+}
+
+export interface RunReport {
+  /** `unhandled`: there is no handler of the type. */
+  readonly verdict: "done" | "again" | "dead" | "unhandled";
+  readonly delaySeconds?: number | undefined;
+  readonly reason?: Death["reason"] | undefined;
+  readonly lines: readonly Record<string, unknown>[];
+  readonly calls: readonly RecordedCall[];
+}
+
+type Api = Pick<ApiOptions, "appId" | "appSecret" | "origin"> & Partial<Pick<ApiOptions, "proxyEnv">>;
+
+/** No store: the one run keeps its token. */
+const store: ApiOptions["store"] = {
+  read: async () => undefined,
+  lease: async () => true,
+  release: async () => {},
+  write: async () => {},
+};
+
+/** Knows nothing and keeps nothing: the event's own rows stay as they are. */
+const ledger: Ledger = {
+  claim: async () => ({ state: "claimed", run: 1 }),
+  conclude: async () => true,
+  withdraw: async () => true,
+};
+
+/**
+ * Runs today's handler with an event in this process, as the worker would, but without the ledger and the queues.
+ * @param options.api The Open API to call; without it, a simulated one records what would be sent.
+ * @param options.onEntry Called with each step, as the log has it.
+ */
+export async function runHere(
+  envelope: EventEnvelope | JobEnvelope,
+  options: { place: Place; api: Api | undefined; onEntry: (entry: TraceEntry) => void },
+): Promise<RunReport> {
+  const { place, api, onEntry } = options;
+  const { root, stage } = place;
+  const { limits, resources, secrets: names, ...project } = await readProject(root);
+  setVariables({ limits, resources, secrets: names, ...project }, (table, variable) => {
+    if (stage === undefined) return tableName(resources, table);
+    throw new ConfigError(`Cannot run: ${variable} is not set. It is the name of the deployed stage's ${table}`);
+  });
+  if (stage === undefined) stayLocal(place);
+  await generate({ root });
+  const events = (await import(listUrl(root, "events"))) as { events: EventList };
+  const callbacks = (await import(listUrl(root, "callbacks"))) as { callbacks: CallbackList };
+  const recorder =
+    api === undefined ? await startRecorder(envelope.app ?? envelope.receivedBy ?? "cli_unknown") : undefined;
+  const called = { ...(recorder?.api ?? (api as Api)), store, clock: systemClock, random: Math.random };
+  const lines: Record<string, unknown>[] = [];
+  let isUnhandled = false;
+  let death: Death | undefined;
+  const unsubscribe = subscribe("log", (entry) => {
+    if (entry.stage === "unhandled") isUnhandled = true;
+    lines.push(toLine(entry, describeError));
+    onEntry(entry);
+  });
+  const leaks = ["unhandledRejection", "uncaughtException"] as const;
+  for (const leak of leaks) process.on(leak, reportLeak);
+  const endsAtMs = systemClock.nowMs() + limits.workerTimeoutSeconds * 1000;
+  const secrets = secretsFrom((name) => {
+    const value = names.includes(name) ? process.env[name] : undefined;
+    if (value !== undefined) return value;
+    throw new ConfigError(`Cannot read the secret "${name}": it is not set here. Put it into .env`);
+  });
+  try {
+    const verdict = await consume(
+      envelope,
+      {
+        receives: 1,
+        redrives: 0,
+        bury: async (given) => {
+          death = given;
+        },
+      },
+      {
+        ...{ ledger, clock: systemClock, random: Math.random, maxAttempts: limits.maxAttempts, newOwner: randomUUID },
+        dispatch: dispatcher(events.events),
+        dispatchJob: jobDispatcher(callbackDispatcher(callbacks.callbacks)),
+        tools: toolMaker({ signer: appSigner(called.appSecret), api: called, secrets: async () => secrets }),
+        remainingMs: () => endsAtMs - systemClock.nowMs(),
+      },
+    );
+    const calls = recorder?.calls ?? [];
+    if (isUnhandled) return { verdict: "unhandled", lines, calls };
+    if (death !== undefined) return { verdict: "dead", reason: death.reason, lines, calls };
+    if (verdict.kind === "retry") return { verdict: "again", delaySeconds: verdict.delaySeconds, lines, calls };
+    return { verdict: "done", lines, calls };
+  } finally {
+    unsubscribe();
+    for (const leak of leaks) process.off(leak, reportLeak);
+    await recorder?.close();
+  }
+}
+
+/** An event of this machine must not reach the developer's AWS account: DynamoDB is that of a running `npm start`. */
+function stayLocal({ stateFolder }: Place): void {
+  const { dynamo, accessKeyId } = readLocal(join(stateFolder, "local.json"))?.services ?? {};
+  for (const name of ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"]) delete process.env[name];
+  Object.assign(process.env, {
+    AWS_REGION: "us-east-1",
+    AWS_ACCESS_KEY_ID: accessKeyId ?? "local",
+    AWS_SECRET_ACCESS_KEY: "local",
+    AWS_ENDPOINT_URL_DYNAMODB: dynamo ?? "http://127.0.0.1:9",
+  });
+}
+
+function listUrl(root: string, name: "events" | "callbacks"): string {
+  return pathToFileURL(join(root, "functions", `${name}.gen.ts`)).href;
+}
+
+/** A simulated Open API on this machine that notes each call but those for a token. */
+async function startRecorder(appId: string) {
+  const appSecret = randomUUID();
+  const calls: RecordedCall[] = [];
+  const problems: unknown[] = [];
+  const newId = () => randomUUID().replaceAll("-", "");
+  const onProblem = (problem: unknown) => void problems.push(problem);
+  const simulated = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
+  const server = await serve(async (request, signal) => {
+    const { method, url, body, form } = request;
+    const answer = await simulated.handle(request, signal);
+    const isKnown = answer?.status !== 404;
+    if (!url.startsWith("/open-apis/auth/")) {
+      const fields = form === undefined ? undefined : JSON.stringify({ form: Object.keys(form) });
+      calls.push({ method, path: url, body: body ?? fields, isKnown });
+    }
+    if (isKnown) return answer;
+    return {
+      status: 200,
+      headers: { "Content-Type": "application/json; charset=utf-8" },
+      body: JSON.stringify({ code: 0, msg: "success", data: {} }),
+    };
+  }, 0);
+  return { api: { appId, appSecret: async () => appSecret, origin: server.url }, calls, close: server.close };
+}
