@@ -1,6 +1,7 @@
 import { accepted, forDeployment, frontsOf, workerState } from "./deployment.js";
 import * as environment from "./environment.js";
 import { projectOf } from "./project.js";
+import { isInChina } from "./provider.js";
 import { listOf, tagsOf } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Variables} Variables */
@@ -109,7 +110,8 @@ export function extensionsOf(deployment, project = projectOf({})) {
   return {
     WorkerEventSourceMappingSQSEventsQueue: {
       Properties: {
-        Tags,
+        // A mapping in China has none.
+        ...(isInChina(deployment.region) ? {} : { Tags }),
         ...(maximumPollers === null
           ? {}
           : { ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers } }),

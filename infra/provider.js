@@ -6,12 +6,17 @@ import { tagsOf } from "./tags.js";
 /** A deployment is its own version; Lambda's would pile up against the account's 75 GB. */
 export const versionFunctions = false;
 
+/** @param {string} region */
+export function isInChina(region) {
+  return region.startsWith("cn-");
+}
+
 /**
  * The processor of functions and tasks. AWS's own tools leave arm64 out in China; the same code runs on both.
  * @param {string} region
  */
 export function architectureOf(region) {
-  return region.startsWith("cn-") ? "x86_64" : "arm64";
+  return isInChina(region) ? "x86_64" : "arm64";
 }
 
 /** @param {import("./deployment.js").Variables} variables */

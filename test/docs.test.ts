@@ -286,7 +286,9 @@ for (const path of ["docs/where-to-deploy.md", "docs/zh-CN/where-to-deploy.md"])
       [...names.matchAll(/`([\w-]+)`/g)].map(([, name]) => name),
     );
     const lacking = (lack: Lack) => [...regions].filter(([, lacks]) => lacks.includes(lack)).map(([name]) => name);
-    for (const [index, lack] of (["function-urls", "json-logs", "public-api", "pollers"] as const).entries()) {
+    for (const [index, lack] of (
+      ["function-urls", "json-logs", "public-api", "pollers", "event-counts"] as const
+    ).entries()) {
       assert.deepEqual(named[index]?.sort(), lacking(lack).sort(), lack);
     }
   });

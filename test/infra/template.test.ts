@@ -1706,7 +1706,9 @@ describe("tags", () => {
       const asList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
       let count = 0;
       for (const [id, { Type, Properties }] of Object.entries(template.Resources)) {
-        const kind = specification.tagsOf(Type);
+        // In China, a mapping can have none.
+        const isBare = compiled === none && Type === "AWS::Lambda::EventSourceMapping";
+        const kind = isBare ? undefined : specification.tagsOf(Type);
         assert.deepEqual(Properties["Tags"], kind && { list: asList, map: tags }[kind], id);
         if (kind !== undefined) count++;
       }

@@ -3,9 +3,9 @@ export const regionsAsOf = "2026-11-28";
 
 /**
  * What a region lacks: Function URLs; Lambda's log lines in JSON; an API without authentication, for which the account
- * must be registered with the authorities (an ICP filing); provisioned pollers of a queue.
+ * must be registered with the authorities (an ICP filing); provisioned pollers of a queue; what its mapping counts.
  */
-export type Lack = "function-urls" | "json-logs" | "public-api" | "pollers";
+export type Lack = "function-urls" | "json-logs" | "public-api" | "pollers" | "event-counts";
 
 const complete = `us-east-1 us-east-2 us-west-1 us-west-2 af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2
   ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ap-southeast-3 ca-central-1 eu-central-1 eu-north-1 eu-south-1
@@ -25,5 +25,5 @@ export const regions: ReadonlyMap<string, readonly Lack[]> = new Map([
   ...lacking(complete),
   ...lacking(withoutUrls, "function-urls"),
   ...lacking(government, "function-urls", "json-logs"),
-  ...lacking(china, "function-urls", "public-api", "pollers"),
+  ...lacking(china, "function-urls", "public-api", "pollers", "event-counts"),
 ]);

@@ -218,6 +218,16 @@ describe("the preflight of a deployment", () => {
       "✖ larkpost.config.js  cn-north-1 has no provisioned pollers (2026-11-28). Leave minimumPollers and maximumPollers out",
     ],
     [
+      "the region does not count a mapping's events",
+      () =>
+        changed(
+          "WorkerEventSourceMappingSQSEventsQueue",
+          { MetricsConfig: { Metrics: ["EventCount"] } },
+          { ...bare, region: "cn-north-1" },
+        ),
+      "✖ larkpost.config.js  cn-north-1 has no metrics of event source mappings (2026-11-28). Leave eventCountMetrics out",
+    ],
+    [
       "the region is misspelt",
       () => ({ ...plain, region: "ap-southeast1" }),
       /^! --region {2}"ap-southeast1" is no region that Larkpost knows \(2026-11-28\)\. Did you mean "ap-southeast-1"\?$/,

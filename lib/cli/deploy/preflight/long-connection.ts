@@ -88,7 +88,7 @@ function stackOf(
   };
   const service = { image, vpc, subnets: subnets.split(","), hasPublicIp: publicIp };
   const template = longConnectionTemplate(stage, service, project) as Template;
-  return { ...named, tags: { STAGE: named.stage, ...project.tags }, kept: [], template };
+  return { ...named, tags: { SERVICE: named.service, STAGE: named.stage, ...project.tags }, kept: [], template };
 }
 
 /** @returns The stage's own stack, or what is wrong with it. */

@@ -15,6 +15,8 @@ export function findLacks({ stack }: Local): Finding[] {
   }
   const byLongConnection = `front=none and, after it, "npm run deploy -- --stage ${stage} --region ${region} --long-connection": docs/where-to-deploy.md`;
   const instead = lacks.includes("public-api") ? byLongConnection : "front=httpApi";
+  const isMappedWith = (property: string) =>
+    ofType(stack, "AWS::Lambda::EventSourceMapping").some(([, properties]) => properties[property] !== undefined);
   const needs: Readonly<Record<Lack, { readonly isNeeded: boolean; readonly finding: Finding }>> = {
     "function-urls": {
       isNeeded: ofType(stack, "AWS::Lambda::Url").length > 0,
@@ -34,10 +36,15 @@ export function findLacks({ stack }: Local): Finding[] {
         `${region} serves an API without authentication only to accounts with an ICP filing (${regionsAsOf}), and Feishu would get 401. Without one, use ${byLongConnection}`,
       ),
     },
-    pollers: {
-      isNeeded: ofType(stack, "AWS::Lambda::EventSourceMapping").some(
-        ([, { ProvisionedPollerConfig }]) => ProvisionedPollerConfig !== undefined,
+    "event-counts": {
+      isNeeded: isMappedWith("MetricsConfig"),
+      finding: about(
+        "larkpost.config.js",
+        `${region} has no metrics of event source mappings (${regionsAsOf}). Leave eventCountMetrics out`,
       ),
+    },
+    pollers: {
+      isNeeded: isMappedWith("ProvisionedPollerConfig"),
       finding: about(
         "larkpost.config.js",
         `${region} has no provisioned pollers (${regionsAsOf}). Leave minimumPollers and maximumPollers out`,
