@@ -221,7 +221,7 @@ const ofTools: readonly Rights[] = [
   {
     actions: words(
       "cloudformation",
-      "CreateChangeSet DeleteChangeSet DescribeChangeSet DescribeStackEvents DescribeStackResource DescribeStacks ExecuteChangeSet ListStackResources SetStackPolicy UpdateTerminationProtection",
+      "CreateChangeSet DeleteChangeSet DescribeChangeSet DescribeStackEvents DescribeStackResource DescribeStacks ExecuteChangeSet GetTemplate ListStackResources SetStackPolicy UpdateTerminationProtection",
     ),
     on: [at("cloudformation", `stack/${named}/*`)],
   },

@@ -7,7 +7,7 @@ import { stackResources } from "./tags.js";
 
 /**
  * The events queue, its dead-letter queue, and the quarantine. All are kept when the stack is removed or a resource is
- * replaced: their messages exist nowhere else.
+ * replaced: their messages exist nowhere else. A first deployment that fails takes them away again.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -64,7 +64,7 @@ function queueOf(deployment, { queueKeyReuseSeconds }, what, properties) {
   const isManaged = customerKeyArn === "";
   return {
     Type: "AWS::SQS::Queue",
-    DeletionPolicy: "Retain",
+    DeletionPolicy: "RetainExceptOnCreate",
     UpdateReplacePolicy: "Retain",
     ...(isManaged
       ? { Metadata: accepted({ CKV_AWS_27: "SQS-managed encryption is on", W48: "SQS-managed encryption is on" }) }

@@ -4,7 +4,8 @@ import { stackResources } from "./tags.js";
 
 /**
  * The ledger: which events ran, and for a day, the answers to callbacks. Without it events would run twice, so it is kept
- * when the stack is removed, protected from deletion, and backed up for 35 days.
+ * when the stack is removed, and backed up for 35 days. `npm run deploy` protects it from deletion once the stack is
+ * complete: a table that is protected from the start would be left behind by a first deployment that fails.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
@@ -15,7 +16,7 @@ export function tableResources(deployment, { optional } = projectOf({})) {
   return {
     LedgerTable: {
       Type: "AWS::DynamoDB::Table",
-      DeletionPolicy: "Retain",
+      DeletionPolicy: "RetainExceptOnCreate",
       UpdateReplacePolicy: "Retain",
       ...(isManaged
         ? {
@@ -35,7 +36,6 @@ export function tableResources(deployment, { optional } = projectOf({})) {
         SSESpecification: isManaged
           ? { SSEEnabled: true }
           : { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: customerKeyArn },
-        DeletionProtectionEnabled: true,
         ...(ledgerWarmWritesPerSecond === null
           ? {}
           : // Reads are rare, and every table takes 12,000 a second.

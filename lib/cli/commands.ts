@@ -14,6 +14,8 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["check", async () => (await import("./check/check.ts")).checkCommand()],
   ["package", async () => (await import("./deploy/package.ts")).packageCommand()],
   ["deploy", async () => (await import("./deploy/deploy.ts")).deployCommand()],
+  ["rollback", async () => (await import("./deploy/rollback.ts")).rollbackCommand()],
+  ["remove", async () => (await import("./deploy/remove.ts")).removeCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
   ["dead", async () => (await import("./desk/dead.ts")).deadCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],

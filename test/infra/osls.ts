@@ -18,6 +18,8 @@ export interface Ended {
 // stack. It has no function to call, so its command is loaded anew for each job, and is over when nothing is left to
 // wait for but the parent.
 
+// Each load of the command adds its own.
+process.setMaxListeners(0);
 const jobs: Job[] = [];
 process.on("message", (job: Job) => {
   jobs.push(job);

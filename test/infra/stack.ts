@@ -70,11 +70,12 @@ export async function compile(stage: string, options: Options = {}): Promise<Com
     }
     if (config !== undefined) writeConfig(folder, config);
     const args = Object.entries(params).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
-    await run({
+    const { code, output } = await runOsls({
       folder,
       args: ["package", "--stage", stage, "--package", "out", ...args],
       env: { ...oslsEnv, HOME: folder, ...env },
     });
+    if (code !== 0) throw new Error(`osls cannot compile the stack:\n${output}`);
     const out = join(folder, "out");
     const read = (name: string) => readFileSync(join(out, name), "utf8");
     const state = JSON.parse(read("serverless-state.json")) as { service: { provider: Record<string, unknown> } };
@@ -94,15 +95,15 @@ export function writeConfig(folder: string, config: Config): void {
   writeFileSync(join(folder, "larkpost.config.js"), source);
 }
 
-async function run(job: Job): Promise<void> {
+/** Has osls do one job, in the process that all jobs share. */
+export async function runOsls(job: Job): Promise<Ended> {
   const { promise, resolve: ended, reject: failed } = Promise.withResolvers<Ended>();
   jobs.set(job.folder, { ended, failed });
   osls ??= start();
   osls.ref();
   osls.channel?.ref();
   osls.send(job);
-  const { code, output } = await promise;
-  if (code !== 0) throw new Error(`osls ${job.args.join(" ")} failed:\n${output}`);
+  return promise;
 }
 
 function start(): ChildProcess {

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { buffer } from "node:stream/consumers";
 import type { Template } from "../../lib/cli/deploy/stack.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
-import { account, cloudFormation, type Fields, Refusal, region } from "./cloudformation.ts";
+import { account, cloudFormation, type Fields, queueUrl, Refusal, region } from "./cloudformation.ts";
 import { startStore } from "./ssm.ts";
 
 /** A key of KMS: what `DescribeKey` says of it, and its policy. */
@@ -16,7 +16,7 @@ const json = { "content-type": "application/x-amz-json-1.1" };
 
 /**
  * An AWS on 127.0.0.1 that a deployment runs against, in memory: CloudFormation with change sets, the deployment bucket,
- * SSM, STS, and of Lambda, KMS and SNS what a deployment asks. Stacks are made at once; what is in them is data alone.
+ * SSM, STS, and of Lambda, KMS, SNS, SQS, DynamoDB and ECR what a deployment asks. Stacks are made at once; what is in them is data alone.
  */
 export async function startCloud() {
   const store = await startStore();
@@ -25,12 +25,12 @@ export async function startCloud() {
   const topics = new Map<string, Fields>();
   const denied = new Set<string>();
   const limits = { concurrency: 1_000, reservedElsewhere: 0 };
-  /** When the functions were last changed. */
-  const functions = { changedAt: "2026-01-01T00:00:00.000+0000" };
+  /** When the functions were last changed, in place of when the stack was. */
+  const functions: { changedAt?: string } = {};
   /** In place of the addresses that the template computes, where nothing listens. */
   const addresses = new Map<string, string>();
   const formation = cloudFormation({ objects, addresses });
-  const { stacks } = formation;
+  const { stacks, holders } = formation;
   const calls: string[] = [];
 
   const server = createServer(async (request, response) => {
@@ -54,7 +54,8 @@ export async function startCloud() {
     if (typeof target === "string") {
       const action = target.split(".").at(-1) ?? "";
       count(`${service}:${action}`);
-      const answer = kms(action, JSON.parse(String(body)));
+      const input = JSON.parse(String(body)) as Fields;
+      const answer = service === "kms" ? kms(action, String(input["KeyId"])) : holder(service, action, input);
       response.writeHead(200, json).end(JSON.stringify(answer));
     } else if (service === "lambda") {
       const answer = lambda(request.url ?? "");
@@ -81,7 +82,20 @@ export async function startCloud() {
     return { Attributes: new Raw(entry.map((one) => xml({ entry: one })).join("")) };
   }
 
-  function kms(action: string, { KeyId }: { KeyId: string }): Fields {
+  /** What SQS, DynamoDB and ECR say of a name. There is no repository. */
+  function holder(service: string, action: string, input: Fields): Fields {
+    if (service === "ecr") throw new Refusal("RepositoryNotFoundException", "no such repository");
+    const name = String(input["QueueName"] ?? input["TableName"]);
+    const found = holders.get(name);
+    if (found === undefined && service === "sqs")
+      throw new Refusal("com.amazonaws.sqs#QueueDoesNotExist", `no queue ${name}`);
+    if (found === undefined) throw new Refusal("ResourceNotFoundException", `no table ${name}`);
+    if (action === "GetQueueUrl") return { QueueUrl: queueUrl(name) };
+    if (action === "UpdateTable") found.isProtected = input["DeletionProtectionEnabled"] === true;
+    return { Table: { TableName: name, DeletionProtectionEnabled: found.isProtected } };
+  }
+
+  function kms(action: string, KeyId: string): Fields {
     const found = keys.get(KeyId);
     if (found === undefined) throw new Refusal("NotFoundException", `no key ${KeyId}`);
     if (action === "GetKeyPolicy") return { Policy: JSON.stringify(found.policy) };
@@ -137,7 +151,7 @@ export async function startCloud() {
       Configuration: {
         FunctionName: name,
         CodeSha256: createHash("sha256").update(zip).digest("base64"),
-        LastModified: functions.changedAt,
+        LastModified: functions.changedAt ?? (stack.updatedAt ?? stack.createdAt).toISOString(),
         Environment: {
           Variables: Object.fromEntries(
             Object.entries(Variables).map(([key, value]) => [key, String(formation.resolve(stack, value))]),
@@ -161,7 +175,7 @@ export async function startCloud() {
     const actions: Readonly<Record<string, string>> = {
       PUT: "s3:PutObject",
       HEAD: isBucket ? "s3:ListBucket" : "s3:GetObject",
-      GET: searchParams.has("location") ? "s3:GetBucketLocation" : "s3:ListBucket",
+      GET: !isBucket ? "s3:GetObject" : searchParams.has("location") ? "s3:GetBucketLocation" : "s3:ListBucket",
       POST: "s3:DeleteObject",
     };
     count(actions[request.method ?? ""] ?? "s3:Unknown");
@@ -172,10 +186,15 @@ export async function startCloud() {
         break;
       case "HEAD": {
         const found = objects.get(key);
-        response.writeHead(found === undefined && !isBucket ? 404 : 200, found?.headers as never).end();
+        const headers = found === undefined ? {} : { ...found.headers, "last-modified": found.at.toUTCString() };
+        response.writeHead(found === undefined && !isBucket ? 404 : 200, headers).end();
         break;
       }
       case "GET": {
+        if (!isBucket) {
+          response.end(objects.get(key)?.body);
+          break;
+        }
         if (searchParams.has("location")) {
           response.end(`<LocationConstraint>${region}</LocationConstraint>`);
           break;
@@ -209,6 +228,7 @@ export async function startCloud() {
     },
     store,
     stacks,
+    holders,
     keys,
     topics,
     limits,

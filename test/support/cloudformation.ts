@@ -31,7 +31,23 @@ export interface CloudStack {
   isProtected: boolean;
   /** Newest first. */
   readonly events: Fields[];
-  readonly changeSets: Map<string, { template: Template; type: string; isCompared: boolean }>;
+  readonly changeSets: Map<string, ChangeSet>;
+}
+
+interface ChangeSet {
+  readonly template: Template;
+  readonly type: string;
+  /** Why CloudFormation does not take it. */
+  readonly fault: string | undefined;
+  isCompared: boolean;
+}
+
+/** A queue or a table. It may be there without a stack. */
+interface Holder {
+  readonly type: string;
+  stack: CloudStack | undefined;
+  /** Whether AWS refuses to delete it. */
+  isProtected: boolean;
 }
 
 const changesInPage = 10;
@@ -47,6 +63,8 @@ export function cloudFormation(options: {
 }) {
   const { objects, addresses } = options;
   const stacks = new Map<string, CloudStack>();
+  /** What holds messages or items, by its name on AWS. */
+  const holders = new Map<string, Holder>();
   /** The logical id of a resource that the next update fails at. */
   let failing: string | undefined;
 
@@ -65,7 +83,26 @@ export function cloudFormation(options: {
       changeSets: new Map(),
     };
     stacks.set(name, stack);
+    for (const resource of Object.values(template.Resources)) hold(stack, resource);
     return stack;
+  }
+
+  /** @returns Whether it is new: `false` when the name is taken. */
+  function hold(stack: CloudStack, { Type, Properties = {} }: Resource): boolean {
+    const name = holderName({ Type, Properties });
+    if (name === undefined) return true;
+    if (holders.has(name)) return false;
+    holders.set(name, { type: Type, stack, isProtected: Properties["DeletionProtectionEnabled"] === true });
+    return true;
+  }
+
+  /** Takes a resource out of its stack. What is kept, or protected from deletion, is still there. */
+  function release(resource: Resource, isKept: boolean): void {
+    const name = holderName(resource) ?? "";
+    const holder = holders.get(name);
+    if (holder === undefined) return;
+    holder.stack = undefined;
+    if (!isKept && !holder.isProtected) holders.delete(name);
   }
 
   function stackOf(form: URLSearchParams): CloudStack {
@@ -85,6 +122,11 @@ export function cloudFormation(options: {
         return describeChangeSet(form);
       case "ExecuteChangeSet":
         execute(form);
+        return {};
+      case "GetTemplate":
+        return { TemplateBody: JSON.stringify(stackOf(form).template) };
+      case "DeleteStack":
+        deleteStack(form);
         return {};
       case "DeleteChangeSet":
         stackOf(form).changeSets.delete(form.get("ChangeSetName") ?? "");
@@ -148,20 +190,55 @@ export function cloudFormation(options: {
 
   function createChangeSet(form: URLSearchParams): Fields {
     const [name, type] = [form.get("StackName") ?? "", form.get("ChangeSetType") ?? ""];
-    if (type === "CREATE" && !stacks.has(name)) putStack(name, { Resources: {} }, "REVIEW_IN_PROGRESS");
+    if (type !== "UPDATE" && !stacks.has(name)) putStack(name, { Resources: {} }, "REVIEW_IN_PROGRESS");
     const stack = stackOf(form);
-    stack.changeSets.set(form.get("ChangeSetName") ?? "", { template: templateOf(form), type, isCompared: false });
+    const template = templateOf(form);
+    const fault = type === "IMPORT" ? importFault(stack, template, form) : undefined;
+    stack.changeSets.set(form.get("ChangeSetName") ?? "", { template, type, fault, isCompared: false });
     return { Id: form.get("ChangeSetName"), StackId: stack.id };
+  }
+
+  /**
+   * Why these resources cannot be imported.
+   * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resource-import.html
+   */
+  function importFault(stack: CloudStack, template: Template, form: URLSearchParams): string | undefined {
+    if (!isSame(stack.template.Outputs, template.Outputs))
+      return "As part of the import operation, you cannot modify or add [Outputs]";
+    const wanted = new Map<string, { type: string; identifier: string }>();
+    for (let n = 1; form.has(`ResourcesToImport.member.${n}.LogicalResourceId`); n++) {
+      const member = (name: string) => form.get(`ResourcesToImport.member.${n}.${name}`) ?? "";
+      const [key, value] = ["key", "value"].map((part) => member(`ResourceIdentifier.entry.1.${part}`));
+      wanted.set(member("LogicalResourceId"), { type: member("ResourceType"), identifier: `${key}=${value}` });
+    }
+    const others = changesBetween(stack.template, template).filter(
+      ({ Action, LogicalResourceId }) => Action !== "Add" || !wanted.has(LogicalResourceId),
+    );
+    if (others.length > 0)
+      return `You have modified resources [${others.map(({ LogicalResourceId }) => LogicalResourceId)}] in your template that are not being imported. Update, create or delete operations cannot be executed during import operations.`;
+    for (const [id, { type, identifier }] of wanted) {
+      const resource = template.Resources[id];
+      if (resource?.DeletionPolicy === undefined)
+        return `The following resources to import [${id}] must have DeletionPolicy attribute specified in the template.`;
+      const name = holderName(resource) ?? "";
+      const is = type === "AWS::SQS::Queue" ? `QueueUrl=${queueUrl(name)}` : `TableName=${name}`;
+      const holder = holders.get(name);
+      if (resource.Type !== type || holder?.type !== type || identifier !== is)
+        return `Resource ${id} of type ${type} with identifier ${identifier} was not found`;
+      if (holder.stack !== undefined) return `${name} already exists in stack ${holder.stack.id}`;
+    }
+    return undefined;
   }
 
   function describeChangeSet(form: URLSearchParams): Fields {
     const stack = stackOf(form);
     const changeSet = changeSetOf(stack, form);
     const which = { ChangeSetName: form.get("ChangeSetName"), StackName: stack.name, StackId: stack.id };
-    const { template, isCompared } = changeSet;
+    const { template, fault, isCompared } = changeSet;
     changeSet.isCompared = true;
     // It takes some time.
     if (!isCompared) return { ...which, Status: "CREATE_IN_PROGRESS", Changes: [] };
+    if (fault !== undefined) return { ...which, Status: "FAILED", StatusReason: fault, Changes: [] };
     const Changes = changesBetween(stack.template, template).map((ResourceChange) => ({
       Type: "Resource",
       ResourceChange,
@@ -179,11 +256,7 @@ export function cloudFormation(options: {
     return found;
   }
 
-  /** Makes or updates the stack. An update that fails is rolled back. */
-  function execute(form: URLSearchParams): void {
-    const stack = stackOf(form);
-    const { template, type } = changeSetOf(stack, form);
-    const verb = type === "CREATE" ? "CREATE" : "UPDATE";
+  function eventsOf(stack: CloudStack) {
     const event = (LogicalResourceId: string, ResourceType: string, ResourceStatus: string, reason = "") =>
       stack.events.unshift({
         EventId: randomUUID(),
@@ -195,23 +268,61 @@ export function cloudFormation(options: {
         ResourceStatus,
         ResourceStatusReason: reason,
       });
-    const ofStack = (status: string) => event(stack.name, "AWS::CloudFormation::Stack", status);
+    return { event, ofStack: (status: string) => event(stack.name, "AWS::CloudFormation::Stack", status) };
+  }
+
+  /** Makes or updates the stack, or imports what is there. What fails is rolled back. */
+  function execute(form: URLSearchParams): void {
+    const stack = stackOf(form);
+    const { template, type } = changeSetOf(stack, form);
+    const verb = ["CREATE", "IMPORT"].find((one) => one === type) ?? "UPDATE";
+    const { event, ofStack } = eventsOf(stack);
     const changes = changesBetween(stack.template, template);
     stack.changeSets.clear();
-    if (verb === "UPDATE") stack.updatedAt = new Date();
+    if (verb !== "CREATE") stack.updatedAt = new Date();
     ofStack(`${verb}_IN_PROGRESS`);
-    const broken = changes.find(({ LogicalResourceId }) => LogicalResourceId === failing);
-    failing = undefined;
+    const made: Resource[] = [];
+    let broken: { change: Change; reason: string } | undefined;
+    for (const change of changes) {
+      const resource = template.Resources[change.LogicalResourceId];
+      if (change.LogicalResourceId === failing) {
+        failing = undefined;
+        broken ??= { change, reason: "the stand-in was told to fail" };
+      }
+      if (resource === undefined || change["Action"] !== "Add") continue;
+      const holder = holders.get(holderName(resource) ?? "");
+      if (verb === "IMPORT" && holder !== undefined) holder.stack = stack;
+      else if (hold(stack, resource)) made.push(resource);
+      else broken ??= { change, reason: `${holderName(resource)} already exists` };
+    }
     if (broken !== undefined) {
-      event(broken.LogicalResourceId, broken.ResourceType, `${verb}_FAILED`, "the stand-in was told to fail");
+      const { LogicalResourceId, ResourceType } = broken.change;
+      const step = broken.change["Action"] === "Add" ? "CREATE" : "UPDATE";
+      event(LogicalResourceId, ResourceType, `${step}_FAILED`, broken.reason);
+      // RetainExceptOnCreate keeps nothing that this very operation has made.
+      for (const resource of made) release(resource, resource.DeletionPolicy === "Retain");
       stack.status = verb === "CREATE" ? "ROLLBACK_COMPLETE" : "UPDATE_ROLLBACK_COMPLETE";
     } else {
-      for (const { LogicalResourceId, ResourceType } of changes)
+      for (const { Action, LogicalResourceId, ResourceType } of changes) {
         event(LogicalResourceId, ResourceType, `${verb}_COMPLETE`);
+        const removed = stack.template.Resources[LogicalResourceId];
+        if (Action === "Remove" && removed !== undefined) release(removed, isKept(removed));
+      }
       stack.template = template;
       stack.status = `${verb}_COMPLETE`;
     }
     ofStack(stack.status);
+  }
+
+  function deleteStack(form: URLSearchParams): void {
+    const stack = stackOf(form);
+    if (stack.isProtected)
+      throw new Refusal(
+        "ValidationError",
+        `Stack [${stack.name}] cannot be deleted while TerminationProtection is enabled`,
+      );
+    for (const resource of Object.values(stack.template.Resources)) release(resource, isKept(resource));
+    stacks.delete(stack.name);
   }
 
   /** CloudFormation's functions, as far as outputs and environments use them. */
@@ -229,15 +340,16 @@ export function cloudFormation(options: {
     const resource = template.Resources[id];
     if (resource === undefined) throw new Refusal("ValidationError", `Resource ${id} does not exist for stack ${name}`);
     const { QueueName, TableName, FunctionName } = resource.Properties ?? {};
-    if (QueueName !== undefined) return `https://sqs.${region}.amazonaws.com/${account}/${QueueName}`;
+    if (QueueName !== undefined) return queueUrl(String(QueueName));
     return String(TableName ?? FunctionName ?? `${name}-${id}`.toLowerCase());
   }
 
   return {
     stacks,
+    holders,
     /** Puts a stack there, as if it had been deployed long ago. */
     putStack,
-    /** Has the next update fail at a resource. */
+    /** Has the next update of a resource fail. */
     failAt: (logicalId: string) => {
       failing = logicalId;
     },
@@ -253,6 +365,23 @@ const pseudo: Readonly<Record<string, string>> = {
   "AWS::Partition": "aws",
 };
 
+export function queueUrl(name: string): string {
+  return `https://sqs.${region}.amazonaws.com/${account}/${name}`;
+}
+
+function holderName({ Type, Properties = {} }: Resource): string | undefined {
+  const name = Type === "AWS::SQS::Queue" ? Properties["QueueName"] : Properties["TableName"];
+  return /::(Queue|Table)$/.test(Type) && typeof name === "string" ? name : undefined;
+}
+
+function isKept({ DeletionPolicy = "" }: Resource): boolean {
+  return DeletionPolicy.startsWith("Retain");
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 interface Change extends Fields {
   readonly LogicalResourceId: string;
   readonly ResourceType: string;
@@ -261,7 +390,6 @@ interface Change extends Fields {
 /** What a change set says of two templates. AWS's own specification says which property replaces a resource. */
 function changesBetween(before: Template, after: Template): Change[] {
   const specification = loadSpecification();
-  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
   const [old, now] = [new Map(Object.entries(before.Resources)), new Map(Object.entries(after.Resources))];
   const change = (Action: string, id: string, { Type }: Resource, more = {}) => ({
     Action,
@@ -274,8 +402,10 @@ function changesBetween(before: Template, after: Template): Change[] {
     const was = old.get(id);
     if (was === undefined) return [change("Add", id, resource)];
     const [a, b] = [was.Properties ?? {}, resource.Properties ?? {}];
-    const names = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((name) => !same(a[name], b[name]));
-    const attributes = ["Metadata"].filter((name) => !same((was as never)[name], (resource as never)[name]));
+    const names = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((name) => !isSame(a[name], b[name]));
+    const attributes = ["Metadata", "DeletionPolicy", "UpdateReplacePolicy"].filter(
+      (name) => !isSame((was as never)[name], (resource as never)[name]),
+    );
     const Details = [
       ...names.map((Name) => ({ Target: { Attribute: "Properties", Name } })),
       ...attributes.map((Attribute) => ({ Target: { Attribute } })),

@@ -1,20 +1,19 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { CloudFormation, ResourceChange } from "@aws-sdk/client-cloudformation";
 import type { Lambda } from "@aws-sdk/client-lambda";
 import { fieldsOf } from "../../feishu/json.ts";
 import { faultLine } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { paint } from "../paint.ts";
+import { compare, compareStack } from "./change-set.ts";
 import { reasonOf } from "./clients.ts";
+import { findLeft } from "./kept.ts";
 import { warning } from "./preflight/context.ts";
 import type { Ready } from "./preflight/preflight.ts";
 import { packageFolder, type Resource, type Stack } from "./stack.ts";
 
-/** What CloudFormation takes without a bucket. */
-const mostTemplateBytes = 51_200;
 /** What a resource holds that a new one in its place would not. */
 const stateful = new Map([
   ["AWS::SQS::Queue", "its messages"],
@@ -34,10 +33,28 @@ interface Line {
  * What a deployment would change, in words. Changes nothing.
  * @throws {CommandError} CloudFormation does not say.
  */
-export async function changeLines({ stack, deployed, clients }: Ready, root: string): Promise<Line[]> {
-  if (deployed === undefined) return created(stack).map((text) => ({ text, isRefused: false }));
-  const changes = await changesOf(stack, clients.cloudFormation);
-  const lines = await Promise.all(changes.map((change) => lineOf(change, { stack, root, lambda: clients.lambda })));
+export async function changeLines(ready: Ready, root: string): Promise<Line[]> {
+  const { stack, deployed, clients } = ready;
+  const left = ready.adopt ? await findLeft(ready) : [];
+  const adopted = left.map(({ id, type, name }) => `  < adopts ${id} (${type}): ${name}`);
+  const ids = new Set<string | undefined>(left.map(({ id }) => id));
+  const accepted = (texts: readonly string[]) => texts.map((text) => ({ text, isRefused: false }));
+  if (deployed === undefined) return accepted([...adopted, ...created(stack, ids)]);
+  const changes = (await compareStack(clients.cloudFormation, stack)).filter(
+    (change) => !ids.has(change.LogicalResourceId),
+  );
+  const isSame = (id: string) => isSameCode(stack.template.Resources[id], { root, lambda: clients.lambda });
+  const lines = await Promise.all(changes.map((change) => lineOf(change, stack, isSame)));
+  return [...accepted(adopted), ...lines.filter((line) => line !== undefined)];
+}
+
+/**
+ * What going back to an earlier deployment would change, in words. Changes nothing.
+ * @param templateUrl Its template, in the bucket. Its code is there, too, and is not compared.
+ */
+export async function backLines(stack: Stack, templateUrl: string, client: CloudFormation): Promise<Line[]> {
+  const changes = await compare(client, { StackName: stack.name, TemplateURL: templateUrl });
+  const lines = await Promise.all(changes.map((change) => lineOf(change, stack, async () => false)));
   return lines.filter((line) => line !== undefined);
 }
 
@@ -45,115 +62,50 @@ export async function changeLines({ stack, deployed, clients }: Ready, root: str
 export function printChanges({ stack, account, deployed }: Ready, lines: readonly Line[]): boolean {
   const verb = deployed === undefined ? "create" : "change";
   const what = lines.length === 0 ? "change nothing of" : verb;
-  console.log(`Would ${what} the stack ${stack.name} in ${stack.region} of account ${account}`);
+  return printLines(`Would ${what} the stack ${stack.name} in ${stack.region} of account ${account}`, lines);
+}
+
+/** @returns Whether none is refused. */
+export function printLines(head: string, lines: readonly Line[]): boolean {
+  console.log(head);
   for (const { text, isRefused } of lines) console.log(isRefused ? paint("red", text) : text);
   return lines.every(({ isRefused }) => !isRefused);
 }
 
 /**
- * Refuses a deployment that would lose something. Where CloudFormation does not compare, the stack's own policy still
- * keeps what the engine needs.
+ * Refuses an update that would lose something. Where CloudFormation does not compare, the stack's own policy still keeps
+ * what the engine needs.
+ * @returns Whether something changes, as far as is known.
  * @throws {CommandError} Something would be replaced that holds what a new one would not.
  */
-export async function refuseReplacements(ready: Ready, root: string): Promise<void> {
+export async function refuseLosses(task: string, stackName: string, compare: () => Promise<Line[]>): Promise<boolean> {
   let lines: readonly Line[];
   try {
-    lines = await changeLines(ready, root);
+    lines = await compare();
   } catch (error) {
     const text = error instanceof CommandError ? error.message : reasonOf(error);
-    console.error(faultLine(warning(ready.stack.name, `was not compared with the template: ${text}`)));
-    return;
+    console.error(faultLine(warning(stackName, `was not compared with the template: ${text}`)));
+    return true;
   }
   const refused = lines.filter(({ isRefused }) => isRefused).map(({ text }) => text);
-  if (refused.length > 0) throw new CommandError(["Cannot deploy. Something would be lost:", ...refused].join("\n"));
+  if (refused.length === 0) return lines.length > 0;
+  throw new CommandError([`Cannot ${task}. Something would be lost:`, ...refused].join("\n"));
 }
 
 /** The resources of a new stack, by type. */
-function created({ template }: Stack): string[] {
-  const byType = Map.groupBy(Object.entries(template.Resources), ([, { Type }]) => Type);
+function created({ template }: Stack, adopted: ReadonlySet<string | undefined>): string[] {
+  const resources = Object.entries(template.Resources).filter(([id]) => !adopted.has(id));
+  const byType = Map.groupBy(resources, ([, { Type }]) => Type);
   return [...byType]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([type, found]) => `  + ${found.length} ${type}: ${found.map(([id]) => id).join(", ")}`);
 }
 
-/** Has CloudFormation compare the template with the stack, by a change set that is deleted again. */
-async function changesOf(stack: Stack, client: CloudFormation): Promise<ResourceChange[]> {
-  // Alarms and dashboard are more than half of a template, and nothing of Larkpost's refers to them.
-  const isLarge = Buffer.byteLength(bodyOf(stack)) > mostTemplateBytes;
-  const others = Object.entries(stack.template.Resources).filter(([, { Type }]) => !isCloudWatch(Type));
-  const template = isLarge ? { ...stack.template, Resources: Object.fromEntries(others) } : stack.template;
-  const { which, changes } = await createChangeSet({ ...stack, template }, client, "UPDATE");
-  await client.deleteChangeSet(which);
-  return isLarge ? changes.filter(({ ResourceType = "" }) => !isCloudWatch(ResourceType)) : changes;
-}
-
-function isCloudWatch(type: string): boolean {
-  return type.startsWith("AWS::CloudWatch::");
-}
-
-/** Without the metadata: it holds reasons for static checks, and changes no resource. */
-function bodyOf({ template }: Stack): string {
-  const resources = Object.entries(template.Resources).map(([id, resource]) => {
-    const { Metadata, ...others } = resource as Resource & { Metadata?: unknown };
-    return [id, others] as const;
-  });
-  return JSON.stringify({ ...template, Resources: Object.fromEntries(resources) });
-}
-
-/**
- * @returns The change set, and what it would change. It is deleted when it fails.
- * @throws {CommandError} CloudFormation does not take the template.
- */
-export async function createChangeSet(stack: Stack, client: CloudFormation, type: "CREATE" | "UPDATE") {
-  const TemplateBody = bodyOf(stack);
-  const bytes = Buffer.byteLength(TemplateBody);
-  if (bytes > mostTemplateBytes) {
-    throw new CommandError(
-      `Cannot show the changes: the template has ${bytes} bytes, and CloudFormation compares ${mostTemplateBytes} at most without a bucket. Look at "npm run package" instead`,
-    );
-  }
-  const which = { StackName: stack.name, ChangeSetName: `larkpost-${Date.now()}` };
-  await client.createChangeSet({
-    ...which,
-    ChangeSetType: type,
-    TemplateBody,
-    Capabilities: ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-    Tags: Object.entries(stack.tags).map(([Key, Value]) => ({ Key, Value })),
-  });
-  try {
-    return { which, changes: await readChanges(client, which) };
-  } catch (error) {
-    await client.deleteChangeSet(which);
-    throw error;
-  }
-}
-
-async function readChanges(
-  client: CloudFormation,
-  which: { StackName: string; ChangeSetName: string },
-): Promise<ResourceChange[]> {
-  const changes: ResourceChange[] = [];
-  for (let NextToken: string | undefined; ; ) {
-    const page = await client.describeChangeSet({ ...which, ...(NextToken === undefined ? {} : { NextToken }) });
-    const { Status = "", StatusReason = "", Changes = [] } = page;
-    if (Status === "FAILED") {
-      if (/didn't contain changes|No updates are to be performed/.test(StatusReason)) return [];
-      throw new CommandError(`Cannot show the changes: ${StatusReason}`);
-    }
-    if (Status !== "CREATE_COMPLETE") {
-      await sleep(250);
-      continue;
-    }
-    changes.push(...Changes.flatMap(({ ResourceChange }) => ResourceChange ?? []));
-    NextToken = page.NextToken;
-    if (NextToken === undefined) return changes;
-  }
-}
-
 /** @returns `undefined`: what the resource is stays as it was. */
 async function lineOf(
   change: ResourceChange,
-  { stack, root, lambda }: { stack: Stack; root: string; lambda: Lambda },
+  { kept }: Stack,
+  isSameCode: (id: string) => Promise<boolean>,
 ): Promise<Line | undefined> {
   const {
     Action = "",
@@ -167,7 +119,7 @@ async function lineOf(
   const moves = addresses.includes(type) ? ". Its address changes: paste the new one into the developer console" : "";
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {
-    const isRefused = stack.kept.includes(id);
+    const isRefused = kept.includes(id);
     const end = lost === undefined ? moves : ` and ${lost}`;
     return { text: `  - deletes ${name}${end}${isRefused ? ". Refused: the engine needs it" : ""}`, isRefused };
   }
@@ -175,7 +127,7 @@ async function lineOf(
     Attribute === "Properties" ? Name : Attribute,
   );
   const all = [...new Set(targets.filter((target) => target !== undefined && target !== "Metadata"))];
-  const isSame = all.includes("Code") && (await isSameCode(stack.template.Resources[id], { root, lambda }));
+  const isSame = all.includes("Code") && (await isSameCode(id));
   const properties = all.filter((target) => target !== "Code" || !isSame).join(", ");
   if (properties === "") return undefined;
   if (Replacement === "False") return { text: `  ~ updates ${name}: ${properties}`, isRefused: false };

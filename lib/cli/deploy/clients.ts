@@ -8,22 +8,28 @@ export type Clients = Awaited<ReturnType<typeof awsClients>>;
  * @param options.profile Of the credentials; else they are found as the SDK finds them.
  */
 export async function awsClients({ region, profile }: { region: string; profile?: string | undefined }) {
-  const [{ CloudFormation }, { KMS }, { Lambda }, { SNS }, { SSM }, { STS }] = await Promise.all([
-    import("@aws-sdk/client-cloudformation"),
-    import("@aws-sdk/client-kms"),
-    import("@aws-sdk/client-lambda"),
-    import("@aws-sdk/client-sns"),
-    import("@aws-sdk/client-ssm"),
-    import("@aws-sdk/client-sts"),
-  ]);
+  const [{ CloudFormation }, { DynamoDB }, { KMS }, { Lambda }, { SNS }, { SQS }, { SSM }, { STS }] = await Promise.all(
+    [
+      import("@aws-sdk/client-cloudformation"),
+      import("@aws-sdk/client-dynamodb"),
+      import("@aws-sdk/client-kms"),
+      import("@aws-sdk/client-lambda"),
+      import("@aws-sdk/client-sns"),
+      import("@aws-sdk/client-sqs"),
+      import("@aws-sdk/client-ssm"),
+      import("@aws-sdk/client-sts"),
+    ],
+  );
   // A person at a shell, perhaps far from the region, waits longer than a function.
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
   const settings = { region, requestHandler, ...(profile === undefined ? {} : { profile }) };
   return {
     cloudFormation: new CloudFormation(settings),
+    dynamo: new DynamoDB(settings),
     kms: new KMS(settings),
     lambda: new Lambda(settings),
     sns: new SNS(settings),
+    sqs: new SQS(settings),
     ssm: new SSM(settings),
     sts: new STS(settings),
   };

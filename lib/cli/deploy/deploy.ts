@@ -1,19 +1,18 @@
 import { type Command, Option } from "commander";
-import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { subcommand, UsageError } from "../command.ts";
 import { handlerNames } from "../handlers/generate.ts";
 import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
-import { changeLines, printChanges, refuseReplacements } from "./changes.ts";
+import { changeLines, printChanges, refuseLosses } from "./changes.ts";
 import { reasonOf } from "./clients.ts";
+import { adopt, findLeft, protectTables } from "./kept.ts";
 import { deployLongConnection } from "./long-connection.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
-import { findSecrets } from "./parameter-store.ts";
 import type { Wishes } from "./preflight/long-connection.ts";
 import { preflight, type Ready } from "./preflight/preflight.ts";
-import { probe } from "./probe.ts";
-import { type DeployedStack, describeStack, longConnectionOf, packageFolder, variableOf } from "./stack.ts";
+import { probeStack } from "./probe.ts";
+import { type DeployedStack, describeStack, longConnectionOf, packageFolder } from "./stack.ts";
 
 export function deployCommand(): Command {
   return withStackOptions(subcommand("deploy"))
@@ -21,6 +20,7 @@ export function deployCommand(): Command {
     .requiredOption("--stage <stage>", "stage to deploy: dev, prod, …; stages share nothing")
     .option("--dry-run", "say what would change, and change nothing")
     .option("--force", "even if the stage is another app's")
+    .option("--adopt", "go on with the queues and the ledger that a removed stack has left")
     .option("--no-probe", "push nothing to the new addresses")
     .option("--long-connection", "deploy the stage's long connection instead, a stack of its own beside the stage's")
     .option("--image <image>", "of the long connection: with a tag or a digest, in the region's registry")
@@ -53,12 +53,13 @@ interface Options extends StackOptions, Wishes {
   readonly package?: string;
   readonly dryRun?: boolean;
   readonly force?: boolean;
+  readonly adopt?: boolean;
   readonly probe: boolean;
 }
 
 async function run(passedOn: readonly string[], options: Options): Promise<void> {
-  const { stage, package: folder, dryRun: isDry = false, force, probe: isProbed, longConnection, ...others } = options;
-  const { image, vpc, subnets, publicIp, ...stack } = others;
+  const { stage, package: folder, dryRun: isDry = false, probe: isProbed, longConnection, ...others } = options;
+  const { image, vpc, subnets, publicIp, force = false, adopt: mayAdopt = false, ...stack } = others;
   if (longConnection) {
     if (stack.param !== undefined || stack.config !== undefined || passedOn.length > 0) {
       throw new UsageError(
@@ -76,18 +77,22 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
     );
   }
   const root = projectRoot();
-  const ready = await preflight(root, { ...stack, stage, ...(force === undefined ? {} : { force }) });
+  const checked = await preflight(root, { ...stack, stage, force, adopt: mayAdopt });
   if (isDry) {
-    if (!printChanges(ready, await changeLines(ready, root))) process.exitCode = 1;
+    if (!printChanges(checked, await changeLines(checked, root))) process.exitCode = 1;
     return;
   }
-  await refuseReplacements(ready, root);
+  const ready = checked.adopt ? await withAdopted(checked) : checked;
+  const isChanged = await refuseLosses("deploy", ready.stack.name, () => changeLines(ready, root));
   console.log(`Deploys the stack ${ready.stack.name} in ${ready.stack.region} of account ${ready.account}`);
-  const args = ["deploy", "--stage", stage, "--package", packageFolder, ...stackArgs(stack), ...passedOn];
+  // By itself, osls compares with what was uploaded last: after a rollback or a failure, that is not what runs.
+  const forced = isChanged ? ["--force"] : [];
+  const args = ["deploy", "--stage", stage, "--package", packageFolder, ...stackArgs(stack), ...forced, ...passedOn];
   const { code } = await osls(args, { root });
   if (code !== 0) process.exitCode = 1;
   const deployed = await deployedNow(ready, code === 0);
   if (deployed === undefined) return;
+  if (!(await protectTables(ready))) process.exitCode = 1;
   const { outputs } = deployed;
   const [request, callback, appId] = ["RequestAddress", "CallbackAddress", "AppId"].map((name) => outputs.get(name));
   // Without a front it has neither.
@@ -117,7 +122,25 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
 `);
   }
   if (!isProbed || addresses === undefined) return;
-  if (!(await probeAddresses([addresses.request, addresses.callback, ...byUrl], ready, root))) process.exitCode = 1;
+  const isOk = await probeStack([addresses.request, addresses.callback, ...byUrl], {
+    stack: ready.stack,
+    ssm: ready.clients.ssm,
+    hasDefaultHandler: handlerNames("events", root).includes("_default"),
+  });
+  if (!isOk) process.exitCode = 1;
+}
+
+/** Makes the stack of what a removed one has left. A deployment updates it as any other. */
+async function withAdopted(ready: Ready): Promise<Ready> {
+  const { stack, clients } = ready;
+  const left = await findLeft(ready);
+  if (left.length === 0) {
+    console.error(`Nothing to adopt: no removed stack has left anything of ${stack.name}`);
+    return ready;
+  }
+  await adopt(ready, left);
+  console.log(`Adopted ${left.map(({ name }) => name).join(", ")}, with what is in them`);
+  return { ...ready, deployed: await describeStack(clients.cloudFormation, stack.name) };
 }
 
 /**
@@ -128,6 +151,9 @@ async function deployedNow({ stack, clients, deployed }: Ready, isDone: boolean)
   try {
     const now = await describeStack(clients.cloudFormation, stack.name);
     if (now === undefined && isDone) throw new Error("there is none");
+    if (!isDone && /ROLLBACK_COMPLETE$/.test(now?.status ?? "")) {
+      console.error(`\nAWS rolled it back: the stack ${stack.name} is as it was before.`);
+    }
     const isChanged = now !== undefined && now.changedAtMs > (deployed?.changedAtMs ?? 0);
     const isComplete = isChanged && now.status === "UPDATE_COMPLETE" && now.outputs.has("AppId");
     return isDone || isComplete ? now : undefined;
@@ -141,24 +167,6 @@ async function deployedNow({ stack, clients, deployed }: Ready, isDone: boolean)
 async function hasLongConnection({ stack, clients }: Ready): Promise<boolean> {
   const found = await describeStack(clients.cloudFormation, longConnectionOf(stack.name)).catch(() => undefined);
   return found !== undefined;
-}
-
-async function probeAddresses(addresses: readonly string[], { stack, clients }: Ready, root: string): Promise<boolean> {
-  const parameter = variableOf(stack, "WebhookLambdaFunction", "SECRETS_PARAMETER") ?? "";
-  let secrets: AppSecrets | undefined;
-  try {
-    secrets = await findSecrets(clients.ssm, parameter);
-  } catch (error) {
-    // Whoever deploys, such as CI, need not be allowed to read the keys.
-    console.error(`Did not probe the addresses: ${parameter} cannot be read (${reasonOf(error)})`);
-    return true;
-  }
-  if (secrets === undefined) {
-    console.error(`Did not probe the addresses: there is no ${parameter} any more`);
-    return false;
-  }
-  console.log("What the addresses answer:");
-  return probe(addresses, { secrets, hasDefaultHandler: handlerNames("events", root).includes("_default") });
 }
 
 function withoutAddresses(where: string): string {

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import type { SSM } from "@aws-sdk/client-ssm";
 import { type Clock, pause, systemClock } from "../../clock.ts";
 import type { SealedRequest } from "../../feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
@@ -9,6 +10,9 @@ import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
 import { sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
+import { reasonOf } from "./clients.ts";
+import { findSecrets } from "./parameter-store.ts";
+import { type Stack, variableOf } from "./stack.ts";
 
 /** Feishu has no such type, so no handler file is named after it. Only `_default.ts` would run. */
 const probeType = "larkpost.probe";
@@ -20,6 +24,31 @@ interface Options {
   /** Whether a handler would run for an event of the probe. Then none is pushed. */
   readonly hasDefaultHandler: boolean;
   readonly clock?: Clock;
+}
+
+/**
+ * Probes the addresses of a stack, with the keys that are stored for it.
+ * @returns Whether nothing is wrong with them.
+ */
+export async function probeStack(
+  addresses: readonly string[],
+  { stack, ssm, hasDefaultHandler }: { stack: Stack; ssm: SSM } & Pick<Options, "hasDefaultHandler">,
+): Promise<boolean> {
+  const parameter = variableOf(stack, "WebhookLambdaFunction", "SECRETS_PARAMETER") ?? "";
+  let secrets: AppSecrets | undefined;
+  try {
+    secrets = await findSecrets(ssm, parameter);
+  } catch (error) {
+    // Whoever deploys, such as CI, need not be allowed to read the keys.
+    console.error(`Did not probe the addresses: ${parameter} cannot be read (${reasonOf(error)})`);
+    return true;
+  }
+  if (secrets === undefined) {
+    console.error(`Did not probe the addresses: there is no ${parameter} any more`);
+    return false;
+  }
+  console.log("What the addresses answer:");
+  return probe(addresses, { secrets, hasDefaultHandler });
 }
 
 /**

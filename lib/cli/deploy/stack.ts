@@ -3,13 +3,18 @@ import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
 import { fieldsOf } from "../../feishu/json.ts";
 import type { Finding } from "../check/finding.ts";
+import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
+import { reasonOf } from "./clients.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs } from "./osls.ts";
+import { serviceName } from "./parameter-store.ts";
 
 /** A resource of a template. `Ref` and the like stand in it as they were written. */
 export interface Resource {
   readonly Type: string;
   readonly Properties?: Readonly<Record<string, unknown>>;
+  /** `Retain` or `RetainExceptOnCreate`: it is kept when the stack is deleted. */
+  readonly DeletionPolicy?: string;
 }
 
 export interface Template {
@@ -104,6 +109,8 @@ export interface DeployedStack {
   readonly id: string;
   readonly status: string;
   readonly changedAtMs: number;
+  /** Whether CloudFormation refuses to delete it. */
+  readonly isProtected: boolean;
   readonly outputs: ReadonlyMap<string, string>;
 }
 
@@ -118,10 +125,74 @@ export async function describeStack(client: CloudFormation, name: string): Promi
     const { Stacks: [found] = [] } = await client.describeStacks({ StackName: name });
     if (found === undefined) return undefined;
     const { StackId = "", StackStatus = "", CreationTime, LastUpdatedTime = CreationTime, Outputs = [] } = found;
+    const isProtected = found.EnableTerminationProtection === true;
     const outputs = new Map(Outputs.map(({ OutputKey = "", OutputValue = "" }) => [OutputKey, OutputValue]));
-    return { id: StackId, status: StackStatus, changedAtMs: LastUpdatedTime?.getTime() ?? 0, outputs };
+    return { id: StackId, status: StackStatus, changedAtMs: LastUpdatedTime?.getTime() ?? 0, isProtected, outputs };
   } catch (error) {
     if (error instanceof Error && /does not exist/.test(error.message)) return undefined;
     throw error;
+  }
+}
+
+/**
+ * A stage's stack as it was last deployed, which this machine's sources may not make any more.
+ * @throws {CommandError} There is none, or AWS does not say.
+ */
+export async function findStack(
+  client: CloudFormation,
+  { stage, region, task }: { stage: string; region: string; task: string },
+): Promise<{ stack: Stack; deployed: DeployedStack }> {
+  const service = serviceName();
+  const name = `${service}-${stage}`;
+  let deployed: DeployedStack | undefined;
+  try {
+    deployed = await describeStack(client, name);
+    if (deployed !== undefined) {
+      const template = await deployedTemplate(client, name);
+      const kept = Object.keys(template.Resources).filter((id) => isKept(template.Resources[id]));
+      return { stack: { name, service, stage, region, tags: {}, kept, template }, deployed };
+    }
+  } catch (error) {
+    throw new CommandError(`Cannot ${task}: AWS does not say what is in the stack ${name}: ${reasonOf(error)}`);
+  }
+  throw new CommandError(`Cannot ${task}: there is no stack ${name} in ${region}. Check --stage and --region`);
+}
+
+/** Whether a stack is deleted. A deleted one is known by its id only. */
+export async function isGone(client: CloudFormation, id: string): Promise<boolean> {
+  const { status = "DELETE_COMPLETE" } = (await describeStack(client, id)) ?? {};
+  return status === "DELETE_COMPLETE";
+}
+
+/** Whether a resource outlives its stack. */
+export function isKept(resource: Resource | undefined): boolean {
+  return resource?.DeletionPolicy?.startsWith("Retain") === true;
+}
+
+/** The template that a stack was last deployed with. */
+export async function deployedTemplate(client: CloudFormation, name: string): Promise<Template> {
+  const { TemplateBody = "" } = await client.getTemplate({ StackName: name, TemplateStage: "Original" });
+  return JSON.parse(TemplateBody) as Template;
+}
+
+/** The resources of a stack by their logical ids, each with its id on AWS. */
+export async function stackResources(client: CloudFormation, name: string) {
+  const resources: { readonly id: string; readonly type: string; readonly physicalId: string }[] = [];
+  for (let NextToken: string | undefined; ; ) {
+    const page = await client.listStackResources({
+      StackName: name,
+      ...(NextToken === undefined ? {} : { NextToken }),
+    });
+    for (const {
+      LogicalResourceId = "",
+      ResourceType = "",
+      PhysicalResourceId = "",
+      ResourceStatus,
+    } of page.StackResourceSummaries ?? []) {
+      if (ResourceStatus === "DELETE_COMPLETE") continue;
+      resources.push({ id: LogicalResourceId, type: ResourceType, physicalId: PhysicalResourceId });
+    }
+    NextToken = page.NextToken;
+    if (NextToken === undefined) return resources;
   }
 }

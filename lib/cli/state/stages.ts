@@ -13,10 +13,25 @@ export const stagesFile = "larkpost.stages.json";
 export function recordStage(stage: string, appId: string, root: string): boolean {
   const stages = readStages(root);
   if (stages.get(stage) === appId) return false;
-  const entries = [...stages.set(stage, appId)].sort();
-  const content = Object.fromEntries(entries.map(([name, id]) => [name, { appId: id }]));
-  writeFileSync(join(root, stagesFile), `${JSON.stringify(content, null, 2)}\n`);
+  writeStages(stages.set(stage, appId), root);
   return true;
+}
+
+/**
+ * Forgets a stage that is deployed no more.
+ * @returns Whether it was there.
+ * @throws {ConfigError} What is there cannot be read.
+ */
+export function forgetStage(stage: string, root: string): boolean {
+  const stages = readStages(root);
+  if (!stages.delete(stage)) return false;
+  writeStages(stages, root);
+  return true;
+}
+
+function writeStages(stages: ReadonlyMap<string, string>, root: string): void {
+  const content = Object.fromEntries([...stages].sort().map(([name, appId]) => [name, { appId }]));
+  writeFileSync(join(root, stagesFile), `${JSON.stringify(content, null, 2)}\n`);
 }
 
 /**

@@ -1,122 +1,24 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
 import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import { probe } from "../../../lib/cli/deploy/probe.ts";
 import type { Template } from "../../../lib/cli/deploy/stack.ts";
-import { type Compiled, compile, oslsEnv, writeConfig } from "../../infra/stack.ts";
-import { type Cloud, startCloud } from "../../support/cloud.ts";
+import { type Compiled, compile, writeConfig } from "../../infra/stack.ts";
+import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
-import { temporaryProject } from "../../support/project.ts";
 import { command, commandProcess, secrets, startReceiver } from "../run.ts";
+import { cloudWithReceiver, smallProject, stored } from "./deployment.ts";
 
-const projectFolder = resolve(import.meta.dirname, "../../..");
 const { appId } = secrets;
 const other = "cli_fedcba9876543210";
-const handler = `import { onEvent } from "larkpost";
-export default onEvent("im.message.receive_v1", async () => {});
-`;
-
 /** Said before anything is sent. */
 const deploys = "Deploys the stack larkpost-prod in ap-southeast-1 of account 111122223333\n";
 
-/** What `npm run secrets` stores. */
-function stored(app = appId): string {
-  const { encryptKey, verificationToken } = secrets;
-  return JSON.stringify({
-    appId: app,
-    encryptKeys: [{ value: encryptKey }],
-    verificationTokens: [{ value: verificationToken }],
-  });
-}
-
-/** A project whose functions are one line each, for what is said of a deployment: there is nothing to bundle. */
-async function smallProject() {
-  const made = await temporaryProject({ "im.message.receive_v1": handler });
-  for (const file of ["serverless.yml", "larkpost.config.js"]) {
-    writeFileSync(join(made.root, file), readFileSync(join(projectFolder, file), "utf8"));
-  }
-  for (const name of ["webhook", "callback", "worker"]) {
-    writeFileSync(join(made.root, `functions/${name}.ts`), "export const handler = async () => {};\n");
-  }
-  return made;
-}
-
-/** An AWS whose stacks have addresses at which something listens. */
-async function cloudWithReceiver() {
-  const [cloud, receiver] = await Promise.all([startCloud(), startReceiver()]);
-  cloud.addresses
-    .set("RequestAddress", receiver.url)
-    .set("CallbackAddress", receiver.url.replace("webhook", "callback"));
-  cloud.store.put("/larkpost/prod/app", stored());
-  return { cloud, receiver };
-}
-
 describe("npm run deploy", () => {
-  let made: Awaited<ReturnType<typeof smallProject>>;
-  let cloud: Cloud;
-  let receiver: Awaited<ReturnType<typeof startReceiver>>;
-  const deploy = (...args: string[]) =>
-    command(["deploy", "--stage", "prod", ...args], {
-      env: { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId },
-    });
-
-  before(async () => {
-    [made, { cloud, receiver }] = await Promise.all([smallProject(), cloudWithReceiver()]);
-  });
-  after(async () => {
-    await Promise.all([cloud.stop(), receiver.stop()]);
-    made.remove();
-  });
-
-  test("makes the stack, prints its addresses and what to paste where, and asks them what Feishu asks", async () => {
-    const { code, stdout, stderr } = await deploy();
-    assert.equal(code, 0, stderr);
-    const { status, isProtected, policy } = cloud.stacks.get("larkpost-prod") ?? {};
-    assert.deepEqual([status, isProtected], ["UPDATE_COMPLETE", true]);
-    assert.match(policy ?? "", /LogicalResourceId\/LedgerTable/);
-    const callbackUrl = receiver.url.replace("webhook", "callback");
-    for (const expected of [
-      `Request address   ${receiver.url}`,
-      `Callback address  ${callbackUrl}`,
-      "Event configuration > Request URL: paste the request address",
-      "Callback configuration > Request URL: paste the callback address",
-      "npm run secrets -- set --stage prod",
-      ...[receiver.url, callbackUrl].map(
-        (url) => `  ✔ ${url} answers a challenge\n  ✔ stores an event\n  ✔ refuses a forged event\n`,
-      ),
-    ]) {
-      assert.ok(stdout.includes(expected), stdout);
-    }
-    const kinds = receiver.received.map(({ envelope }) => envelope?.kind ?? "forged");
-    assert.deepEqual(kinds, ["challenge", "event", "forged", "challenge", "event", "forged"]);
-    assert.deepEqual(
-      receiver.received.flatMap(({ envelope }) => (envelope?.kind === "event" ? [envelope.type] : [])),
-      ["larkpost.probe", "larkpost.probe"],
-    );
-  });
-
-  test("--dry-run finds that nothing changes when only the zips' place does", async () => {
-    const { code, stdout, stderr } = await deploy("--dry-run");
-    assert.equal(code, 0, stderr);
-    assert.equal(stdout, "Would change nothing of the stack larkpost-prod in ap-southeast-1 of account 111122223333\n");
-  });
-
-  test("the policy of the docs allows all that osls and the command call", () => {
-    const [policy] = policiesOnPage() as [Policy];
-    const needed = [...new Set(cloud.calls)].filter((call) => call !== "sts:GetCallerIdentity");
-    assert.ok(needed.length >= 15, needed.join());
-    assert.deepEqual(
-      needed.filter((call) => !isAllowedBy(policy, call)),
-      [],
-    );
-  });
-});
-
-describe("npm run deploy, with a stand-in for osls", () => {
   let made: Awaited<ReturnType<typeof smallProject>>;
   let cloud: Cloud;
   let receiver: Awaited<ReturnType<typeof startReceiver>>;
@@ -145,10 +47,12 @@ describe("npm run deploy, with a stand-in for osls", () => {
     Object.assign(template.Resources[id]?.Properties ?? {}, properties);
     return template;
   };
-  const forApp = (app: string): Template => ({
-    ...compiled.template,
-    Outputs: { ...compiled.template.Outputs, AppId: { Value: app } },
-  });
+  /** The template of another stage and app. */
+  const templateFor = (stage: string, app: string): Template => {
+    const text = JSON.stringify(compiled.template).replaceAll("larkpost-prod-", `larkpost-${stage}-`);
+    const template = JSON.parse(text) as Template;
+    return { ...template, Outputs: { ...template.Outputs, AppId: { Value: app } } };
+  };
 
   before(async () => {
     [made, { cloud, receiver }, compiled] = await Promise.all([
@@ -201,7 +105,7 @@ else {
   beforeEach(() => {
     for (const name of ["calls", "larkpost.stages.json"]) rmSync(join(made.root, name), { force: true });
     pack(compiled.template);
-    cloud.stacks.clear();
+    for (const all of [cloud.stacks, cloud.holders]) all.clear();
   });
   after(async () => {
     await Promise.all([cloud.stop(), receiver.stop()]);
@@ -497,7 +401,7 @@ else {
     assert.ok(!stdout.includes("answers a challenge"));
     assert.deepEqual(calls(), [
       ["package", "--stage", "prod", ...which],
-      ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--verbose"],
+      ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--force", "--verbose"],
     ]);
   });
 
@@ -527,7 +431,8 @@ else {
     pack(changed("WorkerLambdaFunction", { MemorySize: 704 }));
     const late = await deploy(["--stage", "prod", "--no-probe"], { EXIT: "late" });
     assert.equal(late.code, 1);
-    assert.equal(late.stdout, stdout.replace(/larkpost\.stages\.json now has[^\n]*\n\n/, ""));
+    const onlyOnce = /Protected the table [^\n]*\n|larkpost\.stages\.json now has[^\n]*\n\n/g;
+    assert.equal(late.stdout, stdout.replace(onlyOnce, ""));
     assert.match(late.stderr, /The stack is deployed\. What failed came after it, and is above\./);
   });
 
@@ -550,7 +455,7 @@ else {
     const { RequestAddress, ...Outputs } = compiled.template.Outputs;
     pack({ ...compiled.template, Outputs });
     const { code, stdout, stderr } = await prod();
-    assert.deepEqual([code, stdout], [1, deploys]);
+    assert.deepEqual([code, stdout], [1, `${deploys}Protected the table larkpost-prod-ledger from deletion\n`]);
     assert.match(stderr, /^Deployed\. Cannot read the addresses and the app: the stack larkpost-prod has no such/m);
   });
 
@@ -570,7 +475,7 @@ else {
   test("records the app of each stage, says to commit that, once, and lets another app take it over by force only", async () => {
     cloud.store.put("/larkpost/prod/app", stored());
     const said = async (stage: string, app: string, ...args: string[]) => {
-      pack(forApp(app));
+      pack(templateFor(stage, app));
       cloud.store.put("/larkpost/prod/app", stored(app));
       const { code, stdout, stderr } = await deploy(["--stage", stage, "--no-probe", ...args]);
       assert.equal(code, 0, stderr);
@@ -658,6 +563,32 @@ else {
     assert.doesNotMatch(stdout, /challenge/);
     assert.match(stderr, /^! \/larkpost\/prod\/app {2}was not checked: AccessDeniedException \(ssm:GetParameter\)$/m);
     assert.match(stderr, /^Did not probe the addresses: \/larkpost\/prod\/app cannot be read \(AccessDenied/m);
+  });
+
+  test("says when there is nothing to adopt, why it adopts nothing, and what it could not protect or look at", async () => {
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+    cloud.denied.add("dynamodb:UpdateTable");
+    const unprotected = await prod("--adopt", "--no-probe");
+    cloud.denied.clear();
+    assert.equal(unprotected.code, 1);
+    assert.match(unprotected.stderr, /^Nothing to adopt: no removed stack has left anything of larkpost-prod$/m);
+    assert.match(
+      unprotected.stderr,
+      /^Did not protect the table larkpost-prod-ledger from deletion: AccessDenied \(dyn/m,
+    );
+    cloud.stacks.clear();
+    cloud.putStack("another", compiled.template);
+    const taken = await prod("--adopt");
+    assert.equal(taken.code, 1);
+    assert.match(taken.stderr, /^Cannot make the change set: larkpost-prod-events already exists in stack/m);
+    for (const all of [cloud.stacks, cloud.holders]) all.clear();
+    cloud.denied.add("sqs:GetQueueUrl");
+    assert.match(
+      (await prod("--dry-run")).stderr,
+      /^! larkpost-prod {2}was not checked: AccessDenied \(sqs:GetQueueUrl\)/m,
+    );
+    cloud.denied.clear();
   });
 
   test("names what moves an address, and deploys although CloudFormation may not compare", async () => {

@@ -72,7 +72,7 @@ describe("the preflight of a deployment", () => {
     writeFileSync(join(root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
   });
   beforeEach(() => {
-    for (const all of [cloud.stacks, cloud.denied, cloud.keys, cloud.topics]) all.clear();
+    for (const all of [cloud.stacks, cloud.holders, cloud.denied, cloud.keys, cloud.topics]) all.clear();
     Object.assign(cloud.limits, { concurrency: 1_000, reservedElsewhere: 0 });
     cloud.keys.set(keyArn, keyWith(forAccount, forLogs));
     cloud.topics.set(topicArn, { TopicArn: topicArn });
@@ -90,7 +90,8 @@ describe("the preflight of a deployment", () => {
   async function check(checked: Stack, { force = false, resumes = false } = {}): Promise<string[]> {
     const clients = await awsClients({ region });
     const deployed = await describeStack(clients.cloudFormation, checked.name);
-    return (await checkStack({ root, stack: checked, clients, account, deployed, force, resumes })).map(faultLine);
+    const context = { root, stack: checked, clients, account, deployed, force, resumes, adopt: false };
+    return (await checkStack(context)).map(faultLine);
   }
 
   /** The stack with other properties of a resource. */
@@ -261,6 +262,15 @@ describe("the preflight of a deployment", () => {
       "the first deployment failed",
       () => deployedAs("ROLLBACK_COMPLETE"),
       /^✖ larkpost-prod .* Nothing runs in it\. Run "aws cloudformation delete-stack --stack-name larkpost-prod --region ap-southeast-1", and deploy again$/,
+    ],
+    [
+      "a stack that was removed has left its queues and its table",
+      () => {
+        cloud.putStack("larkpost-prod", stack.template);
+        cloud.stacks.clear();
+        return { ...stack, kept: ["EventsQueue", "LedgerTable"] };
+      },
+      /^✖ larkpost-prod {2}a stack that was removed has left larkpost-prod-events, larkpost-prod-ledger, with .* --adopt/,
     ],
     [
       "an update could not be rolled back",

@@ -11,6 +11,8 @@ export interface Local {
   readonly deployed: DeployedStack | undefined;
   /** Whether another app may take the stage over. */
   readonly force: boolean;
+  /** Whether the stack may take over what a removed one has left. */
+  readonly adopt: boolean;
 }
 
 export interface Context extends Local {

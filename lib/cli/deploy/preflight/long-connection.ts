@@ -60,7 +60,7 @@ export async function longConnectionPreflight(root: string, wishes: Wishes): Pro
   if ("message" in own) return unlessFaulty(undefined, [...faults, own]);
   if (project === undefined) return unlessFaulty(undefined, faults);
   const stack = stackOf({ service, stage: wishes.stage, region, name }, { own, wanted, project });
-  const context: Context = { root, stack, deployed, clients, account, force: false, resumes: false };
+  const context: Context = { root, stack, deployed, clients, account, force: false, resumes: false, adopt: false };
   const { SECRETS_PARAMETER = "", MARKETPLACE_APP } = own.variables;
   const app = own.stack.outputs.get("AppId");
   const onAws = [findKeyFaultsIn(SECRETS_PARAMETER, { ...context, app, needsSecret: true }), findKeyFaults(context)];

@@ -10,6 +10,7 @@ import { findMissingExtras, findOtherApp, findOtherDomain, findStoredKeyFaults }
 import { findTooLittleConcurrency, findUnthrottledUrls } from "./concurrency.ts";
 import { about, type Check, type Context, type Local } from "./context.ts";
 import { findKeyFaults, findTopicFaults } from "./encryption.ts";
+import { findUnadopted } from "./left.ts";
 import { findLongNames } from "./names.ts";
 import { findLacks } from "./region.ts";
 import { findStuckStack } from "./status.ts";
@@ -25,6 +26,7 @@ const onMachine: readonly ((context: Local) => Finding[])[] = [
 ];
 const onAws: readonly Check[] = [
   findStuckStack,
+  findUnadopted,
   findStoredKeyFaults,
   findMissingExtras,
   findKeyFaults,
@@ -42,7 +44,7 @@ export type Ready = Omit<Context, "root" | "force" | "resumes">;
  */
 export async function preflight(
   root: string,
-  options: StackOptions & { stage: string; force?: boolean },
+  options: StackOptions & { stage: string; force?: boolean; adopt?: boolean },
 ): Promise<Ready> {
   const { config, code } = await findFaults(root);
   const findings = [...config, ...code];
@@ -72,11 +74,11 @@ export function unlessFaulty(ready: Ready | undefined, findings: readonly Findin
 
 async function checkOnAws(
   root: string,
-  { region, awsProfile, param = [], force = false }: StackOptions & { force?: boolean },
+  { region, awsProfile, param = [], force = false, adopt = false }: StackOptions & { force?: boolean; adopt?: boolean },
   stack: Stack | undefined,
 ): Promise<{ ready?: Ready; findings: Finding[] }> {
   const clients = await awsClients({ region: stack?.region ?? regionOf(region), profile: awsProfile });
-  const local = stack === undefined ? [] : checkOnMachine({ root, stack, deployed: undefined, force });
+  const local = stack === undefined ? [] : checkOnMachine({ root, stack, deployed: undefined, force, adopt });
   let account: string;
   try {
     account = (await clients.sts.getCallerIdentity({})).Account ?? "";
@@ -91,8 +93,8 @@ async function checkOnAws(
     return { findings: [...local, unknownStack(stack.name, account, error)] };
   }
   const resumes = param.includes("worker=running");
-  const findings = await checkStack({ root, stack, clients, account, deployed, force, resumes });
-  return { ready: { stack, clients, account, deployed }, findings };
+  const findings = await checkStack({ root, stack, clients, account, deployed, force, resumes, adopt });
+  return { ready: { stack, clients, account, deployed, adopt }, findings };
 }
 
 export function unknownCredentials(error: unknown): Finding {

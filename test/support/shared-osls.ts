@@ -1,0 +1,49 @@
+import { mkdirSync, readdirSync, realpathSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { json } from "node:stream/consumers";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { runOsls } from "../infra/stack.ts";
+
+/**
+ * Gives a temporary project an osls that has each of its runs done by the process that the tests share: to load it takes
+ * ten times as long as what it does.
+ */
+export async function shareOsls(root: string) {
+  const runs: { readonly args: readonly string[]; readonly output: string }[] = [];
+  const server = createServer(async (request, response) => {
+    const job = (await json(request)) as { args: string[]; env: Record<string, string> };
+    const ended = await runOsls({ folder: root, ...job });
+    runs.push({ args: job.args, output: ended.output });
+    response.end(JSON.stringify(ended));
+  });
+  const port = await listenOnLoopback(server);
+  const modules = join(root, "node_modules");
+  const installed = realpathSync(modules);
+  unlinkSync(modules);
+  mkdirSync(join(modules, "osls/bin"), { recursive: true });
+  for (const name of readdirSync(installed)) {
+    if (name !== "osls") symlinkSync(join(installed, name), join(modules, name), "dir");
+  }
+  writeFileSync(
+    join(modules, "osls/bin/serverless.js"),
+    `const { request } = require("node:http");
+const asked = request({ port: ${port}, method: "POST" }, async (answer) => {
+  let text = "";
+  for await (const part of answer) text += part;
+  const { code, output } = JSON.parse(text);
+  process.stdout.write(output);
+  process.exitCode = code;
+});
+asked.end(JSON.stringify({ args: process.argv.slice(2), env: process.env }));
+`,
+  );
+  return {
+    /** What it was asked since the start, and printed. */
+    runs,
+    stop: () => {
+      server.closeAllConnections();
+      return new Promise((stopped) => server.close(stopped));
+    },
+  };
+}
