@@ -5,6 +5,7 @@ import { noSecret } from "../../settings/app-secrets.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { asked as askSsm, findSecrets, parameterName, patientClient } from "../deploy/parameter-store.ts";
 import { parseExact } from "../send/payload.ts";
+import { drop, droppedFile, isConfirmed } from "./drop.ts";
 import { appOf, type Filters, groupsOf, hasId, type Letter, matches, type QueueName, toLetter } from "./letters.ts";
 import { findPlace, type Place, type PlaceOptions, placed } from "./place.ts";
 import { redrive } from "./redrive.ts";
@@ -103,6 +104,24 @@ Examples:
   npm run dead -- run 5e3702a84e847582be8db7fb73283c02 --stage prod --send`,
     )
     .action(runLetter);
+  common(command.command("drop"))
+    .description("delete dead letters for good, and write down who did it and why")
+    .argument("<ids...>", "the events' ids, or the messages'")
+    .requiredOption("--why <text>", "the reason")
+    .option("--yes", "do not ask")
+    .addHelpText(
+      "after",
+      `
+Asks first; where there is no terminal, --yes is wanted. Each letter's facts, without its content, go to dropped.jsonl
+in the state folder of this machine, with the time, the reason and who it was: the AWS identity, or the user.
+
+It needs the rights of redrive, without those on the events queue and the function, and sts:GetCallerIdentity.
+
+Examples:
+  npm run dead -- drop 5e3702a84e847582be8db7fb73283c02 --why "a test of ours"
+  npm run dead -- drop 5e3702a84e847582be8db7fb73283c02 --why "asked to forget it" --stage prod --yes`,
+    )
+    .action(dropLetters);
   return command;
 }
 
@@ -340,4 +359,38 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
   const secret = own || stored?.appSecret;
   if (!secret) throw new CommandError(`Cannot run with --send: ${noSecret}`);
   return { ...api, appSecret: async () => secret };
+}
+
+async function dropLetters(
+  ids: readonly string[],
+  options: CommonOptions & { readonly why: string; readonly yes?: boolean },
+): Promise<void> {
+  const { queue, json = false, yes = false } = options;
+  const why = options.why.trim();
+  if (why === "") throw new UsageError("Cannot drop: --why is empty. Say why");
+  const place = await findPlace("Cannot drop", options);
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  try {
+    const found = (await Promise.all(ids.map((id) => findLetters(place, queue, id)))).flat();
+    const what = `${countOfLetters(new Set(found.map(({ messageId }) => messageId)).size, queue)} of ${place.name}`;
+    if (!yes && !(await isConfirmed(`Drop ${what} for good?`))) {
+      console.log("Nothing was dropped");
+      return;
+    }
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+    const messageIds = [...new Set(found.map(({ messageId }) => messageId))];
+    const dropped = await drop(messageIds, { place, queue, why, signal: stopping.signal });
+    if (json)
+      console.log(JSON.stringify({ dropped: dropped.map(letterFacts), why, isStopped: stopping.signal.aborted }));
+    else
+      console.log(
+        `Dropped: ${countOfLetters(dropped.length, queue)} of ${place.name}. ${droppedFile} says who and why`,
+      );
+    if (dropped.length === messageIds.length || stopping.signal.aborted) return;
+    throw new CommandError("Cannot drop the others: another desk has them. Look again in a minute");
+  } finally {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+    await place.close();
+  }
 }

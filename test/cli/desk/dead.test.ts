@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { queueUrl } from "../../../lib/local/sqs.ts";
@@ -308,6 +309,25 @@ describe("npm run dead, on this machine", () => {
     assert.match(secret.stderr, /^Cannot run with --send: APP_SECRET is not set/);
   });
 
+  test("drops a letter only when somebody says so, and writes down who and why", async () => {
+    putLetters(state, [letter("kept"), letter("gone")], { clear: true });
+    assert.equal((await dead("drop", "gone")).code, 2);
+    assert.equal((await dead("drop", "gone", "--why", " ", "--yes")).code, 2);
+    const unasked = await dead("drop", "gone", "--why", "a test");
+    assert.deepEqual([unasked.code, unasked.stderr], [2, "Cannot drop: nobody can be asked here. Pass --yes\n"]);
+    assert.equal((await dead("drop", "gone", "nowhere", "--why", "a test", "--yes")).code, 1);
+    assert.deepEqual(await idsOf(), ["gone", "kept"]);
+    const { code, stdout } = await dead("drop", "gone", "--why", "a test", "--yes");
+    assert.equal(code, 0);
+    assert.match(stdout, /^Dropped: 1 dead letter of this machine/);
+    assert.deepEqual([await idsOf(), queued()], [["kept"], []]);
+    const log = readFileSync(join(state, "dropped.jsonl"), "utf8");
+    const { id, who, why, type } = JSON.parse(log) as Record<string, string>;
+    assert.ok(log.includes(`"at":"functions/events/test.event.ts:3:9"`));
+    assert.deepEqual([id, who, why, type], ["gone", userInfo().username, "a test", "test.event"]);
+    assert.ok(!log.includes("the text of gone"));
+  });
+
   test("says what it can do", async () => {
     const { code, stdout } = await dead("--help");
     assert.equal(code, 0);
@@ -411,6 +431,14 @@ describe("npm run dead, on a stage", () => {
       );
       assert.equal(await services.count(services.urls.deadLetterQueueUrl), 1);
     }
+  });
+
+  test("drops in the name of the AWS identity", async () => {
+    await bury([{ id: "gone", attributes: deathOf({ id: "gone" }) }]);
+    assert.equal((await dead("drop", "gone", "--why", "a test", "--yes")).code, 0);
+    assert.equal(await services.count(services.urls.deadLetterQueueUrl), 0);
+    const log = readFileSync(join(root, ".larkpost/dropped.jsonl"), "utf8");
+    assert.match(log, /"who":"arn:aws:iam::\d+:user\/deployer","why":"a test","place":"the stage prod in eu-west-1"/);
   });
 
   for (const action of ["ReceiveMessage", "GetQueueAttributes"]) {

@@ -1,0 +1,64 @@
+import { appendFileSync, mkdirSync } from "node:fs";
+import { userInfo } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline/promises";
+import { UsageError } from "../command.ts";
+import { awsClients } from "../deploy/clients.ts";
+import { hasId, type Letter, type QueueName } from "./letters.ts";
+import { asked, type Place } from "./place.ts";
+import { takeLetters } from "./take.ts";
+import { letterFacts } from "./text.ts";
+
+/** Who dropped which letter, when and why: a JSON line for each, in the state folder of this machine. */
+export const droppedFile = "dropped.jsonl";
+
+/** Asks at a terminal. @throws {UsageError} There is none, so nobody can answer. */
+export async function isConfirmed(question: string): Promise<boolean> {
+  const { stdin: input, stdout: output } = process;
+  if (input.isTTY !== true || output.isTTY !== true) {
+    throw new UsageError("Cannot drop: nobody can be asked here. Pass --yes");
+  }
+  const lines = createInterface({ input, output });
+  try {
+    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim());
+  } finally {
+    lines.close();
+  }
+}
+
+/**
+ * Deletes letters, and writes down who did it and why before it does.
+ * @returns The letters that were deleted; one that another desk has meanwhile is not among them.
+ */
+export async function drop(
+  ids: readonly string[],
+  given: { place: Place; queue: QueueName; why: string; signal: AbortSignal },
+): Promise<Letter[]> {
+  const { place, queue, why, signal } = given;
+  const cannot = "Cannot drop";
+  const who = await callerOf(cannot, place);
+  const { sqs, urls } = await place.queues();
+  const missing = new Set(ids);
+  const dropped: Letter[] = [];
+  const taking = { cannot, sqs, url: urls[queue], queue, atOnce: 10, isEnough: () => missing.size === 0, signal };
+  await takeLetters(async (letter, receipt) => {
+    const named = ids.filter((id) => hasId(letter, id));
+    if (named.length === 0) return false;
+    for (const id of named) missing.delete(id);
+    const line = { droppedAt: new Date().toISOString(), who, why, place: place.name, queue, ...letterFacts(letter) };
+    mkdirSync(place.stateFolder, { recursive: true, mode: 0o700 });
+    appendFileSync(join(place.stateFolder, droppedFile), `${JSON.stringify(line)}\n`, { mode: 0o600 });
+    await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls[queue], ReceiptHandle: receipt }));
+    dropped.push(letter);
+    return true;
+  }, taking);
+  return dropped;
+}
+
+/** Whom AWS takes the caller for; on this machine, its user. */
+async function callerOf(cannot: string, { stage, region }: Place): Promise<string> {
+  if (stage === undefined || region === undefined) return userInfo().username;
+  const { sts } = await awsClients({ region });
+  const { Arn = "" } = await asked(cannot, "sts:GetCallerIdentity", sts.getCallerIdentity({}));
+  return Arn;
+}
