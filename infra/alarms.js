@@ -22,19 +22,20 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
   const metrics = metricsOf(deployment);
   const { pushes, webhook, callback, worker, queue, runs, callbacks, ledger } = metrics;
   const faults = { count: thresholds.faultsPerFiveMinutes, percent: thresholds.faultsPercent };
+  const listed = `npm run dead -- list --stage ${deployment.stage}`;
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
   const alarms = {
     DeadLetters: page(
-      `events have failed for good. Read their attributes, repair the handler, redrive them within ${keptDays} days. One without attributes was moved by SQS: no delivery of it came to a verdict.`,
+      `events have failed for good. "${listed}" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive" within ${keptDays} days.`,
       whenGrowing(metrics.deadLetters),
     ),
     Quarantined: page(
-      `Feishu sent something we could not read. It is kept for ${keptDays} days.`,
+      `Feishu sent something we could not read. "${listed} --queue quarantine" says what. It is kept for ${keptDays} days.`,
       whenGrowing(metrics.quarantined),
     ),
     RunsFailed: page(
-      "many runs of events fail. Check the last deployment. Events are retried for about 51 minutes and are then dead. The log's stage `failed` says why.",
+      `many runs of events fail. Check the last deployment. Events are retried for about 51 minutes and are then dead: "${listed}". The log's stage \`failed\` says why.`,
       whenShare([runs("failed"), runs("dead")], runs("started"), {
         count: thresholds.failedRunsPerFiveMinutes,
         percent: thresholds.failedRunsPercent,

@@ -856,7 +856,7 @@ describe("the relations between numbers", () => {
       "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
-        'Page: events have failed for good. Read their attributes, repair the handler, redrive them within 11 days. One without attributes was moved by SQS: no delivery of it came to a verdict. Runbook: docs/operate.md, heading "dead-letters".',
+        'Page: events have failed for good. "npm run dead -- list --stage prod" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive" within 11 days. Runbook: docs/operate.md, heading "dead-letters".',
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 480,
       "EventsQueue VisibilityTimeout": 543,
@@ -871,7 +871,7 @@ describe("the relations between numbers", () => {
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
       "QuarantinedAlarm AlarmDescription":
-        'Page: Feishu sent something we could not read. It is kept for 11 days. Runbook: docs/operate.md, heading "quarantined".',
+        'Page: Feishu sent something we could not read. "npm run dead -- list --stage prod --queue quarantine" says what. It is kept for 11 days. Runbook: docs/operate.md, heading "quarantined".',
       "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,

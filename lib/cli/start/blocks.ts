@@ -23,6 +23,8 @@ const maxOutcomes = 3;
 const maxOpen = 4;
 /** So many lines of counts follow each other before the time between two is doubled. A slow machine's load fits a screen as well. */
 const linesPerInterval = 3;
+/** An id that means nothing to a shell. */
+const typeable = /^[\w:.-]{1,128}(?:#deferred)?$/;
 /** So many closed blocks are remembered: a line of the webhook may come after the worker's outcome. */
 const maxClosed = 1_000;
 
@@ -35,8 +37,10 @@ export function createBlocks(options: {
   readonly print: (text: string) => void;
   readonly clock: Clock;
   readonly isQuiet: boolean;
+  /** What to type to see a dead letter, but for its id. */
+  readonly showCommand: string;
 }) {
-  const { print, clock, isQuiet } = options;
+  const { print, clock, isQuiet, showCommand } = options;
   const open = new Map<string, Block>();
   const closed = new Set<string>();
   const faults = new Set<string>();
@@ -127,7 +131,8 @@ export function createBlocks(options: {
         if (waiting() > maxOpen) isLoad = true;
         const items = id === undefined ? [] : close(id);
         const all = [...items, { nested: [], trouble }];
-        const lines = [head, ...details, ...items.flatMap(({ nested }) => nested)];
+        const command = stage === "dead" && id !== undefined && typeable.test(id) ? [`${showCommand} ${id}`] : [];
+        const lines = [head, ...details, ...command.map(nestedText), ...items.flatMap(({ nested }) => nested)];
         if (!printed(lines, troublesOf(all))) counts.set(String(stage), (counts.get(String(stage)) ?? 0) + 1);
       } else if (id === undefined) printed([head, ...details], [trouble ?? head]);
       else if (stage !== "queued" || !closed.has(id)) {

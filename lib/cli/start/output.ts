@@ -14,6 +14,9 @@ import { type Payload, payloadText } from "./payloads.ts";
 import { welcome } from "./render.ts";
 import type { Change } from "./watch.ts";
 
+/** Where the state is kept, unless --state says otherwise. */
+export const defaultState = ".larkpost";
+
 /** Severity of the levels. */
 export const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -39,14 +42,18 @@ export interface Started extends Handlers {
   /** The state folder, relative to the working directory. */
   readonly shownState: string;
   readonly hasLongConnection: boolean;
+  /** How many wait. */
+  readonly deadLetters: number;
 }
 
 /** What `npm start` prints: text for a person, or JSON lines. */
-export function createOutput({ root, isJson, isQuiet }: { root: string; isJson: boolean; isQuiet: boolean }) {
+export function createOutput(options: { root: string; isJson: boolean; isQuiet: boolean; state: string }) {
+  const { root, isJson, isQuiet, state } = options;
+  const stateArgs = state === defaultState ? "" : ` --state ${state}`;
   const level = rank[levelOf(process.env["LOG_LEVEL"])];
   const print = (text: string) => void process.stdout.write(`${text}\n`);
   const printFacts = (facts: object) => print(JSON.stringify(facts));
-  const blocks = createBlocks({ print, isQuiet, clock: systemClock });
+  const blocks = createBlocks({ print, isQuiet, clock: systemClock, showCommand: `npm run dead -- show${stateArgs}` });
 
   const notice = (message: string) => {
     if (isJson) printFacts({ notice: message });
@@ -87,11 +94,12 @@ export function createOutput({ root, isJson, isQuiet }: { root: string; isJson: 
       if (isJson) printFacts({ id, payload: parseExact(shown) });
       else blocks.payload(id, shown);
     },
-    started({ services, stateFolder, shownState, hasLongConnection, ...shown }: Started): void {
+    started({ services, stateFolder, shownState, hasLongConnection, deadLetters, ...shown }: Started): void {
       const { url, callbackUrl, openApi, handlers, callbacks } = shown;
       const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
-      if (isJson) printFacts({ ready: true, ...facts });
-      else print(welcome({ ...shown, state: shownState, hasLongConnection }));
+      const dead = { deadLetters, listCommand: stateArgs === "" ? "npm run dead" : `npm run dead -- list${stateArgs}` };
+      if (isJson) printFacts({ ready: true, ...facts, deadLetters });
+      else print(welcome({ ...shown, ...dead, state: shownState, hasLongConnection }));
     },
     /** The handlers were loaded, at the start or after changes. */
     checked({ changes = [], checked, kept = [], ...names }: CheckedHandlers): void {

@@ -7,7 +7,7 @@ import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { lastGoodVariable } from "../../local/last-good.ts";
 import { startRuntime } from "../../local/runtime.ts";
-import { lockState } from "../../local/state.ts";
+import { lockState, storedMessages } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
@@ -20,7 +20,7 @@ import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
 import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
-import { createOutput } from "./output.ts";
+import { createOutput, defaultState } from "./output.ts";
 import { payloadsOf } from "./payloads.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
@@ -32,7 +32,7 @@ export function startCommand(): Command {
       "run everything on this machine: webhook, callback, queue, worker and your handlers, without an account",
     )
     .option("--port <port>", "port of both addresses (or PORT; 0 takes a free one)")
-    .option("--state <folder>", "where queues, ledger and local keys are kept", ".larkpost")
+    .option("--state <folder>", "where queues, ledger and local keys are kept", defaultState)
     .option(
       "--long-connection",
       "receive over the long connection as well: a real app's, with APP_ID and APP_SECRET, or a simulated one's",
@@ -89,7 +89,12 @@ async function run(options: StartOptions): Promise<void> {
   const connecting = { root, env: { ...process.env, ...appEnv }, isSimulated: app !== undefined, force };
   const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
 
-  const output = createOutput({ root, isJson: options.json === true, isQuiet: options.quiet === true });
+  const output = createOutput({
+    root,
+    isJson: options.json === true,
+    isQuiet: options.quiet === true,
+    state: options.state,
+  });
   // The last started part is stopped first.
   const stops: (() => Promise<void>)[] = [];
   const failures = longConnection === undefined ? [] : [longConnection.failed];
@@ -154,7 +159,8 @@ async function run(options: StartOptions): Promise<void> {
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
-    output.started({ ...addresses, stateFolder, shownState, hasLongConnection, ...names() });
+    const deadLetters = storedMessages(stateFolder, "dead-letters").length;
+    output.started({ ...addresses, stateFolder, shownState, hasLongConnection, deadLetters, ...names() });
     const advised = advice(project, names().handlers, app !== undefined);
     for (const message of [...settings.map(findingLine), ...advised]) onNotice(message);
 

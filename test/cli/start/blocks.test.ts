@@ -10,7 +10,7 @@ function blocks({ isQuiet = false } = {}) {
   const lines: string[] = [];
   const print = (text: string) =>
     void lines.push(...text.split("\n").map((line) => line.replace(/^\d\d:\d\d:\d\d/, "T")));
-  const made = createBlocks({ print, clock, isQuiet });
+  const made = createBlocks({ print, clock, isQuiet, showCommand: "npm run dead -- show" });
   const line = (id: string, stage: string, facts: object = {}, details: readonly string[] = []) =>
     made.line({ level: "info", id, type, stage, ...facts }, details, false);
   return { ...made, clock, lines, line };
@@ -169,7 +169,9 @@ describe("blocks", () => {
       "          log          slow",
       `T  dead         ${type}  3`,
       "          Error: x",
+      "          npm run dead -- show 3",
       `T  dead         ${type}  4  errorClass Other`,
+      "          npm run dead -- show 4",
       "T  1 event      1 handled",
       "T  0 events     the bot sent or changed 1 message",
     ]);

@@ -72,7 +72,16 @@ const started = {
   state: ".larkpost",
   openApi: "http://127.0.0.1:4000",
   hasLongConnection: false,
+  deadLetters: 0,
+  listCommand: "npm run dead",
 };
+
+test("says how many dead letters wait and what shows them, if there are any", () => {
+  const none = { handlers: [], callbacks: [] };
+  assert.doesNotMatch(welcome({ ...started, ...none }), /Dead letters/);
+  assert.match(welcome({ ...started, ...none, deadLetters: 1 }), /\n {2}Dead letters {6}1 waits: npm run dead\n/);
+  assert.match(welcome({ ...started, ...none, deadLetters: 12 }), /\n {2}Dead letters {6}12 wait: npm run dead\n/);
+});
 
 test("names both addresses, what goes where in the console, and every handler", () => {
   const handlers = ["_default", "approval_instance", "contact.user.created_v3"];
