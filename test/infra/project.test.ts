@@ -217,7 +217,7 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
   [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
   [{ eventCountMetrics: 1 }, "eventCountMetrics is 1, neither true nor false"],
-  ...[1.1, -0.1, "0.1", Number.NaN].map((rate) => [{ logSampleRate: rate }, "not a number from 0 to 1"] as const),
+  ...[1.1, -0.1, "0.25", Number.NaN].map((rate) => [{ logSampleRate: rate }, "not a number from 0 to 1"] as const),
   [{ tags: { Stage: "x" } }, "tags has Stage and STAGE, which IAM takes for one. Choose another name"],
   [{ tags: { team: "x", Team: "y" } }, "tags has team and Team, which IAM takes for one"],
   [{ tags: [] }, "tags is not an object of texts"],

@@ -142,7 +142,7 @@ before(async () => {
     }),
     compile("prod", {
       params: { front: "both", domain: "bot.example.com/feishu/v1", hostedZoneId, worker: "paused" },
-      config: { tags: { team: "people" }, logSampleRate: 0.1 },
+      config: { tags: { team: "people" }, logSampleRate: 0.25 },
     }),
     refusing,
   ]);
@@ -1736,7 +1736,7 @@ describe("the log's samples", () => {
 
   test("are as many as the project says, in every function", () => {
     for (const name of names) {
-      assert.equal(variablesOf(`${name}LambdaFunction`, both)["LOG_SAMPLE_RATE"], "0.1");
+      assert.equal(variablesOf(`${name}LambdaFunction`, both)["LOG_SAMPLE_RATE"], "0.25");
       assert.equal(variablesOf(`${name}LambdaFunction`)["LOG_SAMPLE_RATE"], undefined);
     }
   });
