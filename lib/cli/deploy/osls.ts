@@ -54,7 +54,8 @@ function reasonsIn(output: string): string[] {
       .replace(/^Cannot deploy: /, "")
       .replace(/,$/, "")
       .trim();
-    return reason === "" || /Variables resolution errored with:$/.test(reason) ? [] : [oneLine(reason)];
+    const isReason = !/^$|^Learn more about|Variables resolution errored with:$/.test(reason);
+    return isReason ? [oneLine(reason)] : [];
   });
   return lines.length === 0 ? ["osls cannot compile it, and says no reason"] : [...new Set(lines)];
 }

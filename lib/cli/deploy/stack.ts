@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
 import { fieldsOf } from "../../feishu/json.ts";
+import { nearest } from "../../nearest.ts";
 import type { Finding } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
@@ -48,7 +49,8 @@ export async function compileStack(
   const { code, output } = await osls(["package", "--stage", stage, ...stackArgs(options)], { root, isQuiet: true });
   if (code !== 0) return { findings: oslsFindings(output) };
   const read = (name: string) => JSON.parse(readFileSync(join(root, packageFolder, name), "utf8")) as unknown;
-  const { service, provider } = (read("serverless-state.json") as { service: State }).service;
+  const { service, provider, initialServerlessConfig } = (read("serverless-state.json") as { service: State }).service;
+  const params = fieldsOf(initialServerlessConfig.params);
   const { stackName = `${service}-${stage}`, region, stackTags, stackPolicy = [] } = provider;
   // As osls sets them.
   const tags = { STAGE: stage, ...stackTags };
@@ -57,11 +59,26 @@ export async function compileStack(
     .filter(({ Effect }) => Effect === "Deny")
     .flatMap(({ Resource }) => [Resource].flat())
     .map((resource) => resource.replace("LogicalResourceId/", ""));
-  return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings: [] };
+  const findings = findUnknownParameters(options, { ...fieldsOf(params["default"]), ...fieldsOf(params[stage]) });
+  return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings };
+}
+
+/** osls takes any name. With a mistyped one, a setting would silently be its default. */
+function findUnknownParameters({ param = [] }: StackOptions, declared: Readonly<Record<string, unknown>>): Finding[] {
+  return param
+    .map((one) => one.split("=", 1).join())
+    .filter((name) => !Object.hasOwn(declared, name))
+    .map((name) => {
+      const [likely] = nearest(name, Object.keys(declared), 1);
+      const message = `serverless.yml has no such parameter, so nothing would take it. Did you mean "${likely}"?`;
+      return { part: "deployment", file: `--param ${name}`, message };
+    });
 }
 
 interface State {
   readonly service: string;
+  /** serverless.yml. */
+  readonly initialServerlessConfig: { readonly params?: unknown };
   readonly provider: {
     readonly region: string;
     readonly stackName?: string;

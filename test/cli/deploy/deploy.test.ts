@@ -36,8 +36,10 @@ describe("npm run deploy", () => {
   const pack = (template: Template) => {
     const folder = join(made.root, "packaged");
     mkdirSync(folder, { recursive: true });
-    const state = { service: { service: "larkpost", provider: { ...compiled.provider, region: "ap-southeast-1" } } };
-    writeFileSync(join(folder, "serverless-state.json"), JSON.stringify(state));
+    const provider = { ...compiled.provider, region: "ap-southeast-1" };
+    const initialServerlessConfig = { params: { default: { front: "httpApi" } } };
+    const state = { service: "larkpost", provider, initialServerlessConfig };
+    writeFileSync(join(folder, "serverless-state.json"), JSON.stringify({ service: state }));
     writeFileSync(join(folder, "cloudformation-template-update-stack.json"), JSON.stringify(template));
     for (const name of ["webhook", "callback", "worker"]) writeFileSync(join(folder, `${name}.zip`), "");
   };
@@ -665,6 +667,11 @@ describe("the probe of an address", () => {
   });
 });
 
-test("a failure of osls without a reason is a finding, too", () => {
+test("a failure of osls without a reason is a finding, too, and a link to osls's guides is none", () => {
+  const refused = "Error:\nConfiguration error at 'x': no\n\nLearn more about configuration validation here: https://…";
+  assert.deepEqual(
+    oslsFindings(refused).map(({ message }) => message),
+    ["Configuration error at 'x': no"],
+  );
   assert.match(oslsFindings("")[0]?.message ?? "", /says no reason/);
 });

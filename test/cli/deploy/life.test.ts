@@ -81,6 +81,7 @@ describe("the life of a stage, by the real osls", () => {
       `Callback address  ${callbackUrl}`,
       "Event configuration > Request URL: paste the request address",
       "Callback configuration > Request URL: paste the callback address",
+      "Publish a version of the app",
       "npm run secrets -- set --stage prod",
       ...[receiver.url, callbackUrl].map(
         (url) => `  ✔ ${url} answers a challenge\n  ✔ stores an event\n  ✔ refuses a forged event\n`,

@@ -512,6 +512,7 @@ describe("npm run deploy, of a project with faults", () => {
       larkDomain: "https://lark.example.com",
       customerKeyArn: "alias/mine",
       pageTopicArn: `arn:aws:sns:me-central-1:${account}:pager`,
+      wroker: "paused",
     };
     const { head, lines } = await deploy(
       ...["--stage", stage, "--region", "me-central-1"],
@@ -541,6 +542,12 @@ describe("npm run deploy, of a project with faults", () => {
       [],
     );
     for (const name of ["dist", ".serverless"]) assert.equal(existsSync(join(made.root, name)), false, name);
+    assert.ok(
+      lines.includes(
+        '✖ --param wroker  serverless.yml has no such parameter, so nothing would take it. Did you mean "worker"?',
+      ),
+      lines.join("\n"),
+    );
   });
 
   test("says each contradiction of the limits once, and that AWS does not know the credentials", async () => {
