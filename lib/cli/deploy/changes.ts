@@ -21,7 +21,8 @@ const stateful = new Map([
   ["AWS::S3::Bucket", "its objects"],
 ]);
 /** A new one has another address, which has to be pasted into the developer console. */
-const addresses = ["AWS::ApiGatewayV2::Api", "AWS::Lambda::Url"];
+const addresses = ["AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::DomainName", "AWS::Lambda::Url"];
+const moved = ". Its address changes: paste the new one into the developer console";
 
 /** One change in words. */
 interface Line {
@@ -73,8 +74,8 @@ export function printLines(head: string, lines: readonly Line[]): boolean {
 }
 
 /**
- * Refuses an update that would lose something. Where CloudFormation does not compare, the stack's own policy still keeps
- * what the engine needs.
+ * Refuses an update that would lose something, and warns of addresses that it takes away. Where CloudFormation does not
+ * compare, the stack's own policy still keeps what the engine needs.
  * @returns Whether something changes, as far as is known.
  * @throws {CommandError} Something would be replaced that holds what a new one would not.
  */
@@ -88,6 +89,7 @@ export async function refuseLosses(task: string, stackName: string, compare: () 
     return true;
   }
   const refused = lines.filter(({ isRefused }) => isRefused).map(({ text }) => text);
+  for (const { text } of lines) if (text.endsWith(moved)) console.error(paint("yellow", text));
   if (refused.length === 0) return lines.length > 0;
   throw new CommandError([`Cannot ${task}. Something would be lost:`, ...refused].join("\n"));
 }
@@ -116,7 +118,7 @@ async function lineOf(
   } = change;
   const name = `${id} (${type})`;
   const lost = stateful.get(type);
-  const moves = addresses.includes(type) ? ". Its address changes: paste the new one into the developer console" : "";
+  const moves = addresses.includes(type) ? moved : "";
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {
     const isRefused = kept.includes(id);
