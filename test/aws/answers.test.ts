@@ -193,7 +193,7 @@ test("the answers' rows stand under a prefix of their own, beside the ledger's",
 
 test("C4: a claim that arrives long after it was given up holds the key, and nothing runs twice for it", async () => {
   const key = newKey();
-  const hasty = clientTo(bench.faults.endpoint, { tryMs: { dynamodb: 60 } });
+  const hasty = clientTo(bench.faults.endpoint, { tryMs: { dynamodb: 400 } });
   try {
     const stop = bench.faults.inject("PutItem", { kind: "hold" }, firstTry);
     const late = dynamoAnswers(hasty, bench.table);
