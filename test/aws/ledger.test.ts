@@ -102,7 +102,7 @@ describe("a claim", () => {
       const key = newKey();
       await prepare(key);
       // As the client under test, but quicker to give up.
-      const hasty = clientTo(faults.endpoint, { tryMs: { dynamodb: 60 } });
+      const hasty = clientTo(faults.endpoint, { tryMs: { dynamodb: 400 } });
       try {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
         const late = dynamoLedger(hasty, services.ledgerTable);
