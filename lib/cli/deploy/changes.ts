@@ -23,6 +23,7 @@ const stateful = new Map([
 /** A new one has another address, which has to be pasted into the developer console. */
 const addresses = ["AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::DomainName", "AWS::Lambda::Url"];
 const moved = ". Its address changes: paste the new one into the developer console";
+const switched = ". The worker starts to take events, or stops";
 
 /** One change in words. */
 interface Line {
@@ -74,7 +75,7 @@ export function printLines(head: string, lines: readonly Line[]): boolean {
 }
 
 /**
- * Refuses an update that would lose something, and warns of addresses that it takes away. Where CloudFormation does not
+ * Refuses an update that would lose something, and warns of addresses that it takes away and of a worker that it starts. Where CloudFormation does not
  * compare, the stack's own policy still keeps what the engine needs.
  * @returns Whether something changes, as far as is known.
  * @throws {CommandError} Something would be replaced that holds what a new one would not.
@@ -89,7 +90,8 @@ export async function refuseLosses(task: string, stackName: string, compare: () 
     return true;
   }
   const refused = lines.filter(({ isRefused }) => isRefused).map(({ text }) => text);
-  for (const { text } of lines) if (text.endsWith(moved)) console.error(paint("yellow", text));
+  const told = lines.filter(({ text }) => text.endsWith(moved) || text.endsWith(switched));
+  for (const { text } of told) console.error(paint("yellow", text));
   if (refused.length === 0) return lines.length > 0;
   throw new CommandError([`Cannot ${task}. Something would be lost:`, ...refused].join("\n"));
 }
@@ -132,7 +134,10 @@ async function lineOf(
   const isSame = all.includes("Code") && (await isSameCode(id));
   const properties = all.filter((target) => target !== "Code" || !isSame).join(", ");
   if (properties === "") return undefined;
-  if (Replacement === "False") return { text: `  ~ updates ${name}: ${properties}`, isRefused: false };
+  if (Replacement === "False") {
+    const end = type === "AWS::Lambda::EventSourceMapping" && all.includes("Enabled") ? switched : "";
+    return { text: `  ~ updates ${name}: ${properties}${end}`, isRefused: false };
+  }
   if (Replacement !== "True") return { text: `  ! may replace ${name}: ${properties}${moves}`, isRefused: false };
   const isRefused = lost !== undefined;
   const end = isRefused

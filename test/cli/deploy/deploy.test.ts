@@ -593,13 +593,19 @@ else {
     cloud.denied.clear();
   });
 
-  test("names what moves an address, and deploys although CloudFormation may not compare", async () => {
+  test("names what moves an address or starts the worker, and deploys although CloudFormation may not compare", async () => {
     const { HttpApi, ...Resources } = compiled.template.Resources;
     cloud.putStack("larkpost-prod", compiled.template);
     pack({ ...compiled.template, Resources });
     const moved = /^ {2}- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m;
     assert.match((await prod("--dry-run")).stdout, moved);
     assert.match((await prod("--no-probe")).stderr, moved);
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack(changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled: false }));
+    assert.match(
+      (await prod("--no-probe")).stderr,
+      /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m,
+    );
     cloud.putStack("larkpost-prod", compiled.template);
     pack(changed("LedgerTable", { TableName: { Ref: "OtherTable" } }));
     const unsure = await prod("--dry-run");
