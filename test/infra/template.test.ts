@@ -118,6 +118,19 @@ let none: Compiled;
 let dev: Compiled;
 let changed: Compiled;
 let both: Compiled;
+/** Those that only the rules for every template look at. */
+let others: readonly Compiled[];
+
+const variations: readonly Parameters<typeof compile>[1][] = [
+  { params: { front: "functionUrl", customerKeyArn, ...topics } },
+  { params: { front: "both", ...lenient } },
+  { params: { front: "none", customerKeyArn, worker: "paused" } },
+  { params: { domain: "bot.example.com/base", hostedZoneId, ...topics }, config: { preset: "small" } },
+  { params: ownDomain, config: { preset: "busy" } },
+  { params: { front: "functionUrl" }, config: { preset: "large" } },
+  { params: { front: "both", ...ownDomain, customerKeyArn }, config: { limits: { ...changes, ...optionalChanges } } },
+  { params: { front: "httpApi", worker: "paused" }, env: { AWS_REGION: "us-gov-west-1" } },
+];
 
 /** Of limits that contradict each other: a worker with too little time, and one with fewer instances than batches. */
 let refused: readonly PromiseSettledResult<Compiled>[];
@@ -127,7 +140,7 @@ const tooFew = { limits: { workerReservedConcurrency: limits.maxConcurrency - 1 
 
 before(async () => {
   const refusing = Promise.allSettled([compile("prod", { config: tooShort }), compile("prod", { config: tooFew })]);
-  [specification, api, url, none, dev, changed, both, refused] = await Promise.all([
+  [specification, api, url, none, dev, changed, both, others, refused] = await Promise.all([
     loadSpecification(),
     compile("prod", { env: { ...canaries, APP_ID: "cli_0123456789abcdef" } }),
     compile("prod", { params: { front: "functionUrl" }, env: canaries }),
@@ -144,6 +157,7 @@ before(async () => {
       params: { front: "both", domain: "bot.example.com/feishu/v1", hostedZoneId, worker: "paused" },
       config: { tags: { team: "people" }, logSampleRate: 0.25 },
     }),
+    Promise.all(variations.map((options) => compile("prod", options))),
     refusing,
   ]);
 });
@@ -153,7 +167,7 @@ function assertRefused(result: PromiseSettledResult<Compiled> | undefined, messa
 }
 
 const everywhere = (check: (template: Template, compiled: Compiled) => void) => {
-  for (const compiled of [api, url, none, dev, changed, both]) check(compiled.template, compiled);
+  for (const compiled of [api, url, none, dev, changed, both, ...others]) check(compiled.template, compiled);
 };
 const resource = (id: string, { template } = api): Resource => {
   const found = template.Resources[id];

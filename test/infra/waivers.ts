@@ -71,12 +71,13 @@ export const waivers: readonly Waiver[] = [
   },
   {
     reason: "Feishu cannot sign for IAM; the function checks Feishu's signature",
-    holds: ({ Properties }, resources) => {
-      const target = resources[Properties["TargetFunctionArn"]["Fn::GetAtt"][0]];
-      return target?.Properties["Environment"].Variables["ALLOW_UNENCRYPTED"] === undefined;
+    // Provisioned concurrency puts an alias between a URL and its function, so the ids say which it is.
+    holds: (_, resources, id) => {
+      const target = resources[id.replace(/Url$/, "")];
+      return target !== undefined && target.Properties["Environment"].Variables["ALLOW_UNENCRYPTED"] === undefined;
     },
-    breaks: ({ Properties }, resources) => {
-      const target = resources[Properties["TargetFunctionArn"]["Fn::GetAtt"][0]];
+    breaks: (_, resources, id) => {
+      const target = resources[id.replace(/Url$/, "")];
       Object.assign(target?.Properties["Environment"].Variables, { ALLOW_UNENCRYPTED: "true" });
     },
   },
