@@ -119,6 +119,7 @@ export class Connections {
 
     const start = (connection: Connection) => {
       const { socket, wasUsed } = connection;
+      this.#waiting.delete(start);
       used = connection;
       isReused = wasUsed;
       connection.wasUsed = true;
@@ -167,10 +168,7 @@ export class Connections {
     if (next === undefined) {
       connection.socket.unref();
       this.#idle.push(connection);
-    } else {
-      this.#waiting.delete(next);
-      next(connection);
-    }
+    } else next(connection);
   }
 
   #connect(): Connection {
@@ -190,9 +188,7 @@ export class Connections {
       this.#open.delete(connection);
       connection.onClose?.(reason);
       const [next] = this.#waiting;
-      if (next === undefined) return;
-      this.#waiting.delete(next);
-      next(this.#connect());
+      next?.(this.#connect());
     });
     return connection;
   }
