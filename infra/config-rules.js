@@ -1,4 +1,5 @@
 import { nearest } from "../lib/nearest.ts";
+import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
 // The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions() in limits.js checks
@@ -21,12 +22,17 @@ export const settings = [
   "LARK_DOMAIN",
   "ALLOW_OTHER_DOMAIN",
   "MARKETPLACE_APP",
+  "LANES",
   "EVENTS_QUEUE_URL",
   "QUARANTINE_QUEUE_URL",
   "DEAD_LETTER_QUEUE_URL",
   "LEDGER_TABLE",
   "MAX_ATTEMPTS",
   "MAX_RECEIVE_COUNT",
+  "MAX_AGE_SECONDS",
+  "HOLD_SECONDS",
+  "MAX_DEFERRALS",
+  "DEFER_FOR_SECONDS",
   "CALLBACK_DEADLINE_MS",
   "HEALTH_PORT",
   "HEARTBEAT_SECONDS",
@@ -41,6 +47,7 @@ export const settings = [
 const members = {
   preset: presetMistakes,
   limits: limitMistakes,
+  lanes: laneMistakes,
   environment: environmentMistakes,
   secrets: secretMistakes,
   statements: statementMistakes,
@@ -53,13 +60,14 @@ const members = {
 
 /**
  * @param {Fields} config
+ * @param {readonly string[]} handled Event types that are known although the catalogue does not have them.
  * @returns {string[]}
  */
-export function mistakesIn(config) {
+export function mistakesIn(config, handled) {
   return Object.entries(config).flatMap(([name, value]) => {
     if (!Object.hasOwn(members, name)) return [unknown(name, "a member", Object.keys(members))];
     const check = members[/** @type {keyof typeof members} */ (name)];
-    return value === undefined ? [] : check(value, config);
+    return value === undefined ? [] : check(value, config, handled);
   });
 }
 
@@ -72,11 +80,9 @@ function presetMistakes(given) {
 /**
  * The mistakes in numbers that replace those of limits.js.
  * @param {unknown} given
- * @param {unknown} [_]
- * @param {object} defaults
- * @returns {string[]}
  */
-export function limitMistakes(given, _, defaults = { ...limits, ...optional, ...alarmThresholds }) {
+function limitMistakes(given) {
+  const defaults = { ...limits, ...optional, ...alarmThresholds };
   if (!isObject(given)) return ["limits is not an object of numbers"];
   return Object.entries(given).flatMap(([name, value]) => {
     if (!Object.hasOwn(defaults, name)) return [unknown(name, "a limit", Object.keys(defaults))];
@@ -84,6 +90,118 @@ export function limitMistakes(given, _, defaults = { ...limits, ...optional, ...
     const isWhole = Number.isInteger(value) && Number(value) >= 0;
     return isWhole ? [] : [`limits.${name} is ${shown(value)}, not a whole number`];
   });
+}
+
+const laneNumbers = [
+  "timeoutSeconds",
+  "concurrency",
+  "memoryMb",
+  "attempts",
+  "maxAgeSeconds",
+  "holdSeconds",
+  "batchSize",
+  "batchWindowSeconds",
+];
+const laneMembers = ["types", "order", ...laneNumbers];
+/** A dead-letter queue takes ten queues in front of it, and one is the default lane's. */
+const mostLanes = 9;
+
+/**
+ * @param {unknown} given
+ * @param {Fields} _
+ * @param {readonly string[]} handled
+ * @returns {string[]}
+ */
+function laneMistakes(given, _, handled) {
+  if (!isObject(given)) return ["lanes is not an object of lanes"];
+  const names = Object.keys(given);
+  const tooMany = `lanes has ${names.length} lanes, over ${mostLanes}: SQS lets a dead-letter queue serve ten queues`;
+  return [
+    ...(names.length > mostLanes ? [tooMany] : []),
+    ...Object.entries(given).flatMap(([name, lane]) => {
+      const at = `lanes.${name}`;
+      if (name === "default") return [`${at} is the lane of all other types. Its numbers are in limits`];
+      if (!/^[a-z][a-z0-9]{0,15}$/.test(name)) return [`${at}: a name has up to 16 small letters and digits`];
+      return isObject(lane) ? mistakesInLane(at, lane, handled) : [`${at} is not an object`];
+    }),
+    ...overlaps(Object.entries(given)),
+  ];
+}
+
+/**
+ * @param {string} at
+ * @param {Fields} lane
+ * @param {readonly string[]} handled
+ */
+function mistakesInLane(at, { types, order, ...lane }, handled) {
+  const strange = Object.keys(lane).filter((name) => !laneNumbers.includes(name));
+  const hasOrder = order !== undefined;
+  const misplaced = hasOrder ? ["batchSize", "batchWindowSeconds"] : ["holdSeconds"];
+  const rule = hasOrder
+    ? "is not for a lane with order, which runs one event at a time"
+    : "is only for a lane with order";
+  return [
+    ...strange.map((name) => unknown(name, `a member of ${at}`, laneMembers)),
+    ...(Array.isArray(types)
+      ? types.flatMap((type) => typeMistakes(at, type, handled))
+      : [`${at}.types is not a list of event types`]),
+    ...(!hasOrder || (typeof order === "string" && /^\w+(\.\w+)*$/.test(order))
+      ? []
+      : [`${at}.order is ${shown(order)}, no path like "message.chat_id"`]),
+    ...misplaced.filter((name) => lane[name] !== undefined).map((name) => `${at}.${name} ${rule}`),
+    ...laneNumbers.flatMap((name) => {
+      const value = lane[name];
+      if (value === undefined || (name === "maxAgeSeconds" && value === null)) return [];
+      const isWhole = Number.isInteger(value) && Number(value) >= 0;
+      return isWhole ? [] : [`${at}.${name} is ${shown(value)}, not a whole number`];
+    }),
+  ];
+}
+
+/**
+ * @param {string} at
+ * @param {unknown} type
+ * @param {readonly string[]} handled
+ */
+function typeMistakes(at, type, handled) {
+  const where = `${at}.types`;
+  if (typeof type !== "string") return [`${where} has ${shown(type)}, not a text`];
+  const named = (/** @type {string} */ kind) =>
+    catalogue.filter((entry) => entry.kind === kind).map((entry) => entry.type);
+  const isNamed = (/** @type {string} */ one) => matchesType(type, one);
+  const events = [...named("event"), ...handled];
+  if (events.some(isNamed)) return [];
+  return named("callback").some(isNamed)
+    ? [`${where} has "${type}", a callback, which is answered in its request and waits in no queue`]
+    : [`${where}: ${unknown(type, "an event type, nor a pattern of any", events)}`];
+}
+
+/**
+ * The types that two lanes claim.
+ * @param {readonly (readonly [name: string, lane: unknown])[]} lanes
+ */
+function overlaps(lanes) {
+  const claims = lanes.flatMap(([name, lane]) => {
+    const { types } = /** @type {Fields} */ (Object(lane));
+    return Array.isArray(types) ? types.map((type) => ({ name, type: String(type) })) : [];
+  });
+  return claims.flatMap((claim, index) => {
+    const other = claims.slice(0, index).find(({ name, type }) => {
+      return name !== claim.name && (matchesType(type, claim.type) || matchesType(claim.type, type));
+    });
+    if (other === undefined) return [];
+    const both = other.type === claim.type ? `"${claim.type}"` : `"${other.type}" and "${claim.type}", which overlap`;
+    return [`lanes.${other.name} and lanes.${claim.name} have ${both}. A type is in one lane only`];
+  });
+}
+
+/**
+ * Whether a type, or every type of a pattern, is one of a lane's entry.
+ * @param {string} entry
+ * @param {string} type
+ */
+function matchesType(entry, type) {
+  return entry.endsWith(".*") ? type.startsWith(entry.slice(0, -1)) : type === entry;
 }
 
 /**

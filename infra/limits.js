@@ -42,6 +42,13 @@ export const limits = {
    */
   maxConcurrency: 10,
 
+  /**
+   * Bounds of a chain, in which deferred work defers again: how many runs it has, and the seconds from its first to its last.
+   * Lambda's own bound, 16 rounds, is off (`RecursiveLoop` in infra/functions.js).
+   */
+  maxDeferrals: 1_000,
+  deferForSeconds: 7 * 86_400,
+
   /** Seconds that a message is kept: longer in the dead-letter queue than in the queue before it. */
   queueRetentionSeconds: 7 * 86_400,
   deadLetterRetentionSeconds: 14 * 86_400,
@@ -80,7 +87,8 @@ export const limits = {
  *   | "minimumPollers"
  *   | "maximumPollers"
  *   | "queueKeyReuseSeconds"
- *   | "ledgerWarmWritesPerSecond",
+ *   | "ledgerWarmWritesPerSecond"
+ *   | "maxAgeSeconds",
  *   number | null
  * >}
  */
@@ -106,6 +114,8 @@ export const optional = {
   queueKeyReuseSeconds: null,
   /** Writes a second that the ledger accepts from its first minute; a new table starts at 4,000 and grows. Each event needs 2. AWS bills an increase once. */
   ledgerWarmWritesPerSecond: null,
+  /** Seconds after which an event is completed as `stale` and not run: after an outage, old orders may do harm. */
+  maxAgeSeconds: null,
 };
 
 /**
@@ -222,13 +232,24 @@ function isFargatePair(cpu, memoryMb) {
 }
 
 /** A receive without a run is not an attempt, so an attempt may need many receives. */
-const receivesPerAttempt = 10;
+export const receivesPerAttempt = 10;
 /** As in lib/handling/backoff.ts. */
-const longestBackoffSeconds = 900;
+export const longestBackoffSeconds = 900;
 
 /** Worker invocations at once of a provisioned poller, and the messages of a queue that SQS lets be in flight. */
 const batchesPerPoller = 10;
 const mostInFlight = 120_000;
+
+/**
+ * Whether SQS still has an event of that age.
+ * @param {number | null} maxAgeSeconds
+ * @param {Pick<typeof limits, "queueRetentionSeconds">} given
+ */
+export function isAgeWithin(maxAgeSeconds, { queueRetentionSeconds }) {
+  return maxAgeSeconds === null || (maxAgeSeconds >= 1 && maxAgeSeconds < queueRetentionSeconds);
+}
+
+export const ageOutside = "is not from 1 to below queueRetentionSeconds: SQS deletes an event that is older";
 
 /** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
 const feishuWaitsMs = 3_000;
@@ -247,7 +268,7 @@ const runsOfOneEvent = 6;
  */
 export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
   const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
-  const { minimumPollers = null, maximumPollers = null, queueKeyReuseSeconds } = chosen;
+  const { minimumPollers = null, maximumPollers = null, queueKeyReuseSeconds, maxAgeSeconds } = chosen;
   const hasPollers = maximumPollers !== null;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
@@ -257,7 +278,8 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
   /** @type {[holds: boolean, found: string][]} */
   const relations = [
     [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
-    [visibilityTimeoutSeconds(given) <= 43_200, "workerTimeoutSeconds makes a visibility timeout over 12 hours"],
+    [given.workerTimeoutSeconds <= 900, "workerTimeoutSeconds is over 900: Lambda runs nothing for longer"],
+    [visibilityTimeoutSeconds(given) <= 43_200, "batchWindowSeconds makes a visibility timeout over 12 hours"],
     [given.webhookTimeoutSeconds >= 10, `webhookTimeoutSeconds ${tooShort}`],
     [given.webhookTimeoutSeconds < 30, `webhookTimeoutSeconds ${tooLong}`],
     [given.callbackTimeoutSeconds >= 10, `callbackTimeoutSeconds ${tooShort}`],
@@ -280,6 +302,12 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       days(2 * given.queueRetentionSeconds + given.deadLetterRetentionSeconds) + 2.3 <= 35,
       "queueRetentionSeconds and deadLetterRetentionSeconds outlast the 35 days that the ledger remembers",
     ],
+    [given.maxDeferrals >= 1, "maxDeferrals is below 1: nothing could be deferred"],
+    [
+      days(given.deferForSeconds + given.queueRetentionSeconds + given.deadLetterRetentionSeconds) + 2.3 <= 35,
+      "deferForSeconds, queueRetentionSeconds and deadLetterRetentionSeconds outlast the 35 days that the ledger remembers",
+    ],
+    [isAgeWithin(maxAgeSeconds ?? null, given), `maxAgeSeconds ${ageOutside}`],
     [
       given.logRetentionDays > days(given.deadLetterRetentionSeconds),
       "logRetentionDays is not above the dead letters'",

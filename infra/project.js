@@ -1,7 +1,8 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isObject, mistakesIn } from "./config-rules.js";
+import { laneContradictions } from "./lanes.js";
 import {
   contradictions,
   limits as defaultLimits,
@@ -38,11 +39,23 @@ export async function readProject(root) {
   } catch (error) {
     throw refusal(`Cannot read ${configFile}: ${error instanceof Error ? (error.stack ?? error) : error}`);
   }
-  return projectOf(loaded.default);
+  return projectOf(loaded.default, handledTypes(root));
+}
+
+/**
+ * The event types that the project has a handler file for. The platform has some that the catalogue does not know.
+ * @param {string} root
+ */
+function handledTypes(root) {
+  const folder = join(root, "functions/events");
+  return (existsSync(folder) ? readdirSync(folder) : []).flatMap(
+    (file) => /^([^_.].*(?<!\.test|\.d))\.ts$/.exec(file)?.[1] ?? [],
+  );
 }
 
 /** @type {Omit<Project, "limits" | "optional" | "alarmThresholds">} */
 const nothing = {
+  lanes: {},
   environment: {},
   secrets: [],
   statements: [],
@@ -55,11 +68,12 @@ const nothing = {
 
 /**
  * @param {unknown} config
+ * @param {readonly string[]} [handled] Event types that are known although the catalogue does not have them.
  * @returns {Project}
  */
-export function projectOf(config) {
+export function projectOf(config, handled = []) {
   const mistakes = isObject(config)
-    ? mistakesIn(config)
+    ? mistakesIn(config, handled)
     : ["its default export is not an object. Write export default defineConfig({ … })"];
   if (mistakes.length > 0) throw refused(mistakes);
   const { preset = "small", ...given } = /** @type {import("./config.js").Config} */ (config);
@@ -70,7 +84,10 @@ export function projectOf(config) {
     alarmThresholds: overridden(defaultThresholds, limits),
     ...overridden(nothing, Object(config)),
   };
-  const contradicting = contradictions(project.limits, project.optional, project.alarmThresholds);
+  const contradicting = [
+    ...contradictions(project.limits, project.optional, project.alarmThresholds),
+    ...laneContradictions(project),
+  ];
   if (contradicting.length > 0) throw refused(contradicting);
   return project;
 }

@@ -35,6 +35,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/cli": [
     "infra/config-rules.js",
     "infra/deployment.js",
+    "infra/lanes.js",
     "infra/limits.js",
     "infra/long-connection.js",
     "infra/prices.js",
@@ -68,13 +69,20 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/long-connection": ["lib", "lib/settings", "lib/feishu", "lib/receiving", "lib/trace"],
   "lib/open-api": ["lib", "lib/feishu", "lib/settings", "lib/trace"],
   "lib/receiving": ["lib", "lib/feishu", "lib/trace"],
-  "lib/local": ["infra/limits.js", "infra/project.js", "lib", "lib/simulator/loopback.ts", "lib/trace"],
+  "lib/local": [
+    "infra/lanes.js",
+    "infra/limits.js",
+    "infra/project.js",
+    "lib",
+    "lib/simulator/loopback.ts",
+    "lib/trace",
+  ],
   "lib/simulator": ["lib", "lib/feishu"],
   "lib/settings": ["lib", "lib/feishu"],
   "lib/trace": ["lib/clock.ts"],
   lib: ["lib/feishu"],
   "lib/feishu": ["lib/errors.ts"],
-  infra: ["lib/errors.ts", "lib/nearest.ts"],
+  infra: ["lib/errors.ts", "lib/nearest.ts", "lib/simulator/catalogue.ts"],
 };
 
 for (const [file, targets] of imports) {

@@ -1,10 +1,11 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { defineConfig } from "../../infra/config.js";
+import { lanesOf, lanesText } from "../../infra/lanes.js";
 import { alarmThresholds, limits, optional } from "../../infra/limits.js";
 import { projectOf, readProject } from "../../infra/project.js";
 import { ownResources } from "../../infra/resources.js";
@@ -123,7 +124,7 @@ test("without the file, or with an empty one, everything is as infra/limits.js s
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const none = {
-    ...{ environment: {}, secrets: [], statements: [], resources: {}, tags: {} },
+    ...{ lanes: {}, environment: {}, secrets: [], statements: [], resources: {}, tags: {} },
     ...{ logErrorMessages: false, logSampleRate: 1, eventCountMetrics: false },
   };
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
@@ -151,6 +152,10 @@ for (const [what, source, says] of [
   });
 }
 
+const ai = { types: ["im.message.receive_v1"], order: "message.chat_id" };
+const lane = (member: object) => ({ lanes: { ai: { types: [], ...member } } });
+const many = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`l${index}`, { types: [] }]));
 const table = { Type: "AWS::DynamoDB::Table" };
 const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
 const mistakes: readonly (readonly [config: object, says: string])[] = [
@@ -171,6 +176,53 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [
     { limits: { callbackReservedConcurrency: 1, callbackProvisionedConcurrency: 2 } },
     "callbackProvisionedConcurrency is",
+  ],
+  [{ lanes: [] }, "lanes is not an object of lanes"],
+  [{ lanes: { ai: [] } }, "lanes.ai is not an object"],
+  [{ lanes: many(10) }, "lanes has 10 lanes, over 9"],
+  [{ lanes: { default: ai } }, "lanes.default is the lane of all other types. Its numbers are in limits"],
+  ...["AI", "1ai", "a-i", "", "a".repeat(17)].map(
+    (name) => [{ lanes: { [name]: ai } }, `lanes.${name}: a name has up to 16 small letters and digits`] as const,
+  ),
+  [lane({ timeOutSeconds: 60 }), '"timeOutSeconds" is not a member of lanes.ai. Did you mean "timeoutSeconds"?'],
+  [lane({ types: "contact.*" }), "lanes.ai.types is not a list of event types"],
+  [lane({ types: [5] }), "lanes.ai.types has 5, not a text"],
+  [
+    lane({ types: ["im.message.recieve_v1"] }),
+    'lanes.ai.types: "im.message.recieve_v1" is not an event type, nor a pattern of any. Did you mean "im.message.receive_v1"?',
+  ],
+  ...["contacts.*", "*", "im.message*", "contact.user.created_v3.*"].map(
+    (type) => [lane({ types: [type] }), `"${type}" is not an event type, nor a pattern of any`] as const,
+  ),
+  ...["card.action.trigger", "card.action.*"].map(
+    (type) => [lane({ types: [type] }), `lanes.ai.types has "${type}", a callback, which is answered in its`] as const,
+  ),
+  ...(
+    [
+      ["im.message.receive_v1", "im.message.receive_v1", '"im.message.receive_v1"'],
+      ["contact.*", "contact.user.created_v3", '"contact.*" and "contact.user.created_v3", which overlap'],
+      ["contact.user.created_v3", "contact.user.*", '"contact.user.created_v3" and "contact.user.*", which overlap'],
+      ["contact.*", "contact.user.*", '"contact.*" and "contact.user.*", which overlap'],
+    ] as const
+  ).map(
+    ([one, other, both]) =>
+      [
+        { lanes: { a: { types: [one] }, b: { types: [other] } } },
+        `lanes.a and lanes.b have ${both}. A type is in one lane only`,
+      ] as const,
+  ),
+  ...["message chat", "message.", 5].map(
+    (order) => [lane({ order }), `lanes.ai.order is ${JSON.stringify(order)}, no path like`] as const,
+  ),
+  [lane({ ...ai, batchSize: 1 }), "lanes.ai.batchSize is not for a lane with order"],
+  [lane({ ...ai, batchWindowSeconds: 0 }), "lanes.ai.batchWindowSeconds is not for a lane with order"],
+  [lane({ holdSeconds: 60 }), "lanes.ai.holdSeconds is only for a lane with order"],
+  [lane({ concurrency: "5" }), 'lanes.ai.concurrency is "5", not a whole number'],
+  [lane({ attempts: null }), "lanes.ai.attempts is null, not a whole number"],
+  [{ environment: { LANES: "x" } }, "environment.LANES is a setting of Larkpost"],
+  [
+    { lanes: { ai }, environment: { TEXT: "x".repeat(2_484) } },
+    "lanes and environment have 2561 bytes, over 2560: Lambda takes 4 KB",
   ],
   [{ environment: { "CRM-URL": "x" } }, '"CRM-URL" cannot be the name of a variable'],
   [{ environment: { "1CRM": "x" } }, '"1CRM" cannot be the name of a variable'],
@@ -229,7 +281,7 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ tags: { team: "x".repeat(257) } }, "not a text of at most 256 characters"],
 ];
 for (const [given, says] of mistakes) {
-  test(`refuses ${JSON.stringify(given)}`, () => {
+  test(`refuses ${JSON.stringify(given).slice(0, 120)}`, () => {
     assert.throws(
       () => projectOf(given),
       ({ message }: Error) => {
@@ -239,6 +291,116 @@ for (const [given, says] of mistakes) {
     );
   });
 }
+
+test("a lane's numbers are those of the project's limits unless it has its own, and a FIFO queue's runs are one by one", () => {
+  const project = projectOf({
+    limits: { workerTimeoutSeconds: 90, maxReceiveCount: 400, maxAgeSeconds: 3_600 },
+    lanes: {
+      ai: { ...ai, timeoutSeconds: 600, memoryMb: 1_024, concurrency: 200, attempts: 3, maxAgeSeconds: 900 },
+      bulk: { types: ["contact.*"], concurrency: 5, timeoutSeconds: 900, batchSize: 20, batchWindowSeconds: 5 },
+      old: { types: [], maxAgeSeconds: null },
+    },
+  });
+  const shared = { types: [], order: null, memoryMb: 512, concurrency: 10, attempts: 10, maxAgeSeconds: 3_600 };
+  const batch = { batchSize: 10, batchWindowSeconds: 0, holdSeconds: null };
+  const standard = { ...shared, ...batch, timeoutSeconds: 90, maxReceiveCount: 400, visibilityTimeoutSeconds: 540 };
+  assert.deepEqual(lanesOf(project), [
+    {
+      ...{ name: "default", ...standard, id: "", queueId: "EventsQueue", queueName: "events" },
+      ...{ deadLetterQueueId: "DeadLetterQueue", mappingId: "WorkerEventSourceMappingSQSEventsQueue" },
+    },
+    {
+      ...{ name: "ai", ...ai, timeoutSeconds: 600, memoryMb: 1_024, concurrency: 200, attempts: 3, maxAgeSeconds: 900 },
+      ...{ batchSize: 1, batchWindowSeconds: 0, holdSeconds: 60, maxReceiveCount: 400, visibilityTimeoutSeconds: 630 },
+      ...{ id: "Ai", queueId: "LaneAiFifoQueue", queueName: "events-ai.fifo" },
+      ...{ deadLetterQueueId: "DeadLetterFifoQueue", mappingId: "WorkerAiEventSourceMappingSQSLaneAiFifoQueue" },
+    },
+    {
+      ...{ name: "bulk", ...standard, types: ["contact.*"], timeoutSeconds: 900, concurrency: 5 },
+      // Six timeouts and the window: 111 of them in seven days.
+      ...{ batchSize: 20, batchWindowSeconds: 5, maxReceiveCount: 111, visibilityTimeoutSeconds: 5_405 },
+      ...{ id: "Bulk", queueId: "LaneBulkQueue", queueName: "events-bulk" },
+      ...{ deadLetterQueueId: "DeadLetterQueue", mappingId: "WorkerBulkEventSourceMappingSQSLaneBulkQueue" },
+    },
+    {
+      ...{ name: "old", ...standard, maxAgeSeconds: null, id: "Old", queueId: "LaneOldQueue", queueName: "events-old" },
+      ...{ deadLetterQueueId: "DeadLetterQueue", mappingId: "WorkerOldEventSourceMappingSQSLaneOldQueue" },
+    },
+  ]);
+  assert.equal(
+    lanesText(project),
+    '{"ai":{"types":["im.message.receive_v1"],"order":"message.chat_id"},"bulk":{"types":["contact.*"]},"old":{"types":[]}}',
+  );
+  assert.equal(lanesText(projectOf({})), undefined);
+});
+
+/** Each with the nearest numbers that are deployed. */
+const broken: readonly (readonly [refused: object, allowed: object])[] = [
+  [{ timeoutSeconds: 9 }, { timeoutSeconds: 10 }],
+  [{ timeoutSeconds: 901 }, { timeoutSeconds: 900 }],
+  [{ memoryMb: 127 }, { memoryMb: 128 }],
+  [{ memoryMb: 10_241 }, { memoryMb: 10_240 }],
+  [{ concurrency: 1 }, { concurrency: 2 }],
+  [
+    { concurrency: 1_001, batchSize: 1 },
+    { concurrency: 1_000, batchSize: 1 },
+  ],
+  [{ batchSize: 0 }, { batchSize: 1 }],
+  [{ batchSize: 11 }, { batchSize: 11, batchWindowSeconds: 1 }],
+  [{ batchWindowSeconds: 301 }, { batchWindowSeconds: 300 }],
+  [
+    { concurrency: 2, batchSize: 6_001, batchWindowSeconds: 1 },
+    { concurrency: 2, batchSize: 6_000, batchWindowSeconds: 1 },
+  ],
+  [{ attempts: 0 }, { attempts: 1 }],
+  [{ attempts: 51 }, { attempts: 50 }],
+  // 604,800 s hold 112 waits of 5,400 s.
+  [
+    { timeoutSeconds: 900, attempts: 12 },
+    { timeoutSeconds: 900, attempts: 11 },
+  ],
+  [{ maxAgeSeconds: 0 }, { maxAgeSeconds: 1 }],
+  [{ maxAgeSeconds: 7 * 86_400 }, { maxAgeSeconds: 7 * 86_400 - 1 }],
+  [
+    { ...ai, holdSeconds: 0 },
+    { ...ai, holdSeconds: 1 },
+  ],
+  [
+    { ...ai, holdSeconds: 901 },
+    { ...ai, holdSeconds: 900 },
+  ],
+];
+for (const [refused, allowed] of broken) {
+  test(`D.2: no lane is deployed with ${JSON.stringify(refused)}`, () => {
+    assert.throws(
+      () => projectOf(lane(refused)),
+      ({ message }: Error) => /^Cannot use larkpost\.config\.js: lanes\.ai\.\w+ [^\n]*$/.test(message),
+    );
+    projectOf(lane(allowed));
+  });
+}
+
+test("a type that only a handler file of the project names may be in a lane", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, "functions/events"), { recursive: true });
+  const files = ["erp.order.paid", "erp.order.lost.test", "_default"];
+  for (const file of files) writeFileSync(join(folder, `functions/events/${file}.ts`), "");
+  const write = (types: string[]) =>
+    writeFileSync(
+      join(folder, "larkpost.config.js"),
+      `export default { lanes: { a: { types: ${JSON.stringify(types)} } } };`,
+    );
+  write(["erp.order.paid", "_default", "erp.order.lost.test"]);
+  await assert.rejects(readProject(folder), ({ message }: Error) => {
+    assert.deepEqual(message.match(/types: "[^"]+"/g), ['types: "_default"', 'types: "erp.order.lost.test"']);
+    return true;
+  });
+  const known = projectOf({ lanes: { a: { types: ["erp.*"] } } }, ["erp.order.paid"]);
+  assert.deepEqual(known.lanes, { a: { types: ["erp.*"] } });
+  projectOf({ lanes: many(9), environment: {} });
+  projectOf({ lanes: { ai }, environment: { TEXT: "x".repeat(2_483) } });
+});
 
 test("lists all mistakes at once, and takes a member that is undefined for one that is left out", () => {
   const given = { limitz: {}, secrets: ["a", "B"], tags: undefined };

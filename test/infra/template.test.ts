@@ -73,6 +73,8 @@ const changes = {
   maxAttempts: 12,
   maxReceiveCount: 480,
   maxConcurrency: 20,
+  maxDeferrals: 500,
+  deferForSeconds: 86_400,
   queueRetentionSeconds: 700_000,
   deadLetterRetentionSeconds: 1_000_000,
   routeRatePerSecond: 300,
@@ -93,6 +95,7 @@ const optionalChanges = {
   maximumPollers: 2,
   queueKeyReuseSeconds: 600,
   ledgerWarmWritesPerSecond: 8_000,
+  maxAgeSeconds: 7_200,
 };
 
 const hostedZoneId = "Z0123456789ABC";
@@ -669,8 +672,12 @@ describe("the relations between numbers", () => {
   const broken: readonly (readonly [change: Partial<typeof limits>, allowed: Partial<typeof limits>])[] = [
     [{ workerTimeoutSeconds: 9 }, { workerTimeoutSeconds: 10 }],
     [
-      { workerTimeoutSeconds: 7_201, maxReceiveCount: 10, maxAttempts: 1 },
-      { workerTimeoutSeconds: 7_200, maxReceiveCount: 10, maxAttempts: 1 },
+      { workerTimeoutSeconds: 901, maxReceiveCount: 100 },
+      { workerTimeoutSeconds: 900, maxReceiveCount: 100 },
+    ],
+    [
+      { batchWindowSeconds: 42_841, maxReceiveCount: 10, maxAttempts: 1 },
+      { batchWindowSeconds: 42_840, maxReceiveCount: 10, maxAttempts: 1 },
     ],
     [{ webhookTimeoutSeconds: 9 }, { webhookTimeoutSeconds: 10 }],
     [{ webhookTimeoutSeconds: 30 }, { webhookTimeoutSeconds: 29 }],
@@ -683,6 +690,9 @@ describe("the relations between numbers", () => {
     [{ deadLetterRetentionSeconds: 7 * 86_400 }, { deadLetterRetentionSeconds: 7 * 86_400 + 1 }],
     // 35 days, less what Feishu pushes for and two days.
     [{ queueRetentionSeconds: 807_841 }, { queueRetentionSeconds: 807_840 }],
+    [{ maxDeferrals: 0 }, { maxDeferrals: 1 }],
+    // The same, less the queue's retention and the dead letters'.
+    [{ deferForSeconds: 1_010_881 }, { deferForSeconds: 1_010_880 }],
     [{ logRetentionDays: 14 }, { logRetentionDays: 15 }],
     [{ maxAttempts: 0 }, { maxAttempts: 1 }],
     [{ maxAttempts: 51 }, { maxAttempts: 50 }],
@@ -743,6 +753,8 @@ describe("the relations between numbers", () => {
     [bothPollers(3, 2), bothPollers(3, 3)],
     [bothPollers(2, 2_001), bothPollers(2, 2_000), { batchSize: 5 }],
     [bothPollers(2, 1_201), bothPollers(2, 1_200)],
+    [{ maxAgeSeconds: 0 }, { maxAgeSeconds: 1 }],
+    [{ maxAgeSeconds: 604_800 }, { maxAgeSeconds: 604_799 }],
     [{ queueKeyReuseSeconds: 59 }, { queueKeyReuseSeconds: 60 }],
     [{ queueKeyReuseSeconds: 86_401 }, { queueKeyReuseSeconds: 86_400 }],
     [
