@@ -185,7 +185,7 @@ const batches: unknown[] = [];
 for (let received = 0; received < 51; ) {
   const messages = await services.take(services.urls.eventsQueueUrl);
   if (messages.length === 0) break;
-  for (const one of messages) batches.push({ Records: [toRecord(one)] });
+  for (const one of messages) batches.push({ Records: [toRecord(one, services.urls.eventsQueueUrl)] });
   received += messages.length;
 }
 const worked = await run(file("worker"), batches);
@@ -196,7 +196,9 @@ report("worker: completes every record", empty === batches.length && empty === 5
 
 // The handler reads a member that this event lacks.
 const body = eventBody({ id: "broken", type: "im.message.receive_v1", app: keysEnv.APP_ID });
-const broken = { Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: body })] };
+const broken = {
+  Records: [toRecord({ MessageId: "m", ReceiptHandle: "r", Body: body }, services.urls.eventsQueueUrl)],
+};
 const { outcomes: failed, isAlive } = await run(file("worker"), [broken, broken]);
 const named = failed.filter(({ body }) => body.includes('"itemIdentifier":"m"')).length;
 report(

@@ -29,6 +29,7 @@ export interface PollerOptions {
 
 /** The delay after a receive that failed. */
 const pauseMs = 500;
+const region = "us-east-1";
 
 /** Lambda's event source mapping: receives messages, invokes the worker, and deletes the messages it has handled. */
 export function startPoller(options: PollerOptions): { stop: () => Promise<void>; drained: () => Promise<void> } {
@@ -57,13 +58,17 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
             MessageSystemAttributeNames: ["All"],
           }),
         );
+        let hasWaited = false;
         for (let from = 0; from < Messages.length; from += batchSize) {
-          const messages = Messages.slice(from, from + batchSize);
+          let messages = Messages.slice(from, from + batchSize);
           // Here all invocations share one process; on Lambda, each has its own. After a crash, a redelivered record may
           // be the one that caused it, so it runs alone.
           const isRedelivered = messages.some(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount) > 1);
           const isAlone = isRedelivered && options.hasCrashed();
           if (isAlone) await Promise.race([Promise.all(running), stopped]);
+          hasWaited ||= isAlone;
+          if (hasWaited) messages = await hiddenAnew(messages, options);
+          if (messages.length === 0) continue;
           const batch = runBatch(messages, options).finally(() => running.delete(batch));
           running.add(batch);
           if (isAlone) await Promise.race([batch, stopped]);
@@ -90,7 +95,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
 }
 
 async function runBatch(messages: Message[], options: PollerOptions): Promise<void> {
-  const records = messages.map(toRecord);
+  const records = messages.map((message) => toRecord(message, options.queueUrl));
   try {
     const response = await options.invoke({ Records: records });
     const done = deletable(records, response);
@@ -112,19 +117,35 @@ async function runBatch(messages: Message[], options: PollerOptions): Promise<vo
 }
 
 /**
+ * Hides messages for their whole time from now on.
+ * @returns Those that can still be hidden. The others are visible again, and may be received again.
+ */
+async function hiddenAnew(messages: Message[], options: PollerOptions): Promise<Message[]> {
+  const hidden = await hide(messages, options.visibilityTimeoutSeconds, options);
+  return messages.filter((_, index) => hidden.has(String(index)));
+}
+
+/**
  * Makes records visible whose process has ended: nothing works on them. The wait grows, because they may be the cause.
  * @returns The wait in seconds.
  */
 async function returnSooner(messages: Message[], options: PollerOptions): Promise<number> {
   const receives = Math.max(...messages.map(({ Attributes }) => Number(Attributes?.ApproximateReceiveCount ?? 1)));
   const seconds = Math.min(options.visibilityTimeoutSeconds, 2 ** Math.min(receives - 1, 16));
+  await hide(messages, seconds, options);
+  return seconds;
+}
+
+/** @returns The places in `messages` of those that are hidden. */
+async function hide(messages: Message[], seconds: number, options: PollerOptions): Promise<Set<string | undefined>> {
   const Entries = messages.map(({ ReceiptHandle }, index) => ({
     Id: String(index),
     ReceiptHandle,
     VisibilityTimeout: seconds,
   }));
-  await options.client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: options.queueUrl, Entries }));
-  return seconds;
+  const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: options.queueUrl, Entries });
+  const { Successful = [] } = await options.client.send(command);
+  return new Set(Successful.map(({ Id }) => Id));
 }
 
 /**
@@ -148,8 +169,9 @@ export function deletable(records: readonly SQSRecord[], response: unknown): rea
   return records.filter(({ messageId }) => !failed.has(messageId));
 }
 
-/** An SQS message as Lambda passes it to a function. */
-export function toRecord(message: Message): SQSRecord {
+/** An SQS message as Lambda passes it to a function. Of the ARN, the worker reads the queue's name alone. */
+export function toRecord(message: Message, queueUrl: string): SQSRecord {
+  const [account, queue] = queueUrl.split("/").slice(-2);
   const attributes = message.Attributes ?? {};
   return {
     messageId: message.MessageId ?? "",
@@ -161,8 +183,8 @@ export function toRecord(message: Message): SQSRecord {
     ),
     md5OfBody: message.MD5OfBody ?? "",
     eventSource: "aws:sqs",
-    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events",
-    awsRegion: "us-east-1",
+    eventSourceARN: `arn:aws:sqs:${region}:${account}:${queue}`,
+    awsRegion: region,
   };
 }
 

@@ -174,7 +174,7 @@ describe("the built bundles", () => {
     assert.equal((await deliver(message("bundled"))).statusCode, 200);
     const [received] = await services.take(services.urls.eventsQueueUrl);
     assert.ok(received);
-    const batch = { Records: [toRecord(received)] };
+    const batch = { Records: [toRecord(received, services.urls.eventsQueueUrl)] };
     assert.deepEqual(await functions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
     assert.deepEqual(await functions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
   });
@@ -230,7 +230,7 @@ describe("the built bundles", () => {
     const [received, ...more] = await services.take(services.urls.eventsQueueUrl);
     assert.ok(received);
     assert.deepEqual(more, []);
-    const batch = { Records: [toRecord(received)] };
+    const batch = { Records: [toRecord(received, services.urls.eventsQueueUrl)] };
     assert.deepEqual(await storedFunctions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
     // Once by each function, while it was loaded.
     assert.equal(store.asked(), 2);

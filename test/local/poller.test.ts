@@ -1,13 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
 import { ProcessEndedError } from "../../lib/local/process.ts";
 import { queueUrl, startSqs } from "../../lib/local/sqs.ts";
 import { until } from "../support/until.ts";
 
-const records = ["a", "b", "c"].map((id) => toRecord({ MessageId: id, ReceiptHandle: `receipt-${id}`, Body: "{}" }));
+const aQueue = "http://127.0.0.1:1/000000000000/events-ai.fifo";
+const records = ["a", "b", "c"].map((id) =>
+  toRecord({ MessageId: id, ReceiptHandle: `receipt-${id}`, Body: "{}" }, aQueue),
+);
 
 const answers = [
   { when: "the list is empty", answer: { batchItemFailures: [] }, deleted: ["a", "b", "c"] },
@@ -44,7 +53,7 @@ test("a message reaches the function as a record of Lambda's", () => {
   const message = { MessageId: "a", ReceiptHandle: "receipt-a", Body: "{}", MD5OfBody: "99" };
   const Attributes = { ApproximateReceiveCount: "2" };
   const MessageAttributes = { type: { StringValue: "im.chat.disbanded_v1", DataType: "String" } };
-  assert.deepEqual(toRecord({ ...message, Attributes, MessageAttributes }), {
+  assert.deepEqual(toRecord({ ...message, Attributes, MessageAttributes }, aQueue), {
     messageId: "a",
     receiptHandle: "receipt-a",
     body: "{}",
@@ -54,7 +63,7 @@ test("a message reaches the function as a record of Lambda's", () => {
     },
     md5OfBody: "99",
     eventSource: "aws:sqs",
-    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events",
+    eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events-ai.fifo",
     awsRegion: "us-east-1",
   });
 });
@@ -170,3 +179,55 @@ for (const { when, concurrency, hasCrashed } of [
     await poller.drained();
   });
 }
+
+test("what became visible while it waited to run alone is received again, and runs once", async (t) => {
+  const server = await startSqs();
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  const QueueUrl = queueUrl(server.endpoint, "events-ai.fifo");
+  await client.send(new CreateQueueCommand({ QueueName: "events-ai.fifo", Attributes: { VisibilityTimeout: "1" } }));
+  const send = (MessageBody: string) =>
+    client.send(
+      new SendMessageCommand({
+        QueueUrl,
+        MessageBody,
+        MessageGroupId: MessageBody,
+        MessageDeduplicationId: MessageBody,
+      }),
+    );
+  const look = async () => {
+    const { Messages = [] } = await client.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 0 }));
+    return Messages.map(({ Body }) => Body);
+  };
+  await send("again");
+  assert.deepEqual(await look(), ["again"]);
+  await send("long");
+  const long = Promise.withResolvers<void>();
+  const tries: string[] = [];
+  const poller = startPoller({
+    ...{ client, queueUrl: QueueUrl, batchSize: 1, concurrency: 10, visibilityTimeoutSeconds: 30 },
+    async invoke({ Records: [record] }) {
+      tries.push(record?.body ?? "");
+      if (record?.body === "long") await long.promise;
+    },
+    whenUp: async () => {},
+    hasCrashed: () => true,
+    onProblem: (problem) => assert.fail(problem),
+  });
+  t.after(async () => {
+    long.resolve();
+    await poller.stop();
+    await poller.drained();
+    client.destroy();
+    await server.stop();
+  });
+  await until("the long one runs", () => tries.length === 1);
+  await until("the other is visible", async () => (await look()).includes("again"));
+  long.resolve();
+  await until("both are deleted", async () => {
+    const { Attributes = {} } = await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] }));
+    const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible } = Attributes;
+    return ApproximateNumberOfMessages === "0" && ApproximateNumberOfMessagesNotVisible === "0";
+  });
+  assert.equal(tries.filter((body) => body === "again").length, 1);
+});
