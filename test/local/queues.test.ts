@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { limits } from "../../infra/limits.js";
 import { createQueues } from "../../lib/local/runtime.ts";
-import { queueUrl, startSqs } from "../../lib/local/sqs.ts";
+import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
+import { createSqs } from "../simulation/sqs.ts";
+import { callDirectly } from "../support/aws.ts";
+import { type Random, seeded } from "../support/random.ts";
 
 test("queues that are there from the last start take the numbers that were changed since", async (t) => {
   const server = await startSqs();
@@ -35,3 +38,112 @@ test("queues that are there from the last start take the numbers that were chang
     assert.equal((await attributesOf(name)).MessageRetentionPeriod, "900");
   }
 });
+
+/** What a service answers, in words that do not depend on the ids that it gives. */
+type Ask = (action: string, input: Readonly<Record<string, unknown>>) => Promise<string>;
+interface Received {
+  readonly MessageId: string;
+  readonly Body: string;
+  readonly ReceiptHandle: string;
+  readonly receives: number;
+}
+
+/** Numbers a service's messages and receipts as they come: an operation names them by number. */
+function numbered(
+  call: (action: string, input: object) => Promise<{ MessageId?: string; Messages?: readonly Received[] }>,
+): Ask {
+  const ids: string[] = [];
+  const receipts: string[] = [];
+  const nameOf = (id: string) => `message ${ids.includes(id) ? ids.indexOf(id) : ids.push(id) - 1}`;
+  return async (action, { receipt, ...input }) => {
+    const ReceiptHandle = receipt === undefined ? undefined : receipts[Number(receipt) % receipts.length];
+    if (receipt !== undefined && ReceiptHandle === undefined) return "nothing to name";
+    try {
+      const { MessageId, Messages = [] } = await call(action, { ...input, ReceiptHandle });
+      if (MessageId !== undefined) return nameOf(MessageId);
+      // Which group comes first is not documented.
+      const sorted = Messages.toSorted((a, b) => ids.indexOf(a.MessageId) - ids.indexOf(b.MessageId));
+      receipts.push(...sorted.map((message) => message.ReceiptHandle));
+      return sorted.map(({ MessageId: id, Body, receives }) => `${nameOf(id)} (${Body}) × ${receives}`).join(", ");
+    } catch (error) {
+      return (error as Error).name;
+    }
+  };
+}
+
+const visibilitySeconds = 30;
+const maxReceiveCount = 3;
+
+function operation(random: Random, isFifo: boolean, base: string): [action: string, input: Record<string, unknown>] {
+  const QueueUrl = `${base}${isFifo ? ".fifo" : ""}`;
+  const roll = random.below(10);
+  if (roll < 3) {
+    const text = String(random.below(5));
+    const id = isFifo ? { MessageGroupId: `chat-${random.below(3)}`, MessageDeduplicationId: text } : {};
+    const delay = random.chance(0.3) ? { DelaySeconds: random.pick([0, 5, 40]) } : {};
+    return ["SendMessage", { QueueUrl, MessageBody: text, ...(random.chance(0.9) ? id : {}), ...delay }];
+  }
+  if (roll < 6) return ["ReceiveMessage", { QueueUrl }];
+  const receipt = random.below(1_000);
+  if (roll < 8) return ["ChangeMessageVisibility", { QueueUrl, receipt, VisibilityTimeout: random.pick([0, 5, 60]) }];
+  return ["DeleteMessage", { QueueUrl, receipt }];
+}
+
+for (const isFifo of [false, true]) {
+  test(`the model of SQS answers as the embedded one, to any operations: ${isFifo ? "FIFO" : "standard"}`, async (t) => {
+    const server = await startSqs();
+    t.after(() => server.stop());
+    mock.timers.enable({ apis: ["Date"], now: 1_760_000_000_000 });
+    t.after(() => mock.timers.reset());
+    const suffix = isFifo ? ".fifo" : "";
+    const embedded = (action: string, input: object) =>
+      callDirectly<object>(server.exchange, `AmazonSQS.${action}`, input);
+    const seen = new Set<string>();
+    for (let seed = 1; seed <= 12; seed++) {
+      const random = seeded(seed);
+      const [base, dead] = [`events-${seed}`, `dead-${seed}${suffix}`];
+      let ids = 0;
+      const sqs = createSqs({ nowMs: Date.now, newId: () => `id-${++ids}` });
+      const Attributes = { VisibilityTimeout: String(visibilitySeconds) };
+      const deadLetterTargetArn = queueArn(dead, "us-east-1");
+      const RedrivePolicy = JSON.stringify({ deadLetterTargetArn, maxReceiveCount });
+      await embedded("CreateQueue", { QueueName: dead, Attributes });
+      await embedded("CreateQueue", { QueueName: base + suffix, Attributes: { ...Attributes, RedrivePolicy } });
+      const redrive = { to: dead, maxReceiveCount };
+      sqs.createQueue(dead, { visibilityTimeoutSeconds: visibilitySeconds });
+      sqs.createQueue(base + suffix, { visibilityTimeoutSeconds: visibilitySeconds, redrive });
+      const askEmbedded = numbered(async (action, input) => {
+        const more = { MaxNumberOfMessages: 10, MessageSystemAttributeNames: ["All"] };
+        const given = action === "ReceiveMessage" ? { ...input, ...more } : input;
+        const answer = (await embedded(action, given)) as { Messages?: (Received & { Attributes: object })[] };
+        const countOf = ({ Attributes }: { Attributes: object }) =>
+          Number((Attributes as Record<string, string>)["ApproximateReceiveCount"]);
+        return { ...answer, Messages: answer.Messages?.map((one) => ({ ...one, receives: countOf(one) })) ?? [] };
+      });
+      const askModel = numbered(async (action, input) => {
+        const { QueueUrl: queue, ReceiptHandle } = input as { QueueUrl: string; ReceiptHandle: string };
+        if (action === "DeleteMessage") sqs.delete(queue, ReceiptHandle);
+        if (action === "DeleteMessage") return {};
+        if (action !== "ReceiveMessage") return sqs.call(action, input as Record<string, unknown>);
+        const Messages = sqs.receive(queue, 10).map(({ id, body, receipt = "", receives }) => {
+          return { MessageId: id, Body: body, ReceiptHandle: receipt, receives };
+        });
+        return { Messages };
+      });
+      const story: string[] = [];
+      for (let step = 0; step < 80; step++) {
+        // A receive takes ten messages at most, and which ten is not documented.
+        const isFull = !isFifo && sqs.count(base) > 8;
+        const next = operation(random, isFifo, base);
+        const isLook = random.chance(0.1) || (isFull && next[0] === "SendMessage");
+        const [action, input] = isLook ? (["ReceiveMessage", { QueueUrl: dead }] as const) : next;
+        const [expected, actual] = [await askEmbedded(action, input), await askModel(action, input)];
+        story.push(`${action} ${JSON.stringify(input)} → ${expected}`);
+        assert.equal(actual, expected, `seed ${seed}:\n${story.join("\n")}`);
+        seen.add(`${action}: ${expected === "" ? "" : expected.replace(/[\d(].*/s, "")}`);
+        if (random.chance(0.4)) mock.timers.tick(1000 * random.pick([1, 5, 31, 120, 299, 301]));
+      }
+    }
+    t.diagnostic([...seen].join("; "));
+  });
+}
