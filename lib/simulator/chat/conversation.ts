@@ -12,7 +12,7 @@ import { bot, defaultTenant, groupChat, mei } from "../samples/facts.ts";
 import { sampleEnvelope } from "../samples/samples.ts";
 import { type ChosenAction, cardView } from "./card-view.ts";
 import { createJournal } from "./journal.ts";
-import { messageView } from "./message-view.ts";
+import { chatView, messageView } from "./message-view.ts";
 import { trackOutcomes } from "./outcomes.ts";
 
 /** The user cannot do this. The message is for the person at the terminal. */
@@ -44,10 +44,16 @@ export function startConversation(options: ConversationOptions) {
   const { record, ...journal } = createJournal();
   const outcomes = trackOutcomes(record);
 
-  const unsubscribe = api.onMessage(({ what, message }) => {
-    const view = messageView(message, api.world.chat(message.chatId));
-    record({ what: what === "created" ? "said" : what, by: "bot", message: view });
-  });
+  const unsubscribes = [
+    api.onMessage(({ what, message }) => {
+      const view = messageView(message, api.world.chat(message.chatId));
+      record({ what: what === "created" ? "said" : what, by: "bot", message: view });
+    }),
+    api.onActivity(({ what: did, about, chatId }) => {
+      const chat = chatId === undefined ? null : chatView(chatId, api.world.chat(chatId));
+      record({ what: "did", did, about, chat });
+    }),
+  ];
 
   function onAttempt(
     { kind, id }: PushedMessage,
@@ -112,7 +118,7 @@ export function startConversation(options: ConversationOptions) {
     onStage: outcomes.onStage,
     /** Stops all retries. */
     stop(): void {
-      unsubscribe();
+      for (const unsubscribe of unsubscribes) unsubscribe();
       stopping.abort(new Error("the conversation is over"));
     },
   };

@@ -21,12 +21,16 @@ export function messageView(message: Message, chat: Chat | undefined): MessageVi
   const isCard = msgType === "interactive";
   return {
     messageId,
-    chat: { id: chatId, kind: chat?.kind ?? "group", name: chat?.name ?? "" },
+    chat: chatView(chatId, chat),
     version: history.length,
     msgType,
     text: isCard ? undefined : textView(msgType, content),
     card: isCard ? cardView(content) : undefined,
   };
+}
+
+export function chatView(id: string, chat: Chat | undefined): MessageView["chat"] {
+  return { id, kind: chat?.kind ?? "group", name: chat?.name ?? "" };
 }
 
 /** The text of a message that is not a card. A message without a text is named by its type. Never throws. */

@@ -30,7 +30,7 @@ type Access = ReturnType<typeof createAccess>;
 /** What a bot may do with a message. */
 function createAccess(messages: Messages, world: World) {
   function needBot(chatId: string, { caller }: Call): void {
-    if (!world.chat(chatId)?.bots.has(caller.appId)) throw new Refusal(230002);
+    if (!world.hasBot(chatId, caller.appId)) throw new Refusal(230002);
   }
   return {
     needBot,

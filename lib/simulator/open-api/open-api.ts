@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { defaultTenant } from "../samples/facts.ts";
+import { type Activity, createListeners } from "./activity.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
 import { type CardToken, createCards } from "./cards.ts";
 import { contactRoutes } from "./contacts.ts";
@@ -7,6 +8,9 @@ import { checkContent } from "./content.ts";
 import { createDispatch } from "./dispatch.ts";
 import { messageRoutes } from "./message-routes.ts";
 import { createMessages, type Message, type MessageChange } from "./messages.ts";
+import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
+import { createReactions } from "./reactions.ts";
+import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { createTokens } from "./tokens.ts";
@@ -44,7 +48,8 @@ export interface UserMessage {
 
 /**
  * A simulated Open API over HTTP, with the calls that the official clients need. It keeps everything in memory, where
- * tests and terminals can read it. An unknown path is answered with 404, 99991201.
+ * tests and terminals can read it. A call that it does not know is answered with 501 and a code that is not the
+ * platform's.
  */
 export function openApi(options: OpenApiOptions) {
   const { clock, newId, isStrict = false, onAppTicket = () => {}, onProblem } = options;
@@ -64,20 +69,37 @@ export function openApi(options: OpenApiOptions) {
   const world = createWorld({ appIds: options.apps.map(({ appId }) => appId), isStrict });
   const messages = createMessages({ nowMs, newId, isStrict, defaultTenant });
   const cards = createCards({ nowMs, newId, isStrict, messages });
+  const activities = createListeners<Activity>();
+  const onActivity = activities.notify;
+  const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
   const routes = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
     ...messageRoutes({ messages, world }),
+    ...reactions.routes,
     ...cards.routes,
     ...contactRoutes(world),
     ...uploadRoutes(newId),
   ];
-  const dispatch = createDispatch({ routes, callerOf: tokens.caller, clock, newId, onProblem });
+  const onMissing = ({ message }: Error) => onActivity({ what: "missing", about: message });
+  let own: readonly Route[] = [];
+  const dispatch = createDispatch({
+    routes: () => [...own, ...routes],
+    callerOf: tokens.caller,
+    clock,
+    newId,
+    onProblem,
+    onMissing,
+  });
 
   return {
     handle: dispatch.handle,
     /** Serves it on 127.0.0.1. Without a port, it takes a free one. */
     listen: ({ port = 0 } = {}): Promise<ApiServer> => serve(dispatch.handle, port),
 
+    /** Answers to calls that are not simulated, or are to be answered otherwise. They replace earlier ones. */
+    setAnswers(answers: readonly OwnAnswers[]): void {
+      own = answers.flatMap(ownRoutes);
+    },
     /** Makes calls fail or wait; see `Rule`. */
     addRule: dispatch.addRule,
     /** The chats and their members. */
@@ -104,9 +126,16 @@ export function openApi(options: OpenApiOptions) {
 
     /** Calls the listener for each message that a bot sends or changes from now on. @returns A function that stops it. */
     onMessage: (listener: (change: MessageChange) => void): (() => void) => messages.onChange(guarded(listener)),
+    /** The same for what a bot does besides, and for a call that is not simulated. */
+    onActivity: (listener: (activity: Activity) => void): (() => void) => activities.add(guarded(listener)),
     message: (messageId: string): Message | undefined => messages.get(messageId),
     /** In the order they were sent, of one chat or of all. */
     messages: (chatId?: string): readonly Message[] => messages.list(chatId),
+    /** What the bots have sent, as it is now. A message that a call invented is none. */
+    sent: (): readonly Message[] =>
+      messages.list().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app"),
+    /** In the order they were added, on one message or on all. */
+    reactions: reactions.list,
     calls: dispatch.calls,
     tokensIssued: tokens.issued,
   };

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { stripVTControlCharacters } from "node:util";
+import { botLine, entryFacts } from "../../../lib/cli/chat/lines.ts";
 import { classify } from "../../../lib/feishu/classify.ts";
 import { RefusedAction, startConversation } from "../../../lib/simulator/chat/conversation.ts";
 import { createJournal, type Entry } from "../../../lib/simulator/chat/journal.ts";
@@ -90,6 +92,34 @@ test("what the user says alone with the bot is an event in their chat, which the
       ["bot", meisChat, "hi Mei"],
     ],
   );
+});
+
+test("what the bot does besides, and a call that is not simulated, is told", async (t) => {
+  const { conversation, call, entries } = setUp(t);
+  const messageId = (await call("POST", `/im/v1/messages/om_1/reply`, { msg_type: "text", content: '{"text":"x"}' }))
+    .data.message_id;
+  await call("POST", `/im/v1/messages/${messageId}/reactions`, { reaction_type: { emoji_type: "OK" } });
+  await call("GET", "/drive/v1/files", {});
+  const about =
+    "the simulated Feishu has no GET /open-apis/drive/v1/files: give it an answer in test/simulated/, or use a real app";
+  const chat = { id: groupChat, kind: "group", name: "Warehouse shifts" };
+  assert.deepEqual(
+    entries("did").map(({ n: _, ...entry }) => entry),
+    [
+      { what: "did", did: "reacted", about: "OK", chat },
+      { what: "did", did: "missing", about, chat: null },
+    ],
+  );
+  assert.deepEqual(
+    entries("did").map((entry) =>
+      [botLine(entry), entryFacts(entry)].map((line) => stripVTControlCharacters(line ?? "")),
+    ),
+    [
+      ["bot reacted  OK  in Warehouse shifts", JSON.stringify({ bot: "reacted", about: "OK", chat })],
+      [`! ${about}`, JSON.stringify({ notice: about })],
+    ],
+  );
+  assert.equal(conversation.count(), 3);
 });
 
 test("in the group the user mentions the bot", async (t) => {

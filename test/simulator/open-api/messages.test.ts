@@ -244,3 +244,67 @@ test("each bot has a chat of its own with a user", async (t) => {
   assert.notEqual(theirs, (await call(...toMei)).body.data.chat_id);
   assert.equal((await call("POST", toChat, { receive_id: theirs, ...text("x") })).body.code, 230002);
 });
+
+test("reactions are added, listed page by page and removed, each by whoever added it", async (t) => {
+  const other = { ...selfBuilt, appId: "cli_00000000000000c3" };
+  const { call, send, tenantToken, simulator, clock } = await startWithToken(t, { apps: [selfBuilt, other] });
+  const theirs = await tenantToken(other);
+  const activities: unknown[] = [];
+  simulator.onActivity((activity) => activities.push(activity));
+  const create = async () =>
+    (await call("POST", toChat, { receive_id: groupChat, ...text("x") })).body.data.message_id as string;
+  const [first, second] = [await create(), await create()];
+  const path = (messageId: string, rest = "") => `im/v1/messages/${messageId}/reactions${rest}`;
+  const react = async (messageId: string, emoji_type: unknown) =>
+    (await call("POST", path(messageId), { reaction_type: { emoji_type } })).body;
+
+  const added = (await react(first, "THUMBSUP")).data;
+  assert.deepEqual(added, {
+    reaction_id: simulator.reactions(first)[0]?.reactionId,
+    operator: { operator_id: selfBuilt.appId, operator_type: "app" },
+    action_time: String(clock.nowMs()),
+    reaction_type: { emoji_type: "THUMBSUP" },
+  });
+  assert.equal((await react(first, "THUMBSUP")).data.reaction_id, added.reaction_id, "each emoji counts once");
+  await react(first, "OK");
+  const theirOk = (await send("POST", path(first), { reaction_type: { emoji_type: "OK" } }, theirs)).body.data;
+
+  const pageOne = (await call("GET", path(first, "?page_size=2"))).body.data;
+  assert.deepEqual([pageOne.items.length, pageOne.has_more], [2, true]);
+  const pageTwo = (await call("GET", path(first, `?page_size=2&page_token=${pageOne.page_token}`))).body.data;
+  assert.deepEqual(pageTwo, { items: [theirOk], has_more: false });
+  const oks = (await call("GET", path(first, "?reaction_type=OK&user_id_type=union_id"))).body.data;
+  assert.equal(oks.items.length, 2);
+
+  for (const [what, code] of [
+    [["POST", path(first), { reaction_type: { emoji_type: "thumbsup" } }], 231001],
+    [["POST", path(first), {}], 231001],
+    [["POST", path("om_"), { reaction_type: { emoji_type: "OK" } }], 231003],
+    [["GET", path(first, "?reaction_type=thumbsup")], 231001],
+    [["GET", path(first, "?page_token=page_4")], 231012],
+    [["GET", path(first, "?page_size=0")], 231012],
+    [["GET", path(first, "?user_id_type=email")], 231014],
+    [["DELETE", path(first, `/${theirOk.reaction_id}`)], 231007],
+    [["DELETE", path(second, `/${added.reaction_id}`)], 231010],
+    [["DELETE", path(first, "/none")], 231011],
+  ] as const) {
+    const [method, to, body] = what;
+    assert.equal((await call(method, to, body)).body.code, code, `${method} ${to}`);
+  }
+  assert.deepEqual((await call("DELETE", path(first, `/${added.reaction_id}`))).body.data, added);
+  assert.deepEqual(
+    simulator.reactions().map(({ emoji, operator }) => [emoji, operator.id]),
+    [
+      ["OK", selfBuilt.appId],
+      ["OK", other.appId],
+    ],
+  );
+  assert.deepEqual(activities.at(-1), { what: "unreacted", about: "THUMBSUP", chatId: groupChat });
+
+  simulator.world.removeBot(groupChat, selfBuilt.appId);
+  assert.equal((await react(first, "OK")).code, 231002);
+  assert.equal((await call("GET", path(first))).body.code, 231008);
+  simulator.world.addBot(groupChat, selfBuilt.appId);
+  await call("DELETE", `im/v1/messages/${first}`);
+  assert.equal((await react(first, "OK")).code, 231003, "it is recalled");
+});
