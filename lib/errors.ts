@@ -108,6 +108,9 @@ export class LongConnectionError extends LarkpostError {
   }
 }
 
+/** The code of the simulated Feishu, and never of the platform, for a call that it does not simulate. */
+export const notSimulatedCode = -501;
+
 /** A call of the Open API failed. The message holds no more of the platform's text than names and numbers in it. */
 export class OpenApiError extends LarkpostError {
   override readonly name = "OpenApiError";

@@ -89,7 +89,10 @@ function compilerSettings() {
   };
   const options = { ...read("tsconfig.json"), ...read("functions/tsconfig.json"), types: ["node"] };
   const chosen = Object.entries<unknown>(options).filter(([, value]) => value !== false);
-  return { compilerOptions: Object.fromEntries(chosen), include: ["functions", "larkpost.config.js"] };
+  return {
+    compilerOptions: Object.fromEntries(chosen),
+    include: ["functions", "test/simulated", "larkpost.config.js"],
+  };
 }
 
 const workflow = `name: test

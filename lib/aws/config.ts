@@ -13,8 +13,8 @@ import {
   url,
   wholeNumber,
 } from "../settings/environment.ts";
+import { laneFinder, parseLanes } from "./lanes.ts";
 import type { ParameterOptions } from "./parameter.ts";
-import type { Queues } from "./queues.ts";
 
 /** Where the keys are stored instead of in the environment, and the app that they must be for. */
 export interface StoredSecrets extends ParameterOptions {
@@ -106,11 +106,12 @@ function handlingConfig(env: Env) {
   };
 }
 
-function queues(env: Env): Queues {
+function queues(env: Env) {
   return {
     eventsQueueUrl: url(env, "EVENTS_QUEUE_URL"),
     quarantineQueueUrl: url(env, "QUARANTINE_QUEUE_URL"),
     isMarketplace: flag(env, "MARKETPLACE_APP"),
+    laneOf: laneFinder(parseLanes(env["LANES"])),
   };
 }
 

@@ -1,8 +1,11 @@
 import type { MessageAttributeValue, SendMessageCommandInput } from "@aws-sdk/client-sqs";
+import { isText } from "../feishu/classify.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import type { ReceiverPorts } from "../receiving/receiver.ts";
 import type { AwsClient } from "./client.ts";
-import { toBody, toGroupId } from "./record.ts";
+import { type Lane, type LaneOf, laneQueueUrl } from "./lanes.ts";
+import { toBody, toDeduplicationId, toGroupId } from "./record.ts";
 
 /** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
 const deferSeconds = 3;
@@ -13,6 +16,8 @@ export interface Queues {
   readonly quarantineQueueUrl: string;
   /** Whether several tenants share the events queue, each as a message group, so that a busy one does not delay the others. */
   readonly isMarketplace?: boolean;
+  /** The lane of an event type. Without it, all events go to the events queue. */
+  readonly laneOf?: LaneOf | undefined;
 }
 
 /** The receiver's ports. Both resolve when SQS has confirmed the message; the client compares its checksum. */
@@ -33,13 +38,35 @@ export function deferTo(client: AwsClient, queues: Queues) {
     send(client, { ...eventMessage(queues, job), DelaySeconds: deferSeconds }, signal);
 }
 
-function eventMessage(
-  { eventsQueueUrl, isMarketplace = false }: Queues,
+function eventMessage(queues: Queues, envelope: EventEnvelope | JobEnvelope): SendMessageCommandInput {
+  const lane = envelope.kind === "event" ? queues.laneOf?.(envelope.type) : undefined;
+  return { ...addressOf(envelope, lane, queues), MessageBody: toBody(envelope) };
+}
+
+/**
+ * Where an event's message goes: its lane's queue, and its group there. A FIFO queue runs a group's messages one after
+ * another, and drops a second message with the same deduplication id within five minutes.
+ *
+ * @param given.redrive Makes another deduplication id: a redriven message must not be dropped for the first one.
+ */
+export function addressOf(
   envelope: EventEnvelope | JobEnvelope,
-): SendMessageCommandInput {
-  const { tenant } = envelope;
-  const MessageGroupId = isMarketplace && tenant !== null ? toGroupId(tenant) : undefined;
-  return { QueueUrl: eventsQueueUrl, MessageBody: toBody(envelope), MessageGroupId };
+  lane: Lane | undefined,
+  given: Pick<Queues, "eventsQueueUrl" | "isMarketplace"> & { readonly redrive?: number | string },
+): Pick<SendMessageCommandInput, "QueueUrl" | "MessageGroupId" | "MessageDeduplicationId"> {
+  const { eventsQueueUrl, isMarketplace, redrive = 0 } = given;
+  const { id, app, receivedBy, tenant, event } = envelope;
+  const QueueUrl = lane === undefined ? eventsQueueUrl : laneQueueUrl(eventsQueueUrl, lane);
+  const group = isMarketplace ? tenant : null;
+  if (!lane?.order) return { QueueUrl, MessageGroupId: group === null ? undefined : toGroupId(group) };
+  let value: unknown = event;
+  for (const name of lane.order.split(".")) value = fieldsOf(value)[name];
+  const text = typeof value === "number" || isText(value) ? value : id;
+  return {
+    QueueUrl,
+    MessageGroupId: toGroupId(group === null ? `${text}` : `${group} ${text}`),
+    MessageDeduplicationId: toDeduplicationId([receivedBy ?? app, id, redrive]),
+  };
 }
 
 async function send(client: AwsClient, message: SendMessageCommandInput, abortSignal: AbortSignal): Promise<void> {

@@ -159,3 +159,8 @@ function inflate(deflated: string): string | undefined {
 export function toGroupId(tenant: string): string {
   return /^[\x21-\x7e]{1,128}$/.test(tenant) ? tenant : digest("sha256", tenant);
 }
+
+/** A `MessageDeduplicationId` of what tells a message from others. */
+export function toDeduplicationId(parts: readonly unknown[]): string {
+  return digest("sha256", JSON.stringify(parts));
+}

@@ -1,5 +1,12 @@
 import { type Clock, pause, withDeadline } from "../clock.ts";
-import { DeadlineError, isError, NonRetryableError, OpenApiError, RetryLaterError } from "../errors.ts";
+import {
+  DeadlineError,
+  isError,
+  NonRetryableError,
+  notSimulatedCode,
+  OpenApiError,
+  RetryLaterError,
+} from "../errors.ts";
 import { fieldsOf } from "../feishu/json.ts";
 import { networkCode } from "../https.ts";
 import { publish, type TraceEntry } from "../trace/trace.ts";
@@ -169,7 +176,11 @@ function refusalOf({ status, headers, body }: ApiResponse, call: string, path: s
   const advice = verdict === "secret" ? ". Check APP_SECRET and APP_ID, and that the app is in use" : "";
   const { parts, platformMessage } = refusalParts(body);
   const named = Object.entries(parts).map(([name, value]) => `, ${name} ${value}`);
-  const message = `Cannot call ${call}: the platform answered ${status}, code ${apiCode ?? "none"}${named.join("")}${advice}`;
+  const answer =
+    apiCode === notSimulatedCode
+      ? `the simulated Feishu has no ${call}: give it an answer in test/simulated/, or use a real app`
+      : `the platform answered ${status}, code ${apiCode ?? "none"}${named.join("")}${advice}`;
+  const message = `Cannot call ${call}: ${answer}`;
   const error = new OpenApiError(message, { apiCode, status, logId: headers.get("x-tt-logid"), platformMessage });
   const reset = headers.get("x-ogw-ratelimit-reset") ?? "";
   const resetSeconds = /^\d{1,6}$/.test(reset) ? Number(reset) : defaultResetSeconds;

@@ -1,3 +1,5 @@
+import { notSimulatedCode } from "../errors.ts";
+
 /** What a failed call needs. */
 export type ApiVerdict =
   /** Another token: the platform refused this one. */
@@ -23,8 +25,8 @@ const codes: Partial<Record<ApiVerdict, readonly number[]>> = {
   token: [99991663, 99991664, 99991665, 99991668, 99991671],
   rate: [99991400, 11232, 11233, 11247, 230020],
   ticket: [10012],
-  // The same uuid is being sent, by a call whose answer was lost.
-  transient: [230049],
+  // The same uuid is being sent, by a call whose answer was lost. The simulated Feishu gets an answer while it is retried.
+  transient: [230049, notSimulatedCode],
   permanent: [
     // The call itself.
     9499, 10003, 99991201, 99991301,

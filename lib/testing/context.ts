@@ -18,10 +18,12 @@ import { openApi } from "../open-api/client.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
 import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
+import { loadAnswers } from "../simulator/open-api/own-answers.ts";
 import { sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
 import { memoryTokens } from "./tokens.ts";
 
 export { checkAnswer } from "../feishu/answers.ts";
+export { answers, type OwnAnswer, type OwnAnswers, type OwnCall } from "../simulator/open-api/own-answers.ts";
 
 const app = {
   kind: "self-built",
@@ -121,7 +123,8 @@ export function callbackContextFor<T extends CallbackType>(
 
 /**
  * The context with `lark` and `request` calling a simulated Feishu over HTTP, in real time. `sent()` has what the handler
- * sent, oldest first, `simulator.addRule(…)` makes calls fail. It ends with the test.
+ * sent, oldest first, `simulator.addRule(…)` makes calls fail, and `simulator.setAnswers([…])` answers calls that are not
+ * simulated; those in `test/simulated/` are loaded. It ends with the test.
  *
  * @param t The test's context of `node:test`, or whatever else runs a function when the test ends.
  */
@@ -129,6 +132,7 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   const problems: unknown[] = [];
   const onProblem = (problem: unknown) => void problems.push(problem);
   const simulator = simulatedOpenApi({ clock: systemClock, newId, apps: [app], onProblem });
+  simulator.setAnswers(await loadAnswers(process.cwd()));
   const server = await simulator.listen();
   t.after(async () => {
     await server.close();
@@ -145,9 +149,7 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   });
   const { id: key, tenant, signal } = context;
   const { lark, request } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
-  // The simulator invents the message that a reply names.
-  const sent = () => simulator.messages().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app");
-  return { context: { ...context, lark, request }, simulator, sent };
+  return { context: { ...context, lark, request }, simulator, sent: simulator.sent };
 }
 
 /** A message with members of its event replaced. */

@@ -4,7 +4,8 @@ import { CreateQueueCommand } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
 import { type AwsClient, awsClient } from "../../lib/aws/client.ts";
-import { receiverQueues } from "../../lib/aws/queues.ts";
+import { laneFinder, parseLanes } from "../../lib/aws/lanes.ts";
+import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError } from "../../lib/errors.ts";
@@ -12,7 +13,7 @@ import { queueUrl } from "../../lib/local/sqs.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { clientTo } from "../support/aws.ts";
-import { appId, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
+import { appId, type EventParts, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
 import { type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { deletedBy, startWorker, type Worker } from "../support/worker.ts";
@@ -434,6 +435,51 @@ describe("an event that is being stored", () => {
     // Of an app with one tenant it would cost, and change nothing.
     await push(eventText({ id: bench.newId(), tenant: "tenant-1" }));
     assert.equal(lastSend()["MessageGroupId"], undefined);
+  });
+
+  test("goes to its lane's queue, and in a FIFO one into the group of the value that orders it", async () => {
+    const lanes = { chat: { types: ["test.event"], order: "message.chat_id" }, bulk: { types: ["contact.*"] } };
+    const laneOf = laneFinder(parseLanes(JSON.stringify(lanes)));
+    const { eventsQueueUrl } = bench.urls;
+    const sentOf = async (parts: EventParts, given = {}) => {
+      await push(eventText(parts), bench.client, { laneOf, ...given });
+      const { QueueUrl, MessageGroupId, MessageDeduplicationId } = lastSend();
+      assert.equal(MessageDeduplicationId === undefined, QueueUrl !== `${eventsQueueUrl}-chat.fifo`);
+      return [String(QueueUrl).slice(eventsQueueUrl.length), MessageGroupId];
+    };
+    for (const QueueName of ["events-chat.fifo", "events-bulk"])
+      await bench.services.callSqs("CreateQueue", { QueueName });
+    const inChat = (chat_id: unknown, id = bench.newId()) => ({ id, event: { message: { chat_id } } });
+    assert.deepEqual(await sentOf({ type: "contact.user.created_v3", tenant: "t" }), ["-bulk", undefined]);
+    assert.deepEqual(await sentOf({ type: "other.type", ...inChat("oc_1") }), ["", undefined]);
+    const groups: [value: unknown, group: RegExp][] = [
+      ["oc_1", /^oc_1$/],
+      [7, /^7$/],
+      ...["has a space", "x".repeat(129)].map((value): [string, RegExp] => [value, /^[0-9a-f]{64}$/]),
+      ...["", null, true, {}, ["oc_1"], undefined].map((value): [unknown, RegExp] => [value, /^event-\d+$/]),
+    ];
+    for (const [value, group] of groups) {
+      const [queue, found] = await sentOf(inChat(value));
+      assert.equal(queue, "-chat.fifo");
+      assert.match(String(found), group, JSON.stringify(value));
+    }
+    assert.deepEqual(await sentOf({ id: "no-event" }), ["-chat.fifo", "no-event"]);
+    // A marketplace app's tenants share no group, whatever their chats are called.
+    const isMarketplace = true;
+    const first = await sentOf({ ...inChat("oc_1"), tenant: "t1" }, { isMarketplace });
+    assert.notDeepEqual(await sentOf({ ...inChat("oc_1"), tenant: "t2" }, { isMarketplace }), first);
+    assert.deepEqual(await sentOf(inChat("oc_1"), { isMarketplace }), ["-chat.fifo", "oc_1"]);
+    assert.deepEqual(await sentOf({ type: "contact.a", tenant: "t1" }, { isMarketplace }), ["-bulk", "t1"]);
+
+    // SQS drops a second push within five minutes, and takes the same id of another app.
+    const stored = await bench.services.count(`${eventsQueueUrl}-chat.fifo`);
+    for (const app of [appId, appId, "cli_ffffffffffffffff"]) await sentOf({ ...inChat("oc_1", "pushed"), app });
+    assert.equal(await bench.services.count(`${eventsQueueUrl}-chat.fifo`), stored + 2);
+
+    // A FIFO queue takes no message with a delay.
+    const job = { ...envelopeOf(eventText({ id: bench.newId() })), kind: "job", payload: 1 } as const;
+    await deferTo(bench.client, { ...bench.urls, laneOf })(job, new AbortController().signal);
+    assert.equal(lastSend()["QueueUrl"], eventsQueueUrl);
   });
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { callbackConfig, longConnectionConfig, webhookConfig, workerConfig } from "../../lib/aws/config.ts";
+import { laneQueueUrl, ownQueue, parseLanes } from "../../lib/aws/lanes.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
 import { parseSecrets } from "../../lib/settings/app-secrets.ts";
@@ -167,7 +168,8 @@ describe("the settings of the webhook", () => {
 
 describe("the settings of the worker", () => {
   test("name its queues, its table and its app", () => {
-    assert.deepEqual(workerConfig(worker), {
+    const { laneOf: _, ...settings } = workerConfig(worker);
+    assert.deepEqual(settings, {
       appId: worker.APP_ID,
       appSecret: undefined,
       stored: undefined,
@@ -192,7 +194,7 @@ describe("the settings of the worker", () => {
 
 describe("the settings of the callback's function", () => {
   test("are those of the webhook, a table, a deadline and perhaps the app's secret", () => {
-    const { keys, ...settings } = callbackConfig({ ...callback, APP_SECRET: "the secret of an app" });
+    const { keys, laneOf: _, ...settings } = callbackConfig({ ...callback, APP_SECRET: "the secret of an app" });
     assert.deepEqual(settings, {
       eventsQueueUrl: webhook.EVENTS_QUEUE_URL,
       quarantineQueueUrl: webhook.QUARANTINE_QUEUE_URL,
@@ -319,6 +321,57 @@ describe("the app's secret", () => {
   });
 });
 
+describe("the lanes", () => {
+  const LANES =
+    '{"ai":{"types":["im.message.receive_v1"],"order":"message.chat_id"},"bulk":{"types":["contact.*","app_open"]}}';
+
+  test("are found by the exact type or by its beginning, and none is the default one", () => {
+    const connection = { ...worker, APP_SECRET: "an app secret of some length" };
+    for (const { laneOf } of [
+      ...[webhookConfig({ ...webhook, LANES }), callbackConfig({ ...callback, LANES })],
+      ...[workerConfig({ ...worker, LANES }), longConnectionConfig({ ...connection, LANES })],
+    ]) {
+      const types = ["im.message.receive_v1", "contact.user.created_v3", "app_open", "app_opened", "contact", ""];
+      const names = types.map((type) => laneOf(type)?.name);
+      assert.deepEqual(names, ["ai", "bulk", "bulk", undefined, undefined, undefined]);
+    }
+    assert.equal(webhookConfig(webhook).laneOf("app_open"), undefined);
+    assert.equal(webhookConfig({ ...webhook, LANES: '{"old":{"types":[]}}' }).laneOf("app_open"), undefined);
+  });
+
+  for (const LANES of [
+    ...["ai", "[]", "5", "null", "{", '"{}"', '{"ai":{}}', '{"ai":null}', '{"ai":["app_open"]}'],
+    ...['{"ai":{"types":"app_open"}}', '{"ai":{"types":[""]}}', '{"ai":{"types":[5]}}', '{"AI":{"types":[]}}'],
+    ...['{"a-b":{"types":[]}}', '{"default2345678901":{"types":[]}}', '{"":{"types":[]}}'],
+    ...['{"ai":{"types":[],"order":""}}', '{"ai":{"types":[],"order":5}}', '{"ai":{"types":[],"order":null}}'],
+  ]) {
+    test(`are refused while LANES is ${LANES}`, () => {
+      for (const read of [() => webhookConfig({ ...webhook, LANES }), () => workerConfig({ ...worker, LANES })]) {
+        assert.match(problem(read), /^Cannot start: LANES is not .*Copy it from the stack's output Lanes$/);
+      }
+    });
+  }
+
+  test("have queues of their own, by whose name a worker knows where a record came from", () => {
+    const url = "https://sqs.eu-west-1.amazonaws.com/000000000000/app-prod-events";
+    const own = (name: string) => ownQueue({ eventSourceARN: `arn:aws:sqs:eu-west-1:000000000000:${name}` }, url);
+    const isFifo = false;
+    for (const lane of parseLanes(LANES)) {
+      const queue = laneQueueUrl(url, lane);
+      assert.deepEqual(own(queue.slice(queue.lastIndexOf("/") + 1)), {
+        ...{ url: queue, lane: lane.name, isFifo: lane.order !== undefined },
+      });
+    }
+    assert.deepEqual(
+      parseLanes(LANES).map((lane) => laneQueueUrl(url, lane).slice(url.length)),
+      ["-ai.fifo", "-bulk"],
+    );
+    for (const name of ["app-prod-events", "other", "app-prod-eventsai", ""])
+      assert.deepEqual(own(name), { url, isFifo });
+    assert.deepEqual(ownQueue({} as { eventSourceARN: string }, url), { url, isFifo });
+  });
+});
+
 test("C-75: nothing starts while certificates are not checked", () => {
   const unchecked = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
   assert.match(
@@ -355,7 +408,8 @@ describe("the settings of the long connection", () => {
   const connection = { ...rest, APP_SECRET: "an app secret of some length" };
 
   test("are the app, its queues and where the platform is, and no Encrypt Key or Verification Token", () => {
-    assert.deepEqual(longConnectionConfig(connection), {
+    const { laneOf: _, ...config } = longConnectionConfig(connection);
+    assert.deepEqual(config, {
       ...{ appId: connection.APP_ID, appSecret: connection.APP_SECRET, ledgerTable: "ledger" },
       ...{ eventsQueueUrl: connection.EVENTS_QUEUE_URL, quarantineQueueUrl: connection.QUARANTINE_QUEUE_URL },
       isMarketplace: false,

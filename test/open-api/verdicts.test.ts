@@ -54,7 +54,13 @@ const meanings: readonly { verdict: string; path?: string; codes: Readonly<Recor
       230020: "this receiver gets messages too often",
     },
   },
-  { verdict: "retry", codes: { 230049: "the message with this uuid is being sent" } },
+  {
+    verdict: "retry",
+    codes: {
+      230049: "the message with this uuid is being sent",
+      [-501]: "the simulated Feishu has no such call, until the developer gives it an answer",
+    },
+  },
   {
     verdict: "dead",
     codes: {

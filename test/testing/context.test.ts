@@ -126,5 +126,11 @@ describe("withOpenApi", () => {
     simulator.addRule({ path, fault: { kind: "answer", code: 230002 } });
     await assert.rejects(send(), NonRetryableError);
     assert.ok(performance.now() - startMs < 1_000);
+    // A handler that is right on the platform must not die of what the simulator lacks.
+    await assert.rejects(context.request("POST", "/open-apis/drive/v1/files/box_1", { body: {} }), {
+      name: "OpenApiError",
+      message:
+        /: the simulated Feishu has no POST \/open-apis\/drive\/v1\/files\/…: give it an answer in test\/simulated\//,
+    });
   });
 });

@@ -19,6 +19,10 @@ export function chatLines(entry: Entry): readonly string[] {
     case "updated":
     case "recalled":
       return messageLines(entry);
+    case "did":
+      return entry.did === "missing"
+        ? [trouble(entry.about)]
+        : [indented(paint("dim", `(the bot ${entry.did} ${oneLine(entry.about, 300)})`))];
     case "undelivered": {
       const next = entry.againMs === null ? "given up" : `pushed again in ${duration(entry.againMs)}`;
       return [trouble(`not delivered: ${entry.problem}; ${next}`)];
@@ -30,21 +34,28 @@ export function chatLines(entry: Entry): readonly string[] {
   }
 }
 
-/** What `npm start` prints when a bot sends or changes a message. */
+/** What `npm start` prints when a bot does something. */
 export function botLine(entry: Entry): string | undefined {
+  if (entry.what === "did") {
+    if (entry.did === "missing") return paint("yellow", `! ${oneLine(entry.about, 600)}`);
+    return joined(entry.did, oneLine(entry.about, 300), entry.chat);
+  }
   if (!("by" in entry) || entry.by !== "bot") return undefined;
   const { what, message } = entry;
-  const parts = [
-    paint("magenta", `bot ${what}`.padEnd(11)),
-    what === "recalled" ? undefined : oneLineOf(message),
-    paint("dim", placeOf(message)),
-    ...(message.warnings ?? []).map((warning) => paint("yellow", `! ${oneLine(warning, 300)}`)),
-  ];
+  return joined(what, what === "recalled" ? undefined : oneLineOf(message), message.chat);
+}
+
+function joined(what: string, about: string | undefined, chat: MessageView["chat"] | null): string {
+  const parts = [paint("magenta", `bot ${what}`.padEnd(11)), about, chat === null ? undefined : placeOf(chat)];
   return parts.filter((part) => part !== undefined).join("  ");
 }
 
 /** The same as JSON. */
 export function entryFacts(entry: Entry): string | undefined {
+  if (entry.what === "did") {
+    const { did, about, chat } = entry;
+    return JSON.stringify(did === "missing" ? { notice: about } : { bot: did, about, chat });
+  }
   return "by" in entry && entry.by === "bot" ? JSON.stringify({ bot: entry.what, ...entry.message }) : undefined;
 }
 
@@ -139,8 +150,8 @@ function oneLineOf({ card, text = "" }: MessageView): string {
   return oneLine([card.title, ...card.lines, ...buttons].filter((part) => part !== "").join("  "), 300);
 }
 
-function placeOf({ chat: { kind, name } }: MessageView): string {
-  return `${kind === "group" ? "in" : "to"} ${oneLine(name, 80)}`;
+function placeOf({ kind, name }: MessageView["chat"]): string {
+  return paint("dim", `${kind === "group" ? "in" : "to"} ${oneLine(name, 80)}`);
 }
 
 function trouble(text: string): string {

@@ -29,6 +29,9 @@ export function createProgress() {
         case "updated":
           if (entry.by === "bot") hasReacted = true;
           break;
+        case "did":
+          hasReacted ||= entry.did !== "missing";
+          break;
         case "answered":
           hasReacted = true;
           if (!open.delete(entry.id)) break;
@@ -47,8 +50,8 @@ export function createProgress() {
       }
       return { isSilent: false };
     },
-    /** Whether the entry is a message, or is about an event, callback or job of this terminal. */
-    isOwn: (entry: Entry) => "message" in entry || all.has(entry.id),
+    /** Whether the entry is what somebody did, or is about an event, callback or job of this terminal. */
+    isOwn: (entry: Entry) => "message" in entry || entry.what === "did" || all.has(entry.id),
     /** Whether everything that this terminal has caused has ended. */
     isIdle: () => open.size === 0,
     hasFailed: () => hasFailed,

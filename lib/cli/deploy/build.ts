@@ -7,7 +7,7 @@ import { moduleBeside } from "../../local/module-beside.ts";
 import { type Finding, refusal } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate, handlerNames, listSource } from "../handlers/generate.ts";
-import { engineModules, projectRoot, within } from "../project.ts";
+import { engineModules, isEngine, projectRoot, within } from "../project.ts";
 import { copyBeside } from "./beside.ts";
 import { isUsers, writePlaces } from "./places.ts";
 
@@ -125,21 +125,34 @@ const compiledAlike: Plugin = {
 
 /**
  * Takes Node's modules as objects. To import one by name reads all that it exports, and with `node:http` that loads
- * `fetch` and WebSockets: a quarter of a cold start.
+ * `fetch` and WebSockets: a quarter of a cold start. The engine's own imports become reads of the members that it names;
+ * other code may need the whole object, as CommonJS does.
  */
 const lazyBuiltins: Plugin = {
   name: "lazy builtins",
   setup(bundler) {
-    const namespace = "builtin";
-    bundler.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+    const [whole, members] = ["builtin:object", "builtin"];
+    bundler.onResolve({ filter: /^node:/ }, ({ path, kind, importer }) => {
       // An `import()` asks for the module's names, and one that Node does not have must fail where it is asked for.
-      kind === "dynamic-import" || !isBuiltin(path)
-        ? { path, external: true }
-        : { path: path.slice("node:".length), namespace },
-    );
-    bundler.onLoad({ filter: /^/, namespace }, ({ path }) => ({
+      if (kind === "dynamic-import" || !isBuiltin(path)) return { path, external: true };
+      const isOwn = kind === "import-statement" && isEngine(importer);
+      return { path: path.slice("node:".length), namespace: isOwn ? members : whole };
+    });
+    bundler.onLoad({ filter: /^/, namespace: whole }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
     }));
+    bundler.onLoad({ filter: /^/, namespace: members }, ({ path }) => {
+      const module = process.getBuiltinModule(`node:${path}`) ?? {};
+      const lines = [
+        `const object = process.getBuiltinModule(${JSON.stringify(`node:${path}`)}), read = (name) => object[name];`,
+        "export default object;",
+        // Only what is used is read: some members print a warning.
+        ...Object.keys(module).map(
+          (name) => `const $${name} = /* @__PURE__ */ read("${name}"); export { $${name} as ${name} };`,
+        ),
+      ];
+      return { contents: lines.join("\n") };
+    });
   },
 };
 

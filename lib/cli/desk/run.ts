@@ -17,6 +17,7 @@ import type { ApiOptions } from "../../open-api/client.ts";
 import { secretsFrom } from "../../secrets.ts";
 import { appSigner } from "../../signed-value.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
+import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
 import { serve } from "../../simulator/open-api/server.ts";
 import { describeError } from "../../trace/error.ts";
 import { toLine } from "../../trace/log.ts";
@@ -82,7 +83,7 @@ export async function runHere(
   const events = (await import(listUrl(root, "events"))) as { events: EventList };
   const callbacks = (await import(listUrl(root, "callbacks"))) as { callbacks: CallbackList };
   const recorder =
-    api === undefined ? await startRecorder(envelope.app ?? envelope.receivedBy ?? "cli_unknown") : undefined;
+    api === undefined ? await startRecorder(envelope.app ?? envelope.receivedBy ?? "cli_unknown", root) : undefined;
   const called = { ...(recorder?.api ?? (api as Api)), store, clock: systemClock, random: Math.random };
   const lines: Record<string, unknown>[] = [];
   let isUnhandled = false;
@@ -147,17 +148,18 @@ function listUrl(root: string, name: "events" | "callbacks"): string {
 }
 
 /** A simulated Open API on this machine that notes each call but those for a token. */
-async function startRecorder(appId: string) {
+async function startRecorder(appId: string, root: string) {
   const appSecret = randomUUID();
   const calls: RecordedCall[] = [];
   const problems: unknown[] = [];
   const newId = () => randomUUID().replaceAll("-", "");
   const onProblem = (problem: unknown) => void problems.push(problem);
   const simulated = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
+  simulated.setAnswers(await loadAnswers(root));
   const server = await serve(async (request, signal) => {
     const { method, url, body, form } = request;
     const answer = await simulated.handle(request, signal);
-    const isKnown = answer?.status !== 404;
+    const isKnown = answer?.status !== 501;
     if (!url.startsWith("/open-apis/auth/")) {
       const fields = form === undefined ? undefined : JSON.stringify({ form: Object.keys(form) });
       calls.push({ method, path: url, body: body ?? fields, isKnown });

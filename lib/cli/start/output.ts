@@ -101,6 +101,11 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
       if (isJson) printFacts({ ready: true, ...facts, deadLetters });
       else print(welcome({ ...shown, ...dead, state: shownState, hasLongConnection }));
     },
+    /** What the simulated Feishu answers has changed. */
+    changed(changes: readonly Change[]): void {
+      if (isJson) printFacts({ reloaded: changes[0]?.path, changes });
+      else for (const { path, kind } of changes) print(paint("dim", `~ ${path} ${kind}`));
+    },
     /** The handlers were loaded, at the start or after changes. */
     checked({ changes = [], checked, kept = [], ...names }: CheckedHandlers): void {
       const { findings } = checked;

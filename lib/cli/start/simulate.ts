@@ -5,6 +5,7 @@ import { systemClock } from "../../clock.ts";
 import { appKeys, defaultApp } from "../../feishu/keys.ts";
 import { lockState } from "../../local/state.ts";
 import { isHttpUrl } from "../../settings/environment.ts";
+import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
 import type { Deliver } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
@@ -74,6 +75,8 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
     const problem = error.code === "EADDRINUSE" ? "is in use" : `cannot be listened on (${error.code})`;
     throw new CommandError(`Cannot start: the port ${port} ${problem}. Choose another with --port`, { cause: error });
   });
+
+  simulated.setAnswers(await loadAnswers(root));
 
   const { appId, encryptKey, verificationToken } = app;
   const encryptKeys = encryptKey === undefined ? [] : [{ value: encryptKey }];

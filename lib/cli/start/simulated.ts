@@ -52,6 +52,7 @@ export async function startSimulated(options: {
     /** Delivers over the long connection. */
     byWebSocket: toLongConnection(server, { appId }),
     onStage: conversation.onStage,
+    setAnswers: api.setAnswers,
     /**
      * Lets the user talk. What she does is delivered by `deliver`.
      * @param byWebSocket Delivers over the long connection. If given, it replaces `deliver`.

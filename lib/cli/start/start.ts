@@ -10,6 +10,7 @@ import { startRuntime } from "../../local/runtime.ts";
 import { lockState, storedMessages } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
+import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { type Finding, findingLine, refusal } from "../check/finding.ts";
@@ -24,7 +25,7 @@ import { createOutput, defaultState } from "./output.ts";
 import { payloadsOf } from "./payloads.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
-import { type Change, watch } from "./watch.ts";
+import { type Change, ownAnswers, watch } from "./watch.ts";
 
 export function startCommand(): Command {
   return subcommand("start")
@@ -106,6 +107,10 @@ async function run(options: StartOptions): Promise<void> {
     stops.unshift(async () => unlock());
     const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
+    /** What cannot be loaded leaves the answers as they are. */
+    const reloadAnswers = () =>
+      loadAnswers(root).then(simulated?.setAnswers, (error: Error) => output.notice(error.message));
+    if (simulated !== undefined) await reloadAnswers();
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
       simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
       // Each function has the same settings, and finds the same in them.
@@ -167,7 +172,12 @@ async function run(options: StartOptions): Promise<void> {
     const watcher = watch(root, async (changes) => {
       const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;
       for (const { path } of changes.filter(isLater)) onNotice(`${path} changed: stop and start again to apply it`);
-      const live = changes.filter((change) => !isLater(change));
+      const answers = changes.filter(({ path }) => path.startsWith(`${ownAnswers}/`));
+      if (answers.length > 0 && simulated !== undefined) {
+        await reloadAnswers();
+        output.changed(answers);
+      }
+      const live = changes.filter((change) => !isLater(change) && !answers.includes(change));
       if (live.length === 0) return;
       await generate({ root });
       watcher.add(await checking.check(live, () => Promise.all([runtime.reload(), longConnection?.reload()])));

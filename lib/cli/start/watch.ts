@@ -9,6 +9,9 @@ export interface Change {
   readonly kind: "added" | "removed" | "changed";
 }
 
+/** The folder of the answers that the simulated Feishu is given. */
+export const ownAnswers = "test/simulated";
+
 const kinds: Readonly<Record<string, Change["kind"]>> = { add: "added", unlink: "removed", change: "changed" };
 
 /**
@@ -30,7 +33,7 @@ export function watch(
   changed: (changes: readonly Change[]) => Promise<void>,
   { usePolling = mustPoll(statfsSync(root).type) } = {},
 ): { add: (modules: Iterable<string>) => void; close: () => Promise<void> } {
-  const watcher = chokidar.watch(["functions", "lib", "infra", configFile], {
+  const watcher = chokidar.watch(["functions", "lib", "infra", ownAnswers, configFile], {
     cwd: root,
     ignoreInitial: true,
     usePolling,
@@ -61,7 +64,7 @@ export function watch(
     /** Watches modules outside the folders as well. */
     add(modules) {
       for (const path of modules) {
-        if (/^(functions|lib|infra)\//.test(path) || others.has(path)) continue;
+        if (/^(functions|lib|infra|test\/simulated)\//.test(path) || others.has(path)) continue;
         others.add(path);
         watcher.add(path);
       }

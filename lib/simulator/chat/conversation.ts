@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { isObject, parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
+import { checkContent } from "../open-api/content.ts";
 import type { Message } from "../open-api/messages.ts";
 import type { OpenApi } from "../open-api/open-api.ts";
 import type { ClientView } from "../platform/client-view.ts";
@@ -11,7 +12,7 @@ import { bot, defaultTenant, groupChat, mei } from "../samples/facts.ts";
 import { sampleEnvelope } from "../samples/samples.ts";
 import { type ChosenAction, cardView } from "./card-view.ts";
 import { createJournal } from "./journal.ts";
-import { messageView } from "./message-view.ts";
+import { chatView, messageView } from "./message-view.ts";
 import { trackOutcomes } from "./outcomes.ts";
 
 /** The user cannot do this. The message is for the person at the terminal. */
@@ -43,10 +44,16 @@ export function startConversation(options: ConversationOptions) {
   const { record, ...journal } = createJournal();
   const outcomes = trackOutcomes(record);
 
-  const unsubscribe = api.onMessage(({ what, message }) => {
-    const view = messageView(message, api.world.chat(message.chatId));
-    record({ what: what === "created" ? "said" : what, by: "bot", message: view });
-  });
+  const unsubscribes = [
+    api.onMessage(({ what, message }) => {
+      const view = messageView(message, api.world.chat(message.chatId));
+      record({ what: what === "created" ? "said" : what, by: "bot", message: view });
+    }),
+    api.onActivity(({ what: did, about, chatId }) => {
+      const chat = chatId === undefined ? null : chatView(chatId, api.world.chat(chatId));
+      record({ what: "did", did, about, chat });
+    }),
+  ];
 
   function onAttempt(
     { kind, id }: PushedMessage,
@@ -66,7 +73,7 @@ export function startConversation(options: ConversationOptions) {
     const result = attempts.at(-1)?.result;
     if (shown === undefined || result === undefined) return;
     const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const fault = card === undefined ? undefined : replacementFault(api, card, api.message(messageId)?.content ?? "");
+    const fault = card === undefined ? undefined : replacementFault(card, api.message(messageId)?.content ?? "");
     const view = fault ?? shown;
     record({ what: "answered", id: callback.id, messageId, view, ...outcomes.callbackAnswered(callback.id) });
     if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
@@ -111,7 +118,7 @@ export function startConversation(options: ConversationOptions) {
     onStage: outcomes.onStage,
     /** Stops all retries. */
     stop(): void {
-      unsubscribe();
+      for (const unsubscribe of unsubscribes) unsubscribe();
       stopping.abort(new Error("the conversation is over"));
     },
   };
@@ -157,9 +164,9 @@ function cardIn(body: string): string | undefined {
  * The error that the client shows when an answer's card cannot replace the clicked card.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/handle-card-callbacks
  */
-function replacementFault(api: OpenApi, card: string, clicked: string): ClientView | undefined {
+function replacementFault(card: string, clicked: string): ClientView | undefined {
   try {
-    api.checkCard(card);
+    checkContent("interactive", card);
   } catch (error) {
     return { isTaken: false, code: 200673, problem: messageOf(error) };
   }

@@ -5,6 +5,8 @@ import type { MessageView } from "./message-view.ts";
 export type Fact =
   | { readonly what: "said"; readonly by: "user"; readonly id: string; readonly message: MessageView }
   | { readonly what: "said" | "updated" | "recalled"; readonly by: "bot"; readonly message: MessageView }
+  /** What the bot did besides, in words for a person; `missing`: a call that is not simulated, and what it was answered. */
+  | { readonly what: "did"; readonly did: string; readonly about: string; readonly chat: MessageView["chat"] | null }
   /** A push of an event failed. It is pushed again after `againMs`; `null`: never. */
   | {
       readonly what: "undelivered";

@@ -1,3 +1,5 @@
+import { notSimulatedCode } from "../../errors.ts";
+
 /** The platform's answer: `code` 0 and data, or another code and a message. */
 export interface Answer {
   readonly status: number;
@@ -51,6 +53,16 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [230072, [400, "The message has reached the number of times it can be edited"]],
   [230099, [400, "Failed to create card content"]],
   [230110, [400, "Action unavailable as the message has been deleted"]],
+  // Reactions.
+  [231001, [400, "reaction type is invalid."]],
+  [231002, [400, "The operator has no permission to react on the specific message."]],
+  [231003, [400, "The message is not found, maybe not exist or deleted."]],
+  [231007, [400, "The operator has no permission to delete this reaction."]],
+  [231008, [400, "The operator has no access to the message."]],
+  [231010, [400, "The reaction does not belong to the message."]],
+  [231011, [400, "The request has an invalid reaction_id."]],
+  [231012, [400, "The request has an invalid pageToken."]],
+  [231014, [400, "user_id_type is invalid."]],
   // Images and files.
   [234001, [400, "Invalid request param"]],
   [234003, [400, "File not in msg"]],
@@ -73,6 +85,18 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [41012, [400, "user id invalid error"]],
 ]);
 
+/**
+ * A call that the simulator does not know. The platform has no such code, so that nobody takes it for the platform's
+ * answer. The status makes a client try again, because the call may be right: the developer adds an answer meanwhile.
+ */
+export class NotSimulated extends Error {
+  override readonly name = "NotSimulated";
+
+  constructor(method: string, path: string) {
+    super(`the simulated Feishu has no ${method} ${path}: give it an answer in test/simulated/, or use a real app`);
+  }
+}
+
 /** Ends an operation with one of the platform's codes. It is thrown before anything has changed. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
@@ -83,6 +107,10 @@ export class Refusal extends Error {
     super(ext);
     this.code = code;
   }
+}
+
+export function notSimulated({ message }: NotSimulated): Answer {
+  return { status: 501, body: { code: notSimulatedCode, msg: message, data: {} } };
 }
 
 export function success(data: object = {}): Answer {

@@ -1,6 +1,6 @@
 import { type Clock, pause } from "../../clock.ts";
-import { type Answer, Refusal, refused } from "./answer.ts";
-import { type Call, type Caller, find, type OpenCall, object, type Route } from "./route.ts";
+import { type Answer, NotSimulated, notSimulated, Refusal, refused } from "./answer.ts";
+import { type Call, type Caller, find, type OpenCall, object, type Route, shownPathLength } from "./route.ts";
 import { createRules, replacementFor } from "./rules.ts";
 import type { ApiRequest, ApiResponse } from "./server.ts";
 
@@ -16,23 +16,24 @@ export interface LoggedCall {
 }
 
 const maxCalls = 10_000;
-const shownPathLength = 300;
 
 /** Finds the operation for each request, applies the rules, and keeps a log of the calls. */
 export function createDispatch(options: {
-  readonly routes: readonly Route[];
+  /** The first route that matches a call is used. */
+  readonly routes: () => readonly Route[];
   readonly callerOf: (authorization: string | undefined) => Caller;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly onProblem: (error: unknown) => void;
+  readonly onMissing: (call: NotSimulated) => void;
 }) {
-  const { routes, callerOf, clock, newId, onProblem } = options;
+  const { routes, callerOf, clock, newId, onProblem, onMissing } = options;
   const rules = createRules();
   const calls: LoggedCall[] = [];
 
   function perform(request: ApiRequest, path: string, query: string, delayMs: number): Answer {
     const { method, authorization, body: text, form } = request;
-    const { route, params } = find(routes, method, path);
+    const { route, params } = find(routes(), method, path);
     const operation = route.access === "open" ? route.operation : inNameOf(callerOf(authorization), route.operation);
     if (text === undefined) return refused(9499, { status: 413, ext: "the body is too large" });
     const body = form ?? object(method === "GET" || method === "DELETE" ? "{}" : text);
@@ -46,6 +47,10 @@ export function createDispatch(options: {
       return perform(request, path, query, delayMs);
     } catch (error) {
       if (error instanceof Refusal) return refused(error.code, { ext: error.message });
+      if (error instanceof NotSimulated) {
+        onMissing(error);
+        return notSimulated(error);
+      }
       onProblem(error);
       return refused(10500);
     }

@@ -1,4 +1,5 @@
 import { groupChat, mei } from "../samples/facts.ts";
+import { createListeners } from "./activity.ts";
 import { Refusal } from "./answer.ts";
 import { isId } from "./world.ts";
 
@@ -55,11 +56,7 @@ export function createMessages(options: {
 }) {
   const { nowMs, newId, isStrict, defaultTenant } = options;
   const byId = new Map<string, Message>();
-  const listeners = new Set<(change: MessageChange) => void>();
-
-  function notify(what: Change["what"], message: Message): void {
-    for (const listener of listeners) listener({ what, message });
-  }
+  const listeners = createListeners<MessageChange>();
 
   function add(message: NewMessage, isAssumed = false): Message {
     const atMs = nowMs();
@@ -76,12 +73,30 @@ export function createMessages(options: {
     return added;
   }
 
+  /**
+   * The message with this id. Unless `isStrict`, an unknown id is accepted as a user's text in the group of the sample
+   * events, because the event that named it may have come from elsewhere.
+   */
+  function find(messageId: string): Message | undefined {
+    const message = byId.get(messageId);
+    if (message !== undefined || isStrict || !isId("message_id", messageId)) return message;
+    const assumed = {
+      messageId,
+      chatId: groupChat,
+      sender: { kind: "user", id: mei.open_id },
+      tenant: defaultTenant,
+      msgType: "text",
+      content: JSON.stringify({ text: "(a message from before the simulator was started)" }),
+    } as const;
+    return add(assumed, true);
+  }
+
   return {
     add,
     /** Adds a bot's message, and notifies the listeners. */
     send(message: NewMessage): Message {
       const sent = add(message);
-      notify("created", sent);
+      listeners.notify({ what: "created", message: sent });
       return sent;
     },
     /** Changes a bot's message, and notifies the listeners. */
@@ -90,27 +105,15 @@ export function createMessages(options: {
       const history = [...message.history, { what, atMs: nowMs(), msgType, content }];
       const changed: Message = { ...message, msgType, content, isRecalled: what === "recalled", history };
       byId.set(message.messageId, changed);
-      notify(what, changed);
+      listeners.notify({ what, message: changed });
       return changed;
     },
-    /**
-     * The message with this id. Unless `isStrict`, an unknown id is accepted as a user's text in the group of the
-     * sample events, because the event that named it may have come from elsewhere.
-     * @throws {Refusal} 230001
-     */
+    find,
+    /** The same. @throws {Refusal} 230001 */
     named(messageId: string): Message {
-      const message = byId.get(messageId);
-      if (message !== undefined) return message;
-      if (isStrict || !isId("message_id", messageId)) throw new Refusal(230001, "invalid message_id");
-      const assumed = {
-        messageId,
-        chatId: groupChat,
-        sender: { kind: "user", id: mei.open_id },
-        tenant: defaultTenant,
-        msgType: "text",
-        content: JSON.stringify({ text: "(a message from before the simulator was started)" }),
-      } as const;
-      return add(assumed, true);
+      const message = find(messageId);
+      if (message === undefined) throw new Refusal(230001, "invalid message_id");
+      return message;
     },
     chatOfThread(threadId: string): string | undefined {
       return [...byId.values()].find((message) => message.threadId === threadId)?.chatId;
@@ -119,11 +122,7 @@ export function createMessages(options: {
     /** In the order they were sent, of one chat or of all. */
     list: (chatId?: string): readonly Message[] =>
       [...byId.values()].filter((message) => chatId === undefined || message.chatId === chatId),
-    /** @returns A function that removes the listener. */
-    onChange(listener: (change: MessageChange) => void): () => void {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onChange: listeners.add,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
-import type { CardTemplate, KnownParts } from "../../feishu/card.ts";
 import { defaultTenant } from "../samples/facts.ts";
+import { type Activity, createListeners } from "./activity.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
 import { type CardToken, createCards } from "./cards.ts";
 import { contactRoutes } from "./contacts.ts";
@@ -8,13 +8,14 @@ import { checkContent } from "./content.ts";
 import { createDispatch } from "./dispatch.ts";
 import { messageRoutes } from "./message-routes.ts";
 import { createMessages, type Message, type MessageChange } from "./messages.ts";
+import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
+import { createReactions } from "./reactions.ts";
+import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { createTokens } from "./tokens.ts";
-import { type Uploads, uploadRoutes } from "./uploads.ts";
+import { uploadRoutes } from "./uploads.ts";
 import { createWorld } from "./world.ts";
-
-const imageKey = /^img_[\w-]{1,200}$/;
 
 export interface OpenApiOptions {
   /** Measures the lives of tokens, the hour of a uuid, and delays. */
@@ -47,7 +48,8 @@ export interface UserMessage {
 
 /**
  * A simulated Open API over HTTP, with the calls that the official clients need. It keeps everything in memory, where
- * tests and terminals can read it. An unknown path is answered with 404, 99991201.
+ * tests and terminals can read it. A call that it does not know is answered with 501 and a code that is not the
+ * platform's.
  */
 export function openApi(options: OpenApiOptions) {
   const { clock, newId, isStrict = false, onAppTicket = () => {}, onProblem } = options;
@@ -66,38 +68,45 @@ export function openApi(options: OpenApiOptions) {
   const tokens = createTokens({ nowMs, newId, apps });
   const world = createWorld({ appIds: options.apps.map(({ appId }) => appId), isStrict });
   const messages = createMessages({ nowMs, newId, isStrict, defaultTenant });
-  const uploads: Uploads = new Map();
-  const templates = new Map<string, CardTemplate>();
-  // A card on a laptop may name an image, a template or a stored card of the real platform.
-  const known: KnownParts = {
-    isImage: (key) => uploads.has(key) || (!isStrict && imageKey.test(key)),
-    template: (id) => templates.get(id) ?? (isStrict ? null : undefined),
-  };
-  const cards = createCards({ nowMs, newId, isStrict, messages, known });
+  const cards = createCards({ nowMs, newId, isStrict, messages });
+  const activities = createListeners<Activity>();
+  const onActivity = activities.notify;
+  const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
   const routes = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
-    ...messageRoutes({ messages, world, known }),
+    ...messageRoutes({ messages, world }),
+    ...reactions.routes,
     ...cards.routes,
     ...contactRoutes(world),
-    ...uploadRoutes(newId, uploads),
+    ...uploadRoutes(newId),
   ];
-  const dispatch = createDispatch({ routes, callerOf: tokens.caller, clock, newId, onProblem });
+  const onMissing = ({ message }: Error) => onActivity({ what: "missing", about: message });
+  let own: readonly Route[] = [];
+  const dispatch = createDispatch({
+    routes: () => [...own, ...routes],
+    callerOf: tokens.caller,
+    clock,
+    newId,
+    onProblem,
+    onMissing,
+  });
 
   return {
     handle: dispatch.handle,
     /** Serves it on 127.0.0.1. Without a port, it takes a free one. */
     listen: ({ port = 0 } = {}): Promise<ApiServer> => serve(dispatch.handle, port),
 
+    /** Answers to calls that are not simulated, or are to be answered otherwise. They replace earlier ones. */
+    setAnswers(answers: readonly OwnAnswers[]): void {
+      own = answers.flatMap(ownRoutes);
+    },
     /** Makes calls fail or wait; see `Rule`. */
     addRule: dispatch.addRule,
     /** The chats and their members. */
     world,
-    /** Makes a template of the card builder known, so that its variables are checked. */
-    addTemplate: (id: string, template: CardTemplate): void => void templates.set(id, template),
-    template: (id: string): CardTemplate | undefined => templates.get(id),
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
-      const checked = checkContent(msgType, content, known);
+      const checked = checkContent(msgType, content);
       return messages.add({ ...checked, ...place, sender: { kind: "user", id: userId }, tenant: defaultTenant });
     },
 
@@ -109,19 +118,24 @@ export function openApi(options: OpenApiOptions) {
      */
     callbackAnswered(token: string, card?: string): void {
       cards.answered(token);
-      if (card !== undefined) cards.answered(token, checkContent("interactive", card, known).content);
+      if (card !== undefined) cards.answered(token, checkContent("interactive", card).content);
     },
-    /** @throws {Refusal} The card of a callback's answer is invalid. */
-    checkCard: (card: string): void => void checkContent("interactive", card, known),
     issueAppTicket: apps.issueTicket,
     revokeTokens: tokens.revoke,
     setDisabled: apps.setDisabled,
 
     /** Calls the listener for each message that a bot sends or changes from now on. @returns A function that stops it. */
     onMessage: (listener: (change: MessageChange) => void): (() => void) => messages.onChange(guarded(listener)),
+    /** The same for what a bot does besides, and for a call that is not simulated. */
+    onActivity: (listener: (activity: Activity) => void): (() => void) => activities.add(guarded(listener)),
     message: (messageId: string): Message | undefined => messages.get(messageId),
     /** In the order they were sent, of one chat or of all. */
     messages: (chatId?: string): readonly Message[] => messages.list(chatId),
+    /** What the bots have sent, as it is now. A message that a call invented is none. */
+    sent: (): readonly Message[] =>
+      messages.list().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app"),
+    /** In the order they were added, on one message or on all. */
+    reactions: reactions.list,
     calls: dispatch.calls,
     tokensIssued: tokens.issued,
   };

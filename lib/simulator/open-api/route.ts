@@ -1,5 +1,5 @@
 import { depthOf, isObject, type JsonObject, maxDepth } from "../../feishu/json.ts";
-import { type Answer, Refusal } from "./answer.ts";
+import { type Answer, NotSimulated, Refusal } from "./answer.ts";
 
 /** The app and the tenant that a call's token stands for. */
 export interface Caller {
@@ -34,6 +34,9 @@ export type Route =
   | (Place & { readonly access: "open"; readonly operation: (call: OpenCall) => Answer })
   | (Place & { readonly access: "tenant"; readonly operation: (call: Call) => Answer });
 
+/** So much of a path is shown. */
+export const shownPathLength = 300;
+
 /** The parameters of `path`; `undefined` when it does not match the template. */
 export function match(template: string, path: string): ReadonlyMap<string, string> | undefined {
   const expected = template.split("/");
@@ -53,16 +56,13 @@ export function match(template: string, path: string): ReadonlyMap<string, strin
   return params;
 }
 
-/** @throws {Refusal} 404 when no route has the path; 405 when only routes with other methods have it. */
+/** @throws {NotSimulated} No route has the method and the path. */
 export function find(routes: readonly Route[], method: string, path: string) {
-  let isPath = false;
   for (const route of routes) {
-    const params = match(route.path, path);
-    if (params === undefined) continue;
-    if (route.method === method) return { route, params };
-    isPath = true;
+    const params = route.method === method ? match(route.path, path) : undefined;
+    if (params !== undefined) return { route, params };
   }
-  throw new Refusal(isPath ? 99991301 : 99991201);
+  throw new NotSimulated(method, path.slice(0, shownPathLength));
 }
 
 /** Parses a JSON object. Deep nesting is refused, because other code prints the value again. */
@@ -89,4 +89,25 @@ function decoded(segment: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * One page of a list. The token of the next page is where it begins.
+ * @param limits.code For a page token that no call has returned.
+ */
+export function page<Item>(
+  items: readonly Item[],
+  query: URLSearchParams,
+  { code, size, maxSize }: { code: number; size: number; maxSize: number },
+): { items: readonly Item[]; has_more: boolean; page_token?: string } {
+  const token = query.get("page_token") ?? "";
+  const start = Number(/^page_(\d{1,9})$/.exec(token)?.[1] ?? (token === "" ? 0 : Number.NaN));
+  if (!(start <= items.length)) throw new Refusal(code, "invalid page_token");
+  const wanted = Number(query.get("page_size") ?? size);
+  if (!Number.isInteger(wanted) || wanted < 1) throw new Refusal(code, "invalid page_size");
+  const end = start + Math.min(wanted, maxSize);
+  const shown = items.slice(start, end);
+  return end < items.length
+    ? { items: shown, has_more: true, page_token: `page_${end}` }
+    : { items: shown, has_more: false };
 }

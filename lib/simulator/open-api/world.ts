@@ -115,6 +115,7 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
           throw new Refusal(230001, "receive_id_type must be open_id, union_id, user_id, email or chat_id");
       }
     },
+    hasBot: (chatId: string, appId: string): boolean => chat(chatId)?.bots.has(appId) === true,
     addBot(chatId: string, appId: string): void {
       chats.get(chatId)?.bots.add(appId);
     },

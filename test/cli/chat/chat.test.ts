@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
@@ -41,6 +41,11 @@ export default onEvent("im.message.receive_v1", async ({ message }, { secrets, l
   if (text === "refuse") {
     await request("POST", "/open-apis/im/v1/messages/om_0/reply", { body: { msg_type: "text", content: "canary" } });
   }
+  if (text === "look") {
+    const { data } = await request("POST", "/open-apis/drive/v1/files/box_1/copy", { body: {} });
+    log.info("copied to " + data.token);
+    return;
+  }
   if (text === "stumble") throw new Error("the floor is wet");
   const { APP_ID: app_id, APP_SECRET: app_secret } = process.env;
   const { tenant_access_token } = await post("/auth/v3/tenant_access_token/internal", { app_id, app_secret });
@@ -58,7 +63,7 @@ import { onCallback } from "larkpost";
 
 export default onCallback("card.action.trigger", ({ action }) => {
   if (action.value.order === 19) throw new Error("the gate is shut");
-  if (action.value.order === 18) return { card: { type: "raw", data: { schema: "2.0", body: { elements: [{ tag: "note" }] } } } };
+  if (action.value.order === 18) return { card: { type: "raw", data: { rows: [] } } };
   const title = { tag: "plain_text", content: "Released" };
   return {
     toast: { type: "success", content: "Released " + action.value.order },
@@ -166,8 +171,7 @@ bot › You said: 1\\u001b[2J
     assert.deepEqual(
       stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
       [
-        "    ! the client shows error 200673: ErrCode: 200861; ErrPath: ROOT -> body -> elements -> [0](tag: note); " +
-          "ErrMsg: cards of schema V2 no longer support this capability; ErrorValue: unsupported tag note; ",
+        "    ! the client shows error 200673: a card needs elements",
         '    ! The card has no [4]. "/say 4" says it',
         '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
         "      (handled; the bot said nothing)",
@@ -180,6 +184,30 @@ bot › You said: 1\\u001b[2J
     const [place = "", source = "", caret = ""] = lines.slice(failed + 1);
     assert.match(place, /^ {10}at functions\/events\/im\.message\.receive_v1\.ts:\d+:\d+/);
     assert.equal(source.slice(caret.indexOf("^")).startsWith("new Error("), true, [source, caret].join("\n"));
+  });
+
+  test("a call that is not simulated is named, and a file in test/simulated answers it from then on", async () => {
+    const sentence = "the simulated Feishu has no POST /open-apis/drive/v1/files";
+    const { code, stdout } = await chat("look\n");
+    assert.equal(code, 1);
+    assert.ok(
+      stdout.includes(`    ! ${sentence}/box_1/copy: give it an answer in test/simulated/, or use a real app`),
+      stdout,
+    );
+    assert.match(stdout, /the handler of im\.message\.receive_v1 failed, and is tried again/);
+    await until("the sentence", () => lines.some((line) => line.includes(`! ${sentence}/box_1/copy`)));
+    await until("the failed call", () => lines.some((line) => line.includes(`${sentence}/…/copy: give it an answer`)));
+
+    const folder = join(project.root, "test/simulated");
+    mkdirSync(folder, { recursive: true });
+    const own = '"POST /open-apis/drive/v1/files/:token/copy": ({ params }) => ({ token: "copy_of_" + params.token })';
+    writeFileSync(
+      join(folder, "drive.ts"),
+      `import { answers } from "larkpost/test";\nexport default answers({ ${own} });\n`,
+    );
+    await until("the answer", () => lines.some((line) => line.includes("~ test/simulated/drive.ts added")));
+    assert.equal((await chat("look\n")).code, 0);
+    await until("what it logs", () => lines.some((line) => line.includes("copied to copy_of_box_1")));
   });
 
   test("a click whose handler throws is told, and the exit code tells", async () => {

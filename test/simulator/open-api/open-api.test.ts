@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { refused } from "../../../lib/simulator/open-api/answer.ts";
+import { answers, loadAnswers } from "../../../lib/simulator/open-api/own-answers.ts";
 import { isId } from "../../../lib/simulator/open-api/world.ts";
 import { groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import { card, kilobytes, meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
@@ -57,6 +61,7 @@ test("each of the platform's codes has the status that its page gives", () => {
         ...[230001, 230002, 230011, 230019, 230025, 230026, 230027, 230031, 230034, 230049, 230054, 230061, 230065],
         ...[230071, 230072, 230099, 230110, 10002, 11311, 100000, 100030, 200000, 200310, 200320],
         ...[300020, 300030, 300040, 300090, 40001, 41012],
+        ...[231001, 231002, 231003, 231007, 231008, 231010, 231011, 231012, 231014],
       ],
     ],
   ]);
@@ -102,7 +107,7 @@ test("every answer has a log id of its own, and the log names no secret", async 
     [
       "POST auth/v3/tenant_access_token/internal 200 0",
       "POST im/v1/messages 200 0",
-      "GET nothing/here 404 99991201",
+      "GET nothing/here 501 -501",
       "POST auth/v3/tenant_access_token/internal 200 10015",
     ],
   );
@@ -111,6 +116,67 @@ test("every answer has a log id of its own, and the log names no secret", async 
   for (const secret of [token, selfBuilt.appSecret, "between us", "in-the-query", "wrong"]) {
     assert.ok(!printed.includes(secret), secret);
   }
+});
+
+test("a call that is not simulated is named, and answered so that nobody takes it for the platform", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const activities: unknown[] = [];
+  simulator.onActivity((activity) => activities.push(activity));
+  for (const [method, path] of [
+    ["GET", "drive/v1/files/box_1"],
+    ["DELETE", "im/v1/messages"],
+  ] as const) {
+    const about = `the simulated Feishu has no ${method} /open-apis/${path}: give it an answer in test/simulated/, or use a real app`;
+    const { status, body } = await call(method, `${path}?token=a-secret`);
+    assert.deepEqual([status, body], [501, { code: -501, msg: about, data: {} }]);
+    assert.deepEqual(activities.splice(0), [{ what: "missing", about }]);
+  }
+});
+
+test("a project answers calls itself: with data, a whole body, bytes or a function, and a file that changes is loaded anew", async (t) => {
+  const { call, simulator, token, url } = await startWithToken(t);
+  const root = mkdtempSync(join(tmpdir(), "answers-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  const file = join(root, "test/simulated/drive.ts");
+  mkdirSync(dirname(file), { recursive: true });
+  const load = async (source: string) => {
+    writeFileSync(file, source);
+    simulator.setAnswers(await loadAnswers(root));
+  };
+  const files = async () => (await call("GET", "drive/v1/files")).body;
+  await load('export default { "GET /open-apis/drive/v1/files": { files: [] as string[] } };');
+  assert.deepEqual(await files(), { code: 0, msg: "success", data: { files: [] } });
+  await load('export default { "GET /open-apis/drive/v1/files": { code: 1061004, msg: "forbidden." } };');
+  assert.deepEqual(await files(), { code: 1061004, msg: "forbidden." });
+  for (const [source, problem] of [
+    [
+      "export const files = 1;",
+      /^Error: Cannot load test\/simulated\/drive.ts: it has no answers as its default export/,
+    ],
+    ['export default { "GET /drive": {} };', /"GET \/drive" is not a method and a path/],
+    ["export default {", /^Error: Cannot load test\/simulated\/drive.ts: /],
+  ] as const) {
+    await assert.rejects(load(source), problem);
+  }
+  assert.equal((await files()).code, 1061004, "what cannot be loaded changes nothing");
+
+  simulator.setAnswers([
+    answers({
+      "POST /open-apis/drive/v1/files/:token/copy": ({ params, body, query, caller }) => {
+        return { code: 0, copied: params.token, name: body["name"], type: query.get("type"), by: caller.appId };
+      },
+      "GET /open-apis/drive/v1/files/:token/download": ({ params }) => Buffer.from(params.token),
+      "GET /open-apis/bot/v3/info": { code: 0, bot: { app_name: "Mine" } },
+    }),
+  ]);
+  assert.deepEqual((await call("POST", "drive/v1/files/box_1/copy?type=doc", { name: "x" })).body, {
+    ...{ msg: "success", code: 0, copied: "box_1", name: "x", type: "doc", by: selfBuilt.appId },
+  });
+  const headers = { authorization: `Bearer ${token}` };
+  const downloaded = await fetch(`${url}/open-apis/drive/v1/files/box_1/download`, { headers });
+  assert.equal(await downloaded.text(), "box_1");
+  assert.equal((await call("GET", "bot/v3/info")).body.bot.app_name, "Mine", "it comes before the simulator's own");
+  assert.equal((await files()).code, -501, "the earlier answers are gone");
 });
 
 test("whatever comes in is answered with a code, and the next call works", async (t) => {
@@ -137,11 +203,11 @@ test("whatever comes in is answered with a code, and the next call works", async
     ["POST", toChat, nested(62), 400, 230034],
     ["POST", toChat, nested(63), 400, 230001],
     ["POST", "im/v1/messages?receive_id_type=__proto__&receive_id_type=chat_id&%zz", body, 400, 230001],
-    ["GET", "im/v1/messages/%zz", undefined, 404, 99991201],
-    ["GET", "im/v1/messages/", undefined, 404, 99991201],
-    ["GET", "im/v1/messages", undefined, 405, 99991301],
+    ["GET", "im/v1/messages/%zz", undefined, 501, -501],
+    ["GET", "im/v1/messages/", undefined, 501, -501],
+    ["PATCH", "im/v1/messages", {}, 501, -501],
     ["PUT", "im/v1/messages/constructor", text("x"), 400, 230001],
-    ["POST", "../../etc/passwd", {}, 404, 99991201],
+    ["POST", "../../etc/passwd", {}, 501, -501],
     ["GET", "contact/v3/users/%00", undefined, 400, 41012],
     ["POST", "interactive/v1/card/update", '{"token":{"toString":1},"card":null}', 400, 300020],
   ] as const;
@@ -152,7 +218,7 @@ test("whatever comes in is answered with a code, and the next call works", async
     assert.equal(typeof answer.body.msg, "string", what);
     assert.match(answer.headers.get("x-tt-logid") ?? "", /^\d{14}[0-9A-F]{32}$/, what);
   }
-  assert.equal((await fetch(url)).status, 404);
+  assert.equal((await fetch(url)).status, 501);
   const half = await fetch(`${url}/open-apis/${toChat}`, {
     method: "POST",
     headers: { authorization: `Bearer ${token}` },
@@ -220,7 +286,7 @@ test("nothing that is sent makes it fail: each call gets its code", async (t) =>
   await fc.assert(
     fc.asyncProperty(fc.record({ method, url, authorization, body }), async (request) => {
       const answer = await simulator.handle(request);
-      assert.ok(answer !== null && answer.status < 500);
+      assert.ok(answer !== null && answer.status !== 500);
       assert.equal(typeof JSON.parse(answer.body).code, "number");
     }),
     { numRuns: 2_000 },
