@@ -18,6 +18,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["remove", async () => (await import("./deploy/remove.ts")).removeCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
   ["dead", async () => (await import("./desk/dead.ts")).deadCommand()],
+  ["smoke", async () => (await import("./desk/smoke.ts")).smokeCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
   ["scale", async () => (await import("./scale/scale.ts")).scaleCommand()],
   ["build", async () => (await import("./deploy/build.ts")).buildCommand()],

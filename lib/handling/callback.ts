@@ -5,10 +5,10 @@ import type { CallbackEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import type { Answer } from "../receiving/receiver.ts";
 import type { Signer } from "../signed-value.ts";
 import { type AnswerStore, answeredOnce, StoreFailure } from "./answered-once.ts";
-import { missingMember, readCard, UntrustedValueError } from "./card-action.ts";
+import { isSmoke, missingMember, readCard, UntrustedValueError } from "./card-action.ts";
 import { contextOf } from "./context.ts";
 import { deferral } from "./deferral.ts";
-import type { DispatchCallback } from "./dispatcher.ts";
+import { type DispatchCallback, smokeType } from "./dispatcher.ts";
 import { type Failure, fallback } from "./fallback.ts";
 import { idempotencyKey } from "./idempotency.ts";
 import { runWithin } from "./run.ts";
@@ -51,7 +51,7 @@ export async function answerCallback(
     publishStage({ stage: "failed", level: "error", facts: { reason: "incomplete", field: missing } });
     return toAnswer(fallbackAnswer(type, "failed"));
   }
-  const loading = ports.dispatch(type);
+  const loading = ports.dispatch(isSmoke(envelope) ? smokeType : type);
   if (loading === undefined) {
     publishStage({ stage: "unhandled", level: "warn" });
     return toAnswer(fallbackAnswer(type, "unhandled"));

@@ -4,7 +4,7 @@ import type { CallbackEnvelope } from "../feishu/envelope.ts";
 import { fieldsOf, type JsonObject } from "../feishu/json.ts";
 import type { CallbackContext } from "../handler.ts";
 import { readValue, type Signer } from "../signed-value.ts";
-import type { LoadedCallback } from "./dispatcher.ts";
+import { type LoadedCallback, smokeType } from "./dispatcher.ts";
 
 /** Names the member without which a click must not run: the update token, or who clicked. */
 export function missingMember({ type, event }: CallbackEnvelope): string | undefined {
@@ -13,6 +13,11 @@ export function missingMember({ type, event }: CallbackEnvelope): string | undef
   if (isBlank(event["token"])) return "event.token";
   const { open_id, union_id, user_id } = fieldsOf(event["operator"]);
   return [open_id, union_id, user_id].every(isBlank) ? "event.operator" : undefined;
+}
+
+/** Whether the click is one of `larkpost smoke`. The platform has no component of this tag. */
+export function isSmoke({ type, event }: CallbackEnvelope): boolean {
+  return type === "card.action.trigger" && fieldsOf(event["action"])["tag"] === smokeType;
 }
 
 /** Invisible characters count as blank, since an id has a letter or a digit. */

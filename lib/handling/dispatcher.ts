@@ -45,9 +45,27 @@ export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undef
 
 type Load = () => Promise<{ default: unknown }>;
 
+/** By this type of an event, and this tag of a card's component, `larkpost smoke` tries a deployment. No file gets them. */
+export const smokeType = "larkpost.smoke";
+
+/** What a click of {@link smokeType} is answered. */
+export function smokeAnswer({ isSigned }: { readonly isSigned: boolean }) {
+  return { toast: { type: "info", content: `${smokeType}${isSigned ? ", signed" : ""}` } };
+}
+
+const smokeFile: HandlerFile = { name: smokeType, load: async () => ({ name: smokeType, handle: () => {} }) };
+const smokeCallback: LoadedCallback = {
+  name: smokeType,
+  handle: (_callback, context) => smokeAnswer(context),
+  dedupe: "required",
+  signedValues: false,
+  purposes: [smokeType],
+};
+
 export function dispatcher(list: EventList): Dispatch {
   const files = loaders(list, toHandler);
   return (type) => {
+    if (type === smokeType) return smokeFile;
     const name = files.has(type) ? type : "_default";
     const load = files.get(name);
     return load === undefined ? undefined : { name, load };
@@ -56,7 +74,7 @@ export function dispatcher(list: EventList): Dispatch {
 
 export function callbackDispatcher(list: CallbackList): DispatchCallback {
   const files = loaders(list, toCallback);
-  return (name) => files.get(name)?.();
+  return (name) => (name === smokeType ? Promise.resolve(smokeCallback) : files.get(name)?.());
 }
 
 /** Files by name; a Map, so that a type named `constructor` finds nothing. A file that failed to load is loaded again. */

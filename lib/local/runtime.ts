@@ -32,7 +32,7 @@ export interface RuntimeOptions {
 }
 
 const region = "us-east-1";
-const ledgerTable = "ledger";
+export const ledgerTable = "ledger";
 /** The embedded services check the access key only. */
 const secretAccessKey = "local";
 const stopGraceMs = 5_000;

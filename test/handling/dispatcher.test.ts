@@ -9,6 +9,7 @@ import {
   dispatcher,
   jobDispatcher,
   keepingTickets,
+  smokeType,
 } from "../../lib/handling/dispatcher.ts";
 
 const list = (loaders: Record<string, () => Promise<{ default: unknown }>>): Dispatch =>
@@ -66,6 +67,14 @@ describe("the dispatcher", () => {
     const dispatch = dispatcher({ _default: async () => ({ default: onAnyEvent(() => {}) }) });
     for (const type of ["test.unknown", "constructor", "__proto__", "_default"]) {
       assert.equal((await dispatch(type)?.load())?.name, "_default");
+    }
+  });
+
+  test("completes an event of the smoke test before any file, also that of any event", async () => {
+    const file = () => assert.fail("nothing may be loaded");
+    for (const loaders of [{}, { _default: file }, { _default: file, [smokeType]: file }]) {
+      const found = await list(loaders)(smokeType)?.load();
+      assert.deepEqual([found?.name, await found?.handle({}, {} as Context)], [smokeType, undefined]);
     }
   });
 

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { subcommand, UsageError } from "../command.ts";
-import { handlerNames } from "../handlers/generate.ts";
+import { smokeStack } from "../desk/smoke.ts";
 import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
@@ -11,7 +11,7 @@ import { deployLongConnection } from "./long-connection.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import type { Wishes } from "./preflight/long-connection.ts";
 import { preflight, type Ready } from "./preflight/preflight.ts";
-import { probeStack } from "./probe.ts";
+import { addressesOf, probeStack } from "./probe.ts";
 import { type DeployedStack, describeStack, longConnectionOf, packageFolder } from "./stack.ts";
 
 export function deployCommand(): Command {
@@ -22,6 +22,7 @@ export function deployCommand(): Command {
     .option("--force", "even if the stage is another app's")
     .option("--adopt", "go on with the queues and the ledger that a removed stack has left")
     .option("--no-probe", "push nothing to the new addresses")
+    .option("--smoke", "follow an event through queue, worker and ledger as well, and click: as npm run smoke does")
     .option("--long-connection", "deploy the stage's long connection instead, a stack of its own beside the stage's")
     .option("--image <image>", "of the long connection: with a tag or a digest, in the region's registry")
     .option("--vpc <vpc>", "where its tasks run: vpc-…")
@@ -36,7 +37,7 @@ Needs AWS credentials, found as the AWS SDK finds them, and the app's id: APP_ID
 --param appId=cli_…. The app's keys are no part of a deployment: npm run secrets stores them.
 
 Before anything is sent, it checks the code, the configuration and what AWS would refuse or run badly, and names all
-faults at once. Afterwards it pushes a challenge, an event of the type larkpost.probe and a forged event to each address.
+faults at once. Afterwards it pushes a challenge, a forged event and one of the type larkpost.smoke to each address.
 
 The long connection takes its settings from the deployed stage. Options that are left out stay as they were.
 
@@ -55,10 +56,12 @@ interface Options extends StackOptions, Wishes {
   readonly force?: boolean;
   readonly adopt?: boolean;
   readonly probe: boolean;
+  readonly smoke?: boolean;
 }
 
 async function run(passedOn: readonly string[], options: Options): Promise<void> {
-  const { stage, package: folder, dryRun: isDry = false, probe: isProbed, longConnection, ...others } = options;
+  const { stage, package: folder, dryRun: isDry = false, longConnection, ...all } = options;
+  const { probe: isProbed, smoke: isSmoked = false, ...others } = all;
   const { image, vpc, subnets, publicIp, force = false, adopt: mayAdopt = false, ...stack } = others;
   if (longConnection) {
     if (stack.param !== undefined || stack.config !== undefined || passedOn.length > 0) {
@@ -121,13 +124,13 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
      ${paint("bold", `npm run deploy -- ${where} --long-connection`)}
 `);
   }
+  if (isSmoked) {
+    const { stack, clients } = ready;
+    await smokeStack({ stage, region: stack.region, outputs, clients });
+    return;
+  }
   if (!isProbed || addresses === undefined) return;
-  const isOk = await probeStack([addresses.request, addresses.callback, ...byUrl], {
-    stack: ready.stack,
-    ssm: ready.clients.ssm,
-    hasDefaultHandler: handlerNames("events", root).includes("_default"),
-  });
-  if (!isOk) process.exitCode = 1;
+  if (!(await probeStack(addressesOf(outputs), { stack: ready.stack, ssm: ready.clients.ssm }))) process.exitCode = 1;
 }
 
 /** Makes the stack of what a removed one has left. A deployment updates it as any other. */

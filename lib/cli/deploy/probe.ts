@@ -3,6 +3,7 @@ import type { SSM } from "@aws-sdk/client-ssm";
 import { type Clock, pause, systemClock } from "../../clock.ts";
 import type { SealedRequest } from "../../feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
+import { smokeType } from "../../handling/dispatcher.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { toMessage } from "../../simulator/platform/platform.ts";
 import { type PushResult, spoilSignature } from "../../simulator/platform/push.ts";
@@ -14,16 +15,34 @@ import { reasonOf } from "./clients.ts";
 import { findSecrets } from "./parameter-store.ts";
 import { type Stack, variableOf } from "./stack.ts";
 
-/** Feishu has no such type, so no handler file is named after it. Only `_default.ts` would run. */
-const probeType = "larkpost.probe";
 /** A new address may not be known everywhere at once. */
-const waitsMs = [1_000, 2_000, 4_000, 8_000];
+const newAddressMs = [1_000, 2_000, 4_000, 8_000];
 
-interface Options {
-  readonly secrets: AppSecrets;
-  /** Whether a handler would run for an event of the probe. Then none is pushed. */
-  readonly hasDefaultHandler: boolean;
-  readonly clock?: Clock;
+/** A step of an event's or a click's way, and what came of it. */
+export interface Hop {
+  readonly hop: "challenge" | "forged push" | "push" | "queue" | "ledger" | "click";
+  readonly isOk: boolean;
+  readonly ms: number;
+  /** What the step did, or did not do and why. */
+  readonly text: string;
+  /** What to check, if it did not. */
+  readonly advice?: string;
+  readonly address?: string;
+}
+
+/** Whose pushes an address takes. */
+export interface Sender {
+  readonly keys: KeyRing;
+  readonly appId: string;
+}
+
+export function senderOf({ appId, ...secrets }: AppSecrets): Sender {
+  return { appId, keys: new Map([[defaultApp, appKeys({ appId, ...secrets })]]) };
+}
+
+/** The addresses among a stack's outputs. */
+export function addressesOf(outputs: ReadonlyMap<string, string>): string[] {
+  return [...outputs].flatMap(([name, value]) => (/^(Request|Callback)Address/.test(name) ? [value] : []));
 }
 
 /**
@@ -32,7 +51,7 @@ interface Options {
  */
 export async function probeStack(
   addresses: readonly string[],
-  { stack, ssm, hasDefaultHandler }: { stack: Stack; ssm: SSM } & Pick<Options, "hasDefaultHandler">,
+  { stack, ssm }: { stack: Stack; ssm: SSM },
 ): Promise<boolean> {
   const parameter = variableOf(stack, "WebhookLambdaFunction", "SECRETS_PARAMETER") ?? "";
   let secrets: AppSecrets | undefined;
@@ -48,41 +67,81 @@ export async function probeStack(
     return false;
   }
   console.log("What the addresses answer:");
-  return probe(addresses, { secrets, hasDefaultHandler });
+  let isOk = true;
+  const onHop = (hop: Hop) => {
+    isOk &&= hop.isOk;
+    console.log(hopLine(hop));
+  };
+  for (const url of addresses) await probe(url, { ...senderOf(secrets), onHop });
+  return isOk;
+}
+
+export function hopLine({ isOk, ms, text }: Hop): string {
+  return isOk ? `  ${paint("green", "✔")} ${text}, ${ms} ms` : `  ${paint("red", "✖")} ${text}`;
+}
+
+export interface ProbeOptions extends Sender {
+  readonly onHop: (hop: Hop) => void;
+  readonly clock?: Clock | undefined;
+  /** Between two challenges, until one is answered. */
+  readonly waitsMs?: readonly number[] | undefined;
 }
 
 /**
- * Asks each address what Feishu would ask: a challenge, an event that must be stored, and a forged one that must be
- * refused. Prints what came of it.
- * @returns Whether all was answered as it should be.
+ * Asks an address what Feishu would ask: a challenge, a forged event that must be refused, and one that must be stored.
+ * @returns `isReached`: it has answered the challenge. `eventId`: that of the event that it has stored.
  */
-export async function probe(addresses: readonly string[], options: Options): Promise<boolean> {
-  const { secrets, hasDefaultHandler, clock = systemClock } = options;
-  const keys: KeyRing = new Map([[defaultApp, appKeys(secrets)]]);
-  const deliver = (url: string, spoil?: typeof forge) => {
-    const newId = () => randomUUID().replaceAll("-", "");
-    const envelope = sampleEnvelope(probeType, { nowMs: clock.nowMs(), appId: secrets.appId, newId });
-    return toWebhook({ url, keys, clock, randomBytes, spoil })(toMessage(JSON.stringify(envelope)), { number: 1 });
-  };
-  const results: boolean[] = [];
-  /** @param did What the address did, or did not do. */
-  const report = (isOk: boolean, [did, didNot]: readonly [string, string], result: PushResult) => {
-    console.log(isOk ? `  ${paint("green", "✔")} ${did}` : `  ${paint("red", "✖")} ${didNot}: ${fault(result)}`);
-    results.push(isOk);
-  };
-  for (const url of addresses) {
-    const { result, isAccepted } = await challenge(url, { keys, clock });
-    report(isAccepted, [`${url} answers a challenge`, `${url} does not answer a challenge`], result);
-    // Its other answers would say the same again.
-    if (!isAccepted) continue;
-    if (!hasDefaultHandler) {
-      const good = await deliver(url);
-      report(good.delivered, ["stores an event", "does not store an event"], good);
-    }
-    const forged = await deliver(url, forge);
-    report(forged.status === 401, ["refuses a forged event", "does not refuse a forged event"], forged);
+export async function probe(
+  url: string,
+  { keys, appId, onHop, clock = systemClock, waitsMs = newAddressMs }: ProbeOptions,
+): Promise<{ readonly isReached: boolean; readonly eventId?: string }> {
+  const { result, isAccepted } = await challenge(url, { keys, clock, waitsMs });
+  const advice = adviceOn(result);
+  onHop(
+    hopOf("challenge", isAccepted, result, [
+      `${url} answers a challenge`,
+      `${url} does not answer a challenge`,
+      advice,
+    ]),
+  );
+  // Its other answers would say the same again.
+  if (!isAccepted) return { isReached: false };
+  // Without an Encrypt Key, nothing is signed.
+  if (keys.get(defaultApp)?.encryptKeys.length !== 0) {
+    const forged = await pushSmoke(url, { keys, appId, clock, spoil: forge });
+    onHop(
+      hopOf("forged push", forged.result.status === 401, forged.result, [
+        "refuses a forged event",
+        "does not refuse a forged event",
+        "Anybody may push to it: look at what stands before the function, and at ALLOW_UNENCRYPTED",
+      ]),
+    );
   }
-  return results.every((isOk) => isOk);
+  const { result: pushed, eventId } = await pushSmoke(url, { keys, appId, clock });
+  onHop(hopOf("push", pushed.delivered, pushed, ["stores an event", "does not store an event", adviceOn(pushed)]));
+  return pushed.delivered ? { isReached: true, eventId } : { isReached: true };
+}
+
+/** @param texts What it did, what it did not do, and what to check then. */
+export function hopOf(
+  hop: Hop["hop"],
+  isOk: boolean,
+  result: Pick<PushResult, "ms" | "status" | "problem" | "body">,
+  [did, didNot, advice]: readonly [string, string, string],
+): Hop {
+  const ms = Math.round(result.ms);
+  return isOk ? { hop, isOk, ms, text: did } : { hop, isOk, ms, text: `${didNot}: ${fault(result)}`, advice };
+}
+
+async function pushSmoke(url: string, { keys, appId, clock, spoil }: Sender & { clock: Clock; spoil?: typeof forge }) {
+  const eventId = newId();
+  const text = JSON.stringify(sampleEnvelope(smokeType, { nowMs: clock.nowMs(), appId, newId, eventId }));
+  const result = await toWebhook({ url, keys, clock, randomBytes, spoil })(toMessage(text), { number: 1 });
+  return { result, eventId };
+}
+
+export function newId(): string {
+  return randomUUID().replaceAll("-", "");
 }
 
 function forge(sealed: SealedRequest): SealedRequest {
@@ -91,7 +150,10 @@ function forge(sealed: SealedRequest): SealedRequest {
   return forged;
 }
 
-async function challenge(url: string, { keys, clock }: { keys: KeyRing; clock: Clock }) {
+async function challenge(
+  url: string,
+  { keys, clock, waitsMs }: { keys: KeyRing; clock: Clock; waitsMs: readonly number[] },
+) {
   for (const waitMs of [...waitsMs, undefined]) {
     const checked = await checkAddress(randomUUID(), { url, keys, clock, randomBytes });
     if (checked.isAccepted || waitMs === undefined || checked.result.status === 401) return checked;
@@ -100,9 +162,17 @@ async function challenge(url: string, { keys, clock }: { keys: KeyRing; clock: C
   throw new Error("not reached: the last try waits for nothing");
 }
 
-function fault({ status, problem, body }: PushResult): string {
+function fault({ status, problem, body }: Pick<PushResult, "status" | "problem" | "body">): string {
   return [problem ?? `answered ${status}`, body]
     .filter((text) => text !== "")
     .map((text) => oneLine(text, 200))
     .join(" ");
+}
+
+/** What to check, by what an address answered. */
+function adviceOn({ status }: PushResult): string {
+  if (status === null) return "Check that it runs, the network, and the host's DNS";
+  if (status === 401) return "The functions have other keys. They read changed ones within 5 minutes";
+  if (status >= 500) return "The log's stages `unavailable` and `misconfigured` say why";
+  return "Something else answers there: compare it with the stack's addresses, and look at what stands before it";
 }

@@ -6,7 +6,7 @@ import { backLines, printLines, refuseLosses } from "./changes.ts";
 import { awsClients } from "./clients.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import { regionOf } from "./parameter-store.ts";
-import { probeStack } from "./probe.ts";
+import { addressesOf, probeStack } from "./probe.ts";
 import { findStack, type Stack, stackResources } from "./stack.ts";
 
 export function rollbackCommand(): Command {
@@ -80,12 +80,9 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   console.log(
     `The stack has the deployment of ${dateOf(to)}. The next "npm run deploy" deploys what is in this folder.`,
   );
-  const addresses = [...deployed.outputs].flatMap(([name, value]) =>
-    /^(Request|Callback)Address/.test(name) ? [value] : [],
-  );
+  const addresses = addressesOf(deployed.outputs);
   if (!isProbed || addresses.length === 0) return;
-  // Whether an older deployment has a handler that would run for it is not known, so no event is pushed.
-  const target = { stack: now, ssm: clients.ssm, hasDefaultHandler: true };
+  const target = { stack: now, ssm: clients.ssm };
   if (!(await probeStack(addresses, target))) process.exitCode = 1;
 }
 

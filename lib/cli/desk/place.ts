@@ -173,12 +173,15 @@ export async function asked<T>(cannot: string, right: string, answer: Promise<T>
     return await answer;
   } catch (error) {
     const reason = reasonOf(error);
-    const isDenied = /AccessDenied|Unauthorized|NotAuthorized/i.test(reason);
-    const advice = isDenied
-      ? `You need the right ${right}`
-      : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
-    throw new CommandError(`${cannot}: ${reason}. ${advice}`, { cause: error });
+    throw new CommandError(`${cannot}: ${reason}. ${adviceOn(reason, right)}`, { cause: error });
   }
+}
+
+/** What to do when AWS gives no answer. */
+export function adviceOn(reason: string, right: string): string {
+  return /AccessDenied|Unauthorized|NotAuthorized/i.test(reason)
+    ? `You need the right ${right}`
+    : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
 }
 
 function localPlace(

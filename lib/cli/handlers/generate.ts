@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { subcommand } from "../command.ts";
+import { smokeType } from "../../handling/dispatcher.ts";
+import { CommandError, subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 
 const lineWidth = 120;
@@ -10,6 +11,9 @@ const lineWidth = 120;
 const listTypes = { events: "EventList", callbacks: "CallbackList" } as const;
 
 export type HandlerKind = keyof typeof listTypes;
+
+/** What is wrong with a handler file named {@link smokeType}. */
+export const reservedName = `would never run: ${smokeType} is reserved for "npm run smoke". Rename it`;
 
 /**
  * Writes the lists of handler files: literal thunks, so that the compiler checks each file against its
@@ -66,6 +70,10 @@ export function generateCommand(): Command {
       "write the lists of handler files, functions/events.gen.ts and functions/callbacks.gen.ts (npm start and npm run new do it as well)",
     )
     .action(async () => {
+      const reserved = (["events", "callbacks"] as const).find((kind) => handlerNames(kind).includes(smokeType));
+      if (reserved !== undefined) {
+        throw new CommandError(`Cannot list functions/${reserved}/${smokeType}.ts: it ${reservedName}`);
+      }
       const { changed } = await generate();
       if (changed.length === 0) console.log("The generated lists are up to date.");
       else console.log(`Wrote ${changed.join(", ")}.`);

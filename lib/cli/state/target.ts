@@ -29,6 +29,8 @@ export interface LocalRuntime {
   readonly encryptKey?: string | null;
   readonly verificationToken?: string;
   readonly appId?: string;
+  /** Of the app that exists on this machine alone. */
+  readonly appSecret?: string;
   /** The embedded services, and the access key that they want. */
   readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };
 }
@@ -96,7 +98,10 @@ export function readLocal(file: string): LocalRuntime | undefined {
       `Cannot read ${file}: it is not what "npm start" writes. Delete it and start the runtime again`,
     );
   }
-  const { url, pushTo, encryptKey, verificationToken, appId, control, services } = value as Record<string, unknown>;
+  const { url, pushTo, encryptKey, verificationToken, appId, appSecret, control, services } = value as Record<
+    string,
+    unknown
+  >;
   const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
   const { sqs, dynamo, accessKeyId } = Object(services) as Record<string, unknown>;
   return {
@@ -109,5 +114,6 @@ export function readLocal(file: string): LocalRuntime | undefined {
     ...(typeof encryptKey === "string" || encryptKey === null ? { encryptKey } : {}),
     ...(typeof verificationToken === "string" ? { verificationToken } : {}),
     ...(typeof appId === "string" ? { appId } : {}),
+    ...(typeof appSecret === "string" ? { appSecret } : {}),
   };
 }

@@ -84,16 +84,16 @@ describe("the life of a stage, by the real osls", () => {
       "Publish a version of the app",
       "npm run secrets -- set --stage prod",
       ...[receiver.url, callbackUrl].map(
-        (url) => `  ✔ ${url} answers a challenge\n  ✔ stores an event\n  ✔ refuses a forged event\n`,
+        (url) => `  ✔ ${url} answers a challenge\n  ✔ refuses a forged event\n  ✔ stores an event\n`,
       ),
     ]) {
-      assert.ok(stdout.includes(expected), stdout);
+      assert.ok(stdout.replaceAll(/, \d+ ms$/gm, "").includes(expected), stdout);
     }
     const kinds = receiver.received.map(({ envelope }) => envelope?.kind ?? "forged");
-    assert.deepEqual(kinds, ["challenge", "event", "forged", "challenge", "event", "forged"]);
+    assert.deepEqual(kinds, ["challenge", "forged", "event", "challenge", "forged", "event"]);
     assert.deepEqual(
       receiver.received.flatMap(({ envelope }) => (envelope?.kind === "event" ? [envelope.type] : [])),
-      ["larkpost.probe", "larkpost.probe"],
+      ["larkpost.smoke", "larkpost.smoke"],
     );
   });
 
@@ -103,8 +103,15 @@ describe("the life of a stage, by the real osls", () => {
     assert.equal(stdout, "Would change nothing of the stack larkpost-prod in ap-southeast-1 of account 111122223333\n");
   });
 
-  test("an update that fails is rolled back, and its deployment is listed as one that does not run", async () => {
-    assert.equal((await run("deploy", "--param", "larkDomain=lark", "--no-probe")).code, 0);
+  test("--smoke follows the event of the probe; an update that fails is rolled back, and its deployment is listed as one that does not run", async () => {
+    // The page names this right beside the policy, for whoever passes --smoke.
+    cloud.denied.add("dynamodb:GetItem");
+    const smoked = await run("deploy", "--param", "larkDomain=lark", "--smoke");
+    cloud.denied.clear();
+    cloud.calls.splice(0, cloud.calls.length, ...cloud.calls.filter((call) => call !== "dynamodb:GetItem"));
+    assert.equal(smoked.code, 1);
+    assert.match(smoked.stdout, /^Tries the stage prod in ap-southeast-1:\n.* answers a challenge, \d+ ms\n/m);
+    assert.match(smoked.stderr, /^The hop "ledger" of the stage prod .* fails\. You need the right dynamodb:GetItem$/m);
     assert.equal(domain(), "lark");
     cloud.failAt("CallbackLambdaFunction");
     const { code, stdout, stderr, byOsls } = await run("deploy", "--param", "legacyCardCallback=true", "--no-probe");
@@ -138,7 +145,7 @@ describe("the life of a stage, by the real osls", () => {
     const { code, stdout, stderr } = await run("rollback", "--to", before);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /The next "npm run deploy" deploys what is in this folder/);
-    assert.match(stdout, /answers a challenge\n {2}✔ refuses a forged event\n/);
+    assert.match(stdout, /answers a challenge, \d+ ms\n {2}✔ refuses a forged event, \d+ ms\n/);
     assert.equal(domain(), "feishu");
     const again = (await run("rollback")).stdout;
     assert.match(again, new RegExp(`^ {2}${before} .* UTC {2}runs now$`, "m"));
