@@ -42,7 +42,8 @@ export function botLine(entry: Entry): string | undefined {
   }
   if (!("by" in entry) || entry.by !== "bot") return undefined;
   const { what, message } = entry;
-  return joined(what, what === "recalled" ? undefined : oneLineOf(message), message.chat);
+  const line = joined(what, what === "recalled" ? undefined : oneLineOf(message), message.chat);
+  return [line, ...(message.warnings ?? []).map((warning) => paint("yellow", `! ${oneLine(warning, 300)}`))].join("  ");
 }
 
 function joined(what: string, about: string | undefined, chat: MessageView["chat"] | null): string {

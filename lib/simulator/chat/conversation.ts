@@ -2,7 +2,6 @@ import type { Clock } from "../../clock.ts";
 import { isObject, parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
-import { checkContent } from "../open-api/content.ts";
 import type { Message } from "../open-api/messages.ts";
 import type { OpenApi } from "../open-api/open-api.ts";
 import type { ClientView } from "../platform/client-view.ts";
@@ -73,7 +72,7 @@ export function startConversation(options: ConversationOptions) {
     const result = attempts.at(-1)?.result;
     if (shown === undefined || result === undefined) return;
     const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const fault = card === undefined ? undefined : replacementFault(card, api.message(messageId)?.content ?? "");
+    const fault = card === undefined ? undefined : replacementFault(api, card, api.message(messageId)?.content ?? "");
     const view = fault ?? shown;
     record({ what: "answered", id: callback.id, messageId, view, ...outcomes.callbackAnswered(callback.id) });
     if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
@@ -164,9 +163,9 @@ function cardIn(body: string): string | undefined {
  * The error that the client shows when an answer's card cannot replace the clicked card.
  * https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/handle-card-callbacks
  */
-function replacementFault(card: string, clicked: string): ClientView | undefined {
+function replacementFault(api: OpenApi, card: string, clicked: string): ClientView | undefined {
   try {
-    checkContent("interactive", card);
+    api.checkCard(card);
   } catch (error) {
     return { isTaken: false, code: 200673, problem: messageOf(error) };
   }

@@ -1,3 +1,4 @@
+import { checkCard } from "../../feishu/card.ts";
 import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Message } from "../open-api/messages.ts";
 import { object } from "../open-api/route.ts";
@@ -14,6 +15,8 @@ export interface MessageView {
   /** Of a message that is not a card. */
   readonly text?: string | undefined;
   readonly card?: CardView | undefined;
+  /** What is uncertain about a card that was taken. */
+  readonly warnings?: readonly string[] | undefined;
 }
 
 export function messageView(message: Message, chat: Chat | undefined): MessageView {
@@ -26,11 +29,17 @@ export function messageView(message: Message, chat: Chat | undefined): MessageVi
     msgType,
     text: isCard ? undefined : textView(msgType, content),
     card: isCard ? cardView(content) : undefined,
+    warnings: isCard ? warningsOf(content) : undefined,
   };
 }
 
 export function chatView(id: string, chat: Chat | undefined): MessageView["chat"] {
   return { id, kind: chat?.kind ?? "group", name: chat?.name ?? "" };
+}
+
+function warningsOf(content: string): readonly string[] | undefined {
+  const { warnings } = checkCard(object(content));
+  return warnings.length === 0 ? undefined : warnings.map(({ path, message }) => `${path}: ${message}`);
 }
 
 /** The text of a message that is not a card. A message without a text is named by its type. Never throws. */

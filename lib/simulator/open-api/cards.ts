@@ -1,7 +1,8 @@
+import type { KnownParts } from "../../feishu/card.ts";
 import { isObject } from "../../feishu/json.ts";
 import { groupChat } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
-import { cardLimitBytes, cardProblem, isShared } from "./content.ts";
+import { cardFault, cardLimitBytes, isShared } from "./content.ts";
 import type { Message, Messages } from "./messages.ts";
 import type { Call, Route } from "./route.ts";
 import { isId } from "./world.ts";
@@ -37,8 +38,9 @@ export function createCards(options: {
   readonly newId: () => string;
   readonly isStrict: boolean;
   readonly messages: Messages;
+  readonly known: KnownParts;
 }) {
-  const { nowMs, newId, isStrict, messages } = options;
+  const { nowMs, newId, isStrict, messages, known } = options;
   const credentials = new Map<string, Credential>();
 
   function register({ token, messageId, atMs = nowMs() }: CardToken): Credential {
@@ -67,7 +69,7 @@ export function createCards(options: {
   function update(call: Call): Answer {
     const { token, card } = call.body as { token?: unknown; card?: unknown };
     if (typeof token !== "string" || !/^c-[\w-]{1,200}$/.test(token)) throw new Refusal(300020);
-    const checked = checkCard(card);
+    const checked = checkedCard(card, known);
     const registered = credentials.get(token);
     if (registered === undefined && isStrict) throw new Refusal(300030);
     const credential = registered ?? assume(token, call);
@@ -106,13 +108,13 @@ export function createCards(options: {
 }
 
 /** The card's JSON without `open_ids`, the list of the people who see the update. */
-function checkCard(card: unknown): string {
+function checkedCard(card: unknown, known: KnownParts): string {
   if (!isObject(card)) throw new Refusal(10002, "card is required");
   const { open_ids: viewers, ...rest } = card as Record<string, unknown>;
   const content = JSON.stringify(rest);
   if (Buffer.byteLength(content) > cardLimitBytes) throw new Refusal(100000);
-  const problem = cardProblem(rest);
-  if (problem !== undefined) throw new Refusal(11311, problem);
+  const fault = cardFault(rest, known);
+  if (fault !== undefined) throw new Refusal(11311, fault);
   if (!isShared(rest)) {
     if (!Array.isArray(viewers) || viewers.length === 0) throw new Refusal(300090);
     if (!viewers.every((id) => typeof id === "string" && isId("open_id", id))) throw new Refusal(200320);

@@ -1,3 +1,4 @@
+import { checkCard, findingText, type KnownParts } from "../../feishu/card.ts";
 import { isObject, type JsonObject } from "../../feishu/json.ts";
 import { Refusal } from "./answer.ts";
 import { object } from "./route.ts";
@@ -22,16 +23,22 @@ const shapes: ReadonlyMap<string, (content: JsonObject) => string | undefined> =
   ["share_chat", (content) => lacks(content, "chat_id")],
   ["share_user", (content) => lacks(content, "user_id")],
   ["system", (content) => lacks(content, "type")],
-  ["interactive", cardProblem],
+  // The walk over a card says more than a sentence.
+  ["interactive", () => undefined],
 ]);
 
 /**
  * Checks the content of a message. It must be a JSON object in a string, with the members of its type.
  * A text may have 150 KB, a card or a post 30 KB.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/create_json
+ * @param known The images, stored cards and templates that a card may name.
  * @throws {Refusal} 230001, 230025, and 230099 for a card.
  */
-export function checkContent(msgType: unknown, content: unknown): { msgType: string; content: string } {
+export function checkContent(
+  msgType: unknown,
+  content: unknown,
+  known: KnownParts = {},
+): { msgType: string; content: string } {
   const shape = typeof msgType === "string" ? shapes.get(msgType) : undefined;
   if (typeof msgType !== "string" || shape === undefined) throw new Refusal(230001, "invalid msg_type");
   if (typeof content !== "string") throw new Refusal(230001, "content must be a JSON document in a string");
@@ -40,18 +47,16 @@ export function checkContent(msgType: unknown, content: unknown): { msgType: str
   const fields = object(content);
   if (fields === undefined) throw new Refusal(230001, "content is not in JSON format");
   const problem = shape(fields);
-  if (problem !== undefined) throw new Refusal(msgType === "interactive" ? 230099 : 230001, problem);
+  if (problem !== undefined) throw new Refusal(230001, problem);
+  const fault = msgType === "interactive" ? cardFault(fields, known) : undefined;
+  if (fault !== undefined) throw new Refusal(230099, fault);
   return { msgType, content };
 }
 
-/** What is wrong with a card of version 1.0 or 2.0, or with a reference to a template or a stored card. */
-export function cardProblem(card: JsonObject): string | undefined {
-  const { type, data, schema, body, config, elements, i18n_elements: translated } = card as Record<string, unknown>;
-  if (config !== undefined && !isObject(config)) return "config must be an object";
-  if (type === "template") return isObject(data) ? lacks(data, "template_id") : "template_id is required";
-  if (type === "card") return isObject(data) ? lacks(data, "card_id") : "card_id is required";
-  if (schema === "2.0") return isObject(body) ? undefined : "a card of schema 2.0 needs a body";
-  return Array.isArray(elements) || isObject(translated) ? undefined : "a card needs elements";
+/** Why the platform refuses a card, in its words. */
+export function cardFault(card: JsonObject, known: KnownParts): string | undefined {
+  const [fault] = checkCard(card, known).faults;
+  return fault === undefined ? undefined : findingText(fault);
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { KnownParts } from "../../feishu/card.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import { checkContent, isShared } from "./content.ts";
 import type { Message, Messages } from "./messages.ts";
@@ -16,15 +17,18 @@ const malformed = 230001;
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create
  * (and `…/reply`, `…/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
  */
-export function messageRoutes({ messages, world }: { messages: Messages; world: World }): Route[] {
+export function messageRoutes(options: { messages: Messages; world: World; known: KnownParts }): Route[] {
+  const { messages, world, known } = options;
   const access = createAccess(messages, world);
+  const check: Check = (msgType, content) => checkContent(msgType, content, known);
   return [
-    ...sendingRoutes(messages, world, access),
-    ...changingRoutes(messages, access),
+    ...sendingRoutes(messages, world, access, check),
+    ...changingRoutes(messages, access, check),
     route("GET", "/:message_id", (call) => success({ items: [view(access.named(call))] })),
   ];
 }
 
+type Check = (msgType: unknown, content: unknown) => ReturnType<typeof checkContent>;
 type Access = ReturnType<typeof createAccess>;
 
 /** What a bot may do with a message. */
@@ -47,7 +51,7 @@ function createAccess(messages: Messages, world: World) {
   };
 }
 
-function sendingRoutes(messages: Messages, world: World, { needBot, named }: Access): Route[] {
+function sendingRoutes(messages: Messages, world: World, { needBot, named }: Access, check: Check): Route[] {
   const sent = createSentOnce();
 
   function once(call: Call, uuid: unknown, target: string[], send: () => Message): Answer {
@@ -59,7 +63,7 @@ function sendingRoutes(messages: Messages, world: World, { needBot, named }: Acc
 
   function create(call: Call): Answer {
     const { caller, query, body } = call;
-    const checked = checkContent(body["msg_type"], body["content"]);
+    const checked = check(body["msg_type"], body["content"]);
     const receiveId = required(body, "receive_id", malformed);
     const { chatId } = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
     return once(call, body["uuid"], [], () => {
@@ -71,7 +75,7 @@ function sendingRoutes(messages: Messages, world: World, { needBot, named }: Acc
   function reply(call: Call): Answer {
     const { body } = call;
     const parent = messages.named(call.params.get("message_id") ?? "");
-    const checked = checkContent(body["msg_type"], body["content"]);
+    const checked = check(body["msg_type"], body["content"]);
     return once(call, body["uuid"], [], () => {
       if (parent.isRecalled) throw new Refusal(230011);
       needBot(parent.chatId, call);
@@ -113,14 +117,14 @@ function sendingRoutes(messages: Messages, world: World, { needBot, named }: Acc
   ];
 }
 
-function changingRoutes(messages: Messages, { named, isOwn }: Access): Route[] {
+function changingRoutes(messages: Messages, { named, isOwn }: Access, check: Check): Route[] {
   function edit(call: Call): Answer {
     const { body } = call;
     const message = named(call);
     if (message.isRecalled) throw new Refusal(230011);
     if (!isOwn(message, call)) throw new Refusal(230071);
     if (!isEditable(message.msgType)) throw new Refusal(230054);
-    const checked = checkContent(body["msg_type"], body["content"]);
+    const checked = check(body["msg_type"], body["content"]);
     if (!isEditable(checked.msgType)) throw new Refusal(230001, "msg_type must be text or post");
     if (message.history.filter(({ what }) => what === "updated").length >= maxEdits) throw new Refusal(230072);
     return success(view(messages.change(message, "updated", checked)));
@@ -132,7 +136,7 @@ function changingRoutes(messages: Messages, { named, isOwn }: Access): Route[] {
     if (!isOwn(message, call)) throw new Refusal(230027, "the card was sent by another");
     if (message.msgType !== "interactive" && !message.isAssumed) throw new Refusal(230001, "not a card");
     if (call.nowMs - message.createdAtMs > cardLifeMs) throw new Refusal(230031);
-    const checked = checkContent("interactive", call.body["content"]);
+    const checked = check("interactive", call.body["content"]);
     const wasShared = message.msgType !== "interactive" || isShared(object(message.content) ?? {});
     if (!wasShared || !isShared(object(checked.content) ?? {})) {
       throw new Refusal(230001, "config.update_multi must be true, before and after");

@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import type { CardTemplate, KnownParts } from "../../feishu/card.ts";
 import { defaultTenant } from "../samples/facts.ts";
 import { type Activity, createListeners } from "./activity.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
@@ -14,8 +15,10 @@ import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { createTokens } from "./tokens.ts";
-import { uploadRoutes } from "./uploads.ts";
+import { type Uploads, uploadRoutes } from "./uploads.ts";
 import { createWorld } from "./world.ts";
+
+const imageKey = /^img_[\w-]{1,200}$/;
 
 export interface OpenApiOptions {
   /** Measures the lives of tokens, the hour of a uuid, and delays. */
@@ -68,17 +71,24 @@ export function openApi(options: OpenApiOptions) {
   const tokens = createTokens({ nowMs, newId, apps });
   const world = createWorld({ appIds: options.apps.map(({ appId }) => appId), isStrict });
   const messages = createMessages({ nowMs, newId, isStrict, defaultTenant });
-  const cards = createCards({ nowMs, newId, isStrict, messages });
+  const uploads: Uploads = new Map();
+  const templates = new Map<string, CardTemplate>();
+  // A card on a laptop may name an image, a template or a stored card of the real platform.
+  const known: KnownParts = {
+    isImage: (key) => uploads.has(key) || (!isStrict && imageKey.test(key)),
+    template: (id) => templates.get(id) ?? (isStrict ? null : undefined),
+  };
+  const cards = createCards({ nowMs, newId, isStrict, messages, known });
   const activities = createListeners<Activity>();
   const onActivity = activities.notify;
   const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
   const routes = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
-    ...messageRoutes({ messages, world }),
+    ...messageRoutes({ messages, world, known }),
     ...reactions.routes,
     ...cards.routes,
     ...contactRoutes(world),
-    ...uploadRoutes(newId),
+    ...uploadRoutes(newId, uploads),
   ];
   const onMissing = ({ message }: Error) => onActivity({ what: "missing", about: message });
   let own: readonly Route[] = [];
@@ -104,9 +114,12 @@ export function openApi(options: OpenApiOptions) {
     addRule: dispatch.addRule,
     /** The chats and their members. */
     world,
+    /** Makes a template of the card builder known, so that its variables are checked. */
+    addTemplate: (id: string, template: CardTemplate): void => void templates.set(id, template),
+    template: (id: string): CardTemplate | undefined => templates.get(id),
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
-      const checked = checkContent(msgType, content);
+      const checked = checkContent(msgType, content, known);
       return messages.add({ ...checked, ...place, sender: { kind: "user", id: userId }, tenant: defaultTenant });
     },
 
@@ -118,8 +131,10 @@ export function openApi(options: OpenApiOptions) {
      */
     callbackAnswered(token: string, card?: string): void {
       cards.answered(token);
-      if (card !== undefined) cards.answered(token, checkContent("interactive", card).content);
+      if (card !== undefined) cards.answered(token, checkContent("interactive", card, known).content);
     },
+    /** @throws {Refusal} The card of a callback's answer is invalid. */
+    checkCard: (card: string): void => void checkContent("interactive", card, known),
     issueAppTicket: apps.issueTicket,
     revokeTokens: tokens.revoke,
     setDisabled: apps.setDisabled,

@@ -9,15 +9,15 @@ const kinds = [
   { name: "file", path: "files", limitBytes: 30 * megabyte, texts: ["file_type", "file_name"], prefix: "file_v3_" },
 ] as const;
 
+/** Key → what was uploaded. */
+export type Uploads = Map<string, Uint8Array>;
+
 /**
  * Uploads of images and files, and their downloads.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/image/create
  * (and `…/image/get`, `…/file/create`, `…/file/get`)
  */
-export function uploadRoutes(newId: () => string): Route[] {
-  /** Key → what was uploaded. */
-  const uploads = new Map<string, Uint8Array>();
-
+export function uploadRoutes(newId: () => string, uploads: Uploads): Route[] {
   function upload({ body }: Call, { name, limitBytes, texts, prefix }: (typeof kinds)[number]): Answer {
     for (const text of texts) required(body, text, malformed);
     const bytes = body[name];

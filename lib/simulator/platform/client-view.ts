@@ -1,3 +1,4 @@
+import { checkCard, findingText } from "../../feishu/card.ts";
 import { fieldsOf, isObject, type JsonObject, parseObject } from "../../feishu/json.ts";
 import type { PushResult } from "./push.ts";
 
@@ -93,14 +94,15 @@ function oldCardView(answer: JsonObject): ClientView {
   return { isTaken: true, code: null, toast: shownToast(toast), card: type === "template" ? "template" : card };
 }
 
-function oldCardFault({ toast, card, type, data, schema }: JsonObject): Fault | undefined {
+function oldCardFault({ toast, card, ...answer }: JsonObject): Fault | undefined {
+  const { type, data, schema } = answer;
   if (card !== undefined) return malformed('"card" is for the new callback: the answer itself is the card');
   const fault = toastFault(toast);
   if (fault !== undefined) return fault;
   if (type === "template") return templateFault(data, "data");
   if (type !== undefined) return badCard('"type" is not template');
   if (schema === "2.0") return badCard('"schema" is 2.0, and the old callback shows cards of version 1.0');
-  return undefined;
+  return rawFault(answer);
 }
 
 function bareFault(answer: JsonObject): Fault | undefined {
@@ -136,10 +138,12 @@ function cardFault(card: unknown): Fault | undefined {
   if (type !== "raw" && type !== "template") return badCard('"card.type" is not raw or template');
   if (type === "template") return templateFault(data, "card.data");
   if (!isObject(data)) return badCard('"card.data" is not an object');
-  const elements = data["schema"] === "2.0" ? fieldsOf(data["body"])["elements"] : undefined;
-  return elements === undefined || Array.isArray(elements)
-    ? undefined
-    : badCard('"card.data.body.elements" is not a list');
+  return rawFault(data);
+}
+
+function rawFault(card: JsonObject): Fault | undefined {
+  const [fault] = checkCard(card).faults;
+  return fault === undefined ? undefined : badCard(findingText(fault));
 }
 
 function templateFault(content: unknown, at: "data" | "card.data"): Fault | undefined {

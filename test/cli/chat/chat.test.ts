@@ -63,7 +63,7 @@ import { onCallback } from "larkpost";
 
 export default onCallback("card.action.trigger", ({ action }) => {
   if (action.value.order === 19) throw new Error("the gate is shut");
-  if (action.value.order === 18) return { card: { type: "raw", data: { rows: [] } } };
+  if (action.value.order === 18) return { card: { type: "raw", data: { schema: "2.0", body: { elements: [{ tag: "note" }] } } } };
   const title = { tag: "plain_text", content: "Released" };
   return {
     toast: { type: "success", content: "Released " + action.value.order },
@@ -171,7 +171,8 @@ bot › You said: 1\\u001b[2J
     assert.deepEqual(
       stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
       [
-        "    ! the client shows error 200673: a card needs elements",
+        "    ! the client shows error 200673: ErrCode: 200861; ErrPath: ROOT -> body -> elements -> [0](tag: note); " +
+          "ErrMsg: cards of schema V2 no longer support this capability; ErrorValue: unsupported tag note; ",
         '    ! The card has no [4]. "/say 4" says it',
         '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
         "      (handled; the bot said nothing)",

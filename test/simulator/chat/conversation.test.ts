@@ -186,13 +186,20 @@ test("the token of a choice updates the card only after the answer", async (t) =
 });
 
 test("a card in an answer that is none is an error at the client, and changes nothing", async (t) => {
-  const { conversation, api, send, entries } = setUp(t, () => ({ card: { type: "raw", data: { nothing: 1 } } }));
+  const { conversation, api, send, entries } = setUp(t, () => ({
+    card: { type: "raw", data: { elements: [{ tag: "divider" }] } },
+  }));
   const messageId = await send(card("Release"));
   conversation.choose({ messageId, version: 1, number: 1 });
   await settled();
   const [answer] = entries("answered");
   assert.ok(answer?.what === "answered");
-  assert.deepEqual(answer.view, { isTaken: false, code: 200673, problem: "a card needs elements" });
+  assert.deepEqual(answer.view, {
+    ...{ isTaken: false, code: 200673 },
+    problem:
+      "ErrCode: 200621; ErrPath: ROOT -> elements -> [0](tag: divider); ErrMsg: parse card json err, please check whether the card " +
+      "json is correct; ErrorValue: not support tag: divider; ",
+  });
   assert.equal(api.message(messageId)?.history.length, 1);
 });
 

@@ -32,7 +32,6 @@ const refusals = [
   { when: "a text is over 150 KB", query: "chat_id", body: text(kilobytes(150)), code: 230025 },
   { when: "a post has no language", query: "chat_id", body: { msg_type: "post", content: "{}" }, code: 230001 },
   { when: "a post has no lines", query: "chat_id", body: { msg_type: "post", content: '{"zh_cn":{}}' }, code: 230001 },
-  { when: "a card is none", query: "chat_id", body: { msg_type: "interactive", content: "{}" }, code: 230099 },
   {
     when: "a card is over 30 KB",
     query: "chat_id",
@@ -66,6 +65,165 @@ for (const { when, query, body, code } of refusals) {
     assert.deepEqual(simulator.messages(), []);
   });
 }
+
+const button = { tag: "button", name: "b", text: { tag: "plain_text", content: "Send" } };
+const submit = { ...button, form_action_type: "submit" };
+const field = { tag: "input", name: "note" };
+const version2 = (...elements: unknown[]) => ({ schema: "2.0", body: { elements } });
+const form = (...elements: unknown[]) => ({ tag: "form", name: "f", elements });
+const inColumn = (element: object) => ({ tag: "column_set", columns: [{ tag: "column", elements: [element] }] });
+const badJson = /ErrMsg: parse card json err, please check whether the card json is correct/;
+
+const badCards: { when: string; card: object; errCode: number; path: string; says: RegExp }[] = [
+  {
+    when: "version 2.0 no longer has the component",
+    card: version2({ tag: "hr" }, { tag: "note", elements: [] }),
+    ...{ errCode: 200861, path: "body -> elements -> [1](tag: note)" },
+    says: /ErrMsg: cards of schema V2 no longer support this capability; ErrorValue: unsupported tag note; $/,
+  },
+  {
+    when: "the component is in a column",
+    card: version2(inColumn({ tag: "action", actions: [] })),
+    errCode: 200861,
+    path: "body -> elements -> [0](tag: column_set) -> columns -> [0](tag: column) -> elements -> [0](tag: action)",
+    says: /unsupported tag action/,
+  },
+  {
+    when: "no version has the component",
+    card: { elements: [{ tag: "divider" }] },
+    ...{ errCode: 200621, path: "elements -> [0](tag: divider)", says: /not support tag: divider/ },
+  },
+  {
+    when: "an element has no tag",
+    card: version2({ content: "x" }),
+    ...{ errCode: 200621, path: "body -> elements -> [0]", says: badJson },
+  },
+  {
+    when: "the elements are in the place of version 1.0",
+    card: { schema: "2.0", elements: [] },
+    ...{ errCode: 200621, path: "", says: /unknown property, property: elements, path: ROOT/ },
+  },
+  {
+    when: "version 2.0 lacks the member",
+    card: version2({ ...field, multiline: true }),
+    ...{ errCode: 200621, path: "body -> elements -> [0](tag: input)", says: /property: multiline/ },
+  },
+  {
+    when: "a text lacks the member",
+    card: version2({ tag: "div", text: { tag: "plain_text", content: "x", text_weight: "bold" } }),
+    ...{ errCode: 200621, path: "body -> elements -> [0](tag: div) -> text(tag: plain_text)", says: /text_weight/ },
+  },
+  {
+    when: "the header lacks the member",
+    card: { ...version2(), header: { tag: "plain_text", content: "x" } },
+    ...{ errCode: 200621, path: "header", says: /property: tag/ },
+  },
+  {
+    when: "the header is none",
+    card: { header: "Order 17", elements: [] },
+    ...{ errCode: 200621, path: "header", says: badJson },
+  },
+  { when: "the version is none", card: { schema: "3.0" }, errCode: 200621, path: "", says: /1.0 nor 2.0/ },
+  {
+    when: "a form is in a column",
+    card: version2(inColumn(form(submit))),
+    errCode: 200621,
+    path: "body -> elements -> [0](tag: column_set) -> columns -> [0](tag: column) -> elements -> [0](tag: form)",
+    says: /type of element is not supported; ErrorValue: tag: form/,
+  },
+  {
+    when: "a form has no name",
+    card: version2({ tag: "form", elements: [submit] }),
+    ...{ errCode: 11310, path: "body -> elements -> [0](tag: form)", says: /form's name is required/ },
+  },
+  {
+    when: "a form has no submit button",
+    card: version2(form(field, button)),
+    ...{ errCode: 300123, path: "body -> elements -> [0](tag: form)", says: /there is no submit button/ },
+  },
+  {
+    when: "a field has no name",
+    card: { elements: [form({ tag: "date_picker" }, submit)] },
+    ...{ errCode: 200530, path: "elements -> [0](tag: form) -> elements -> [0](tag: date_picker)", says: /a name/ },
+  },
+  {
+    when: "two fields have one name",
+    card: version2(form(field, submit), { ...form({ ...submit, name: "b2" }, field), name: "g" }),
+    ...{ errCode: 200530, path: "body -> elements -> [1](tag: form) -> elements -> [1](tag: input)", says: /note/ },
+  },
+  {
+    when: "two elements have one element_id",
+    card: version2({ tag: "hr", element_id: "a" }, { ...button, text: { ...button.text, element_id: "a" } }),
+    ...{ errCode: 300301, path: "body -> elements -> [1](tag: button) -> text(tag: plain_text)", says: /Duplicate/ },
+  },
+  ...["footer-sep", "1st", "a23456789012345678901", ""].map((element_id) => ({
+    when: `an element_id is "${element_id}"`,
+    card: version2({ tag: "hr", element_id }),
+    ...{ errCode: 300301, path: "body -> elements -> [0](tag: hr)", says: /elementID format error/ },
+  })),
+  {
+    when: "version 2.0 has over 200 elements",
+    card: version2(...Array.from({ length: 201 }, () => ({ tag: "hr" }))),
+    ...{ errCode: 11310, path: "", says: /element exceeds the limit/ },
+  },
+  {
+    when: "there are six tables",
+    card: version2(...Array.from({ length: 6 }, () => ({ tag: "table", columns: [{ name: "a" }], rows: [] }))),
+    ...{ errCode: 11310, path: "body -> elements -> [5](tag: table)", says: /card table number over limit/ },
+  },
+  {
+    when: "an image is an address",
+    card: version2({ tag: "img", img_key: "https://example.com/a.png" }),
+    ...{ errCode: 200570, path: "body -> elements -> [0](tag: img)", says: /image key https:/ },
+  },
+  {
+    when: "an image of a text was never uploaded",
+    card: version2({ tag: "markdown", content: "![a](img_v3_1)" }),
+    ...{ errCode: 200570, path: "body -> elements -> [0](tag: markdown)", says: /image key img_v3_1/ },
+  },
+  {
+    when: "there is no such template",
+    card: { type: "template", data: { template_id: "AAq2" } },
+    ...{ errCode: 200380, path: "data", says: /template does not exist.*templateID: AAq2/ },
+  },
+  {
+    when: "a template's variable has another type",
+    card: { type: "template", data: { template_id: "AAq1", template_variable: { order: "17" } } },
+    ...{ errCode: 200732, path: "data", says: /varName: order, expectType: number, actualType: string/ },
+  },
+];
+test("refuses a card as the platform does: with the code, the place and the words of the first fault", async (t) => {
+  const { call, simulator } = await startWithToken(t, { isStrict: true });
+  simulator.addTemplate("AAq1", { variables: { order: "number" } });
+  for (const { when, card, errCode, path, says } of badCards) {
+    const content = JSON.stringify(card);
+    const answer = await call("POST", toChat, { receive_id: groupChat, msg_type: "interactive", content });
+    const { code, msg } = answer.body;
+    const place = path === "" ? "ROOT" : `ROOT -> ${path}`;
+    assert.deepEqual([answer.status, code], [400, 230099], when);
+    const start = `Failed to create card content, ext=ErrCode: ${errCode}; ErrPath: ${place}; ErrMsg: `;
+    assert.equal(msg.slice(0, start.length), start, when);
+    assert.match(msg, says, when);
+  }
+  assert.deepEqual(simulator.messages(), []);
+
+  for (const [what, card] of [
+    ["an empty card", {}],
+    ["a member that version 1.0 ignores", { elements: [{ ...field, multiline: true }] }],
+    ["an older member of config", { ...version2(), config: { wide_screen_mode: true } }],
+    ["whatever a button's value holds", version2({ ...button, value: { tag: "note" } })],
+    ["translated texts", version2({ tag: "markdown", content: "x", i18n_content: { zh_cn: "x" } })],
+    ["a form with its fields in columns", version2(form(inColumn(field), inColumn(submit)))],
+    [
+      "a template with its variable",
+      { type: "template", data: { template_id: "AAq1", template_variable: { order: 17 } } },
+    ],
+  ] as const) {
+    const content = JSON.stringify(card);
+    const body = { receive_id: groupChat, msg_type: "interactive", content };
+    assert.equal((await call("POST", toChat, body)).body.code, 0, what);
+  }
+});
 
 test("takes every type of message, and text and cards up to their limits", async (t) => {
   const { call } = await startWithToken(t);
@@ -211,7 +369,7 @@ test("a card callback's token works after the answer, twice, for half an hour", 
   for (const token of ["1", "c-1 x", "x c-1", undefined]) assert.equal(await update(token), 300020);
   assert.equal(await update("c-3"), 0, "nobody registered it: it may come from elsewhere");
   assert.equal(await update("c-3", "a card"), 10002);
-  assert.equal(await update("c-3", {}), 11311);
+  assert.equal(await update("c-3", { schema: "2.0", body: { elements: [{ tag: "note" }] } }), 11311);
   assert.equal(await update("c-3", JSON.parse(card(kilobytes(15)))), 100000);
   const longest = JSON.parse(card(""));
   longest.elements[0].text.content = "x".repeat(30 * 1_024 - card("").length);

@@ -65,7 +65,7 @@ describe("an answer that the client does not take", () => {
     { answer: { type: "template", data: { template_id: "A" } }, code: 200672, says: /a card goes into "card"/ },
     {
       answer: { card: { type: "raw", data: { schema: "2.0", body: { elements: {} } } } },
-      ...{ code: 200673, says: /"card.data.body.elements" is not a list/ },
+      ...{ code: 200673, says: /ErrPath: ROOT -> body -> elements; .*expected a list/ },
     },
     { answer: { card: "x" }, code: 200673, says: /"card.type"/ },
     { answer: { card: { data: {} } }, code: 200673, says: /"card.type"/ },

@@ -1,0 +1,71 @@
+import { type CardFinding, createFindings, type Findings, type KnownParts } from "./card-findings.ts";
+import rules from "./card-rules.json" with { type: "json" };
+import { CardWalk } from "./card-walk.ts";
+import { depthOf, fieldsOf, isObject, type JsonObject, maxDepth, parseObject } from "./json.ts";
+
+export type { CardFinding, CardTemplate, KnownParts } from "./card-findings.ts";
+
+export interface CheckedCard {
+  /** Why the platform refuses the card. */
+  readonly faults: readonly CardFinding[];
+  /** What the platform accepts but does not show as meant, and what it refuses by the reports of its users only. */
+  readonly warnings: readonly CardFinding[];
+}
+
+/**
+ * Checks a card as the platform does when it is sent: its JSON of version 1.0 or 2.0, or a reference to a template or to
+ * a stored card. Total. The rules and their pages are in card-rules.json.
+ */
+export function checkCard(value: unknown, known: KnownParts = {}): CheckedCard {
+  const findings = createFindings();
+  const card = jsonOf(value);
+  if (card === undefined) findings.refuse("json", "ROOT", "not an object of JSON");
+  else if (card["type"] === "template") checkTemplate(card["data"], known, findings);
+  else if (card["type"] === "card") checkStored(card["data"], known, findings);
+  else new CardWalk(card, known, findings).run();
+  return { faults: findings.faults, warnings: findings.warnings };
+}
+
+/** A finding in the words of the platform's answer. */
+export function findingText({ code, path, message, value }: CardFinding): string {
+  const members = { ErrCode: code, ErrPath: path, ErrMsg: message, ErrorValue: value };
+  const texts = Object.entries(members).filter(([, text]) => text !== undefined && text !== null);
+  return texts.map(([name, text]) => `${name}: ${text}; `).join("");
+}
+
+/** The value as it goes over the wire; `undefined` when it cannot, or nests deeper than a card can be shown. */
+function jsonOf(value: unknown): JsonObject | undefined {
+  try {
+    const card = parseObject(JSON.stringify(value) ?? "");
+    return card === undefined || depthOf(card, maxDepth + 1) > maxDepth ? undefined : card;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkTemplate(data: unknown, known: KnownParts, { refuse, warn }: Findings): void {
+  const path = "ROOT -> data";
+  const { template_id: id, template_variable: given = {} } = fieldsOf(data);
+  if (typeof id !== "string" || id === "") return void refuse("json", path, "template_id is required");
+  if (!isObject(given)) return void refuse("json", path, "template_variable is not an object");
+  const template = known.template?.(id);
+  if (template === null) return void refuse("template", path, `templateID: ${id}`);
+  const variables = template?.variables ?? {};
+  for (const [name, expected] of Object.entries(variables)) {
+    const actual = Array.isArray(given[name]) ? "array" : typeof given[name];
+    if (actual === "undefined") warn(path, `the template's variable ${name} has no value`, rules.variables);
+    else if (actual !== expected) {
+      refuse("variable", path, `varName: ${name}, expectType: ${expected}, actualType: ${actual}`);
+    }
+  }
+  if (template?.variables === undefined) return;
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(variables, name)) warn(path, `the template has no variable ${name}`, rules.variables);
+  }
+}
+
+function checkStored(data: unknown, known: KnownParts, { refuse }: Findings): void {
+  const { card_id: id } = fieldsOf(data);
+  if (typeof id !== "string" || id === "") return void refuse("json", "ROOT -> data", "card_id is required");
+  if (known.isCard?.(id) === false) refuse("card", "ROOT -> data", id);
+}
