@@ -7,6 +7,7 @@ import type { Death, Delivery, Verdict } from "../handling/claims.ts";
 import { clean } from "../trace/clean.ts";
 import { publish } from "../trace/trace.ts";
 import type { AwsClient } from "./client.ts";
+import { ownQueue } from "./lanes.ts";
 import { attributes } from "./queues.ts";
 import { deadReasonAttribute, fromRecord, toErrorAttribute } from "./record.ts";
 
@@ -19,6 +20,10 @@ export interface SettleOptions {
   readonly clock: Pick<Clock, "nowMs">;
   /** Receives after which SQS itself moves a record to the dead-letter queue, without a reason (`maxReceiveCount`). */
   readonly maxReceives: number;
+  /** An older event is completed without a run. Deferred work, and what a person has redriven, runs at any age. */
+  readonly maxAgeSeconds?: number | undefined;
+  /** The longest delay in a FIFO queue, where a record holds back the others of its group. */
+  readonly holdSeconds?: number | undefined;
   readonly consume: (envelope: EventEnvelope | JobEnvelope, delivery: Delivery) => Promise<Verdict>;
 }
 
@@ -27,19 +32,32 @@ export interface SettleOptions {
  * done.
  *
  * First deliveries run at the same time. Redelivered records run after them, one by one and in random order: a record
- * that crashes the process then takes fewer others with it.
+ * that crashes the process then takes fewer others with it. Those of a FIFO queue run in its order.
  */
 export async function settle(records: readonly SQSRecord[], options: SettleOptions): Promise<SQSBatchResponse> {
   const failed = new Set<string>();
+  const keep = async (record: SQSRecord, { delaySeconds }: Verdict & { kind: "retry" }) => {
+    failed.add(record.messageId);
+    if (delaySeconds !== undefined) await setVisibility(record, delaySeconds, options);
+  };
   const run = async (record: SQSRecord) => {
     const verdict = await settleRecord(record, options);
-    if (verdict.kind === "done") return;
-    failed.add(record.messageId);
-    if (verdict.delaySeconds !== undefined) await setVisibility(record, verdict.delaySeconds, options);
+    if (verdict.kind !== "done") await keep(record, verdict);
   };
-  await Promise.all(records.filter((record) => receivesOf(record) === 1).map(run));
-  const redelivered = records.filter((record) => receivesOf(record) > 1);
+  const ordered = records.filter((record) => ownQueue(record, options.urls.eventsQueueUrl).isFifo);
+  const others = records.filter((record) => !ordered.includes(record));
+  await Promise.all(others.filter((record) => receivesOf(record) === 1).map(run));
+  const redelivered = others.filter((record) => receivesOf(record) > 1);
   for (const record of shuffled(redelivered, options.random)) await run(record);
+  /** By group, what became of its first record that failed. Those behind it come back together with it. */
+  const held = new Map<string | undefined, Verdict & { kind: "retry" }>();
+  for (const record of ordered) {
+    const group = record.attributes?.MessageGroupId;
+    const verdict = held.get(group) ?? (await settleRecord(record, options));
+    if (verdict.kind === "done") continue;
+    held.set(group, verdict);
+    await keep(record, verdict);
+  }
   return toBatchResponse(records, failed);
 }
 
@@ -57,9 +75,11 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     if ((receivedBy ?? app) !== options.appId || (app ?? receivedBy) !== options.appId) {
       return await quarantine(record, "app", options, envelope);
     }
+    if (isStale(record, envelope, options)) return { kind: "done" };
     verdict = await options.consume(envelope, {
       receives,
       redrives: redrivesOf(record),
+      longestDelaySeconds: longestDelayOf(record, options),
       bury: (death) => bury(record, { ...death, id, type }, options),
     });
   } catch (error) {
@@ -72,6 +92,32 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
   }
   const isBuried = verdict.kind !== "done" && (await buryUnjudged(record, options, envelope));
   return isBuried ? { kind: "done" } : verdict;
+}
+
+/** Whether nobody waits for the event any more: after an outage, what was asked for long ago must not be done. */
+function isStale(
+  record: SQSRecord,
+  { kind, id, type, app, requestId, createdAtMs }: EventEnvelope | JobEnvelope,
+  { clock, maxAgeSeconds = Number.POSITIVE_INFINITY }: SettleOptions,
+): boolean {
+  const ageSeconds = Math.floor((clock.nowMs() - (createdAtMs ?? Number(record.attributes?.SentTimestamp))) / 1000);
+  // A missing time compares as false.
+  if (kind === "job" || redrivesOf(record) > 0 || !(ageSeconds > maxAgeSeconds)) return false;
+  publish({
+    stage: "stale",
+    level: "warn",
+    id,
+    type,
+    app,
+    requestId,
+    facts: { ageSeconds, receives: receivesOf(record) },
+  });
+  return true;
+}
+
+/** A FIFO queue's record delays the others of its group, so it comes back soon. */
+function longestDelayOf(record: SQSRecord, { urls, holdSeconds = Number.POSITIVE_INFINITY }: SettleOptions): number {
+  return ownQueue(record, urls.eventsQueueUrl).isFifo ? holdSeconds : Number.POSITIVE_INFINITY;
 }
 
 /**
@@ -120,6 +166,7 @@ async function bury(
   await client.call("SendMessage", {
     QueueUrl: urls.deadLetterQueueUrl,
     MessageBody: record.body,
+    // A standard queue takes the group of a FIFO queue, too.
     MessageGroupId: record.attributes?.MessageGroupId,
     MessageAttributes: attributes({
       [deadReasonAttribute]: reason,
@@ -130,6 +177,7 @@ async function bury(
       eventId: attributeText(id),
       eventType: attributeText(type),
       redrives: String(redrivesOf(record)),
+      lane: ownQueue(record, urls.eventsQueueUrl).lane,
     }),
   });
 }
@@ -147,12 +195,13 @@ function redrivesOf(record: SQSRecord): number {
 }
 
 /** Sets when the record comes back. When that fails, the queue's own visibility timeout applies. */
-async function setVisibility(record: SQSRecord, delaySeconds: number, { client, urls }: SettleOptions): Promise<void> {
+async function setVisibility(record: SQSRecord, delaySeconds: number, options: SettleOptions): Promise<void> {
+  const { client, urls } = options;
   try {
     await client.call("ChangeMessageVisibility", {
-      QueueUrl: urls.eventsQueueUrl,
+      QueueUrl: ownQueue(record, urls.eventsQueueUrl).url,
       ReceiptHandle: record.receiptHandle,
-      VisibilityTimeout: delaySeconds,
+      VisibilityTimeout: Math.min(delaySeconds, longestDelayOf(record, options)),
     });
   } catch (error) {
     publish({ stage: "failed", level: "warn", facts: { reason: "visibility", messageId: record.messageId }, error });

@@ -14,7 +14,7 @@ export const messageVersion = 1;
 export const messageLimitBytes = 1_048_576;
 /** Space for the attributes that the dead-letter queue's copy of a record has. */
 export const attributeReserveBytes = 4_096;
-/** The part of them that `error` may take. The other attributes have 1,100 bytes at most. */
+/** The part of them that `error` may take. The other attributes have 1,130 bytes at most. */
 const errorLimitBytes = attributeReserveBytes - 1_296;
 /** Above it, in UTF-16 units, a text is compressed. */
 const plainLimit = 16_384;

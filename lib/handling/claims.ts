@@ -27,6 +27,8 @@ export interface Delivery {
   readonly receives: number;
   /** How often the record was moved back from the dead-letter queue. */
   readonly redrives: number;
+  /** A longer delay is cut to it. */
+  readonly longestDelaySeconds?: number | undefined;
   /** Stores the record in the dead-letter queue. Resolves once it is durable there. */
   readonly bury: (death: Death) => Promise<void>;
 }
@@ -128,7 +130,9 @@ export class Claims {
     // After a timeout the handler may still run, so the key stays claimed until the lease ends.
     const nowMs = clock.nowMs();
     const claimableAtMs = isError(error, HandlerTimeoutError) ? leaseEndsAtMs : nowMs;
-    const delaySeconds = Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000));
+    const delaySeconds = this.#cut(
+      Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000)),
+    );
     // To wait was the handler's own wish, so nobody is called for it.
     const level = isError(error, RetryLaterError) ? "info" : "warn";
     publishStage({ stage: "failed", level, facts: { reason, attempt, delaySeconds }, error });
@@ -156,7 +160,9 @@ export class Claims {
   async #wait(leaseEndsAtMs: number): Promise<Verdict> {
     const { receives } = this.#delivery;
     const leaseSeconds = Math.ceil((leaseEndsAtMs - this.#options.clock.nowMs()) / 1000) + 1;
-    const delaySeconds = Math.max(1, Math.min(leaseSeconds, firstBusySeconds * 2 ** Math.min(receives - 1, 8)));
+    const delaySeconds = this.#cut(
+      Math.max(1, Math.min(leaseSeconds, firstBusySeconds * 2 ** Math.min(receives - 1, 8))),
+    );
     this.#options.publishStage({ stage: "busy", level: "info", facts: { delaySeconds, receives } });
     await this.withdraw();
     return { kind: "retry", delaySeconds };
@@ -193,6 +199,10 @@ export class Claims {
     publishStage({ stage: "dead", level: "error", facts: { reason, attempt }, error: thrown, description: error });
     await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "dead", nowMs: clock.nowMs() }));
     return { kind: "done" };
+  }
+
+  #cut(delaySeconds: number): number {
+    return Math.min(delaySeconds, this.#delivery.longestDelaySeconds ?? delaySeconds);
   }
 
   /** Made for the first key that is claimed: a handler without the ledger needs none. */

@@ -19,6 +19,7 @@ export type Stage =
   | "duplicate"
   | "busy"
   | "unhandled"
+  | "stale"
   | "handled"
   | "deferred"
   | "late"

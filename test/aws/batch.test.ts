@@ -8,7 +8,7 @@ import { laneFinder, parseLanes } from "../../lib/aws/lanes.ts";
 import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
-import { NonRetryableError } from "../../lib/errors.ts";
+import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
@@ -16,7 +16,7 @@ import { clientTo } from "../support/aws.ts";
 import { appId, type EventParts, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
 import { type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
-import { deletedBy, startWorker, type Worker } from "../support/worker.ts";
+import { deletedBy, startWorker, toRecord, type Worker } from "../support/worker.ts";
 
 let bench: Worker;
 const sent: Call[] = [];
@@ -253,6 +253,163 @@ describe("a record that comes back", () => {
     await bench.drain({ handlers: works });
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 1 });
   });
+});
+
+describe("a record of a lane", () => {
+  const lane = { holdSeconds: 60 };
+  const ofQueue = (name: string, { attributes, ...given }: SQSRecord, MessageGroupId?: string): SQSRecord => ({
+    ...given,
+    eventSourceARN: `arn:aws:sqs:us-east-1:000000000000:${name}`,
+    attributes: { ...attributes, ...(MessageGroupId === undefined ? {} : { MessageGroupId }) },
+  });
+  const later = new RetryLaterError("later", { delaySeconds: 900 });
+  const visibilities = () =>
+    sent
+      .filter(({ action }) => action === "ChangeMessageVisibility")
+      .map(({ body }) => [
+        String(body["QueueUrl"]).replace(/^.*[/]/, ""),
+        body["ReceiptHandle"],
+        body["VisibilityTimeout"],
+      ]);
+
+  test("of a FIFO queue runs in its order, and none of its group runs behind one that failed", async () => {
+    const receives = { a1: 3, b1: 1, a2: 1, b2: 2, c1: 1, a3: 1 };
+    const records = Object.entries(receives).map(([id, attempt]) =>
+      ofQueue("events-chat.fifo", record(eventBody({ id }), { id, attempt }), `group-${id[0]}`),
+    );
+    const ran: string[] = [];
+    const { deleted } = await bench.invoke(records, {
+      lane,
+      handlers: {
+        "test.event": (_, { id }) => {
+          ran.push(id);
+          if (id === "a1") throw later;
+          if (id === "c1") throw new RetryLaterError("soon", { delaySeconds: 5 });
+        },
+      },
+    });
+    assert.deepEqual(ran, ["a1", "b1", "b2", "c1"]);
+    assert.deepEqual(
+      deleted.map(({ messageId }) => messageId),
+      ["b1", "b2"],
+    );
+    // What did not run comes back with what failed: until then, SQS would give out no record of the group.
+    const waits = { a1: 60, a2: 60, c1: 5, a3: 60 };
+    assert.deepEqual(
+      visibilities(),
+      Object.entries(waits).map(([id, seconds]) => ["events-chat.fifo", `receipt of ${id}`, seconds]),
+    );
+    const failed = bench.trace.entries.find(({ stage }) => stage === "failed");
+    assert.deepEqual([failed?.id, failed?.facts?.["delaySeconds"]], ["a1", 60]);
+  });
+
+  test("of a standard queue is delayed as long as its failure wants, in its own queue", async () => {
+    for (const [queue, isOwn] of [
+      ["events-bulk", true],
+      ["events", false],
+      ["other", false],
+    ] as const) {
+      sent.length = 0;
+      const id = bench.newId();
+      await bench.invoke([ofQueue(queue, record(eventBody({ id }), { id }))], {
+        lane,
+        handlers: { "test.event": () => Promise.reject(later) },
+      });
+      assert.deepEqual(visibilities(), [[isOwn ? queue : "events", `receipt of ${id}`, 900]]);
+    }
+  });
+
+  test("holds back its group alone while it waits, and comes before what was sent behind it", async () => {
+    const url = queueUrl(bench.services.endpoints.sqs, "events-held.fifo");
+    await bench.services.callSqs("CreateQueue", { QueueName: "events-held.fifo" });
+    const laneOf = laneFinder([{ name: "held", types: ["test.event"], order: "chat" }]);
+    for (const [id, chat] of [
+      ["x1", "x"],
+      ["x2", "x"],
+      ["y1", "y"],
+    ] as const) {
+      await push(eventText({ id: bench.newId(id), event: { chat } }), bench.client, { laneOf });
+    }
+    const take = async () =>
+      (await bench.services.take(url)).map((message) => ofQueue("events-held.fifo", toRecord(message)));
+    const idsOf = (records: readonly SQSRecord[]) =>
+      records.map(({ body }) => /event_id[^a-z]+([a-z]\d)/.exec(body)?.[1]);
+    const [x1, y1] = await take();
+    assert.ok(x1 && y1);
+    assert.deepEqual(idsOf([x1, y1]), ["x1", "y1"]);
+    await bench.invoke([x1], { lane, handlers: fails });
+    assert.deepEqual(idsOf(await take()), []);
+    await bench.services.callSqs("ChangeMessageVisibility", {
+      QueueUrl: url,
+      ReceiptHandle: x1.receiptHandle,
+      VisibilityTimeout: 0,
+    });
+    const [again, ...others] = await take();
+    assert.ok(again);
+    assert.deepEqual([idsOf([again]), others.length], [["x1"], 0]);
+    await bench.services.callSqs("DeleteMessage", { QueueUrl: url, ReceiptHandle: again.receiptHandle });
+    assert.deepEqual(idsOf(await take()), ["x2"]);
+  });
+
+  test("says its lane when it is dead, and stays in its group, which a standard queue takes as well", async () => {
+    for (const [queue, own] of [
+      ["events-chat.fifo", "chat"],
+      ["events-bulk", "bulk"],
+      ["events", undefined],
+    ] as const) {
+      const id = bench.newId();
+      const given = ofQueue(queue, record(eventBody({ id }), { id }), own && `group of ${own}`.replaceAll(" ", "-"));
+      await bench.invoke([given], {
+        lane,
+        handlers: { "test.event": () => Promise.reject(new NonRetryableError("never")) },
+      });
+      const { QueueUrl, MessageGroupId, MessageDeduplicationId, MessageAttributes } = lastSend();
+      assert.deepEqual(
+        [QueueUrl, MessageGroupId, MessageDeduplicationId],
+        [bench.urls.deadLetterQueueUrl, own && `group-of-${own}`, undefined],
+      );
+      assert.equal((MessageAttributes as Record<string, { StringValue: string }>)["lane"]?.StringValue, own);
+    }
+  });
+
+  const made = 1_760_000_000;
+  const body = eventBody({ id: "aged" });
+  const timeless = body.replace(`${made}000`, "no time");
+  const job = plantedBody(eventText({ id: "aged", type: "card.action.trigger" }), { kind: "job", receivedBy: appId });
+  const deadReason = { stringValue: "attemptsExhausted", dataType: "String" } as const;
+  const ages: { when: string; aged: SQSRecord; ageSeconds: number; most?: number | undefined; isStale: boolean }[] = [
+    { when: "it is older than its lane takes", aged: record(body), ageSeconds: 901, most: 900, isStale: true },
+    { when: "it is as old as its lane takes", aged: record(body), ageSeconds: 900, most: 900, isStale: false },
+    { when: "its lane takes any age", aged: record(body), ageSeconds: 9e6, isStale: false },
+    { when: "only SQS says its age", aged: record(timeless), ageSeconds: 901, most: 900, isStale: true },
+    {
+      ...{ when: "nobody says its age", ageSeconds: 901, most: 900, isStale: false },
+      aged: { ...record(timeless), attributes: {} as SQSRecord["attributes"] },
+    },
+    {
+      ...{ when: "a person has redriven it", ageSeconds: 901, most: 900, isStale: false },
+      aged: { ...record(body), messageAttributes: { deadReason } },
+    },
+    { when: "it is deferred work", aged: record(job), ageSeconds: 901, most: 900, isStale: false },
+  ];
+  for (const { when, aged, ageSeconds, most, isStale } of ages) {
+    test(`is ${isStale ? "completed as stale" : "run"} when ${when}`, async () => {
+      let runs = 0;
+      const answer = await settle([aged], {
+        ...{ client: bench.client, urls: bench.urls, appId, random: bench.random.next, maxReceives: 10 },
+        ...{ clock: { nowMs: () => (made + ageSeconds) * 1_000 }, maxAgeSeconds: most },
+        consume: async () => {
+          runs++;
+          return { kind: "done" };
+        },
+      });
+      assert.deepEqual([answer, runs], [{ batchItemFailures: [] }, isStale ? 0 : 1]);
+      assert.deepEqual(
+        bench.trace.entries.map(({ stage, level, id, facts }) => [stage, level, id, facts?.["ageSeconds"]]),
+        isStale ? [["stale", "warn", "aged", ageSeconds]] : [],
+      );
+    });
+  }
 });
 
 describe("a dead record", () => {

@@ -1,6 +1,6 @@
 import type { Message } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
-import { settle } from "../../lib/aws/batch.ts";
+import { type SettleOptions, settle } from "../../lib/aws/batch.ts";
 import { type AwsClient, defaultTryMs } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -31,6 +31,8 @@ export interface InvokeOptions {
   readonly timeoutMs?: number;
   readonly maxAttempts?: number;
   readonly app?: string;
+  /** Of its lane. */
+  readonly lane?: Pick<SettleOptions, "holdSeconds" | "maxAgeSeconds">;
   /** The machine's own clock, where it differs from the bench's. */
   readonly clock?: Clock;
   /** What handlers can call, and what runs jobs; nothing is expected to be called unless it is given. */
@@ -131,6 +133,7 @@ export async function startWorker(
           random: random.next,
           clock: mortalClock,
           maxReceives: maxReceiveCount,
+          ...given.lane,
           consume: (envelope, delivery) =>
             consume(envelope, delivery, {
               ...noCallbacks,

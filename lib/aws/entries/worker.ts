@@ -35,7 +35,7 @@ export async function worker(options: EntryOptions = {}): Promise<WorkerHandler>
         'Cannot handle the event: it is no SQS event, for it has no "Records". Push an event to the webhook instead',
       );
     }
-    const { config, client, ports, maxReceives } = prepared;
+    const { config, client, ports, numbers } = prepared;
     const startMs = systemClock.nowMs();
     // Lambda always gives the remaining time. A test without it has the whole time.
     const remainingMs = () =>
@@ -46,7 +46,7 @@ export async function worker(options: EntryOptions = {}): Promise<WorkerHandler>
       appId: config.appId,
       random: ports.random,
       clock: ports.clock,
-      maxReceives,
+      ...numbers,
       consume: (envelope, delivery) => consume(envelope, delivery, { ...ports, remainingMs }),
     });
   };
@@ -60,8 +60,12 @@ async function prepare({ events = {}, callbacks = {}, env = process.env, aws }: 
   return {
     config,
     client,
-    // The deployed stack and the local runtime set both from their limits.
-    maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+    // The deployed stack and the local runtime set these from their limits, for each lane's worker.
+    numbers: {
+      maxReceives: wholeNumber(env, "MAX_RECEIVE_COUNT") ?? limits.maxReceiveCount,
+      maxAgeSeconds: wholeNumber(env, "MAX_AGE_SECONDS"),
+      holdSeconds: wholeNumber(env, "HOLD_SECONDS"),
+    },
     ports: {
       clock: systemClock,
       random: Math.random,

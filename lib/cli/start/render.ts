@@ -13,6 +13,7 @@ const styles: Readonly<Record<string, Style>> = {
   duplicate: "yellow",
   busy: "yellow",
   unhandled: "yellow",
+  stale: "yellow",
   misdirected: "yellow",
   refused: "red",
   failed: "red",
@@ -51,7 +52,7 @@ const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandle
 
 /** The stages that say what became of a request, an event or a callback, for good or for this attempt. */
 const outcomes: ReadonlySet<unknown> = new Set([
-  ...["handled", "failed", "dead", "late", "unhandled", "duplicate", "busy", "lease-lost"],
+  ...["handled", "failed", "dead", "late", "unhandled", "stale", "duplicate", "busy", "lease-lost"],
   ...["refused", "challenged", "misdirected", "unavailable", "quarantined"],
 ]);
 
