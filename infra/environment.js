@@ -6,7 +6,6 @@ import {
   legacyCardCallback,
   marketplaceApp,
 } from "./deployment.js";
-import { lanesText } from "./lanes.js";
 
 // Environment variables of the functions.
 
@@ -45,15 +44,6 @@ export function logVariables({ logSampleRate }) {
 }
 
 /**
- * Which types have a queue of their own.
- * @param {Pick<import("./project.js").Project, "lanes">} project
- */
-function laneVariables(project) {
-  const text = lanesText(project);
-  return text === undefined ? {} : { LANES: text };
-}
-
-/**
  * Those of every function.
  * @param {Variables} variables
  */
@@ -63,7 +53,6 @@ export async function shared(variables) {
   const environment = forDeployment(({ secretsParameter }, { limits, ...project }) => ({
     ...logVariables(project),
     APP_ID: app,
-    ...laneVariables(project),
     EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
     SECRETS_PARAMETER: secretsParameter,
@@ -83,32 +72,23 @@ export async function callback(variables) {
   return { ...(await ofHandlers(variables)), ...(await more(variables)) };
 }
 
-/**
- * Those of a lane's worker, besides those of all that run handlers.
- * @param {import("./lanes.js").Lane} lane
- */
-export function ofLane({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }) {
-  return {
+/** @param {Variables} variables */
+export async function worker(variables) {
+  const more = forDeployment((_, { limits }) => ({
     DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
-    MAX_ATTEMPTS: attempts,
+    MAX_ATTEMPTS: limits.maxAttempts,
     // As in the queue's redrive policy.
-    MAX_RECEIVE_COUNT: maxReceiveCount,
-    ...(maxAgeSeconds === null ? {} : { MAX_AGE_SECONDS: maxAgeSeconds }),
-    ...(holdSeconds === null ? {} : { HOLD_SECONDS: holdSeconds }),
-  };
+    MAX_RECEIVE_COUNT: limits.maxReceiveCount,
+  }));
+  return { ...(await ofHandlers(variables)), ...(await more(variables)) };
 }
 
 /** @param {Variables} variables */
-export async function ofHandlers(variables) {
-  const bounds = forDeployment((_, { limits }) => ({
-    MAX_DEFERRALS: limits.maxDeferrals,
-    DEFER_FOR_SECONDS: limits.deferForSeconds,
-  }));
+async function ofHandlers(variables) {
   return {
     LEDGER_TABLE: { Ref: "LedgerTable" },
     LARK_DOMAIN: await larkDomain(variables),
     ALLOW_OTHER_DOMAIN: await allowOtherDomain(variables),
-    ...(await bounds(variables)),
     ...(await forDeployment(ownVariables)(variables)),
   };
 }

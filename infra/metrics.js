@@ -1,5 +1,4 @@
 import { nameOf } from "./deployment.js";
-import { lanesOf } from "./lanes.js";
 
 // What is measured of a stage, once: the alarms and the dashboard read it from here.
 
@@ -9,22 +8,25 @@ import { lanesOf } from "./lanes.js";
 
 /** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
 
-/**
- * @param {Deployment} deployment
- * @param {import("./lanes.js").Numbers} project
- */
-export function metricsOf(deployment, project) {
-  const lanes = lanesOf(project);
-  const nets = [...new Set(lanes.map(({ deadLetterQueueId }) => deadLetterQueueId))];
+/** @param {Deployment} deployment */
+export function metricsOf(deployment) {
+  const events = (/** @type {string} */ name) => queueMetric("EventsQueue", name);
   return {
     pushes: pushesOf(deployment),
     webhook: functionMetrics("Webhook"),
     callback: functionMetrics("Callback"),
-    /** Of each lane, its queue and its worker. */
-    lanes: lanes.map((lane) => ({ ...laneMetrics(deployment, lane), lane })),
+    worker: functionMetrics("Worker"),
+    queue: {
+      oldestSeconds: events("ApproximateAgeOfOldestMessage"),
+      waiting: events("ApproximateNumberOfMessagesVisible"),
+      inFlight: events("ApproximateNumberOfMessagesNotVisible"),
+      sent: events("NumberOfMessagesSent"),
+      emptyReceives: events("NumberOfEmptyReceives"),
+    },
     // What SQS moves to a dead-letter queue does not count as sent.
-    deadLetters: nets.map((id) => queueMetric(id, "ApproximateNumberOfMessagesVisible")),
+    deadLetters: queueMetric("DeadLetterQueue", "ApproximateNumberOfMessagesVisible"),
     quarantined: queueMetric("QuarantineQueue", "ApproximateNumberOfMessagesVisible"),
+    runs: (/** @type {string} */ stage) => stageMetric(deployment, "worker", stage),
     callbacks: (/** @type {string} */ stage) => stageMetric(deployment, "callback", stage),
     /** The age in seconds of keys that are used while SSM cannot be read. Without a value, none is older than five minutes. */
     staleKeysSeconds: logMetric(deployment, "stale-keys"),
@@ -34,40 +36,13 @@ export function metricsOf(deployment, project) {
       readThrottles: tableMetric("ReadThrottleEvents"),
       faults: (/** @type {string} */ operation) => tableMetric("SystemErrors", operation),
     },
+    mapping: (/** @type {string} */ name) => mappingMetric(name),
     loggedBytes: (/** @type {string} */ logGroup) => ({
       namespace: "AWS/Logs",
       name: "IncomingBytes",
       dimensions: { LogGroupName: { Ref: logGroup } },
     }),
   };
-}
-
-/**
- * @param {Deployment} deployment
- * @param {import("./lanes.js").Lane} lane
- */
-function laneMetrics(deployment, { id, queueId, mappingId }) {
-  const events = (/** @type {string} */ name) => queueMetric(queueId, name);
-  return {
-    worker: functionMetrics(`Worker${id}`),
-    queue: {
-      oldestSeconds: events("ApproximateAgeOfOldestMessage"),
-      waiting: events("ApproximateNumberOfMessagesVisible"),
-      inFlight: events("ApproximateNumberOfMessagesNotVisible"),
-      sent: events("NumberOfMessagesSent"),
-      emptyReceives: events("NumberOfEmptyReceives"),
-    },
-    runs: (/** @type {string} */ stage) => stageMetric(deployment, workerOf(id), stage),
-    mapping: (/** @type {string} */ name) => mappingMetric(mappingId, name),
-  };
-}
-
-/**
- * As the names of its metrics have it: a lane's failures must not be lost among another's runs.
- * @param {string} id
- */
-function workerOf(id) {
-  return id === "" ? "worker" : `worker-${id.toLowerCase()}`;
 }
 
 /**
@@ -95,7 +70,7 @@ function pushesOf({ front }) {
 /** Which log lines of runs are counted. A callback's `failed` of level `warn` is not: its callback was answered. */
 const countedLines = {
   worker:
-    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" || $.stage = "stale" }',
+    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
   callback: '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
 };
 
@@ -103,22 +78,15 @@ const countedLines = {
  * Count log lines of what no other metric shows: a run that fails is no error of its function, and a callback that fails
  * is answered with 200.
  * @param {Deployment} deployment
- * @param {import("./lanes.js").Numbers} project
  */
-export function metricFilters(deployment, project) {
-  const workers = lanesOf(project).map(({ id }) => `Worker${id}`);
+export function metricFilters(deployment) {
   const { namespace, name } = logMetric(deployment, "stale-keys");
   const staleKeys = { MetricNamespace: namespace, MetricName: name, MetricValue: "$.ageSeconds" };
   return {
-    ...Object.fromEntries(
-      lanesOf(project).map(({ id }) => [
-        `Worker${id}StagesFilter`,
-        stageFilter(deployment, "worker", `Worker${id}LogGroup`, workerOf(id)),
-      ]),
-    ),
+    WorkerStagesFilter: stageFilter(deployment, "worker", "WorkerLogGroup"),
     CallbackStagesFilter: stageFilter(deployment, "callback", "CallbackLogGroup"),
     ...Object.fromEntries(
-      ["Webhook", "Callback", ...workers].map((name) => [
+      ["Webhook", "Callback", "Worker"].map((name) => [
         `${name}StaleKeysFilter`,
         metricFilter(`${name}LogGroup`, '{ $.stage = "stale-keys" }', staleKeys),
       ]),
@@ -131,10 +99,9 @@ export function metricFilters(deployment, project) {
  * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {keyof typeof countedLines} what
  * @param {string} logGroup
- * @param {string} counted Part of the metric's name.
  */
-export function stageFilter(deployment, what, logGroup, counted = what) {
-  const { namespace, name } = stageMetric(deployment, counted, "");
+export function stageFilter(deployment, what, logGroup) {
+  const { namespace, name } = stageMetric(deployment, what, "");
   return metricFilter(logGroup, countedLines[what], {
     MetricNamespace: namespace,
     MetricName: name,
@@ -159,7 +126,7 @@ function metricFilter(logGroup, FilterPattern, transformation) {
 /**
  * A count of log lines of one stage, such as `failed`.
  * @param {Pick<Deployment, "service" | "stage">} deployment
- * @param {string} what
+ * @param {keyof typeof countedLines} what
  * @param {string} stage
  */
 function stageMetric(deployment, what, stage) {
@@ -202,12 +169,11 @@ function lambdaMetric(functionId, name) {
 
 /**
  * Of the mapping itself, with `eventCountMetrics`.
- * @param {string} mappingId
  * @param {string} name
  * @returns {Metric}
  */
-function mappingMetric(mappingId, name) {
-  const id = { "Fn::GetAtt": [mappingId, "Id"] };
+function mappingMetric(name) {
+  const id = { "Fn::GetAtt": ["WorkerEventSourceMappingSQSEventsQueue", "Id"] };
   return { namespace: "AWS/Lambda", name, dimensions: { EventSourceMappingUUID: id } };
 }
 

@@ -7,7 +7,6 @@
  *   | "httpApiRequests"
  *   | "invocations"
  *   | "queueRequests"
- *   | "fifoRequests"
  *   | "tableWrites"
  *   | "functionSecond"
  *   | "tableMonth"
@@ -28,7 +27,6 @@ export const regions = {
     httpApiRequests: 1,
     invocations: 0.2,
     queueRequests: 0.4,
-    fifoRequests: 0.5,
     tableWrites: 0.625,
     functionSecond: 0.0000133334,
     tableMonth: 0.25,
@@ -40,7 +38,6 @@ export const regions = {
     httpApiRequests: 1.25,
     invocations: 0.2,
     queueRequests: 0.4,
-    fifoRequests: 0.5,
     tableWrites: 0.7115,
     functionSecond: 0.0000133334,
     tableMonth: 0.285,

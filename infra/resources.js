@@ -14,14 +14,13 @@ const prefixes = /^(Webhook|Callback|Worker|HttpApi|Serverless)/;
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function ownResources(deployment, project) {
-  const { resources } = project;
+export function ownResources(deployment, { resources }) {
   const larkposts = {
-    ...queueResources(deployment, project),
+    ...queueResources(deployment),
     ...tableResources(deployment),
-    ...permissionResources(deployment, project),
-    ...alarmResources(deployment, project),
-    ...dashboardResources(deployment, project),
+    ...permissionResources(deployment),
+    ...alarmResources(deployment),
+    ...dashboardResources(deployment),
   };
   const clash = Object.keys(resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
   if (clash === undefined) return resources;

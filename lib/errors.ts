@@ -62,7 +62,11 @@ export class UnknownVersionError extends LarkpostError {
   readonly code = "UNKNOWN_VERSION";
 }
 
-/** A handler throws it to be retried later. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more). */
+/**
+ * A handler throws it to be retried later. The record stays hidden for `delaySeconds` (1 to 42,300; SQS allows no more).
+ * It is a failed attempt all the same, and the last attempt ends in the dead-letter queue. Waiting for something is no
+ * failure: use the context's `defer`.
+ */
 export class RetryLaterError extends LarkpostError {
   override readonly name = "RetryLaterError";
   override readonly isMessageSafe = false;

@@ -144,9 +144,19 @@ export interface Context extends Tools {
   readonly attempt: number;
   /** Aborted at the handler's deadline. Pass it to `fetch`. */
   readonly signal: AbortSignal;
+  /** Milliseconds until then. */
+  remainingMs(): number;
   readonly log: HandlerLog;
   /** The event's JSON as the platform sent it, with all digits of 64-bit numbers. */
   readonly raw: string;
+  /**
+   * Puts work off: the file's `deferred` gets the payload in the worker, with retries of its own, as soon as possible or
+   * after `delaySeconds` (0 to 900). Resolves once the payload is stored, which happens before the run counts as handled.
+   * Call it as often as you like, but in the same order in each run: what a run defers n-th is done once, however often
+   * the handler runs. In `deferred` it makes a chain, which waits for something without failing; `maxDeferrals` and
+   * `deferForSeconds` in larkpost.config.js end it, and `defer` then rejects with a {@link NonRetryableError}.
+   */
+  defer(payload: unknown, options?: { readonly delaySeconds?: number }): Promise<void>;
 }
 
 /** What a callback's handler gets. */
@@ -155,15 +165,23 @@ export interface CallbackContext extends Context {
   readonly isSigned: boolean;
   /** What the value was signed for; `null` without a purpose or a signature. */
   readonly purpose: string | null;
-  /**
-   * Defers work until the answer is sent: the file's `deferred` gets the payload in the worker, a few seconds later and
-   * with retries. Resolves once the payload is stored. At most once per callback.
-   */
-  defer(payload: unknown): Promise<void>;
 }
 
-/** What deferred work gets. Its id is stable, and differs from the callback's. */
-export interface DeferredContext<T extends CallbackType = CallbackType> extends Context {
+/** What deferred work gets. Its id is stable, and differs from that of the event or callback. */
+interface Deferred extends Context {
+  /** How many runs of deferred work the chain has with this one: 1 for what the handler itself deferred. */
+  readonly depth: number;
+  /** When the chain began, in epoch milliseconds. */
+  readonly chainStartedAtMs: number;
+}
+
+/** What the deferred work of an event gets. */
+export interface DeferredEventContext<T extends EventType | "_default" = "_default"> extends Deferred {
+  readonly event: T extends EventType ? EventOf<T> : Readonly<Record<string, unknown>>;
+}
+
+/** What the deferred work of a callback gets. It runs 3 seconds after the callback at the earliest. */
+export interface DeferredContext<T extends CallbackType = CallbackType> extends Deferred {
   /** The callback as it came. A signed value is not unpacked here, so pass what you need of it in the payload. */
   readonly callback: CallbackOf<T>;
   /**
@@ -191,6 +209,11 @@ export interface HandlerOptions<E> {
    * process comes back until `maxReceiveCount`.
    */
   readonly dedupe?: "required" | "off";
+  /**
+   * Runs the deferred work. Returning means done, and throwing means retry, as for an event. It runs outside the order of
+   * the event's lane, and once for each work that was deferred, also with `dedupe: "off"`.
+   */
+  deferred?(payload: unknown, context: Deferred & { readonly event: E }): unknown;
 }
 
 export interface EventHandler<T extends EventType = EventType> extends HandlerOptions<EventOf<T>> {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   type CallbackHandler,
   type CallbackList,
+  type DeferredEventContext,
   type EventList,
   onAnyEvent,
   onCallback,
@@ -173,11 +174,27 @@ onCallback("url.preview.get", () => ({}), {
   deferred: (_payload, { callback }) => callback.action,
 });
 
-// @ts-expect-error an event's handler knows of no callback, and puts nothing off
-onEvent("im.message.receive_v1", async (_event, { defer }) => defer);
+onEvent(
+  "im.message.receive_v1",
+  async ({ message }, { defer, remainingMs }) => defer(message, { delaySeconds: remainingMs() }),
+  {
+    async deferred({ polls }: { polls: number }, { event, depth, chainStartedAtMs, defer }) {
+      // @ts-expect-error no such member
+      event.mesage;
+      if (depth + polls < 9) await defer({ id: event.message.message_id, chainStartedAtMs });
+    },
+  },
+);
+export const deferredApart = (payload: unknown, { event }: DeferredEventContext<"im.message.receive_v1">) => [
+  payload,
+  event.message,
+];
+onEvent("im.message.receive_v1", async () => {}, { deferred: deferredApart });
+onAnyEvent(async (_event, { defer }) => defer(1), { deferred: (_payload, { event }) => event["anything"] });
+onCallback("card.action.trigger", () => ({}), { deferred: (_payload, { defer }) => defer(1) });
 
-// @ts-expect-error what was put off cannot put off again
-onCallback("card.action.trigger", () => ({}), { deferred: (_payload, { defer }) => defer });
+// @ts-expect-error an event's handler knows of no callback
+onEvent("im.message.receive_v1", async () => {}, { deferred: (_payload, { callback }) => callback });
 
 const answering = {
   "card.action.trigger": async () => ({ default: cardAction }),

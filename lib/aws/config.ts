@@ -1,5 +1,7 @@
+import { limits } from "../../infra/limits.js";
 import { ConfigError } from "../errors.ts";
 import { appKeys, defaultApp, type KeyRing } from "../feishu/keys.ts";
+import type { ChainLimits } from "../handling/deferral.ts";
 import { apiConfig } from "../open-api/config.ts";
 import { appSecret, noSecret } from "../settings/app-secrets.ts";
 import {
@@ -45,6 +47,7 @@ export function callbackConfig(env: Env) {
     appSecret: appSecret(env),
     ledgerTable: ledgerTable(env),
     deadlineMs: callbackDeadlineMs(env),
+    ...chainLimits(env),
   };
 }
 
@@ -103,6 +106,15 @@ function handlingConfig(env: Env) {
     stored: storedSecrets(env, false),
     ...queues(env),
     ledgerTable: ledgerTable(env),
+    ...chainLimits(env),
+  };
+}
+
+/** How far a chain of deferred work may go. */
+function chainLimits(env: Env): ChainLimits {
+  return {
+    maxDeferrals: wholeNumber(env, "MAX_DEFERRALS") ?? limits.maxDeferrals,
+    deferForSeconds: wholeNumber(env, "DEFER_FOR_SECONDS") ?? limits.deferForSeconds,
   };
 }
 

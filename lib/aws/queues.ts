@@ -2,13 +2,11 @@ import type { MessageAttributeValue, SendMessageCommandInput } from "@aws-sdk/cl
 import { isText } from "../feishu/classify.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { fieldsOf } from "../feishu/json.ts";
+import type { ChainLimits, Deferrals } from "../handling/deferral.ts";
 import type { ReceiverPorts } from "../receiving/receiver.ts";
 import type { AwsClient } from "./client.ts";
 import { type Lane, type LaneOf, laneQueueUrl } from "./lanes.ts";
 import { toBody, toDeduplicationId, toGroupId } from "./record.ts";
-
-/** The platform must have the answer before the job runs: a card that is updated earlier jumps back. */
-const deferSeconds = 3;
 
 /** The queues that a receiver sends to. */
 export interface Queues {
@@ -32,10 +30,15 @@ export function receiverQueues(client: AwsClient, queues: Queues): ReceiverPorts
   };
 }
 
-/** Stores what a callback deferred. Resolves when SQS has confirmed it. */
-export function deferTo(client: AwsClient, queues: Queues) {
-  return async (job: JobEnvelope, signal: AbortSignal): Promise<void> =>
-    send(client, { ...eventMessage(queues, job), DelaySeconds: deferSeconds }, signal);
+/** Deferred work goes to the events queue. It is stored when SQS has confirmed it. */
+export function deferralsTo(client: AwsClient, config: Queues & ChainLimits): Deferrals {
+  const { maxDeferrals, deferForSeconds } = config;
+  return {
+    maxDeferrals,
+    deferForSeconds,
+    store: async (job, { delaySeconds: DelaySeconds, signal }) =>
+      send(client, { ...eventMessage(config, job), DelaySeconds }, signal),
+  };
 }
 
 function eventMessage(queues: Queues, envelope: EventEnvelope | JobEnvelope): SendMessageCommandInput {

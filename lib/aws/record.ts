@@ -8,8 +8,11 @@ import { fieldsOf, fill, inspect, type JsonObject, parseJson, stringOf } from ".
 import { classifyOldCard } from "../feishu/old-card.ts";
 import type { ErrorDescription } from "../trace/error.ts";
 
-/** Version of the queue message. A message of a newer version fails and is retried, so that a rollback loses nothing. */
-export const messageVersion = 1;
+/**
+ * Newest version of the queue message. A message of a newer version fails and is retried, so that a rollback loses
+ * nothing. Only jobs have changed since version 1, so a worker of an earlier release still reads events.
+ */
+export const messageVersion = 2;
 /** SQS takes 1 MiB, with the attributes. */
 export const messageLimitBytes = 1_048_576;
 /** Space for the attributes that the dead-letter queue's copy of a record has. */
@@ -26,19 +29,21 @@ export const deadReasonAttribute = "deadReason";
 
 /**
  * An event as an SQS body: version, transport, request id, the app that received it, and the platform's own text. The
- * reader classifies that text again, so a message cannot claim to be what it does not hold. A job also has its payload;
- * compressed, both are in one member. An old card has no envelope to classify, so the job's `schema` names it, and the
- * refresh token of its header is stored too.
+ * reader classifies that text again, so a message cannot claim to be what it does not hold. A job also has its payload
+ * and its place in its chain; compressed, text and payload are in one member. An old card has no envelope to classify, so
+ * the job's `schema` names it, and the refresh token of its header is stored too.
  * @throws {TooLargeError} Over the limit even when compressed.
  */
 export function toBody(envelope: EventEnvelope | JobEnvelope | UnreadableEnvelope): string {
   const { kind, transport, receivedBy, requestId } = envelope;
-  const common = { v: messageVersion, kind, transport, receivedBy, requestId: requestId?.slice(0, 128) ?? null };
+  const v = kind === "job" ? messageVersion : 1;
+  const common = { v, kind, transport, receivedBy, requestId: requestId?.slice(0, 128) ?? null };
   if (kind === "event") return pack(common, { text: envelope.text }, envelope.text);
   if (kind === "job") {
-    const { schema, header, payload, text } = envelope;
-    const refreshToken = schema === "1.0" ? header["refresh_token"] : undefined;
-    return pack({ ...common, schema, refreshToken }, { payload, text }, JSON.stringify({ payload, text }));
+    const { of, schema, header, payload, text, place, key, depth, chainStartedAtMs } = envelope;
+    const refreshToken = of === "callback" && schema === "1.0" ? header["refresh_token"] : undefined;
+    const members = { of, schema, refreshToken, place, key, depth, chainStartedAtMs };
+    return pack({ ...common, ...members }, { payload, text }, JSON.stringify({ payload, text }));
   }
   const rawBody = withoutToken(envelope.rawBody);
   const text = utf8(rawBody);
@@ -112,7 +117,7 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
   if (typeof parsed !== "object" || parsed === null) return { kind: "undecodable", reason: "json" };
   const message = fieldsOf(parsed);
   const { v: version, kind, refreshToken } = message;
-  if (version !== undefined && version !== messageVersion) {
+  if (version !== undefined && version !== 1 && version !== messageVersion) {
     throw new UnknownVersionError(
       `Cannot read the message: its version is ${JSON.stringify(version)}, this release reads ${messageVersion}. Deploy the newer worker`,
     );
@@ -127,16 +132,31 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
     transport: message["transport"] === "long-connection" ? "long-connection" : "webhook",
   } as const;
   if (kind === "job") {
+    const of = message["of"] === "event" ? "event" : "callback";
     const header = typeof refreshToken === "string" ? { refresh_token: refreshToken } : {};
-    const callback = message["schema"] === "1.0" ? classifyOldCard(text, header) : classify(text);
-    if (callback.kind !== "callback") return { kind: "undecodable", reason: callback.kind };
-    const { token: _, ...notice } = callback;
-    return { ...notice, ...transportFields, kind, id: jobId(notice.id), payload };
+    const isOldCard = of === "callback" && message["schema"] === "1.0";
+    const origin = isOldCard ? classifyOldCard(text, header) : classify(text);
+    if (origin.kind !== of) return { kind: "undecodable", reason: origin.kind };
+    const { token: _, kind: __, ...notice } = origin;
+    return { ...notice, ...transportFields, kind, of, payload, ...chainOf(message, notice) };
   }
   const classified = classify(text);
   if (classified.kind !== "event") return { kind: "undecodable", reason: classified.kind };
   const { token: _, kind: __, ...notice } = classified;
   return { kind, ...notice, ...transportFields };
+}
+
+/** A job's place in its chain. In version 1 a callback deferred once, and that was the whole chain. */
+function chainOf(message: JsonObject, { id: root, createdAtMs }: Pick<JobEnvelope, "id" | "createdAtMs">) {
+  const { place: given, key, depth, chainStartedAtMs } = message;
+  const place = /^[\w-]{1,16}$/.exec(stringOf(given) ?? "")?.[0] ?? "";
+  const id = jobId(root, place);
+  return {
+    ...{ id, root, place },
+    key: stringOf(key) ?? id,
+    depth: typeof depth === "number" ? depth : 1,
+    chainStartedAtMs: typeof chainStartedAtMs === "number" ? chainStartedAtMs : (createdAtMs ?? 0),
+  };
 }
 
 /** The members that may be compressed: a job's JSON object, else the text alone. */

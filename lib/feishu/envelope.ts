@@ -33,12 +33,29 @@ export type UnreadableEnvelope = {
   readonly rawBody: Uint8Array;
 } & TransportFields;
 
-/** Work that a callback's handler deferred: the callback, with an id of its own and the payload that the handler gave. */
-export type JobEnvelope = { readonly kind: "job"; readonly payload: unknown } & Notice & TransportFields;
+/**
+ * Work that a handler deferred: the event or callback that it began with, an id of its own, and the payload that the
+ * handler gave. Work may defer further work, and together they are a chain.
+ */
+export type JobEnvelope = {
+  readonly kind: "job";
+  readonly of: "event" | "callback";
+  readonly payload: unknown;
+  /** Id of the event or callback, and what makes the job's own id of it: see {@link jobId}. */
+  readonly root: string;
+  readonly place: string;
+  /** Identifies the work in the ledger: the same in each run that defers it. */
+  readonly key: string;
+  /** From 1: how many runs of deferred work the chain has with this one. */
+  readonly depth: number;
+  /** When the chain began, in epoch milliseconds. */
+  readonly chainStartedAtMs: number;
+} & Notice &
+  TransportFields;
 
-/** A callback defers at most once, so its id identifies the job as well. */
-export function jobId(callbackId: string): string {
-  return `${callbackId}#deferred`;
+/** The id of deferred work. `place` is empty for what a handler deferred first. */
+export function jobId(root: string, place = ""): string {
+  return place === "" ? `${root}#deferred` : `${root}#deferred-${place}`;
 }
 
 /** A message of Feishu's, in either schema (1.0, 2.0) and over either transport. */

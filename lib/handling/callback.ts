@@ -1,13 +1,13 @@
 import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError, InvalidAnswerError, isError } from "../errors.ts";
 import { checkAnswer, type JsonAnswer } from "../feishu/answers.ts";
-import type { CallbackEnvelope, JobEnvelope } from "../feishu/envelope.ts";
+import type { CallbackEnvelope } from "../feishu/envelope.ts";
 import type { Answer } from "../receiving/receiver.ts";
 import type { Signer } from "../signed-value.ts";
 import { type AnswerStore, answeredOnce, StoreFailure } from "./answered-once.ts";
 import { isSmoke, missingMember, readCard, UntrustedValueError } from "./card-action.ts";
 import { contextOf } from "./context.ts";
-import { deferral } from "./deferral.ts";
+import { type Deferrals, withDeferral } from "./deferral.ts";
 import { type DispatchCallback, smokeType } from "./dispatcher.ts";
 import { type Failure, fallback } from "./fallback.ts";
 import { idempotencyKey } from "./idempotency.ts";
@@ -18,8 +18,7 @@ import type { MakeTools } from "./tools.ts";
 export interface CallbackPorts {
   readonly dispatch: DispatchCallback;
   readonly answers: AnswerStore;
-  /** Resolves once the job is durable. */
-  readonly defer: (job: JobEnvelope, signal: AbortSignal) => Promise<void>;
+  readonly deferrals: Deferrals;
   readonly signer: Signer;
   readonly tools: MakeTools;
   readonly clock: Clock;
@@ -77,20 +76,16 @@ export async function answerCallback(
       const key = () => idempotencyKey({ app, handler: `callbacks/${handler.name}`, id });
       const earlier = handler.dedupe === "off" ? undefined : await claim(key(), signal);
       if (earlier !== undefined) return earlier;
-      const { updateCard: _, ...tools } = await ports.tools({ envelope, key, signal, remainingMs: leftMs });
+      const run = { envelope, key, signal, remainingMs: () => Math.max(0, leftMs()) };
+      const tools = await ports.tools(run);
       if (leftMs() < leastHandlerMs) {
         throw new HandlerTimeoutError(`Cannot start ${path}: no time is left`);
       }
       publishStage({ stage: "started", level: "info" });
-      const { defer, close } = deferral({ envelope, handler, signal, store: ports.defer, publishStage });
-      const context = { ...contextOf(envelope, { attempt: 1, signal, tools }), ...card, defer };
-      let returned: unknown;
-      try {
-        returned = await handler.handle(event, context);
-      } finally {
-        // A job is stored before the answer is sent, also one that the handler did not await.
-        await close();
-      }
+      const context = { ...contextOf(run, { attempt: 1, tools }), ...card };
+      const hasDeferred = handler.deferred !== undefined;
+      const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };
+      const returned = await withDeferral(deferring, (defer) => handler.handle(event, { ...context, defer }));
       signal.throwIfAborted();
       const checked = checkAnswer(type, returned);
       if ("fault" in checked) {

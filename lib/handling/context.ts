@@ -1,12 +1,13 @@
-import type { Context, LogFields, Tools } from "../handler.ts";
+import type { Context, LogFields } from "../handler.ts";
 import { type Level, publish } from "../trace/trace.ts";
 import type { Run } from "./run.ts";
+import type { RunTools } from "./tools.ts";
 
-/** The context that a handler gets with an event, a callback or deferred work. */
+/** The context that a handler gets with an event, a callback or deferred work. `defer` belongs to the run, and is added. */
 export function contextOf(
-  envelope: Run["envelope"],
-  { attempt, signal, tools }: { attempt: number; signal: AbortSignal; tools: Tools },
-): Context {
+  { envelope, signal, remainingMs }: Run,
+  { attempt, tools: { updateCard, ...tools } }: { attempt: number; tools: RunTools },
+): Omit<Context, "defer"> {
   const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
   const log = (level: Level) => (message: string, fields?: LogFields) =>
     publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });
@@ -23,7 +24,16 @@ export function contextOf(
     transport,
     attempt,
     signal,
+    remainingMs,
     raw,
     log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
+    ...deferredMembers(envelope, updateCard),
   };
+}
+
+function deferredMembers(envelope: Run["envelope"], updateCard: RunTools["updateCard"]) {
+  if (envelope.kind !== "job") return undefined;
+  const { of, event, depth, chainStartedAtMs } = envelope;
+  const origin = of === "event" ? { event } : { callback: event, updateCard };
+  return { ...origin, depth, chainStartedAtMs };
 }

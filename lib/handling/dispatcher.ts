@@ -1,4 +1,5 @@
 import { ConfigError, NonRetryableError } from "../errors.ts";
+import type { JobEnvelope } from "../feishu/envelope.ts";
 import { fieldsOf } from "../feishu/json.ts";
 import type {
   CallbackContext,
@@ -10,24 +11,26 @@ import type {
   KeyContext,
 } from "../handler.ts";
 
-/** A handler file's handler. Its payloads come from outside, so their types are unknown. */
-export interface LoadedHandler {
+/** What a handler's file has. Its payloads come from outside, so their types are unknown. */
+interface LoadedFile {
   /** The file's name: the event type, or `_default`. Part of the idempotency key. */
   readonly name: string;
+  readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
+}
+
+export interface LoadedHandler extends LoadedFile {
   readonly handle: (event: unknown, context: Context) => unknown;
   readonly key?: ((event: unknown, context: KeyContext) => unknown) | undefined;
   /** `off`: without the ledger. */
   readonly dedupe?: "required" | "off" | undefined;
 }
 
-export interface LoadedCallback {
-  readonly name: string;
+export interface LoadedCallback extends LoadedFile {
   readonly handle: (callback: unknown, context: CallbackContext) => unknown;
   readonly dedupe: "required" | "off";
   readonly signedValues: boolean;
   /** The purposes that a signed value may have; `null` is a value without a purpose. */
   readonly purposes: readonly (string | null)[];
-  readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
   readonly deferredKey?: LoadedHandler["key"];
 }
 
@@ -40,6 +43,8 @@ export interface HandlerFile {
 
 /** Finds the handler of a type; `undefined` when there is none. */
 export type Dispatch = (type: string) => HandlerFile | undefined;
+/** Finds what runs deferred work. */
+export type DispatchJob = (job: Pick<JobEnvelope, "of" | "type" | "depth">) => HandlerFile;
 /** The same for callbacks. It starts loading the file. */
 export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undefined;
 
@@ -96,20 +101,26 @@ function loaders<T>(list: EventList | CallbackList, check: (name: string, export
 }
 
 /**
- * Finds the `deferred` of a job's callback. Without one it returns a handler that throws a NonRetryableError: the work
- * was promised to a person, so it goes to the dead-letter queue.
+ * Finds the `deferred` of a job's file, under a name that no event's handler has. Without one it returns a handler that
+ * throws a NonRetryableError: the work was promised to a person, so it goes to the dead-letter queue.
  */
-export function jobDispatcher(dispatch: DispatchCallback): Dispatch {
-  return (type) => {
-    const name = `callbacks/${type}`;
+export function jobDispatcher(events: Dispatch, callbacks: DispatchCallback): DispatchJob {
+  return ({ of, type, depth }) => {
+    const file = of === "event" ? events(type) : undefined;
+    const name = of === "event" ? `events/${file?.name ?? type}` : `callbacks/${type}`;
     const missing = () => {
       throw new NonRetryableError(`Cannot run the deferred work: functions/${name}.ts has no deferred`);
     };
     return {
       name,
       async load() {
-        const { deferred = missing, deferredKey } = (await dispatch(type)) ?? {};
-        return { name, handle: deferred, key: deferredKey };
+        if (of === "event") {
+          const { deferred } = (await file?.load()) ?? {};
+          return { name, deferred, handle: deferred ?? missing };
+        }
+        const { deferred, deferredKey } = (await callbacks(type)) ?? {};
+        // Further work of a chain would have the key of the work that defers it.
+        return { name, deferred, handle: deferred ?? missing, key: depth === 1 ? deferredKey : undefined };
       },
     };
   };
@@ -144,12 +155,18 @@ export function keepingTickets(
 }
 
 function toHandler(name: string, exported: unknown): LoadedHandler {
-  const { type, handle, key, dedupe } = (exported ?? {}) as {
+  const { type, handle, key, dedupe, deferred } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & HandlerOptions<unknown>;
   if (type !== name || typeof handle !== "function") throw wrongExport("events", `onEvent("${name}", …)`, name);
-  return { name, handle: handle as LoadedHandler["handle"], key, dedupe };
+  return {
+    name,
+    handle: handle as LoadedHandler["handle"],
+    key,
+    dedupe,
+    deferred: deferred as LoadedHandler["deferred"],
+  };
 }
 
 function toCallback(name: string, exported: unknown): LoadedCallback {

@@ -10,7 +10,7 @@ const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
 export type MakeTools = (run: Run) => RunTools | Promise<RunTools>;
-type RunTools = Tools & Pick<DeferredContext, "updateCard">;
+export type RunTools = Tools & Pick<DeferredContext, "updateCard">;
 
 /** Loads nothing of the Open API before a handler calls it. */
 export function toolMaker(options: {

@@ -2,7 +2,8 @@ import { HandlerTimeoutError } from "../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../feishu/envelope.ts";
 import { Claims, type ClaimsOptions, type Delivery, type Verdict } from "./claims.ts";
 import { contextOf } from "./context.ts";
-import type { Dispatch, HandlerFile } from "./dispatcher.ts";
+import { type Deferrals, withDeferral } from "./deferral.ts";
+import type { Dispatch, DispatchJob, HandlerFile } from "./dispatcher.ts";
 import { idempotencyKey } from "./idempotency.ts";
 import { runWithin } from "./run.ts";
 import { type PublishStage, stagePublisher } from "./stages.ts";
@@ -10,9 +11,9 @@ import type { MakeTools } from "./tools.ts";
 
 export interface WorkerPorts extends Pick<ClaimsOptions, "ledger" | "clock" | "random" | "maxAttempts"> {
   readonly dispatch: Dispatch;
-  /** Never returns `undefined`. */
-  readonly dispatchJob: Dispatch;
+  readonly dispatchJob: DispatchJob;
   readonly tools: MakeTools;
+  readonly deferrals: Deferrals;
   /** Makes a unique token. */
   readonly newOwner: () => string;
   /** Milliseconds until Lambda ends this function. */
@@ -43,7 +44,7 @@ export async function consume(
   const { receives } = delivery;
   const startMs = clock.nowMs();
   const publishStage = stagePublisher(envelope, () => clock.nowMs() - startMs);
-  const file = envelope.kind === "job" ? ports.dispatchJob(type) : ports.dispatch(type);
+  const file = envelope.kind === "job" ? ports.dispatchJob(envelope) : ports.dispatch(type);
   if (file === undefined) {
     publishStage({ stage: "unhandled", level: "info" });
     return { kind: "done" };
@@ -57,7 +58,7 @@ export async function consume(
     hasTime: () => remainingMs() > leastHandlerMs,
   });
   if (remainingMs() - reserveMs < leastHandlerMs) return claims.postpone();
-  const idKey = idempotencyKey({ app, handler: file.name, id });
+  const idKey = idempotencyKey({ app, handler: file.name, id: envelope.kind === "job" ? envelope.key : id });
   // Loading the file may have crashed the process. A redelivery claims before it loads, so that such a crash counts.
   const verdict = receives > 1 ? await claims.claim(idKey) : undefined;
   return verdict ?? attempt(envelope, { file, idKey, claims, ports, publishStage });
@@ -98,17 +99,19 @@ async function attempt(
       signal.throwIfAborted();
       progress.step = "claim";
       if (handler.dedupe === "off") await claims.leaveLedger();
-      const remainingMs = () => endsAtMs - clock.nowMs();
+      const remainingMs = () => Math.max(0, endsAtMs - clock.nowMs());
       verdict = await claims.claim(key);
       if (verdict === undefined && remainingMs() < leastHandlerMs) verdict = await claims.postpone();
       if (verdict !== undefined) return;
-      const { updateCard, ...tools } = await ports.tools({ envelope, key: () => key, signal, remainingMs });
+      const run = { envelope, key: () => key, signal, remainingMs };
+      const tools = await ports.tools(run);
       signal.throwIfAborted();
       progress.step = "run";
       publishStage({ stage: "started", level: "info", facts: { attempt: claims.runs } });
-      const context = contextOf(envelope, { attempt: claims.runs, signal, tools });
-      const deferred = envelope.kind === "job" ? { callback: envelope.event, updateCard } : undefined;
-      await handler.handle(input, { ...context, ...deferred });
+      const context = contextOf(run, { attempt: claims.runs, tools });
+      const hasDeferred = handler.deferred !== undefined;
+      const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };
+      await withDeferral(deferring, (defer) => handler.handle(input, { ...context, defer }));
     });
   } catch (error) {
     // A leak of the file, like an unhandled rejection, does not change the verdict.

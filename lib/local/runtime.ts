@@ -140,6 +140,8 @@ function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & Embedded
     DEAD_LETTER_QUEUE_URL: queueUrl(endpoints.sqs, "dead-letters"),
     LEDGER_TABLE: ledgerTable,
     MAX_ATTEMPTS: String(limits.maxAttempts),
+    MAX_DEFERRALS: String(limits.maxDeferrals),
+    DEFER_FOR_SECONDS: String(limits.deferForSeconds),
     MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
     CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
     STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),

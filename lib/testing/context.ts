@@ -10,6 +10,7 @@ import type {
   CallbackType,
   Context,
   DeferredContext,
+  DeferredEventContext,
   EventOf,
   EventType,
   LogFields,
@@ -52,6 +53,12 @@ export interface ContextOptions<Event = unknown> {
   readonly attempt?: number;
 }
 
+/** What a handler deferred. */
+export interface DeferredWork {
+  readonly payload: unknown;
+  readonly delaySeconds: number;
+}
+
 /** What the worker makes of a run. `again`: tried again, after that time or after a growing one. */
 export type Verdict =
   | { readonly verdict: "done" }
@@ -72,21 +79,30 @@ export async function verdictOf(run: () => unknown): Promise<Verdict> {
 
 /**
  * A sample event of a type, and the context that a handler gets with it: what `npm run send` would
- * push, as the worker would hand it over. Each call is another event.
+ * push, as the worker would hand it over. Each call is another event. `deferred` is what the handler put off, and
+ * `deferredContext` what the file's `deferred` gets with it.
  */
 export function contextFor<T extends EventType>(
   type: T,
   options: ContextOptions<EventOf<T>> = {},
-): { event: EventOf<T>; context: Context; logged: LoggedLine[] } {
+): {
+  event: EventOf<T>;
+  context: Context;
+  logged: LoggedLine[];
+  deferred: DeferredWork[];
+  deferredContext: DeferredEventContext<T>;
+} {
   const sample = sampleText(type, { ...sampling(), schema: find(type)?.version });
   const message = classify(withEvent(sample, options.event));
   if (message.kind !== "event") throw new Error(`Cannot make a context: "${type}" is not the type of an event`);
-  return { event: message.event as EventOf<T>, ...contextOf(message, type, options) };
+  const event = message.event as EventOf<T>;
+  const made = contextOf(message, type, options);
+  return { event, ...made, deferredContext: { ...deferredFrom(made.context), event } as DeferredEventContext<T> };
 }
 
 /**
- * The same for a callback, as the callback function would hand it over. `deferred` is what its handler put off;
- * `deferredContext` is what the file's `deferred` gets with it, and `cards` what that shows with `updateCard`.
+ * The same for a callback, as the callback function would hand it over. `cards` is what its deferred work shows with
+ * `updateCard`.
  */
 export function callbackContextFor<T extends CallbackType>(
   type: T,
@@ -95,7 +111,7 @@ export function callbackContextFor<T extends CallbackType>(
   callback: CallbackOf<T>;
   context: CallbackContext;
   logged: LoggedLine[];
-  deferred: unknown[];
+  deferred: DeferredWork[];
   deferredContext: DeferredContext<T>;
   cards: unknown[];
 } {
@@ -105,17 +121,15 @@ export function callbackContextFor<T extends CallbackType>(
       ? classifyOldCard(JSON.stringify(merged(JSON.parse(oldCardText()), members)), {})
       : classify(withEvent(sampleText(type, { ...sampling() }), members));
   if (message.kind !== "callback") throw new Error(`Cannot make a context: "${type}" is not the type of a callback`);
-  const { context, logged } = contextOf(message, type, options);
-  const deferred: unknown[] = [];
-  const defer = async (payload: unknown) => void deferred.push(payload);
+  const { context, logged, deferred } = contextOf(message, type, options);
   const callback = message.event as CallbackOf<T>;
   const cards: unknown[] = [];
   const updateCard = async (card: unknown) => void cards.push(card);
   return {
     callback,
-    deferredContext: { ...context, id: jobId(context.id), callback, updateCard } as DeferredContext<T>,
+    deferredContext: { ...deferredFrom(context), callback, updateCard } as DeferredContext<T>,
     cards,
-    context: { ...context, isSigned: false, purpose: null, defer },
+    context: { ...context, isSigned: false, purpose: null },
     logged,
     deferred,
   };
@@ -150,6 +164,11 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   const { id: key, tenant, signal } = context;
   const { lark, request } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
   return { context: { ...context, lark, request }, simulator, sent: simulator.sent };
+}
+
+/** What the first work that the handler deferred gets. */
+function deferredFrom(context: Context) {
+  return { ...context, id: jobId(context.id), depth: 1, chainStartedAtMs: Date.now() };
 }
 
 /** A message with members of its event replaced. */
@@ -191,6 +210,7 @@ function contextOf(
   { secrets = {}, attempt = 1 }: ContextOptions,
 ) {
   const logged: LoggedLine[] = [];
+  const deferred: DeferredWork[] = [];
   const write =
     (level: LoggedLine["level"]) =>
     (text: string, fields: LogFields = {}) =>
@@ -208,6 +228,8 @@ function contextOf(
     transport: "webhook",
     attempt,
     signal: new AbortController().signal,
+    remainingMs: () => (message.kind === "event" ? 55_000 : 2_300),
+    defer: async (payload, { delaySeconds = 0 } = {}) => void deferred.push({ payload, delaySeconds }),
     log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
     raw,
     secrets: secretsFrom((name) => {
@@ -221,5 +243,5 @@ function contextOf(
     lark: noOpenApi,
     request: noOpenApi,
   };
-  return { context, logged };
+  return { context, logged, deferred };
 }

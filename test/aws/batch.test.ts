@@ -5,7 +5,7 @@ import type { SQSRecord } from "aws-lambda";
 import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
 import { type AwsClient, awsClient } from "../../lib/aws/client.ts";
 import { laneFinder, parseLanes } from "../../lib/aws/lanes.ts";
-import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
+import { deferralsTo, receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
@@ -13,7 +13,17 @@ import { queueUrl } from "../../lib/local/sqs.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { clientTo } from "../support/aws.ts";
-import { appId, type EventParts, envelopeOf, eventBody, eventText, plantedBody, record } from "../support/events.ts";
+import {
+  appId,
+  chainLimits,
+  type EventParts,
+  envelopeOf,
+  eventBody,
+  eventText,
+  jobOf,
+  plantedBody,
+  record,
+} from "../support/events.ts";
 import { type Call, denied, expired, firstTry, internal, throttled, unavailable } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { deletedBy, startWorker, toRecord, type Worker } from "../support/worker.ts";
@@ -634,8 +644,9 @@ describe("an event that is being stored", () => {
     assert.equal(await bench.services.count(`${eventsQueueUrl}-chat.fifo`), stored + 2);
 
     // A FIFO queue takes no message with a delay.
-    const job = { ...envelopeOf(eventText({ id: bench.newId() })), kind: "job", payload: 1 } as const;
-    await deferTo(bench.client, { ...bench.urls, laneOf })(job, new AbortController().signal);
+    const { store } = deferralsTo(bench.client, { ...bench.urls, ...chainLimits, laneOf });
+    const job = jobOf(envelopeOf(eventText({ id: bench.newId() })), 1);
+    await store(job, { delaySeconds: 3, signal: new AbortController().signal });
     assert.equal(lastSend()["QueueUrl"], eventsQueueUrl);
   });
 });

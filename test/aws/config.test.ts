@@ -6,6 +6,7 @@ import { ConfigError } from "../../lib/errors.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
 import { parseSecrets } from "../../lib/settings/app-secrets.ts";
 import { wholeNumber } from "../../lib/settings/environment.ts";
+import { chainLimits } from "../support/events.ts";
 
 const webhook = {
   ENCRYPT_KEY: "an encrypt key of some length",
@@ -168,7 +169,7 @@ describe("the settings of the webhook", () => {
 
 describe("the settings of the worker", () => {
   test("name its queues, its table and its app", () => {
-    const { laneOf: _, ...settings } = workerConfig(worker);
+    const { laneOf: _, ...settings } = workerConfig({ ...worker, MAX_DEFERRALS: "9", DEFER_FOR_SECONDS: "60" });
     assert.deepEqual(settings, {
       appId: worker.APP_ID,
       appSecret: undefined,
@@ -178,6 +179,7 @@ describe("the settings of the worker", () => {
       isMarketplace: false,
       deadLetterQueueUrl: worker.DEAD_LETTER_QUEUE_URL,
       ledgerTable: worker.LEDGER_TABLE,
+      ...{ maxDeferrals: 9, deferForSeconds: 60 },
     });
   });
 
@@ -204,6 +206,7 @@ describe("the settings of the callback's function", () => {
       appSecret: "the secret of an app",
       ledgerTable: "ledger",
       deadlineMs: 2_300,
+      ...chainLimits,
     });
     assert.equal(keys.get(defaultApp)?.oldCards, false);
   });
@@ -417,7 +420,7 @@ describe("the settings of the long connection", () => {
         ...{ appId: connection.APP_ID, origin: "https://open.feishu.cn", isMarketplace: false },
         ...{ proxyEnv: {}, warnings: [] },
       },
-      ...{ deadlineMs: 2_300, healthPort: undefined, stored: undefined },
+      ...{ deadlineMs: 2_300, healthPort: undefined, stored: undefined, ...chainLimits },
     });
     const { api, deadlineMs, healthPort } = longConnectionConfig({
       ...connection,

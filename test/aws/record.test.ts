@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
-import { deferTo, receiverQueues } from "../../lib/aws/queues.ts";
+import { deferralsTo, receiverQueues } from "../../lib/aws/queues.ts";
 import {
   attributeReserveBytes,
   fromRecord,
@@ -23,6 +23,7 @@ import { classifyOldCard } from "../../lib/feishu/old-card.ts";
 import { open } from "../../lib/feishu/open.ts";
 import { clientTo } from "../support/aws.ts";
 import { cardText, cardType, previewText } from "../support/callbacks.ts";
+import { chainLimits, jobOf } from "../support/events.ts";
 import { httpApi, startWebhook } from "../support/http-events.ts";
 import { appId, bare, push, ring, signedPush, startMs, v1Text, v2Text } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
@@ -61,7 +62,7 @@ describe("an event as a message", () => {
   test("holds version, kind, transport, receiver's app, request id and the platform's text, and no token", () => {
     const envelope = eventOf(v2Text(), "log-1");
     assert.deepEqual(messageOf(toBody(envelope)), {
-      ...{ v: messageVersion, kind: "event", transport: "webhook", receivedBy: appId, requestId: "log-1" },
+      ...{ v: 1, kind: "event", transport: "webhook", receivedBy: appId, requestId: "log-1" },
       text: v2Text({ header: { token: "" } }),
     });
   });
@@ -186,11 +187,11 @@ describe("a body in quarantine as a message", () => {
 });
 
 /** What a handler put off for a callback. */
-function jobOf(text: string, payload: unknown, requestId: string | null = null): JobEnvelope {
+function jobFor(text: string, payload: unknown, requestId: string | null = null): JobEnvelope {
   const headers = requestId === null ? {} : { "x-tt-logid": requestId };
   const envelope = open(bare(text, { headers }), { keys: ring({ encryptKeys: [] }), nowMs: startMs });
-  assert.ok(envelope.kind === "callback");
-  return { ...envelope, kind: "job", id: jobId(envelope.id), payload };
+  assert.ok(envelope.kind === "callback" || envelope.kind === "event");
+  return jobOf(envelope, payload);
 }
 
 /** The same for a click on an old card, which has no envelope. */
@@ -199,7 +200,7 @@ function oldJobOf(text: string, payload: unknown, header = {}): JobEnvelope {
   assert.ok(card.kind === "callback");
   const { token: _, ...notice } = card;
   const callback: CallbackEnvelope = { ...notice, kind: "callback", ...carried };
-  return { ...callback, kind: "job", id: jobId(callback.id), payload };
+  return jobOf(callback, payload);
 }
 
 const oldCard = (members: object = {}) =>
@@ -210,9 +211,10 @@ const oldCard = (members: object = {}) =>
 
 describe("a job as a message", () => {
   test("C5: holds the callback's text and the payload, and no token of the app", () => {
-    const message = messageOf(toBody(jobOf(cardText(), { order: 42 }, "log-1")));
+    const message = messageOf(toBody(jobFor(cardText(), { order: 42 }, "log-1")));
     assert.deepEqual(message, {
       ...{ v: messageVersion, kind: "job", transport: "webhook", receivedBy: appId, requestId: "log-1", schema: "2.0" },
+      ...{ of: "callback", place: "", key: "callback-1#deferred", depth: 1, chainStartedAtMs: 1_760_000_000_000 },
       payload: { order: 42 },
       text: cardText({ header: { token: "" } }),
     });
@@ -221,9 +223,15 @@ describe("a job as a message", () => {
   test("C5: comes back as it was, whatever the payload", () => {
     const value = fc.jsonValue({ stringUnit: anyCharacter });
     const jobs = fc.oneof(
-      fc.tuple(value, value).map(([inner, payload]) => jobOf(cardText({ event: { inner } }), payload)),
-      fc.tuple(value, value).map(([inner, payload]) => jobOf(previewText({ id: null, event: { inner } }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => jobFor(cardText({ event: { inner } }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => jobFor(previewText({ id: null, event: { inner } }), payload)),
       fc.tuple(value, value).map(([inner, payload]) => oldJobOf(oldCard({ inner }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => jobFor(v2Text({ event: { inner } }), payload)),
+      fc.tuple(value, value).map(([inner, payload]) => jobFor(v1Text({ event: { inner } }), payload)),
+      value.map((payload): JobEnvelope => {
+        const job = jobFor(v2Text(), payload);
+        return { ...job, place: "x-_9", id: jobId(job.root, "x-_9"), key: "the key", depth: 17, chainStartedAtMs: 1 };
+      }),
     );
     fc.assert(
       fc.property(jobs, (job) => {
@@ -254,18 +262,18 @@ describe("a job as a message", () => {
   });
 
   test("C5: of the old card's type in an envelope of schema 2.0 comes back", () => {
-    const job = jobOf(cardText({ header: { event_type: "card.action.trigger_v1" } }), "p");
+    const job = jobFor(cardText({ header: { event_type: "card.action.trigger_v1" } }), "p");
     assert.deepEqual(fromRecord({ body: toBody(job) }), job);
   });
 
   test("C5: without a payload comes back without one", () => {
-    const job = jobOf(cardText(), undefined);
+    const job = jobFor(cardText(), undefined);
     assert.deepEqual(fromRecord({ body: toBody(job) }), job);
   });
 
   test("C5: keeps every digit of what was clicked", () => {
     const text = cardText({ event: { n: 0 } }).replace('"n":0', '"n":12345678901234567890');
-    const decoded = fromRecord({ body: toBody(jobOf(text, 1)) });
+    const decoded = fromRecord({ body: toBody(jobFor(text, 1)) });
     assert.ok(decoded.kind === "job" && decoded.text.includes("12345678901234567890"));
   });
 
@@ -275,7 +283,7 @@ describe("a job as a message", () => {
     ["callback and payload", 700_000, 700_000],
   ] as const) {
     test(`C5, Q6: is compressed when the ${what} would be too large, and comes back as it was`, () => {
-      const job = jobOf(cardText({ event: { inner: "\u4e2d".repeat(inner / 3) } }), { text: "x".repeat(payload) });
+      const job = jobFor(cardText({ event: { inner: "\u4e2d".repeat(inner / 3) } }), { text: "x".repeat(payload) });
       const body = toBody(job);
       assert.ok(Buffer.byteLength(body) <= limit, `${Buffer.byteLength(body)}`);
       assert.deepEqual(fromRecord({ body }), job);
@@ -283,17 +291,25 @@ describe("a job as a message", () => {
   }
 
   test("C5, Q6: that even compressed does not fit is refused, so that its handler hears of it", () => {
-    assert.throws(() => toBody(jobOf(cardText(), noise(limit + 2_000, 5))), TooLargeError);
-    assert.throws(() => toBody(jobOf(cardText({ event: { inner: noise(limit + 2_000, 6) } }), 1)), TooLargeError);
+    assert.throws(() => toBody(jobFor(cardText(), noise(limit + 2_000, 5))), TooLargeError);
+    assert.throws(() => toBody(jobFor(cardText({ event: { inner: noise(limit + 2_000, 6) } }), 1)), TooLargeError);
     // It would fit, but no reader would unpack so much.
-    assert.throws(() => toBody(jobOf(cardText(), "x".repeat(9 * messageLimitBytes))), TooLargeError);
-    const most = jobOf(cardText(), "x".repeat(8 * messageLimitBytes - 2_000));
+    assert.throws(() => toBody(jobFor(cardText(), "x".repeat(9 * messageLimitBytes))), TooLargeError);
+    const most = jobFor(cardText(), "x".repeat(8 * messageLimitBytes - 2_000));
     assert.deepEqual(fromRecord({ body: toBody(most) }), most);
   });
 
-  const good = () => messageOf(toBody(jobOf(cardText(), { order: 42 })));
+  test("C5: of an earlier release is what a callback deferred first, and its chain began with the click", () => {
+    const { requestId, transport, receivedBy } = carried;
+    const message = { v: 1, kind: "job", transport, receivedBy, requestId, schema: "2.0", payload: 1 };
+    const decoded = fromRecord({ body: JSON.stringify({ ...message, text: cardText({ header: { token: "" } }) }) });
+    assert.deepEqual(decoded, { ...jobFor(cardText(), 1), chainStartedAtMs: 1_760_000_000_175 });
+  });
+
+  const good = () => messageOf(toBody(jobFor(cardText(), { order: 42 })));
   const planted: [what: string, members: object][] = [
     ["an event", { text: v2Text() }],
+    ["a callback that it calls an event", { of: "event" }],
     ["an event of schema 1.0", { text: v1Text() }],
     ["a challenge", { text: '{"type":"url_verification","challenge":"x"}' }],
     ["a text that is no JSON", { text: "{" }],
@@ -318,11 +334,15 @@ describe("a job as a message", () => {
 
   test("C5: claims nothing that its text does not say, but for the payload", () => {
     const claims = { type: "other", refreshToken: "other", app: "cli_other", id: "other", event: {}, tenant: "other" };
-    assert.deepEqual(fromRecord({ body: JSON.stringify({ ...good(), ...claims }) }), jobOf(cardText(), { order: 42 }));
+    Object.assign(claims, { root: "other", place: "of/anything" });
+    assert.deepEqual(fromRecord({ body: JSON.stringify({ ...good(), ...claims }) }), jobFor(cardText(), { order: 42 }));
   });
 
   test("W5: is kept for the release that knows it when its version is not ours", () => {
-    assert.throws(() => fromRecord({ body: JSON.stringify({ ...good(), v: 2 }) }), UnknownVersionError);
+    assert.throws(
+      () => fromRecord({ body: JSON.stringify({ ...good(), v: messageVersion + 1 }) }),
+      UnknownVersionError,
+    );
   });
 });
 
@@ -361,7 +381,7 @@ describe("a message that is none of ours", () => {
   });
 
   test("W5: is kept for the release that knows it when its version is not ours", () => {
-    for (const v of [2, 3, 1000, 0, 1.5, "1", "2", null])
+    for (const v of [3, 1000, 0, 1.5, "1", "2", null])
       assert.throws(() => fromRecord({ body: JSON.stringify({ ...good, v }) }), UnknownVersionError);
   });
 
@@ -465,15 +485,15 @@ describe("over SQS", () => {
 
   test("C5: jobs of any size and with any characters are taken, three seconds late, in their tenant's group", async () => {
     const { signal } = new AbortController();
-    const defer = deferTo(clientTo(services.endpoints.sqs), queues());
+    const { store } = deferralsTo(clientTo(services.endpoints.sqs), { ...queues(), ...chainLimits });
     const jobs = [
-      jobOf(cardText({ id: "plain" }), { text: "\uffff \ufffe \0 \u{1f44b}" }),
-      jobOf(cardText({ id: "large" }), "x".repeat(1_200_000)),
-      jobOf(cardText({ id: "nobody", header: { tenant_key: undefined } }), null),
+      jobFor(cardText({ id: "plain" }), { text: "\uffff \ufffe \0 \u{1f44b}" }),
+      jobFor(cardText({ id: "large" }), "x".repeat(1_200_000)),
+      jobFor(cardText({ id: "nobody", header: { tenant_key: undefined } }), null),
     ];
     const before = await services.count(services.urls.eventsQueueUrl);
     const sentAtMs = Date.now();
-    for (const job of jobs) await defer(job, signal);
+    for (const job of jobs) await store(job, { delaySeconds: 3, signal });
     assert.equal((await services.count(services.urls.eventsQueueUrl)) - before, jobs.length);
     assert.deepEqual(await services.take(services.urls.eventsQueueUrl), []);
     const decoded = new Map<string, unknown>();

@@ -9,10 +9,9 @@ import { promisify } from "node:util";
 import { toBody } from "../../lib/aws/record.ts";
 import type { build } from "../../lib/cli/deploy/build.ts";
 import { classify } from "../../lib/feishu/classify.ts";
-import { jobId } from "../../lib/feishu/envelope.ts";
 import { mei } from "../../lib/simulator/samples/facts.ts";
 import type { ErrorDescription } from "../../lib/trace/error.ts";
-import { eventBody, record } from "../support/events.ts";
+import { eventBody, jobOf, record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { sealNow } from "../support/sealed.ts";
 import type { Services } from "../support/services.ts";
@@ -189,8 +188,7 @@ export function failuresInBundles(
     const callback = classify(previewText(""));
     assert.ok(callback.kind === "callback");
     const transport = { requestId: "log-1", transport: "webhook", receivedBy: keys.APP_ID } as const;
-    const envelope = { ...callback, ...transport, kind: "job", id: jobId(callback.id), payload: { how } } as const;
-    return { Records: [record(toBody(envelope))] };
+    return { Records: [record(toBody(jobOf({ ...callback, ...transport, kind: "callback" }, { how })))] };
   }
 
   const place = (file: string, mark: string, text: string) => placeIn(given().root, file, mark, text);

@@ -24,6 +24,7 @@ import {
   toast,
 } from "../support/callbacks.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
+import { storing } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { ingressBehaves } from "../support/ingress.ts";
 import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
@@ -77,9 +78,21 @@ describe("the deadline of a callback", () => {
     ["all else is well", {}, [2_300, 2_300]],
     ["the table stalls when the answer is to be recorded", { ports: { answers: stalled } }, [2_300, 2_500]],
     ["its file never loads", { ports: { dispatch: never } }, [2_300, 2_500]],
-    ["the queue stalls, and the handler waits for it", { ports: { defer: never }, defers: "waits" }, [2_300, 2_500]],
-    ["the queue stalls, and the handler returns", { ports: { defer: never }, defers: "goes" }, [2_300, 2_500]],
-    ["queue and table stall", { ports: { defer: never, answers: stalled }, defers: "waits" }, [2_300, 2_500]],
+    [
+      "the queue stalls, and the handler waits for it",
+      { ports: { deferrals: storing(never) }, defers: "waits" },
+      [2_300, 2_500],
+    ],
+    [
+      "the queue stalls, and the handler returns",
+      { ports: { deferrals: storing(never) }, defers: "goes" },
+      [2_300, 2_500],
+    ],
+    [
+      "queue and table stall",
+      { ports: { deferrals: storing(never), answers: stalled }, defers: "waits" },
+      [2_300, 2_500],
+    ],
     ["the keys take 1 s", { keysMs: 1_000 }, [2_300, 2_500]],
     ["the keys take 2.24 s", { keysMs: 2_240 }, [2_300, 2_500]],
     ["the keys take 2.24 s and the table stalls", { keysMs: 2_240, ports: { answers: deaf } }, [2_300, 2_500]],
@@ -179,7 +192,7 @@ describe("the deadline of a callback", () => {
             claim: (request, signal) => wait(clock, delays.claim, signal).then(() => store.claim(request, signal)),
             record: (request, signal) => wait(clock, delays.record, signal).then(() => store.record(request, signal)),
           },
-          defer: (_, signal) => wait(clock, delays.defer, signal),
+          deferrals: storing((_, { signal }) => wait(clock, delays.defer, signal)),
         },
       });
       const { response, atMs, pending } = await timed(callbacks, cardText(), 15_000);
@@ -243,7 +256,7 @@ describe("the deadline of a callback", () => {
     try {
       const { atMs } = await timed(callbacks);
       assert.equal(atMs, 2_300);
-      assert.match(String(refused), /^TypeError: Cannot defer: the callback is answered already$/);
+      assert.match(String(refused), /^TypeError: Cannot defer: the run is over$/);
       assert.deepEqual(outcomes(), ["late", "leaked"]);
       assert.equal(leaks.length, 1);
       assert.equal(callbacks.jobs.length, 0);
@@ -628,11 +641,12 @@ describe("work that a callback puts off", () => {
           return toast("received");
         },
         {
-          defer: async (job) => {
+          deferrals: storing(async (job, { delaySeconds }) => {
+            assert.equal(delaySeconds, 3, "the answer has time to get there first");
             await wait(callbacks.clock, 500);
             storedAtMs = callbacks.clock.nowMs() - startMs;
             callbacks.jobs.push(job);
-          },
+          }),
         },
       );
       const { response, atMs } = await timed(callbacks);
@@ -649,23 +663,31 @@ describe("work that a callback puts off", () => {
     });
   }
 
-  test("C5: is put off once: a second time is refused, and the first counts", async () => {
-    let refused: unknown;
-    const callbacks = put(async ({ defer }) => {
-      await defer(1);
-      await defer(2).catch((error: unknown) => {
-        refused = error;
-      });
-      return toast("received");
-    });
-    assert.deepEqual(await callbacks.ask(cardText()), toast("received"));
-    assert.match(String(refused), /^TypeError: Cannot defer: the callback has deferred already$/);
-    assert.deepEqual(
-      callbacks.jobs.map(({ payload }) => payload),
-      [1],
+  test("C5: is put off as often as the handler likes, each time under an id of its own that every run gives it", async () => {
+    const delays: number[] = [];
+    const callbacks = put(
+      async ({ defer }) => {
+        await defer(1);
+        await defer(2, { delaySeconds: 1 });
+        await defer(3, { delaySeconds: 899.5 });
+        return toast("received");
+      },
+      {
+        deferrals: storing(async (job, { delaySeconds }) => {
+          delays.push(delaySeconds);
+          callbacks.jobs.push(job);
+        }),
+      },
     );
+    assert.deepEqual(await callbacks.ask(cardText()), toast("received"));
+    const ids = ["callback-1#deferred", "callback-1#deferred-2", "callback-1#deferred-3"];
+    assert.deepEqual(
+      callbacks.jobs.map(({ payload, id }) => [payload, id]),
+      ids.map((id, index) => [index + 1, id]),
+    );
+    assert.deepEqual(delays, [3, 3, 900], "the answer has time to get there first");
     assert.deepEqual(await callbacks.ask(cardText()), toast("received"), "a second push");
-    assert.equal(callbacks.jobs.length, 1);
+    assert.equal(callbacks.jobs.length, 3);
   });
 
   test("C5: cannot be put off without a deferred in the file, which the error says", async () => {
@@ -701,7 +723,7 @@ describe("work that a callback puts off", () => {
         return ends === "returns" ? toast("received") : never();
       });
       await timed(callbacks);
-      assert.match(String(refused), /^TypeError: Cannot defer: the callback is answered already$/, ends);
+      assert.match(String(refused), /^TypeError: Cannot defer: the run is over$/, ends);
       assert.equal(callbacks.jobs.length, 0);
     }
   });
@@ -732,7 +754,7 @@ describe("work that a callback puts off", () => {
           });
           return toast("received");
         },
-        { defer: () => Promise.reject(new Error("the queue is down")) },
+        { deferrals: storing(() => Promise.reject(new Error("the queue is down"))) },
       );
       assert.deepEqual(await callbacks.ask(cardText()), fallback(cardType, "failed"), heeds);
       if (heeds !== "goes") assert.match(String(heard), /the queue is down/);
@@ -750,7 +772,7 @@ describe("work that a callback puts off", () => {
           });
           return toast("received");
         },
-        { defer: async (job) => void toBody(job) },
+        { deferrals: storing(async (job) => void toBody(job)) },
       );
       assert.deepEqual(await callbacks.ask(cardText()), fallback(cardType, "failed"));
       assert.ok(heard instanceof Error);

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { NonRetryableError } from "../../lib/errors.ts";
 import { callbackTypes } from "../../lib/feishu/classify.ts";
-import { type CallbackList, type Context, type EventList, onAnyEvent, onCallback, onEvent } from "../../lib/handler.ts";
+import {
+  type CallbackList,
+  type Context,
+  type EventList,
+  type KeyContext,
+  onAnyEvent,
+  onCallback,
+  onEvent,
+} from "../../lib/handler.ts";
 import {
   callbackDispatcher,
   type Dispatch,
@@ -210,27 +218,48 @@ describe("the dispatcher of callbacks", () => {
 
   test("C5: finds what was put off under a name of its own, so that no event's handler shares its key", async () => {
     const deferred = () => "done";
-    const jobs = jobDispatcher(callbacks({ [card]: async () => ({ default: { ...handler(card), deferred } }) }));
-    const found = await jobs(card)?.load();
-    assert.deepEqual([found?.name, found?.handle], ["callbacks/card.action.trigger", deferred]);
+    const file = async (name: string) => ({ default: { ...handler(name), deferred, deferredKey: () => "key" } });
+    const events = list({ "test.one": () => file("test.one"), _default: () => file("_default") });
+    const jobs = jobDispatcher(events, callbacks({ [card]: () => file(card) }));
+    for (const [of, type, name] of [
+      ["callback", card, "callbacks/card.action.trigger"],
+      ["event", "test.one", "events/test.one"],
+      ["event", "test.other", "events/_default"],
+    ] as const) {
+      const found = await jobs({ of, type, depth: 1 }).load();
+      assert.deepEqual([found.name, found.handle], [name, deferred]);
+    }
+    const keys = await Promise.all([1, 2].map((depth) => jobs({ of: "callback", type: card, depth }).load()));
+    assert.deepEqual(
+      keys.map(({ key }) => key?.({}, {} as KeyContext)),
+      ["key", undefined],
+      "work that a chain goes on with is no second click",
+    );
   });
 
   test("C5: finds for work whose file or deferred is gone what fails for good", async () => {
     const without = callbacks({ [card]: async () => ({ default: handler(card) }) });
-    for (const type of [card, "url.preview.get", "constructor"]) {
-      const found = await jobDispatcher(without)(type)?.load();
-      const run = () => found?.handle({}, {} as Context);
-      assert.throws(
-        run,
-        (error) => error instanceof NonRetryableError && error.message.includes(`callbacks/${type}.ts`),
-      );
+    const events = list({ "test.one": async () => ({ default: handler("test.one") }) });
+    for (const [of, type] of [
+      ["callback", card],
+      ["callback", "url.preview.get"],
+      ["callback", "constructor"],
+      ["event", "test.one"],
+      ["event", card],
+    ] as const) {
+      const found = await jobDispatcher(events, without)({ of, type, depth: 1 }).load();
+      const run = () => found.handle({}, {} as Context);
+      assert.throws(run, (error) => error instanceof NonRetryableError && error.message.includes(`${of}s/${type}.ts`));
     }
   });
 
   test("C5: rejects for work whose file cannot be loaded, so that it is tried again", async () => {
     const broken = new SyntaxError("Unexpected token");
     await assert.rejects(
-      async () => jobDispatcher(callbacks({ [card]: () => Promise.reject(broken) }))(card)?.load(),
+      jobDispatcher(
+        dispatcher({}),
+        callbacks({ [card]: () => Promise.reject(broken) }),
+      )({ of: "callback", type: card, depth: 1 }).load(),
       broken,
     );
   });

@@ -2,21 +2,26 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Message, SendMessageCommand } from "@aws-sdk/client-sqs";
-import { deferTo } from "../../lib/aws/queues.ts";
+import { deferralsTo } from "../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
-import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
+import { jobId } from "../../lib/feishu/envelope.ts";
+import type { Context } from "../../lib/handler.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
+import type { ChainLimits } from "../../lib/handling/deferral.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
 import type { ErrorDescription } from "../../lib/trace/error.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "../support/callbacks.ts";
 import {
   appId,
+  chainLimits,
   eventBody,
   eventText,
+  jobOf,
   noCallbacks,
   plantedBody,
   record,
+  type TestFile,
   type TestHandle,
   type TestHandlers,
 } from "../support/events.ts";
@@ -1028,11 +1033,9 @@ describe("deferred work", () => {
     handlers: { "test.event": () => {} },
     callbacks: { [cardType]: { handle, deferred } },
   });
-  const jobOf = (id: string, payload: unknown = { order: 42 }): JobEnvelope => {
-    const callback = callbackOf(cardText({ id, header: { app_id: appId } }), appId);
-    return { ...callback, kind: "job", id: jobId(id), payload };
-  };
-  const jobBody = (id: string, payload?: unknown) => toBody(jobOf(id, payload));
+  const jobFor = (id: string, payload: unknown = { order: 42 }) =>
+    jobOf(callbackOf(cardText({ id, header: { app_id: appId } }), appId), payload);
+  const jobBody = (id: string, payload?: unknown) => toBody(jobFor(id, payload));
 
   test("C5: gets what was put off and what the callback asked, under a stable id of its own", async () => {
     const id = bench.newId("click");
@@ -1127,7 +1130,7 @@ describe("deferred work", () => {
       const [dead] = await bench.lying();
       assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
       assert.equal(dead?.MessageAttributes?.["eventId"]?.StringValue, `${id}#deferred`);
-      assert.deepEqual(fromRecord({ body: dead?.Body ?? "" }), jobOf(id));
+      assert.deepEqual(fromRecord({ body: dead?.Body ?? "" }), jobFor(id));
       await bench.services.sqs.send(
         new SendMessageCommand({
           QueueUrl: bench.urls.eventsQueueUrl,
@@ -1140,6 +1143,140 @@ describe("deferred work", () => {
       assert.deepEqual(payloads, [{ order: 42 }]);
     });
   }
+
+  test("of an event is stored before the event is done, also where its handler does not wait, and gets the event", async () => {
+    const id = bench.newId();
+    await bench.send(eventBody({ id, event: { text: "hi" } }));
+    const startMs = bench.clock.nowMs();
+    const seen: unknown[] = [];
+    const deferred: TestFile["deferred"] = (payload, context) => {
+      const { id: own, attempt, depth, chainStartedAtMs, event } = context;
+      seen.push({ payload, own, attempt, depth, chainStartedAtMs, event, remainingMs: context.remainingMs() });
+    };
+    const handle: TestHandle = (_event, { defer, remainingMs }) => {
+      assert.equal(remainingMs(), 55_000);
+      void defer("first");
+      void defer("second");
+    };
+    await bench.drain({ handlers: { "test.event": { handle, deferred } } });
+    const common = { attempt: 1, depth: 1, chainStartedAtMs: startMs, event: { text: "hi" }, remainingMs: 55_000 };
+    assert.deepEqual(seen, [
+      { ...common, payload: "first", own: `${id}#deferred` },
+      { ...common, payload: "second", own: `${id}#deferred-2` },
+    ]);
+    assert.deepEqual(bench.stagesOf(id), ["started", "deferred", "deferred", "handled"]);
+    assert.deepEqual(bench.stagesOf(`${id}#deferred-2`), ["started", "handled"]);
+    assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+  });
+
+  for (const own of [false, true]) {
+    test(`of an event whose run fails behind it is done once${own ? ", also when a push under another id runs instead" : ""}`, async () => {
+      const [id = "", other = ""] = ids(2);
+      await bench.send(eventBody({ id }));
+      const runs: unknown[] = [];
+      let events = 0;
+      const file: TestFile = {
+        ...(own ? { key: () => `message of ${id}` } : undefined),
+        async handle(_event, { defer }) {
+          await defer("work");
+          if (++events === 1) throw new Error("fails behind it");
+        },
+        async deferred(payload, { depth, defer }) {
+          runs.push([payload, depth]);
+          if (depth === 1) await defer("further work");
+          else if (runs.length < 4) throw new Error("not yet");
+        },
+      };
+      const handlers = { "test.event": file };
+      const { kept } = await bench.invoke(await bench.receive(1), { handlers });
+      assert.equal(kept.length, 1);
+      if (own) await bench.send(eventBody({ id: other }));
+      for (const { record: seen } of kept) await bench.show(seen);
+      await bench.drain({ handlers });
+      const further = ["further work", 2];
+      assert.deepEqual([events, runs], [2, [["work", 1], further, further, further]]);
+      assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
+    });
+  }
+
+  test("of an event that cannot be stored fails the run, whatever the handler makes of it", async () => {
+    bench.sqsFaults.inject("SendMessage", unavailable);
+    for (const heeds of [false, true]) {
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const handle: TestHandle = (_event, { defer }) => {
+        const storing = defer(1);
+        return heeds ? storing.catch(() => {}) : undefined;
+      };
+      const handlers = { "test.event": { handle, deferred: () => {} } };
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      assert.deepEqual([kept.length, bench.stagesOf(id)], [1, ["started", "failed"]]);
+    }
+  });
+
+  const chains: [what: string, chain: Partial<ChainLimits>, runs: number, limit: RegExp][] = [
+    ["more runs than maxDeferrals", { maxDeferrals: 4 }, 4, /has 4 runs already \(limits\.maxDeferrals\)$/],
+    ["longer than deferForSeconds", { deferForSeconds: 5 }, 3, /older than 5 s \(limits\.deferForSeconds\)$/],
+  ];
+  for (const [what, chain, runs, limit] of chains) {
+    test(`goes on in a chain, under short ids of its own, and not for ${what}`, async () => {
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const startMs = bench.clock.nowMs();
+      const depths: number[] = [];
+      const owns = new Set<string>();
+      const file: TestFile = {
+        handle: (_event, { defer }) => defer(0),
+        async deferred(payload, { id: own, depth, chainStartedAtMs, defer }) {
+          assert.deepEqual([payload, chainStartedAtMs], [depth - 1, startMs]);
+          depths.push(depth);
+          owns.add(own);
+          assert.ok(own.startsWith(`${id}#deferred`) && own.length <= id.length + 26, own);
+          await bench.clock.advance(2_000);
+          await defer(depth);
+        },
+      };
+      await bench.drain({ chain, handlers: { "test.event": file } });
+      assert.deepEqual(
+        depths,
+        Array.from({ length: runs }, (_, index) => index + 1),
+      );
+      assert.equal(owns.size, runs);
+      const [dead] = await bench.lying();
+      assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
+      const error = JSON.parse(dead?.MessageAttributes?.["error"]?.StringValue ?? "{}") as ErrorDescription;
+      assert.match(error.message ?? "", limit);
+    });
+  }
+
+  test("is refused without a deferred, for a delay that SQS has not, and once the run is over", async () => {
+    const refused: string[] = [];
+    const refuseAll = async ({ defer }: Context, delays: readonly number[]) => {
+      for (const delaySeconds of delays) {
+        await defer(1, { delaySeconds }).catch((error: unknown) => void refused.push(String(error)));
+      }
+    };
+    let left: Context | undefined;
+    await bench.send(...bodies(ids(1), "test.without"), ...bodies(ids(1)));
+    const file: TestFile = {
+      deferred: () => assert.fail("nothing was deferred"),
+      async handle(_event, context) {
+        left = context;
+        await refuseAll(context, [-1, 901, Number.NaN]);
+      },
+    };
+    await bench.drain({
+      batchSize: 1,
+      handlers: { "test.without": (_event, context) => refuseAll(context, [0]), "test.event": file },
+    });
+    if (left !== undefined) await refuseAll(left, [0]);
+    const delay = "delaySeconds is not within 0 and 900";
+    const problems = ["functions/events/test.without.ts has no deferred", delay, delay, delay, "the run is over"];
+    assert.deepEqual(
+      refused,
+      problems.map((problem) => `TypeError: Cannot defer: ${problem}`),
+    );
+  });
 
   test("C5: that hangs is cut off, and runs again after its lease", async () => {
     const id = bench.newId("click");
@@ -1159,7 +1296,8 @@ describe("deferred work", () => {
     const stop = bench.sqsFaults.watch(({ action, body }) => void (action === "SendMessage" && sent.push(body)));
     const id = bench.newId("click");
     const { signal } = new AbortController();
-    await deferTo(bench.client, { ...bench.urls, isMarketplace: true })(jobOf(id), signal);
+    const { store } = deferralsTo(bench.client, { ...bench.urls, ...chainLimits, isMarketplace: true });
+    await store(jobFor(id), { delaySeconds: 3, signal });
     stop();
     assert.equal((await bench.counts()).queued, 1);
     assert.deepEqual(
@@ -1172,7 +1310,8 @@ describe("deferred work", () => {
   test("C5: is not stored when its callback's time is over, and the handler hears of it", async () => {
     const stop = new AbortController();
     bench.sqsFaults.inject("SendMessage", { kind: "stall" });
-    const sending = deferTo(bench.client, bench.urls)(jobOf(bench.newId()), stop.signal);
+    const { store } = deferralsTo(bench.client, { ...bench.urls, ...chainLimits });
+    const sending = store(jobFor(bench.newId()), { delaySeconds: 3, signal: stop.signal });
     setTimeout(() => stop.abort(), 30);
     await assert.rejects(sending, { name: "AbortError" });
     assert.equal((await bench.counts()).queued, 0);
@@ -1291,7 +1430,7 @@ describe("a planted message", () => {
   test("C-41: names no app but was received by this one: it is handled, and so is a job", async () => {
     const [id, clicked] = [bench.newId("nameless"), bench.newId("click")];
     const click = callbackOf(cardText({ id: clicked, header: { app_id: undefined } }), appId);
-    await bench.send(eventBody({ id, app: null }), toBody({ ...click, kind: "job", id: jobId(clicked), payload: 1 }));
+    await bench.send(eventBody({ id, app: null }), toBody(jobOf(click, 1)));
     const apps: unknown[] = [];
     const run = (_input: unknown, { app }: { app: string | null }) => void apps.push(app);
     await bench.drain({

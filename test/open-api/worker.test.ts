@@ -3,12 +3,11 @@ import { after, before, beforeEach, describe, type TestContext, test } from "nod
 import { toBody } from "../../lib/aws/record.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { classify } from "../../lib/feishu/classify.ts";
-import { type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
 import type { DeferredContext } from "../../lib/handler.ts";
 import { toolMaker } from "../../lib/handling/tools.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "../support/api.ts";
-import { appId, eventBody, type TestHandle } from "../support/events.ts";
+import { appId, eventBody, jobOf, type TestHandle } from "../support/events.ts";
 import { card, startOpenApi, text } from "../support/open-api.ts";
 import { startWorker, type Worker } from "../support/worker.ts";
 
@@ -209,17 +208,8 @@ test("deferred work updates the card that was clicked, in the worker, and a thir
   const classified = classify(JSON.stringify({ schema: "2.0", header, event }));
   assert.ok(classified.kind === "callback");
   const { token: _, ...callback } = classified;
-  const job: JobEnvelope = {
-    ...callback,
-    ...{
-      kind: "job",
-      id: jobId(callback.id),
-      payload: { pallet: 17 },
-      requestId: null,
-      transport: "webhook",
-      receivedBy: appId,
-    },
-  };
+  const transport = { requestId: null, transport: "webhook", receivedBy: appId } as const;
+  const job = jobOf({ ...callback, ...transport, kind: "callback" }, { pallet: 17 });
   const update = async (payload: unknown, context: DeferredContext) => {
     for (const title of ["checking", "released", "once too often"]) {
       await context.updateCard(JSON.parse(card(`${JSON.stringify(payload)} ${title}`)));

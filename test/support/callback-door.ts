@@ -9,7 +9,7 @@ import { fallback } from "../../lib/handling/fallback.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import type { Signer } from "../../lib/signed-value.ts";
 import { testClock } from "./clock.ts";
-import { noCallbacks } from "./events.ts";
+import { noCallbacks, storing } from "./events.ts";
 import { httpApi } from "./http-events.ts";
 import { ring, startMs } from "./push.ts";
 
@@ -64,7 +64,7 @@ export function startCallback(
       },
       record: async ({ key, answer }: { key: string; answer: string }) => void answered.set(key, answer),
     },
-    defer: async (job: JobEnvelope) => void queued.push(job),
+    deferrals: storing(async (job) => void queued.push(job)),
     signer,
     tools: () => noCallbacks.tools(),
     clock,

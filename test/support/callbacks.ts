@@ -15,7 +15,7 @@ import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.
 import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { type TestClock, testClock } from "./clock.ts";
-import { noCallbacks } from "./events.ts";
+import { noCallbacks, storing } from "./events.ts";
 import { type HttpOptions, httpApi } from "./http-events.ts";
 import { appId, push, ring, startMs, v2Text } from "./push.ts";
 
@@ -132,7 +132,7 @@ export function startCallbacks(
   const ports: CallbackPorts = {
     dispatch: callbackList(callbacks),
     answers: memoryAnswers(),
-    defer: async (job) => void jobs.push(job),
+    deferrals: storing(async (job) => void jobs.push(job)),
     signer: {
       sign: () => Promise.reject(new Error("nothing was expected to be signed")),
       isSigned: () => Promise.reject(new Error("no signature was expected to be checked")),

@@ -1,8 +1,9 @@
 import type { SQSRecord } from "aws-lambda";
 import { messageVersion, toBody } from "../../lib/aws/record.ts";
 import { classify } from "../../lib/feishu/classify.ts";
-import type { EventEnvelope } from "../../lib/feishu/envelope.ts";
-import type { Context, EventList, KeyContext } from "../../lib/handler.ts";
+import { type CallbackEnvelope, type EventEnvelope, type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
+import type { Context, DeferredEventContext, EventList, KeyContext } from "../../lib/handler.ts";
+import type { Deferrals } from "../../lib/handling/deferral.ts";
 import { type Dispatch, dispatcher } from "../../lib/handling/dispatcher.ts";
 
 export const appId = "cli_a1b2c3d4e5f6a7b8";
@@ -46,6 +47,14 @@ export function eventBody(parts: EventParts): string {
   return toBody(envelopeOf(eventText(parts)));
 }
 
+/** What a handler deferred first in its run. */
+export function jobOf(origin: EventEnvelope | CallbackEnvelope, payload: unknown): JobEnvelope {
+  const { kind: of, id: root, ...notice } = origin;
+  const id = jobId(root);
+  const chain = { root, place: "", key: id, depth: 1, chainStartedAtMs: 1_760_000_000_000 };
+  return { ...notice, kind: "job", of, id, payload, ...chain };
+}
+
 /** An SQS body around any text: what somebody else may have put into the queue. */
 export function plantedBody(text: string, members: object = {}): string {
   return JSON.stringify({ v: messageVersion, kind: "event", transport: "webhook", requestId: null, ...members, text });
@@ -73,13 +82,18 @@ export function record(body: string, { attempt = 1, id = "message-1" } = {}): SQ
 
 export type TestHandle = (event: Readonly<Record<string, unknown>>, context: Context) => unknown;
 export type TestKey = (event: Readonly<Record<string, unknown>>, context: KeyContext) => unknown;
+export interface TestFile {
+  readonly handle: TestHandle;
+  readonly key?: TestKey;
+  readonly dedupe?: "required" | "off";
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the test deferred.
+  readonly deferred?: (payload: any, context: DeferredEventContext) => unknown;
+}
 /** Handlers by event type, each alone, with the key it gives its events, or as what loads its file. */
 export type TestHandlers = Readonly<
   Record<
     string,
-    | TestHandle
-    | { readonly handle: TestHandle; readonly key?: TestKey; readonly dedupe?: "required" | "off" }
-    | { readonly load: () => Promise<{ readonly handle: TestHandle; readonly key?: TestKey }> }
+    TestHandle | TestFile | { readonly load: () => Promise<{ readonly handle: TestHandle; readonly key?: TestKey }> }
   >
 >;
 
@@ -92,10 +106,14 @@ export function handlerList(handlers: TestHandlers): Dispatch {
   return dispatcher(Object.fromEntries(list) as unknown as EventList);
 }
 
+export const chainLimits = { maxDeferrals: 1_000, deferForSeconds: 7 * 86_400 };
+export const storing = (store: Deferrals["store"]): Deferrals => ({ store, ...chainLimits });
+
 const unexpected = () => Promise.reject(new Error("nothing was expected to be called"));
 
-/** Ports of a worker that no callback defers to. */
+/** Ports of a run that defers nothing, and to which nothing was deferred. */
 export const noCallbacks = {
+  deferrals: storing(unexpected),
   dispatchJob: () => ({ name: "unexpected", load: unexpected }),
   tools: () => ({
     secrets: {},

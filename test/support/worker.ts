@@ -3,7 +3,9 @@ import type { SQSRecord } from "aws-lambda";
 import { type SettleOptions, settle } from "../../lib/aws/batch.ts";
 import { type AwsClient, defaultTryMs } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
+import { deferralsTo } from "../../lib/aws/queues.ts";
 import type { Clock } from "../../lib/clock.ts";
+import type { ChainLimits } from "../../lib/handling/deferral.ts";
 import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { consume, type WorkerPorts } from "../../lib/handling/worker.ts";
@@ -11,7 +13,7 @@ import { subscribe } from "../../lib/trace/trace.ts";
 import { clientTo, direct } from "./aws.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
 import { testClock } from "./clock.ts";
-import { appId, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
+import { appId, chainLimits, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
 import { startFaults } from "./faults.ts";
 import { seeded } from "./random.ts";
 import { startServices } from "./services.ts";
@@ -37,6 +39,8 @@ export interface InvokeOptions {
   readonly clock?: Clock;
   /** What handlers can call, and what runs jobs; nothing is expected to be called unless it is given. */
   readonly ports?: Partial<Pick<WorkerPorts, "tools" | "dispatchJob">>;
+  /** How far a chain may go, where that is not far. */
+  readonly chain?: Partial<ChainLimits>;
   /** Stands between the worker and Lambda, as a faulty wrapper would. */
   readonly wrap?: (answer: unknown) => unknown;
 }
@@ -122,7 +126,6 @@ export async function startWorker(
       return never;
     };
     const dispatch = handlerList(typeof given.handlers === "function" ? given.handlers({ die }) : given.handlers);
-    const jobs = given.callbacks === undefined ? {} : { dispatchJob: jobDispatcher(callbackList(given.callbacks)) };
     return {
       death: death.promise,
       settle: (records: readonly SQSRecord[]) =>
@@ -137,7 +140,8 @@ export async function startWorker(
           consume: (envelope, delivery) =>
             consume(envelope, delivery, {
               ...noCallbacks,
-              ...jobs,
+              dispatchJob: jobDispatcher(dispatch, callbackList(given.callbacks ?? {})),
+              deferrals: deferralsTo(mortalClient, { ...urls, ...chainLimits, ...given.chain }),
               ...given.ports,
               ...{ dispatch, random: random.next, maxAttempts, remainingMs },
               ledger: memory ? ledger : dynamoLedger(mortalClient, ledgerTable),

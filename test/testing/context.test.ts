@@ -25,6 +25,19 @@ describe("contextFor", () => {
     assert.deepEqual([old.callback.open_id, old.callback.action.tag], ["ou_1", "button"]);
   });
 
+  test("keeps what the handler defers, and gives what the deferred work gets", async () => {
+    const { event, context, deferred, deferredContext } = contextFor("im.message.receive_v1");
+    await context.defer({ polls: 1 }, { delaySeconds: 30 });
+    await deferredContext.defer({ polls: 2 });
+    assert.deepEqual(deferred, [
+      { payload: { polls: 1 }, delaySeconds: 30 },
+      { payload: { polls: 2 }, delaySeconds: 0 },
+    ]);
+    const { id, depth } = deferredContext;
+    assert.deepEqual([id, deferredContext.event, depth], [`${context.id}#deferred`, event, 1]);
+    assert.ok(context.remainingMs() > 0);
+  });
+
   test("keeps what the handler logs", () => {
     const { context, logged } = contextFor("im.chat.updated_v1");
     context.log.info("A chat changed", { members: 3 });
@@ -55,7 +68,7 @@ describe("callbackContextFor", () => {
   test("keeps what the handler defers", async () => {
     const { context, deferred } = callbackContextFor("card.action.trigger");
     await context.defer({ order: 42 });
-    assert.deepEqual(deferred, [{ order: 42 }]);
+    assert.deepEqual(deferred, [{ payload: { order: 42 }, delaySeconds: 0 }]);
     assert.deepEqual([context.isSigned, context.purpose], [false, null]);
   });
 

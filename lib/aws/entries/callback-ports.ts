@@ -9,7 +9,7 @@ import type { Env } from "../../settings/environment.ts";
 import { dynamoAnswers } from "../answers.ts";
 import type { AwsClient } from "../client.ts";
 import type { callbackConfig, longConnectionConfig } from "../config.ts";
-import { deferTo, receiverQueues } from "../queues.ts";
+import { deferralsTo, receiverQueues } from "../queues.ts";
 import { awsTools } from "../tools.ts";
 
 /** The receiver's ports of the callback function and the long connection, which answer callbacks, and their secrets. */
@@ -28,7 +28,7 @@ export function callbackPorts(options: {
     deadlineMs: config.deadlineMs,
     dispatch: callbackDispatcher(callbacks),
     answers: dynamoAnswers(client, config.ledgerTable),
-    defer: deferTo(client, config),
+    deferrals: deferralsTo(client, config),
     clock: systemClock,
     newOwner: randomUUID,
   };

@@ -12,6 +12,7 @@ import { settle } from "../batch.ts";
 import { awsClient } from "../client.ts";
 import { workerConfig } from "../config.ts";
 import { dynamoLedger } from "../ledger.ts";
+import { deferralsTo } from "../queues.ts";
 import { awsTools } from "../tools.ts";
 import type { EntryOptions } from "./options.ts";
 
@@ -20,7 +21,7 @@ export { fromSdk } from "../sdk.ts";
 
 export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
-/** SQS in: decode → consume → which records failed. What callbacks deferred runs here too. */
+/** SQS in: decode → consume → which records failed. Deferred work runs here too. */
 export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {
   prepareProcess(options.env ?? process.env);
   const prepared = await prepare(options).catch((error: unknown) => {
@@ -57,6 +58,7 @@ async function prepare({ events = {}, callbacks = {}, env = process.env, aws }: 
   const client = aws ?? awsClient({ env });
   const { tools, keepTicket, load } = awsTools({ client, config, api: apiConfig(env, config.appId), env });
   await Promise.all([load(), client.connect(["dynamodb", "sqs"])]);
+  const dispatch = keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket);
   return {
     config,
     client,
@@ -72,8 +74,9 @@ async function prepare({ events = {}, callbacks = {}, env = process.env, aws }: 
       newOwner: randomUUID,
       tools,
       ledger: dynamoLedger(client, config.ledgerTable),
-      dispatch: keepTicket === undefined ? dispatcher(events) : keepingTickets(dispatcher(events), keepTicket),
-      dispatchJob: jobDispatcher(callbackDispatcher(callbacks)),
+      dispatch,
+      dispatchJob: jobDispatcher(dispatch, callbackDispatcher(callbacks)),
+      deferrals: deferralsTo(client, config),
       maxAttempts: wholeNumber(env, "MAX_ATTEMPTS") ?? limits.maxAttempts,
     },
   };

@@ -36,6 +36,12 @@ export interface RecordedCall {
   readonly isKnown: boolean;
 }
 
+/** Work that was recorded instead of deferred. */
+export interface RecordedWork {
+  readonly payload: unknown;
+  readonly delaySeconds: number;
+}
+
 export interface RunReport {
   /** `unhandled`: there is no handler of the type. */
   readonly verdict: "done" | "again" | "dead" | "unhandled";
@@ -43,6 +49,7 @@ export interface RunReport {
   readonly reason?: Death["reason"] | undefined;
   readonly lines: readonly Record<string, unknown>[];
   readonly calls: readonly RecordedCall[];
+  readonly deferred: readonly RecordedWork[];
 }
 
 type Api = Pick<ApiOptions, "appId" | "appSecret" | "origin"> & Partial<Pick<ApiOptions, "proxyEnv">>;
@@ -86,6 +93,8 @@ export async function runHere(
     api === undefined ? await startRecorder(envelope.app ?? envelope.receivedBy ?? "cli_unknown", root) : undefined;
   const called = { ...(recorder?.api ?? (api as Api)), store, clock: systemClock, random: Math.random };
   const lines: Record<string, unknown>[] = [];
+  const deferred: RecordedWork[] = [];
+  const dispatch = dispatcher(events.events);
   let isUnhandled = false;
   let death: Death | undefined;
   const unsubscribe = subscribe("log", (entry) => {
@@ -113,17 +122,22 @@ export async function runHere(
       },
       {
         ...{ ledger, clock: systemClock, random: Math.random, maxAttempts: limits.maxAttempts, newOwner: randomUUID },
-        dispatch: dispatcher(events.events),
-        dispatchJob: jobDispatcher(callbackDispatcher(callbacks.callbacks)),
+        dispatch,
+        dispatchJob: jobDispatcher(dispatch, callbackDispatcher(callbacks.callbacks)),
+        deferrals: {
+          store: async ({ payload }, { delaySeconds }) => void deferred.push({ payload, delaySeconds }),
+          maxDeferrals: Number.POSITIVE_INFINITY,
+          deferForSeconds: Number.POSITIVE_INFINITY,
+        },
         tools: toolMaker({ signer: appSigner(called.appSecret), api: called, secrets: async () => secrets }),
         remainingMs: () => endsAtMs - systemClock.nowMs(),
       },
     );
-    const calls = recorder?.calls ?? [];
-    if (isUnhandled) return { verdict: "unhandled", lines, calls };
-    if (death !== undefined) return { verdict: "dead", reason: death.reason, lines, calls };
-    if (verdict.kind === "retry") return { verdict: "again", delaySeconds: verdict.delaySeconds, lines, calls };
-    return { verdict: "done", lines, calls };
+    const recorded = { lines, calls: recorder?.calls ?? [], deferred };
+    if (isUnhandled) return { verdict: "unhandled", ...recorded };
+    if (death !== undefined) return { verdict: "dead", reason: death.reason, ...recorded };
+    if (verdict.kind === "retry") return { verdict: "again", delaySeconds: verdict.delaySeconds, ...recorded };
+    return { verdict: "done", ...recorded };
   } finally {
     unsubscribe();
     for (const leak of leaks) process.off(leak, reportLeak);

@@ -195,9 +195,10 @@ function contentRows(letter: Letter, time: (ms: number) => string): [string, str
   if (content.kind === "unreadable")
     return [["content", `not an event that this release reads (${oneLine(content.why, 60)})`]];
   const { kind, schema, transport, tenant, createdAtMs, requestId } = content;
+  const what = kind === "job" ? `deferred work of the ${content.of} (depth ${content.depth})` : "event";
   const clean = (text: string | null) => (text === null ? undefined : oneLine(text, 128));
   return [
-    ["content", `${kind === "job" ? "work that a callback deferred" : "event"}, schema ${schema}, by ${transport}`],
+    ["content", `${what}, schema ${schema}, by ${transport}`],
     ["tenant", clean(tenant)],
     ["made", createdAtMs === null || Number.isNaN(new Date(createdAtMs).getTime()) ? undefined : time(createdAtMs)],
     ["request id", clean(requestId)],
@@ -208,7 +209,8 @@ function contentRows(letter: Letter, time: (ms: number) => string): [string, str
 export function contentText(letter: Letter): string {
   const content = letter.content();
   if (content.kind === "event") return payloadText(content.text);
-  if (content.kind === "job") return payloadText(JSON.stringify({ payload: content.payload, callback: content.event }));
+  if (content.kind === "job")
+    return payloadText(JSON.stringify({ payload: content.payload, [content.of]: content.event }));
   const { text, encoding } = fieldsOf(parseJson(letter.body));
   const bytes = Buffer.from(stringOf(text) ?? letter.body, encoding === "base64" ? "base64" : "utf8");
   const readable = utf8(bytes);
@@ -245,18 +247,16 @@ export function entryText(entry: TraceEntry, root: string): string {
   );
 }
 
-/** What would have been sent, and what the worker would make of the run. */
-export function runLines(
-  given: Pick<RunReport, "verdict" | "reason" | "delaySeconds" | "calls"> & { isSent: boolean },
-): string[] {
-  const { verdict, reason, delaySeconds, calls, isSent } = given;
+/** What would have been sent and deferred, and what the worker would make of the run. */
+export function runLines(given: Omit<RunReport, "lines"> & { isSent: boolean }): string[] {
+  const { verdict, reason, delaySeconds, calls, deferred, isSent } = given;
   const sent = calls.flatMap(({ method, path, body, isKnown }) => [
     `${paint("magenta", "would send")}  ${method} ${oneLine(path, 500)}${isKnown ? "" : "  (not simulated: answered with success, without data)"}`,
-    ...(body === undefined || body === ""
-      ? []
-      : bodyText(body)
-          .split("\n")
-          .map((line) => `            ${line}`)),
+    ...(body === undefined || body === "" ? [] : indented(bodyText(body))),
+  ]);
+  const later = deferred.flatMap(({ payload, delaySeconds: seconds }) => [
+    `${paint("magenta", "would defer")} to ${seconds} s later`,
+    ...indented(payloadText(JSON.stringify(payload) ?? "null")),
   ]);
   const after = delaySeconds === undefined ? "" : `, after ${delaySeconds} s`;
   const meaning = {
@@ -267,9 +267,14 @@ export function runLines(
   }[verdict];
   return [
     ...sent,
+    ...later,
     `${paint("bold", "Verdict")}     ${meaning}`,
     ...(isSent ? ["What it called was really called"] : []),
   ];
+}
+
+function indented(text: string): string[] {
+  return text.split("\n").map((line) => `            ${line}`);
 }
 
 function bodyText(body: string): string {

@@ -24,7 +24,7 @@ const maxOpen = 4;
 /** So many lines of counts follow each other before the time between two is doubled. A slow machine's load fits a screen as well. */
 const linesPerInterval = 3;
 /** An id that means nothing to a shell. */
-const typeable = /^[\w:.-]{1,128}(?:#deferred)?$/;
+const typeable = /^[\w:.-]{1,128}(?:#deferred(?:-[\w-]+)?)?$/;
 /** So many closed blocks are remembered: a line of the webhook may come after the worker's outcome. */
 const maxClosed = 1_000;
 

@@ -53,6 +53,8 @@ async function run({ json = false }: { readonly json?: boolean }): Promise<void>
   const { limits } = project;
   for (const [name, value] of Object.entries({
     MAX_ATTEMPTS: limits.maxAttempts,
+    MAX_DEFERRALS: limits.maxDeferrals,
+    DEFER_FOR_SECONDS: limits.deferForSeconds,
     MAX_RECEIVE_COUNT: limits.maxReceiveCount,
     STALE_KEYS_SECONDS: limits.staleKeysSeconds,
   })) {
