@@ -41,7 +41,8 @@ export function botLine(entry: Entry): string | undefined {
     return joined(entry.did, oneLine(entry.about, 300), entry.chat);
   }
   if (!("by" in entry) || entry.by !== "bot") return undefined;
-  const { what, message } = entry;
+  const { what, message, streamed } = entry;
+  if (streamed !== undefined) return joined("streamed", oneLine(streamed, 300), message.chat);
   const line = joined(what, what === "recalled" ? undefined : oneLineOf(message), message.chat);
   return [line, ...(message.warnings ?? []).map((warning) => paint("yellow", `! ${oneLine(warning, 300)}`))].join("  ");
 }
@@ -60,7 +61,9 @@ export function entryFacts(entry: Entry): string | undefined {
   return "by" in entry && entry.by === "bot" ? JSON.stringify({ bot: entry.what, ...entry.message }) : undefined;
 }
 
-function messageLines({ what, by, message }: Extract<Entry, { by: string }>): readonly string[] {
+function messageLines(entry: Extract<Entry, { by: string }>): readonly string[] {
+  const { what, by, message } = entry;
+  if ("streamed" in entry && entry.streamed !== undefined) return textLines(entry.streamed).map(indented);
   const name = by === "bot" ? paint("magenta", "bot ›") : paint("cyan", "you ›");
   const place = message.chat.kind === "group" ? `in ${oneLine(message.chat.name, 80) || "a group"}` : undefined;
   const notes = [place, what === "said" ? undefined : what].filter((note) => note !== undefined);

@@ -44,9 +44,9 @@ export function startConversation(options: ConversationOptions) {
   const outcomes = trackOutcomes(record);
 
   const unsubscribes = [
-    api.onMessage(({ what, message }) => {
-      const view = messageView(message, api.world.chat(message.chatId));
-      record({ what: what === "created" ? "said" : what, by: "bot", message: view });
+    api.onMessage(({ what, message, streamed }) => {
+      const view = messageView(message, api.world.chat(message.chatId), api.shownContent(message));
+      record({ what: what === "created" ? "said" : what, by: "bot", message: view, streamed });
     }),
     api.onActivity(({ what: did, about, chatId }) => {
       const chat = chatId === undefined ? null : chatView(chatId, api.world.chat(chatId));
@@ -67,12 +67,17 @@ export function startConversation(options: ConversationOptions) {
     return toMessage(JSON.stringify(sampleEnvelope(type, { nowMs: clock.nowMs(), appId, newId }, event)));
   }
 
+  function contentShown(messageId: string): string {
+    const message = api.message(messageId);
+    return message === undefined ? "" : api.shownContent(message);
+  }
+
   async function pushCallback(callback: PushedMessage, messageId: string, token: string): Promise<void> {
     const { attempts, view: shown } = await platform.push(callback);
     const result = attempts.at(-1)?.result;
     if (shown === undefined || result === undefined) return;
     const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const fault = card === undefined ? undefined : replacementFault(api, card, api.message(messageId)?.content ?? "");
+    const fault = card === undefined ? undefined : replacementFault(api, card, contentShown(messageId));
     const view = fault ?? shown;
     record({ what: "answered", id: callback.id, messageId, view, ...outcomes.callbackAnswered(callback.id) });
     if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
@@ -103,7 +108,7 @@ export function startConversation(options: ConversationOptions) {
      */
     choose({ messageId, version, number }: { messageId: string; version: number; number: number }): string {
       const message = api.message(messageId);
-      const action = actionOn(message, version, number);
+      const action = actionOn(message, version, number, contentShown(messageId));
       const token = `c-${newId()}`;
       const context = { open_message_id: messageId, open_chat_id: message?.chatId };
       const operator = { tenant_key: defaultTenant, ...mei };
@@ -142,11 +147,11 @@ function receivedEvent(said: Message, place: Place): EventOf<"im.message.receive
   };
 }
 
-function actionOn(message: Message | undefined, version: number, number: number): ChosenAction {
+function actionOn(message: Message | undefined, version: number, number: number, content: string): ChosenAction {
   if (message === undefined || message.msgType !== "interactive") throw new RefusedAction("there is no such card");
   if (message.isRecalled) throw new RefusedAction("the card is recalled");
   if (message.history.length !== version) throw new RefusedAction("the card has changed since it was shown");
-  const choice = cardView(message.content).choices[number - 1];
+  const choice = cardView(content).choices[number - 1];
   if (choice === undefined) throw new RefusedAction(`the card has no [${number}]`);
   if (choice.does !== "callback") throw new RefusedAction("it sends no callback");
   return choice.action;

@@ -4,7 +4,13 @@ import type { MessageView } from "./message-view.ts";
 /** What somebody in the chats sees, and what happened to an event or a callback of the user. */
 export type Fact =
   | { readonly what: "said"; readonly by: "user"; readonly id: string; readonly message: MessageView }
-  | { readonly what: "said" | "updated" | "recalled"; readonly by: "bot"; readonly message: MessageView }
+  | {
+      readonly what: "said" | "updated" | "recalled";
+      readonly by: "bot";
+      readonly message: MessageView;
+      /** Of an update: the text that the client types out. */
+      readonly streamed?: string | undefined;
+    }
   /** What the bot did besides, in words for a person; `missing`: a call that is not simulated, and what it was answered. */
   | { readonly what: "did"; readonly did: string; readonly about: string; readonly chat: MessageView["chat"] | null }
   /** A push of an event failed. It is pushed again after `againMs`; `null`: never. */

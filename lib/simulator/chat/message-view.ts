@@ -19,8 +19,9 @@ export interface MessageView {
   readonly warnings?: readonly string[] | undefined;
 }
 
-export function messageView(message: Message, chat: Chat | undefined): MessageView {
-  const { messageId, chatId, msgType, content, history } = message;
+/** @param content What the message shows, which is not its content if it names a card entity. */
+export function messageView(message: Message, chat: Chat | undefined, content: string = message.content): MessageView {
+  const { messageId, chatId, msgType, history } = message;
   const isCard = msgType === "interactive";
   return {
     messageId,

@@ -80,6 +80,29 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [300030, [400, "the token has expired"]],
   [300040, [400, "the token is used up"]],
   [300090, [400, "open_ids are required for a card that is not shared"]],
+  // Card entities.
+  [200220, [400, "Failed to generate card content"]],
+  [200740, [400, "The card entity does not exist"]],
+  [200750, [400, "The card entity has expired"]],
+  [200770, [400, "UUID conflict"]],
+  [200810, [400, "The card is in an ongoing interaction and cannot be updated"]],
+  [200850, [400, "Card streaming timeout"]],
+  [200860, [400, "Card content exceeds limit."]],
+  [300121, [400, "Failed to replace element"]],
+  [300122, [400, "Failed to update card configuration"]],
+  [300301, [400, "Duplicate element_id in card component."]],
+  [300302, [400, "update_multi property is false"]],
+  [300303, [400, "Only schema 2.0 is supported"]],
+  [300305, [400, "The number of card components exceeds 200"]],
+  [300307, [400, "The card DSL is empty"]],
+  [300309, [400, "Card streaming closed"]],
+  [300310, [400, "Only update text"]],
+  [300311, [400, "The current application does not have permission to update/use this card"]],
+  [300312, [400, "Unable to update element tag"]],
+  [300313, [400, "Failed to update element properties"]],
+  [300314, [400, "Failed to delete element"]],
+  [300315, [400, "Failed to add element"]],
+  [300317, [400, "The sequence number for operating on the card did not increment consecutively"]],
   // Contacts.
   [40001, [400, "invalid parameter"]],
   [41012, [400, "user id invalid error"]],
@@ -101,12 +124,22 @@ export class NotSimulated extends Error {
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly code: number;
+  readonly headers: Answer["headers"];
 
   /** @param ext The detail that the answer shows. It must not contain a secret. */
-  constructor(code: number, ext?: string) {
+  constructor(code: number, ext?: string, headers?: Answer["headers"]) {
     super(ext);
     this.code = code;
+    this.headers = headers;
   }
+}
+
+/** There were too many calls. `resetSeconds`: how long the platform asks to wait. */
+export function rateLimited({ resetSeconds, limit }: { resetSeconds: number; limit: number }): Refusal {
+  return new Refusal(99991400, "", {
+    "x-ogw-ratelimit-limit": String(limit),
+    "x-ogw-ratelimit-reset": String(resetSeconds),
+  });
 }
 
 export function notSimulated({ message }: NotSimulated): Answer {

@@ -26,6 +26,7 @@ interface Credential {
 
 const lifeMs = 30 * 60_000;
 const maxUses = 2;
+const answerMs = 3_000;
 
 /**
  * Delayed card update: a callback's token allows two updates within 30 min, after the callback was answered.
@@ -92,6 +93,12 @@ export function createCards(options: {
   return {
     routes,
     register: (token: CardToken): void => void register(token),
+    /** Whether a click on the message waits for its answer, which it does for 3 s at most. */
+    isInteracting: (messageId: string): boolean =>
+      [...credentials.values()].some(
+        (credential) =>
+          credential.messageId === messageId && !credential.isAnswered && nowMs() - credential.atMs < answerMs,
+      ),
     /**
      * Makes the token of a callback usable, once the callback was answered with 200.
      * @param content The checked JSON of the answer's card, which replaces the clicked card.

@@ -36,7 +36,7 @@ export function createDispatch(options: {
     const { route, params } = find(routes(), method, path);
     const operation = route.access === "open" ? route.operation : inNameOf(callerOf(authorization), route.operation);
     if (text === undefined) return refused(9499, { status: 413, ext: "the body is too large" });
-    const body = form ?? object(method === "GET" || method === "DELETE" ? "{}" : text);
+    const body = form ?? object(method === "GET" || (method === "DELETE" && text === "") ? "{}" : text);
     if (body === undefined) throw new Refusal(route.malformed, "the body is not a JSON object");
     const nowMs = clock.nowMs();
     return operation({ params, query: new URLSearchParams(query), body, nowMs, answeredAtMs: nowMs + delayMs });
@@ -46,7 +46,7 @@ export function createDispatch(options: {
     try {
       return perform(request, path, query, delayMs);
     } catch (error) {
-      if (error instanceof Refusal) return refused(error.code, { ext: error.message });
+      if (error instanceof Refusal) return refused(error.code, { ext: error.message, headers: error.headers });
       if (error instanceof NotSimulated) {
         onMissing(error);
         return notSimulated(error);

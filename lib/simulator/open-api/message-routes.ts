@@ -1,7 +1,8 @@
 import type { KnownParts } from "../../feishu/card.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
+import type { CardEntities } from "./card-entities.ts";
 import { checkContent, isShared } from "./content.ts";
-import type { Message, Messages } from "./messages.ts";
+import type { Message, Messages, NewMessage } from "./messages.ts";
 import { type Call, object, type Route, required } from "./route.ts";
 import { createSentOnce } from "./sent-once.ts";
 import type { World } from "./world.ts";
@@ -12,17 +13,24 @@ const maxEdits = 20;
 const notForwarded: ReadonlySet<string> = new Set(["system", "audio"]);
 const malformed = 230001;
 
+interface Places {
+  readonly messages: Messages;
+  readonly world: World;
+  readonly known: KnownParts;
+  readonly entities: CardEntities;
+}
+
 /**
  * Messages: send, reply, forward, edit, update a card, recall, read.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create
  * (and `…/reply`, `…/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
  */
-export function messageRoutes(options: { messages: Messages; world: World; known: KnownParts }): Route[] {
-  const { messages, world, known } = options;
+export function messageRoutes(places: Places): Route[] {
+  const { messages, world, known } = places;
   const access = createAccess(messages, world);
   const check: Check = (msgType, content) => checkContent(msgType, content, known);
   return [
-    ...sendingRoutes(messages, world, access, check),
+    ...sendingRoutes(places, access, check),
     ...changingRoutes(messages, access, check),
     route("GET", "/:message_id", (call) => success({ items: [view(access.named(call))] })),
   ];
@@ -51,8 +59,16 @@ function createAccess(messages: Messages, world: World) {
   };
 }
 
-function sendingRoutes(messages: Messages, world: World, { needBot, named }: Access, check: Check): Route[] {
+function sendingRoutes({ messages, world, entities }: Places, { needBot, named }: Access, check: Check): Route[] {
   const sent = createSentOnce();
+
+  /** Sends a message. One that names a card entity shows it from then on. */
+  function send(message: NewMessage, { caller }: Call): Message {
+    const entity = entities.toSend(message.content, caller.appId);
+    return messages.send(message, (added) => {
+      if (entity !== undefined) entities.sent(entity, added);
+    });
+  }
 
   function once(call: Call, uuid: unknown, target: string[], send: () => Message): Answer {
     const { caller, nowMs, answeredAtMs } = call;
@@ -68,7 +84,7 @@ function sendingRoutes(messages: Messages, world: World, { needBot, named }: Acc
     const { chatId } = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
     return once(call, body["uuid"], [], () => {
       needBot(chatId, call);
-      return messages.send({ ...checked, ...by(call), chatId });
+      return send({ ...checked, ...by(call), chatId }, call);
     });
   }
 
@@ -80,14 +96,8 @@ function sendingRoutes(messages: Messages, world: World, { needBot, named }: Acc
       if (parent.isRecalled) throw new Refusal(230011);
       needBot(parent.chatId, call);
       const newThreadId = body["reply_in_thread"] === true ? `omt_${parent.messageId.slice(3)}` : undefined;
-      return messages.send({
-        ...checked,
-        ...by(call),
-        chatId: parent.chatId,
-        rootId: parent.rootId ?? parent.messageId,
-        parentId: parent.messageId,
-        threadId: parent.threadId ?? newThreadId,
-      });
+      const { chatId, messageId: parentId, rootId = parentId, threadId = newThreadId } = parent;
+      return send({ ...checked, ...by(call), chatId, rootId, parentId, threadId }, call);
     });
   }
 

@@ -45,6 +45,8 @@ export type NewMessage = Omit<Message, "createdAtMs" | "isRecalled" | "isAssumed
 export interface MessageChange {
   readonly what: Change["what"];
   readonly message: Message;
+  /** The text that the client types out, of a card in streaming mode. */
+  readonly streamed?: string | undefined;
 }
 
 /** All messages of all chats, with their history. A change replaces the message object. */
@@ -93,19 +95,25 @@ export function createMessages(options: {
 
   return {
     add,
-    /** Adds a bot's message, and notifies the listeners. */
-    send(message: NewMessage): Message {
+    /** Adds a bot's message, and notifies the listeners after `linked` has seen it. */
+    send(message: NewMessage, linked?: (sent: Message) => void): Message {
       const sent = add(message);
+      linked?.(sent);
       listeners.notify({ what: "created", message: sent });
       return sent;
     },
     /** Changes a bot's message, and notifies the listeners. */
-    change(message: Message, what: "updated" | "recalled", next: { msgType?: string; content?: string } = {}): Message {
+    change(
+      message: Message,
+      what: "updated" | "recalled",
+      next: { msgType?: string; content?: string } = {},
+      streamed?: string,
+    ): Message {
       const { msgType = message.msgType, content = message.content } = next;
       const history = [...message.history, { what, atMs: nowMs(), msgType, content }];
       const changed: Message = { ...message, msgType, content, isRecalled: what === "recalled", history };
       byId.set(message.messageId, changed);
-      listeners.notify({ what, message: changed });
+      listeners.notify({ what, message: changed, streamed });
       return changed;
     },
     find,

@@ -3,6 +3,8 @@ import type { CardTemplate, KnownParts } from "../../feishu/card.ts";
 import { defaultTenant } from "../samples/facts.ts";
 import { type Activity, createListeners } from "./activity.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
+import { type CardState, createCardEntities } from "./card-entities.ts";
+import { cardRoutes } from "./card-routes.ts";
 import { type CardToken, createCards } from "./cards.ts";
 import { contactRoutes } from "./contacts.ts";
 import { checkContent } from "./content.ts";
@@ -73,20 +75,24 @@ export function openApi(options: OpenApiOptions) {
   const messages = createMessages({ nowMs, newId, isStrict, defaultTenant });
   const uploads: Uploads = new Map();
   const templates = new Map<string, CardTemplate>();
-  // A card on a laptop may name an image, a template or a stored card of the real platform.
+  // A card on a laptop may name an image or a template of the real platform. A card entity is made here.
   const known: KnownParts = {
     isImage: (key) => uploads.has(key) || (!isStrict && imageKey.test(key)),
+    isCard: (id) => entities.get(id) !== undefined,
     template: (id) => templates.get(id) ?? (isStrict ? null : undefined),
   };
   const cards = createCards({ nowMs, newId, isStrict, messages, known });
   const activities = createListeners<Activity>();
   const onActivity = activities.notify;
   const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
+  const { isInteracting } = cards;
+  const entities = createCardEntities({ nowMs, newId, messages, known, isInteracting, onActivity });
   const routes = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
-    ...messageRoutes({ messages, world, known }),
+    ...messageRoutes({ messages, world, known, entities }),
     ...reactions.routes,
     ...cards.routes,
+    ...cardRoutes(entities, messages),
     ...contactRoutes(world),
     ...uploadRoutes(newId, uploads),
   ];
@@ -149,6 +155,27 @@ export function openApi(options: OpenApiOptions) {
     /** What the bots have sent, as it is now. A message that a call invented is none. */
     sent: (): readonly Message[] =>
       messages.list().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app"),
+    /**
+     * A card entity, by its id or by the id of the message that shows it.
+     * @throws {RangeError} There is none.
+     */
+    card(id: string) {
+      const entity = entities.get(id) ?? entities.on(id);
+      if (entity === undefined) throw new RangeError(`There is no card entity "${id}"`);
+      const { cardId, messageId, card, streamingSinceMs, history } = entity;
+      return {
+        cardId,
+        messageId,
+        card,
+        isStreaming: streamingSinceMs !== undefined,
+        history: (): readonly CardState[] => [...history],
+      };
+    },
+    /** The card that a message shows, or its content. A message may name a card entity instead of holding the card. */
+    shownContent({ messageId, content }: Message): string {
+      const entity = entities.on(messageId);
+      return entity === undefined ? content : JSON.stringify(entity.card);
+    },
     /** In the order they were added, on one message or on all. */
     reactions: reactions.list,
     calls: dispatch.calls,

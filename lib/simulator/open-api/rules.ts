@@ -1,4 +1,4 @@
-import { type Answer, refused } from "./answer.ts";
+import { type Answer, rateLimited, refused } from "./answer.ts";
 import { match } from "./route.ts";
 
 /** What happens to a call instead of the normal answer. */
@@ -64,13 +64,7 @@ export function replacementFor(fault: Fault | undefined): Answer | null | undefi
     case "answer":
       return refused(fault.code, fault);
     case "rate-limit":
-      return refused(99991400, {
-        status: fault.status,
-        headers: {
-          "x-ogw-ratelimit-limit": String(fault.limit ?? 100),
-          "x-ogw-ratelimit-reset": String(fault.resetSeconds),
-        },
-      });
+      return refused(99991400, { status: fault.status, headers: rateLimited({ limit: 100, ...fault }).headers });
     case "close":
       return null;
     default:

@@ -169,6 +169,25 @@ test("a choice asks with the button's value; the toast is told, and the card of 
   assert.deepEqual(JSON.parse(api.message(messageId)?.content ?? ""), card("Done"));
 });
 
+test("a card entity is shown as it is, its text as it is streamed, and its button can be chosen", async (t) => {
+  const { conversation, call, send, entries, pushed, eventOf } = setUp(t);
+  const button = { tag: "button", text: { tag: "plain_text", content: "Stop" } };
+  const answer = { tag: "markdown", element_id: "answer", content: "Pallet" };
+  const elements = [answer, { ...button, behaviors: [{ type: "callback", value: { stop: 1 } }] }];
+  const data = JSON.stringify({ schema: "2.0", config: { streaming_mode: true }, body: { elements } });
+  const { card_id } = (await call("POST", "/cardkit/v1/cards", { type: "card_json", data })).data;
+  const messageId = await send({ type: "card", data: { card_id } });
+  const content = { content: "Pallet 17", sequence: 1 };
+  await call("PUT", `/cardkit/v1/cards/${card_id}/elements/answer/content`, content);
+  assert.deepEqual(
+    entries().map((entry) => stripVTControlCharacters(botLine(entry) ?? "")),
+    [`bot created  card ${card_id}`, "bot said     Pallet  [Stop]  to Mei Okafor", "bot streamed   17  to Mei Okafor"],
+  );
+  conversation.choose({ messageId, version: 2, number: 1 });
+  await settled();
+  assert.deepEqual(eventOf(pushed[0]).action, { tag: "button", value: { stop: 1 } });
+});
+
 test("the token of a choice updates the card only after the answer", async (t) => {
   const { conversation, send, call, pushed, eventOf } = setUp(t);
   const messageId = await send(card("Release"));

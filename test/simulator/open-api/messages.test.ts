@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
+import type { OpenApiOptions } from "../../../lib/simulator/open-api/open-api.ts";
 import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import {
   card,
@@ -241,7 +242,6 @@ test("takes every type of message, and text and cards up to their limits", async
     ["system", { type: "divider" }],
     ["interactive", { schema: "2.0", body: { elements: [{ tag: "markdown", content: kilobytes(29) }] } }],
     ["interactive", { type: "template", data: { template_id: "AAq1" } }],
-    ["interactive", { type: "card", data: { card_id: "7371713483664506900" } }],
     ["interactive", { i18n_elements: { zh_cn: [] } }],
   ] as const;
   for (const [msg_type, content] of contents) {
@@ -465,4 +465,229 @@ test("reactions are added, listed page by page and removed, each by whoever adde
   simulator.world.addBot(groupChat, selfBuilt.appId);
   await call("DELETE", `im/v1/messages/${first}`);
   assert.equal((await react(first, "OK")).code, 231003, "it is recalled");
+});
+
+/** A card entity of version 2.0 with a text, a button and a container. */
+const entity = (config: object = {}) => ({
+  schema: "2.0",
+  config,
+  body: {
+    elements: [
+      { tag: "markdown", element_id: "answer", content: "" },
+      { tag: "button", element_id: "stop", text: { tag: "plain_text", element_id: "label", content: "Stop" } },
+      { tag: "collapsible_panel", element_id: "panel", elements: [{ tag: "hr", element_id: "line" }] },
+    ],
+  },
+});
+const cardkit = "cardkit/v1/cards";
+
+/** An entity, sent to the group, and calls on it with rising sequences. */
+async function startEntity(t: TestContext, card: object = entity(), options: Partial<OpenApiOptions> = {}) {
+  const started = await startWithToken(t, options);
+  const { call, simulator, clock } = started;
+  const created = (await call("POST", cardkit, { type: "card_json", data: JSON.stringify(card) })).body;
+  assert.equal(created.code, 0, created.msg);
+  const cardId: string = created.data.card_id;
+  const content = JSON.stringify({ type: "card", data: { card_id: cardId } });
+  const reference = { receive_id: groupChat, msg_type: "interactive", content };
+  let sequence = 0;
+  /** @param body Without a sequence of its own, it gets the next one. Each call comes after a second. */
+  const on = async (method: string, path: string, body: object) => {
+    await clock.advance(1_000);
+    return (await call(method, `${cardkit}/${cardId}${path}`, { sequence: ++sequence, ...body })).body.code;
+  };
+  const ids = () => JSON.stringify(simulator.card(cardId).card).match(/(?<="element_id":")\w+/g);
+  return { ...started, cardId, reference, on, ids };
+}
+
+test("a card entity is streamed, changed and read back state by state, and its message shows it", async (t) => {
+  const { call, simulator, cardId, reference, on, ids } = await startEntity(t, entity({ streaming_mode: true }));
+  assert.match(cardId, /^\d{19}$/);
+  const { message_id } = (await call("POST", toChat, reference)).body.data;
+  const changes: unknown[] = [];
+  simulator.onMessage(({ what, message, streamed }) =>
+    changes.push([what, message.messageId === message_id, streamed]),
+  );
+
+  assert.equal(await on("PUT", "/elements/answer/content", { content: "Pallet 17" }), 0);
+  assert.equal(await on("PUT", "/elements/answer/content", { content: "Pallet 17 is on its way" }), 0);
+  assert.equal(await on("PUT", "/elements/label/content", { content: "Halt" }), 0, "a plain text inside an element");
+  const elements = JSON.stringify([{ tag: "hr", element_id: "rule" }]);
+  assert.equal(await on("POST", "/elements", { type: "insert_after", target_element_id: "answer", elements }), 0);
+  assert.equal(
+    await on("POST", "/elements", { type: "append", target_element_id: "panel", elements: '[{"tag":"hr"}]' }),
+    0,
+  );
+  assert.deepEqual(ids(), ["answer", "rule", "stop", "label", "panel", "line"]);
+  const element = JSON.stringify({ tag: "markdown", content: "done" });
+  assert.equal(await on("PUT", "/elements/rule", { element }), 0);
+  assert.equal(await on("PATCH", "/elements/rule", { partial_element: '{"element_id":"end"}' }), 0);
+  assert.equal(await on("DELETE", "/elements/stop", {}), 0);
+  const actions = [
+    { action: "delete_elements", params: { element_ids: ["line"] } },
+    { action: "add_elements", params: { type: "append", elements: [{ tag: "hr", element_id: "last" }] } },
+    { action: "partial_update_element", params: { element_id: "end", partial_element: { content: "all done" } } },
+    { action: "update_element", params: { element_id: "last", element: { tag: "markdown", content: "!" } } },
+    { action: "partial_update_setting", params: { settings: { config: { streaming_mode: false } } } },
+  ];
+  assert.equal(await on("POST", "/batch_update", { actions: JSON.stringify(actions) }), 0);
+  assert.deepEqual(ids(), ["answer", "end", "panel", "last"]);
+  assert.deepEqual(changes.slice(0, 4), [
+    ["updated", true, "Pallet 17"],
+    ["updated", true, " is on its way"],
+    ["updated", true, "Halt"],
+    ["updated", true, undefined],
+  ]);
+  const { history, isStreaming, messageId } = simulator.card(cardId);
+  assert.deepEqual([isStreaming, messageId], [false, message_id]);
+  assert.deepEqual(
+    history().map(({ what, sequence }) => `${what} ${sequence}`),
+    [
+      ...["created null", "streamed 1", "streamed 2", "streamed 3", "added elements 4", "added elements 5"],
+      ...["replaced an element 6", "changed an element 7", "deleted an element 8", "batch 9"],
+    ],
+  );
+  assert.match(JSON.stringify(simulator.card(message_id).history()[2]?.card), /Pallet 17 is on its way/);
+  const message = simulator.message(message_id);
+  assert.ok(message !== undefined && simulator.shownContent(message).includes("all done"));
+  assert.throws(() => simulator.card("7"), RangeError);
+});
+
+test("streaming closes ten minutes after it was turned on last; the first call after that is told so", async (t) => {
+  const { on, clock, simulator, cardId } = await startEntity(t);
+  const stream = () => on("PUT", "/elements/answer/content", { content: `${clock.nowMs()}` });
+  const turnOn = () => on("PATCH", "/settings", { settings: JSON.stringify({ config: { streaming_mode: true } }) });
+  assert.equal(await stream(), 300309, "it was never on");
+  assert.equal(await turnOn(), 0);
+  await clock.advance(10 * 60_000 - 1_001);
+  assert.equal(await stream(), 0);
+  assert.equal(await turnOn(), 0);
+  await clock.advance(10 * 60_000 - 1_001);
+  assert.equal(await stream(), 0);
+  await clock.advance(1);
+  assert.equal(await stream(), 200850);
+  assert.equal(await stream(), 300309);
+  assert.equal(simulator.card(cardId).isStreaming, false);
+  assert.equal(
+    await on("PATCH", "/elements/answer", { partial_element: '{"content":"x"}' }),
+    0,
+    "it needs no streaming",
+  );
+  assert.equal(await turnOn(), 0);
+  assert.equal(await stream(), 0);
+});
+
+test("an entity is sent once, takes ten operations a second, and lives fourteen days", async (t) => {
+  const other = { ...selfBuilt, appId: "cli_00000000000000c3" };
+  const { call, send, tenantToken, reference, cardId, on, clock } = await startEntity(t, entity(), {
+    apps: [selfBuilt, other],
+  });
+  const theirs = await tenantToken(other);
+  assert.equal((await send("POST", toChat, reference, theirs)).body.code, 230099);
+  assert.equal((await call("POST", toChat, { ...reference, uuid: "u-1" })).body.code, 0);
+  assert.equal((await call("POST", toChat, { ...reference, uuid: "u-1" })).body.code, 0, "the same message");
+  assert.match((await call("POST", toChat, reference)).body.msg, /^Failed to create card content, ext=ErrCode: 11310;/);
+  const stranger = { ...reference, content: reference.content.replace(cardId, "7000000000000000000") };
+  assert.equal((await call("POST", toChat, stranger)).body.code, 230099);
+
+  const settings = '{"config":{}}';
+  const codes: number[] = [];
+  let answer = await call("PATCH", `${cardkit}/${cardId}/settings`, { settings, sequence: 1 });
+  for (let sequence = 2; sequence <= 11; sequence++) {
+    codes.push(answer.body.code);
+    answer = await call("PATCH", `${cardkit}/${cardId}/settings`, { settings, sequence });
+  }
+  assert.deepEqual([codes, answer.status, answer.body.code], [Array(10).fill(0), 429, 99991400]);
+  assert.deepEqual(answer.headers.get("x-ogw-ratelimit-reset"), "1");
+  assert.equal(await on("PATCH", "/settings", { settings, sequence: 12 }), 0);
+  assert.equal(
+    (await send("PATCH", `${cardkit}/${cardId}/settings`, { settings, sequence: 13 }, theirs)).body.code,
+    300311,
+  );
+  await clock.advance(14 * 24 * hour);
+  const fresh = await tenantToken();
+  const late = await send("PATCH", `${cardkit}/${cardId}/settings`, { settings, sequence: 14 }, fresh);
+  assert.equal(late.body.code, 200750);
+});
+
+test("a card that is sent as it is gets an entity, and no operation while a click on it is answered", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const body = { receive_id: groupChat, msg_type: "interactive", content: JSON.stringify(entity()) };
+  const { message_id } = (await call("POST", toChat, body)).body.data;
+  const convert = async () => (await call("POST", `${cardkit}/id_convert`, { message_id })).body.data.card_id;
+  const cardId = await convert();
+  assert.equal(await convert(), cardId);
+  const patch = async (sequence: number) =>
+    (await call("PATCH", `${cardkit}/${cardId}/elements/answer`, { partial_element: '{"content":"x"}', sequence })).body
+      .code;
+  assert.equal(await patch(1), 0);
+  simulator.registerCardToken({ token: "c-1", messageId: message_id });
+  assert.equal(await patch(2), 200810);
+  simulator.callbackAnswered("c-1");
+  assert.equal(await patch(2), 0);
+  assert.match(JSON.stringify(simulator.card(message_id).card), /"content":"x"/);
+  const words = (await call("POST", toChat, { receive_id: groupChat, ...text("x") })).body.data.message_id;
+  assert.equal((await call("POST", `${cardkit}/id_convert`, { message_id: words })).body.code, 10002);
+});
+
+const noElement = "/elements/none";
+const wrongOperations: readonly [code: number, method: string, path: string, body: object][] = [
+  [10002, "PATCH", "/settings", { settings: "{}", sequence: "1" }],
+  [10002, "PATCH", "/settings", { settings: "{}", sequence: 2 ** 31 }],
+  [10002, "PATCH", "/settings", { settings: "{}", uuid: "u".repeat(65) }],
+  [300317, "PATCH", "/settings", { settings: "{}", sequence: 0 }],
+  [200220, "PATCH", "/settings", { settings: "config" }],
+  [300122, "PATCH", "/settings", { settings: '{"config":[]}' }],
+  [300302, "PATCH", "/settings", { settings: '{"config":{"update_multi":false}}' }],
+  [10002, "PUT", "", { card: { type: "template", data: "{}" } }],
+  [300307, "PUT", "", { card: { type: "card_json", data: "" } }],
+  [300303, "PUT", "", { card: { type: "card_json", data: '{"elements":[]}' } }],
+  [200220, "PUT", "", { card: { type: "card_json", data: '{"schema":"2.0","body":{"elements":[{"tag":"note"}]}}' } }],
+  [200220, "PUT", "", { card: { type: "card_json", data: `{"schema":"2.0","a":${"[".repeat(99)}${"]".repeat(99)}}` } }],
+  [200220, "POST", "/elements", { type: "append", elements: "{}" }],
+  [10002, "POST", "/elements", { type: "replace", elements: '[{"tag":"hr"}]' }],
+  [300315, "POST", "/elements", { type: "append", target_element_id: "line", elements: '[{"tag":"hr"}]' }],
+  [300315, "POST", "/elements", { type: "insert_before", elements: '[{"tag":"hr"}]' }],
+  [300315, "POST", "/elements", { type: "insert_before", target_element_id: "label", elements: '[{"tag":"hr"}]' }],
+  [300301, "POST", "/elements", { type: "append", elements: '[{"tag":"hr","element_id":"answer"}]' }],
+  [300305, "POST", "/elements", { type: "append", elements: JSON.stringify(Array(196).fill({ tag: "hr" })) }],
+  [200860, "PATCH", "/elements/answer", { partial_element: JSON.stringify({ content: kilobytes(30) }) }],
+  [300121, "PUT", noElement, { element: '{"tag":"hr"}' }],
+  [200220, "PUT", "/elements/answer", { element: "{}" }],
+  [300313, "PATCH", noElement, { partial_element: "{}" }],
+  [300312, "PATCH", "/elements/answer", { partial_element: '{"tag":"hr"}' }],
+  [300314, "DELETE", noElement, {}],
+  [10002, "PUT", "/elements/answer/content", { content: "" }],
+  [10002, "PUT", "/elements/answer/content", { content: "x".repeat(100_001) }],
+  [300313, "PUT", `${noElement}/content`, { content: "x" }],
+  [300310, "PUT", "/elements/line/content", { content: "x" }],
+  [10002, "POST", "/batch_update", { actions: '[{"action":"explode"}]' }],
+  [10002, "POST", "/batch_update", { actions: '[{"action":"delete_elements"}]' }],
+  [
+    300314,
+    "POST",
+    "/batch_update",
+    { actions: '[{"action":"delete_elements","params":{"element_ids":["line","line"]}}]' },
+  ],
+];
+test("what cannot be done to a card entity is refused with the page's code, and changes nothing", async (t) => {
+  const { call, on, simulator, cardId } = await startEntity(t, entity({ streaming_mode: true }));
+  assert.equal(await on("PATCH", "/settings", { settings: "{}", uuid: "u-1" }), 0);
+  assert.equal(await on("PATCH", "/settings", { settings: "{}", uuid: "u-1" }), 200770);
+  const before = simulator.card(cardId);
+  for (const [code, method, path, body] of wrongOperations) {
+    assert.equal(await on(method, path, body), code, `${method} ${path} ${JSON.stringify(body).slice(0, 100)}`);
+  }
+  assert.deepEqual([simulator.card(cardId).card, simulator.card(cardId).history().length], [before.card, 2]);
+  for (const [code, body] of [
+    [10002, { type: "card", data: "{}" }],
+    [300307, { type: "card_json", data: "" }],
+    [200220, { type: "card_json", data: "[]" }],
+    [300303, { type: "card_json", data: '{"elements":[]}' }],
+    [200220, { type: "template", data: "{}" }],
+    [0, { type: "template", data: '{"template_id":"AAq1"}' }],
+  ] as const) {
+    assert.equal((await call("POST", cardkit, body)).body.code, code, JSON.stringify(body));
+  }
+  assert.equal((await call("PATCH", `${cardkit}/7/settings`, { settings: "{}", sequence: 1 })).body.code, 200740);
 });
