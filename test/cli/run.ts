@@ -57,6 +57,8 @@ interface CommandOptions {
   readonly cwd?: string;
   /** All that the command finds on its standard input. */
   readonly input?: string;
+  /** Whether the input is typed at a terminal. */
+  readonly isTyped?: boolean;
 }
 
 interface ProjectOptions extends Pick<CommandOptions, "input"> {
@@ -113,10 +115,10 @@ export function command(args: readonly string[], options: CommandOptions): Promi
 }
 
 async function runHere(args: readonly string[], options: CommandOptions): Promise<Ended> {
-  const { env, cwd = process.cwd(), input = "" } = options;
+  const { env, cwd = process.cwd(), input = "", isTyped = false } = options;
   const { argv, exit, exitCode } = process;
   const stdin = Object.getOwnPropertyDescriptor(process, "stdin") as PropertyDescriptor;
-  const given = Readable.from([input]);
+  const given = Object.assign(Readable.from([input]), isTyped ? { isTTY: true, setRawMode: () => {} } : {});
   const before = { env: { ...process.env }, folder: process.cwd() };
   const store: Running = { stdout: "", stderr: "", exitCode: undefined };
   // As with NODE_USE_ENV_PROXY=1. Nothing listens there, so what goes by it fails: this machine is reached without one.

@@ -46,6 +46,9 @@ export async function startStore() {
   const parameters = new Map<string, Parameter>();
   const calls: StoreCall[] = [];
   const deniedActions = new Set<string>();
+  /** What each parameter held before, by its name and version: `/app:1`. */
+  const earlier = new Map<string, string>();
+  let beforeWrite: (() => void) | undefined;
   let highThroughput = "false";
   let quota: (() => boolean) | undefined;
   let throttled = 0;
@@ -109,6 +112,8 @@ export async function startStore() {
     const name = String(input["Name"]);
     const found = parameters.get(name);
     if (action === "GetParameter") {
+      const old = earlier.get(name);
+      if (old !== undefined) return { status: 200, body: { Parameter: { Name: name, Value: old } } };
       if (found === undefined) return fault(400, "ParameterNotFound");
       const { type, value, version } = found;
       const isReadable = type !== "SecureString" || input["WithDecryption"] === true;
@@ -117,12 +122,19 @@ export async function startStore() {
       return { status: 200, body: { Parameter } };
     }
     if (action === "PutParameter") {
+      const meanwhile = beforeWrite;
+      beforeWrite = undefined;
+      if (meanwhile !== undefined) {
+        meanwhile();
+        return serve(action, input);
+      }
       const { Value: value, Type: type = found?.type, KeyId: keyId } = input;
       if (found !== undefined && input["Overwrite"] !== true) return fault(400, "ParameterAlreadyExists");
       if (typeof value !== "string" || value === "" || value.length > 4096 || typeof type !== "string") {
         return fault(400, "ValidationException", "1 validation error detected");
       }
       const version = (found?.version ?? 0) + 1;
+      if (found !== undefined) earlier.set(`${name}:${found.version}`, found.value);
       parameters.set(name, { type, value, version, keyId: typeof keyId === "string" ? keyId : undefined });
       return { status: 200, body: { Version: version, Tier: "Standard" } };
     }
@@ -157,9 +169,14 @@ export async function startStore() {
     put(name: string, value: string | undefined): void {
       if (value === undefined) parameters.delete(name);
       else {
-        const version = (parameters.get(name)?.version ?? 0) + 1;
-        parameters.set(name, { type: "SecureString", value, version, keyId: undefined });
+        const { version = 0, value: old } = parameters.get(name) ?? {};
+        if (old !== undefined) earlier.set(`${name}:${version}`, old);
+        parameters.set(name, { type: "SecureString", value, version: version + 1, keyId: undefined });
       }
+    },
+    /** Does something right before the next write: what another writer does. */
+    beforeWrite(action: () => void): void {
+      beforeWrite = action;
     },
     /** Lets so many calls a second through, a tenth of them at once, and throttles the others, as AWS does; the first ones always. */
     limit(perSecond: number, firstThrottled = 0): void {

@@ -5,7 +5,8 @@ import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
-import { asked, parameterName, patient, patientClient, regionOf, storing, writeSecrets } from "./parameter-store.ts";
+import { asking } from "../prompt.ts";
+import { asked, editParameter, parameterName, patient, patientClient, regionOf, storing } from "./parameter-store.ts";
 
 /** What a standard parameter of SSM holds. */
 const mostBytes = 4_096;
@@ -21,8 +22,9 @@ export interface ExtraSecrets {
 /** Stores one of the secrets that larkpost.config.js lists, beside the others. */
 export async function setExtra(
   name: string,
-  { stage, region, kmsKey, json = false }: { stage: string; region?: string; kmsKey?: string; json?: boolean },
+  options: { stage: string; region?: string; kmsKey?: string; prompt?: boolean; json?: boolean },
 ): Promise<void> {
+  const { stage, region, kmsKey, prompt: isAsked = false, json = false } = options;
   const root = projectRoot();
   const { secrets } = await readProject(root);
   if (!secrets.includes(name)) {
@@ -33,15 +35,16 @@ export async function setExtra(
     );
   }
   loadEnv(root);
+  if (isAsked) process.env[name] = await asking("Cannot store", (ask) => ask(`${name}: `));
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
-  const client = patientClient(regionOf(region));
-  const before = await asked(parameter, readExtraSecrets(patient(client), parameter));
+  const { reader, write } = editParameter(patientClient(regionOf(region)), parameter);
+  const before = await asked(parameter, readExtraSecrets(patient(reader), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {
     throw new CommandError(`Cannot store ${name}: with it, ${parameter} has more than SSM's ${mostBytes} bytes`);
   }
-  await asked(parameter, writeSecrets(client, parameter, next, kmsKey));
+  await asked(parameter, write(next, kmsKey));
   const verb = Object.hasOwn(before, name) ? "Replaced" : "Stored";
   console.log(
     json

@@ -1,13 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type GetParameterCommandInput,
   GetServiceSettingCommand,
+  ParameterAlreadyExists,
   ParameterNotFound,
-  PutParameterCommand,
   SSM,
   UpdateServiceSettingCommand,
 } from "@aws-sdk/client-ssm";
-import { type AwsClient, defaultTryMs } from "../../aws/client.ts";
+import { type AwsClient, type CallOptions, defaultTryMs } from "../../aws/client.ts";
 import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
@@ -64,7 +65,7 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
 }
 
 /** A person waits longer than a function. */
-export function patient(ssm: SSM): AwsClient {
+export function patient(ssm: Pick<SSM, "getParameter" | "destroy">): AwsClient {
   return fromSdk({ ssm }, { ...defaultTryMs, ssm: 10_000 });
 }
 
@@ -74,7 +75,10 @@ export function patientClient(region: string): SSM {
 }
 
 /** The stored secrets, or `undefined` when there is no such parameter. */
-export async function findSecrets(client: SSM, parameter: string): Promise<AppSecrets | undefined> {
+export async function findSecrets(
+  client: Pick<SSM, "getParameter" | "destroy">,
+  parameter: string,
+): Promise<AppSecrets | undefined> {
   try {
     return await readSecrets(patient(client), parameter);
   } catch (error) {
@@ -83,22 +87,58 @@ export async function findSecrets(client: SSM, parameter: string): Promise<AppSe
   }
 }
 
-/** Writes the SecureString, encrypted with a customer key or with the account's own. */
-export async function writeSecrets(
-  client: SSM,
-  parameter: string,
-  stored: Omit<AppSecrets, "warnings"> | Readonly<Record<string, string>>,
-  kmsKey?: string,
-): Promise<void> {
-  await client.send(
-    new PutParameterCommand({
-      Name: parameter,
-      Type: "SecureString",
-      Overwrite: true,
-      Value: JSON.stringify(stored),
-      ...(kmsKey === undefined ? undefined : { KeyId: kmsKey }),
-    }),
+/**
+ * A SecureString that is read by `reader`, and written again unless somebody else has written it meanwhile.
+ * SSM has no condition for a write, but counts them: when its count is another than it should be, the other's text, which
+ * it still has under its own number, is put back.
+ */
+export function editParameter(ssm: SSM, parameter: string) {
+  let version = 0;
+  const reader = {
+    async getParameter(...[input, options]: [GetParameterCommandInput, CallOptions?]) {
+      const answer = await ssm.getParameter(input, options);
+      version = answer.Parameter?.Version ?? 0;
+      return answer;
+    },
+    destroy: () => ssm.destroy(),
+  } as Pick<SSM, "getParameter" | "destroy">;
+  const changed = new CommandError(
+    `Cannot store it: somebody else has changed ${parameter} meanwhile, and theirs is kept. Look at it with "npm run secrets -- show", and type the command again`,
   );
+
+  /**
+   * @param kmsKey A customer key to encrypt with; else it is the account's own.
+   * @throws {CommandError} Somebody else has written it since it was read. Theirs is what is stored.
+   */
+  async function write(
+    stored: Omit<AppSecrets, "warnings"> | Readonly<Record<string, string>>,
+    kmsKey?: string,
+  ): Promise<void> {
+    const put = async (Value: string, isReplaced: boolean) => {
+      const KeyId = kmsKey === undefined ? {} : { KeyId: kmsKey };
+      const input = { Name: parameter, Type: "SecureString", Value, Overwrite: isReplaced, ...KeyId } as const;
+      return (await ssm.putParameter(input)).Version ?? 0;
+    };
+    const written = await put(JSON.stringify(stored), version > 0).catch((error: unknown) => {
+      throw error instanceof ParameterAlreadyExists ? changed : error;
+    });
+    // The first version: it was deleted meanwhile.
+    if (written === version + 1 || written === 1) return;
+    const theirs = `${parameter}:${written - 1}`;
+    try {
+      const { Parameter } = await ssm.getParameter({ Name: theirs, WithDecryption: true });
+      await put(Parameter?.Value ?? "", true);
+    } catch (cause) {
+      const advice = `Put the text of ${theirs} back by hand, and type the command again`;
+      throw new CommandError(
+        `Cannot store it: somebody else has changed ${parameter} meanwhile, and theirs was overwritten. ${advice}`,
+        { cause },
+      );
+    }
+    throw changed;
+  }
+
+  return { reader, write };
 }
 
 /**

@@ -4,16 +4,17 @@ import type { Secret } from "../../feishu/keys.ts";
 import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
+import { type Ask, asking } from "../prompt.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
 import {
   asked,
+  editParameter,
   findSecrets,
   parameterName,
   patientClient,
   readThroughput,
   regionOf,
   storing,
-  writeSecrets,
   writeThroughput,
 } from "./parameter-store.ts";
 
@@ -32,6 +33,7 @@ export function secretsCommand(): Command {
       "how long a replaced key is still accepted; running functions look every 5 minutes",
       "8",
     )
+    .option("--prompt", "ask for the keys here, and show none; Enter keeps the stored one")
     .option(
       "--kms-key <id>",
       "customer key to encrypt with, each time; the deployment's customerKeyArn (default: AWS's own key)",
@@ -42,16 +44,35 @@ export function secretsCommand(): Command {
       `
 Reads APP_ID, APP_SECRET, ENCRYPT_KEY and VERIFICATION_TOKEN from the environment, and what is not there from .env
 (APP_SECRET may be missing: it is for calling the Open API and for signing the values of cards); never from arguments:
-those stay in the shell's history. With --extra it is the variable of that name. AWS credentials and region as
-everywhere.
+those stay in the shell's history. With --extra it is the variable of that name. With --prompt it asks at the terminal
+instead, so that no key is in a history or a file. AWS credentials and region as everywhere.
+
+When somebody else changes the parameter meanwhile, theirs is kept, and the command exits with 1.
 
 Feishu may push with the old key for about 7 hours after a change, so the default overlap is 8.
 
 Examples:
   npm run secrets -- set --stage prod
+  npm run secrets -- set --stage prod --prompt
   CRM_TOKEN=… npm run secrets -- set --extra CRM_TOKEN --stage prod`,
     )
     .action(({ extra, ...options }: SetOptions) => (extra === undefined ? set(options) : setExtra(extra, options)));
+  command
+    .command("finish")
+    .description("end the overlap of a rotation now: only the current keys are accepted")
+    .requiredOption("--stage <stage>", "stage of the deployment")
+    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
+    .option("--kms-key <id>", "as for set")
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `
+Running functions read it within 5 minutes. Feishu may push with the old Encrypt Key for about 7 hours after it was
+changed in the developer console: what comes with it from now on is refused, and pushed again with the same key.
+
+Example: npm run secrets -- finish --stage prod`,
+    )
+    .action(finish);
   command
     .command("show")
     .description("print what is stored, without the values")
@@ -103,6 +124,7 @@ interface SetOptions {
   readonly region?: string;
   readonly overlapHours: string;
   readonly kmsKey?: string;
+  readonly prompt?: boolean;
   readonly json?: boolean;
 }
 
@@ -111,13 +133,17 @@ async function set(options: SetOptions): Promise<void> {
     throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
   }
   loadEnv(projectRoot());
+  const client = patientClient(regionOf(options.region));
+  const name = parameterName(options.stage, "app");
+  const { reader, write } = editParameter(client, name);
+  if (options.prompt === true) {
+    await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)));
+  }
   refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const given = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
   const wanted = storing(() => parseSecrets(JSON.stringify(given)));
-  const client = patientClient(regionOf(options.region));
-  const name = parameterName(options.stage, "app");
-  const before = await replaceable(client, name, wanted.appId);
+  const before = await replaceable(reader, name, wanted.appId);
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
   const next: AppSecrets = {
     ...wanted,
@@ -127,20 +153,30 @@ async function set(options: SetOptions): Promise<void> {
     verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
   };
   const { warnings, ...stored } = next;
-  await asked(name, writeSecrets(client, name, stored, options.kmsKey));
+  await asked(name, write(stored, options.kmsKey));
   await print(client, name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
   for (const warning of warnings) console.error(`Warning: ${warning}`);
 }
 
-/** What is stored now. Keys in it stay valid for a while, so it must be readable, and of the same app. */
-async function replaceable(
-  client: Parameters<typeof findSecrets>[0],
-  name: string,
-  appId: string,
-): Promise<AppSecrets | undefined> {
-  let found: AppSecrets | undefined;
+/** Asks for the keys, and puts the answers in the environment, in place of what is there. */
+async function askKeys(ask: Ask, before: AppSecrets | undefined): Promise<void> {
+  const isStored = before !== undefined;
+  const appId = process.env["APP_ID"] || before?.appId || (await ask("App ID (cli_…): "));
+  const hint = isStored ? " (Enter keeps the stored one)" : "";
+  Object.assign(process.env, {
+    APP_ID: appId,
+    ENCRYPT_KEY: (await ask(`Encrypt Key${hint}: `)) || before?.encryptKeys[0]?.value || "",
+    VERIFICATION_TOKEN: (await ask(`Verification Token${hint}: `)) || before?.verificationTokens[0]?.value || "",
+    APP_SECRET: await ask(`App Secret${isStored ? hint : " (Enter: none)"}: `),
+  });
+}
+
+type Reader = Parameters<typeof findSecrets>[0];
+
+/** What is stored now. Keys in it stay valid for a while, so it must be readable. */
+async function readStored(client: Reader, name: string): Promise<AppSecrets | undefined> {
   try {
-    found = await asked(name, findSecrets(client, name));
+    return await asked(name, findSecrets(client, name));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw new ConfigError(
@@ -148,9 +184,42 @@ async function replaceable(
       { cause: error },
     );
   }
+}
+
+/** What is stored now, which must be of the same app. */
+async function replaceable(client: Reader, name: string, appId: string): Promise<AppSecrets | undefined> {
+  const found = await readStored(client, name);
   if (found === undefined || found.appId === appId) return found;
   throw new ConfigError(
     `Cannot store the keys: ${name} holds those of "${oneLine(found.appId)}". Check --stage and APP_ID, or delete that parameter and run this again`,
+  );
+}
+
+async function finish(options: ShowOptions & { readonly kmsKey?: string }): Promise<void> {
+  const { stage, region, kmsKey, json = false } = options;
+  const name = parameterName(stage, "app");
+  const client = patientClient(regionOf(region));
+  const { reader, write } = editParameter(client, name);
+  const found = await readStored(reader, name);
+  if (found === undefined) throw noParameter("end the overlap", name, stage);
+  const { warnings: _, ...before } = found;
+  const current = (list: readonly Secret[]) => list.filter(({ notAfter }) => notAfter === undefined);
+  const after = {
+    ...before,
+    encryptKeys: current(before.encryptKeys),
+    verificationTokens: current(before.verificationTokens),
+  };
+  const isChanged = JSON.stringify(after) !== JSON.stringify(before);
+  if (after.encryptKeys.length === 0 || after.verificationTokens.length === 0) {
+    throw new ConfigError(`Cannot end the overlap: ${name} has no current key or token. Store them with "set"`);
+  }
+  if (isChanged) await asked(name, write(after, kmsKey));
+  await print(client, name, { ...after, warnings: [] }, json, isChanged ? "Ended the overlap in" : "No overlap in");
+}
+
+function noParameter(task: string, name: string, stage: string): ConfigError {
+  return new ConfigError(
+    `Cannot ${task}: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
   );
 }
 
@@ -158,11 +227,7 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
   const name = parameterName(stage, "app");
   const client = patientClient(regionOf(region));
   const found = await asked(name, findSecrets(client, name));
-  if (found === undefined) {
-    throw new ConfigError(
-      `Cannot show the keys: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
-    );
-  }
+  if (found === undefined) throw noParameter("show the keys", name, stage);
   await print(client, name, found, json, "Found", await findExtra(client, stage));
 }
 

@@ -51,6 +51,13 @@ async function setUp(t: TestContext, value?: object | string) {
       writeFileSync(join(folder, "larkpost.config.js"), config);
       return run([...args, "--stage", "prod"], env);
     },
+    /** As {@link set}, where somebody types. Nothing of the keys is in the environment. */
+    type: (lines: readonly string[], args: readonly string[] = [], env: Env = {}) =>
+      ended(
+        (given, settings) => command(given, { ...settings, input: lines.join(""), isTyped: true }),
+        [...["set", "--stage", "prod", "--prompt", ...args]],
+        env,
+      ),
     /** The same, in a process of its own. */
     runProcess: (args: readonly string[], env: Env) => ended(commandProcess, args, env),
     /** What is stored, as the function will read it. */
@@ -278,6 +285,98 @@ describe("secrets", { concurrency: 4 }, () => {
     const { code, stdout } = await runProcess(["set"], keyring);
     assert.deepEqual([code, stdout], [2, ""]);
     assert.equal(store.calls.length, 0);
+  });
+
+  const overlap = {
+    ...before,
+    encryptKeys: [{ value: key("b") }, { value: key("a"), notAfter: Date.now() + hourMs }],
+    verificationTokens: [{ value: token("b") }, { value: token("a"), notAfter: Date.now() + hourMs }],
+  };
+
+  test("finish: leaves the current key and token alone, and writes nothing where there is no other", async (t) => {
+    const { store, run, stored } = await setUp(t, { ...overlap, appSecret: `${canary}-app-secret` });
+    const { code, stdout } = await run(["finish", "--stage", "prod", "--kms-key", "alias/ours"], {});
+    assert.equal(code, 0);
+    assert.match(stdout, /^Ended the overlap in \/larkpost\/prod\/app\n/);
+    assert.doesNotMatch(stdout, /accepted until/);
+    const current = { encryptKeys: [{ value: key("b") }], verificationTokens: [{ value: token("b") }] };
+    assert.deepEqual(stored(), { appId, appSecret: `${canary}-app-secret`, ...current });
+    assert.equal(store.parameters.get(parameter)?.keyId, "alias/ours");
+    assert.match((await run(["finish", "--stage", "prod"], {})).stdout, /^No overlap in \/larkpost\/prod\/app\n/);
+    assert.equal(store.parameters.get(parameter)?.version, 2);
+    store.put(parameter, undefined);
+    assertSaid((await run(["finish", "--stage", "prod"], {})).stderr, /^Cannot end the overlap: there is no parameter/);
+    store.put(parameter, JSON.stringify({ ...overlap, encryptKeys: overlap.encryptKeys.slice(1) }));
+    const ended = await run(["finish", "--stage", "prod"], {});
+    assertSaid(ended.stderr, /^Cannot end the overlap: \/larkpost\/prod\/app has no current key or token\./);
+  });
+
+  const theirs = JSON.stringify({ ...before, appSecret: `${canary}-their-secret` });
+  for (const { when, value, args, name = parameter } of [
+    { when: "that is replaced", value: before, args: ["set"] },
+    { when: "that was not there", value: undefined, args: ["set"] },
+    { when: "whose overlap is to end", value: overlap, args: ["finish"] },
+    { when: "of further secrets", value: undefined, args: ["set", "--extra", "CRM_TOKEN"], name: extraParameter },
+  ]) {
+    test(`keeps what another writer stores meanwhile in a parameter ${when}, and says to try again`, async (t) => {
+      const { store, extra, run } = await setUp(t, value);
+      store.beforeWrite(() => store.put(name, theirs));
+      const env = { ...keyring, ENCRYPT_KEY: key("b"), CRM_TOKEN: `${canary}-1` };
+      const { code, stdout, stderr } = await extra(args, env);
+      assert.deepEqual([code, stdout], [1, ""]);
+      assertSaid(stderr, /^Cannot store it: somebody else has changed .* theirs is kept\. .*type the command again$/m);
+      assert.equal(store.parameters.get(name)?.value, theirs);
+      if (name === extraParameter) return;
+      assert.equal((await run(["set", "--stage", "prod"], env)).code, 0);
+      assert.match(store.parameters.get(name)?.value ?? "", /their-secret/);
+    });
+  }
+
+  test("says where the other writer's text is when it cannot be put back", async (t) => {
+    const { store, set } = await setUp(t, before);
+    store.beforeWrite(() => {
+      store.put(parameter, theirs);
+      store.deny("GetParameter");
+    });
+    const { code, stderr } = await set({ ENCRYPT_KEY: key("b") });
+    assert.equal(code, 1);
+    assertSaid(stderr, /theirs was overwritten\. Put the text of \/larkpost\/prod\/app:2 back by hand, and type the/);
+  });
+
+  test("set --prompt: asks at a terminal, shows no key, and takes none of the environment", async (t) => {
+    const { type, stored, run } = await setUp(t);
+    const first = await type([`${appId}\n`, `${key("typed")}\n`, `${token("typed")}\r\n`, "\n"], [], {
+      ENCRYPT_KEY: key("of-the-environment"),
+    });
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(
+      first.stderr,
+      /^App ID \(cli_…\): \nEncrypt Key: \nVerification Token: \nApp Secret \(Enter: none\): \n$/,
+    );
+    const typed = { encryptKeys: [{ value: key("typed") }], verificationTokens: [{ value: token("typed") }] };
+    assert.deepEqual(stored(), { appId, ...typed });
+    const kept = await type(["\n", "\n", `${canary}-app-secret\n`]);
+    assert.equal(kept.code, 0);
+    assert.match(kept.stderr, /^Encrypt Key \(Enter keeps the stored one\): \n/);
+    assert.deepEqual(stored(), { appId, ...typed, appSecret: `${canary}-app-secret` });
+    const stopped = await type([`${key("c")}\n`, "\u0003"]);
+    assert.equal(stopped.code, 1);
+    assert.match(stopped.stderr, /\nCannot store: stopped\. Nothing was stored\n$/);
+    assert.deepEqual(stored().encryptKeys, typed.encryptKeys);
+    const piped = await run(["set", "--stage", "prod", "--prompt"], keyring);
+    assert.equal(piped.code, 2);
+    assertSaid(
+      piped.stderr,
+      /^Cannot store: --prompt needs a terminal to ask at\. Leave it out, and set the variables$/m,
+    );
+  });
+
+  test("set --extra --prompt: asks for that one", async (t) => {
+    const { store, type, folder } = await setUp(t);
+    writeFileSync(join(folder, "larkpost.config.js"), `export default { secrets: ["CRM_TOKEN"] };`);
+    const { code, stderr } = await type([`${canary}-1\n`], ["--extra", "CRM_TOKEN"]);
+    assert.deepEqual([code, stderr], [0, "CRM_TOKEN: \n"]);
+    assert.equal(store.parameters.get(extraParameter)?.value, JSON.stringify({ CRM_TOKEN: `${canary}-1` }));
   });
 
   test("show: prints how many keys there are and until when, in text and as JSON, and no value", async (t) => {
