@@ -18,13 +18,15 @@ import { stackResources } from "./tags.js";
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function alarmResources(deployment, { limits, alarmThresholds: thresholds } = projectOf({})) {
-  const metrics = metricsOf(deployment);
-  const { pushes, webhook, callback, worker, queue, runs, callbacks, ledger } = metrics;
-  const faults = { count: thresholds.faultsPerFiveMinutes, percent: thresholds.faultsPercent };
+export function alarmResources(deployment, project = projectOf({})) {
+  const { limits, alarmThresholds: thresholds } = project;
+  const metrics = metricsOf(deployment, project);
+  const { pushes, webhook, callback, callbacks, ledger } = metrics;
+  const faults = faultsOf(thresholds);
   const listed = `npm run dead -- list --stage ${deployment.stage}`;
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
+  /** @type {Record<string, Alarm>} */
   const alarms = {
     DeadLetters: page(
       `events have failed for good. "${listed}" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive" within ${keptDays} days.`,
@@ -32,31 +34,9 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
     Quarantined: page(
       `Feishu sent something we could not read. "${listed} --queue quarantine" says what. It is kept for ${keptDays} days.`,
-      whenGrowing(metrics.quarantined),
+      whenGrowing([metrics.quarantined]),
     ),
-    RunsFailed: page(
-      `many runs of events fail. Check the last deployment. Events are retried for about 51 minutes and are then dead: "${listed}". The log's stage \`failed\` says why.`,
-      whenShare([runs("failed"), runs("dead")], runs("started"), {
-        count: thresholds.failedRunsPerFiveMinutes,
-        percent: thresholds.failedRunsPercent,
-      }),
-    ),
-    AllRunsFail: ticket(
-      "no run of an event has succeeded for five minutes, and one event's runs are enough for that. Check the last deployment. The log's stage `failed` says why.",
-      whenShare(runs("failed"), runs("started"), { count: thresholds.allFailedCount, percent: 100 }),
-    ),
-    LeaseLost: ticket(
-      "a run was stalled so long that another worker ran the same event. Only the other run counts. Look for a handler that blocks.",
-      when(runs("lease-lost"), "Sum", ">=", 1),
-    ),
-    EventsWait: ticket(
-      "events wait for the worker. Check its throttles, its errors and maxConcurrency.",
-      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventSeconds),
-    ),
-    EventsStuck: page(
-      "events are not being worked on. Check that the worker's event source mapping is enabled.",
-      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
-    ),
+    ...Object.assign({}, ...metrics.lanes.map((lane) => laneAlarms(lane, listed, project))),
     Unavailable: ticket(
       "a request was answered with 5xx. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
       when(pushes.failed, "Sum", ">=", thresholds.unavailablePerMinute),
@@ -100,18 +80,6 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
       "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
       whenShare(callback("Throttles"), callback("Invocations"), faults),
     ),
-    WorkerThrottled: page(
-      "Lambda had no concurrency left for the worker: events wait. Check the account's limit, and workerReservedConcurrency.",
-      whenShare(worker("Throttles"), worker("Invocations"), faults),
-    ),
-    WorkerErrors: ticket(
-      "the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
-      when(worker("Errors"), "Sum", ">=", 1),
-    ),
-    WorkerSlow: ticket(
-      "a handler came close to its deadline, or several ran one after another. Make them faster, or raise workerTimeoutSeconds.",
-      when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(limits, thresholds)),
-    ),
     Refused: ticket(
       "many requests are refused or throttled. The log's stage `refused` says why.",
       when(pushes.refused, "Sum", ">", thresholds.refusedPerMinute),
@@ -138,7 +106,70 @@ export function alarmResources(deployment, { limits, alarmThresholds: thresholds
     ),
   };
   const ringing = Object.entries(alarms).filter(([id]) => deployment.front !== "none" || !needAddress.has(id));
-  return { ...alarmsOf(deployment, Object.fromEntries(ringing)), ...metricFilters(deployment) };
+  return { ...alarmsOf(deployment, Object.fromEntries(ringing)), ...metricFilters(deployment, project) };
+}
+
+/** @param {import("./project.js").Project["alarmThresholds"]} thresholds */
+function faultsOf({ faultsPerFiveMinutes, faultsPercent }) {
+  return { count: faultsPerFiveMinutes, percent: faultsPercent };
+}
+
+/**
+ * The alarms of a lane's queue and worker. A lane is measured alone: what fails in it is few among all runs.
+ * @param {ReturnType<typeof metricsOf>["lanes"][number]} metrics
+ * @param {string} listed The command that lists dead letters.
+ * @param {import("./project.js").Project} project
+ */
+function laneAlarms({ lane, queue, worker, runs }, listed, { alarmThresholds: thresholds }) {
+  const isDefault = lane.name === "default";
+  const [concurrency, timeout] = isDefault
+    ? ["maxConcurrency", "workerTimeoutSeconds"]
+    : [`lanes.${lane.name}.concurrency`, `lanes.${lane.name}.timeoutSeconds`];
+  const slow = { workerTimeoutSeconds: lane.timeoutSeconds };
+  const alarms = {
+    RunsFailed: page(
+      `many runs of events fail. Check the last deployment. Events are ${isDefault ? "retried for about 51 minutes and are then dead" : `dead after ${lane.attempts} runs`}: "${listed}". The log's stage \`failed\` says why.`,
+      whenShare([runs("failed"), runs("dead")], runs("started"), {
+        count: thresholds.failedRunsPerFiveMinutes,
+        percent: thresholds.failedRunsPercent,
+      }),
+    ),
+    AllRunsFail: ticket(
+      "no run of an event has succeeded for five minutes, and one event's runs are enough for that. Check the last deployment. The log's stage `failed` says why.",
+      whenShare(runs("failed"), runs("started"), { count: thresholds.allFailedCount, percent: 100 }),
+    ),
+    LeaseLost: ticket(
+      "a run was stalled so long that another worker ran the same event. Only the other run counts. Look for a handler that blocks.",
+      when(runs("lease-lost"), "Sum", ">=", 1),
+    ),
+    EventsWait: ticket(
+      `events wait for the worker. Check its throttles, its errors and ${concurrency}.`,
+      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventSeconds),
+    ),
+    EventsStuck: page(
+      "events are not being worked on. Check that the worker's event source mapping is enabled.",
+      when(queue.oldestSeconds, "Maximum", ">", thresholds.oldestEventUrgentSeconds),
+    ),
+    WorkerThrottled: page(
+      `Lambda had no concurrency left for the worker: events wait. Check the account's limit${isDefault ? ", and workerReservedConcurrency" : ""}.`,
+      whenShare(worker("Throttles"), worker("Invocations"), faultsOf(thresholds)),
+    ),
+    WorkerErrors: ticket(
+      "the worker function crashed or ran out of time. A handler blocks, or a setting is missing.",
+      when(worker("Errors"), "Sum", ">=", 1),
+    ),
+    WorkerSlow: ticket(
+      `a handler came close to its deadline, or several ran one after another. Make them faster, or raise ${timeout}.`,
+      when(worker("Duration"), "Maximum", ">", workerDurationAlarmMs(slow, thresholds)),
+    ),
+  };
+  if (isDefault) return alarms;
+  return Object.fromEntries(
+    Object.entries(alarms).map(([heading, { says, ...alarm }]) => [
+      `${heading}${lane.id}`,
+      { ...alarm, says: `lane "${lane.name}": ${says}`, heading },
+    ]),
+  );
 }
 
 /** The alarms of what nobody calls without a front. `CallbackFailed` counts the long connection's callbacks, too. */
@@ -148,7 +179,13 @@ const needAddress = new Set([
   ...["CallbackErrors", "CallbackSlow", "CallbackThrottled"],
 ]);
 
-/** @typedef {{ urgency: "Page" | "Ticket", says: string, condition: object }} Alarm */
+/**
+ * @typedef {object} Alarm
+ * @property {"Page" | "Ticket"} urgency
+ * @property {string} says
+ * @property {object} condition
+ * @property {string} [heading] That of the runbook, where it is not the alarm's own id.
+ */
 
 /**
  * @param {string} says What happened and what to do, in a sentence or two.
@@ -169,20 +206,20 @@ export function ticket(says, condition) {
 }
 
 /**
- * Alarms by their ids. Each names its heading in the runbook, which is the end of its own name.
+ * Alarms by their ids. Each names its heading in the runbook, which its own name ends with, but for a lane's.
  * @param {Pick<Deployment, "service" | "stage" | "pageTopicArn" | "ticketTopicArn">} deployment
  * @param {Record<string, Alarm>} alarms
  */
 export function alarmsOf(deployment, alarms) {
   const topics = { Page: deployment.pageTopicArn, Ticket: deployment.ticketTopicArn };
   return Object.fromEntries(
-    Object.entries(alarms).map(([id, { urgency, says, condition }]) => [
+    Object.entries(alarms).map(([id, { urgency, says, condition, heading = id }]) => [
       `${id}Alarm`,
       {
         Type: "AWS::CloudWatch::Alarm",
         Properties: {
           AlarmName: nameOf(deployment, kebab(id)),
-          AlarmDescription: `${urgency}: ${says} Runbook: docs/operate.md, heading "${kebab(id)}".`,
+          AlarmDescription: `${urgency}: ${says} Runbook: docs/operate.md, heading "${kebab(heading)}".`,
           TreatMissingData: "notBreaching",
           ...condition,
           ...(topics[urgency] === "" ? {} : { AlarmActions: [topics[urgency]] }),
@@ -241,16 +278,18 @@ function whenShare(part, whole, { count, percent }) {
 }
 
 /**
- * True when a queue holds more messages than in the five minutes before, and false again when it stops growing, so that
+ * True when queues hold more messages than in the five minutes before, and false again when it stops growing, so that
  * the next growth rings although messages are left. Counts visible messages, not sent ones: a message that SQS moves to a
  * dead-letter queue does not count as sent. The most of five minutes is compared, so that a look at the messages, which
  * hides them for 30 s, is no growth.
- * @param {Metric} visible
+ * @param {readonly Metric[]} visible Of each queue.
  */
 function whenGrowing(visible) {
+  const [only] = visible;
+  const count = visible.length === 1 && only !== undefined ? only : visible;
   return {
     Metrics: [
-      ...queriesOf("visible", visible, { seconds: 300, stat: "Maximum", isResult: false }),
+      ...queriesOf("visible", count, { seconds: 300, stat: "Maximum", isResult: false }),
       // SQS reports nothing about a queue that was empty for hours.
       { Id: "growth", Expression: "DIFF(FILL(visible, 0))", ReturnData: true },
     ],

@@ -48,7 +48,7 @@ function alarmWidget(deployment, project) {
  */
 function graphs(deployment, project) {
   const { limits, alarmThresholds: thresholds, eventCountMetrics } = project;
-  const { pushes, webhook, callback, queue, runs, callbacks, ...metrics } = metricsOf(deployment);
+  const { pushes, webhook, callback, lanes, callbacks, ...metrics } = metricsOf(deployment, project);
   const { name: pricedRegion } = pricesIn(deployment.region);
   return [
     ...(deployment.front === "none" ? [] : [pushGraph(pushes)]),
@@ -62,31 +62,30 @@ function graphs(deployment, project) {
       ],
       { "slow webhook": thresholds.webhookP99Ms, "a callback's deadline": limits.callbackDeadlineMs },
     ),
-    graph("Events in the queue", [
-      line(queue.waiting, { stat: "Maximum", label: "waiting" }),
-      line(queue.inFlight, { stat: "Maximum", label: "being run, or put off" }),
-    ]),
-    graph("Age of the oldest event, s", [line(queue.oldestSeconds, { stat: "Maximum", label: "oldest event" })], {
-      ticket: thresholds.oldestEventSeconds,
-      page: thresholds.oldestEventUrgentSeconds,
-    }),
-    graph("Runs by verdict", [
-      line(runs("started"), { id: "started", label: "started" }),
-      line(runs("failed"), { id: "failed", label: "failed" }),
-      line(runs("dead"), { id: "dead", label: "dead" }),
-      line(runs("busy"), { label: "busy: looked at again later" }),
-      line(runs("lease-lost"), { id: "lost", label: "lease lost" }),
-      expression("FILL(started, 0) - FILL(failed, 0) - FILL(dead, 0) - FILL(lost, 0)", {
-        label: "done, or told to wait",
-      }),
-    ]),
+    graph(
+      "Events in the queue",
+      lanes.flatMap(({ lane, queue }) => [
+        line(queue.waiting, { stat: "Maximum", label: `waiting${inLane(lane)}` }),
+        line(queue.inFlight, { stat: "Maximum", label: `being run, or put off${inLane(lane)}` }),
+      ]),
+    ),
+    graph(
+      "Age of the oldest event, s",
+      lanes.map(({ lane, queue }) =>
+        line(queue.oldestSeconds, { stat: "Maximum", label: `oldest event${inLane(lane)}` }),
+      ),
+      { ticket: thresholds.oldestEventSeconds, page: thresholds.oldestEventUrgentSeconds },
+    ),
+    ...lanes.map(runGraph),
     graph("Callbacks", [
       line(callbacks("started"), { label: "started" }),
       line(callbacks("late"), { label: "late" }),
       line(callbacks("failed"), { label: "failed" }),
     ]),
     graph("Dead letters and quarantine", [
-      line(metrics.deadLetters, { stat: "Maximum", label: "dead letters" }),
+      ...metrics.deadLetters.map((net, index) =>
+        line(net, { stat: "Maximum", label: `dead letters${index === 0 ? "" : ", moved by SQS"}` }),
+      ),
       line(metrics.quarantined, { stat: "Maximum", label: "quarantined" }),
     ]),
     graph(
@@ -95,21 +94,43 @@ function graphs(deployment, project) {
       { "pushes get 503": limits.staleKeysSeconds },
     ),
     ...(eventCountMetrics
-      ? [
+      ? lanes.map(({ lane, mapping }) =>
           graph(
-            "Events in the mapping",
+            `Events in the mapping${inLane(lane)}`,
             ["Polled", "Invoked", "Deleted", "FailedInvoke", "Dropped"].map((what) =>
-              line(metrics.mapping(`${what}EventCount`), {}),
+              line(mapping(`${what}EventCount`), {}),
             ),
           ),
-        ]
+        )
       : []),
     {
-      ...graph(`Cost per day, $, at the list prices of ${pricedRegion}, ${pricesOf}`, costRows(deployment, limits)),
+      ...graph(`Cost per day, $, at the list prices of ${pricedRegion}, ${pricesOf}`, costRows(deployment, project)),
       period: 86_400,
       view: "bar",
     },
   ];
+}
+
+/**
+ * @param {import("./lanes.js").Lane} lane
+ */
+function inLane({ name }) {
+  return name === "default" ? "" : `, lane ${name}`;
+}
+
+/** @param {ReturnType<typeof metricsOf>["lanes"][number]} metrics */
+function runGraph({ lane, runs }) {
+  return graph(`Runs by verdict${inLane(lane)}`, [
+    line(runs("started"), { id: "started", label: "started" }),
+    line(runs("failed"), { id: "failed", label: "failed" }),
+    line(runs("dead"), { id: "dead", label: "dead" }),
+    line(runs("busy"), { label: "busy: looked at again later" }),
+    line(runs("lease-lost"), { id: "lost", label: "lease lost" }),
+    line(runs("stale"), { label: "stale: too old to be run" }),
+    expression("FILL(started, 0) - FILL(failed, 0) - FILL(dead, 0) - FILL(lost, 0)", {
+      label: "done, or told to wait",
+    }),
+  ]);
 }
 
 /** @param {ReturnType<typeof metricsOf>["pushes"]} pushes */
@@ -125,10 +146,11 @@ function pushGraph({ all, refused, failed }) {
 /**
  * What a stage is billed by use, each part from a metric. Storage and the fixed price of alarms are not in it.
  * @param {Deployment} deployment
- * @param {typeof import("./limits.js").limits} limits
+ * @param {import("./project.js").Project} project
  */
-function costRows(deployment, limits) {
-  const { pushes, webhook, callback, worker, queue, ledger, loggedBytes } = metricsOf(deployment);
+function costRows(deployment, project) {
+  const { limits } = project;
+  const { pushes, webhook, callback, lanes, ledger, loggedBytes } = metricsOf(deployment, project);
   const { prices } = pricesIn(deployment.region);
   const { hasApi } = frontsOf(deployment);
   // Dollars for a million of each, since metric math may not read the small numbers.
@@ -144,27 +166,33 @@ function costRows(deployment, limits) {
         ["webhookms", webhook("Duration"), time(limits.webhookMemoryMb)],
         ["callbacks", callback("Invocations"), prices.invocations],
         ["callbackms", callback("Duration"), time(limits.callbackMemoryMb)],
-        ["workers", worker("Invocations"), prices.invocations],
-        ["workerms", worker("Duration"), time(limits.workerMemoryMb)],
+        ...lanes.flatMap(
+          ({ lane, worker }) =>
+            /** @type {[string, Metric, number][]} */ ([
+              [`workers${lane.id}`, worker("Invocations"), prices.invocations],
+              [`workerms${lane.id}`, worker("Duration"), time(lane.memoryMb)],
+            ]),
+        ),
       ],
     ],
     [
       "SQS",
-      [
-        ["sends", queue.sent, prices.queueRequests],
-        ["polls", queue.emptyReceives, prices.queueRequests],
-        // A batch is received and deleted.
-        ["batches", worker("Invocations"), 2 * prices.queueRequests],
-      ],
+      lanes.flatMap(({ lane, queue, worker }) => {
+        const requests = lane.order === null ? prices.queueRequests : prices.fifoRequests;
+        return [
+          [`sends${lane.id}`, queue.sent, requests],
+          [`polls${lane.id}`, queue.emptyReceives, requests],
+          // A batch is received and deleted.
+          [`batches${lane.id}`, worker("Invocations"), 2 * requests],
+        ];
+      }),
     ],
     ["DynamoDB", [["writes", ledger.writes, prices.tableWrites]]],
     [
       "CloudWatch Logs",
-      ["Webhook", "Callback", "Worker", ...(hasApi ? ["HttpApi"] : [])].map((name) => [
-        `logs${name.toLowerCase()}`,
-        loggedBytes(`${name}LogGroup`),
-        prices.logged / 1_000,
-      ]),
+      ["Webhook", "Callback", ...lanes.map(({ lane }) => `Worker${lane.id}`), ...(hasApi ? ["HttpApi"] : [])].map(
+        (name) => [`logs${name.toLowerCase()}`, loggedBytes(`${name}LogGroup`), prices.logged / 1_000],
+      ),
     ],
   ];
   return parts.flatMap(([label, costs]) =>

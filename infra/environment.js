@@ -6,6 +6,7 @@ import {
   legacyCardCallback,
   marketplaceApp,
 } from "./deployment.js";
+import { lanesText } from "./lanes.js";
 
 // Environment variables of the functions.
 
@@ -44,6 +45,15 @@ export function logVariables({ logSampleRate }) {
 }
 
 /**
+ * Which types have a queue of their own.
+ * @param {Pick<import("./project.js").Project, "lanes">} project
+ */
+function laneVariables(project) {
+  const text = lanesText(project);
+  return text === undefined ? {} : { LANES: text };
+}
+
+/**
  * Those of every function.
  * @param {Variables} variables
  */
@@ -53,6 +63,7 @@ export async function shared(variables) {
   const environment = forDeployment(({ secretsParameter }, { limits, ...project }) => ({
     ...logVariables(project),
     APP_ID: app,
+    ...laneVariables(project),
     EVENTS_QUEUE_URL: { Ref: "EventsQueue" },
     QUARANTINE_QUEUE_URL: { Ref: "QuarantineQueue" },
     SECRETS_PARAMETER: secretsParameter,
@@ -72,23 +83,32 @@ export async function callback(variables) {
   return { ...(await ofHandlers(variables)), ...(await more(variables)) };
 }
 
-/** @param {Variables} variables */
-export async function worker(variables) {
-  const more = forDeployment((_, { limits }) => ({
+/**
+ * Those of a lane's worker, besides those of all that run handlers.
+ * @param {import("./lanes.js").Lane} lane
+ */
+export function ofLane({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }) {
+  return {
     DEAD_LETTER_QUEUE_URL: { Ref: "DeadLetterQueue" },
-    MAX_ATTEMPTS: limits.maxAttempts,
+    MAX_ATTEMPTS: attempts,
     // As in the queue's redrive policy.
-    MAX_RECEIVE_COUNT: limits.maxReceiveCount,
-  }));
-  return { ...(await ofHandlers(variables)), ...(await more(variables)) };
+    MAX_RECEIVE_COUNT: maxReceiveCount,
+    ...(maxAgeSeconds === null ? {} : { MAX_AGE_SECONDS: maxAgeSeconds }),
+    ...(holdSeconds === null ? {} : { HOLD_SECONDS: holdSeconds }),
+  };
 }
 
 /** @param {Variables} variables */
-async function ofHandlers(variables) {
+export async function ofHandlers(variables) {
+  const bounds = forDeployment((_, { limits }) => ({
+    MAX_DEFERRALS: limits.maxDeferrals,
+    DEFER_FOR_SECONDS: limits.deferForSeconds,
+  }));
   return {
     LEDGER_TABLE: { Ref: "LedgerTable" },
     LARK_DOMAIN: await larkDomain(variables),
     ALLOW_OTHER_DOMAIN: await allowOtherDomain(variables),
+    ...(await bounds(variables)),
     ...(await forDeployment(ownVariables)(variables)),
   };
 }

@@ -1,5 +1,6 @@
 import { accepted, forDeployment, frontsOf, workerState } from "./deployment.js";
 import * as environment from "./environment.js";
+import { lanesOf } from "./lanes.js";
 import { projectOf } from "./project.js";
 import { isInChina } from "./provider.js";
 import { listOf, tagsOf } from "./tags.js";
@@ -32,33 +33,55 @@ export async function callback(variables) {
 }
 
 /**
- * SQS in: runs the handlers.
+ * SQS in: run the handlers, one function for each lane.
  * @param {Variables} variables
  */
-export async function worker(variables) {
+export async function workers(variables) {
   const isRunning = (await workerState(variables)) === "running";
-  const settings = forDeployment((_, { limits, optional }) => ({
-    ...bundleOf("worker", "WorkerRole"),
+  const shared = await environment.ofHandlers(variables);
+  const settings = forDeployment((_, project) =>
+    Object.fromEntries(
+      lanesOf(project).map((lane) => [
+        `worker${lane.id}`,
+        {
+          ...workerOf(lane, isRunning, project.optional),
+          environment: { ...shared, ...environment.ofLane(lane) },
+        },
+      ]),
+    ),
+  );
+  return settings(variables);
+}
+
+/**
+ * @param {import("./lanes.js").Lane} lane
+ * @param {boolean} isRunning
+ * @param {typeof import("./limits.js").optional} optional For the default lane.
+ */
+function workerOf(lane, isRunning, { maximumPollers, workerReservedConcurrency }) {
+  const isDefault = lane.name === "default";
+  return {
+    ...bundleOf("worker", `Worker${lane.id}Role`),
     events: [
       {
         sqs: {
-          arn: { "Fn::GetAtt": ["EventsQueue", "Arn"] },
+          arn: { "Fn::GetAtt": [lane.queueId, "Arn"] },
           enabled: isRunning,
-          batchSize: limits.batchSize,
-          maximumBatchingWindow: limits.batchWindowSeconds,
+          batchSize: lane.batchSize,
+          // Lambda takes none for a FIFO queue, not even 0.
+          ...(lane.order === null ? { maximumBatchingWindow: lane.batchWindowSeconds } : {}),
           // Provisioned pollers have a limit of their own, and AWS takes one of the two.
-          ...(optional.maximumPollers === null ? { maximumConcurrency: limits.maxConcurrency } : {}),
+          ...(isDefault && maximumPollers !== null ? {} : { maximumConcurrency: lane.concurrency }),
           // Without it, a record that failed would be deleted with its batch. And no filter: what a filter does not
           // match is deleted, too.
           functionResponseType: "ReportBatchItemFailures",
         },
       },
     ],
-    timeout: limits.workerTimeoutSeconds,
-    memorySize: limits.workerMemoryMb,
-    reservedConcurrency: optional.workerReservedConcurrency,
-  }));
-  return { ...(await settings(variables)), environment: await environment.worker(variables) };
+    timeout: lane.timeoutSeconds,
+    memorySize: lane.memoryMb,
+    reservedConcurrency: isDefault ? workerReservedConcurrency : null,
+  };
 }
 
 /**
@@ -102,24 +125,38 @@ export function extensionsOf(deployment, project = projectOf({})) {
     W89: "reaches no private resource; a VPC would add its start and a NAT gateway",
     CKV_AWS_173: "no secret is in the environment",
   };
-  const names = [...answering, "Worker"];
+  const lanes = lanesOf(project);
+  const workers = lanes.map(({ id }) => `Worker${id}`);
+  const names = [...answering, ...workers];
   const { hasApi, hasUrl } = frontsOf(deployment);
   const logGroups = [...names.map((name) => `${name}LogGroup`), ...(hasApi ? ["HttpApiLogGroup"] : [])];
   const { minimumPollers, maximumPollers } = optional;
   const Tags = listOf(deployment, project);
   return {
-    WorkerEventSourceMappingSQSEventsQueue: {
-      Properties: {
-        // A mapping in China has none.
-        ...(isInChina(deployment.region) ? {} : { Tags }),
-        ...(maximumPollers === null
-          ? {}
-          : { ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers } }),
-        ...(eventCountMetrics ? { MetricsConfig: { Metrics: ["EventCount"] } } : {}),
-      },
-    },
     ...Object.fromEntries(
-      names.map((name) => [`${name}LambdaFunction`, { Properties: { Tags }, Metadata: accepted(reasons) }]),
+      lanes.map(({ name, mappingId }) => [
+        mappingId,
+        {
+          Properties: {
+            // A mapping in China has none.
+            ...(isInChina(deployment.region) ? {} : { Tags }),
+            ...(name !== "default" || maximumPollers === null
+              ? {}
+              : { ProvisionedPollerConfig: { MinimumPollers: minimumPollers, MaximumPollers: maximumPollers } }),
+            ...(eventCountMetrics ? { MetricsConfig: { Metrics: ["EventCount"] } } : {}),
+          },
+        },
+      ]),
+    ),
+    ...Object.fromEntries(
+      names.map((name) => [
+        `${name}LambdaFunction`,
+        {
+          // Lambda would end a chain of deferred work after 16 rounds. `maxDeferrals` and `deferForSeconds` bound it.
+          Properties: { Tags, ...(workers.includes(name) ? { RecursiveLoop: "Allow" } : {}) },
+          Metadata: accepted(reasons),
+        },
+      ]),
     ),
     ...Object.fromEntries(
       logGroups.map((id) => [

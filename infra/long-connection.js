@@ -225,7 +225,7 @@ function logMetric(name, what) {
  * @param {import("./project.js").Project["limits"]} limits
  */
 function containerOf({ variables }, service, limits) {
-  const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, ...shared } = variables;
+  const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, MAX_AGE_SECONDS, ...shared } = variables;
   const environment = {
     ...shared,
     CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),

@@ -1,4 +1,5 @@
 import { nameOf } from "./deployment.js";
+import { lanesOf } from "./lanes.js";
 
 // What is measured of a stage, once: the alarms and the dashboard read it from here.
 
@@ -8,25 +9,22 @@ import { nameOf } from "./deployment.js";
 
 /** @typedef {Metric | readonly Metric[]} Count A list stands for the sum of its metrics. */
 
-/** @param {Deployment} deployment */
-export function metricsOf(deployment) {
-  const events = (/** @type {string} */ name) => queueMetric("EventsQueue", name);
+/**
+ * @param {Deployment} deployment
+ * @param {import("./lanes.js").Numbers} project
+ */
+export function metricsOf(deployment, project) {
+  const lanes = lanesOf(project);
+  const nets = [...new Set(lanes.map(({ deadLetterQueueId }) => deadLetterQueueId))];
   return {
     pushes: pushesOf(deployment),
     webhook: functionMetrics("Webhook"),
     callback: functionMetrics("Callback"),
-    worker: functionMetrics("Worker"),
-    queue: {
-      oldestSeconds: events("ApproximateAgeOfOldestMessage"),
-      waiting: events("ApproximateNumberOfMessagesVisible"),
-      inFlight: events("ApproximateNumberOfMessagesNotVisible"),
-      sent: events("NumberOfMessagesSent"),
-      emptyReceives: events("NumberOfEmptyReceives"),
-    },
+    /** Of each lane, its queue and its worker. */
+    lanes: lanes.map((lane) => ({ ...laneMetrics(deployment, lane), lane })),
     // What SQS moves to a dead-letter queue does not count as sent.
-    deadLetters: queueMetric("DeadLetterQueue", "ApproximateNumberOfMessagesVisible"),
+    deadLetters: nets.map((id) => queueMetric(id, "ApproximateNumberOfMessagesVisible")),
     quarantined: queueMetric("QuarantineQueue", "ApproximateNumberOfMessagesVisible"),
-    runs: (/** @type {string} */ stage) => stageMetric(deployment, "worker", stage),
     callbacks: (/** @type {string} */ stage) => stageMetric(deployment, "callback", stage),
     /** The age in seconds of keys that are used while SSM cannot be read. Without a value, none is older than five minutes. */
     staleKeysSeconds: logMetric(deployment, "stale-keys"),
@@ -36,13 +34,40 @@ export function metricsOf(deployment) {
       readThrottles: tableMetric("ReadThrottleEvents"),
       faults: (/** @type {string} */ operation) => tableMetric("SystemErrors", operation),
     },
-    mapping: (/** @type {string} */ name) => mappingMetric(name),
     loggedBytes: (/** @type {string} */ logGroup) => ({
       namespace: "AWS/Logs",
       name: "IncomingBytes",
       dimensions: { LogGroupName: { Ref: logGroup } },
     }),
   };
+}
+
+/**
+ * @param {Deployment} deployment
+ * @param {import("./lanes.js").Lane} lane
+ */
+function laneMetrics(deployment, { id, queueId, mappingId }) {
+  const events = (/** @type {string} */ name) => queueMetric(queueId, name);
+  return {
+    worker: functionMetrics(`Worker${id}`),
+    queue: {
+      oldestSeconds: events("ApproximateAgeOfOldestMessage"),
+      waiting: events("ApproximateNumberOfMessagesVisible"),
+      inFlight: events("ApproximateNumberOfMessagesNotVisible"),
+      sent: events("NumberOfMessagesSent"),
+      emptyReceives: events("NumberOfEmptyReceives"),
+    },
+    runs: (/** @type {string} */ stage) => stageMetric(deployment, workerOf(id), stage),
+    mapping: (/** @type {string} */ name) => mappingMetric(mappingId, name),
+  };
+}
+
+/**
+ * As the names of its metrics have it: a lane's failures must not be lost among another's runs.
+ * @param {string} id
+ */
+function workerOf(id) {
+  return id === "" ? "worker" : `worker-${id.toLowerCase()}`;
 }
 
 /**
@@ -70,7 +95,7 @@ function pushesOf({ front }) {
 /** Which log lines of runs are counted. A callback's `failed` of level `warn` is not: its callback was answered. */
 const countedLines = {
   worker:
-    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" }',
+    '{ $.stage = "started" || ($.level = "warn" && $.stage = "failed") || $.stage = "dead" || $.stage = "busy" || $.stage = "lease-lost" || $.stage = "stale" }',
   callback: '{ $.stage = "started" || ($.level = "error" && ($.stage = "failed" || $.stage = "late")) }',
 };
 
@@ -78,15 +103,22 @@ const countedLines = {
  * Count log lines of what no other metric shows: a run that fails is no error of its function, and a callback that fails
  * is answered with 200.
  * @param {Deployment} deployment
+ * @param {import("./lanes.js").Numbers} project
  */
-export function metricFilters(deployment) {
+export function metricFilters(deployment, project) {
+  const workers = lanesOf(project).map(({ id }) => `Worker${id}`);
   const { namespace, name } = logMetric(deployment, "stale-keys");
   const staleKeys = { MetricNamespace: namespace, MetricName: name, MetricValue: "$.ageSeconds" };
   return {
-    WorkerStagesFilter: stageFilter(deployment, "worker", "WorkerLogGroup"),
+    ...Object.fromEntries(
+      lanesOf(project).map(({ id }) => [
+        `Worker${id}StagesFilter`,
+        stageFilter(deployment, "worker", `Worker${id}LogGroup`, workerOf(id)),
+      ]),
+    ),
     CallbackStagesFilter: stageFilter(deployment, "callback", "CallbackLogGroup"),
     ...Object.fromEntries(
-      ["Webhook", "Callback", "Worker"].map((name) => [
+      ["Webhook", "Callback", ...workers].map((name) => [
         `${name}StaleKeysFilter`,
         metricFilter(`${name}LogGroup`, '{ $.stage = "stale-keys" }', staleKeys),
       ]),
@@ -99,9 +131,10 @@ export function metricFilters(deployment) {
  * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {keyof typeof countedLines} what
  * @param {string} logGroup
+ * @param {string} counted Part of the metric's name.
  */
-export function stageFilter(deployment, what, logGroup) {
-  const { namespace, name } = stageMetric(deployment, what, "");
+export function stageFilter(deployment, what, logGroup, counted = what) {
+  const { namespace, name } = stageMetric(deployment, counted, "");
   return metricFilter(logGroup, countedLines[what], {
     MetricNamespace: namespace,
     MetricName: name,
@@ -126,7 +159,7 @@ function metricFilter(logGroup, FilterPattern, transformation) {
 /**
  * A count of log lines of one stage, such as `failed`.
  * @param {Pick<Deployment, "service" | "stage">} deployment
- * @param {keyof typeof countedLines} what
+ * @param {string} what
  * @param {string} stage
  */
 function stageMetric(deployment, what, stage) {
@@ -169,11 +202,12 @@ function lambdaMetric(functionId, name) {
 
 /**
  * Of the mapping itself, with `eventCountMetrics`.
+ * @param {string} mappingId
  * @param {string} name
  * @returns {Metric}
  */
-function mappingMetric(name) {
-  const id = { "Fn::GetAtt": ["WorkerEventSourceMappingSQSEventsQueue", "Id"] };
+function mappingMetric(mappingId, name) {
+  const id = { "Fn::GetAtt": [mappingId, "Id"] };
   return { namespace: "AWS/Lambda", name, dimensions: { EventSourceMappingUUID: id } };
 }
 

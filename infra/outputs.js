@@ -1,13 +1,17 @@
 import { appId, forDeployment, frontsOf } from "./deployment.js";
 import { domainOf } from "./domain.js";
+import { lanesOf, lanesText } from "./lanes.js";
 import { arn, callbackRoleExport } from "./permissions.js";
 
 /**
  * The addresses and names of a deployed stage, for people and tools.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {string} app
+ * @param {import("./project.js").Project} project
  */
-export function outputsOf(deployment, app) {
+export function outputsOf(deployment, app, project) {
+  const lanes = lanesText(project);
+  const hasFifo = lanesOf(project).some(({ order }) => order !== null);
   const { front, hostedZoneId, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
   const { hasApi } = frontsOf(deployment);
   const domain = domainOf(deployment);
@@ -54,6 +58,8 @@ export function outputsOf(deployment, app) {
     AppId: { Value: app === "" ? "none" : app },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },
+    ...(hasFifo ? { DeadLetterFifoQueueUrl: { Value: { Ref: "DeadLetterFifoQueue" } } } : {}),
+    ...(lanes === undefined ? {} : { Lanes: { Value: lanes } }),
     QuarantineQueueUrl: { Value: { Ref: "QuarantineQueue" } },
     LedgerTableName: { Value: { Ref: "LedgerTable" } },
     // For the long connection's stack.
@@ -68,5 +74,5 @@ export function outputsOf(deployment, app) {
 
 export const outputs = async (/** @type {import("./deployment.js").Variables} */ variables) => {
   const app = await appId(variables);
-  return forDeployment((deployment) => ({ Outputs: outputsOf(deployment, app) }))(variables);
+  return forDeployment((deployment, project) => ({ Outputs: outputsOf(deployment, app, project) }))(variables);
 };

@@ -1,5 +1,6 @@
 import { nameOf } from "./deployment.js";
 import { extraSecretsParameter } from "./environment.js";
+import { lanesOf } from "./lanes.js";
 import { projectOf } from "./project.js";
 import { stackResources } from "./tags.js";
 
@@ -12,10 +13,12 @@ import { stackResources } from "./tags.js";
  * @param {import("./project.js").Project} project
  */
 export function permissionResources(deployment, project = projectOf({})) {
+  const lanes = lanesOf(project);
+  const receiving = allow(["sqs:SendMessage"], [...lanes.map(({ queueId }) => queueId), "QuarantineQueue"].map(arn));
   return {
     // May not receive from a queue, and not use a table.
     WebhookRole: role([
-      allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+      receiving,
       readSecrets(deployment),
       ...customerKey(deployment, ["sqs", "ssm"]),
       ownLogs("WebhookLogGroup"),
@@ -24,7 +27,7 @@ export function permissionResources(deployment, project = projectOf({})) {
     // tasks. It uses the ledger, so that a second push of a callback gets the first one's answer.
     CallbackRole: role(
       [
-        allow(["sqs:SendMessage"], [arn("EventsQueue"), arn("QuarantineQueue")]),
+        receiving,
         readSecrets(deployment),
         useLedger,
         ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
@@ -33,21 +36,30 @@ export function permissionResources(deployment, project = projectOf({})) {
       ],
       ["lambda.amazonaws.com", "ecs-tasks.amazonaws.com"],
     ),
-    // May not send to the queue it reads: Lambda stops such a loop after 16 rounds. It delays a record by its visibility
-    // timeout instead. It reads the app's secret to call the Open API and to sign the values of cards.
-    WorkerRole: role([
-      allow(
-        ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
-        [arn("EventsQueue")],
-      ),
-      allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue")]),
-      readSecrets(deployment),
-      useLedger,
-      ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
-      ...forHandlers(deployment, project),
-      ownLogs("WorkerLogGroup"),
-    ]),
+    ...Object.fromEntries(lanes.map((lane) => [`Worker${lane.id}Role`, workerRole(lane, deployment, project)])),
   };
+}
+
+/**
+ * May receive from its lane's queue alone. It sends work that handlers defer, and nothing else, to the events queue; a
+ * record is delayed by its visibility timeout. It reads the app's secret to call the Open API and to sign the values of cards.
+ * @param {import("./lanes.js").Lane} lane
+ * @param {Deployment} deployment
+ * @param {import("./project.js").Project} project
+ */
+function workerRole({ id, queueId }, deployment, project) {
+  return role([
+    allow(
+      ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+      [arn(queueId)],
+    ),
+    allow(["sqs:SendMessage"], [arn("QuarantineQueue"), arn("DeadLetterQueue"), arn("EventsQueue")]),
+    readSecrets(deployment),
+    useLedger,
+    ...customerKey(deployment, ["sqs", "ssm", "dynamodb"]),
+    ...forHandlers(deployment, project),
+    ownLogs(`Worker${id}LogGroup`),
+  ]);
 }
 
 export const permissions = stackResources(permissionResources);

@@ -7,6 +7,7 @@
  *   | "httpApiRequests"
  *   | "invocations"
  *   | "queueRequests"
+ *   | "fifoRequests"
  *   | "tableWrites"
  *   | "functionSecond"
  *   | "tableMonth"
@@ -27,6 +28,7 @@ export const regions = {
     httpApiRequests: 1,
     invocations: 0.2,
     queueRequests: 0.4,
+    fifoRequests: 0.5,
     tableWrites: 0.625,
     functionSecond: 0.0000133334,
     tableMonth: 0.25,
@@ -38,6 +40,7 @@ export const regions = {
     httpApiRequests: 1.25,
     invocations: 0.2,
     queueRequests: 0.4,
+    fifoRequests: 0.5,
     tableWrites: 0.7115,
     functionSecond: 0.0000133334,
     tableMonth: 0.285,

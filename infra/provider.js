@@ -1,4 +1,5 @@
 import { forDeployment } from "./deployment.js";
+import { lanesOf } from "./lanes.js";
 import { tagsOf } from "./tags.js";
 
 // What holds for every function, and for the deployment itself.
@@ -55,15 +56,21 @@ export const logs = {
   httpApi: { format: JSON.stringify(accessLog) },
 };
 
-/** An update that would replace or drop what holds events is refused before it begins. */
-export const stackPolicy = [
-  { Effect: "Allow", Principal: "*", Action: "Update:*", Resource: "*" },
-  {
-    Effect: "Deny",
-    Principal: "*",
-    Action: ["Update:Replace", "Update:Delete"],
-    Resource: ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"].map(
-      (id) => `LogicalResourceId/${id}`,
-    ),
-  },
-];
+/**
+ * An update that would replace or drop what holds events is refused before it begins. A deployment is held to the policy
+ * of the one before, so a lane that is to be removed must be without protection for a deployment: one without types.
+ */
+export const stackPolicy = forDeployment((_, project) => {
+  const lanes = lanesOf(project).filter(({ name, types }) => name === "default" || types.length > 0);
+  const ofLanes = lanes.flatMap(({ queueId, deadLetterQueueId }) => [queueId, deadLetterQueueId]);
+  const held = [...new Set(ofLanes), "QuarantineQueue", "LedgerTable"];
+  return [
+    { Effect: "Allow", Principal: "*", Action: "Update:*", Resource: "*" },
+    {
+      Effect: "Deny",
+      Principal: "*",
+      Action: ["Update:Replace", "Update:Delete"],
+      Resource: held.map((id) => `LogicalResourceId/${id}`),
+    },
+  ];
+});

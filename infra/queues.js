@@ -1,52 +1,69 @@
 import { accepted, nameOf } from "./deployment.js";
-import { visibilityTimeoutSeconds } from "./limits.js";
+import { lanesOf } from "./lanes.js";
 import { projectOf } from "./project.js";
 import { stackResources } from "./tags.js";
 
 /** @typedef {import("./deployment.js").Deployment} Deployment */
 
 /**
- * The events queue, its dead-letter queue, and the quarantine. All are kept when the stack is removed or a resource is
+ * The queue of each lane, their dead-letter queues, and the quarantine. All are kept when the stack is removed or a resource is
  * replaced: their messages exist nowhere else. A first deployment that fails takes them away again.
  * @param {Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function queueResources(deployment, { limits, optional } = projectOf({})) {
+export function queueResources(deployment, project = projectOf({})) {
+  const { limits, optional } = project;
+  const lanes = lanesOf(project);
   const queue = (/** @type {string} */ what, /** @type {object} */ properties) =>
     queueOf(deployment, optional, what, properties);
-  return {
-    EventsQueue: queue("events", {
-      MessageRetentionPeriod: limits.queueRetentionSeconds,
-      VisibilityTimeout: visibilityTimeoutSeconds(limits),
-      // The worker moves a failed event itself, with the reason. SQS moves an event that no worker could decide about:
-      // its invocations never started, or the process ended each time.
-      RedrivePolicy: {
-        deadLetterTargetArn: { "Fn::GetAtt": ["DeadLetterQueue", "Arn"] },
-        maxReceiveCount: limits.maxReceiveCount,
-      },
-    }),
-    DeadLetterQueue: queue("dead-letters", {
+  /** @type {Record<string, object>} */
+  const queues = Object.fromEntries(
+    lanes.map((lane) => [
+      lane.queueId,
+      queue(lane.queueName, {
+        MessageRetentionPeriod: limits.queueRetentionSeconds,
+        VisibilityTimeout: lane.visibilityTimeoutSeconds,
+        ...(lane.order === null ? {} : fifo),
+        // The worker moves a failed event itself, with the reason. SQS moves an event that no worker could decide about:
+        // its invocations never started, or the process ended each time.
+        RedrivePolicy: {
+          deadLetterTargetArn: { "Fn::GetAtt": [lane.deadLetterQueueId, "Arn"] },
+          maxReceiveCount: lane.maxReceiveCount,
+        },
+      }),
+    ]),
+  );
+  for (const id of new Set(lanes.map(({ deadLetterQueueId }) => deadLetterQueueId))) {
+    const isFifo = id === "DeadLetterFifoQueue";
+    queues[id] = queue(isFifo ? "dead-letters.fifo" : "dead-letters", {
       MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
-      // Only for the events queue, so that a redrive goes back to it. The ARN is written out, since the events queue
-      // already refers to this queue.
+      ...(isFifo ? fifo : {}),
+      // Only for the lanes' queues, so that a redrive goes back to them. The ARNs are written out, since those queues
+      // already refer to this one.
       RedriveAllowPolicy: {
         redrivePermission: "byQueue",
-        sourceQueueArns: [
-          {
-            "Fn::Sub": `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${nameOf(deployment, "events")}`,
-          },
-        ],
+        sourceQueueArns: lanes
+          .filter(({ deadLetterQueueId }) => deadLetterQueueId === id)
+          .map(({ queueName }) => ({
+            "Fn::Sub": `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${nameOf(deployment, queueName)}`,
+          })),
       },
-    }),
-    QuarantineQueue: queue("quarantine", {
-      MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
-      RedriveAllowPolicy: { redrivePermission: "denyAll" },
-    }),
-    EventsQueuePolicy: encryptedTransportOnly("EventsQueue"),
-    DeadLetterQueuePolicy: encryptedTransportOnly("DeadLetterQueue"),
-    QuarantineQueuePolicy: encryptedTransportOnly("QuarantineQueue"),
-  };
+    });
+  }
+  queues["QuarantineQueue"] = queue("quarantine", {
+    MessageRetentionPeriod: limits.deadLetterRetentionSeconds,
+    RedriveAllowPolicy: { redrivePermission: "denyAll" },
+  });
+  const policies = Object.keys(queues).map((id) => [`${id}Policy`, encryptedTransportOnly(id)]);
+  return { ...queues, ...Object.fromEntries(policies) };
 }
+
+/** In high-throughput mode: the limits of a FIFO queue hold for each message group. */
+const fifo = {
+  FifoQueue: true,
+  DeduplicationScope: "messageGroup",
+  FifoThroughputLimit: "perMessageGroupId",
+};
 
 export const queues = stackResources(queueResources);
 

@@ -14,13 +14,14 @@ const prefixes = /^(Webhook|Callback|Worker|HttpApi|Serverless)/;
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function ownResources(deployment, { resources }) {
+export function ownResources(deployment, project) {
+  const { resources } = project;
   const larkposts = {
-    ...queueResources(deployment),
+    ...queueResources(deployment, project),
     ...tableResources(deployment),
-    ...permissionResources(deployment),
-    ...alarmResources(deployment),
-    ...dashboardResources(deployment),
+    ...permissionResources(deployment, project),
+    ...alarmResources(deployment, project),
+    ...dashboardResources(deployment, project),
   };
   const clash = Object.keys(resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
   if (clash === undefined) return resources;

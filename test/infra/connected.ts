@@ -26,6 +26,8 @@ export const stage = {
     MARKETPLACE_APP: "false",
     LARK_DOMAIN: "feishu",
     ALLOW_OTHER_DOMAIN: "false",
+    MAX_DEFERRALS: "1000",
+    DEFER_FOR_SECONDS: "604800",
     MAX_ATTEMPTS: "10",
     MAX_RECEIVE_COUNT: "500",
   },

@@ -89,8 +89,10 @@ describe("the long connection's template", () => {
   });
 
   test("has the worker's settings, which the process takes, and those of a process that answers callbacks", () => {
-    const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, ...shared } = stage.variables;
-    const { AWS_REGION, ...others } = Object.fromEntries(environmentOf());
+    const { DEAD_LETTER_QUEUE_URL, MAX_ATTEMPTS, MAX_RECEIVE_COUNT, ...worker } = stage.variables;
+    const shared = { ...worker, LANES: '{"bulk":{"types":["contact.*"]}}' };
+    const variables = { ...stage.variables, ...shared, MAX_AGE_SECONDS: "900" };
+    const { AWS_REGION, ...others } = Object.fromEntries(environmentOf(longConnection({}, { variables })));
     assert.deepEqual(AWS_REGION, { Ref: "AWS::Region" });
     assert.deepEqual(others, {
       ...shared,

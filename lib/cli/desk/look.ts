@@ -1,0 +1,35 @@
+import { CommandError, oneLine } from "../command.ts";
+import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
+import type { Place } from "./place.ts";
+
+/** The letters of a place's queue. A terminal is told how far it is. */
+export async function lettersIn(place: Place, queue: QueueName): Promise<{ letters: Letter[]; total: number }> {
+  const isShown = process.stderr.isTTY === true;
+  const { messages, total } = await place.look(queue, (seen, of) => {
+    if (isShown) process.stderr.write(`\r${seen} of ${of} seen\x1b[K`);
+  });
+  if (isShown) process.stderr.write("\r\x1b[K");
+  return { letters: messages.map((message) => toLetter(message, queue)), total };
+}
+
+/** @throws {CommandError} None was seen. */
+export async function findLetters(place: Place, queue: QueueName, id: string): Promise<Letter[]> {
+  const { letters, total } = await lettersIn(place, queue);
+  const found = letters.filter((letter) => hasId(letter, id));
+  if (found.length > 0) return found;
+  throw notFound(
+    id,
+    queue,
+    place,
+    letters.length < total ? `: ${letters.length} of about ${total} were seen, so try again` : undefined,
+  );
+}
+
+export function notFound(
+  id: string,
+  queue: QueueName,
+  { name }: Place,
+  advice = `. Check the id: "npm run dead"`,
+): CommandError {
+  return new CommandError(`Cannot find "${oneLine(id, 128)}" among the ${queue} letters of ${name}${advice}`);
+}

@@ -1,0 +1,118 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { systemClock } from "../../clock.ts";
+import { CommandError, UsageError } from "../command.ts";
+import { hasId, matches } from "./letters.ts";
+import { notFound } from "./look.ts";
+import { type CommonOptions, common, type FilterOptions, filtered, filtersOf } from "./options.ts";
+import { findPlace } from "./place.ts";
+import { redrive } from "./redrive.ts";
+import { countOfLetters } from "./text.ts";
+
+export function addRedrive(parent: Command): void {
+  filtered(common(parent.command("redrive")))
+    .description("move dead letters back to the events queue, so that they run again")
+    .argument("[ids...]", "the events' ids, or the messages'")
+    .option("--all", "all letters, or all that the filters leave")
+    .option("--rate <rate>", "how many a second", rateOf, 10)
+    .option("--force", "also what is refused below")
+    .addHelpText(
+      "after",
+      `
+A letter is sent to the events queue and then deleted. Ctrl-C stops after the letter in hand; the same command goes on
+where it was, also after kill -9, and two may run at once: each event runs once more.
+
+Refused without --force: what was redriven 3 times already, what is older than 33 days (the ledger remembers 35), and
+what failed in the code that still runs. Of the quarantine, what this release cannot read either is always refused. It
+exits with 1 when a letter was refused. An event that completed never runs again.
+
+It needs the rights cloudformation:DescribeStacks and lambda:GetFunction, sqs:ReceiveMessage, sqs:DeleteMessage,
+sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the events queue; with a customer key also
+kms:Decrypt and kms:GenerateDataKey.
+
+Examples:
+  npm run dead -- redrive 5e3702a84e847582be8db7fb73283c02
+  npm run dead -- redrive --fingerprint 1f0c9a2b --stage prod
+  npm run dead -- redrive --all --rate 5/s --stage prod`,
+    )
+    .action(redriveLetters);
+}
+
+/** Letters a second. */
+function rateOf(text: string): number {
+  const [, rate] = /^(\d+(?:\.\d+)?)(?:\/s)?$/.exec(text) ?? [];
+  if (Number(rate) >= 0.1 && Number(rate) <= 1_000) return Number(rate);
+  throw new InvalidArgumentError("It is a rate from 0.1/s to 1000/s, such as 5/s.");
+}
+
+interface RedriveOptions extends CommonOptions, FilterOptions {
+  readonly all?: boolean;
+  readonly rate: number;
+  readonly force?: boolean;
+}
+
+async function redriveLetters(ids: readonly string[], options: RedriveOptions): Promise<void> {
+  const cannot = "Cannot redrive";
+  const { queue, json = false, all = false, force = false, rate: perSecond } = options;
+  const filters = filtersOf(options);
+  const isChosen = ids.length > 0 || all || filters.fingerprint !== undefined;
+  if (!isChosen) throw new UsageError(`${cannot}: nothing says which letters. Give ids, --fingerprint or --all`);
+  if (ids.length > 0 && all) throw new UsageError(`${cannot}: ids and --all are given. Leave one of them out`);
+  const place = await findPlace(cannot, options);
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+  try {
+    const codeChangedAtMs = force ? 0 : await place.codeChangedAtMs();
+    const { sqs, urls, isIdle } = await place.queues();
+    const missing = new Set(ids);
+    const show = progress("redriven");
+    const { redriven, refused, hidden } = await redrive({
+      ...{ sqs, perSecond, clock: systemClock, signal: stopping.signal },
+      urls: { events: urls.events, letters: urls[queue] },
+      judge: { queue, nowMs: Date.now(), codeChangedAtMs, force },
+      wants(letter) {
+        const named = ids.filter((id) => hasId(letter, id));
+        for (const id of named) missing.delete(id);
+        return (ids.length === 0 || named.length > 0) && matches(letter, filters);
+      },
+      isEnough: () => ids.length > 0 && missing.size === 0,
+      onRedriven: show.one,
+    });
+    show.end();
+    const isStopped = stopping.signal.aborted;
+    const why = [...Map.groupBy(refused.values(), (reason) => reason)].map(([reason, { length: count }]) => ({
+      reason,
+      count,
+    }));
+    if (json) console.log(JSON.stringify({ redriven, refused: Object.fromEntries(refused), hidden, isStopped }));
+    else {
+      console.log(`Redriven: ${countOfLetters(redriven.length, queue)} of ${place.name}`);
+      for (const { reason, count } of why) console.log(`Refused:  ${count} × ${reason}`);
+      if (hidden > 0)
+        console.log(`Hidden:   ${hidden}, by another desk or one that was killed. They are back within a minute`);
+      if (isStopped) console.log("Stopped. The same command goes on where it was");
+      if (isIdle && redriven.length > 0) console.log('They run when "npm start" runs');
+    }
+    if (isStopped) return;
+    if (refused.size > 0) {
+      throw new CommandError(`${cannot} ${countOfLetters(refused.size, queue)}. Repair the cause, or pass --force`);
+    }
+    if (missing.size > 0) throw notFound([...missing].join(", "), queue, place);
+  } finally {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+    await place.close();
+  }
+}
+
+/** Counts at a terminal. */
+function progress(done: string): { one: () => void; end: () => void } {
+  const isShown = process.stderr.isTTY === true;
+  let count = 0;
+  return {
+    one() {
+      count++;
+      if (isShown) process.stderr.write(`\r${count} ${done}\x1b[K`);
+    },
+    end: () => void (isShown && count > 0 && process.stderr.write("\r\x1b[K")),
+  };
+}
