@@ -9,6 +9,7 @@ import type {
   UrlPreview,
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
+import type { CheckedCard } from "./feishu/card.ts";
 import type { Secrets } from "./secrets.ts";
 import type { CardContent } from "./signed-value.ts";
 
@@ -20,6 +21,7 @@ export {
   OpenApiError,
   RetryLaterError,
 } from "./errors.ts";
+export type { CardFinding, CheckedCard } from "./feishu/card.ts";
 export {
   type Bot,
   type Mention,
@@ -318,6 +320,17 @@ export function templateCard(
   template_variable: TemplateCard["data"]["template_variable"] = {},
 ): TemplateCard {
   return { type: "template", data: { template_id, template_variable } };
+}
+
+/**
+ * Checks a card by Feishu's rules before it is sent: its JSON, or an answer's `card`. The rules are loaded at the first
+ * call.
+ */
+export async function checkCard(
+  card: Readonly<Record<string, unknown>> | RawCard | TemplateCard,
+): Promise<CheckedCard> {
+  const { checkCard: check } = await import("./feishu/card.ts");
+  return check(card.type === "raw" ? card["data"] : card);
 }
 
 /** The generated list of callbacks, like {@link EventList} for events. */

@@ -9,6 +9,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["simulate", async () => (await import("./start/simulate.ts")).simulateCommand()],
   ["send", async () => (await import("./send/send.ts")).sendCommand()],
   ["new", async () => (await import("./handlers/new.ts")).newCommand()],
+  ["card", async () => (await import("./card/card.ts")).cardCommand()],
   ["types", async () => (await import("./handlers/types.ts")).typesCommand()],
   ["generate", async () => (await import("./handlers/generate.ts")).generateCommand()],
   ["check", async () => (await import("./check/check.ts")).checkCommand()],

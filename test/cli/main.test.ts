@@ -13,7 +13,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 };
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
-  ...["start", "chat", "simulate", "worker", "long-connection", "send", "new", "types", "check"],
+  ...["start", "chat", "simulate", "worker", "long-connection", "send", "new", "card", "types", "check"],
   ...["generate", "package", "deploy", "secrets", "dead", "cost", "scale", "build"],
 ];
 
@@ -138,6 +138,37 @@ for (const file of ["test/bench/main.ts", "test/soak.ts", "test/runtime-client.t
     assert.equal((await run("--version")).stdout, `${version}\n`);
   });
 }
+
+test("card shows a card and each of its faults with its place, and exits with 1 if Feishu refuses it", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  const elements = [
+    { tag: "markdown", content: "Pallet 17" },
+    { tag: "note", elements: [] },
+  ];
+  const faulty = { schema: "2.0", config: { wide_screen_mode: true }, body: { elements } };
+  const file = join(root, "card.json");
+  const check = async (card: unknown, ...args: string[]) => {
+    writeFileSync(file, JSON.stringify(card));
+    return command(["card", file, ...args], { env: { LARKPOST_ROOT: root } });
+  };
+  const { code, stdout } = await check(faulty);
+  const pages = "    https://open.feishu.cn/document/feishu-cards";
+  assert.equal(code, 1);
+  assert.equal(
+    stdout,
+    `│ Pallet 17
+✖ 200861 ROOT -> body -> elements -> [1](tag: note)  cards of schema V2 no longer support this capability: unsupported tag note
+${pages}/card-json-v2-breaking-changes-release-notes
+! ROOT -> config  version 2.0 has no wide_screen_mode in config
+${pages}/card-json-v2-structure
+`,
+  );
+  const right = await check({ msg_type: "interactive", content: JSON.stringify({ elements: [] }) }, "--json");
+  assert.deepEqual([right.code, JSON.parse(right.stdout)], [0, { faults: [], warnings: [] }]);
+  const none = await check([]);
+  assert.deepEqual([none.code, none.stderr], [1, `Cannot check ${file}: it is not the JSON of an object\n`]);
+});
 
 test("cost prints the bill of the project's own limits", async (t) => {
   const { root, remove } = temporaryRoot();

@@ -20,7 +20,7 @@ const keys = {
 
 /** A handler's file that calls the API as its event says. */
 const source = (declare: string) => `
-import { ${declare} } from "larkpost";
+import { ${declare}, checkCard } from "larkpost";
 export default ${declare}("TYPE", async (event: never, { request, lark }) => {
   const { how } = JSON.parse(JSON.stringify(event)).action?.value ?? event;
   const data = { receive_id: "${groupChat}", msg_type: "text", content: JSON.stringify({ text: how }) };
@@ -30,12 +30,14 @@ export default ${declare}("TYPE", async (event: never, { request, lark }) => {
   if (how === "lark") {
     await (await lark()).im.message.create({ params: { receive_id_type: "chat_id" }, data });
   }
+  if (how === "check" && (await checkCard({ elements: [{ tag: "divider" }] })).faults.length !== 1) throw new Error(how);
   return {};
 });`;
 
 /** Which chunk of a bundle a file's name begins with. */
 const api = /\/chunks\/client-/;
 const client = /\/chunks\/official-client-/;
+const cardRules = /\/chunks\/card-\d/;
 
 const eventType = "contact.user.created_v3";
 const callbackType = "card.action.trigger";
@@ -84,11 +86,12 @@ export function openApiInBundles(
     return { texts, tenants, answers: seen.map(({ answer }) => answer), loaded: seen.map(({ loaded }) => loaded) };
   }
 
-  const ways = ["nothing", "request", "lark"] as const;
+  const ways = ["nothing", "request", "lark", "check"] as const;
   function assertLoaded(loaded: readonly string[][]): void {
     const has = (chunk: RegExp) => loaded.map((urls) => urls.some((url) => chunk.test(url)));
-    assert.deepEqual(has(api), [false, true, true], "the API's chunk, from the first call on");
-    assert.deepEqual(has(client), [false, false, true], "the official client's, when it is asked for");
+    assert.deepEqual(has(api), [false, true, true, true], "the API's chunk, from the first call on");
+    assert.deepEqual(has(client), [false, false, true, true], "the official client's, when it is asked for");
+    assert.deepEqual(has(cardRules), [false, false, false, true], "the rules for cards, when one is checked");
   }
 
   test("a worker's handler loads nothing of it until it calls, and the official client only when it asks for that", async (t) => {

@@ -1,0 +1,55 @@
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+import { type CardFinding, checkCard } from "../../feishu/card.ts";
+import { isObject, parseJson } from "../../feishu/json.ts";
+import { cardView } from "../../simulator/chat/card-view.ts";
+import { cardLines } from "../chat/lines.ts";
+import { CommandError, oneLine, subcommand } from "../command.ts";
+import { paint } from "../paint.ts";
+
+export function cardCommand(): Command {
+  return subcommand("card")
+    .description("check a card by Feishu's rules before it is sent, and show it as a terminal can")
+    .argument(
+      "<file>",
+      'the JSON of a card of version 1.0 or 2.0, or a reference to a template; "-" reads the standard input',
+    )
+    .option("--json", "print one JSON object: faults and warnings, each with code, path, message and page")
+    .addHelpText(
+      "after",
+      `
+✖: Feishu refuses the card, with this code. !: it may be refused, or not be shown as meant. Each has its place as Feishu
+writes it, and the page that has the rule.
+Exit code: 0, or 1 if Feishu refuses the card.
+
+Examples:
+  npm run card -- order.json
+  npm run --silent card -- order.json --json`,
+    )
+    .action(run);
+}
+
+function run(file: string, options: { json?: boolean }): void {
+  const card = parseJson(readFileSync(file === "-" ? 0 : file, "utf8"));
+  if (!isObject(card)) throw new CommandError(`Cannot check ${file}: it is not the JSON of an object`);
+  // The card of a callback's answer, or the body of a message.
+  const { type, data, content } = card;
+  const shown = type === "raw" ? data : typeof content === "string" ? parseJson(content) : card;
+  const checked = checkCard(shown);
+  if (options.json === true) print([JSON.stringify(checked, null, 2)]);
+  else {
+    print(cardLines(cardView(JSON.stringify(shown) ?? "")));
+    print(checked.faults.map((finding) => findingLine(paint("red", `✖ ${finding.code}`), finding)));
+    print(checked.warnings.map((finding) => findingLine(paint("yellow", "!"), finding)));
+  }
+  if (checked.faults.length > 0) process.exitCode = 1;
+}
+
+function findingLine(sign: string, { path, message, value, page }: CardFinding): string {
+  const about = value === undefined ? message : `${message}: ${value}`;
+  return `${sign} ${oneLine(path)}  ${oneLine(about)}\n    ${paint("dim", page ?? "reported by users of the platform")}`;
+}
+
+function print(lines: readonly string[]): void {
+  if (lines.length > 0) process.stdout.write(`${lines.join("\n")}\n`);
+}
