@@ -107,8 +107,9 @@ function choiceLine(choice: Choice, number: number): string {
   }
 }
 
-function answerLines({ isTaken, code, problem = "", toast }: ClientView): readonly string[] {
+function answerLines({ isTaken, code, problem = "", warning, toast }: ClientView): readonly string[] {
   if (!isTaken) return [trouble(`the client shows error ${code}: ${oneLine(problem)}`)];
+  if (warning !== undefined) return [trouble(oneLine(warning))];
   if (toast === undefined) return [indented(paint("dim", "(answered, without a toast)"))];
   return [indented(paint(toastStyles.get(toast.type) ?? "cyan", `toast: ${oneLine(toast.text)}`))];
 }

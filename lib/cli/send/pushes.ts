@@ -130,7 +130,7 @@ export function judge({ kind, type, id }: Message, result: PushResult, badSignat
   }
   if (kind === "callback") {
     const view = clientView(type, result);
-    return { type, id, result, isOk: view.isTaken, note: view.problem, view };
+    return { type, id, result, isOk: view.isTaken, note: view.problem ?? view.warning, view };
   }
   if (type === "unreadable" && id === "" && result.delivered) {
     const note = "quarantined, and not delivered: no handler gets it";

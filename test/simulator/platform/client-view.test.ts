@@ -123,7 +123,20 @@ describe("an answer that the client does not take", () => {
     });
   }
 
-  for (const body of ["", "ok", "{", "{}{}", "\u0000", '{"a":'.repeat(5_000)]) {
+  test("an empty body is taken, and a warning except for the old callback", () => {
+    const shown = [oldCard, card, preview, "profile.view.get"].map((type) => clientView(type, answered("")));
+    assert.deepEqual(
+      shown.map(({ isTaken, warning }) => [isTaken, warning !== undefined]),
+      [
+        [true, false],
+        [true, true],
+        [true, true],
+        [false, false],
+      ],
+    );
+  });
+
+  for (const body of ["ok", "{", "{}{}", "\u0000", '{"a":'.repeat(5_000)]) {
     test(`a body that is no JSON: ${JSON.stringify(body.slice(0, 8))}`, () => {
       assert.equal(clientView(card, answered(body)).code, 200672);
       assert.equal(clientView("profile.view.get", answered(body)).isTaken, false);
