@@ -7,6 +7,8 @@ export interface FunctionsOptions {
   /** Function name → path of its module. */
   readonly modules: ReadonlyMap<string, string>;
   readonly env: NodeJS.ProcessEnv;
+  /** What a function's environment has besides, by its name. */
+  readonly ownEnv?: ReadonlyMap<string, NodeJS.ProcessEnv>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
   /** Receives sentences for the developer. */
   readonly onNotice: (notice: string) => void;
@@ -19,12 +21,12 @@ export interface FunctionsOptions {
  * Runs each function in its own process, so that a handler that blocks or crashes delays no acknowledgement.
  * During a reload the old process finishes its invocations, so that no request fails.
  */
-export function startFunctions({ modules, onLine, ...options }: FunctionsOptions) {
+export function startFunctions({ modules, env, ownEnv, onLine, ...options }: FunctionsOptions) {
   const functions = new Map(
-    [...modules].map(([name, module]) => [
-      name,
-      createFunction(name, { module, ...options }, (line, detail) => onLine(name, line, detail)),
-    ]),
+    [...modules].map(([name, module]) => {
+      const process = { module, env: { ...env, ...ownEnv?.get(name) } };
+      return [name, createFunction(name, { ...options, ...process }, (line, detail) => onLine(name, line, detail))];
+    }),
   );
   const all = [...functions.values()];
   const named = (name: string) => {

@@ -1,8 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { CreateQueueCommand, QueueNameExists, SetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { type limits as defaultLimits, visibilityTimeoutSeconds } from "../../infra/limits.js";
+import { SQSClient } from "@aws-sdk/client-sqs";
+import { type Lane, lanesOf, lanesText } from "../../infra/lanes.js";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
 import { createLedgerTable } from "./dynamodb.ts";
@@ -10,9 +10,10 @@ import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { forkModule } from "./process.ts";
-import { queueArn, queueUrl } from "./sqs.ts";
+import { createQueues, type Numbers, queuesWithoutLane } from "./queues.ts";
+import { queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
-import { startWorker } from "./worker.ts";
+import { startWorker, workerEnv } from "./worker.ts";
 
 export interface RuntimeOptions {
   readonly root: string;
@@ -20,9 +21,8 @@ export interface RuntimeOptions {
   readonly stateFolder: string;
   /** Port 0 takes a free one. */
   readonly port: number;
-  readonly limits: typeof defaultLimits;
-  /** The project's CloudFormation resources. Its DynamoDB tables are created. */
-  readonly resources?: Project["resources"];
+  /** Of its CloudFormation resources, the DynamoDB tables are created. */
+  readonly project: Numbers & Pick<Project, "resources">;
   /** The functions' settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
@@ -33,6 +33,7 @@ export interface RuntimeOptions {
 
 const region = "us-east-1";
 export const ledgerTable = "ledger";
+const defaultLane = "default";
 /** The embedded services check the access key only. */
 const secretAccessKey = "local";
 const stopGraceMs = 5_000;
@@ -40,11 +41,13 @@ const stopGraceMs = 5_000;
 const maxWaitMs = 3_000;
 
 /**
- * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, and the worker
- * function behind a poller. The functions run the same code as on AWS.
+ * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, and a worker
+ * function behind a poller for each lane. The functions run the same code as on AWS.
  */
 export async function startRuntime(options: RuntimeOptions) {
-  const { root, limits, onNotice, onLine } = options;
+  const { root, project, onNotice, onLine } = options;
+  const { limits } = project;
+  const lanes = lanesOf(project);
   const services = await startServices(options.stateFolder);
   for (const notice of services.notices) onNotice(notice);
   // In the order in which they are stopped: first the two that accept work, then the functions, which finish it, then
@@ -57,15 +60,27 @@ export async function startRuntime(options: RuntimeOptions) {
     const credentials = { accessKeyId: services.accessKeyId, secretAccessKey };
     const sqs = new SQSClient({ region, credentials, endpoint: services.endpoints.sqs });
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
-    await createQueues(sqs, limits);
+    await createQueues(sqs, project);
     await createLedgerTable(dynamo, ledgerTable);
-    await createTables(dynamo, options.resources ?? {}, ledgerTable);
+    await createTables(dynamo, project.resources, ledgerTable);
     dynamo.destroy();
     const env = functionsEnv({ ...options, ...services });
-    const modules = new Map(
-      ["webhook", "callback", "worker"].map((name) => [name, join(root, "functions", `${name}.ts`)]),
-    );
-    const functions = startFunctions({ modules, env, onLine, onNotice, onLaunch: services.endWithParent });
+    const fileOf = (name: string) => join(root, "functions", `${name}.ts`);
+    const workers = new Map(lanes.map((lane) => [`worker${lane.id}`, lane]));
+    const functions = startFunctions({
+      modules: new Map([
+        ...["webhook", "callback"].map((name) => [name, fileOf(name)] as const),
+        ...[...workers.keys()].map((name) => [name, fileOf("worker")] as const),
+      ]),
+      env,
+      ownEnv: new Map([...workers].map(([name, lane]) => [name, workerEnv(lane)])),
+      onLine(name, line, detail) {
+        const lane = workers.get(name)?.name ?? defaultLane;
+        onLine(name, lane === defaultLane ? line : { ...line, lane }, detail);
+      },
+      onNotice,
+      onLaunch: services.endWithParent,
+    });
     stops.unshift(() => functions.stop(stopGraceMs));
     await functions.ready();
 
@@ -81,15 +96,23 @@ export async function startRuntime(options: RuntimeOptions) {
       routes: new Map([["callback", behindHttp("callback", limits.callbackTimeoutSeconds)]]),
     });
     stops.unshift(gateway.stop);
-    const poller = startWorker({
-      client: sqs,
-      queueUrl: env.EVENTS_QUEUE_URL,
-      visibilityTimeoutSeconds: visibilityTimeoutSeconds(limits),
-      ...{ limits, functions, onInvoke: options.onInvoke, onProblem: onNotice },
-    });
-    stops.unshift(poller.stop);
+    const poll = (functionName: string, lane: Lane) =>
+      startWorker({
+        client: sqs,
+        queueUrl: queueUrl(services.endpoints.sqs, lane.queueName),
+        ...{ lane, functions, functionName, onInvoke: options.onInvoke, onProblem: onNotice },
+      });
+    const pollers = [...workers].map(([name, lane]) => poll(name, lane));
+    for (const { lane, name, count } of await queuesWithoutLane(sqs, lanes)) {
+      const events = count === 1 ? "1 event waits" : `${count} events wait`;
+      onNotice(
+        `${events} in the queue of the lane "${name}", which larkpost.config.js lacks: the default worker runs them`,
+      );
+      pollers.push(poll("worker", lane));
+    }
+    stops.unshift(async () => void (await Promise.all(pollers.map(({ stop }) => stop()))));
     stops.splice(-1, 0, async () => {
-      await poller.drained();
+      await Promise.all(pollers.map(({ drained }) => drained()));
       sqs.destroy();
     });
     return {
@@ -120,8 +143,9 @@ export async function startRuntime(options: RuntimeOptions) {
 export type Runtime = Awaited<ReturnType<typeof startRuntime>>;
 
 /** The environment of the functions, as the deployed stack sets it. */
-function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & EmbeddedServices) {
-  const { limits, endpoints, accessKeyId } = options;
+function functionsEnv(options: Pick<RuntimeOptions, "env" | "project"> & EmbeddedServices) {
+  const { project, endpoints, accessKeyId } = options;
+  const { limits } = project;
   return {
     ...process.env,
     ...options.env,
@@ -139,10 +163,9 @@ function functionsEnv(options: Pick<RuntimeOptions, "env" | "limits"> & Embedded
     QUARANTINE_QUEUE_URL: queueUrl(endpoints.sqs, "quarantine"),
     DEAD_LETTER_QUEUE_URL: queueUrl(endpoints.sqs, "dead-letters"),
     LEDGER_TABLE: ledgerTable,
-    MAX_ATTEMPTS: String(limits.maxAttempts),
+    LANES: lanesText(project),
     MAX_DEFERRALS: String(limits.maxDeferrals),
     DEFER_FOR_SECONDS: String(limits.deferForSeconds),
-    MAX_RECEIVE_COUNT: String(limits.maxReceiveCount),
     CALLBACK_DEADLINE_MS: String(limits.callbackDeadlineMs),
     STALE_KEYS_SECONDS: String(limits.staleKeysSeconds),
   };
@@ -206,31 +229,4 @@ export async function startServices(folder: string) {
       clearTimeout(timer);
     },
   };
-}
-
-/** Creates the queues with the deployed stack's attributes, or sets those attributes on the queues of an earlier run. */
-export async function createQueues(client: SQSClient, limits: typeof defaultLimits): Promise<void> {
-  const retention = { MessageRetentionPeriod: String(limits.deadLetterRetentionSeconds) };
-  await createQueue(client, "dead-letters", retention);
-  await createQueue(client, "quarantine", retention);
-  await createQueue(client, "events", {
-    VisibilityTimeout: String(visibilityTimeoutSeconds(limits)),
-    MessageRetentionPeriod: String(limits.queueRetentionSeconds),
-    RedrivePolicy: JSON.stringify({
-      deadLetterTargetArn: queueArn("dead-letters", region),
-      maxReceiveCount: limits.maxReceiveCount,
-    }),
-  });
-}
-
-async function createQueue(client: SQSClient, name: string, attributes: Record<string, string>): Promise<void> {
-  try {
-    await client.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }));
-  } catch (error) {
-    // Not by `instanceof`: the embedded SQS sends the code of older SDKs, so the SDK does not make this class.
-    if (!(error instanceof Error && error.name.endsWith(QueueNameExists.name))) throw error;
-    const endpoint = await client.config.endpoint?.();
-    const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;
-    await client.send(new SetQueueAttributesCommand({ QueueUrl: queueUrl(base, name), Attributes: attributes }));
-  }
 }

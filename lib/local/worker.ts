@@ -1,34 +1,48 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
-import type { limits as defaultLimits } from "../../infra/limits.js";
+import type { Lane } from "../../infra/lanes.js";
 import type { Functions } from "./functions.ts";
 import { startPoller } from "./poller.ts";
 
-/** Feeds the worker function from its queue, as the deployed mapping does. */
+/** Feeds a worker function from a queue, as the deployed mapping does. */
 export function startWorker(options: {
   readonly client: SQSClient;
   readonly queueUrl: string;
-  /** The queue's. */
-  readonly visibilityTimeoutSeconds: number;
   readonly waitSeconds?: number;
-  readonly limits: typeof defaultLimits;
+  /** Its numbers, those of the queue included. */
+  readonly lane: Pick<Lane, "batchSize" | "concurrency" | "timeoutSeconds" | "visibilityTimeoutSeconds">;
   readonly functions: Functions;
+  readonly functionName: string;
   /** Called with what the function is about to be invoked with. */
   readonly onInvoke?: ((functionName: string, event: unknown) => void) | undefined;
   readonly onProblem: (problem: string) => void;
 }) {
-  const { limits, functions, onInvoke, ...poller } = options;
+  const { lane, functions, functionName, onInvoke, ...poller } = options;
+  const { batchSize, concurrency, timeoutSeconds, visibilityTimeoutSeconds } = lane;
   return startPoller({
-    ...poller,
-    batchSize: limits.batchSize,
-    concurrency: limits.maxConcurrency,
+    ...{ ...poller, batchSize, concurrency, visibilityTimeoutSeconds },
     async invoke(event) {
       // It may have crashed while the messages were received.
-      await functions.whenUp("worker");
-      onInvoke?.("worker", event);
-      return functions.invoke("worker", event, limits.workerTimeoutSeconds * 1000);
+      await functions.whenUp(functionName);
+      onInvoke?.(functionName, event);
+      return functions.invoke(functionName, event, timeoutSeconds * 1000);
     },
-    whenUp: () => functions.whenUp("worker"),
+    whenUp: () => functions.whenUp(functionName),
     // By the end of this time, SQS has shown each record again that was being handled at the crash.
-    hasCrashed: () => functions.hasCrashed("worker", 3_000 * options.visibilityTimeoutSeconds),
+    hasCrashed: () => functions.hasCrashed(functionName, 3_000 * visibilityTimeoutSeconds),
   });
+}
+
+/** Whether a function's events come from a queue: each lane has one, `worker` or `workerAi`. */
+export function isWorker(functionName: string): boolean {
+  return functionName.startsWith("worker");
+}
+
+/** What a lane's worker has in its environment besides, as the deployed stack sets it. */
+export function workerEnv({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }: Lane): Record<string, string> {
+  return {
+    MAX_ATTEMPTS: String(attempts),
+    MAX_RECEIVE_COUNT: String(maxReceiveCount),
+    ...(maxAgeSeconds === null ? {} : { MAX_AGE_SECONDS: String(maxAgeSeconds) }),
+    ...(holdSeconds === null ? {} : { HOLD_SECONDS: String(holdSeconds) }),
+  };
 }

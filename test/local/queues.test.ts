@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { limits } from "../../infra/limits.js";
-import { createQueues } from "../../lib/local/runtime.ts";
+import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { lanesOf } from "../../infra/lanes.js";
+import { projectOf } from "../../infra/project.js";
+import { createQueues, queuesWithoutLane } from "../../lib/local/queues.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
 import { createSqs } from "../simulation/sqs.ts";
 import { callDirectly } from "../support/aws.ts";
 import { type Random, seeded } from "../support/random.ts";
 
-test("queues that are there from the last start take the numbers that were changed since", async (t) => {
+test("queues that are there from the last start take the numbers that were changed since, and those without a lane are found", async (t) => {
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
   const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
@@ -16,14 +17,19 @@ test("queues that are there from the last start take the numbers that were chang
     client.destroy();
     await server.stop();
   });
-  await createQueues(client, limits);
-  await createQueues(client, {
-    ...limits,
+  const lanes = { ai: { types: ["im.message.receive_v1"], order: "message.chat_id" } };
+  const before = projectOf({ lanes: { ...lanes, bulk: { types: ["contact.*"] } } });
+  await createQueues(client, before);
+  const after = projectOf({ lanes: { ai: { ...lanes.ai, timeoutSeconds: 300 } } });
+  const limits = {
+    ...after.limits,
     workerTimeoutSeconds: 20,
     maxReceiveCount: 7,
     queueRetentionSeconds: 600,
     deadLetterRetentionSeconds: 900,
-  });
+  };
+  const project = { ...after, limits };
+  await createQueues(client, project);
   const attributesOf = async (name: string) => {
     const QueueUrl = queueUrl(server.endpoint, name);
     return (await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] }))).Attributes ?? {};
@@ -34,9 +40,23 @@ test("queues that are there from the last start take the numbers that were chang
     deadLetterTargetArn: (await attributesOf("dead-letters")).QueueArn,
     maxReceiveCount: 7,
   });
-  for (const name of ["dead-letters", "quarantine"]) {
+  for (const name of ["dead-letters", "dead-letters.fifo", "quarantine"]) {
     assert.equal((await attributesOf(name)).MessageRetentionPeriod, "900");
   }
+  // As long as a run, and half a minute: one that crashed must not hold its chat for longer.
+  const ofLane = await attributesOf("events-ai.fifo");
+  assert.deepEqual([ofLane.FifoQueue, ofLane.VisibilityTimeout], ["true", "330"]);
+  assert.match(ofLane.RedrivePolicy ?? "", /:dead-letters\.fifo"/);
+
+  // The lane that is no more becomes the default worker's, with its numbers, if something waits there.
+  const found = () => queuesWithoutLane(client, lanesOf(project));
+  assert.deepEqual(await found(), []);
+  await client.send(new SendMessageCommand({ QueueUrl: queueUrl(server.endpoint, "events-bulk"), MessageBody: "{}" }));
+  const [defaultLane] = lanesOf(project);
+  const lane = { ...defaultLane, queueName: "events-bulk" };
+  assert.deepEqual(await found(), [{ name: "bulk", count: 1, lane }]);
+  const drained = await attributesOf("events-bulk");
+  assert.deepEqual([drained.VisibilityTimeout, JSON.parse(drained.RedrivePolicy ?? "{}").maxReceiveCount], ["120", 7]);
 });
 
 /** What a service answers, in words that do not depend on the ids that it gives. */

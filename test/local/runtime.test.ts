@@ -1,16 +1,19 @@
 // first: it starts processes and waits for their timeouts.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { CreateQueueCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { limits } from "../../infra/limits.js";
+import { projectOf } from "../../infra/project.js";
 import { webhookConfig } from "../../lib/aws/config.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { Envelope, SealedRequest } from "../../lib/feishu/envelope.ts";
 import { seal } from "../../lib/feishu/seal.ts";
-import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";
-import { eventText, plantedBody } from "../support/events.ts";
+import { type Runtime, startRuntime, startServices } from "../../lib/local/runtime.ts";
+import { queueUrl } from "../../lib/local/sqs.ts";
+import { eventBody, eventText, plantedBody } from "../support/events.ts";
 import { type Asked, ask as askRaw, assertRefused, pages } from "../support/page.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
@@ -38,6 +41,32 @@ export default { ...onAnyEvent(async (_event, { id, attempt }) => {
   appendFileSync(new URL("../../effects.txt", import.meta.url), \`${mark}\${id} \${attempt}\\n\`);
 }), type: ${JSON.stringify(type)} };
 `;
+
+/** A handler that blocks its process until there is a file, and then leaves a line with two numbers of its lane. */
+const slowHandler = `
+import { appendFileSync, existsSync } from "node:fs";
+import { onAnyEvent } from "larkpost";
+const go = new URL("../../go", import.meta.url);
+export default { ...onAnyEvent(({ chat }, { id }) => {
+  while (!existsSync(go)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+  const { MAX_ATTEMPTS, HOLD_SECONDS } = process.env;
+  const line = [chat, id, MAX_ATTEMPTS, HOLD_SECONDS].join(" ");
+  appendFileSync(new URL("../../effects.txt", import.meta.url), "slow " + line + "\\n");
+}), type: "test.slow_v1" };
+`;
+
+/** Leaves an event in the queue of a lane that is no more. */
+async function leaveEvent(stateFolder: string, id: string): Promise<void> {
+  const services = await startServices(stateFolder);
+  const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
+  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
+  await client.send(new CreateQueueCommand({ QueueName: "events-old.fifo" }));
+  const MessageBody = eventBody({ id, type: "test.effect_v1", app: env.APP_ID });
+  const QueueUrl = queueUrl(services.endpoints.sqs, "events-old.fifo");
+  await client.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageGroupId: "a", MessageDeduplicationId: id }));
+  client.destroy();
+  await services.stop();
+}
 
 /** A handler of card actions that does what the button's value says. */
 const cardHandler = (answer: string) => `
@@ -78,8 +107,8 @@ async function ask(url: string, { headers, rawBody }: SealedRequest): Promise<{ 
 }
 
 /** Pushes as the platform does: again while the answer is 503, since a busy machine may meet the webhook's deadline. */
-async function accepted(url: string, id: string, type: string): Promise<void> {
-  const request = sealed(id, type);
+async function accepted(url: string, id: string, type: string, event?: object): Promise<void> {
+  const request = sealed(id, type, event);
   assert.equal(
     await until("another answer than 503", async () => {
       const status = await post(url, request);
@@ -105,6 +134,7 @@ describe("the local runtime", () => {
     project = await temporaryProject(
       {
         "test.effect_v1": effectHandler("test.effect_v1"),
+        "test.slow_v1": slowHandler,
         "test.crash_v1": `
 import { onAnyEvent } from "larkpost";
 export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
@@ -116,17 +146,22 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       },
       { "card.action.trigger": cardHandler("order ") },
     );
+    await leaveEvent(project.state, "left-over");
+    const slow = { types: ["test.slow_v1"], order: "chat", concurrency: 4, timeoutSeconds: 60, attempts: 3 };
     runtime = await startRuntime({
       root: project.root,
       stateFolder: project.state,
       port: 0,
-      // Twenty handlers at once: with a hundred, a busy machine has not enough time for each.
-      limits: {
-        ...limits,
-        maxConcurrency: 2,
-        workerTimeoutSeconds: 7,
-        callbackTimeoutSeconds: 4,
-        callbackDeadlineMs: 2_400,
+      project: {
+        ...projectOf({ lanes: { slow } }, ["test.slow_v1"]),
+        // Twenty handlers at once: with a hundred, a busy machine has not enough time for each.
+        limits: {
+          ...limits,
+          maxConcurrency: 2,
+          workerTimeoutSeconds: 7,
+          callbackTimeoutSeconds: 4,
+          callbackDeadlineMs: 2_400,
+        },
       },
       env,
       onLine(name, line) {
@@ -245,6 +280,45 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       assert.equal((await askRaw(url, { method: "GET", headers: tunnel })).status, status === 404 ? 404 : 200, url);
     }
     assert.deepEqual(stagesOf("forged"), []);
+  });
+
+  test("what waits in the queue of a lane that is no more is run by the default worker", async () => {
+    await until("its end", () => stagesOf("left-over").includes("handled"));
+    const notice =
+      '1 event waits in the queue of the lane "old", which larkpost.config.js lacks: the default worker runs them';
+    assert.ok(notices.includes(notice), notices.join("\n"));
+  });
+
+  test("25 events of a lane whose handler blocks delay no other event by a second, and run in their chats' order", async () => {
+    const ids = Array.from({ length: 25 }, (_, index) => `slow-${index}`);
+    const chatOf = (index: number) => `chat-${index % 5}`;
+    for (const [index, id] of ids.entries()) {
+      await accepted(runtime.url, id, "test.slow_v1", { chat: chatOf(index) });
+    }
+    await until("the lane is blocked", () => ids.some((id) => stagesOf(id).includes("started")));
+    // On a busy machine one may take longer.
+    const waitsMs: number[] = [];
+    for (let index = 0; index < 5 && !waitsMs.some((ms) => ms <= 1_000); index++) {
+      const sentMs = performance.now();
+      await accepted(runtime.url, `fast-${index}`, "test.effect_v1");
+      await until("it starts", () => stagesOf(`fast-${index}`).includes("started"));
+      waitsMs.push(performance.now() - sentMs);
+    }
+    assert.ok(Math.min(...waitsMs) <= 1_000, `a fast event waited ${waitsMs} ms`);
+    assert.ok(!ids.some((id) => stagesOf(id).includes("handled")), "the lane was not blocked");
+    writeFileSync(join(project.root, "go"), "");
+    await until("all have ended", () => ids.every((id) => stagesOf(id).includes("handled")));
+    const slow = effects().filter((line) => line.startsWith("slow "));
+    for (let chat = 0; chat < 5; chat++) {
+      const expected = ids.flatMap((id, index) => (index % 5 === chat ? [`slow chat-${chat} ${id} 3 60`] : []));
+      assert.deepEqual(
+        slow.filter((line) => line.includes(` chat-${chat} `)),
+        expected,
+      );
+    }
+    const handled = lines.filter(({ id, stage }) => stage === "handled" && ids.includes(String(id)));
+    assert.deepEqual(new Set(handled.map(({ by, lane }) => `${by} ${lane}`)), new Set(["workerSlow slow"]));
+    assert.ok(lines.every(({ by, lane }) => lane === undefined || by === "workerSlow"));
   });
 
   test("runs the handler of each of 100 events once", async () => {

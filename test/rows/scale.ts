@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import type { SQSEvent } from "aws-lambda";
 import { alarmThresholds, limits, optional } from "../../infra/limits.js";
+import { projectOf } from "../../infra/project.js";
 import { poisson, seededRandom } from "../../lib/cli/scale/draw.ts";
 import { simulate } from "../../lib/cli/scale/model.ts";
 import { quotas } from "../../lib/cli/scale/quotas.ts";
@@ -112,7 +113,13 @@ export const scaleRows: readonly Row[] = [
       const log: Log = { events: new Map(), batches: [] };
       const stages: readonly unknown[] = ["queued", "started", "handled"];
       const runtime = await startRuntime({
-        ...{ root: project.root, stateFolder: project.state, port: 0, limits: local, env },
+        ...{
+          root: project.root,
+          stateFolder: project.state,
+          port: 0,
+          project: { ...projectOf({}), limits: local },
+          env,
+        },
         onLine(_, { id, stage }) {
           if (!stages.includes(stage)) return;
           log.events.set(String(id), { [String(stage)]: performance.now(), ...log.events.get(String(id)) });

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { systemClock } from "../../clock.ts";
+import { isWorker } from "../../local/worker.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import { levelOf } from "../../trace/log.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
@@ -44,6 +45,8 @@ export interface Started extends Handlers {
   readonly hasLongConnection: boolean;
   /** How many wait. */
   readonly deadLetters: number;
+  /** Besides the default one. */
+  readonly lanes: readonly string[];
 }
 
 /** What `npm start` prints: text for a person, or JSON lines. */
@@ -86,7 +89,7 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
       }
       const isShown = detail !== undefined && line["stage"] !== "refused";
       const details = isShown ? failureLines(detail, { root, engineFolder: join(engineRoot, "lib"), sourceOf }) : [];
-      blocks.line(line, details, name !== "worker");
+      blocks.line(line, details, !isWorker(name));
     },
     /** Prints what came, without secrets. */
     payload({ id, text }: Payload): void {
@@ -98,7 +101,7 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
       const { url, callbackUrl, openApi, handlers, callbacks } = shown;
       const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
       const dead = { deadLetters, listCommand: stateArgs === "" ? "npm run dead" : `npm run dead -- list${stateArgs}` };
-      if (isJson) printFacts({ ready: true, ...facts, deadLetters });
+      if (isJson) printFacts({ ready: true, ...facts, deadLetters, lanes: shown.lanes });
       else print(welcome({ ...shown, ...dead, state: shownState, hasLongConnection }));
     },
     /** What the simulated Feishu answers has changed. */

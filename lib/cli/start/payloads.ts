@@ -2,6 +2,7 @@ import { fromApiGateway } from "../../aws/gateway.ts";
 import { fromRecord } from "../../aws/record.ts";
 import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import { open } from "../../feishu/open.ts";
+import { isWorker } from "../../local/worker.ts";
 import { parseExact } from "../send/payload.ts";
 
 export interface Payload {
@@ -10,11 +11,11 @@ export interface Payload {
   readonly text: string;
 }
 
-/** What a function is invoked with: the worker with records, the callback function with a request. */
+/** What a function is invoked with: a worker with records, the callback function with a request. */
 export function payloadsOf(functionName: string, event: unknown, keys: KeyRing, nowMs: number): Payload[] {
   if (functionName === "webhook") return [];
   try {
-    if (functionName === "worker") return (event as { Records: { body: string }[] }).Records.map(ofRecord);
+    if (isWorker(functionName)) return (event as { Records: { body: string }[] }).Records.map(ofRecord);
     const { headers, rawBody } = fromApiGateway(event);
     const envelope = open({ app: defaultApp, headers, rawBody: rawBody() }, { keys, nowMs });
     return envelope.kind === "callback" ? [envelope] : [];

@@ -152,10 +152,14 @@ export function welcome(facts: {
   deadLetters: number;
   /** What to type to see them. */
   listCommand: string;
+  /** Besides the default one. */
+  lanes: readonly string[];
 }): string {
   const strong = (text: string) => paint("bold", text);
-  const { url, callbackUrl, openApi, state, handlers, callbacks, hasLongConnection, deadLetters, listCommand } = facts;
+  const { url, callbackUrl, openApi, state, handlers, callbacks, hasLongConnection } = facts;
+  const { lanes, deadLetters, listCommand } = facts;
   const waiting = `${deadLetters === 1 ? "1 waits" : `${deadLetters} wait`}: ${strong(listCommand)}`;
+  const own = "each with a queue and a worker of its own";
   const isLocal = openApi !== undefined;
   const typed = handlers.filter((name) => name !== "_default");
   const rest = handlers.includes("_default")
@@ -176,7 +180,7 @@ ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")
   State             ${state}/ (queues, ledger${isLocal ? ", keys" : ""}; delete it to start empty)
   Keys              ${isLocal ? "made for this machine: no account is needed" : "your app's, from the environment or .env"}
   Open API          ${isLocal ? `${openApi}\n                    (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
-  Handlers          ${files.join("\n                    ")}${deadLetters === 0 ? "" : `\n  Dead letters      ${waiting}`}
+  Handlers          ${files.join("\n                    ")}${lanes.length === 0 ? "" : `\n  Lanes             ${lanes.join(", ")} (${own})`}${deadLetters === 0 ? "" : `\n  Dead letters      ${waiting}`}
 
 ${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
   Send a callback   ${strong(`npm run send -- ${callback}`)}

@@ -132,7 +132,7 @@ async function run(options: StartOptions): Promise<void> {
       for (const payload of payloadsOf(name, event, keys, Date.now())) output.payload(payload);
     };
     const runtime = await startRuntime({
-      ...{ root, stateFolder, port, limits, resources, env },
+      ...{ root, stateFolder, port, project, env },
       onNotice,
       onLine,
       onInvoke,
@@ -165,7 +165,15 @@ async function run(options: StartOptions): Promise<void> {
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
     const deadLetters = storedMessages(stateFolder, "dead-letters").length;
-    output.started({ ...addresses, stateFolder, shownState, hasLongConnection, deadLetters, ...names() });
+    output.started({
+      ...addresses,
+      stateFolder,
+      shownState,
+      hasLongConnection,
+      deadLetters,
+      lanes: Object.keys(project.lanes),
+      ...names(),
+    });
     const advised = advice(project, names().handlers, app !== undefined);
     for (const message of [...settings.map(findingLine), ...advised]) onNotice(message);
 

@@ -2,8 +2,9 @@ import { hash } from "node:crypto";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { SQSClient } from "@aws-sdk/client-sqs";
-import { limits } from "../../../infra/limits.js";
-import { createQueues, startServices } from "../../../lib/local/runtime.ts";
+import { projectOf } from "../../../infra/project.js";
+import { createQueues } from "../../../lib/local/queues.ts";
+import { startServices } from "../../../lib/local/runtime.ts";
 import { appId, eventBody } from "../../support/events.ts";
 
 export interface TestLetter {
@@ -50,7 +51,7 @@ export async function makeState(folder: string): Promise<void> {
   const services = await startServices(folder);
   const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
   const sqs = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
-  await createQueues(sqs, limits);
+  await createQueues(sqs, projectOf({}));
   sqs.destroy();
   await services.stop();
 }

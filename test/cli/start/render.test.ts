@@ -73,6 +73,7 @@ const started = {
   openApi: "http://127.0.0.1:4000",
   hasLongConnection: false,
   deadLetters: 0,
+  lanes: [],
   listCommand: "npm run dead",
 };
 
@@ -81,6 +82,13 @@ test("says how many dead letters wait and what shows them, if there are any", ()
   assert.doesNotMatch(welcome({ ...started, ...none }), /Dead letters/);
   assert.match(welcome({ ...started, ...none, deadLetters: 1 }), /\n {2}Dead letters {6}1 waits: npm run dead\n/);
   assert.match(welcome({ ...started, ...none, deadLetters: 12 }), /\n {2}Dead letters {6}12 wait: npm run dead\n/);
+});
+
+test("names the lanes in a line, if there are any", () => {
+  const none = { handlers: [], callbacks: [] };
+  assert.doesNotMatch(welcome({ ...started, ...none }), /Lanes/);
+  const text = welcome({ ...started, ...none, lanes: ["ai", "bulk"] });
+  assert.match(text, /\n {2}Lanes {13}ai, bulk \(each with a queue and a worker of its own\)\n/);
 });
 
 test("names both addresses, what goes where in the console, and every handler", () => {

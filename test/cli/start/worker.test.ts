@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
+import { writeConfig } from "../../infra/stack.ts";
 import { appId, eventBody } from "../../support/events.ts";
 import { type Call, type Faults, startFaults } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -21,7 +22,7 @@ import { appendFileSync, existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async ({ message: { content } }, { id }) => {
-  appendFileSync(process.env.RUNS, id + "\\n");
+  appendFileSync(process.env.RUNS, id + " " + process.env.MAX_ATTEMPTS + "\\n");
   if (content === "fails") throw new Error("a handler's fault");
   while (content === "slow" && !existsSync(process.env.RUNS + ".go")) {
     appendFileSync(process.env.RUNS + ".ticks", ".");
@@ -52,6 +53,9 @@ describe("npm run worker", () => {
     faults = await startFaults(services.exchangeSqs, rewrite);
     const port = await listenOnLoopback(container);
     const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...others } = services.env;
+    writeConfig(project.root, { lanes: { ai: { types: ["im.message.receive_v1"], attempts: 3 } } });
+    const Attributes = { VisibilityTimeout: "360" };
+    await services.callSqs("CreateQueue", { QueueName: "events-ai", Attributes });
     env = {
       ...others,
       AWS_ENDPOINT_URL_SQS: faults.endpoint,
@@ -73,14 +77,14 @@ describe("npm run worker", () => {
   });
 
   const runs = () => readFileSync(join(project.root, "runs"), "utf8").trim().split("\n");
-  const queued = () => services.count(services.urls.eventsQueueUrl);
-  async function send(id: string, content = "") {
+  const queued = (lane = "") => services.count(services.urls.eventsQueueUrl + lane);
+  async function send(id: string, { content = "", lane = "" } = {}) {
     const event = { message: { message_id: id, content } };
     const MessageBody = eventBody({ id, type: "im.message.receive_v1", event });
-    await services.callSqs("SendMessage", { QueueUrl: services.urls.eventsQueueUrl, MessageBody });
+    await services.callSqs("SendMessage", { QueueUrl: services.urls.eventsQueueUrl + lane, MessageBody });
   }
 
-  async function start(args: readonly string[] = ["--json"], given: Readonly<Record<string, string>> = {}) {
+  async function start(args: readonly string[], given: Readonly<Record<string, string>> = {}) {
     const { PATH, NODE_COMPILE_CACHE } = process.env;
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "worker", ...args], {
       env: { PATH, NODE_COMPILE_CACHE, ...env, ...given },
@@ -96,15 +100,16 @@ describe("npm run worker", () => {
     return { child, lines, closed, reached };
   }
 
-  test("runs each event once and alone by what came of it, with a container's credentials, and ends what runs", async () => {
+  test("runs each event of its lane once and alone by what came of it, with a container's credentials, and ends what runs", async () => {
     const calls: Call[] = [];
     const unwatch = faults.watch((call) => void calls.push(call));
-    const { child, lines, closed, reached } = await start();
-    const ready = { ready: true, queue: env["EVENTS_QUEUE_URL"], handlers: ["im.message.receive_v1"] };
+    const { child, lines, closed, reached } = await start(["--json", "--lane", "ai"]);
+    const ready = { ready: true, queue: `${env["EVENTS_QUEUE_URL"]}-ai`, handlers: ["im.message.receive_v1"] };
     assert.deepEqual(JSON.parse(lines[0] ?? ""), ready);
-    for (const id of ["first", "second"]) await send(id);
-    await send("failing", "fails");
-    await send("slow", "slow");
+    await send("of no lane");
+    for (const id of ["first", "second"]) await send(id, { lane: "-ai" });
+    await send("failing", { content: "fails", lane: "-ai" });
+    await send("slow", { content: "slow", lane: "-ai" });
     for (const id of ["first", "second"]) await reached("handled", id);
     await reached("failed", "failing");
     await reached("started", "slow");
@@ -119,8 +124,8 @@ describe("npm run worker", () => {
     await reached("handled", "slow");
     assert.deepEqual(await closed, [0, null]);
     unwatch();
-    assert.deepEqual(runs().sort(), ["failing", "first", "second", "slow"]);
-    assert.equal(await queued(), 1, "the event that failed comes back");
+    assert.deepEqual(runs().sort(), ["failing 3", "first 3", "second 3", "slow 3"]);
+    assert.equal(await queued("-ai"), 1, "the event that failed comes back");
     assert.ok(calls.every(({ authorization }) => authorization.includes(accessKeyId)));
     await services.callSqs("PurgeQueue", { QueueUrl: services.urls.eventsQueueUrl });
   });
@@ -148,19 +153,22 @@ describe("npm run worker", () => {
     assert.equal(lines[0], `Ready: receives from ${env["EVENTS_QUEUE_URL"]}, for im.message.receive_v1`);
     await reached("duplicate", "once");
     await until("its deletion", async () => (await queued()) === 0);
-    assert.equal(runs().filter((id) => id === "once").length, 1);
+    assert.equal(runs().filter((line) => line === "once 10").length, 1);
     child.kill("SIGINT");
     assert.deepEqual(await closed, [0, null]);
   });
 
   test("ends with 1 and one clear line when it cannot work as the function would", async () => {
+    const credentials = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
     const fails = async (given: Record<string, string>, says: RegExp, run = larkpost) => {
-      const credentials = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
       const all = { ...env, ...credentials, ...given };
       const { code, stdout, stderr } = await run(["worker"], { root: project.root, env: all });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, says);
     };
+    const { code, stderr } = await larkpost(["worker", "--lane", "aj"], { root: project.root, env });
+    assert.equal(code, 2);
+    assert.match(stderr, /^Cannot start: larkpost\.config\.js has no lane "aj"\. [^\n]+ Did you mean "ai"\?\n/);
     await fails({ LEDGER_TABLE: "", APP_ID: "" }, /^Cannot start: APP_ID and LEDGER_TABLE are not set\. [^\n]+\n$/);
     await fails({ DEAD_LETTER_QUEUE_URL: "" }, /^Cannot start: DEAD_LETTER_QUEUE_URL [^\n]+\n$/);
     await fails(
