@@ -62,6 +62,11 @@ async function run(options: Options): Promise<void> {
     chosen: (number) => {
       if (!isTerminal && !isJson) print([`${paint("cyan", "you ›")} ${number}`]);
     },
+    ask: (field, hint) => {
+      const text =
+        `${oneLine(field.label, 200)}? ${paint("dim", hint === "" ? "" : `(${oneLine(hint, 500)})`)}`.trimEnd();
+      print([isJson ? JSON.stringify({ ask: field }) : indented(text)]);
+    },
     card: (message) => {
       const card = message.card ?? { title: "", lines: [], choices: [] };
       print(isJson ? [JSON.stringify({ card: message })] : cardLines(card).map(indented));

@@ -21,6 +21,8 @@ export interface Choosing {
   readonly messageId: string;
   readonly version: number;
   readonly number: number;
+  /** What was typed for each field that the choice asks for. */
+  readonly typed?: readonly string[];
 }
 
 /** The conversation of the running `npm start`. Every method rejects with {@link ChatError} when it is over. */

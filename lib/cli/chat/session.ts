@@ -1,3 +1,4 @@
+import { type Field, FieldError, hintOf, readField } from "../../simulator/chat/card-fields.ts";
 import type { Choice } from "../../simulator/chat/card-view.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
@@ -6,6 +7,7 @@ import { type Link, RefusedError } from "./link.ts";
 import { createProgress } from "./progress.ts";
 
 export const help = `What you type is said to the bot. A number chooses on the card shown last in this terminal.
+                 A form or an input asks for each field; an empty line leaves it as it is, /cancel gives up.
   /buttons [n]   shows the last card again, or the nth last, to choose on
   /group         talk in the group, where you mention the bot; /direct talks to it alone
   /say text      says the text as it is, also a number or what begins with a slash
@@ -22,6 +24,15 @@ export interface Screen {
   /** The person chose on a card, which is no entry of the conversation. */
   chosen(number: number): void;
   card(message: MessageView): void;
+  /** The next line fills in this field. */
+  ask(field: Field, hint: string): void;
+}
+
+/** A choice whose fields are being filled in. */
+interface Filling {
+  readonly choosing: { readonly messageId: string; readonly version: number; readonly number: number };
+  readonly asks: readonly Field[];
+  readonly typed: string[];
 }
 
 /** Reads the lines that a person types, and acts on the conversation. */
@@ -30,6 +41,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   const progress = createProgress();
   let chat = start.chat;
   let isOver = false;
+  let filling: Filling | undefined;
   const requests = createRequests(progress, fail);
 
   async function say(text: string): Promise<void> {
@@ -42,7 +54,31 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     screen.chosen(number);
     if (choice?.does === "open") return screen.note(`the client opens ${choice.url}`);
     if (choice?.does !== "callback") return fail(choiceProblem(choice, number));
-    await requests.send(() => link.choose({ messageId, version, number }));
+    filling = { choosing: { messageId, version, number }, asks: choice.asks ?? [], typed: [] };
+    await askOrChoose(filling);
+  }
+
+  async function askOrChoose({ choosing, asks, typed }: Filling): Promise<void> {
+    const field = asks[typed.length];
+    if (field !== undefined) return screen.ask(field, hintOf(field));
+    filling = undefined;
+    await requests.send(() => link.choose(asks.length === 0 ? choosing : { ...choosing, typed }));
+  }
+
+  async function fill(text: string, current: Filling): Promise<void> {
+    const field = current.asks[current.typed.length];
+    if (text === "/cancel") {
+      filling = undefined;
+      return screen.note("(nothing was sent)");
+    }
+    try {
+      if (field !== undefined) readField(field, text);
+      current.typed.push(text);
+    } catch (error) {
+      if (!(error instanceof FieldError)) throw error;
+      fail(error.message);
+    }
+    await askOrChoose(current);
   }
 
   function fail(text: string): void {
@@ -80,6 +116,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     /** Acts on a line of input. Rejects when the conversation is over. */
     async input(line: string): Promise<void> {
       const text = line.trim();
+      if (filling !== undefined && text !== "/quit") return fill(text, filling);
       const [, name, rest = ""] = /^\/(\S+)\s*(.*)/s.exec(text) ?? [];
       if (name !== undefined) return command(name, rest);
       const message = cards.selected();

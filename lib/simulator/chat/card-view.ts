@@ -1,9 +1,18 @@
 import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import { object } from "../open-api/route.ts";
+import { type Field, fieldOf } from "./card-fields.ts";
 
 /** What a person can do on a card. Choices are numbered from 1 in the order of the list. */
 export type Choice =
-  | { readonly does: "callback"; readonly label: string; readonly action: ChosenAction }
+  | {
+      readonly does: "callback";
+      readonly label: string;
+      readonly action: ChosenAction;
+      /** What the person fills in first: the fields of a form, or the one that was chosen. */
+      readonly asks?: readonly Field[];
+      /** Whether the fields are those of a form, which this choice submits. */
+      readonly isSubmit?: boolean;
+    }
   | { readonly does: "open"; readonly label: string; readonly url: string }
   /** It is shown, but cannot be used. */
   | { readonly does: "nothing"; readonly label: string; readonly why: string };
@@ -14,6 +23,7 @@ export interface ChosenAction {
   readonly value?: unknown;
   readonly name?: string | undefined;
   readonly option?: string | undefined;
+  readonly checked?: boolean | undefined;
 }
 
 /** A card as a terminal shows it. */
@@ -24,6 +34,8 @@ export interface CardView {
 }
 
 type Seen = { readonly lines: string[]; readonly choices: Choice[]; readonly isVersion2: boolean };
+/** The fields of the form that an element is in. They are complete when the whole card is read. */
+type Form = Field[] | undefined;
 
 /**
  * Reads the JSON of a card, of version 1.0 or 2.0, or of a reference to a template or a stored card. An unknown element
@@ -36,7 +48,7 @@ export function cardView(content: string): CardView {
   const { header, body, elements, i18n_elements: translated } = card;
   const seen: Seen = { lines: [], choices: [], isVersion2: card["schema"] === "2.0" };
   const shown = (isObject(body) ? body["elements"] : undefined) ?? elements ?? firstOf(translated);
-  for (const element of list(shown)) addElement(element, seen, false);
+  for (const element of list(shown)) addElement(element, seen, undefined);
   const { title, subtitle } = fieldsOf(header);
   const lines = [text(subtitle), ...seen.lines].filter((line) => line !== "");
   return { title: text(title), lines, choices: seen.choices };
@@ -55,12 +67,12 @@ function storedView({ type, data }: JsonObject): CardView {
   };
 }
 
-function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
+function addElement(element: unknown, seen: Seen, form: Form): void {
   if (!isObject(element)) return;
   const { tag } = element;
   const { lines, choices } = seen;
-  const all = (elements: unknown, inForm = isInForm) => {
-    for (const child of list(elements)) addElement(child, seen, inForm);
+  const all = (elements: unknown, inner: Form = form) => {
+    for (const child of list(elements)) addElement(child, seen, inner);
   };
   switch (tag) {
     case "div":
@@ -68,7 +80,7 @@ function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
         text(element["text"]),
         ...list(element["fields"]).map((field) => (isObject(field) ? text(field["text"]) : "")),
       );
-      addElement(element["extra"], seen, isInForm);
+      addElement(element["extra"], seen, form);
       return;
     case "markdown":
     case "plain_text":
@@ -85,7 +97,7 @@ function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
       all(element["columns"]);
       return;
     case "form":
-      all(element["elements"], true);
+      all(element["elements"], []);
       return;
     case "collapsible_panel": {
       const { header } = element;
@@ -100,25 +112,64 @@ function addElement(element: unknown, seen: Seen, isInForm: boolean): void {
     case "interactive_container": {
       const before = lines.length;
       all(element["elements"]);
-      choices.push(buttonChoice(element, lines[before] ?? "this part", seen, isInForm));
+      choices.push(buttonChoice(element, lines[before] ?? "this part", seen, undefined));
       return;
     }
     case "button":
-      choices.push(buttonChoice(element, text(element["text"]) || "(a button)", seen, isInForm));
+      choices.push(buttonChoice(element, text(element["text"]) || "(a button)", seen, form));
+      return;
+    case "overflow":
+      choices.push(...optionChoices(element));
       return;
     case "select_static":
-    case "overflow":
-      choices.push(...optionChoices(element, isInForm));
+    case "select_person":
+      if (form === undefined && list(element["options"]).length > 0) choices.push(...optionChoices(element));
+      else addField(element, seen, form);
       return;
     default:
-      lines.push(`[${text(tag) || "?"}${description(element)}]`);
+      if (fieldOf(element) !== undefined) addField(element, seen, form);
+      else lines.push(`[${text(tag) || "?"}${description(element)}]`);
   }
 }
 
+/** A field is a line of its form, or a choice of its own. */
+function addField(element: JsonObject, { lines, choices }: Seen, form: Form): void {
+  const field = fieldOf(element);
+  if (field === undefined) return;
+  const label = `${field.label}${field.isRequired ? " *" : ""}`;
+  if (form !== undefined) {
+    lines.push(field.kind === "checked" ? `☐ ${label}` : `${label}: ____`);
+    if (element["disabled"] !== true) form.push(field);
+    return;
+  }
+  const action = actionOf(element, callbackValue(element));
+  if (element["disabled"] === true) choices.push({ does: "nothing", label, why: "disabled" });
+  else if (field.kind === "checked") {
+    const isChecked = element["checked"] === true;
+    choices.push({
+      does: "callback",
+      label: `${isChecked ? "☑" : "☐"} ${label}`,
+      action: { ...action, checked: !isChecked },
+    });
+  } else choices.push({ does: "callback", label: `${label} …`, action, asks: [field] });
+}
+
+/** The value of a component's callback. */
+function callbackValue(element: JsonObject): unknown {
+  const behaviors = list(element["behaviors"]).filter(isObject);
+  return behaviors.find(({ type }) => type === "callback")?.["value"] ?? element["value"];
+}
+
 /** What a click on a button or on an interactive container does. */
-function buttonChoice(element: JsonObject, label: string, { isVersion2 }: Seen, isInForm: boolean): Choice {
+function buttonChoice(element: JsonObject, label: string, { isVersion2 }: Seen, form: Form): Choice {
   if (element["disabled"] === true) return { does: "nothing", label, why: "disabled" };
-  if (isInForm) return { does: "nothing", label, why: "forms cannot be filled in here" };
+  const { form_action_type: formAction, action_type: olderAction } = element;
+  if (form !== undefined && (formAction === "submit" || olderAction === "form_submit")) {
+    return { does: "callback", label, action: actionOf(element, callbackValue(element)), asks: form, isSubmit: true };
+  }
+  if (formAction === "reset" || olderAction === "form_reset") {
+    return { does: "nothing", label, why: "it empties the form" };
+  }
   const behaviors = list(element["behaviors"]).filter(isObject);
   const callback = behaviors.find(({ type }) => type === "callback");
   const open = behaviors.find(({ type }) => type === "open_url");
@@ -133,16 +184,14 @@ function buttonChoice(element: JsonObject, label: string, { isVersion2 }: Seen, 
 }
 
 /** Makes a choice of each option. */
-function optionChoices(element: JsonObject, isInForm: boolean): Choice[] {
+function optionChoices(element: JsonObject): Choice[] {
   const placeholder = text(element["placeholder"]) || "…";
-  const behaviors = list(element["behaviors"]).filter(isObject);
-  const value = behaviors.find(({ type }) => type === "callback")?.["value"] ?? element["value"];
+  const value = callbackValue(element);
   return list(element["options"])
     .filter(isObject)
     .map((option): Choice => {
       const label = `${placeholder}: ${text(option["text"]) || text(option["value"])}`;
       if (element["disabled"] === true) return { does: "nothing", label, why: "disabled" };
-      if (isInForm) return { does: "nothing", label, why: "forms cannot be filled in here" };
       if (typeof option["url"] === "string") return { does: "open", label, url: option["url"] };
       const chosen = typeof option["value"] === "string" ? option["value"] : undefined;
       return { does: "callback", label, action: { ...actionOf(element, value), option: chosen } };

@@ -51,11 +51,12 @@ export function serveControl(options: {
         return answer(200, { id: conversation.say(text, chat) });
       }
       case "POST /choose": {
-        const { messageId, version, number } = fields;
+        const { messageId, version, number, typed = [] } = fields;
         if (typeof messageId !== "string" || typeof version !== "number" || typeof number !== "number") {
           return answer(400, { error: "messageId, version and number are required" });
         }
-        return answer(200, { id: conversation.choose({ messageId, version, number }) });
+        if (!isTexts(typed)) return answer(400, { error: "typed is a list of texts" });
+        return answer(200, { id: conversation.choose({ messageId, version, number, typed }) });
       }
       case "POST /push": {
         if (typeof fields["text"] !== "string") return answer(400, { error: "text is required" });
@@ -82,6 +83,10 @@ export function serveControl(options: {
     await pause(clock, waitMs, AbortSignal.any([arrived.signal, ...(signal === undefined ? [] : [signal])]));
     unsubscribe();
   }
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === "string");
 }
 
 function answer(status: number, body: object): ApiResponse {

@@ -9,7 +9,8 @@ import { type Deliver, type Message as PushedMessage, startPlatform, toMessage }
 import { type Attempt, retryDelaysMs } from "../platform/retries.ts";
 import { bot, defaultTenant, groupChat, mei } from "../samples/facts.ts";
 import { sampleEnvelope } from "../samples/samples.ts";
-import { type ChosenAction, cardView } from "./card-view.ts";
+import { actionWith, type Field, FieldError, isMoment, readField, timezone } from "./card-fields.ts";
+import { cardView } from "./card-view.ts";
 import { createJournal } from "./journal.ts";
 import { chatView, messageView } from "./message-view.ts";
 import { trackOutcomes } from "./outcomes.ts";
@@ -103,12 +104,14 @@ export function startConversation(options: ConversationOptions) {
     /**
      * The user makes a choice on a card, by its number.
      * @param on.version The state of the card that she has seen. A choice on another state is refused.
+     * @param on.typed What she typed for each field that the choice asks for.
      * @returns The callback's id.
-     * @throws {RefusedAction} There is no such choice, or the choice sends no callback.
+     * @throws {RefusedAction} There is no such choice, it sends no callback, or a field does not take what was typed.
      */
-    choose({ messageId, version, number }: { messageId: string; version: number; number: number }): string {
+    choose(on: { messageId: string; version: number; number: number; typed?: readonly string[] }): string {
+      const { messageId } = on;
       const message = api.message(messageId);
-      const action = actionOn(message, version, number, contentShown(messageId));
+      const action = actionOn(message, on, contentShown(messageId));
       const token = `c-${newId()}`;
       const context = { open_message_id: messageId, open_chat_id: message?.chatId };
       const operator = { tenant_key: defaultTenant, ...mei };
@@ -147,14 +150,35 @@ function receivedEvent(said: Message, place: Place): EventOf<"im.message.receive
   };
 }
 
-function actionOn(message: Message | undefined, version: number, number: number, content: string): ChosenAction {
+function actionOn(
+  message: Message | undefined,
+  { version, number, typed = [] }: { version: number; number: number; typed?: readonly string[] },
+  content: string,
+): object {
   if (message === undefined || message.msgType !== "interactive") throw new RefusedAction("there is no such card");
   if (message.isRecalled) throw new RefusedAction("the card is recalled");
   if (message.history.length !== version) throw new RefusedAction("the card has changed since it was shown");
   const choice = cardView(content).choices[number - 1];
   if (choice === undefined) throw new RefusedAction(`the card has no [${number}]`);
   if (choice.does !== "callback") throw new RefusedAction("it sends no callback");
-  return choice.action;
+  const { action, asks, isSubmit } = choice;
+  if (asks === undefined) return action;
+  const values = asks.map((field, index) => ({ field, value: filled(field, typed[index] ?? "") }));
+  const zone = asks.some(isMoment) || isSubmit ? { timezone } : {};
+  const [first] = values;
+  if (isSubmit !== true)
+    return { ...action, ...zone, ...(first === undefined ? {} : actionWith(first.field, first.value)) };
+  const given = values.filter(({ value }) => value !== undefined).map(({ field, value }) => [field.name, value]);
+  return { ...action, ...zone, form_value: Object.fromEntries(given) };
+}
+
+function filled(field: Field, typed: string): unknown {
+  try {
+    return readField(field, typed);
+  } catch (error) {
+    if (error instanceof FieldError) throw new RefusedAction(error.message);
+    throw error;
+  }
 }
 
 /** The card of a callback's answer, as the content of a message. */

@@ -34,6 +34,7 @@ function setUp(over: Partial<Link> = {}) {
     trouble: (text: string) => void shown.push(`! ${text}`),
     chosen: () => {},
     card: ({ messageId }: MessageView) => void shown.push(messageId),
+    ask: ({ label }: { label: string }, hint: string) => void shown.push(`${label}? ${hint}`),
   };
   const session = startSession(link, screen, { chat: "p2p" });
   let n = 0;
@@ -95,6 +96,24 @@ test("a number chooses on the card as it was shown last; /buttons goes back to a
     "the client opens https://a.example/",
     "om_1",
     "! There is no such card: the bot has sent 1",
+  ]);
+});
+
+test("a choice with fields asks for each of them, again for one that does not fit, and sends them together", async () => {
+  const { asked, shown, session, card } = setUp();
+  const field = { kind: "text", label: "Note", name: "note", isRequired: true, options: [] } as const;
+  card("om_1", 1, { ...asks, asks: [field, { ...field, kind: "date", label: "Day", isRequired: false }] });
+  for (const line of ["1", "", "2", "/buttons", "2026-12-01", "hello", "1", "late", "/cancel", "1"])
+    await session.input(line);
+  assert.equal(session.hasFailed(), true);
+  assert.deepEqual(asked, [
+    { messageId: "om_1", version: 1, number: 1, typed: ["2", "2026-12-01"] },
+    { text: "hello", chat: "p2p" },
+  ]);
+  assert.deepEqual(shown, [
+    ...["Note? required", "! Note is required", "Note? required", "Day? like 2026-11-29; may be empty"],
+    ...["! Day is a date, like 2026-11-29", "Day? like 2026-11-29; may be empty"],
+    ...["Note? required", "Day? like 2026-11-29; may be empty", "(nothing was sent)", "Note? required"],
   ]);
 });
 

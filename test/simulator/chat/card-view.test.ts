@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { type Field, FieldError, fieldOf, hintOf, readField } from "../../../lib/simulator/chat/card-fields.ts";
 import { type CardView, cardView } from "../../../lib/simulator/chat/card-view.ts";
 import { textView } from "../../../lib/simulator/chat/message-view.ts";
+import { mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 
 const plain = (content: string) => ({ tag: "plain_text", content });
 /** As a terminal receives it: in JSON, where a member that is `undefined` is absent. */
@@ -54,8 +56,18 @@ describe("what a button does", () => {
     },
     {
       when: "submits a form",
+      seen: v2({ tag: "form", elements: [button({ behaviors: [callback], form_action_type: "submit" })] }).choices,
+      does: { ...asks({ value }), asks: [], isSubmit: true },
+    },
+    {
+      when: "is in a form, and calls back",
       seen: v2({ tag: "form", elements: [button({ behaviors: [callback] })] }).choices,
-      does: { does: "nothing", label: "Go", why: "forms cannot be filled in here" },
+      does: asks({ value }),
+    },
+    {
+      when: "empties a form",
+      seen: v2({ tag: "form", elements: [button({ action_type: "form_reset" })] }).choices,
+      does: { does: "nothing", label: "Go", why: "it empties the form" },
     },
     ...[
       v1(button({ url: "https://a.example/" })),
@@ -82,6 +94,143 @@ test("each option of a list is a choice", () => {
   const expected = [chosen("Dock: One", "1"), chosen("Dock: Two", "2")];
   assert.deepEqual(v1({ tag: "action", actions: [select] }).choices, expected);
   assert.deepEqual(v1({ tag: "div", text: plain("x"), extra: select }).choices, expected);
+});
+
+const docks = [
+  { text: plain("North"), value: "n" },
+  { text: plain("South"), value: "s" },
+];
+const fields: readonly {
+  element: object;
+  line: string;
+  hint: string;
+  reads: [typed: string, value: unknown][];
+  refuses?: string[];
+}[] = [
+  {
+    element: { tag: "input", name: "note", label: plain("Note"), placeholder: plain("why"), max_length: 5 },
+    ...{ line: "Note: ____", hint: "may be empty" },
+    reads: [
+      ["late", "late"],
+      ["", ""],
+    ],
+    refuses: ["too long"],
+  },
+  {
+    element: { tag: "input", name: "note", required: true },
+    ...{ line: "note *: ____", hint: "required", reads: [["x", "x"]], refuses: [""] },
+  },
+  {
+    element: { tag: "date_picker", name: "day", placeholder: plain("Day"), initial_date: "2026-11-28" },
+    ...{ line: "Day: ____", hint: 'like 2026-11-29; empty for "2026-11-28 +0800"' },
+    reads: [
+      ["2026-12-01", "2026-12-01 +0800"],
+      ["", "2026-11-28 +0800"],
+    ],
+    refuses: ["tomorrow", "2026-13-01", "2026-12-32"],
+  },
+  {
+    element: { tag: "picker_time", name: "at" },
+    ...{
+      line: "at: ____",
+      hint: "like 17:30; may be empty",
+      reads: [
+        ["07:05", "07:05 +0800"],
+        ["", undefined],
+      ],
+    },
+    refuses: ["7:05", "24:00"],
+  },
+  {
+    element: { tag: "picker_datetime", name: "at", required: true },
+    ...{ line: "at *: ____", hint: "like 2026-11-29 17:30; required" },
+    reads: [["2026-12-01 07:05", "2026-12-01 07:05 +0800"]],
+    refuses: ["2026-12-01", ""],
+  },
+  {
+    element: { tag: "select_static", name: "dock", placeholder: plain("Dock"), options: docks },
+    ...{ line: "Dock: ____", hint: "1 North, 2 South; may be empty" },
+    reads: [
+      ["2", "s"],
+      ["north", "n"],
+      ["s", "s"],
+    ],
+    refuses: ["3", "0", "west"],
+  },
+  {
+    element: { tag: "multi_select_static", name: "docks", options: docks, selected_values: ["n"] },
+    ...{ line: "docks: ____", hint: '1 North, 2 South; several with commas between them; empty for ["n"]' },
+    reads: [
+      ["1, South", ["n", "s"]],
+      ["", ["n"]],
+    ],
+    refuses: ["1, 9"],
+  },
+  {
+    element: { tag: "select_person", name: "who" },
+    ...{ line: "who: ____", hint: "1 Mei Okafor, 2 Tomas Reyes; may be empty" },
+    reads: [
+      ["tomas reyes", tomas.open_id],
+      ["1", mei.open_id],
+    ],
+  },
+  {
+    element: { tag: "multi_select_person", name: "who", options: [{ value: tomas.open_id }, { value: "ou_1" }] },
+    ...{ line: "who: ____", hint: "1 Tomas Reyes, 2 ou_1; several with commas between them; may be empty" },
+    reads: [["1,2", [tomas.open_id, "ou_1"]]],
+  },
+  {
+    element: { tag: "select_img", name: "pic", multi_select: true, options: [{ img_key: "img_1", value: "a" }] },
+    ...{ line: "pic: ____", hint: "1 a; several with commas between them; may be empty", reads: [["1", ["a"]]] },
+  },
+  {
+    element: { tag: "checker", name: "done", text: plain("Done"), checked: true },
+    ...{
+      line: "☐ Done",
+      hint: "yes or no; empty for true",
+      reads: [
+        ["no", false],
+        ["", true],
+      ],
+      refuses: ["maybe"],
+    },
+  },
+];
+for (const { element, line, hint, reads, refuses = [] } of fields) {
+  test(`a form asks for ${JSON.stringify(element)}, and reads what is typed`, () => {
+    const submit = button({ form_action_type: "submit", name: "go" });
+    const { lines, choices } = v2({ tag: "form", name: "f", elements: [submit, element] });
+    const field = fieldOf(element as Record<string, unknown>) as Field;
+    assert.deepEqual(lines, [line]);
+    assert.deepEqual(choices, [
+      {
+        ...{ does: "callback", label: "Go", action: { tag: "button", name: "go" } },
+        asks: [JSON.parse(JSON.stringify(field))],
+        isSubmit: true,
+      },
+    ]);
+    assert.equal(hintOf(field), hint);
+    for (const [typed, value] of reads) assert.deepEqual(readField(field, typed), value, typed);
+    for (const typed of refuses) assert.throws(() => readField(field, typed), FieldError, typed);
+  });
+}
+
+test("outside of a form, each field is a choice, and one that is disabled is none", () => {
+  const { choices } = v2(
+    { tag: "input", label: plain("Note"), behaviors: [{ type: "callback", value }] },
+    { tag: "checker", text: plain("Done"), name: "c" },
+    { tag: "date_picker", disabled: true },
+    { tag: "overflow", options: [{ text: plain("More"), value: "m" }] },
+  );
+  assert.deepEqual(
+    choices.map((choice) => ({ ...choice, asks: undefined })),
+    [
+      { does: "callback", label: "Note …", action: { tag: "input", value }, asks: undefined },
+      { does: "callback", label: "☐ Done", action: { tag: "checker", name: "c", checked: true }, asks: undefined },
+      { does: "nothing", label: "date_picker", why: "disabled", asks: undefined },
+      { does: "callback", label: "…: More", action: { tag: "overflow", option: "m" }, asks: undefined },
+    ],
+  );
 });
 
 test("a stored card is shown by its id and its variables", () => {

@@ -119,6 +119,7 @@ const wrong: readonly [status: number, method: string, path: string, body?: unkn
   [400, "POST", "/say", { text: "x", chat: "elsewhere" }],
   [409, "POST", "/say", { text: "" }],
   [400, "POST", "/choose", { messageId: "om_1" }],
+  [400, "POST", "/choose", { messageId: "om_1", version: 1, number: 1, typed: [1] }],
   [409, "POST", "/choose", { messageId: "om_1", version: 1, number: 1 }],
   [400, "GET", "/said"],
   [400, "GET", "/said?after=-1"],

@@ -242,6 +242,42 @@ test("a card of schema 2.0 that is answered with one of 1.0 is an error at the c
   }
 });
 
+test("a form is submitted with what was typed for each of its fields; a field alone is sent as it is", async (t) => {
+  const { conversation, pushed, eventOf, send } = setUp(t);
+  const plain = (content: string) => ({ tag: "plain_text", content });
+  const submit = { tag: "button", name: "go", text: plain("Go"), form_action_type: "submit" };
+  const elements = [
+    {
+      tag: "form",
+      name: "f",
+      elements: [{ tag: "input", name: "note", required: true }, { tag: "date_picker", name: "day" }, submit],
+    },
+    { tag: "picker_time", behaviors: [{ type: "callback", value: { order: 17 } }] },
+    { tag: "input", placeholder: plain("Why") },
+  ];
+  const messageId = await send({ schema: "2.0", body: { elements } });
+  const choose = (number: number, ...typed: string[]) => conversation.choose({ messageId, version: 1, number, typed });
+  assert.throws(() => choose(1, "", "2026-12-01"), /note is required/);
+  assert.throws(() => choose(1, "x", "soon"), /day is a date, like/);
+  choose(1, "late", "2026-12-01");
+  choose(1, "late");
+  choose(2, "07:05");
+  choose(3, "because");
+  await settled();
+  assert.deepEqual(
+    pushed.map((message) => eventOf(message).action),
+    [
+      {
+        ...{ tag: "button", name: "go", timezone: "Asia/Shanghai" },
+        form_value: { note: "late", day: "2026-12-01 +0800" },
+      },
+      { tag: "button", name: "go", timezone: "Asia/Shanghai", form_value: { note: "late" } },
+      { tag: "picker_time", value: { order: 17 }, timezone: "Asia/Shanghai", option: "07:05 +0800" },
+      { tag: "input", input_value: "because" },
+    ],
+  );
+});
+
 test("a choice is made only on the card as it was shown", async (t) => {
   const { conversation, send, call, pushed } = setUp(t);
   const messageId = await send(card("Release"));
