@@ -4,7 +4,7 @@ import type { Entry } from "../../simulator/chat/journal.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { paint } from "../paint.ts";
 import { projectRoot } from "../project.ts";
-import { cardLines, chatLines, indented } from "./lines.ts";
+import { cardLines, chatLines, indented, nameOf } from "./lines.ts";
 import { findConversation } from "./link.ts";
 import { runScript } from "./script.ts";
 import { help, type Screen, startSession } from "./session.ts";
@@ -60,7 +60,7 @@ async function run(options: Options): Promise<void> {
       print(isJson ? [JSON.stringify({ note: text })] : text.split("\n").map((line) => indented(dim(oneLine(line))))),
     trouble: (text) => print([isJson ? JSON.stringify({ trouble: text }) : paint("yellow", `    ! ${oneLine(text)}`)]),
     chosen: (number) => {
-      if (!isTerminal && !isJson) print([`${paint("cyan", "you ›")} ${number}`]);
+      if (!isTerminal && !isJson) print([`${nameOf(session.as())} ${number}`]);
     },
     ask: (field, hint) => {
       const text =
@@ -78,7 +78,8 @@ async function run(options: Options): Promise<void> {
     // An outcome of another terminal's input would appear below a message that it does not concern.
     if (!session.isOwn(entry)) return;
     // A terminal already shows what its user has typed.
-    if (!(isTerminal && "by" in entry && entry.by === "user")) print(chatLines(entry));
+    const isTyped = entry.what === "acted" || (entry.what === "said" && entry.by === "user");
+    if (!(isTerminal && isTyped)) print(chatLines(entry));
     if (isSilent) screen.note("(handled; the bot said nothing)");
   };
 

@@ -2,6 +2,7 @@ import type { CardView, Choice } from "../../simulator/chat/card-view.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
+import type { Person } from "../../simulator/samples/facts.ts";
 import { oneLine } from "../command.ts";
 import { paint, type Style } from "../paint.ts";
 import { duration } from "../send/report.ts";
@@ -19,6 +20,8 @@ export function chatLines(entry: Entry): readonly string[] {
     case "updated":
     case "recalled":
       return messageLines(entry);
+    case "acted":
+      return [`${nameOf(entry.user)} ${paint("dim", `(${oneLine(entry.about)})`)}`];
     case "did":
       return entry.did === "missing"
         ? [trouble(entry.about)]
@@ -62,9 +65,9 @@ export function entryFacts(entry: Entry): string | undefined {
 }
 
 function messageLines(entry: Extract<Entry, { by: string }>): readonly string[] {
-  const { what, by, message } = entry;
+  const { what, message } = entry;
   if ("streamed" in entry && entry.streamed !== undefined) return textLines(entry.streamed).map(indented);
-  const name = by === "bot" ? paint("magenta", "bot ›") : paint("cyan", "you ›");
+  const name = entry.by === "bot" ? paint("magenta", "bot ›") : nameOf(entry.user);
   const place = message.chat.kind === "group" ? `in ${oneLine(message.chat.name, 80) || "a group"}` : undefined;
   const notes = [place, what === "said" ? undefined : what].filter((note) => note !== undefined);
   const heading = notes.length === 0 ? name : `${name} ${paint("dim", `(${notes.join(", ")})`)}`;
@@ -73,6 +76,11 @@ function messageLines(entry: Extract<Entry, { by: string }>): readonly string[] 
   if (message.card !== undefined && notes.length > 0) return [heading, ...cardLines(message.card).map(indented)];
   const [first = "", ...rest] = message.card === undefined ? textLines(message.text) : cardLines(message.card);
   return [`${heading} ${first}`, ...rest.map(indented)];
+}
+
+/** How a user is shown: Mei is you, unless you say otherwise. */
+export function nameOf(user: Person): string {
+  return paint("cyan", `${user === "mei" ? "you" : user} ›`);
 }
 
 /** Aligned with the text after `bot › ` or `you › `. */

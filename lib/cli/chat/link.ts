@@ -3,6 +3,7 @@ import { LarkpostError } from "../../errors.ts";
 import { fieldsOf, parseJson } from "../../feishu/json.ts";
 import { exchange } from "../../https.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
+import type { Person } from "../../simulator/samples/facts.ts";
 import { readLocal } from "../state/target.ts";
 
 /** There is no conversation, or it is over. */
@@ -25,12 +26,20 @@ export interface Choosing {
   readonly typed?: readonly string[];
 }
 
+/** Anything else that a user does, as `POST /act` takes it: what, and its members. */
+export interface Doing {
+  readonly does: string;
+  readonly [member: string]: string;
+}
+
 /** The conversation of the running `npm start`. Every method rejects with {@link ChatError} when it is over. */
 export interface Link {
   /** @returns The event's id. @throws {RefusedError} */
-  say(text: string, chat: "p2p" | "group"): Promise<string>;
+  say(text: string, chat: "p2p" | "group", as: Person): Promise<string>;
   /** @returns The callback's id. @throws {RefusedError} */
-  choose(choosing: Choosing): Promise<string>;
+  choose(choosing: Choosing, as: Person): Promise<string>;
+  /** @returns The event's id. @throws {RefusedError} */
+  act(doing: Doing, as: Person): Promise<string>;
   /** The entries after the `n`th, at most 200. */
   after(n: number): Promise<readonly Entry[]>;
   /** The same, but waits until there is an entry. After 20 s it resolves with none. */
@@ -70,8 +79,9 @@ export function findConversation(stateFolder: string): Link {
     throw new RefusedError(String(answer["error"] ?? `answered ${status}`));
   };
   return {
-    say: async (text, chat) => (await call<{ id: string }>("POST", "/say", { text, chat })).id,
-    choose: async (choosing) => (await call<{ id: string }>("POST", "/choose", choosing)).id,
+    say: async (text, chat, as) => (await call<{ id: string }>("POST", "/say", { text, chat, as })).id,
+    choose: async (choosing, as) => (await call<{ id: string }>("POST", "/choose", { ...choosing, as })).id,
+    act: async (doing, as) => (await call<{ id: string }>("POST", "/act", { ...doing, as })).id,
     after: async (n) => (await call<Entries>("GET", `/said?after=${n}`)).entries,
     next: async (n) => (await call<Entries>("GET", `/next?after=${n}`)).entries,
   };

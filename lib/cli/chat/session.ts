@@ -1,16 +1,22 @@
+import { resolve } from "node:path";
 import { type Field, FieldError, hintOf, readField } from "../../simulator/chat/card-fields.ts";
 import type { Choice } from "../../simulator/chat/card-view.ts";
 import type { Entry } from "../../simulator/chat/journal.ts";
 import type { MessageView } from "../../simulator/chat/message-view.ts";
+import { type Person, people } from "../../simulator/samples/facts.ts";
 import { createCards } from "./cards.ts";
-import { type Link, RefusedError } from "./link.ts";
+import { type Doing, type Link, RefusedError } from "./link.ts";
 import { createProgress } from "./progress.ts";
 
 export const help = `What you type is said to the bot. A number chooses on the card shown last in this terminal.
                  A form or an input asks for each field; an empty line leaves it as it is, /cancel gives up.
   /buttons [n]   shows the last card again, or the nth last, to choose on
   /group         talk in the group, where you mention the bot; /direct talks to it alone
+  /as tomas      you are Tomas, a second user; /as mei is you again
   /say text      says the text as it is, also a number or what begins with a slash
+  /image FILE, /file FILE, /post title | line | line
+  /thread text   replies to the bot's last message, in its thread; /react THUMBSUP puts an emoji on it
+  /menu KEY      chooses in the bot's menu; /enter opens the chat with the bot
   /help, /quit`;
 
 const chatNotes = { group: "now in the group: you mention the bot", p2p: "now you talk to the bot alone" };
@@ -40,12 +46,15 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   const cards = createCards();
   const progress = createProgress();
   let chat = start.chat;
+  let as: Person = "mei";
+  /** The bot's last message that this terminal has shown. */
+  let lastId: string | undefined;
   let isOver = false;
   let filling: Filling | undefined;
   const requests = createRequests(progress, fail);
 
   async function say(text: string): Promise<void> {
-    if (text !== "") await requests.send(() => link.say(text, chat));
+    if (text !== "") await requests.send(() => link.say(text, chat, as));
   }
 
   async function choose(number: number, message: MessageView): Promise<void> {
@@ -62,7 +71,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     const field = asks[typed.length];
     if (field !== undefined) return screen.ask(field, hintOf(field));
     filling = undefined;
-    await requests.send(() => link.choose(asks.length === 0 ? choosing : { ...choosing, typed }));
+    await requests.send(() => link.choose(asks.length === 0 ? choosing : { ...choosing, typed }, as));
   }
 
   async function fill(text: string, current: Filling): Promise<void> {
@@ -86,6 +95,22 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     screen.trouble(text);
   }
 
+  async function act(doing: Doing): Promise<void> {
+    await requests.send(() => link.act(doing, as));
+  }
+
+  async function actOnLast(doing: Doing): Promise<void> {
+    if (lastId === undefined) return fail("The bot has said nothing here");
+    await act({ ...doing, messageId: lastId });
+  }
+
+  function become(name: string): void {
+    const person = Object.keys(people).find((known) => known === name.toLowerCase());
+    if (person === undefined) return void fail(`There is no "${name}": you can be ${Object.keys(people).join(" or ")}`);
+    as = person as Person;
+    screen.note(`now you are ${people[as].name}`);
+  }
+
   function showCard(n: number): void {
     const message = cards.select(n);
     if (message === undefined) fail(`There is no such card: the bot has sent ${cards.count()}`);
@@ -102,6 +127,21 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
       case "direct":
         chat = name === "group" ? "group" : "p2p";
         return screen.note(chatNotes[chat]);
+      case "as":
+        return become(rest);
+      case "image":
+      case "file":
+        return act({ does: name, path: resolve(rest), chat });
+      case "post":
+        return act({ does: name, text: rest, chat });
+      case "thread":
+        return actOnLast({ does: name, text: rest });
+      case "react":
+        return actOnLast({ does: name, emoji: rest });
+      case "menu":
+        return act({ does: name, key: rest });
+      case "enter":
+        return act({ does: name });
       case "help":
         return screen.note(help);
       case "quit":
@@ -133,6 +173,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
      */
     apply(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
       cards.apply(entry, isShown);
+      if (isShown && entry.what === "said" && entry.by === "bot") lastId = entry.message.messageId;
       return progress.apply(entry);
     },
     isOwn: progress.isOwn,
@@ -140,6 +181,7 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
     hasFailed: progress.hasFailed,
     isOver: () => isOver,
     chat: () => chat,
+    as: () => as,
   };
 }
 

@@ -3,6 +3,7 @@ import { clearScreenDown, createInterface, cursorTo, moveCursor } from "node:rea
 import type { Entry } from "../../simulator/chat/journal.ts";
 import { paint } from "../paint.ts";
 import { follow } from "./follow.ts";
+import { nameOf } from "./lines.ts";
 import type { Link } from "./link.ts";
 import type { Session } from "./session.ts";
 
@@ -44,7 +45,7 @@ export async function runTerminal(options: {
   });
   const prompt = () => {
     const place = session.chat() === "group" ? paint("dim", "(in the group) ") : "";
-    terminal.setPrompt(`${paint("cyan", "you ›")} ${place}`);
+    terminal.setPrompt(`${nameOf(session.as())} ${place}`);
     terminal.prompt();
   };
 

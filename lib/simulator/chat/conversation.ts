@@ -3,15 +3,16 @@ import { isObject, parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
 import type { Message } from "../open-api/messages.ts";
-import type { OpenApi } from "../open-api/open-api.ts";
+import type { OpenApi, UserMessage } from "../open-api/open-api.ts";
 import type { ClientView } from "../platform/client-view.ts";
 import { type Deliver, type Message as PushedMessage, startPlatform, toMessage } from "../platform/platform.ts";
 import { type Attempt, retryDelaysMs } from "../platform/retries.ts";
-import { bot, defaultTenant, groupChat, mei } from "../samples/facts.ts";
+import { defaultTenant, groupChat, type Person, people, seconds } from "../samples/facts.ts";
 import { sampleEnvelope } from "../samples/samples.ts";
+import { type Act, mentionKey, type Place, postOf, receivedEvent } from "./acts.ts";
 import { actionWith, type Field, FieldError, isMoment, readField, timezone } from "./card-fields.ts";
 import { cardView } from "./card-view.ts";
-import { createJournal } from "./journal.ts";
+import { createJournal, type Fact } from "./journal.ts";
 import { chatView, messageView } from "./message-view.ts";
 import { trackOutcomes } from "./outcomes.ts";
 
@@ -31,10 +32,8 @@ export interface ConversationOptions {
   readonly newId: () => string;
 }
 
-type Place = "p2p" | "group";
-
 /**
- * A user, Mei, who talks to the bot, directly or in the group. What she says and clicks is pushed as the platform
+ * Users, Mei and Tomas, who talk to the bot, directly or in the group. What they say and do is pushed as the platform
  * pushes it. What the bot does through the Open API is recorded.
  */
 export function startConversation(options: ConversationOptions) {
@@ -84,37 +83,113 @@ export function startConversation(options: ConversationOptions) {
     if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
   }
 
+  function chatOf(place: Place, as: Person): string {
+    return place === "group" ? groupChat : api.world.receiver(appId, "open_id", people[as].ids.open_id).chatId;
+  }
+
+  function push(type: string, event: object, fact: (id: string) => Fact): string {
+    const pushed = envelopeOf(type, event);
+    outcomes.eventPushed(pushed.id);
+    record(fact(pushed.id));
+    platform.push(pushed).catch(() => {});
+    return pushed.id;
+  }
+
+  function speak(as: Person, message: Omit<UserMessage, "userId">, shown?: string): string {
+    const said = orRefuse(() => api.say({ ...message, userId: people[as].ids.open_id }));
+    const chat = api.world.chat(said.chatId);
+    const view = messageView(said, chat);
+    const event = receivedEvent(said, as, chat?.kind ?? "group");
+    return push("im.message.receive_v1", event, (id) => {
+      return { what: "said", by: "user", user: as, id, message: { ...view, text: shown ?? view.text } };
+    });
+  }
+
+  function inThread(messageId: string): Pick<UserMessage, "chatId" | "rootId" | "parentId" | "threadId"> {
+    const parent = api.message(messageId);
+    if (parent === undefined || parent.isRecalled) throw new RefusedAction("there is no such message");
+    const { chatId, rootId = messageId, threadId = `omt_${messageId.slice(3)}` } = parent;
+    return { chatId, rootId, parentId: messageId, threadId };
+  }
+
+  function react(as: Person, messageId: string, emoji: string): string {
+    const { ids } = people[as];
+    const message = api.message(messageId);
+    if (message === undefined || message.isRecalled) throw new RefusedAction("there is no such message");
+    orRefuse(() => api.react(message, ids.open_id, emoji));
+    const event = {
+      message_id: messageId,
+      reaction_type: { emoji_type: emoji },
+      operator_type: "user",
+      user_id: ids,
+      action_time: String(clock.nowMs()),
+    } satisfies EventOf<"im.message.reaction.created_v1">;
+    return push("im.message.reaction.created_v1", event, (id) => acted(as, id, `reacts with ${emoji}`));
+  }
+
   return {
     /**
-     * The user says something. In the group she mentions the bot.
+     * A user says something. In the group they mention the bot.
      * @returns The event's id.
      * @throws {RefusedAction} The text is empty or too long.
      */
-    say(text: string, place: Place): string {
-      const chatId = place === "group" ? groupChat : api.world.receiver(appId, "open_id", mei.open_id).chatId;
-      const content = JSON.stringify({ text: place === "group" ? `@_user_1 ${text}` : text });
-      const said = orRefuse(() => api.say({ chatId, userId: mei.open_id, content }));
-      const event = envelopeOf("im.message.receive_v1", receivedEvent(said, place));
-      outcomes.eventPushed(event.id);
-      const message = { ...messageView(said, api.world.chat(chatId)), text };
-      record({ what: "said", by: "user", id: event.id, message });
-      platform.push(event).catch(() => {});
-      return event.id;
+    say(text: string, place: Place, as: Person = "mei"): string {
+      const content = JSON.stringify({ text: place === "group" ? `${mentionKey} ${text}` : text });
+      return speak(as, { chatId: chatOf(place, as), content }, text);
+    },
+    /** @returns The event's id. @throws {RefusedAction} */
+    act(act: Act, as: Person): string {
+      const { ids, name } = people[as];
+      switch (act.does) {
+        case "image":
+        case "file": {
+          const key = api.keep(act.does, act.bytes);
+          const content = act.does === "image" ? { image_key: key } : { file_key: key, file_name: act.name };
+          return speak(as, { chatId: chatOf(act.chat, as), msgType: act.does, content: JSON.stringify(content) });
+        }
+        case "post":
+          return speak(as, { chatId: chatOf(act.chat, as), msgType: "post", content: postOf(act) });
+        case "thread": {
+          const thread = inThread(act.messageId);
+          const isGroup = api.world.chat(thread.chatId)?.kind !== "p2p";
+          const content = JSON.stringify({ text: isGroup ? `${mentionKey} ${act.text}` : act.text });
+          return speak(as, { ...thread, content }, act.text);
+        }
+        case "react":
+          return react(as, act.messageId, act.emoji);
+        case "menu": {
+          const event = {
+            operator: { operator_name: name, operator_id: ids },
+            event_key: act.key,
+            timestamp: seconds(clock.nowMs()),
+          } satisfies EventOf<"application.bot.menu_v6">;
+          return push("application.bot.menu_v6", event, (id) => acted(as, id, `chooses ${act.key} in the menu`));
+        }
+        case "enter": {
+          const event = { chat_id: chatOf("p2p", as), operator_id: ids };
+          const type = "im.chat.access_event.bot_p2p_chat_entered_v1";
+          return push(type, event, (id) => acted(as, id, "opens the chat"));
+        }
+      }
     },
     /**
-     * The user makes a choice on a card, by its number.
-     * @param on.version The state of the card that she has seen. A choice on another state is refused.
-     * @param on.typed What she typed for each field that the choice asks for.
+     * A user makes a choice on a card, by its number.
+     * @param on.version The state of the card that they have seen. A choice on another state is refused.
+     * @param on.typed What they typed for each field that the choice asks for.
      * @returns The callback's id.
      * @throws {RefusedAction} There is no such choice, it sends no callback, or a field does not take what was typed.
      */
-    choose(on: { messageId: string; version: number; number: number; typed?: readonly string[] }): string {
-      const { messageId } = on;
+    choose(on: { messageId: string; version: number; number: number; typed?: readonly string[]; as?: Person }): string {
+      const { messageId, as = "mei" } = on;
+      const { ids } = people[as];
       const message = api.message(messageId);
+      if (message !== undefined && api.world.chat(message.chatId)?.users.has(ids.open_id) === false) {
+        throw new RefusedAction(`${as} is not in that chat`);
+      }
       const action = actionOn(message, on, contentShown(messageId));
       const token = `c-${newId()}`;
       const context = { open_message_id: messageId, open_chat_id: message?.chatId };
-      const operator = { tenant_key: defaultTenant, ...mei };
+      const operator = { tenant_key: defaultTenant, ...ids };
       const callback = envelopeOf("card.action.trigger", { operator, token, action, host: "im_message", context });
       api.registerCardToken({ token, messageId });
       outcomes.callbackPushed(callback.id);
@@ -133,21 +208,8 @@ export function startConversation(options: ConversationOptions) {
 
 export type Conversation = ReturnType<typeof startConversation>;
 
-function receivedEvent(said: Message, place: Place): EventOf<"im.message.receive_v1"> {
-  const mention = { key: "@_user_1", id: bot, mentioned_type: "bot", name: "Larkpost", tenant_key: defaultTenant };
-  const message = {
-    message_id: said.messageId,
-    create_time: String(said.createdAtMs),
-    update_time: String(said.createdAtMs),
-    chat_id: said.chatId,
-    chat_type: place,
-    message_type: said.msgType,
-    content: said.content,
-  };
-  return {
-    sender: { sender_id: mei, sender_type: "user", tenant_key: defaultTenant },
-    message: place === "group" ? { ...message, mentions: [mention] } : message,
-  };
+function acted(user: Person, id: string, about: string): Fact {
+  return { what: "acted", user, id, about };
 }
 
 function actionOn(

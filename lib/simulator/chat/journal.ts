@@ -1,9 +1,18 @@
 import type { ClientView } from "../platform/client-view.ts";
+import type { Person } from "../samples/facts.ts";
 import type { MessageView } from "./message-view.ts";
 
 /** What somebody in the chats sees, and what happened to an event or a callback of the user. */
 export type Fact =
-  | { readonly what: "said"; readonly by: "user"; readonly id: string; readonly message: MessageView }
+  | {
+      readonly what: "said";
+      readonly by: "user";
+      readonly user: Person;
+      readonly id: string;
+      readonly message: MessageView;
+    }
+  /** What a user did besides writing and clicking, in words for a person. */
+  | { readonly what: "acted"; readonly user: Person; readonly id: string; readonly about: string }
   | {
       readonly what: "said" | "updated" | "recalled";
       readonly by: "bot";

@@ -61,9 +61,9 @@ function withMentions(text: string): string {
   );
 }
 
-/** A post's text in its first language. */
+/** A post's text in its first language. What a user posts has one language, and does not name it. */
 function postView(fields: JsonObject): string {
-  const post = Object.values(fields)[0];
+  const post = Array.isArray(fields["content"]) ? fields : Object.values(fields)[0];
   const { title, content } = fieldsOf(post);
   const lines = (Array.isArray(content) ? content : []).map((line: unknown) =>
     (Array.isArray(line) ? line : []).map((element: unknown) => elementText(isObject(element) ? element : {})).join(""),

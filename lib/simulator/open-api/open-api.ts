@@ -12,7 +12,7 @@ import { createDispatch } from "./dispatch.ts";
 import { messageRoutes } from "./message-routes.ts";
 import { createMessages, type Message, type MessageChange } from "./messages.ts";
 import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
-import { createReactions } from "./reactions.ts";
+import { createReactions, type Reaction } from "./reactions.ts";
 import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { tokenRoutes } from "./token-routes.ts";
@@ -47,8 +47,12 @@ export interface UserMessage {
   /** open_id */
   readonly userId: string;
   readonly msgType?: string;
-  /** A JSON document in a string. */
+  /** A JSON document in a string. A post is in one language, as events have it. */
   readonly content: string;
+  /** The message that it replies to, and its thread. */
+  readonly rootId?: string;
+  readonly parentId?: string;
+  readonly threadId?: string;
 }
 
 /**
@@ -125,9 +129,19 @@ export function openApi(options: OpenApiOptions) {
     template: (id: string): CardTemplate | undefined => templates.get(id),
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
-      const checked = checkContent(msgType, content, known);
-      return messages.add({ ...checked, ...place, sender: { kind: "user", id: userId }, tenant: defaultTenant });
+      checkContent(msgType, msgType === "post" ? `{"zh_cn":${content}}` : content, known);
+      return messages.add({ msgType, content, ...place, sender: { kind: "user", id: userId }, tenant: defaultTenant });
     },
+
+    /** Keeps a user's image or file, which bots can download. @returns Its key. */
+    keep(kind: "image" | "file", bytes: Uint8Array): string {
+      const key = `${kind === "image" ? "img" : "file"}_v3_${newId()}`;
+      uploads.set(key, bytes);
+      return key;
+    },
+    /** A user, by open_id, puts an emoji on a message. @throws {Refusal} There is no such emoji. */
+    react: (message: Message, userId: string, emoji: string): Reaction =>
+      reactions.add(message, { kind: "user", id: userId }, emoji),
 
     /** To be called before a card callback is pushed. */
     registerCardToken: (token: CardToken): void => cards.register(token),

@@ -25,6 +25,10 @@ export const tomas = {
   union_id: "on_2f90b6d3e8a74c15b7d04a9e61c8f503",
   user_id: "b907e3d5",
 } satisfies UserId;
+/** The people who can talk to the bot, by the names they are called in a chat. */
+export const people = { mei: { ids: mei, name: "Mei Okafor" }, tomas: { ids: tomas, name: "Tomas Reyes" } } as const;
+export type Person = keyof typeof people;
+
 export const bot = {
   open_id: "ou_60fd8b24c7e1493fa2d5b90e8c3174a6",
   union_id: "on_d7c2940e5b1f4e68936a0d8f27be15c4",

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { follow } from "../../../lib/cli/chat/follow.ts";
+import { chatLines } from "../../../lib/cli/chat/lines.ts";
 import type { Link } from "../../../lib/cli/chat/link.ts";
 import { runScript } from "../../../lib/cli/chat/script.ts";
 import { startSession } from "../../../lib/cli/chat/session.ts";
@@ -17,13 +19,17 @@ function setUp(over: Partial<Link> = {}) {
   const asked: unknown[] = [];
   const shown: string[] = [];
   const link: Link = {
-    async say(text, chat) {
-      asked.push({ text, chat });
+    async say(text, chat, as) {
+      asked.push(as === "mei" ? { text, chat } : { text, chat, as });
       return `said ${asked.length}`;
     },
     async choose(choosing) {
       asked.push(choosing);
       return `chosen ${asked.length}`;
+    },
+    async act(doing, as) {
+      asked.push({ ...doing, as });
+      return `done ${asked.length}`;
     },
     after: async () => [],
     next: () => never,
@@ -115,6 +121,40 @@ test("a choice with fields asks for each of them, again for one that does not fi
     ...["! Day is a date, like 2026-11-29", "Day? like 2026-11-29; may be empty"],
     ...["Note? required", "Day? like 2026-11-29; may be empty", "(nothing was sent)", "Note? required"],
   ]);
+});
+
+test("a user sends files and posts, reacts and replies to the bot's last message, and becomes another", async () => {
+  const { asked, shown, session, card } = setUp();
+  await session.input("/react OK");
+  card("om_1", 1, asks);
+  const lines = ["/as Tomas", "hello", "/group", "/image a.png", "/post Title | one", "/thread why?", "/react OK"];
+  for (const line of [...lines, "/as nobody", "/as mei", "/menu report", "/enter"]) await session.input(line);
+  const as = "tomas";
+  assert.deepEqual(asked, [
+    { text: "hello", chat: "p2p", as },
+    { does: "image", path: join(process.cwd(), "a.png"), chat: "group", as },
+    { does: "post", text: "Title | one", chat: "group", as },
+    { does: "thread", text: "why?", messageId: "om_1", as },
+    { does: "react", emoji: "OK", messageId: "om_1", as },
+    { does: "menu", key: "report", as: "mei" },
+    { does: "enter", as: "mei" },
+  ]);
+  assert.deepEqual(shown, [
+    ...["! The bot has said nothing here", "now you are Tomas Reyes", "now in the group: you mention the bot"],
+    ...['! There is no "nobody": you can be mei or tomas', "now you are Mei Okafor"],
+  ]);
+});
+
+test("what each user says and does is shown under their name", () => {
+  const chat = { id: "oc_1", kind: "group", name: "Shifts" } as const;
+  const message = { messageId: "om_1", version: 1, chat, msgType: "text", text: "hi" };
+  const said = { n: 1, what: "said", by: "user", id: "e1", message } as const;
+  const lines = [
+    chatLines({ ...said, user: "mei" }),
+    chatLines({ ...said, user: "tomas" }),
+    chatLines({ n: 2, what: "acted", user: "tomas", id: "e2", about: "opens the chat" }),
+  ];
+  assert.deepEqual(lines.flat(), ["you › (in Shifts) hi", "tomas › (in Shifts) hi", "tomas › (opens the chat)"]);
 });
 
 test("what was said is settled also when its end is told before its id is known", async () => {

@@ -8,7 +8,7 @@ import { createJournal, type Entry } from "../../../lib/simulator/chat/journal.t
 import { openApi } from "../../../lib/simulator/open-api/open-api.ts";
 import type { Message } from "../../../lib/simulator/platform/platform.ts";
 import type { PushResult } from "../../../lib/simulator/platform/push.ts";
-import { bot, groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import { bot, groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import { settled, testClock } from "../../support/clock.ts";
 import { meisChat, selfBuilt } from "../../support/open-api.ts";
 import { seeded } from "../../support/random.ts";
@@ -276,6 +276,76 @@ test("a form is submitted with what was typed for each of its fields; a field al
       { tag: "input", input_value: "because" },
     ],
   );
+});
+
+test("two users write in the group, and what a user sends and does is pushed as its event", async (t) => {
+  const { conversation, pushed, eventOf, send, api, call } = setUp(t);
+  const messageId = await send(card("Release"));
+  conversation.say("hello", "group", "tomas");
+  conversation.act({ does: "post", chat: "group", text: "Shift | one | two" }, "mei");
+  conversation.act({ does: "image", chat: "p2p", name: "a.png", bytes: Buffer.from("the image") }, "tomas");
+  conversation.act({ does: "file", chat: "group", name: "a.pdf", bytes: Buffer.from("the file") }, "mei");
+  conversation.act({ does: "thread", messageId, text: "why?" }, "mei");
+  conversation.act({ does: "react", messageId, emoji: "THUMBSUP" }, "mei");
+  conversation.act({ does: "menu", key: "report" }, "tomas");
+  conversation.act({ does: "enter" }, "tomas");
+  await settled();
+  const events = pushed.map((message) => eventOf(message));
+  const [hello, post, image, file, thread, reaction, menu, enter] = events;
+  assert.deepEqual(
+    pushed.map(({ type }) => type),
+    [
+      ...Array.from({ length: 5 }, () => "im.message.receive_v1"),
+      ...["im.message.reaction.created_v1", "application.bot.menu_v6"],
+      "im.chat.access_event.bot_p2p_chat_entered_v1",
+    ],
+  );
+  assert.deepEqual([hello.sender.sender_id, hello.message.chat_id], [tomas, groupChat]);
+  assert.deepEqual(JSON.parse(post.message.content), {
+    title: "Shift",
+    content: [
+      [
+        { tag: "at", user_id: "@_user_1", user_name: "Larkpost", style: [] },
+        { tag: "text", text: " one", style: [] },
+      ],
+      [{ tag: "text", text: "two", style: [] }],
+    ],
+  });
+  assert.deepEqual([post.message.message_type, post.message.mentions.length], ["post", 1]);
+  assert.deepEqual(
+    [image.message.message_type, image.message.chat_type, image.message.mentions],
+    ["image", "p2p", undefined],
+  );
+  const path = `/im/v1/messages/${image.message.message_id}`;
+  assert.equal((await call("GET", path, {})).data.items[0].body.content, image.message.content);
+  const { file_key: key, file_name: name } = JSON.parse(file.message.content);
+  assert.deepEqual([name, typeof key], ["a.pdf", "string"]);
+  const { root_id, parent_id, thread_id, chat_id } = thread.message;
+  assert.deepEqual(
+    [root_id, parent_id, thread_id, chat_id],
+    [messageId, messageId, `omt_${messageId.slice(3)}`, meisChat],
+  );
+  assert.deepEqual(
+    [reaction.message_id, reaction.reaction_type.emoji_type, reaction.user_id],
+    [messageId, "THUMBSUP", mei],
+  );
+  assert.deepEqual(
+    api.reactions(messageId).map(({ emoji }) => emoji),
+    ["THUMBSUP"],
+  );
+  assert.deepEqual([menu.event_key, menu.operator], ["report", { operator_name: "Tomas Reyes", operator_id: tomas }]);
+  assert.deepEqual(enter.operator_id, tomas);
+  assert.notEqual(enter.chat_id, meisChat);
+
+  const refused: [act: () => void, says: RegExp][] = [
+    [() => conversation.act({ does: "react", messageId, emoji: "NO_SUCH" }, "mei"), /./],
+    [() => conversation.act({ does: "react", messageId: "om_0", emoji: "OK" }, "mei"), /no such message/],
+    [() => conversation.act({ does: "thread", messageId: "om_0", text: "x" }, "mei"), /no such message/],
+    [() => conversation.choose({ messageId, version: 1, number: 1, as: "tomas" }), /tomas is not in that chat/],
+  ];
+  for (const [act, says] of refused) {
+    assert.throws(act, (error) => error instanceof RefusedAction && says.test(error.message));
+  }
 });
 
 test("a choice is made only on the card as it was shown", async (t) => {
