@@ -1,5 +1,4 @@
 import rules from "./card-rules.json" with { type: "json" };
-import type { JsonObject } from "./json.ts";
 
 /** One thing that is wrong with a card, and where. */
 export interface CardFinding {
@@ -15,12 +14,9 @@ export interface CardFinding {
   readonly page: string | null;
 }
 
-/** A template of the card builder. */
+/** A template of the card builder, by the type of each of its variables. */
 export interface CardTemplate {
-  /** The type of each variable. */
-  readonly variables?: Readonly<Record<string, "string" | "number" | "boolean" | "object" | "array">>;
-  /** Its JSON, with `${name}` in place of the variables. */
-  readonly card?: JsonObject;
+  readonly variables: Readonly<Record<string, "string" | "number" | "boolean" | "object" | "array">>;
 }
 
 /** What exists on the platform. What has no function here is not checked. */

@@ -58,7 +58,7 @@ function checkTemplate(data: unknown, known: KnownParts, { refuse, warn }: Findi
       refuse("variable", path, `varName: ${name}, expectType: ${expected}, actualType: ${actual}`);
     }
   }
-  if (template?.variables === undefined) return;
+  if (template === undefined) return;
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(variables, name)) warn(path, `the template has no variable ${name}`, rules.variables);
   }

@@ -126,7 +126,6 @@ export function openApi(options: OpenApiOptions) {
     world,
     /** Makes a template of the card builder known, so that its variables are checked. */
     addTemplate: (id: string, template: CardTemplate): void => void templates.set(id, template),
-    template: (id: string): CardTemplate | undefined => templates.get(id),
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
       checkContent(msgType, msgType === "post" ? `{"zh_cn":${content}}` : content, known);

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { follow } from "../../../lib/cli/chat/follow.ts";
-import { chatLines } from "../../../lib/cli/chat/lines.ts";
+import { botLine, chatLines } from "../../../lib/cli/chat/lines.ts";
 import type { Link } from "../../../lib/cli/chat/link.ts";
 import { runScript } from "../../../lib/cli/chat/script.ts";
 import { startSession } from "../../../lib/cli/chat/session.ts";
@@ -154,6 +154,8 @@ test("what each user says and does is shown under their name", () => {
     chatLines({ ...said, user: "tomas" }),
     chatLines({ n: 2, what: "acted", user: "tomas", id: "e2", about: "opens the chat" }),
   ];
+  const doubtful = { ...message, msgType: "interactive", warnings: ["ROOT -> config: it is old"] };
+  assert.match(botLine({ n: 3, what: "said", by: "bot", message: doubtful }) ?? "", / {2}! ROOT -> config: it is old$/);
   assert.deepEqual(lines.flat(), ["you › (in Shifts) hi", "tomas › (in Shifts) hi", "tomas › (opens the chat)"]);
 });
 

@@ -279,8 +279,16 @@ test("a form is submitted with what was typed for each of its fields; a field al
 });
 
 test("two users write in the group, and what a user sends and does is pushed as its event", async (t) => {
-  const { conversation, pushed, eventOf, send, api, call } = setUp(t);
+  const { conversation, pushed, eventOf, send, api, call, entries } = setUp(t);
   const messageId = await send(card("Release"));
+  const doubtful = await send({ schema: "2.0", config: { wide_screen_mode: true }, body: { elements: [] } });
+  assert.deepEqual(
+    entries("said").map((entry) => "message" in entry && [entry.message.messageId, entry.message.warnings?.length]),
+    [
+      [messageId, undefined],
+      [doubtful, 1],
+    ],
+  );
   conversation.say("hello", "group", "tomas");
   conversation.act({ does: "post", chat: "group", text: "Shift | one | two" }, "mei");
   conversation.act({ does: "image", chat: "p2p", name: "a.png", bytes: Buffer.from("the image") }, "tomas");

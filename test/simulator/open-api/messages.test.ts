@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import fc from "fast-check";
+import { checkCard } from "../../../lib/feishu/card.ts";
 import type { OpenApiOptions } from "../../../lib/simulator/open-api/open-api.ts";
 import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import {
@@ -224,6 +226,92 @@ test("refuses a card as the platform does: with the code, the place and the word
     const body = { receive_id: groupChat, msg_type: "interactive", content };
     assert.equal((await call("POST", toChat, body)).body.code, 0, what);
   }
+});
+
+const nested = (depth: number): object =>
+  depth === 0 ? { tag: "hr" } : { tag: "interactive_container", elements: [nested(depth - 1)] };
+const tables = (count: number) => ({ tag: "markdown", content: "| a |\n| - |\n| 1 |\n\n".repeat(count) });
+const doubtful: readonly [when: string, card: object, warning: RegExp][] = [
+  [
+    "an older member of config",
+    { schema: "2.0", config: { wide_screen_mode: true } },
+    /^ROOT -> config: version 2.0 has no wide_screen_mode/,
+  ],
+  ["an older member of the card", { schema: "2.0", fallback: {} }, /^ROOT: version 2.0 has no fallback/],
+  ["a card of version 2.0 for one person", { schema: "2.0", config: { update_multi: false } }, /is shared/],
+  ["a body without its version", { body: {} }, /^ROOT -> body: .*ignores body/],
+  ["a member of version 1.0 only", version2({ tag: "div", extra: button }), /\(tag: div\): div has extra in version 1/],
+  ["a component of version 2.0 only", { elements: [{ tag: "audio" }] }, /audio is for version 2.0/],
+  ["a text in the place of a component", version2({ tag: "plain_text", content: "x" }), /is a part of a component/],
+  ["a multiple choice outside of a form", version2({ tag: "multi_select_static" }), /is for forms/],
+  ["a submit button outside of a form", version2(submit), /form_action_type is for a button in a form/],
+  [
+    "what a container of 1.0 may not hold",
+    { elements: [{ tag: "interactive_container", elements: [{ tag: "hr" }] }] },
+    /interactive_container of version 1.0 cannot hold hr/,
+  ],
+  [
+    "what a form of 1.0 may not hold",
+    { elements: [form({ tag: "div" }, submit)] },
+    /form of version 1.0 cannot hold div/,
+  ],
+  ["six levels in a component", version2(nested(6)), /5 levels/],
+  ["six tables in markdown", version2(tables(6)), /more than 5 tables/],
+  [
+    "a variable in a text",
+    version2({ tag: "markdown", content: `Order ${"$"}{order}` }),
+    /\{order\} is shown as it is/,
+  ],
+];
+test("warns of what is uncertain about a card that is taken, and where it is", () => {
+  for (const [when, card, warning] of doubtful) {
+    const { faults, warnings } = checkCard(card);
+    assert.deepEqual([faults, warnings.length], [[], 1], when);
+    assert.match(`${warnings[0]?.path}: ${warnings[0]?.message}`, warning, when);
+  }
+  for (const card of [
+    version2(nested(5)),
+    version2(tables(5)),
+    { elements: [form(inColumn({ tag: "div" }), submit)] },
+  ]) {
+    assert.deepEqual(checkCard(card), { faults: [], warnings: [] });
+  }
+  const template = () => ({ variables: { order: "number" } }) as const;
+  const data = { template_id: "AAq1", template_variable: { n: 1 } };
+  assert.deepEqual(
+    checkCard({ type: "template", data }, { template }).warnings.map(({ message }) => message),
+    ["the template's variable order has no value", "the template has no variable n"],
+  );
+});
+
+test("checks whatever a card is, without an end or an exception", () => {
+  const cycle: Record<string, unknown> = {};
+  cycle["a"] = cycle;
+  const deep = JSON.parse(`${'{"elements":['.repeat(500)}${"]}".repeat(500)}`);
+  for (const card of [undefined, null, 1, "x", [], 1n, cycle, deep]) {
+    assert.deepEqual(
+      checkCard(card).faults.map(({ code, path }) => [code, path]),
+      [[200621, "ROOT"]],
+    );
+  }
+  const names = ["tag", "elements", "columns", "body", "text", "name", "content", "toString", "element_id", "data"];
+  const tags = ["form", "column_set", "column", "button", "note", "markdown", "constructor", "img", "table"];
+  const anything = fc.letrec((tie) => ({
+    node: fc.oneof(
+      { maxDepth: 6 },
+      fc.constantFrom<unknown>(...tags, null, 1, true, "", "2.0"),
+      fc.array(tie("node"), { maxLength: 3 }),
+      fc.dictionary(fc.constantFrom(...names), tie("node"), { maxKeys: 5 }),
+    ),
+  })).node;
+  fc.assert(
+    fc.property(anything, fc.constantFrom("1.0", "2.0"), (elements, schema) => {
+      const card = { schema, elements, body: { elements: [elements].flat() }, header: elements };
+      const { faults, warnings } = checkCard(card);
+      assert.ok([...faults, ...warnings].every(({ path }) => path.startsWith("ROOT")));
+    }),
+    { numRuns: 200 },
+  );
 });
 
 test("takes every type of message, and text and cards up to their limits", async (t) => {
