@@ -1,4 +1,5 @@
 import rules from "./card-rules.json" with { type: "json" };
+import type { JsonObject } from "./json.ts";
 
 /** One thing that is wrong with a card, and where. */
 export interface CardFinding {
@@ -14,9 +15,12 @@ export interface CardFinding {
   readonly page: string | null;
 }
 
-/** A template of the card builder, by the type of each of its variables. */
+/** A template of the card builder. */
 export interface CardTemplate {
+  /** The type of each of its variables. */
   readonly variables: Readonly<Record<string, "string" | "number" | "boolean" | "object" | "array">>;
+  /** Its JSON, with `${name}` in place of the variables, to be shown in a chat. */
+  readonly card?: JsonObject;
 }
 
 /** What exists on the platform. What has no function here is not checked. */

@@ -19,12 +19,13 @@ import { openApi } from "../open-api/client.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
 import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
-import { loadAnswers } from "../simulator/open-api/own-answers.ts";
+import { loadOwn } from "../simulator/open-api/own-answers.ts";
 import { sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
 import { memoryTokens } from "./tokens.ts";
 
 export { checkAnswer } from "../feishu/answers.ts";
 export { answers, type OwnAnswer, type OwnAnswers, type OwnCall } from "../simulator/open-api/own-answers.ts";
+export type { Templates } from "../simulator/open-api/templates.ts";
 
 const app = {
   kind: "self-built",
@@ -146,7 +147,7 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   const problems: unknown[] = [];
   const onProblem = (problem: unknown) => void problems.push(problem);
   const simulator = simulatedOpenApi({ clock: systemClock, newId, apps: [app], onProblem });
-  simulator.setAnswers(await loadAnswers(process.cwd()));
+  await loadOwn(process.cwd(), simulator);
   const server = await simulator.listen();
   t.after(async () => {
     await server.close();

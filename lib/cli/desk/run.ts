@@ -17,7 +17,7 @@ import type { ApiOptions } from "../../open-api/client.ts";
 import { secretsFrom } from "../../secrets.ts";
 import { appSigner } from "../../signed-value.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
-import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
+import { loadOwn } from "../../simulator/open-api/own-answers.ts";
 import { serve } from "../../simulator/open-api/server.ts";
 import { describeError } from "../../trace/error.ts";
 import { toLine } from "../../trace/log.ts";
@@ -169,7 +169,7 @@ async function startRecorder(appId: string, root: string) {
   const newId = () => randomUUID().replaceAll("-", "");
   const onProblem = (problem: unknown) => void problems.push(problem);
   const simulated = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
-  simulated.setAnswers(await loadAnswers(root));
+  await loadOwn(root, simulated);
   const server = await serve(async (request, signal) => {
     const { method, url, body, form } = request;
     const answer = await simulated.handle(request, signal);

@@ -5,7 +5,7 @@ import { systemClock } from "../../clock.ts";
 import { appKeys, defaultApp } from "../../feishu/keys.ts";
 import { lockState } from "../../local/state.ts";
 import { isHttpUrl } from "../../settings/environment.ts";
-import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
+import { loadOwn } from "../../simulator/open-api/own-answers.ts";
 import type { Deliver } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { botLine, entryFacts } from "../chat/lines.ts";
@@ -76,7 +76,7 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
     throw new CommandError(`Cannot start: the port ${port} ${problem}. Choose another with --port`, { cause: error });
   });
 
-  simulated.setAnswers(await loadAnswers(root));
+  await loadOwn(root, simulated);
 
   const { appId, encryptKey, verificationToken } = app;
   const encryptKeys = encryptKey === undefined ? [] : [{ value: encryptKey }];

@@ -53,6 +53,7 @@ export async function startSimulated(options: {
     byWebSocket: toLongConnection(server, { appId }),
     onStage: conversation.onStage,
     setAnswers: api.setAnswers,
+    setTemplates: api.setTemplates,
     /**
      * Lets the user talk. What she does is delivered by `deliver`.
      * @param byWebSocket Delivers over the long connection. If given, it replaces `deliver`.

@@ -10,7 +10,7 @@ import { startRuntime } from "../../local/runtime.ts";
 import { lockState, storedMessages } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
-import { loadAnswers } from "../../simulator/open-api/own-answers.ts";
+import { loadOwn } from "../../simulator/open-api/own-answers.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { type Finding, findingLine, refusal } from "../check/finding.ts";
@@ -108,9 +108,8 @@ async function run(options: StartOptions): Promise<void> {
     const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
     /** What cannot be loaded leaves the answers as they are. */
-    const reloadAnswers = () =>
-      loadAnswers(root).then(simulated?.setAnswers, (error: Error) => output.notice(error.message));
-    if (simulated !== undefined) await reloadAnswers();
+    const reloadOwn = () => simulated && loadOwn(root, simulated).catch((error: Error) => output.notice(error.message));
+    await reloadOwn();
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
       simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
       // Each function has the same settings, and finds the same in them.
@@ -182,7 +181,7 @@ async function run(options: StartOptions): Promise<void> {
       for (const { path } of changes.filter(isLater)) onNotice(`${path} changed: stop and start again to apply it`);
       const answers = changes.filter(({ path }) => path.startsWith(`${ownAnswers}/`));
       if (answers.length > 0 && simulated !== undefined) {
-        await reloadAnswers();
+        await reloadOwn();
         output.changed(answers);
       }
       const live = changes.filter((change) => !isLater(change) && !answers.includes(change));

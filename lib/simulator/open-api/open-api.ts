@@ -15,6 +15,7 @@ import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
 import { createReactions, type Reaction } from "./reactions.ts";
 import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
+import { filledTemplate, type Templates } from "./templates.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { createTokens } from "./tokens.ts";
 import { type Uploads, uploadRoutes } from "./uploads.ts";
@@ -124,8 +125,11 @@ export function openApi(options: OpenApiOptions) {
     addRule: dispatch.addRule,
     /** The chats and their members. */
     world,
-    /** Makes a template of the card builder known, so that its variables are checked. */
-    addTemplate: (id: string, template: CardTemplate): void => void templates.set(id, template),
+    /** The templates of the card builder whose variables are checked. They replace earlier ones. */
+    setTemplates(given: Templates): void {
+      templates.clear();
+      for (const [id, template] of Object.entries(given)) templates.set(id, template);
+    },
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
       checkContent(msgType, msgType === "post" ? `{"zh_cn":${content}}` : content, known);
@@ -184,10 +188,10 @@ export function openApi(options: OpenApiOptions) {
         history: (): readonly CardState[] => [...history],
       };
     },
-    /** The card that a message shows, or its content. A message may name a card entity instead of holding the card. */
+    /** The card that a message shows, or its content. A message may name a card entity or a template instead. */
     shownContent({ messageId, content }: Message): string {
       const entity = entities.on(messageId);
-      return entity === undefined ? content : JSON.stringify(entity.card);
+      return entity === undefined ? (filledTemplate(content, templates) ?? content) : JSON.stringify(entity.card);
     },
     /** In the order they were added, on one message or on all. */
     reactions: reactions.list,

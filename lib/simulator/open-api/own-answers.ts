@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 import { isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Answer } from "./answer.ts";
 import type { Call, Caller, Route } from "./route.ts";
+import type { Templates } from "./templates.ts";
 
 /** What a project's own route is called with. */
 export interface OwnCall<Params = Readonly<Record<string, string>>> {
@@ -68,20 +69,32 @@ function toAnswer(own: unknown): Answer {
 
 let loads = 0;
 
+/** What a file in `test/simulated/` may export. */
+interface OwnFile {
+  readonly default?: OwnAnswers;
+  readonly templates?: Templates;
+}
+
 /**
- * Loads the answers in a project's `test/simulated/*.ts`, each time anew.
- * @throws The error of a file, with its path in front.
+ * Loads the answers and the templates in a project's `test/simulated/*.ts`, each time anew.
+ * @throws The error of a file, with its path in front. Then nothing has changed.
  */
-export async function loadAnswers(root: string): Promise<OwnAnswers[]> {
+export async function loadOwn(
+  root: string,
+  simulated: { setAnswers(answers: readonly OwnAnswers[]): void; setTemplates(templates: Templates): void },
+): Promise<void> {
   const files = globSync("test/simulated/*.ts", { cwd: root }).sort();
   loads++;
-  return Promise.all(
+  const loaded = await Promise.all(
     files.map(async (file) => {
       try {
-        const module = (await import(`${pathToFileURL(join(root, file)).href}?${loads}`)) as { default?: OwnAnswers };
-        if (!isObject(module.default)) throw new TypeError("it has no answers as its default export");
-        ownRoutes(module.default);
-        return module.default;
+        const module = (await import(`${pathToFileURL(join(root, file)).href}?${loads}`)) as OwnFile;
+        const { default: own = {}, templates = {} } = module;
+        if (!isObject(own) || (module.default === undefined && module.templates === undefined)) {
+          throw new TypeError("it has no answers as its default export, and no templates");
+        }
+        ownRoutes(own);
+        return { own, templates };
       } catch (error) {
         throw new Error(`Cannot load ${file}: ${error instanceof Error ? error.message : String(error)}`, {
           cause: error,
@@ -89,4 +102,6 @@ export async function loadAnswers(root: string): Promise<OwnAnswers[]> {
       }
     }),
   );
+  simulated.setAnswers(loaded.map(({ own }) => own));
+  simulated.setTemplates(Object.assign({}, ...loaded.map(({ templates }) => templates)));
 }

@@ -197,7 +197,7 @@ const badCards: { when: string; card: object; errCode: number; path: string; say
 ];
 test("refuses a card as the platform does: with the code, the place and the words of the first fault", async (t) => {
   const { call, simulator } = await startWithToken(t, { isStrict: true });
-  simulator.addTemplate("AAq1", { variables: { order: "number" } });
+  simulator.setTemplates({ AAq1: { variables: { order: "number" } } });
   for (const { when, card, errCode, path, says } of badCards) {
     const content = JSON.stringify(card);
     const answer = await call("POST", toChat, { receive_id: groupChat, msg_type: "interactive", content });

@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { refused } from "../../../lib/simulator/open-api/answer.ts";
-import { answers, loadAnswers } from "../../../lib/simulator/open-api/own-answers.ts";
+import type { Message } from "../../../lib/simulator/open-api/messages.ts";
+import { answers, loadOwn } from "../../../lib/simulator/open-api/own-answers.ts";
 import { isId } from "../../../lib/simulator/open-api/world.ts";
 import { groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import { card, kilobytes, meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
@@ -135,7 +136,7 @@ test("a call that is not simulated is named, and answered so that nobody takes i
   }
 });
 
-test("a project answers calls itself: with data, a whole body, bytes or a function, and a file that changes is loaded anew", async (t) => {
+test("a project answers calls itself: with data, a whole body, bytes or a function, declares templates, and a file that changes is loaded anew", async (t) => {
   const { call, simulator, token, url } = await startWithToken(t);
   const root = mkdtempSync(join(tmpdir(), "answers-"));
   t.after(() => rmSync(root, { recursive: true }));
@@ -143,7 +144,7 @@ test("a project answers calls itself: with data, a whole body, bytes or a functi
   mkdirSync(dirname(file), { recursive: true });
   const load = async (source: string) => {
     writeFileSync(file, source);
-    simulator.setAnswers(await loadAnswers(root));
+    await loadOwn(root, simulator);
   };
   const files = async () => (await call("GET", "drive/v1/files")).body;
   await load('export default { "GET /open-apis/drive/v1/files": { files: [] as string[] } };');
@@ -161,6 +162,30 @@ test("a project answers calls itself: with data, a whole body, bytes or a functi
     await assert.rejects(load(source), problem);
   }
   assert.equal((await files()).code, 1061004, "what cannot be loaded changes nothing");
+
+  const lines = { tag: "markdown", content: `Order ${"$"}{order}: ${"$"}{parts}` };
+  const picked = {
+    tag: "select_static",
+    placeholder: { tag: "plain_text", content: "Dock" },
+    options: `${"$"}{docks}`,
+  };
+  const template = { variables: { order: "number" }, card: { schema: "2.0", body: { elements: [lines, picked] } } };
+  await load(`export const templates = { AAq1: ${JSON.stringify(template)} };`);
+  const toGroup = async (template_variable: object) => {
+    const content = JSON.stringify({ type: "template", data: { template_id: "AAq1", template_variable } });
+    const body = { receive_id: groupChat, msg_type: "interactive", content };
+    return (await call("POST", "im/v1/messages?receive_id_type=chat_id", body)).body;
+  };
+  assert.equal((await toGroup({ order: "17" })).code, 230099);
+  const docks = [{ value: "n" }];
+  const { data } = await toGroup({ order: 17, parts: 'a "b"', docks });
+  const shown = JSON.parse(simulator.shownContent(simulator.message(data.message_id) as Message));
+  assert.deepEqual(shown.body.elements, [
+    { ...lines, content: 'Order 17: a "b"' },
+    { ...picked, options: docks },
+  ]);
+  await load("export default {};");
+  assert.equal((await toGroup({ order: "17" })).code, 0, "the templates are gone with their file");
 
   simulator.setAnswers([
     answers({
