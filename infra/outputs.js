@@ -1,7 +1,10 @@
+import { readFileSync } from "node:fs";
 import { appId, forDeployment, frontsOf } from "./deployment.js";
 import { domainOf } from "./domain.js";
 import { lanesOf, lanesText } from "./lanes.js";
 import { arn, callbackRoleExport } from "./permissions.js";
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
 
 /**
  * The addresses and names of a deployed stage, for people and tools.
@@ -54,6 +57,7 @@ export function outputsOf(deployment, app, project) {
             Value: { "Fn::GetAtt": ["HttpApiDomain", "RegionalDomainName"] },
           },
         }),
+    Release: { Description: "The version of Larkpost that made this stack", Value: version },
     // Packaging does not need the app's id, and AWS refuses an empty value.
     AppId: { Value: app === "" ? "none" : app },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },

@@ -38,6 +38,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "infra/lanes.js",
     "infra/limits.js",
     "infra/long-connection.js",
+    "infra/metrics.js",
     "infra/prices.js",
     "infra/project.js",
     "lib",

@@ -19,6 +19,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["remove", async () => (await import("./deploy/remove.ts")).removeCommand()],
   ["secrets", async () => (await import("./deploy/secrets.ts")).secretsCommand()],
   ["dead", async () => (await import("./desk/dead.ts")).deadCommand()],
+  ["status", async () => (await import("./desk/status-command.ts")).statusCommand()],
   ["smoke", async () => (await import("./desk/smoke.ts")).smokeCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
   ["scale", async () => (await import("./scale/scale.ts")).scaleCommand()],

@@ -107,6 +107,28 @@ export function storedMessages(stateFolder: string, queue: string): StoredMessag
   }
 }
 
+/** The embedded SQS's queues by name: how many messages wait, are being handled or delayed, and how old the oldest is. */
+export function storedQueues(stateFolder: string, nowMs: number) {
+  const file = join(stateFolder, "sqs", "fauxqs.db");
+  if (!existsSync(file)) return [];
+  const database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 });
+  try {
+    const select = `SELECT name, count(message_id) AS total, total(visibility_deadline > :now) AS running,
+      total(delay_until > :now) AS delayed, min(sent_timestamp) AS oldest
+      FROM sqs_queues LEFT JOIN sqs_messages ON queue_name = name GROUP BY name ORDER BY created_timestamp, name`;
+    const rows = database.prepare(select).all({ now: nowMs }) as Record<string, number | null>[];
+    return rows.map(({ name, total, running, delayed, oldest }) => ({
+      name: String(name),
+      waiting: Number(total) - Number(running) - Number(delayed),
+      running: Number(running),
+      delayed: Number(delayed),
+      oldestSeconds: oldest === null || oldest === undefined ? undefined : Math.round((nowMs - oldest) / 1000),
+    }));
+  } finally {
+    database.close();
+  }
+}
+
 /** dynalite's own database, which does not say itself why it cannot be opened. */
 export const { Level } = createRequire(createRequire(import.meta.url).resolve("dynalite"))("level") as {
   Level: new (path: string) => { open(): Promise<void>; close(): Promise<void> };

@@ -16,7 +16,7 @@ const json = { "content-type": "application/x-amz-json-1.1" };
 
 /**
  * An AWS on 127.0.0.1 that a deployment runs against, in memory: CloudFormation with change sets, the deployment bucket,
- * SSM, STS, and of Lambda, KMS, SNS, SQS, DynamoDB and ECR what a deployment asks. Stacks are made at once; what is in them is data alone.
+ * SSM, STS, CloudWatch's metrics, and of Lambda, KMS, SNS, SQS, DynamoDB and ECR what a deployment asks. Stacks are made at once; what is in them is data alone.
  */
 export async function startCloud() {
   const store = await startStore();
@@ -24,6 +24,8 @@ export async function startCloud() {
   const keys = new Map<string, CloudKey>();
   const topics = new Map<string, Fields>();
   const denied = new Set<string>();
+  /** CloudWatch's values of the last minutes: by the metric's name, and the value of its one dimension. */
+  const metrics = new Map<string, number>();
   const limits = { concurrency: 1_000, reservedElsewhere: 0 };
   /** When the functions were last changed, in place of when the stack was. */
   const functions: { changedAt?: string } = {};
@@ -53,9 +55,11 @@ export async function startCloud() {
     const [, service = ""] = /\/([\w-]+)\/aws4_request/.exec(request.headers.authorization ?? "") ?? [];
     if (typeof target === "string") {
       const action = target.split(".").at(-1) ?? "";
-      count(`${service}:${action}`);
+      const isMetrics = service === "monitoring";
+      count(`${isMetrics ? "cloudwatch" : service}:${action}`);
       const input = JSON.parse(String(body)) as Fields;
-      const answer = service === "kms" ? kms(action, String(input["KeyId"])) : holder(service, action, input);
+      const known = service === "kms" ? kms(action, String(input["KeyId"])) : undefined;
+      const answer = known ?? (isMetrics ? measured(input) : holder(service, action, input));
       response.writeHead(200, json).end(JSON.stringify(answer));
     } else if (service === "lambda") {
       const answer = lambda(request.url ?? "");
@@ -93,6 +97,22 @@ export async function startCloud() {
     if (action === "GetQueueUrl") return { QueueUrl: queueUrl(name) };
     if (action === "UpdateTable") found.isProtected = input["DeletionProtectionEnabled"] === true;
     return { Table: { TableName: name, DeletionProtectionEnabled: found.isProtected } };
+  }
+
+  /** A few metrics a page. */
+  function measured({ MetricDataQueries, NextToken = "0" }: Fields): Fields {
+    const queries = MetricDataQueries as { Id: string; MetricStat: { Metric: MetricOf } }[];
+    const end = Number(NextToken) + 5;
+    const MetricDataResults = queries.slice(end - 5, end).map(({ Id, MetricStat: { Metric } }) => {
+      const value = metrics.get(`${Metric.MetricName} ${Metric.Dimensions[0]?.Value}`);
+      const Timestamps = [Math.floor(Date.now() / 1000) - 60, Math.floor(Date.now() / 1000) - 120];
+      return {
+        Id,
+        Values: value === undefined ? [] : [value, value],
+        Timestamps: value === undefined ? [] : Timestamps,
+      };
+    });
+    return { MetricDataResults, ...(end < queries.length ? { NextToken: String(end) } : {}) };
   }
 
   function kms(action: string, KeyId: string): Fields {
@@ -233,6 +253,7 @@ export async function startCloud() {
     topics,
     limits,
     functions,
+    metrics,
     addresses,
     /** Each call as IAM names it: `cloudformation:DescribeStacks`. */
     calls,
@@ -245,6 +266,11 @@ export async function startCloud() {
       await Promise.all([store.stop(), new Promise((stopped) => server.close(stopped))]);
     },
   };
+}
+
+interface MetricOf {
+  readonly MetricName: string;
+  readonly Dimensions: readonly { readonly Value: string }[];
 }
 
 export type Cloud = Awaited<ReturnType<typeof startCloud>>;

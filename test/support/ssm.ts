@@ -118,7 +118,9 @@ export async function startStore() {
       const { type, value, version } = found;
       const isReadable = type !== "SecureString" || input["WithDecryption"] === true;
       const Value = isReadable ? value : "AQICAHh0aGUgY2lwaGVydGV4dA==";
-      const Parameter = { Name: name, Type: type, Value, Version: version, DataType: "text" };
+      // Days ago, so that nobody takes it for the time of the test.
+      const LastModifiedDate = Math.floor(Date.now() / 1000) - 3 * 86_400 - 60;
+      const Parameter = { Name: name, Type: type, Value, Version: version, DataType: "text", LastModifiedDate };
       return { status: 200, body: { Parameter } };
     }
     if (action === "PutParameter") {

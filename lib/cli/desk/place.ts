@@ -44,8 +44,8 @@ export interface Place {
   readonly region: string | undefined;
   /** What to type to get here: ` --stage prod`, or nothing. */
   readonly args: string;
-  /** Takes no message out of the queue. */
-  look(queue: QueueName, onSeen?: (seen: number, total: number) => void): Promise<Look>;
+  /** Takes no message out of the queue. On a stage it ends when `most` are seen. */
+  look(queue: QueueName, onSeen?: (seen: number, total: number) => void, most?: number): Promise<Look>;
   queues(): Promise<Queues>;
   /** When the code that handles events was last changed. */
   codeChangedAtMs(): Promise<number>;
@@ -95,7 +95,7 @@ async function stagePlace(
     ...given,
     name: `the stage ${stage} in ${region}`,
     args: ` --stage ${stage}`,
-    look: (queue, onSeen) => lookByReceives(cannot, { sqs, url: urls[queue], onSeen }),
+    look: (queue, onSeen, most) => lookByReceives(cannot, { sqs, url: urls[queue], onSeen, most }),
     queues: async () => ({ sqs, urls, isIdle: false }),
     async codeChangedAtMs() {
       const { lambda } = await awsClients({ region });
@@ -114,13 +114,19 @@ const receivesAtOnce = 4;
 /** Receives with a visibility timeout of 0 until every message was seen, or nothing new comes. */
 async function lookByReceives(
   cannot: string,
-  { sqs, url, onSeen }: { sqs: SQS; url: string; onSeen: ((seen: number, total: number) => void) | undefined },
+  given: {
+    sqs: SQS;
+    url: string;
+    onSeen: ((seen: number, total: number) => void) | undefined;
+    most: number | undefined;
+  },
 ): Promise<Look> {
+  const { sqs, url, onSeen, most = Number.POSITIVE_INFINITY } = given;
   const total = await countOf(cannot, sqs, url);
   const seen = new Map<string, Message>();
   let idle = 0;
   const receiveAll = async () => {
-    while (seen.size < total && idle < patience) {
+    while (seen.size < Math.min(total, most) && idle < patience) {
       const before = seen.size;
       const messages = await receive(cannot, sqs, url, { max: 10, hiddenSeconds: 0 });
       for (const message of messages) seen.set(message.MessageId ?? "", message);

@@ -1,0 +1,289 @@
+import { type AttributeValue, DynamoDB } from "@aws-sdk/client-dynamodb";
+import { limits, optional } from "../../../infra/limits.js";
+import { metricsOf } from "../../../infra/metrics.js";
+import { rememberSeconds } from "../../aws/ledger.ts";
+import { LarkpostError } from "../../errors.ts";
+import { fieldsOf, parseJson } from "../../feishu/json.ts";
+import type { Secret } from "../../feishu/keys.ts";
+import { ledgerTable } from "../../local/runtime.ts";
+import { storedQueues } from "../../local/state.ts";
+import { parseSecrets } from "../../settings/app-secrets.ts";
+import { CommandError } from "../command.ts";
+import { awsClients, type Clients, reasonOf } from "../deploy/clients.ts";
+import { parameterName, serviceName } from "../deploy/parameter-store.ts";
+import { addressesOf } from "../deploy/probe.ts";
+import { describeStack, longConnectionOf } from "../deploy/stack.ts";
+import { deployedStage } from "../state/deployed.ts";
+import type { LocalRuntime } from "../state/target.ts";
+import { groupsOf, toLetter } from "./letters.ts";
+import { adviceOn, type Place } from "./place.ts";
+
+/** What was read, or why it was not. */
+export type Part<T> = T | { readonly problem: string };
+
+export function isKnown<T>(part: Part<T>): part is T {
+  return !(typeof part === "object" && part !== null && "problem" in part);
+}
+
+export interface QueueState {
+  readonly name: string;
+  readonly waiting: number;
+  readonly running: number;
+  readonly delayed: number;
+  readonly oldestSeconds?: number | undefined;
+}
+
+export interface DeadGroups {
+  readonly total: number;
+  /** Of how many letters the groups are. */
+  readonly seen: number;
+  readonly groups: readonly {
+    readonly fingerprint: string;
+    readonly count: number;
+    readonly reason: string;
+    readonly type: string | undefined;
+    readonly errorClass: string | undefined;
+    readonly at: string | undefined;
+    readonly lastDiedAtMs: number;
+  }[];
+}
+
+export interface StageStatus {
+  readonly stack: {
+    readonly name: string;
+    readonly status: string;
+    readonly changedAtMs: number;
+    readonly release: string | undefined;
+    readonly app: string | undefined;
+  };
+  readonly longConnection: Part<{ readonly status: string; readonly changedAtMs: number } | null>;
+  readonly functions: Part<readonly { readonly name: string; readonly sha256: string; readonly changedAtMs: number }[]>;
+  readonly addresses: readonly string[];
+  readonly queues: Part<readonly QueueState[]>;
+  /** Runs of the last hour by how they ended. `others`: done, or told to wait. */
+  readonly runs: Part<Readonly<Record<string, number>>>;
+  readonly dead: Part<DeadGroups>;
+  readonly keys: Part<KeysState>;
+}
+
+export interface KeysState {
+  readonly parameter: string;
+  readonly version: number;
+  readonly storedAtMs: number | undefined;
+  readonly hasAppSecret: boolean;
+  readonly encryptKeys: readonly { readonly notAfterMs: number | null }[];
+  readonly verificationTokens: readonly { readonly notAfterMs: number | null }[];
+}
+
+/** So many dead letters are looked at: more would take minutes on a stage. */
+const mostLetters = 200;
+const verdicts = ["started", "failed", "dead", "busy", "lease-lost", "stale"];
+
+/** Reads a part. What AWS refuses takes nothing from the others. */
+async function part<T>(right: string, read: () => Promise<T>): Promise<Part<T>> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof LarkpostError) return { problem: error.message };
+    const reason = reasonOf(error);
+    return { problem: `${reason}. ${adviceOn(reason, right)}` };
+  }
+}
+
+export async function stageStatus(
+  cannot: string,
+  place: Place & { stage: string; region: string },
+): Promise<StageStatus> {
+  const { stage, region } = place;
+  const { stack, outputs, name } = await deployedStage(cannot, { stage, region });
+  const clients = await awsClients({ region });
+  const { CloudWatch } = await import("@aws-sdk/client-cloudwatch");
+  const cloudWatch = new CloudWatch({ region, maxAttempts: 6 });
+  const lanes = parseJson(stack.outputs.get("Lanes") ?? "{}") as Parameters<typeof metricsOf>[1]["lanes"];
+  const deployment = { service: serviceName(), stage } as Parameters<typeof metricsOf>[0];
+  const metrics = metricsOf(deployment, { limits, optional, lanes }).lanes;
+  const workers = metrics.map(({ lane }) => `worker${lane.id}`);
+  // Its name is the default lane's.
+  const beside = (queueName: string) => outputs.EventsQueueUrl?.replace(/events$/, queueName) ?? "";
+  const urls = [
+    ...metrics.map(({ lane }) => beside(lane.queueName)),
+    ...["DeadLetterQueueUrl", "DeadLetterFifoQueueUrl", "QuarantineQueueUrl"].flatMap(
+      (output) => stack.outputs.get(output) ?? [],
+    ),
+  ];
+  const [longConnection, functions, counts, measured, dead, keys] = await Promise.all([
+    part("cloudformation:DescribeStacks", async () => {
+      const found = await describeStack(clients.cloudFormation, longConnectionOf(name));
+      return found === undefined ? null : { status: found.status, changedAtMs: found.changedAtMs };
+    }),
+    part("lambda:GetFunction", () =>
+      Promise.all(["webhook", "callback", ...workers].map((key) => functionState(clients, `${name}-${key}`))),
+    ),
+    part("sqs:GetQueueAttributes", () => Promise.all(urls.map((url) => queueState(clients, url)))),
+    part("cloudwatch:GetMetricData", () =>
+      measure(cloudWatch, { names: urls.map(nameIn), runs: metrics.map(({ runs }) => runs) }),
+    ),
+    part("sqs:ReceiveMessage", () => deadGroups(place)),
+    part("ssm:GetParameter", () => keysState(clients, parameterName(stage, "app"))),
+  ]);
+  cloudWatch.destroy();
+  return {
+    stack: {
+      ...{ name, status: stack.status, changedAtMs: stack.changedAtMs },
+      ...{ release: stack.outputs.get("Release"), app: outputs.AppId },
+    },
+    addresses: addressesOf(stack.outputs),
+    queues: isKnown(counts)
+      ? counts.map((queue) => ({
+          ...queue,
+          oldestSeconds: isKnown(measured) ? measured.ages.get(queue.name) : undefined,
+        }))
+      : counts,
+    runs: isKnown(measured) ? measured.runs : measured,
+    ...{ longConnection, functions, dead, keys },
+  };
+}
+
+async function functionState({ lambda }: Clients, FunctionName: string) {
+  const { Configuration: { CodeSha256 = "", LastModified = "" } = {} } = await lambda.getFunction({ FunctionName });
+  // As `npm run package` prints a zip's.
+  const sha256 = Buffer.from(CodeSha256, "base64").toString("hex");
+  return { name: FunctionName, sha256, changedAtMs: Date.parse(LastModified) };
+}
+
+function nameIn(url: string): string {
+  return url.split("/").at(-1) ?? "";
+}
+
+async function queueState({ sqs }: Clients, QueueUrl: string): Promise<QueueState> {
+  const names = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
+  const { Attributes = {} } = await sqs.getQueueAttributes({
+    QueueUrl,
+    AttributeNames: names as "ApproximateNumberOfMessages"[],
+  });
+  const [waiting = 0, running = 0, delayed = 0] = names.map((name) =>
+    Number((Attributes as Readonly<Record<string, string>>)[name]),
+  );
+  return { name: nameIn(QueueUrl), waiting, running, delayed };
+}
+
+type Runs = ReturnType<typeof metricsOf>["lanes"][number]["runs"];
+
+/** The ages of the queues' oldest messages, as of the last minutes, and the runs of the last hour, of all lanes. */
+async function measure(
+  client: import("@aws-sdk/client-cloudwatch").CloudWatch,
+  { names, runs }: { names: readonly string[]; runs: readonly Runs[] },
+) {
+  const nowMs = Date.now();
+  const stat = (Id: string, given: ReturnType<Runs>, Stat: string) => {
+    const Dimensions = Object.entries(given.dimensions).map(([Name, Value]) => ({ Name, Value: String(Value) }));
+    const Metric = { Namespace: given.namespace, MetricName: given.name, Dimensions };
+    return { Id, MetricStat: { Metric, Period: 60, Stat } };
+  };
+  const age = (QueueName: string) => ({
+    ...{ namespace: "AWS/SQS", name: "ApproximateAgeOfOldestMessage", dimensions: { QueueName } },
+  });
+  const MetricDataQueries = [
+    ...names.map((name, index) => stat(`age${index}`, age(name), "Maximum")),
+    ...runs.flatMap((of, lane) => verdicts.map((verdict, index) => stat(`runs${lane}x${index}`, of(verdict), "Sum"))),
+  ];
+  const ages = new Map<string, number>();
+  const sums: Record<string, number> = Object.fromEntries(verdicts.map((verdict) => [verdict, 0]));
+  for (let NextToken: string | undefined; ; ) {
+    const page = await client.getMetricData({
+      ...{ MetricDataQueries, ScanBy: "TimestampDescending", NextToken },
+      ...{ StartTime: new Date(nowMs - 3_600_000), EndTime: new Date(nowMs) },
+    });
+    for (const { Id = "", Values = [], Timestamps = [] } of page.MetricDataResults ?? []) {
+      const [, kind, index = "", verdict = ""] = /^(age|runs)(\d+)(?:x(\d+))?$/.exec(Id) ?? [];
+      if (kind === "runs") {
+        const of = verdicts[Number(verdict)] ?? "";
+        sums[of] = (sums[of] ?? 0) + Values.reduce((sum, value) => sum + value, 0);
+      } else if (nowMs - (Timestamps[0]?.getTime() ?? 0) < 600_000)
+        ages.set(names[Number(index)] ?? "", Values[0] ?? 0);
+    }
+    NextToken = page.NextToken;
+    if (NextToken === undefined) break;
+  }
+  const { started = 0, ...ended } = sums;
+  const { failed = 0, dead = 0, "lease-lost": lost = 0 } = ended;
+  return { ages, runs: { started, others: Math.max(0, started - failed - dead - lost), ...ended } };
+}
+
+async function deadGroups(place: Place): Promise<DeadGroups> {
+  const { messages, total } = await place.look("dead", undefined, mostLetters);
+  const groups = groupsOf(messages.map((message) => toLetter(message, "dead"))).map(({ fingerprint, letters }) => {
+    const [latest] = letters;
+    return {
+      ...{ fingerprint, count: letters.length, reason: latest?.reason ?? "", type: latest?.type },
+      ...{ errorClass: latest?.error.errorClass, at: latest?.error.at, lastDiedAtMs: latest?.diedAtMs ?? 0 },
+    };
+  });
+  return { total, seen: messages.length, groups };
+}
+
+async function keysState({ ssm }: Clients, parameter: string): Promise<KeysState> {
+  const { Parameter } = await ssm.getParameter({ Name: parameter, WithDecryption: true }).catch((error: Error) => {
+    if (error.name !== "ParameterNotFound") throw error;
+    throw new CommandError(`there is no ${parameter}. Store the keys: "npm run secrets -- set --stage …"`);
+  });
+  const { appSecret, encryptKeys, verificationTokens } = parseSecrets(Parameter?.Value ?? "");
+  const ends = (list: readonly Secret[]) => list.map(({ notAfter = null }) => ({ notAfterMs: notAfter }));
+  return {
+    ...{ parameter, version: Parameter?.Version ?? 0, storedAtMs: Parameter?.LastModifiedDate?.getTime() },
+    ...{ hasAppSecret: appSecret !== undefined },
+    ...{ encryptKeys: ends(encryptKeys), verificationTokens: ends(verificationTokens) },
+  };
+}
+
+export interface LocalStatus {
+  readonly isRunning: boolean;
+  readonly app: string | undefined;
+  readonly addresses: readonly string[];
+  readonly codeChangedAtMs: number;
+  readonly queues: readonly QueueState[];
+  /** Events of the last hour by the phase of their claim in the ledger, which is read while `npm start` runs. */
+  readonly events: Part<Readonly<Record<string, number>>> | null;
+  readonly dead: DeadGroups;
+}
+
+/** @param running What `npm start` has written, if it runs. */
+export async function localStatus(place: Place, running: LocalRuntime | undefined): Promise<LocalStatus> {
+  const { url, services } = running ?? {};
+  const addresses = url === undefined ? [] : [url, new URL("callback", url).href];
+  const events =
+    services === undefined ? null : await part("dynamodb:Scan", () => phasesOf(services.dynamo, services.accessKeyId));
+  return {
+    isRunning: running !== undefined,
+    app: running?.appId ?? process.env["APP_ID"],
+    codeChangedAtMs: await place.codeChangedAtMs(),
+    queues: storedQueues(place.stateFolder, Date.now()),
+    dead: await deadGroups(place),
+    ...{ addresses, events },
+  };
+}
+
+/** A row's expiry says when it was written last. */
+async function phasesOf(endpoint: string, accessKeyId: string): Promise<Record<string, number>> {
+  const credentials = { accessKeyId, secretAccessKey: "local" };
+  const client = new DynamoDB({ region: "us-east-1", endpoint, credentials, maxAttempts: 1 });
+  const since = Math.floor(Date.now() / 1000) - 3_600 + rememberSeconds;
+  const phases: Record<string, number> = { done: 0, dead: 0, open: 0, running: 0 };
+  try {
+    for (let ExclusiveStartKey: Record<string, AttributeValue> | undefined; ; ) {
+      const page = await client.scan({
+        ...{ TableName: ledgerTable, ProjectionExpression: "phase", ExclusiveStartKey },
+        FilterExpression: "begins_with(pk, :claim) AND expiresAtSeconds >= :since",
+        ExpressionAttributeValues: { ":claim": { S: "claim#" }, ":since": { N: String(since) } },
+      });
+      for (const item of page.Items ?? []) {
+        const phase = String(fieldsOf(item["phase"])["S"]);
+        phases[phase] = (phases[phase] ?? 0) + 1;
+      }
+      ExclusiveStartKey = page.LastEvaluatedKey;
+      if (ExclusiveStartKey === undefined) return phases;
+    }
+  } finally {
+    client.destroy();
+  }
+}
