@@ -50,7 +50,7 @@ test("the simulated platform serves what runs on this machine: Node's fetch, and
   const { openApi, server, ticketed } = await startPlatform(t);
   await openApi.tenantToken();
   const url = openApi.url.replace("127.0.0.1", "localhost");
-  assert.equal((await fetch(`${url}/nowhere`)).status, 404);
+  assert.equal((await fetch(`${url}/nowhere`)).status, 501);
   const socket = new WebSocket(await ticketed());
   await once(socket, "open");
   assert.equal(server.connections(appId).length, 1);
