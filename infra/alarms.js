@@ -219,7 +219,7 @@ export function alarmsOf(deployment, alarms) {
         Type: "AWS::CloudWatch::Alarm",
         Properties: {
           AlarmName: nameOf(deployment, kebab(id)),
-          AlarmDescription: `${urgency}: ${says} Runbook: docs/operate.md, heading "${kebab(heading)}".`,
+          AlarmDescription: `${urgency}: ${withCommand(says, deployment)} Runbook: docs/operate.md, heading "${kebab(heading)}".`,
           TreatMissingData: "notBreaching",
           ...condition,
           ...(topics[urgency] === "" ? {} : { AlarmActions: [topics[urgency]] }),
@@ -227,6 +227,15 @@ export function alarmsOf(deployment, alarms) {
       },
     ]),
   );
+}
+
+/**
+ * Each names a command to type.
+ * @param {string} says
+ * @param {Pick<Deployment, "stage">} deployment
+ */
+function withCommand(says, { stage }) {
+  return says.includes('"npm run ') ? says : `${says} Type "npm run status -- --stage ${stage}".`;
 }
 
 export const alarms = stackResources(alarmResources);

@@ -268,7 +268,9 @@ describe("the long connection's alarms", () => {
     for (const { Properties } of alarms) {
       const name = Properties["AlarmName"].replace("larkpost-prod-", "");
       const [, urgency, runbook] =
-        /^(Page|Ticket): .{20,}\. Runbook: (.+)\.$/.exec(Properties["AlarmDescription"]) ?? [];
+        /^(Page|Ticket): .{20,}\. Type "npm run status -- --stage prod"\. Runbook: (.+)\.$/.exec(
+          Properties["AlarmDescription"],
+        ) ?? [];
       assert.match(name, /^long-connection-/);
       assert.equal(runbook, `docs/operate.md, heading "${name}"`);
       assert.deepEqual(Properties["AlarmActions"], [`arn:aws:sns:a:1:${urgency === "Page" ? "pager" : "tickets"}`]);

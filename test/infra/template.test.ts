@@ -1767,6 +1767,7 @@ describe("alarms", () => {
       const [, urgency, runbook] =
         /^(Page|Ticket): .{20,}\. Runbook: (.+)\.$/.exec(Properties["AlarmDescription"]) ?? [];
       assert.equal(runbook, `docs/operate.md, heading "${name}"`);
+      assert.match(Properties["AlarmDescription"], / "npm run (status|dead) -- .*--stage \w+/);
       assert.ok(Properties["AlarmDescription"].length <= 1_024);
       assert.deepEqual(Properties["AlarmActions"], [urgency === "Page" ? topics.pageTopicArn : topics.ticketTopicArn]);
     }
