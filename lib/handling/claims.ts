@@ -74,6 +74,11 @@ export class Claims {
     this.#options = { ...this.#options, ledger };
   }
 
+  /** How often a person has redriven it, if somebody has. */
+  get redrives(): number | undefined {
+    return this.#delivery.redrives || undefined;
+  }
+
   /** How many runs have started, with this one. */
   get runs(): number {
     return Math.max(0, ...this.#held.values());

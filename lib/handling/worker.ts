@@ -107,7 +107,7 @@ async function attempt(
       const tools = await ports.tools(run);
       signal.throwIfAborted();
       progress.step = "run";
-      publishStage({ stage: "started", level: "info", facts: { attempt: claims.runs } });
+      publishStage({ stage: "started", level: "info", facts: { attempt: claims.runs, redrives: claims.redrives } });
       const context = contextOf(run, { attempt: claims.runs, tools });
       const hasDeferred = handler.deferred !== undefined;
       const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };

@@ -105,9 +105,12 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
     const tenant = request.tenant ?? run.tenant;
     let refused: string | undefined;
 
+    const startMs = clock.nowMs();
+    const callMs = () => Math.round(clock.nowMs() - startMs);
     const giveUp = ({ error, parts }: Pick<Failure, "error" | "parts">, thrown: Error = error): Error => {
       const { status, apiCode, logId } = error;
-      const facts = { message: "A call of the Open API failed", call, status, apiCode, logId, ...parts };
+      const failed = { message: "A call of the Open API failed", call, status, apiCode };
+      const facts = { ...failed, callMs: callMs(), logId, ...parts };
       publish({ stage: "log", level: "warn", ...run.event, facts });
       return thrown;
     };
@@ -135,7 +138,12 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
         const response = await withDeadline(clock, { ms, error: late }, (signal) =>
           exchange({ url, authorization, uuid, signal: AbortSignal.any([signal, run.signal]) }),
         );
-        if (isSuccess(response)) return response;
+        if (isSuccess(response)) {
+          const { status, headers, body } = response;
+          const facts = { call, status, apiCode: codeOf(body), callMs: callMs(), logId: headers.get("x-tt-logid") };
+          if (run.event !== undefined) publish({ stage: "called", level: "debug", ...run.event, facts });
+          return response;
+        }
         failure = refusalOf(response, call, url.pathname);
       } catch (error) {
         run.signal.throwIfAborted();

@@ -16,6 +16,7 @@ export type Stage =
   | "disconnected"
   | "ignored"
   | "started"
+  | "called"
   | "duplicate"
   | "busy"
   | "unhandled"

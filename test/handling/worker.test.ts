@@ -901,6 +901,11 @@ describe("a second delivery", () => {
       );
       await bench.redrive();
     }
+    const started = bench.trace.entries.filter((entry) => entry.id === id && entry.stage === "started");
+    assert.deepEqual(
+      started.map(({ facts }) => facts?.["redrives"]),
+      [undefined, 1, 2],
+    );
   });
 
   test("I17: whose payload differs is a duplicate, and that it differs is told", async () => {

@@ -449,18 +449,32 @@ describe("a call that will never go well", () => {
     });
   }
 
-  test("is told with its code and log id, and without an id of anybody", async (t) => {
+  test("is told with its code and log id, and without an id of anybody, as is one that succeeds", async (t) => {
     const { run, simulator } = await startApi(t);
     const trace = recordTrace();
     t.after(trace.stop);
     simulator.addRule({ path: `${messagesPath}/:id/reply`, fault: { kind: "answer", code: 230011 } });
     const event = { id: "event-1", type: "x" };
     await thrown(run({ event }).request("POST", `${messagesPath}/om_secret1/reply`, { body: text("x") }));
-    const { logId, ...facts } = trace.entries[0]?.facts ?? {};
-    assert.equal(typeof logId, "string");
+    await run({ event }).request("POST", messagesPath, toChat);
+    const [failed, succeeded] = trace.entries.map(({ stage, level, id, facts: { logId, callMs, ...facts } = {} }) => {
+      assert.deepEqual([typeof logId, typeof callMs], ["string", "number"]);
+      return { stage, level, id, ...facts };
+    });
     const call = "POST /open-apis/im/v1/messages/…/reply";
-    assert.deepEqual(facts, { message: "A call of the Open API failed", call, apiCode: 230011, status: 400 });
-    assert.deepEqual([trace.entries.length, trace.entries[0]?.id], [1, "event-1"]);
+    const message = "A call of the Open API failed";
+    assert.deepEqual(failed, {
+      stage: "log",
+      level: "warn",
+      id: "event-1",
+      message,
+      call,
+      apiCode: 230011,
+      status: 400,
+    });
+    const one = { call: "POST /open-apis/im/v1/messages", status: 200, apiCode: 0 };
+    assert.deepEqual(succeeded, { stage: "called", level: "debug", id: "event-1", ...one });
+    assert.equal(trace.entries.length, 2, "a call for a token belongs to no event");
   });
 
   const scope = (...subjects: unknown[]) => ({
@@ -509,7 +523,8 @@ describe("a call that will never go well", () => {
         call: __,
         status: ___,
         apiCode: ____,
-        logId: _____,
+        callMs: _____,
+        logId: ______,
         ...facts
       } = trace.entries[0]?.facts ?? {};
       assert.deepEqual(facts, parts);

@@ -154,7 +154,7 @@ describe("a handler that calls the Open API", () => {
       const [dead, ...others] = await bench.lying();
       assert.deepEqual(others, []);
       assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
-      const told = bench.trace.entries.find(({ facts }) => facts?.["call"] !== undefined);
+      const told = bench.trace.entries.find(({ stage, facts }) => stage === "log" && facts?.["call"] !== undefined);
       assert.deepEqual(
         [told?.facts?.["call"], told?.facts?.["apiCode"]],
         ["POST /open-apis/im/v1/messages/…/reply", code],

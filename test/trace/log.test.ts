@@ -31,7 +31,18 @@ function logger(level: Level = "info", startMs = 0) {
 /** All of lib/trace/trace.ts but `refused`, of which a minute has a hundred lines. */
 const stages = [
   ...["misconfigured", "stale-keys", "received", "challenged", "queued", "quarantined", "misdirected", "unavailable"],
-  ...["answered", "connected", "disconnected", "ignored", "started", "duplicate", "busy", "unhandled", "handled"],
+  ...[
+    "answered",
+    "connected",
+    "disconnected",
+    "ignored",
+    "started",
+    "called",
+    "duplicate",
+    "busy",
+    "unhandled",
+    "handled",
+  ],
   ...["deferred", "late", "failed", "dead", "leaked", "lease-lost", "log"],
 ] as TraceEntry["stage"][];
 
