@@ -14,7 +14,7 @@ const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "p
 const help = (name: string) => ({ when: `${name} --help`, args: [name, "--help"], code: 0, says: /^Usage: larkpost/ });
 const names = [
   ...["start", "chat", "simulate", "worker", "long-connection", "send", "new", "card", "types", "check"],
-  ...["generate", "package", "deploy", "secrets", "dead", "cost", "scale", "build"],
+  ...["generate", "package", "deploy", "secrets", "events", "trace", "logs", "dead", "cost", "scale", "build"],
 ];
 
 test("the bin is what npm calls, and prints its version; what Node compiles for it is kept", async () => {

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { buffer } from "node:stream/consumers";
 import type { Template } from "../../lib/cli/deploy/stack.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { cloudLogs } from "./cloud-logs.ts";
 import { account, cloudFormation, type Fields, queueUrl, Refusal, region } from "./cloudformation.ts";
 import { startStore } from "./ssm.ts";
 
@@ -16,7 +17,7 @@ const json = { "content-type": "application/x-amz-json-1.1" };
 
 /**
  * An AWS on 127.0.0.1 that a deployment runs against, in memory: CloudFormation with change sets, the deployment bucket,
- * SSM, STS, CloudWatch's metrics, and of Lambda, KMS, SNS, SQS, DynamoDB and ECR what a deployment asks. Stacks are made at once; what is in them is data alone.
+ * SSM, STS, CloudWatch's metrics and logs, and of Lambda, KMS, SNS, SQS, DynamoDB and ECR what a deployment asks. Stacks are made at once; what is in them is data alone.
  */
 export async function startCloud() {
   const store = await startStore();
@@ -34,6 +35,8 @@ export async function startCloud() {
   const formation = cloudFormation({ objects, addresses });
   const { stacks, holders } = formation;
   const calls: string[] = [];
+  const throttled = new Map<string, number>();
+  const logs = cloudLogs();
 
   const server = createServer(async (request, response) => {
     const body = await buffer(request);
@@ -48,6 +51,9 @@ export async function startCloud() {
   function count(action: string): void {
     calls.push(action);
     if (denied.has(action)) throw new Refusal("AccessDenied", `User is not authorized to perform: ${action}`, 403);
+    const left = throttled.get(action) ?? 0;
+    throttled.set(action, Math.max(0, left - 1));
+    if (left > 0) throw new Refusal("ThrottlingException", "Rate exceeded");
   }
 
   async function serve(request: IncomingMessage, body: Buffer, response: ServerResponse): Promise<void> {
@@ -58,7 +64,12 @@ export async function startCloud() {
       const isMetrics = service === "monitoring";
       count(`${isMetrics ? "cloudwatch" : service}:${action}`);
       const input = JSON.parse(String(body)) as Fields;
-      const known = service === "kms" ? kms(action, String(input["KeyId"])) : undefined;
+      const known =
+        service === "kms"
+          ? kms(action, String(input["KeyId"]))
+          : service === "logs"
+            ? logs.answer(action, input)
+            : undefined;
       const answer = known ?? (isMetrics ? measured(input) : holder(service, action, input));
       response.writeHead(200, json).end(JSON.stringify(answer));
     } else if (service === "lambda") {
@@ -259,6 +270,9 @@ export async function startCloud() {
     calls,
     /** What the caller may not do. */
     denied,
+    /** How often a call is throttled before it is answered. */
+    throttled,
+    logs,
     putStack: formation.putStack,
     failAt: formation.failAt,
     async stop(): Promise<void> {

@@ -339,9 +339,9 @@ export function cloudFormation(options: {
   function physicalId({ name, template }: CloudStack, id: string): string {
     const resource = template.Resources[id];
     if (resource === undefined) throw new Refusal("ValidationError", `Resource ${id} does not exist for stack ${name}`);
-    const { QueueName, TableName, FunctionName } = resource.Properties ?? {};
+    const { QueueName, TableName, FunctionName, LogGroupName } = resource.Properties ?? {};
     if (QueueName !== undefined) return queueUrl(String(QueueName));
-    return String(TableName ?? FunctionName ?? `${name}-${id}`.toLowerCase());
+    return String(TableName ?? FunctionName ?? LogGroupName ?? `${name}-${id}`.toLowerCase());
   }
 
   return {

@@ -36,8 +36,8 @@ export function filtered(command: Command): Command {
     .option("--until <time>", "only those that died before then", timeOf);
 }
 
-/** Epoch milliseconds. */
-function timeOf(text: string): number {
+/** An option's time in epoch milliseconds: an ISO time, or how long ago. */
+export function timeOf(text: string): number {
   const [, count, unit = ""] = /^(\d{1,6})(s|min|h|d)$/.exec(text) ?? [];
   const unitMs = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 }[unit];
   if (count !== undefined && unitMs !== undefined) return Date.now() - Number(count) * unitMs;
@@ -49,4 +49,9 @@ function timeOf(text: string): number {
 export function filtersOf({ since, until, ...filters }: FilterOptions): Filters {
   const { type, reason, app, fingerprint } = filters;
   return { type, reason, app, fingerprint, sinceMs: since, untilMs: until };
+}
+
+/** `--since`, by default so long ago. */
+export function sinceOption(description: string, ago: string): Option {
+  return new Option("--since <time>", description).argParser(timeOf).default(timeOf(ago), ago);
 }

@@ -59,6 +59,19 @@ export function placed(command: Command): Command {
     .option("--state <folder>", "without --stage: where npm start keeps its state", ".larkpost");
 }
 
+/** Does work that Ctrl-C aborts. A second Ctrl-C ends the process. */
+export async function stoppable<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) process.once(signal, stop);
+  try {
+    return await work(stopping.signal);
+  } finally {
+    for (const signal of signals) process.off(signal, stop);
+  }
+}
+
 /** @param cannot The beginning of each message: `Cannot list`. */
 export async function findPlace(cannot: string, options: PlaceOptions): Promise<Place> {
   const { stage, region, state } = options;

@@ -181,10 +181,7 @@ function pushes(
   const make = (): Message => {
     const schema = sentType === undefined ? undefined : find(sentType)?.version;
     const options: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
-    const envelope = envelopeOf(content, sentType, { ...options, keep });
-    for (const setting of settings) applySetting(envelope, setting);
-    const text = JSON.stringify(envelope);
-    return sentType === oldCardType && content?.is !== "envelope" ? oldCard(text) : toCheckedMessage(text);
+    return messageOf(content, sentType, { ...options, keep }, settings);
   };
   const first = make();
   // With a fixed id, each push repeats the same text. Only the signature is new.
@@ -195,6 +192,19 @@ function pushes(
     unused = undefined;
     return message;
   };
+}
+
+/** The content as a push has it, with the settings. */
+export function messageOf(
+  content: FileContent | undefined,
+  type: string | undefined,
+  options: SampleOptions & { readonly keep: boolean },
+  settings: readonly Setting[] = [],
+): Message {
+  const envelope = envelopeOf(content, type, options);
+  for (const setting of settings) applySetting(envelope, setting);
+  const text = JSON.stringify(envelope);
+  return type === oldCardType && content?.is !== "envelope" ? oldCard(text) : toCheckedMessage(text);
 }
 
 /** @throws {UsageError} The file's content and the type do not go together. */
@@ -246,7 +256,7 @@ function checkType(type: string): void {
   warn(`"${type}" is not in the catalogue; it is sent as schema 2.0${nearestText(type, 3)}`);
 }
 
-function unreachableText({ url, result: { problem } }: Outcome): string {
+export function unreachableText({ url, result: { problem } }: Outcome): string {
   const advice = isLoopback(new URL(url).hostname)
     ? 'Start the runtime with "npm start" in another terminal'
     : "Check --url";
@@ -281,7 +291,7 @@ function fasterClock(factor: number): Clock {
   return { nowMs: systemClock.nowMs, after: (ms, fire) => systemClock.after(ms / factor, fire) };
 }
 
-function newId(): string {
+export function newId(): string {
   return randomUUID().replaceAll("-", "");
 }
 
@@ -292,7 +302,7 @@ function print(text: string): void {
 const warned = new Set<string>();
 
 /** Prints each warning once, however many pushes it concerns. */
-function warn(text: string): void {
+export function warn(text: string): void {
   if (warned.has(text)) return;
   warned.add(text);
   console.error(styleText("yellow", `Warning: ${oneLine(text)}`, { stream: process.stderr }));

@@ -6,6 +6,7 @@ import { isWorker } from "../../local/worker.ts";
 import { parseExact } from "../send/payload.ts";
 
 export interface Payload {
+  readonly kind: "event" | "callback" | "job";
   readonly id: string;
   /** What the platform sent, decrypted; of deferred work, what the handler put off. */
   readonly text: string;
@@ -28,25 +29,35 @@ export function payloadsOf(functionName: string, event: unknown, keys: KeyRing, 
 function ofRecord(record: { body: string }): Payload {
   const envelope = fromRecord(record);
   if (envelope.kind === "undecodable") throw new Error(envelope.reason);
-  return { id: envelope.id, text: envelope.kind === "job" ? JSON.stringify(envelope.payload) : envelope.text };
+  const { kind, id } = envelope;
+  return { kind, id, text: kind === "job" ? JSON.stringify(envelope.payload) : envelope.text };
 }
 
 /** Members that open something: Verification Token, a card's update token, app tickets, what a project calls a secret. */
 const secretNames = /(token|ticket|secret|password|^encrypt)$/i;
+
+/** What stands in a secret's place. */
+export const hidden = "(hidden)";
 
 /** The payload as indented JSON, without secrets, also where a text is JSON itself. */
 export function payloadText(text: string): string {
   return JSON.stringify(parseExact(text), withoutSecrets, 2) ?? "";
 }
 
-function withoutSecrets(name: string, value: unknown): unknown {
-  if (secretNames.test(name) && value !== "") return "(hidden)";
+/** The same in one line. */
+export function compactText(text: string): string {
+  return JSON.stringify(parseExact(text), withoutSecrets) ?? "";
+}
+
+/** A replacer for `JSON.stringify`. */
+export function withoutSecrets(name: string, value: unknown): unknown {
+  if (secretNames.test(name) && value !== "") return hidden;
   if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value;
   try {
     const inner = parseExact(value);
-    const hidden = JSON.stringify(inner, withoutSecrets);
+    const clean = JSON.stringify(inner, withoutSecrets);
     // A text without a secret stays as it came.
-    return hidden === JSON.stringify(inner) ? value : hidden;
+    return clean === JSON.stringify(inner) ? value : clean;
   } catch {
     return value;
   }

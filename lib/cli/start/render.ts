@@ -10,6 +10,7 @@ const styles: Readonly<Record<string, Style>> = {
   queued: "cyan",
   handled: "green",
   started: "dim",
+  called: "dim",
   duplicate: "yellow",
   busy: "yellow",
   unhandled: "yellow",
@@ -65,14 +66,18 @@ interface Shown {
   readonly isCallback: boolean;
   /** The lines of the error follow, so its class need not be named. */
   readonly hasDetails?: boolean;
+  /** Its id is not cut, however long it is. */
+  readonly isWhole?: boolean;
 }
 
-/** A trace entry as one line for a person: time, stage, type, id, duration, and the rest. */
-export function headLine(line: Line, { now, isCallback, hasDetails }: Shown & { readonly now: Date }): string {
+/** A trace entry as one line for a person: time (if it is given), stage, type, id, duration, and the rest. */
+export function headLine(line: Line, shown: Shown & { readonly now?: Date }): string {
+  const { now, isCallback, hasDetails, isWhole = false } = shown;
   const { stage, message } = line;
   const isLog = stage === "log";
+  const id = isWhole ? textOf(line["id"]) : shortId(line["id"]);
   const parts = [
-    ...[timeOf(now), stageOf(line), isLog ? textOf(message) : undefined, textOf(line["type"]), shortId(line["id"])],
+    ...[now && timeOf(now), stageOf(line), isLog ? textOf(message) : undefined, textOf(line["type"]), id],
     ...[durationOf(line, isCallback), factsOf(line, hasDetails), isLog ? undefined : textOf(message)],
   ];
   return joined(parts);

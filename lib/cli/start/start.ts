@@ -19,10 +19,11 @@ import { CommandError, subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
+import { keepRecent } from "../state/recent.ts";
 import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
 import { createOutput, defaultState } from "./output.ts";
-import { payloadsOf } from "./payloads.ts";
+import { type Payload, payloadsOf } from "./payloads.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
 import { type Change, ownAnswers, watch } from "./watch.ts";
@@ -105,12 +106,15 @@ async function run(options: StartOptions): Promise<void> {
   try {
     const unlock = lockState(stateFolder);
     stops.unshift(async () => unlock());
+    const recent = keepRecent(stateFolder, output.notice);
+    stops.unshift(async () => recent.close());
     const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
     /** What cannot be loaded leaves the answers as they are. */
     const reloadOwn = () => simulated && loadOwn(root, simulated).catch((error: Error) => output.notice(error.message));
     await reloadOwn();
     const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
+      recent.line(name, line);
       simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
       // Each function has the same settings, and finds the same in them.
       if (line["stage"] === "misconfigured" && line["level"] === "warn") output.noticeOnce(String(line["message"]));
@@ -126,10 +130,12 @@ async function run(options: StartOptions): Promise<void> {
       [lastGoodVariable]: lastGoodFile,
     };
     const onNotice = output.notice;
-    const onInvoke = (name: string, event: unknown) => {
-      if (options.payloads !== true) return;
-      for (const payload of payloadsOf(name, event, keys, Date.now())) output.payload(payload);
+    const onPayload = (payload: Payload) => {
+      const { kind } = payload;
+      if (kind !== "job") recent.push({ ...payload, kind });
+      if (options.payloads === true) output.payload(payload);
     };
+    const onInvoke = (name: string, event: unknown) => payloadsOf(name, event, keys, Date.now()).forEach(onPayload);
     const runtime = await startRuntime({
       ...{ root, stateFolder, port, project, env },
       onNotice,
@@ -152,7 +158,7 @@ async function run(options: StartOptions): Promise<void> {
     const shown =
       (deliver: Deliver): Deliver =>
       (message, push) => {
-        if (options.payloads === true && message.kind === "callback") output.payload(message);
+        if (message.kind === "callback") onPayload(message);
         return deliver(message, push);
       };
     const control = await simulated?.listen(byHttp, longConnection && shown(simulated.byWebSocket));

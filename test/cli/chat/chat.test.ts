@@ -55,7 +55,7 @@ export default onEvent("im.message.receive_v1", async ({ message }, { secrets, l
   const content = text === "card" ? card : { text: "You said: " + text + "\\u001b[2J" };
   const body = { msg_type: text === "card" ? "interactive" : "text", content: JSON.stringify(content) };
   await post("/im/v1/messages/" + message.message_id + "/reply", body, tenant_access_token);
-});
+}, { key: ({ message }) => message.message_id });
 `;
 
 const clicks = `
@@ -258,6 +258,52 @@ bot › You said: 1\\u001b[2J
     assert.equal(status, 200);
     for (const name of ["events", "quarantine", "dead-letters"]) assert.ok(body.includes(name), body);
     assert.ok(!lines.some((line) => line.includes(services.accessKeyId)));
+  });
+
+  test("what came is kept: events lists and replays it, and trace follows it from the push to its run", async () => {
+    const desk = (...args: string[]) => larkpost([...args, "--state", project.state], { root: project.root });
+    const { events } = JSON.parse((await desk("events", "--json")).stdout) as {
+      events: { id: string; verdict: string }[];
+    };
+    const [{ id, verdict } = assert.fail("nothing was kept")] = events;
+    assert.equal(verdict, "handled");
+    const traced = await desk("trace", id);
+    assert.match(traced.stdout, /webhook {2}queued [\s\S]*worker {3}started [\s\S]*worker {3}handled /);
+    const replay = async (...args: string[]) => {
+      const { code, stdout, stderr } = await desk("events", "replay", id, ...args);
+      assert.deepEqual([code, stderr], [0, ""]);
+      return stdout;
+    };
+    assert.match(await replay("--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
+    assert.match(await replay(), /^200 in .*\n(?:.*\n)*\S+ {2}handled .*attempt 1\n$/);
+    const editor = join(project.root, "editor.cjs");
+    writeFileSync(
+      editor,
+      `const fs = require("fs"); const file = process.argv.at(-1);
+      fs.writeFileSync(file, fs.readFileSync(file, "utf8").replace("hello", process.argv[2]));`,
+    );
+    const edit = (command: string) =>
+      larkpost(["events", "replay", id, "--edit", "--state", project.state], {
+        root: project.root,
+        env: { TMPDIR: project.root, EDITOR: `"${process.execPath}" ${command}` },
+      });
+    const pushed = await edit(`"${editor}" edited`);
+    assert.equal(pushed.code, 0);
+    const [, newId = ""] = / id ([\da-f]{32}) /.exec(pushed.stdout) ?? [];
+    assert.match((await desk("events", "show", newId)).stdout, /"content": "\{\\"text\\":\\"edited\\"/);
+    const broken = await edit(`"${editor}" '"'`);
+    assert.match(broken.stderr, /^Cannot replay: what was edited is not JSON\. It is kept in .+event\.json\n$/);
+    assert.match(
+      (await edit("-e 'process.exit(3)'")).stderr,
+      /^Cannot replay: the editor ended with 3\. Nothing was pushed/,
+    );
+    const kept = ["recent.db", "recent.db-wal"]
+      .map((name) => readFileSync(join(project.state, name), "latin1"))
+      .join("");
+    const { encryptKey, verificationToken, appSecret } = JSON.parse(
+      readFileSync(join(project.state, "local.json"), "utf8"),
+    );
+    for (const secret of [encryptKey, verificationToken, appSecret]) assert.ok(!kept.includes(secret));
   });
 });
 

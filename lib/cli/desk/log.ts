@@ -1,0 +1,305 @@
+import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
+import { type Clock, pause, systemClock } from "../../clock.ts";
+import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
+import { levelOf } from "../../trace/log.ts";
+import { CommandError, UsageError } from "../command.ts";
+import { awsClients } from "../deploy/clients.ts";
+import { serviceName } from "../deploy/parameter-store.ts";
+import { longConnectionOf, stackResources } from "../deploy/stack.ts";
+import { rank } from "../start/output.ts";
+import { type LogEntry, openRecent } from "../state/recent.ts";
+import { type QueueName, toLetter } from "./letters.ts";
+import { asked, type Place } from "./place.ts";
+
+export interface Range {
+  readonly sinceMs: number;
+  readonly untilMs: number;
+}
+
+export interface LogFilter {
+  readonly id: string | undefined;
+  /** Only what was logged at the levels warn and error. */
+  readonly isFailed: boolean;
+  readonly sinceMs: number;
+}
+
+/** What the functions of a place have logged. */
+export interface Log {
+  /**
+   * All about an event, with the work that its callback deferred; oldest first.
+   * @param id The event's id, a message's, or the `requestId` of its push.
+   */
+  about(id: string, range: Range, signal?: AbortSignal): Promise<readonly LogEntry[]>;
+  /**
+   * What the filter leaves, oldest first, and then what comes, until the signal is aborted.
+   */
+  read(filter: LogFilter, given: ReadOptions): Promise<void>;
+}
+
+export interface ReadOptions {
+  /** Whether it waits for what comes. */
+  readonly follows: boolean;
+  readonly signal: AbortSignal;
+  readonly clock?: Clock;
+  readonly onEntry: (entry: LogEntry) => void;
+}
+
+/** Members of a line that may be what somebody searches by, besides the event's id. */
+const otherIds = ["requestId", "messageId", "logId"] as const;
+
+/** @param cannot The beginning of each message: `Cannot trace`. */
+export function logOf(cannot: string, place: Place): Log {
+  const { stage, region } = place;
+  return stage === undefined || region === undefined ? localLog(place) : stageLog(cannot, { stage, region });
+}
+
+/** The event's id. That of deferred work begins with its callback's, and a `#`. */
+export function rootOf(id: string): string {
+  return id.split("#", 1).join();
+}
+
+function localLog(place: Place): Log {
+  const recent = openRecent(place.stateFolder);
+  const isOf = (line: LogEntry["line"], ids: ReadonlySet<string>) => {
+    const id = stringOf(line["id"]);
+    return id !== undefined && ids.has(rootOf(id));
+  };
+  /** The events that an id names which is not an event's. */
+  async function eventsOf(id: string, entries: readonly LogEntry[]): Promise<string[]> {
+    const lines = entries.map(({ line }) => line).filter((line) => otherIds.some((name) => line[name] === id));
+    const found = lines.flatMap((line) => stringOf(line["id"]) ?? []).map(rootOf);
+    if (found.length > 0) return found;
+    const pushed = recent.pushesWith(JSON.stringify(id).slice(1, -1)).map((push) => push.id);
+    if (pushed.length > 0) return pushed;
+    const queues: readonly QueueName[] = ["dead", "quarantine"];
+    const letters = await Promise.all(
+      queues.map(async (queue) => (await place.look(queue)).messages.map((message) => toLetter(message, queue))),
+    );
+    return letters.flat().flatMap((letter) => (letter.messageId === id && letter.id !== undefined ? [letter.id] : []));
+  }
+  return {
+    async about(given, { sinceMs, untilMs }) {
+      const id = rootOf(given);
+      const entries = recent.after(0);
+      const own = new Set([id]);
+      const ids = entries.some(({ line }) => isOf(line, own)) ? own : new Set(await eventsOf(id, entries));
+      return entries.filter(
+        ({ atMs, line }) =>
+          atMs >= sinceMs && atMs <= untilMs && (isOf(line, ids) || (line["id"] == null && line["requestId"] === id)),
+      );
+    },
+    async read({ id, isFailed, sinceMs }, { follows, signal, clock = systemClock, onEntry }) {
+      const least = Math.max(rank[levelOf(process.env["LOG_LEVEL"])], isFailed ? rank.warn : 0);
+      const isWanted = ({ atMs, line }: LogEntry) =>
+        atMs >= sinceMs &&
+        rank[line["level"] as keyof typeof rank] >= least &&
+        (id === undefined || isOf(line, new Set([rootOf(id)])) || otherIds.some((name) => line[name] === id));
+      for (let last = 0; !signal.aborted; await pause(clock, 200, signal)) {
+        for (const { n, ...entry } of recent.after(last)) {
+          last = n;
+          if (isWanted(entry)) onEntry(entry);
+        }
+        if (!follows) return;
+      }
+    },
+  };
+}
+
+/** Characters that mean nothing in a query or a filter. */
+const plainId = /^[\w:.@#-]{1,128}$/;
+
+/** @throws {UsageError} An id that cannot be asked for. */
+function checkId(cannot: string, id: string): void {
+  if (!plainId.test(id)) throw new UsageError(`${cannot}: the id is not letters, digits and :.@#-_ alone`);
+}
+
+/** The query of CloudWatch Logs Insights for all about an event. */
+export function queryOf(cannot: string, given: string): string {
+  checkId(cannot, given);
+  const id = rootOf(given);
+  const conditions = [`id = "${id}"`, `id like "${id}#"`, ...otherIds.map((name) => `${name} = "${id}"`)];
+  return `fields @timestamp, @log, @message
+| filter ${conditions.join(" or ")}
+| sort @timestamp asc
+| limit ${maxResults}`;
+}
+
+const maxResults = 10_000;
+/** Between two looks at a query, and at what is new of a log. */
+const queryPollMs = 300;
+const followMs = 3_000;
+/** CloudWatch may show a line so long after it was written. */
+const lateMs = 60_000;
+
+/** The log groups of a stage's functions and of its long connection. */
+export async function logGroupsOf(cannot: string, { stage, region }: { stage: string; region: string }) {
+  const { cloudFormation } = await awsClients({ region });
+  const name = `${serviceName()}-${stage}`;
+  const right = "cloudformation:ListStackResources";
+  const own = await asked(cannot, right, stackResources(cloudFormation, name));
+  // Few stages have one.
+  const beside = await asked(cannot, right, stackResources(cloudFormation, longConnectionOf(name))).catch(
+    (error: CommandError) => {
+      if (/does not exist/.test(String(Object(error.cause).message))) return [];
+      throw error;
+    },
+  );
+  return [...own, ...beside]
+    .filter(({ type, physicalId }) => type === "AWS::Logs::LogGroup" && /^\/(?:aws\/lambda|ecs)\//.test(physicalId))
+    .map(({ physicalId }) => ({
+      group: physicalId,
+      source: physicalId.slice(physicalId.lastIndexOf("/") + 1).replace(`${name}-`, ""),
+    }));
+}
+
+function stageLog(cannot: string, place: { stage: string; region: string }): Log {
+  async function open() {
+    const [{ CloudWatchLogs }, groups] = await Promise.all([
+      import("@aws-sdk/client-cloudwatch-logs"),
+      logGroupsOf(cannot, place),
+    ]);
+    // A person at a shell, perhaps far from the region, waits longer than a function.
+    const requestHandler = { connectionTimeout: 5_000, socketTimeout: 30_000 };
+    return { client: new CloudWatchLogs({ region: place.region, requestHandler, maxAttempts: 6 }), groups };
+  }
+  return {
+    async about(id, { sinceMs, untilMs }, signal = new AbortController().signal) {
+      const queryString = queryOf(cannot, id);
+      const { client, groups } = await open();
+      try {
+        const query = {
+          queryString,
+          logGroupNames: groups.map(({ group }) => group),
+          startTime: Math.floor(sinceMs / 1000),
+          endTime: Math.ceil(untilMs / 1000),
+        };
+        const { queryId } = await asked(cannot, "logs:StartQuery", client.startQuery(query));
+        const sources = new Map(groups.map(({ group, source }) => [group, source]));
+        return (await resultsOf(cannot, { client, queryId, signal })).flatMap((row) => {
+          const fields = Object.fromEntries(row.map(({ field = "", value = "" }) => [field, value]));
+          const { "@timestamp": time = "", "@log": log = "", "@message": message = "" } = fields;
+          const source = sources.get(log.slice(log.indexOf(":") + 1)) ?? log;
+          return toEntry(Date.parse(`${time.replace(" ", "T")}Z`), source, message);
+        });
+      } finally {
+        client.destroy();
+      }
+    },
+    async read(filter, given) {
+      const filterPattern = patternOf(cannot, filter);
+      const { client, groups } = await open();
+      try {
+        await readGroups(cannot, { ...given, client, groups, filterPattern, sinceMs: filter.sinceMs });
+      } finally {
+        client.destroy();
+      }
+    },
+  };
+}
+
+type LogGroup = Awaited<ReturnType<typeof logGroupsOf>>[number];
+
+/** Reads log groups. When it follows them, it asks again for what CloudWatch may show late, and gives each line once. */
+export async function readGroups(
+  cannot: string,
+  options: ReadOptions & {
+    client: CloudWatchLogs;
+    groups: readonly LogGroup[];
+    filterPattern: string;
+    sinceMs: number;
+  },
+): Promise<void> {
+  const { client, groups, filterPattern, follows, signal, clock = systemClock, onEntry } = options;
+  let { sinceMs } = options;
+  const seen = new Map<string, number>();
+  while (!signal.aborted) {
+    const untilMs = clock.nowMs();
+    const given = { client, filterPattern, sinceMs, signal };
+    const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...given, ...group })));
+    const fresh = found.flat().filter(({ eventId }) => !seen.has(eventId));
+    for (const { eventId, entry } of fresh.sort((a, b) => a.entry.atMs - b.entry.atMs)) {
+      seen.set(eventId, entry.atMs);
+      onEntry(entry);
+    }
+    if (!follows) return;
+    sinceMs = Math.max(sinceMs, untilMs - lateMs);
+    for (const [eventId, atMs] of seen) if (atMs < sinceMs) seen.delete(eventId);
+    await pause(clock, followMs, signal);
+  }
+}
+
+/** Waits for a query's results. At a terminal it says how much was looked through. */
+async function resultsOf(
+  cannot: string,
+  given: { client: CloudWatchLogs; queryId: string | undefined; signal: AbortSignal },
+) {
+  const { client, queryId, signal } = given;
+  const isShown = process.stderr.isTTY === true;
+  try {
+    for (;;) {
+      const {
+        status,
+        results = [],
+        statistics,
+      } = await asked(cannot, "logs:GetQueryResults", client.getQueryResults({ queryId }));
+      if (status === "Complete") return results;
+      if (status !== "Scheduled" && status !== "Running") {
+        throw new CommandError(`${cannot}: the query of the log ended as ${status}. Type the command again`);
+      }
+      if (isShown)
+        process.stderr.write(`\rlooking: ${Math.round((statistics?.bytesScanned ?? 0) / 1_048_576)} MB\x1b[K`);
+      await pause(systemClock, queryPollMs, signal);
+      if (!signal.aborted) continue;
+      await client.stopQuery({ queryId }).catch(() => {});
+      throw new CommandError(`${cannot}: it was stopped`);
+    }
+  } finally {
+    if (isShown) process.stderr.write("\r\x1b[K");
+  }
+}
+
+/** A filter of CloudWatch Logs: lines of ours, and neither the platform's own nor what a handler printed. */
+function patternOf(cannot: string, { id, isFailed }: LogFilter): string {
+  if (id !== undefined) checkId(cannot, id);
+  const ids = [...otherIds.map((name) => `$.${name} = "${id}"`), `$.id = "${id}"`, `$.id = "${id}#*"`];
+  const parts = [
+    ...(isFailed ? ['($.level = "warn" || $.level = "error")'] : []),
+    ...(id === undefined ? [] : [`(${ids.join(" || ")})`]),
+  ];
+  return `{ ${parts.length === 0 ? '$.stage = "*"' : parts.join(" && ")} }`;
+}
+
+/** All of a log group that a filter leaves, page by page. */
+async function eventsOf(
+  cannot: string,
+  given: {
+    client: CloudWatchLogs;
+    group: string;
+    source: string;
+    filterPattern: string;
+    sinceMs: number;
+    signal: AbortSignal;
+  },
+): Promise<{ eventId: string; entry: LogEntry }[]> {
+  const { client, group, source, filterPattern, sinceMs, signal } = given;
+  const found: { eventId: string; entry: LogEntry }[] = [];
+  for (let nextToken: string | undefined; !signal.aborted; ) {
+    const page = await asked(
+      cannot,
+      "logs:FilterLogEvents",
+      client.filterLogEvents({ logGroupName: group, startTime: sinceMs, filterPattern, nextToken }),
+    );
+    for (const { eventId = "", timestamp = 0, message = "" } of page.events ?? []) {
+      for (const entry of toEntry(timestamp, source, message)) found.push({ eventId, entry });
+    }
+    nextToken = page.nextToken;
+    if (nextToken === undefined) break;
+  }
+  return found;
+}
+
+/** None, if the message is not a line of ours. */
+function toEntry(atMs: number, source: string, message: string): LogEntry[] {
+  const line = fieldsOf(parseJson(message));
+  return typeof line["stage"] === "string" ? [{ atMs, source, line }] : [];
+}
