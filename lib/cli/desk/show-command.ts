@@ -1,10 +1,13 @@
 import type { Command } from "commander";
+import { LarkpostError } from "../../errors.ts";
 import { parseExact } from "../send/payload.ts";
-import { appOf } from "./letters.ts";
+import { appOf, type Letter } from "./letters.ts";
+import { logOf } from "./log.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
-import { findPlace } from "./place.ts";
-import { contentText, letterFacts, showText } from "./text.ts";
+import { findPlace, type Place, stoppable } from "./place.ts";
+import { contentText, type LetterLog, letterFacts, showText } from "./text.ts";
+import { entryFacts } from "./timeline.ts";
 
 export function addShow(parent: Command): void {
   common(parent.command("show"))
@@ -14,6 +17,9 @@ export function addShow(parent: Command): void {
     .addHelpText(
       "after",
       `
+With what the log says of it: on a stage by a query of CloudWatch Logs Insights, as npm run trace makes it, and with the
+rights of that. Without them the letter is shown alone.
+
 Examples:
   npm run dead -- show 5e3702a84e847582be8db7fb73283c02
   npm run dead -- show 5e3702a84e847582be8db7fb73283c02 --payload --stage prod`,
@@ -30,15 +36,38 @@ async function show(
   try {
     const letters = await findLetters(place, queue, id);
     for (const letter of letters) {
+      const log = await stoppable((signal) => logAbout(letter, place, signal));
       if (json) {
         const facts = { ...letterFacts(letter), app: appOf(letter), error: letter.error };
-        console.log(JSON.stringify(isPayload ? { ...facts, payload: jsonOr(contentText(letter)) } : facts));
-      } else console.log(showText(letter, { place, queue, nowMs: Date.now(), isPayload }));
+        const payload = isPayload ? { payload: jsonOr(contentText(letter)) } : undefined;
+        console.log(
+          JSON.stringify({ ...facts, ...payload, log: log.entries.map(entryFacts), logProblem: log.problem }),
+        );
+      } else console.log(showText(letter, { place, queue, nowMs: Date.now(), isPayload, log }));
     }
   } finally {
     await place.close();
   }
 }
+
+/** What the log says of a letter's event. A right that is missing for it does not keep the letter from being shown. */
+async function logAbout(letter: Letter, place: Place, signal: AbortSignal): Promise<LetterLog> {
+  const { id, firstAttemptAtMs, diedAtMs } = letter;
+  if (id === undefined) return { entries: [] };
+  const content = letter.content();
+  const firstMs = content.kind === "unreadable" ? diedAtMs : (content.createdAtMs ?? diedAtMs);
+  const sinceMs = Math.min(firstMs, firstAttemptAtMs ?? diedAtMs, diedAtMs) - logMarginMs;
+  const range = { sinceMs: place.stage === undefined ? 0 : sinceMs, untilMs: diedAtMs + logMarginMs };
+  try {
+    return { entries: await logOf("Cannot read the log", place).about(id, range, signal) };
+  } catch (error) {
+    if (!(error instanceof LarkpostError)) throw error;
+    return { entries: [], problem: error.message };
+  }
+}
+
+/** Around what a letter says of its times: clocks differ. */
+const logMarginMs = 600_000;
 
 function jsonOr(text: string): unknown {
   try {

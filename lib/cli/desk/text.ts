@@ -10,9 +10,11 @@ import { engineRoot } from "../project.ts";
 import { failureLines } from "../start/failure.ts";
 import { payloadText } from "../start/payloads.ts";
 import { headLine } from "../start/render.ts";
+import type { LogEntry } from "../state/recent.ts";
 import { appOf, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
 import type { Place } from "./place.ts";
 import type { RunReport } from "./run.ts";
+import { timelineLines } from "./timeline.ts";
 
 /** More letters than these are shown by groups alone. */
 const maxShown = 20;
@@ -117,7 +119,7 @@ function errorText({ error: { errorClass, errorCode, at } }: Letter): string {
 }
 
 /** One letter with all that is known of it. */
-export function showText(letter: Letter, { place, nowMs, isPayload, queue }: ShowOptions): string {
+export function showText(letter: Letter, { place, nowMs, isPayload, queue, log }: ShowOptions): string {
   const { error, attempts, redrives, firstAttemptAtMs, diedAtMs, messageId, reason } = letter;
   const { frames = [], causes = [], message, codeVersion } = error;
   const content = letter.content();
@@ -153,7 +155,13 @@ export function showText(letter: Letter, { place, nowMs, isPayload, queue }: Sho
     (tail) =>
       `  npm run dead -- ${tail} ${nameOf(letter)}${queueArgs}${place.args}${tail === "drop" ? " --why …" : ""}`,
   );
-  return [paint("bold", title), ...lines, ...payload, "", ...advice].join("\n");
+  return [paint("bold", title), ...lines, ...logLines(log), ...payload, "", ...advice].join("\n");
+}
+
+function logLines({ entries, problem }: LetterLog): string[] {
+  const [first] = entries;
+  if (first === undefined) return ["", problem ?? "The log of that time has nothing of it"];
+  return ["", paint("bold", `The log, from ${new Date(first.atMs).toISOString()} on`), ...timelineLines(entries)];
 }
 
 export interface ShowOptions {
@@ -161,6 +169,13 @@ export interface ShowOptions {
   readonly queue: QueueName;
   readonly nowMs: number;
   readonly isPayload: boolean;
+  readonly log: LetterLog;
+}
+
+/** What the log says of a letter's event, or why it cannot be read. */
+export interface LetterLog {
+  readonly entries: readonly LogEntry[];
+  readonly problem?: string;
 }
 
 const reasons: Readonly<Record<string, string>> = {

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { storedMessages } from "../../../lib/local/state.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
@@ -117,14 +118,24 @@ describe("npm run dead, on this machine", () => {
       assert.ok(shown.stdout.includes(said), `${said} in ${shown.stdout}`);
     }
     assert.ok(!shown.stdout.includes("the text of two"));
+    assert.ok(shown.stdout.includes("\nThe log of that time has nothing of it\n"));
+    const kept = keepRecent(state, assert.fail);
+    kept.line("webhook", { level: "info", stage: "queued", id: "two", ms: 7 });
+    kept.line("worker", { level: "error", stage: "dead", id: "two", ms: 9, at: "functions/own.ts:7:1" });
+    kept.close();
+    const log =
+      /\+0 ms {2}webhook {2}queued {7}7 ms\n.*\+\d+ ms {2}worker {3}dead {9}9 ms\n +at functions\/own\.ts:7:1\n/;
+    assert.match((await dead("show", "two")).stdout, log);
+    assert.match((await larkpost(["trace", "message-of-two"], { root })).stdout, log);
     const whole = await dead("show", "two", "--payload");
     assert.match(whole.stdout, /"text": "the text of two"[\s\S]*"app_ticket": "\(hidden\)"/);
     assert.match((await dead("show", "three")).stdout, /reason {7}movedBySqs: SQS moved it bare/);
     const json = JSON.parse((await dead("show", "message-of-one", "--json", "--payload")).stdout) as {
       id: string;
       payload: { event: object };
+      log: object[];
     };
-    assert.equal(json.id, "one");
+    assert.deepEqual([json.id, json.log], ["one", []]);
     assert.deepEqual(json.payload.event, { text: "the text of one", app_ticket: "(hidden)" });
     const none = await dead("show", "nowhere");
     assert.deepEqual([none.code, none.stdout], [1, ""]);
@@ -358,7 +369,12 @@ describe("npm run dead, on a stage", () => {
     [{ root, remove }, cloud, services] = await Promise.all([temporaryProject({}), startCloud(), startServices()]);
     writeFileSync(join(root, "serverless.yml"), "service: larkpost\n");
     faults = await startFaults(services.exchangeSqs);
-    cloud.putStack("larkpost-prod", { Resources: {}, Outputs: outputs() });
+    cloud.putStack("larkpost-prod", {
+      Resources: {
+        Log: { Type: "AWS::Logs::LogGroup", Properties: { LogGroupName: "/aws/lambda/larkpost-prod-worker" } },
+      },
+      Outputs: outputs(),
+    });
   });
   beforeEach(async () => {
     faults.reset();
@@ -388,6 +404,17 @@ describe("npm run dead, on a stage", () => {
     assert.match(stdout, /^35 dead letters in 7 groups: the stage prod in eu-west-1\n/);
     assert.match(stdout, /npm run dead -- show event-\d+ --stage prod\n/);
     assert.equal((await services.take(services.urls.deadLetterQueueUrl, { hiddenSeconds: 0 })).length, 10);
+  });
+
+  test("shows a letter with what the log says, and alone without the right to ask it", async () => {
+    await bury([{ id: "logged", attributes: deathOf({ id: "logged" }) }]);
+    const message = JSON.stringify({ level: "error", stage: "dead", id: "logged", ms: 9 });
+    cloud.logs.lines.push({ group: "/aws/lambda/larkpost-prod-worker", atMs: Date.now() - 180_000, message });
+    assert.match((await dead("show", "logged")).stdout, /\+0 ms {2}worker {2}dead {9}9 ms\n/);
+    cloud.denied.add("logs:StartQuery");
+    const { code, stdout } = await dead("show", "logged");
+    assert.equal(code, 0);
+    assert.match(stdout, /^test\.event {2}logged\n[\s\S]*AccessDenied.*You need the right logs:StartQuery\n/);
   });
 
   test("says how many of all it has seen when SQS shows no more", async () => {
