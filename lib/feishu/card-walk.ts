@@ -232,7 +232,11 @@ export class CardWalk {
     if (tag === "table" && ++this.#tables === limits.tables + 1) this.#findings.refuse("tables", path, "table");
     if (id === undefined || this.#version === "1.0") return;
     if (typeof id !== "string" || !elementId.test(id))
-      return void this.#findings.refuse("idShape", path, `ElementID ${id}`);
+      return void this.#findings.refuse(
+        "idShape",
+        path,
+        `ElementID ${typeof id === "string" ? id : JSON.stringify(id)}`,
+      );
     if (this.#elementIds.has(id)) this.#findings.refuse("sameId", path, id);
     this.#elementIds.add(id);
   }

@@ -8,7 +8,7 @@ export type Templates = Readonly<Record<string, CardTemplate>>;
 export function filledTemplate(content: string, templates: ReadonlyMap<string, CardTemplate>): string | undefined {
   const { type, data } = parseObject(content) ?? {};
   const { template_id: id, template_variable: variables } = fieldsOf(data);
-  const card = type === "template" ? templates.get(String(id))?.card : undefined;
+  const card = type === "template" && typeof id === "string" ? templates.get(id)?.card : undefined;
   return card === undefined ? undefined : filled(card, isObject(variables) ? variables : {});
 }
 

@@ -165,6 +165,11 @@ const badCards: { when: string; card: object; errCode: number; path: string; say
     ...{ errCode: 300301, path: "body -> elements -> [0](tag: hr)", says: /elementID format error/ },
   })),
   {
+    when: "an element_id is an object",
+    card: version2({ tag: "hr", element_id: { toString: "a" } }),
+    ...{ errCode: 300301, path: "body -> elements -> [0](tag: hr)", says: /ElementID \{"toString":"a"\}/ },
+  },
+  {
     when: "version 2.0 has over 200 elements",
     card: version2(...Array.from({ length: 201 }, () => ({ tag: "hr" }))),
     ...{ errCode: 11310, path: "", says: /element exceeds the limit/ },
