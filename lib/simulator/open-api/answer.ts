@@ -39,15 +39,18 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [230001, [400, "Your request contains an invalid request parameter"]],
   [230002, [400, "The bot can not be outside the group"]],
   [230011, [400, "The message is recalled"]],
+  [230012, [400, "Bot is NOT the sender of the message"]],
   [230019, [400, "The thread does NOT exist"]],
   [230025, [400, "The length of the message content reaches its limit"]],
   [230026, [400, "No permission to recall this message"]],
   [230027, [400, "Lack of necessary permissions"]],
   [230031, [400, "Message can only be modified within 14 days after sending"]],
+  [230033, [400, "Get the reading status must be done within 7 days after the message is sent"]],
   [230034, [400, "The receive_id is invalid"]],
   [230049, [400, "The message is being sent"]],
   [230054, [400, "This operation is not supported for this message type"]],
   [230061, [400, "The message type does not support forwarding"]],
+  [230064, [400, "The thread to be forwarded is invalid"]],
   [230065, [400, "The message to be forwarded has been recalled"]],
   [230071, [400, "The operator is not the sender of the message"]],
   [230072, [400, "The message has reached the number of times it can be edited"]],
@@ -63,11 +66,22 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [231011, [400, "The request has an invalid reaction_id."]],
   [231012, [400, "The request has an invalid pageToken."]],
   [231014, [400, "user_id_type is invalid."]],
+  // Chats.
+  [232001, [400, "Your request contains an invalid request parameter."]],
+  [232002, [400, "No Permission: Only chat owner or admin can edit chat information in the current situation."]],
+  [232006, [400, "Your request specifies a chat_id which is invalid."]],
+  [232008, [400, "Your request specifies a chat whose type is NOT supported currently."]],
+  [232011, [400, "Operator can NOT be out of the chat."]],
+  [232012, [400, "New chat owner can NOT be out of the chat."]],
+  [232043, [400, "Your request contains unavailable ids."]],
   // Images and files.
   [234001, [400, "Invalid request param"]],
   [234003, [400, "File not in msg"]],
+  [234004, [400, "App not in chat"]],
   [234006, [400, "The file size exceed the max value"]],
   [234010, [400, "The file size can't be 0"]],
+  [234011, [400, "Can't regonnize the image format."]],
+  [234043, [400, "Unsupported message type."]],
   // Delayed card update.
   [10002, [400, "invalid card parameter"]],
   [11311, [400, "invalid card"]],
@@ -105,7 +119,12 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [300317, [400, "The sequence number for operating on the card did not increment consecutively"]],
   // Contacts.
   [40001, [400, "invalid parameter"]],
+  [40015, [400, "department not exist"]],
   [41012, [400, "user id invalid error"]],
+  // Approvals.
+  [1390001, [400, "param is invalid"]],
+  [1390003, [400, "instance code not found"]],
+  [1390004, [400, "user_id or open_id not found"]],
 ]);
 
 /**

@@ -2,7 +2,7 @@ import type { KnownParts } from "../../feishu/card.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import type { CardEntities } from "./card-entities.ts";
 import { checkContent, isShared } from "./content.ts";
-import type { Message, Messages, NewMessage } from "./messages.ts";
+import { type Message, type Messages, type NewMessage, threadIdOf } from "./messages.ts";
 import { type Call, object, type Route, required } from "./route.ts";
 import { createSentOnce } from "./sent-once.ts";
 import type { World } from "./world.ts";
@@ -21,9 +21,9 @@ interface Places {
 }
 
 /**
- * Messages: send, reply, forward, edit, update a card, recall, read.
+ * Messages: send, reply, forward (also together, and a thread), edit, update a card, recall, read.
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create
- * (and `…/reply`, `…/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
+ * (and `…/reply`, `…/forward`, `…/merge_forward`, `…/thread/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
  */
 export function messageRoutes(places: Places): Route[] {
   const { messages, world, known } = places;
@@ -32,7 +32,12 @@ export function messageRoutes(places: Places): Route[] {
   return [
     ...sendingRoutes(places, access, check),
     ...changingRoutes(messages, access, check),
-    route("GET", "/:message_id", (call) => success({ items: [view(access.named(call))] })),
+    route("GET", "/:message_id", (call) => {
+      const message = access.named(call);
+      const upper = { upper_message_id: message.messageId };
+      const merged = (message.mergedIds ?? []).map((id) => ({ ...view(messages.named(id)), ...upper }));
+      return success({ items: [view(message), ...merged] });
+    }),
   ];
 }
 
@@ -40,7 +45,7 @@ type Check = (msgType: unknown, content: unknown) => ReturnType<typeof checkCont
 type Access = ReturnType<typeof createAccess>;
 
 /** What a bot may do with a message. */
-function createAccess(messages: Messages, world: World) {
+export function createAccess(messages: Messages, world: World) {
   function needBot(chatId: string, { caller }: Call): void {
     if (!world.hasBot(chatId, caller.appId)) throw new Refusal(230002);
   }
@@ -95,35 +100,72 @@ function sendingRoutes({ messages, world, entities }: Places, { needBot, named }
     return once(call, body["uuid"], [], () => {
       if (parent.isRecalled) throw new Refusal(230011);
       needBot(parent.chatId, call);
-      const newThreadId = body["reply_in_thread"] === true ? `omt_${parent.messageId.slice(3)}` : undefined;
+      const newThreadId = body["reply_in_thread"] === true ? threadIdOf(parent) : undefined;
       const { chatId, messageId: parentId, rootId = parentId, threadId = newThreadId } = parent;
       return send({ ...checked, ...by(call), chatId, rootId, parentId, threadId }, call);
     });
   }
 
-  function forward(call: Call): Answer {
-    const { caller, query, body } = call;
-    const source = named(call);
+  /** Where a call forwards to. */
+  function target({ caller, query, body }: Call): Pick<Message, "chatId" | "threadId"> {
     const idType = query.get("receive_id_type") ?? "";
     const receiveId = required(body, "receive_id", malformed);
-    const isThread = idType === "thread_id";
-    const chatId = isThread ? messages.chatOfThread(receiveId) : world.receiver(caller.appId, idType, receiveId).chatId;
+    if (idType !== "thread_id") return { chatId: world.receiver(caller.appId, idType, receiveId).chatId };
+    const chatId = messages.chatOfThread(receiveId);
     if (chatId === undefined) throw new Refusal(230019);
-    // Here the uuid is in the query, and identifies a message to one target only.
-    return once(call, query.get("uuid") ?? undefined, ["forward", chatId], () => {
-      if (source.isRecalled) throw new Refusal(230065);
-      if (notForwarded.has(source.msgType)) throw new Refusal(230061);
-      needBot(chatId, call);
-      const { msgType, content, messageId: upperMessageId } = source;
-      const threadId = isThread ? receiveId : undefined;
-      return messages.send({ msgType, content, ...by(call), chatId, upperMessageId, threadId });
+    return { chatId, threadId: receiveId };
+  }
+
+  /** The uuid of a forward is in the query, and identifies a message to one target only. */
+  function forwardOnce(call: Call, to: Pick<Message, "chatId" | "threadId">, what: object, check: () => void): Answer {
+    const { msgType = "merge_forward", content = "Merged and Forwarded Message", ...rest } = what as Partial<Message>;
+    return once(call, call.query.get("uuid") ?? undefined, ["forward", to.chatId], () => {
+      check();
+      needBot(to.chatId, call);
+      return messages.send({ ...rest, msgType, content, ...by(call), ...to });
     });
+  }
+
+  function forward(call: Call): Answer {
+    const source = named(call);
+    const { msgType, content, messageId: upperMessageId } = source;
+    return forwardOnce(call, target(call), { msgType, content, upperMessageId }, () => {
+      if (source.isRecalled) throw new Refusal(230065);
+      if (notForwarded.has(msgType)) throw new Refusal(230061);
+    });
+  }
+
+  function forwardThread(call: Call): Answer {
+    const thread = messages.inThread(call.params.get("thread_id") ?? "");
+    const [first] = thread;
+    if (first === undefined) throw new Refusal(230064);
+    return forwardOnce(call, target(call), { mergedIds: thread.map(({ messageId }) => messageId) }, () => {
+      needBot(first.chatId, call);
+    });
+  }
+
+  /** Forwards messages of one chat together. Those that are recalled or elsewhere are left out. */
+  function mergeForward(call: Call): Answer {
+    const ids = call.body["message_id_list"];
+    if (!Array.isArray(ids) || ids.length === 0) throw new Refusal(malformed, "message_id_list is required");
+    const found = ids.map((id) => messages.find(String(id)));
+    const chatId = found.find((message) => message !== undefined)?.chatId;
+    const isValid = (message: Message | undefined) => message?.chatId === chatId && message?.isRecalled === false;
+    const mergedIds = ids.filter((_, index) => isValid(found[index])).map(String);
+    const answer = forwardOnce(call, target(call), { mergedIds }, () => {
+      if (chatId === undefined || mergedIds.length === 0) throw new Refusal(230065);
+      needBot(chatId, call);
+    });
+    const invalid = ids.filter((id) => !mergedIds.includes(String(id)));
+    return success({ message: answer.body["data"], invalid_message_id_list: invalid });
   }
 
   return [
     route("POST", "", create),
     route("POST", "/:message_id/reply", reply),
     route("POST", "/:message_id/forward", forward),
+    route("POST", "/merge_forward", mergeForward),
+    { ...route("POST", "", forwardThread), path: "/open-apis/im/v1/threads/:thread_id/forward" },
   ];
 }
 
@@ -183,7 +225,7 @@ function isEditable(msgType: string): boolean {
 }
 
 /** A message as the API returns it. Times are epoch milliseconds in strings. */
-function view(message: Message): object {
+export function view(message: Message): object {
   const { sender, isRecalled, history } = message;
   return {
     message_id: message.messageId,

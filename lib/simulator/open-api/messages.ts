@@ -31,6 +31,8 @@ export interface Message {
   readonly threadId?: string | undefined;
   /** The message that this one forwards. */
   readonly upperMessageId?: string;
+  /** The ids of the messages that this one forwards together. */
+  readonly mergedIds?: readonly string[];
   readonly isRecalled: boolean;
   /** Whether a call named it before the simulator had seen it. Its sender and its content are then invented. */
   readonly isAssumed: boolean;
@@ -47,6 +49,15 @@ export interface MessageChange {
   readonly message: Message;
   /** The text that the client types out, of a card in streaming mode. */
   readonly streamed?: string | undefined;
+}
+
+/** The id of the thread that begins with a reply to the message. */
+export function threadIdOf({ messageId }: Pick<Message, "messageId">): string {
+  return `omt_${messageId.slice(3)}`;
+}
+
+function isInThread(message: Message, threadId: string): boolean {
+  return (message.threadId ?? threadIdOf(message)) === threadId;
 }
 
 /** All messages of all chats, with their history. A change replaces the message object. */
@@ -125,6 +136,11 @@ export function createMessages(options: {
     },
     chatOfThread(threadId: string): string | undefined {
       return [...byId.values()].find((message) => message.threadId === threadId)?.chatId;
+    },
+    /** The message that a thread is about, and its replies. Without a reply there is no thread. */
+    inThread(threadId: string): readonly Message[] {
+      const found = [...byId.values()].filter((message) => isInThread(message, threadId));
+      return found.some((message) => message.threadId === threadId) ? found : [];
     },
     get: (messageId: string): Message | undefined => byId.get(messageId),
     /** In the order they were sent, of one chat or of all. */

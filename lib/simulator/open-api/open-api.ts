@@ -2,10 +2,12 @@ import type { Clock } from "../../clock.ts";
 import type { CardTemplate, KnownParts } from "../../feishu/card.ts";
 import { defaultTenant } from "../samples/facts.ts";
 import { type Activity, createListeners } from "./activity.ts";
+import { type Approval, type ApprovalStatus, createApprovals } from "./approvals.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
 import { type CardState, createCardEntities } from "./card-entities.ts";
 import { cardRoutes } from "./card-routes.ts";
 import { type CardToken, createCards } from "./cards.ts";
+import { chatRoutes } from "./chats.ts";
 import { contactRoutes } from "./contacts.ts";
 import { checkContent } from "./content.ts";
 import { createDispatch } from "./dispatch.ts";
@@ -13,6 +15,7 @@ import { messageRoutes } from "./message-routes.ts";
 import { createMessages, type Message, type MessageChange } from "./messages.ts";
 import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
 import { createReactions, type Reaction } from "./reactions.ts";
+import { createReading } from "./reading-routes.ts";
 import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { filledTemplate, type Templates } from "./templates.ts";
@@ -90,6 +93,8 @@ export function openApi(options: OpenApiOptions) {
   const activities = createListeners<Activity>();
   const onActivity = activities.notify;
   const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
+  const approvals = createApprovals({ nowMs, newId, isStrict, world, onActivity });
+  const reading = createReading({ nowMs, messages, world, onActivity });
   const { isInteracting } = cards;
   const entities = createCardEntities({ nowMs, newId, messages, known, isInteracting, onActivity });
   const routes = [
@@ -98,8 +103,11 @@ export function openApi(options: OpenApiOptions) {
     ...reactions.routes,
     ...cards.routes,
     ...cardRoutes(entities, messages),
+    ...chatRoutes({ nowMs, newId, world, onActivity }),
+    ...approvals.routes,
     ...contactRoutes(world),
-    ...uploadRoutes(newId, uploads),
+    ...uploadRoutes({ newId, uploads, messages, world, onActivity }),
+    ...reading.routes,
   ];
   const onMissing = ({ message }: Error) => onActivity({ what: "missing", about: message });
   let own: readonly Route[] = [];
@@ -193,6 +201,13 @@ export function openApi(options: OpenApiOptions) {
       const entity = entities.on(messageId);
       return entity === undefined ? (filledTemplate(content, templates) ?? content) : JSON.stringify(entity.card);
     },
+    approvals: approvals.list,
+    /** Ends an approval instance. @throws {RangeError} There is none with this code. */
+    decide: (instanceCode: string, status: ApprovalStatus): Approval => approvals.decide(instanceCode, status),
+    /** A person, by open_id, reads a message. */
+    read: reading.read,
+    /** The ids of the pinned messages, in the order they were pinned. */
+    pins: reading.pins,
     /** In the order they were added, on one message or on all. */
     reactions: reactions.list,
     calls: dispatch.calls,

@@ -4,7 +4,7 @@ import { type Answer, Refusal, success } from "./answer.ts";
 import facts from "./emojis.json" with { type: "json" };
 import type { Message, Messages, Sender } from "./messages.ts";
 import { type Call, page, type Route } from "./route.ts";
-import { userIdTypes, type World } from "./world.ts";
+import { idTypeOf, type World } from "./world.ts";
 
 /** An emoji that somebody has put on a message. */
 export interface Reaction {
@@ -78,9 +78,7 @@ export function createReactions(options: {
     const { messageId } = messageOf(call, 231008);
     const emoji = query.get("reaction_type");
     if (emoji !== null && !emojis.has(emoji)) throw new Refusal(231001);
-    const wanted = query.get("user_id_type") ?? "open_id";
-    const idType = userIdTypes.find((type) => type === wanted);
-    if (idType === undefined) throw new Refusal(231014);
+    const idType = idTypeOf(query, 231014);
     const found = on(messageId).filter((reaction) => emoji === null || reaction.emoji === emoji);
     const { items, ...rest } = page(found, query, { code: 231012, size: 20, maxSize: 50 });
     const idOf = ({ kind, id }: Sender) => (kind === "user" ? (world.user("open_id", id)?.[idType] ?? id) : id);

@@ -98,10 +98,20 @@ function bytesOf(request: IncomingMessage, limitBytes: number): Promise<Buffer<A
   });
 }
 
+/**
+ * Gives each part of bytes a file name. The official Node client sends none with a Buffer, and a part without one would be
+ * read as text.
+ */
+function withFileNames(form: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
+  const unnamed =
+    /(\r\ncontent-disposition: form-data; name="[^"\r\n]*")(\r\ncontent-type: application\/octet-stream\r\n)/gi;
+  return Buffer.from(form.toString("latin1").replaceAll(unnamed, '$1; filename="file"$2'), "latin1");
+}
+
 /** `undefined` when the body is not a form after all. */
 async function fieldsOfForm(bytes: Buffer<ArrayBuffer>, type: string): Promise<FormFields | undefined> {
   try {
-    const form = await new Response(bytes, { headers: { "content-type": type } }).formData();
+    const form = await new Response(withFileNames(bytes), { headers: { "content-type": type } }).formData();
     const fields = [...form].map(async ([name, value]) => {
       return [name, typeof value === "string" ? value : await value.bytes()] as const;
     });

@@ -11,6 +11,9 @@ export interface Chat {
   readonly chatId: string;
   readonly kind: "p2p" | "group";
   readonly name: string;
+  readonly description: string;
+  /** The open_id or the app id of the owner; `null` in a chat of one person with one bot. */
+  readonly ownerId: string | null;
   /** open_ids */
   readonly users: ReadonlySet<string>;
   /** App ids */
@@ -21,6 +24,8 @@ export interface NewChat {
   readonly chatId: string;
   readonly kind?: Chat["kind"];
   readonly name?: string;
+  readonly description?: string;
+  readonly ownerId?: string | null;
   readonly users?: Iterable<string>;
   readonly bots?: Iterable<string>;
 }
@@ -29,6 +34,14 @@ type MutableChat = Chat & { readonly users: Set<string>; readonly bots: Set<stri
 
 export const userIdTypes = ["open_id", "union_id", "user_id"] as const;
 export type UserIdType = (typeof userIdTypes)[number];
+
+/** The kind of id that a call gives and wants for people; by default the open_id. @throws {Refusal} `code` */
+export function idTypeOf(query: URLSearchParams, code: number, name = "user_id_type"): UserIdType {
+  const wanted = query.get(name) || "open_id";
+  const idType = userIdTypes.find((type) => type === wanted);
+  if (idType === undefined) throw new Refusal(code, `${name} must be open_id, union_id or user_id`);
+  return idType;
+}
 
 const shapes: Readonly<Record<UserIdType | "email" | "chat_id" | "message_id", RegExp>> = {
   open_id: /^ou_[\w-]{1,80}$/,
@@ -58,15 +71,16 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
   }
 
   function addChat(chat: NewChat): Chat {
-    const { chatId, kind = "group", name = "" } = chat;
-    const added = { chatId, kind, name, users: new Set(chat.users), bots: new Set(chat.bots ?? appIds) };
+    const { chatId, kind = "group", name = "", description = "", ownerId = null } = chat;
+    const members = { users: new Set(chat.users), bots: new Set(chat.bots ?? appIds) };
+    const added = { chatId, kind, name, description, ownerId, ...members };
     chats.set(chatId, added);
     return added;
   }
 
   addUser({ ...mei, name: "Mei Okafor", email: "mei.okafor@warehouse.example" });
   addUser({ ...tomas, name: "Tomas Reyes", email: "tomas.reyes@warehouse.example" });
-  addChat({ chatId: groupChat, name: groupNames.en_us, users: [mei.open_id, tomas.open_id] });
+  addChat({ chatId: groupChat, name: groupNames.en_us, ownerId: mei.open_id, users: [mei.open_id, tomas.open_id] });
 
   function user(type: UserIdType | "email", id: string): User | undefined {
     if (!isId(type, id)) return undefined;
@@ -121,6 +135,11 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
     },
     removeBot(chatId: string, appId: string): void {
       chats.get(chatId)?.bots.delete(appId);
+    },
+    /** Changes a chat: its name, its description, its owner or its members. */
+    changeChat(chatId: string, change: Partial<Omit<NewChat, "chatId" | "kind">>): void {
+      const before = chats.get(chatId);
+      if (before !== undefined) addChat({ ...before, ...change });
     },
     users: (): readonly User[] => [...users.values()],
     chats: (): readonly Chat[] => [...chats.values()],

@@ -69,7 +69,13 @@ test("one domain serves both, as the platform's: the Open API, with bodies of an
     assert.deepEqual([refused.response.status, refused.body["code"]], [status, code]);
   }
 
-  const bytes = Uint8Array.from({ length: 300 * 1024 }, (_, index) => index % 256);
+  const png = Buffer.from("\x89PNG\r\n\x1a\n", "latin1");
+  const image = (length: number) => {
+    const content = new Uint8Array(length);
+    content.set(png);
+    return content;
+  };
+  const bytes = Uint8Array.from(image(300 * 1024), (byte, index) => byte || index % 256);
   for (const [kind, fields] of [
     ["image", { image_type: "message" }],
     ["file", { file_type: "stream", file_name: "pallet.bin" }],
@@ -91,9 +97,11 @@ test("one domain serves both, as the platform's: the Open API, with bodies of an
     assert.equal((await upload(new Uint8Array())).code, 234010);
     assert.equal((await upload("a text")).code, 234001);
     assert.equal((await upload(bytes, {})).code, 234001);
+    assert.equal((await upload(bytes, { ...fields, [`${kind}_type`]: "gif" })).code, 234001);
+    assert.equal((await upload(bytes.toReversed())).code, kind === "image" ? 234011 : 0);
     const limit = (kind === "image" ? 10 : 30) * 1024 * 1024;
-    assert.equal((await upload(new Uint8Array(limit))).code, 0);
-    assert.equal((await upload(new Uint8Array(limit + 1))).code, 234006);
+    assert.equal((await upload(image(limit))).code, 0);
+    assert.equal((await upload(image(limit + 1))).code, 234006);
   }
   const headers = { authorization: `Bearer ${token}`, "content-type": "multipart/form-data; boundary=x" };
   const noForm = await fetch(`${both.origin}/open-apis/im/v1/images`, { method: "POST", headers, body: "no form" });

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { checkCard } from "../../../lib/feishu/card.ts";
 import type { OpenApiOptions } from "../../../lib/simulator/open-api/open-api.ts";
-import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import { defaultTenant, groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import {
   card,
   kilobytes,
@@ -783,4 +783,150 @@ test("what cannot be done to a card entity is refused with the page's code, and 
     assert.equal((await call("POST", cardkit, body)).body.code, code, JSON.stringify(body));
   }
   assert.equal((await call("PATCH", `${cardkit}/7/settings`, { settings: "{}", sequence: 1 })).body.code, 200740);
+});
+
+test("a chat's messages are listed page by page, and a thread's apart from its chat", async (t) => {
+  const { call, clock, simulator } = await startWithToken(t);
+  const ids: string[] = [];
+  for (const words of ["1", "2", "3"]) {
+    ids.push((await call("POST", toChat, { receive_id: groupChat, ...text(words) })).body.data.message_id);
+    await clock.advance(60_000);
+  }
+  const [root = "", second = "", third = ""] = ids;
+  const reply = (await call("POST", `im/v1/messages/${root}/reply`, { ...text("re"), reply_in_thread: true })).body
+    .data;
+  const list = async (query: string) => (await call("GET", `im/v1/messages?${query}`)).body;
+  const inChat = `container_id_type=chat&container_id=${groupChat}`;
+  const idsOf = ({ data }: { data: { items: { message_id: string }[] } }) => data.items.map((item) => item.message_id);
+
+  const first = await list(`${inChat}&page_size=2`);
+  assert.deepEqual([idsOf(first), first.data.has_more], [[root, second], true]);
+  const rest = await list(`${inChat}&page_size=2&page_token=${first.data.page_token}`);
+  assert.deepEqual([idsOf(rest), rest.data.has_more, rest.data.page_token], [[third], false, undefined]);
+  assert.deepEqual(idsOf(await list(`${inChat}&sort_type=ByCreateTimeDesc`)), [third, second, root]);
+  const startSeconds = Math.floor((simulator.message(second)?.createdAtMs ?? 0) / 1000);
+  const within = `${inChat}&start_time=${startSeconds}&end_time=${startSeconds + 59}`;
+  assert.deepEqual(idsOf(await list(within)), [second]);
+  const inThread = `container_id_type=thread&container_id=${reply.thread_id}`;
+  assert.deepEqual(idsOf(await list(inThread)), [root, reply.message_id]);
+  assert.equal(simulator.sent().length, 4);
+
+  for (const [query, code] of [
+    [`container_id_type=user&container_id=${groupChat}`, 230001],
+    [`${inChat}&start_time=now`, 230001],
+    [`${inChat}&page_token=x`, 230001],
+    ["container_id_type=chat&container_id=nowhere", 230002],
+    ["container_id_type=thread&container_id=omt_none", 230002],
+  ] as const) {
+    assert.equal((await list(query)).code, code, query);
+  }
+});
+
+test("messages of one chat are forwarded together, and a thread whole", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const create = async (chat: string) =>
+    (await call("POST", toChat, { receive_id: chat, ...text("x") })).body.data.message_id as string;
+  const [one, two, gone, elsewhere] = [
+    await create(groupChat),
+    await create(groupChat),
+    await create(groupChat),
+    await create(meisChat),
+  ];
+  await call("DELETE", `im/v1/messages/${gone}`);
+  const merge = async (message_id_list: unknown, uuid = "") =>
+    (
+      await call("POST", `im/v1/messages/merge_forward?receive_id_type=chat_id&uuid=${uuid}`, {
+        receive_id: meisChat,
+        message_id_list,
+      })
+    ).body;
+  const merged = (await merge([one, gone, two, elsewhere], "u-1")).data;
+  assert.deepEqual([merged.message.msg_type, merged.message.chat_id], ["merge_forward", meisChat]);
+  assert.deepEqual(merged.invalid_message_id_list, [gone, elsewhere]);
+  const { items } = (await call("GET", `im/v1/messages/${merged.message.message_id}`)).body.data;
+  assert.deepEqual(
+    items.map((item: Record<string, string>) => [item["message_id"], item["upper_message_id"]]),
+    [
+      [merged.message.message_id, undefined],
+      [one, merged.message.message_id],
+      [two, merged.message.message_id],
+    ],
+  );
+  assert.equal((await merge([one], "u-1")).data.message.message_id, merged.message.message_id, "once per uuid");
+  assert.equal((await merge([gone])).code, 230065);
+  assert.equal((await merge([])).code, 230001);
+
+  const reply = (await call("POST", `im/v1/messages/${one}/reply`, { ...text("re"), reply_in_thread: true })).body.data;
+  const forward = (thread: string) =>
+    call("POST", `im/v1/threads/${thread}/forward?receive_id_type=chat_id`, { receive_id: meisChat });
+  const whole = (await forward(reply.thread_id)).body.data;
+  assert.deepEqual(simulator.message(whole.message_id)?.mergedIds, [one, reply.message_id]);
+  assert.equal((await forward("omt_none")).body.code, 230064);
+});
+
+test("who has read a message, whom it urges and what is pinned are the bot's to ask and to do", async (t) => {
+  const { call, send, tenantToken, clock, simulator } = await startWithToken(t);
+  const activities: string[] = [];
+  simulator.onActivity(({ what, about }) => activities.push(`${what} ${about}`));
+  const create = async () => (await call("POST", toChat, { receive_id: groupChat, ...text("x") })).body.data.message_id;
+  const id = await create();
+  const theirs = simulator.say({ chatId: groupChat, userId: mei.open_id, content: text("y").content }).messageId;
+  simulator.read(id, mei.open_id);
+  const readers = async (of: string, query = "user_id_type=union_id") =>
+    (await call("GET", `im/v1/messages/${of}/read_users?${query}`)).body;
+  assert.deepEqual((await readers(id)).data.items, [
+    { user_id_type: "union_id", user_id: mei.union_id, timestamp: String(clock.nowMs()), tenant_key: defaultTenant },
+  ]);
+  assert.equal((await readers(theirs)).code, 230012);
+  assert.equal((await readers(id, "user_id_type=email")).code, 230001);
+
+  const urge = async (kind: string, user_id_list: unknown) =>
+    (await call("PATCH", `im/v1/messages/${id}/urgent_${kind}?user_id_type=open_id`, { user_id_list })).body;
+  assert.deepEqual((await urge("app", [mei.open_id, "ou_absent"])).data, { invalid_user_id_list: ["ou_absent"] });
+  assert.equal((await urge("sms", [])).code, 230001);
+  assert.equal((await urge("phone", [mei.open_id])).code, 0);
+
+  const { pin } = (await call("POST", "im/v1/pins", { message_id: id })).body.data;
+  assert.deepEqual([pin.message_id, pin.operator_id], [id, selfBuilt.appId]);
+  await call("POST", "im/v1/pins", { message_id: id });
+  await call("POST", "im/v1/pins", { message_id: theirs });
+  const page = (await call("GET", `im/v1/pins?chat_id=${groupChat}&page_size=1`)).body.data;
+  assert.deepEqual([page.items, page.has_more], [[pin], true]);
+  assert.equal((await call("DELETE", `im/v1/pins/${id}`)).body.code, 0);
+  assert.deepEqual(simulator.pins(), [theirs]);
+  assert.equal((await call("GET", "im/v1/pins?chat_id=nowhere")).body.code, 230002);
+  assert.deepEqual(activities, [
+    "urged 1 person by app",
+    "urged 1 person by phone",
+    `pinned ${id}`,
+    `pinned ${theirs}`,
+    `unpinned ${id}`,
+  ]);
+
+  await clock.advance(7 * 24 * hour + 1);
+  const late = await send("GET", `im/v1/messages/${id}/read_users`, undefined, await tenantToken());
+  assert.equal(late.body.code, 230033);
+});
+
+test("a file of a message is downloaded through the message that holds it", async (t) => {
+  const { call, simulator, token, url } = await startWithToken(t);
+  const key = simulator.keep("image", Buffer.from("the bytes"));
+  const content = JSON.stringify({ image_key: key });
+  const { messageId } = simulator.say({ chatId: groupChat, userId: mei.open_id, msgType: "image", content });
+  const path = (of: string, name = key, type = "image") => `im/v1/messages/${of}/resources/${name}?type=${type}`;
+  const headers = { authorization: `Bearer ${token}` };
+  const file = await fetch(`${url}/open-apis/${path(messageId)}`, { headers });
+  assert.equal(await file.text(), "the bytes");
+  const shown = { receive_id: groupChat, msg_type: "interactive", content: card("x") };
+  const sent = (await call("POST", toChat, shown)).body.data.message_id;
+  for (const [to, code] of [
+    [path(messageId, key, "audio"), 234001],
+    [path("om_"), 234001],
+    [path(messageId, "img_v3_other"), 234003],
+    [path(sent), 234043],
+  ] as const) {
+    assert.equal((await call("GET", to)).body.code, code, to);
+  }
+  simulator.world.removeBot(groupChat, selfBuilt.appId);
+  assert.equal((await call("GET", path(messageId))).body.code, 234004);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
 import type { AppTicket } from "../../../lib/simulator/open-api/apps.ts";
-import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import { bot, groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import { sampleEnvelope } from "../../../lib/simulator/samples/samples.ts";
 import { card, marketplace, selfBuilt, startOpenApi, text } from "../../support/open-api.ts";
 import { until } from "../../support/until.ts";
@@ -137,6 +137,69 @@ test("the official client updates a card late with its callback's token, and not
     status: 400,
     code: 300030,
   });
+});
+
+test("the official channel sends in every kind, streams, reacts, reads a chat and downloads; its stream fails after ten minutes", async (t) => {
+  const { url, simulator, clock } = await startOpenApi(t);
+  const channel = lark.createLarkChannel({
+    ...{ ...selfBuilt, domain: url, cache: new lark.DefaultCache(), logger: silent },
+    ...{ transport: "webhook", webhook: { verificationToken: "not used" } },
+    outbound: { streamThrottleMs: 0, retry: { maxAttempts: 1 } },
+  });
+  await channel.connect();
+  assert.deepEqual(channel.botIdentity, { openId: bot.open_id, name: "Larkpost" });
+  const source = Buffer.from("89504e470d0a1a0a00ff", "hex");
+  const sent: string[] = [];
+  for (const input of [
+    { text: "Pallet 17" },
+    { markdown: "**Pallet** 17" },
+    { post: { zh_cn: { title: "Pallet", content: [[{ tag: "text", text: "17" }]] } } },
+    { card: { schema: "2.0", body: { elements: [] } } },
+    { image: { source } },
+    { file: { source, fileName: "pallet.bin" } },
+    { audio: { source, duration: 1_000 } },
+    { video: { source, duration: 1_000 } },
+    { shareChat: { chatId: groupChat } },
+    { shareUser: { userId: mei.open_id } },
+  ]) {
+    sent.push((await channel.send(groupChat, input)).messageId);
+  }
+  assert.deepEqual(
+    simulator.sent().map(({ msgType }) => msgType),
+    [...["text", "post", "post", "interactive", "image", "file", "audio", "media", "share_chat", "share_user"]],
+  );
+  const { image_key } = JSON.parse(simulator.message(sent[4] ?? "")?.content ?? "{}");
+  assert.deepEqual(await channel.downloadResource(image_key, "image"), source);
+  const [text = ""] = sent;
+  const reactionId = await channel.addReaction(text, "OK");
+  assert.deepEqual(
+    simulator.reactions(text).map(({ emoji }) => emoji),
+    ["OK"],
+  );
+  await channel.removeReaction(text, reactionId);
+  assert.deepEqual(simulator.reactions(), []);
+  assert.deepEqual((await channel.getChatInfo(groupChat)).name, "Warehouse shifts");
+
+  const { messageId } = await channel.stream(groupChat, {
+    async markdown(stream) {
+      await stream.append("Pallet 17 ");
+      await stream.append("is on its way");
+    },
+  });
+  const { history, isStreaming } = simulator.card(messageId);
+  assert.equal(isStreaming, false, "the channel has closed it");
+  assert.match(JSON.stringify(history().at(-1)?.card), /Pallet 17 is on its way/);
+  const long = channel.stream(groupChat, {
+    async markdown(stream) {
+      await stream.append("Pallet 17 ");
+      await clock.advance(10 * 60_000);
+      await stream.append("is on its way");
+    },
+  });
+  // The channel logs the refusal and goes on, so the person sees no end of the answer.
+  const cut = simulator.card((await long).messageId);
+  assert.doesNotMatch(JSON.stringify(cut.card["body"]), /is on its way/);
+  assert.ok(simulator.calls().some(({ code }) => code === 200850));
 });
 
 test("the official client of a wrong secret says so", async (t) => {

@@ -8,7 +8,7 @@ import { refused } from "../../../lib/simulator/open-api/answer.ts";
 import type { Message } from "../../../lib/simulator/open-api/messages.ts";
 import { answers, loadOwn } from "../../../lib/simulator/open-api/own-answers.ts";
 import { isId } from "../../../lib/simulator/open-api/world.ts";
-import { groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
+import { department, groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import { card, kilobytes, meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
 
 test("takes an id that nobody has seen for one that exists: events come from elsewhere", async (t) => {
@@ -62,6 +62,8 @@ test("each of the platform's codes has the status that its page gives", () => {
         ...[230001, 230002, 230011, 230019, 230025, 230026, 230027, 230031, 230034, 230049, 230054, 230061, 230065],
         ...[230071, 230072, 230099, 230110, 10002, 11311, 100000, 100030, 200000, 200310, 200320],
         ...[300020, 300030, 300040, 300090, 40001, 41012],
+        ...[230012, 230033, 230064, 232001, 232002, 232006, 232008, 232011, 232012, 232043, 234004, 234011, 234043],
+        ...[40015, 1390001, 1390003, 1390004],
         ...[200220, 200740, 200750, 200770, 200810, 200850, 200860, 300121, 300122, 300301, 300302, 300303, 300305],
         ...[300307, 300309, 300310, 300311, 300312, 300313, 300314, 300315, 300317],
         ...[231001, 231002, 231003, 231007, 231008, 231010, 231011, 231012, 231014],
@@ -257,7 +259,10 @@ test("whatever comes in is answered with a code, and the next call works", async
 });
 
 test("nothing that is sent makes it fail: each call gets its code", async (t) => {
-  const { simulator, token } = await startWithToken(t);
+  const { call, simulator, token, clock } = await startWithToken(t);
+  const elements = [{ tag: "markdown", element_id: "a", content: "x" }];
+  const data = JSON.stringify({ schema: "2.0", body: { elements } });
+  const cardId = (await call("POST", "cardkit/v1/cards", { type: "card_json", data })).body.data.card_id;
   const segment = fc.constantFrom(
     "open-apis",
     "im",
@@ -276,6 +281,21 @@ test("nothing that is sent makes it fail: each call gets its code", async (t) =>
     "/open-apis/im/v1/messages/om_1/reply",
     "/open-apis/im/v1/messages/om_1/forward?receive_id_type=thread_id",
     "/open-apis/im/v1/messages/om_1",
+    "/open-apis/im/v1/messages/om_1/reactions",
+    "/open-apis/im/v1/messages/merge_forward?receive_id_type=chat_id",
+    `/open-apis/im/v1/messages?container_id_type=chat&container_id=${groupChat}&page_token=page_1`,
+    "/open-apis/im/v1/messages/om_1/urgent_app",
+    "/open-apis/im/v1/pins",
+    "/open-apis/im/v1/chats",
+    `/open-apis/im/v1/chats/${groupChat}/members`,
+    "/open-apis/cardkit/v1/cards",
+    `/open-apis/cardkit/v1/cards/${cardId}`,
+    `/open-apis/cardkit/v1/cards/${cardId}/elements`,
+    `/open-apis/cardkit/v1/cards/${cardId}/elements/a`,
+    `/open-apis/cardkit/v1/cards/${cardId}/batch_update`,
+    `/open-apis/cardkit/v1/cards/${cardId}/settings`,
+    "/open-apis/contact/v3/users/batch_get_id",
+    "/open-apis/approval/v4/instances",
     "/open-apis/interactive/v1/card/update",
     "/open-apis/contact/v3/users/ou_1?user_id_type=union_id",
     "/open-apis/auth/v3/app_access_token",
@@ -288,6 +308,11 @@ test("nothing that is sent makes it fail: each call gets its code", async (t) =>
   );
   const value = fc.oneof(
     fc.jsonValue(),
+    fc.nat(),
+    fc.constantFrom(
+      ...["card_json", "append", "[{}]", '[{"action":"add_elements","params":{"type":"append","elements":[{}]}}]'],
+      ...['{"tag":"hr"}', '{"config":{"streaming_mode":true}}', data],
+    ),
     fc.constantFrom("text", "post", "interactive", groupChat, "c-1", '{"text":"x"}', '{"zh_cn":{"content":[[null]]}}'),
     fc.constantFrom(card("x"), '{"schema":"2.0","body":{},"config":[]}', '{"type":"template","data":null}', {
       elements: [],
@@ -302,6 +327,8 @@ test("nothing that is sent makes it fail: each call gets its code", async (t) =>
     "card",
     "app_access_token",
     "__proto__",
+    ...["sequence", "type", "data", "settings", "actions", "elements", "element", "partial_element", "id_list"],
+    ...["message_id_list", "user_id_list", "reaction_type", "name", "form", "approval_code", "emails"],
   );
   const body = fc.oneof(
     fc.dictionary(name, value).map((fields) => JSON.stringify(fields)),
@@ -312,6 +339,7 @@ test("nothing that is sent makes it fail: each call gets its code", async (t) =>
   const authorization = fc.constantFrom(`Bearer ${token}`, `Bearer ${token}`, "Bearer", "Basic x", undefined);
   await fc.assert(
     fc.asyncProperty(fc.record({ method, url, authorization, body }), async (request) => {
+      await clock.advance(100);
       const answer = await simulator.handle(request);
       assert.ok(answer !== null && answer.status !== 500);
       assert.equal(typeof JSON.parse(answer.body).code, "number");
@@ -333,4 +361,120 @@ test("a listener that throws is reported, and costs the bot nothing", async (t) 
   assert.equal((await call("POST", toChat, { receive_id: groupChat, ...text("x") })).status, 200);
   assert.deepEqual(heard, [groupChat]);
   assert.deepEqual(problems.map(String), Array(2).fill("Error: cannot print"));
+});
+
+test("chats are made, listed, read and changed, and their members come and go", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const activities: string[] = [];
+  simulator.onActivity(({ what, about }) => activities.push(`${what} ${about}`));
+  const body = { name: "Night shift", description: "22 to 6", user_id_list: [mei.user_id] };
+  const create = async () => (await call("POST", "im/v1/chats?user_id_type=user_id&uuid=u-1", body)).body.data;
+  const made = await create();
+  assert.equal((await create()).chat_id, made.chat_id, "once per uuid");
+  const chat = `im/v1/chats/${made.chat_id}`;
+  const found = (await call("GET", chat)).body.data;
+  assert.deepEqual(
+    [found.name, found.description, found.user_count, found.bot_count, found.owner_id],
+    ["Night shift", "22 to 6", "1", "1", undefined],
+  );
+  const first = (await call("GET", "im/v1/chats?page_size=1")).body.data;
+  assert.deepEqual([first.items[0].chat_id, first.items[0].owner_id, first.has_more], [groupChat, mei.open_id, true]);
+  const rest = (await call("GET", `im/v1/chats?page_token=${first.page_token}`)).body.data;
+  assert.deepEqual(
+    rest.items.map(({ chat_id }: { chat_id: string }) => chat_id),
+    [made.chat_id],
+  );
+
+  const add = { id_list: [tomas.union_id, "no id"] };
+  const added = (await call("POST", `${chat}/members?member_id_type=union_id`, add)).body.data;
+  assert.deepEqual(added.not_existed_id_list, ["no id"]);
+  const members = (await call("GET", `${chat}/members?member_id_type=user_id`)).body.data;
+  assert.deepEqual(
+    members.items.map(({ member_id }: { member_id: string }) => member_id),
+    [mei.user_id, tomas.user_id],
+  );
+  assert.equal(members.member_total, 2);
+  assert.equal((await call("PUT", chat, { name: "Nights", owner_id: tomas.open_id })).body.code, 0);
+  assert.equal((await call("PUT", chat, { owner_id: mei.open_id })).body.code, 232002, "the bot owns it no more");
+  assert.equal((await call("DELETE", `${chat}/members`, { id_list: [mei.open_id] })).body.code, 0);
+  const { name, owner_id, user_count } = (await call("GET", `${chat}?user_id_type=union_id`)).body.data;
+  assert.deepEqual([name, owner_id, user_count], ["Nights", tomas.union_id, "1"]);
+  assert.equal((await call("GET", `${chat}/members/is_in_chat`)).body.data.is_in_chat, true);
+  assert.deepEqual(activities, [
+    "created chat Night shift",
+    "added 1 member",
+    "changed chat Nights",
+    "removed 1 member",
+  ]);
+
+  for (const [code, method, path, sent] of [
+    [232001, "POST", "im/v1/chats", { name: 1 }],
+    [232001, "POST", "im/v1/chats", { user_id_list: mei.open_id }],
+    [232043, "POST", "im/v1/chats", { user_id_list: ["no id"] }],
+    [232001, "GET", "im/v1/chats?user_id_type=email", undefined],
+    [232006, "GET", "im/v1/chats/nowhere", undefined],
+    [232006, "GET", "im/v1/chats/nowhere/members/is_in_chat", undefined],
+    [232008, "PUT", `im/v1/chats/${meisChat}`, { name: "x" }],
+    [232001, "POST", `${chat}/members`, {}],
+    [232001, "GET", `${chat}/members?page_token=x`, undefined],
+  ] as const) {
+    assert.equal((await call(method, path, sent)).body.code, code, `${method} ${path}`);
+  }
+  assert.equal(
+    (await call("DELETE", `${chat}/members?member_id_type=app_id`, { id_list: [selfBuilt.appId] })).body.code,
+    0,
+  );
+  assert.equal((await call("GET", chat)).body.code, 232011);
+  assert.equal((await call("POST", toChat, { receive_id: made.chat_id, ...text("x") })).body.code, 230002);
+});
+
+test("people are found by their addresses, read together, and have a department", async (t) => {
+  const { call } = await startWithToken(t);
+  const email = "mei.okafor@warehouse.example";
+  const wanted = { emails: [email, "nobody@warehouse.example"], mobiles: ["13000000000"] };
+  const { user_list } = (await call("POST", "contact/v3/users/batch_get_id?user_id_type=user_id", wanted)).body.data;
+  assert.deepEqual(
+    user_list.map((user: Record<string, string>) => [user["user_id"], user["email"] ?? user["mobile"]]),
+    [
+      [mei.user_id, email],
+      [undefined, "nobody@warehouse.example"],
+      [undefined, "13000000000"],
+    ],
+  );
+  const names = ({ data }: { data: { items: { name: string }[] } }) => data.items.map(({ name }) => name);
+  const both = `contact/v3/users/batch?user_ids=${mei.open_id}&user_ids=${tomas.open_id}`;
+  assert.deepEqual(names((await call("GET", both)).body), ["Mei Okafor", "Tomas Reyes"]);
+  const members = `contact/v3/users/find_by_department?department_id=${department}&page_size=1`;
+  assert.deepEqual(names((await call("GET", members)).body), ["Mei Okafor"]);
+  const { body } = await call("GET", `contact/v3/departments/${department}`);
+  assert.deepEqual([body.data.department.name, body.data.department.leader_user_id], ["Warehouse", mei.open_id]);
+  for (const [code, method, path, sent] of [
+    [40001, "POST", "contact/v3/users/batch_get_id", { emails: email }],
+    [40001, "POST", "contact/v3/users/batch_get_id", { emails: Array(51).fill(email) }],
+    [40001, "GET", "contact/v3/users/batch", undefined],
+    [40015, "GET", "contact/v3/users/find_by_department?department_id=od-none", undefined],
+    [40015, "GET", "contact/v3/departments/od-none", undefined],
+  ] as const) {
+    assert.equal((await call(method, path, sent)).body.code, code, `${method} ${path}`);
+  }
+});
+
+test("an approval is requested once per uuid, read, and ended by the test; one that an event names is approved", async (t) => {
+  const { call, simulator, clock } = await startWithToken(t);
+  const request = { approval_code: "77617265-686F", user_id: mei.user_id, form: "[]", uuid: "u-1" };
+  const path = "approval/v4/instances";
+  const create = async (body: object = {}) => (await call("POST", path, { ...request, ...body })).body;
+  const code = (await create()).data.instance_code;
+  assert.match(code, /^[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}$/);
+  assert.equal((await create()).data.instance_code, code);
+  const read = async (of = code) => (await call("GET", `${path}/${of}`)).body;
+  const { status, open_id, start_time, end_time } = (await read()).data;
+  assert.deepEqual([status, open_id, start_time, end_time], ["PENDING", mei.open_id, String(clock.nowMs()), "0"]);
+  simulator.decide(code, "REJECTED");
+  assert.deepEqual([(await read()).data.status, simulator.approvals().length], ["REJECTED", 1]);
+  assert.equal((await read("5A2C0F1E-0000-4000-8000-000000000000")).data.status, "APPROVED");
+  assert.equal((await read("none")).code, 1390003);
+  assert.equal((await create({ form: "{}" })).code, 1390001);
+  assert.equal((await create({ user_id: "", uuid: "u-2" })).code, 1390004);
+  assert.throws(() => simulator.decide("none", "APPROVED"), RangeError);
 });
