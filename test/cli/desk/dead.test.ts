@@ -293,7 +293,7 @@ describe("npm run dead, on this machine", () => {
       query: { receive_id_type: "chat_id" },
       body: { receive_id: "oc_1", msg_type: "text", content: JSON.stringify({ text: "Repaired" }) },
     });
-    await context.request("POST", "/open-apis/approval/v4/instances", { body: { approval_code: process.env.AWS_ACCESS_KEY_ID } });
+    await context.request("POST", "/open-apis/vc/v1/rooms", { body: { name: process.env.AWS_ACCESS_KEY_ID } });
     if (context.id === "wrong") throw new TypeError("still wrong");
   },
 };
@@ -305,8 +305,8 @@ describe("npm run dead, on this machine", () => {
     assert.match(good.stdout, /handled +test\.event +good/);
     assert.match(good.stdout, /would send {2}POST \/open-apis\/im\/v1\/messages\?receive_id_type=chat_id\n/);
     assert.match(good.stdout, /"content": "\{\\"text\\":\\"Repaired\\"\}"/);
-    assert.match(good.stdout, /POST \/open-apis\/approval\/v4\/instances {2}\(not simulated/);
-    assert.match(good.stdout, /"approval_code": "local"/, "the handler could reach this machine's own AWS account");
+    assert.match(good.stdout, /POST \/open-apis\/vc\/v1\/rooms {2}\(not simulated/);
+    assert.match(good.stdout, /"name": "local"/, "the handler could reach this machine's own AWS account");
     assert.match(good.stdout, /Verdict {5}done/);
     const wrong = await dead("run", "wrong");
     assert.equal(wrong.code, 1);
