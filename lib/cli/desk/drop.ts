@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
-import { hasId, type Letter, type QueueName } from "./letters.ts";
-import { asked, type Place } from "./place.ts";
+import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
+import type { Place } from "./place.ts";
+import { asked } from "./sqs.ts";
 import { takeLetters } from "./take.ts";
 import { letterFacts } from "./text.ts";
 
@@ -37,21 +38,24 @@ export async function drop(
   const { place, queue, why, signal } = given;
   const cannot = "Cannot drop";
   const who = await callerOf(cannot, place);
-  const { sqs, urls } = await place.queues();
+  const { sqs, letters } = await place.queues();
   const missing = new Set(ids);
   const dropped: Letter[] = [];
-  const taking = { cannot, sqs, url: urls[queue], queue, atOnce: 10, isEnough: () => missing.size === 0, signal };
-  await takeLetters(async (letter, receipt) => {
-    const named = ids.filter((id) => hasId(letter, id));
-    if (named.length === 0) return false;
-    for (const id of named) missing.delete(id);
-    const line = { droppedAt: new Date().toISOString(), who, why, place: place.name, queue, ...letterFacts(letter) };
-    mkdirSync(place.stateFolder, { recursive: true, mode: 0o700 });
-    appendFileSync(join(place.stateFolder, droppedFile), `${JSON.stringify(line)}\n`, { mode: 0o600 });
-    await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls[queue], ReceiptHandle: receipt }));
-    dropped.push(letter);
-    return true;
-  }, taking);
+  for (const { url, isFifo } of letters[queue]) {
+    const taking = { cannot, sqs, url, isFifo, atOnce: 10, isEnough: () => missing.size === 0, signal };
+    await takeLetters(async (message, receipt) => {
+      const letter = toLetter(message, queue, place.lanes);
+      const named = ids.filter((id) => hasId(letter, id));
+      if (named.length === 0) return false;
+      for (const id of named) missing.delete(id);
+      const line = { droppedAt: new Date().toISOString(), who, why, place: place.name, queue, ...letterFacts(letter) };
+      mkdirSync(place.stateFolder, { recursive: true, mode: 0o700 });
+      appendFileSync(join(place.stateFolder, droppedFile), `${JSON.stringify(line)}\n`, { mode: 0o600 });
+      await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: url, ReceiptHandle: receipt }));
+      dropped.push(letter);
+      return true;
+    }, taking);
+  }
   return dropped;
 }
 

@@ -16,7 +16,7 @@ import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { reasonOf } from "../deploy/clients.ts";
 import { type Hop, hopOf, newId, probe, type Sender } from "../deploy/probe.ts";
-import { adviceOn } from "./place.ts";
+import { adviceOn } from "./sqs.ts";
 
 /** What is tried: addresses, and what is behind them. */
 export interface Subject extends Sender {

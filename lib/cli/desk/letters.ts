@@ -1,4 +1,5 @@
 import type { Message } from "@aws-sdk/client-sqs";
+import { type Lane, laneFinder, ownQueue } from "../../aws/lanes.ts";
 import { deadReasonAttribute, fromRecord, messageVersion } from "../../aws/record.ts";
 import { UnknownVersionError } from "../../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
@@ -9,6 +10,15 @@ export type QueueName = "dead" | "quarantine";
 
 /** What {@link Letter.reason} is where SQS moved the message itself, without attributes. */
 export const movedBySqs = "movedBySqs";
+
+/** The lanes of a place. The names of their queues begin with that of the events queue. */
+export interface Lanes {
+  readonly list: readonly Lane[];
+  /** Its URL, or its name. */
+  readonly eventsQueue: string;
+}
+
+export const defaultLane = "default";
 
 /** A message of the dead-letter queue or of the quarantine. All texts come from outside. */
 export interface Letter {
@@ -21,6 +31,8 @@ export interface Letter {
   /** The event's, `undefined` where nobody can tell. */
   readonly id: string | undefined;
   readonly type: string | undefined;
+  /** The lane in which it died. */
+  readonly lane: string;
   readonly reason: string;
   readonly error: Partial<ErrorDescription>;
   /** The error's; without an error, one for the reason and the type. */
@@ -37,7 +49,7 @@ export interface Letter {
   readonly content: () => EventEnvelope | JobEnvelope | { readonly kind: "unreadable"; readonly why: string };
 }
 
-export function toLetter(message: Message, queue: QueueName): Letter {
+export function toLetter(message: Message, queue: QueueName, lanes: Lanes): Letter {
   const { MessageId = "", Body = "", Attributes = {} } = message;
   const entries = Object.entries(message.MessageAttributes ?? {});
   const attributes = Object.fromEntries(entries.map(([name, { StringValue = "" }]) => [name, StringValue]));
@@ -65,6 +77,7 @@ export function toLetter(message: Message, queue: QueueName): Letter {
     groupId: Attributes.MessageGroupId,
     id: attributes["eventId"] ?? named()?.id,
     type,
+    lane: isBare ? laneOfBare(Attributes, type, lanes) : (attributes["lane"] ?? defaultLane),
     reason,
     error,
     fingerprint: stringOf(error.fingerprint) ?? fingerprintOf(reason, type),
@@ -75,6 +88,17 @@ export function toLetter(message: Message, queue: QueueName): Letter {
     hasAttempt: lastAttemptAtMs !== undefined,
     content,
   };
+}
+
+/** The lane of a message that says none: of the queue from which SQS moved it, else the one that its type has now. */
+function laneOfBare(
+  { DeadLetterQueueSourceArn: eventSourceARN }: NonNullable<Message["Attributes"]>,
+  type = "",
+  { list, eventsQueue }: Lanes,
+): string {
+  const lane =
+    eventSourceARN === undefined ? laneFinder(list)(type)?.name : ownQueue({ eventSourceARN }, eventsQueue).lane;
+  return lane ?? defaultLane;
 }
 
 function contentOf(body: string): ReturnType<Letter["content"]> {
@@ -117,6 +141,7 @@ export function groupsOf(letters: readonly Letter[]): Group[] {
 }
 
 export interface Filters {
+  readonly lane?: string | undefined;
   readonly type?: string | undefined;
   readonly reason?: string | undefined;
   readonly app?: string | undefined;
@@ -126,7 +151,9 @@ export interface Filters {
   readonly untilMs?: number | undefined;
 }
 
-export function matches(letter: Letter, { type, reason, app, fingerprint, sinceMs, untilMs }: Filters): boolean {
+export function matches(letter: Letter, filters: Filters): boolean {
+  const { type, lane, reason, app, fingerprint, sinceMs, untilMs } = filters;
+  if (lane !== undefined && letter.lane !== lane) return false;
   if (type !== undefined && letter.type !== type) return false;
   if (reason !== undefined && letter.reason !== reason) return false;
   if (fingerprint !== undefined && letter.fingerprint !== fingerprint) return false;

@@ -9,7 +9,8 @@ import { longConnectionOf, stackResources } from "../deploy/stack.ts";
 import { rank } from "../start/output.ts";
 import { type LogEntry, openRecent } from "../state/recent.ts";
 import { type QueueName, toLetter } from "./letters.ts";
-import { asked, type Place } from "./place.ts";
+import type { Place } from "./place.ts";
+import { asked } from "./sqs.ts";
 
 export interface Range {
   readonly sinceMs: number;
@@ -73,7 +74,9 @@ function localLog(place: Place): Log {
     if (pushed.length > 0) return pushed;
     const queues: readonly QueueName[] = ["dead", "quarantine"];
     const letters = await Promise.all(
-      queues.map(async (queue) => (await place.look(queue)).messages.map((message) => toLetter(message, queue))),
+      queues.map(async (queue) =>
+        (await place.look(queue)).messages.map((message) => toLetter(message, queue, place.lanes)),
+      ),
     );
     return letters.flat().flatMap((letter) => (letter.messageId === id && letter.id !== undefined ? [letter.id] : []));
   }

@@ -9,7 +9,7 @@ export async function lettersIn(place: Place, queue: QueueName): Promise<{ lette
     if (isShown) process.stderr.write(`\r${seen} of ${of} seen\x1b[K`);
   });
   if (isShown) process.stderr.write("\r\x1b[K");
-  return { letters: messages.map((message) => toLetter(message, queue)), total };
+  return { letters: messages.map((message) => toLetter(message, queue, place.lanes)), total };
 }
 
 /** @throws {CommandError} None was seen. */

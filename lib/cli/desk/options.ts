@@ -9,6 +9,7 @@ export interface CommonOptions extends PlaceOptions {
 
 export interface FilterOptions {
   readonly type?: string;
+  readonly lane?: string;
   readonly reason?: string;
   readonly app?: string;
   readonly fingerprint?: string;
@@ -25,6 +26,7 @@ export function common(command: Command): Command {
 export function filtered(command: Command): Command {
   return command
     .option("--type <type>", "only events of this type")
+    .option("--lane <lane>", "only those that died in this lane, or in the default one")
     .option("--reason <reason>", "only those that died for this reason")
     .option("--fingerprint <fingerprint>", "only those of this fault")
     .option("--app <id>", "only those of this app")
@@ -47,8 +49,8 @@ export function timeOf(text: string): number {
 }
 
 export function filtersOf({ since, until, ...filters }: FilterOptions): Filters {
-  const { type, reason, app, fingerprint } = filters;
-  return { type, reason, app, fingerprint, sinceMs: since, untilMs: until };
+  const { type, lane, reason, app, fingerprint } = filters;
+  return { type, lane, reason, app, fingerprint, sinceMs: since, untilMs: until };
 }
 
 /** `--since`, by default so long ago. */

@@ -2,16 +2,22 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Message, SQS } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
+import { lanesText } from "../../../infra/lanes.js";
+import { readProject } from "../../../infra/project.js";
+import { parseLanes } from "../../aws/lanes.ts";
+import { createQueues } from "../../local/queues.ts";
 import { startServices } from "../../local/runtime.ts";
 import { queueUrl } from "../../local/sqs.ts";
-import { isLockedByOther, lockState, storedMessages } from "../../local/state.ts";
+import { isLockedByOther, lockState, type StoredMessage, storedMessages } from "../../local/state.ts";
 import { CommandError, UsageError } from "../command.ts";
-import { awsClients, reasonOf } from "../deploy/clients.ts";
+import { awsClients } from "../deploy/clients.ts";
 import { regionOf } from "../deploy/parameter-store.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
-import type { QueueName } from "./letters.ts";
+import type { Lanes, QueueName } from "./letters.ts";
+import { asked, type Look, lookByReceives } from "./sqs.ts";
+import { lookAtHeads } from "./take.ts";
 
 export interface PlaceOptions {
   readonly stage?: string;
@@ -19,11 +25,10 @@ export interface PlaceOptions {
   readonly state: string;
 }
 
-/** What was seen of a queue. */
-export interface Look {
-  readonly messages: readonly Message[];
-  /** How many messages the queue says it has. */
-  readonly total: number;
+/** A queue of letters. Where a lane is a FIFO queue, SQS moves its letters to another FIFO queue. */
+export interface LettersQueue {
+  readonly url: string;
+  readonly isFifo: boolean;
 }
 
 /** The queues of a place, by SQS's protocol. */
@@ -31,7 +36,8 @@ export interface Queues {
   readonly sqs: SQS;
   /** Whether nobody handles events: `npm start` does not run. */
   readonly isIdle: boolean;
-  readonly urls: Readonly<Record<QueueName | "events", string>>;
+  readonly eventsQueueUrl: string;
+  readonly letters: Readonly<Record<QueueName, readonly LettersQueue[]>>;
 }
 
 /** Where a command works: a deployed stage, or the state of this machine. */
@@ -44,6 +50,7 @@ export interface Place {
   readonly region: string | undefined;
   /** What to type to get here: ` --stage prod`, or nothing. */
   readonly args: string;
+  readonly lanes: Lanes;
   /** Takes no message out of the queue. On a stage it ends when `most` are seen. */
   look(queue: QueueName, onSeen?: (seen: number, total: number) => void, most?: number): Promise<Look>;
   queues(): Promise<Queues>;
@@ -96,10 +103,14 @@ async function stagePlace(
       `${cannot}: the stack ${name} in ${region} does not say its ${output}. Deploy it again with this release`,
     );
   };
-  const urls = {
-    events: urlOf("EventsQueueUrl"),
-    dead: urlOf("DeadLetterQueueUrl"),
-    quarantine: urlOf("QuarantineQueueUrl"),
+  const eventsQueueUrl = urlOf("EventsQueueUrl");
+  const { DeadLetterFifoQueueUrl: fifoUrl, Lanes } = outputs;
+  const letters = {
+    dead: [
+      { url: urlOf("DeadLetterQueueUrl"), isFifo: false },
+      ...(fifoUrl === undefined ? [] : [{ url: fifoUrl, isFifo: true }]),
+    ],
+    quarantine: [{ url: urlOf("QuarantineQueueUrl"), isFifo: false }],
   };
   // A person at a shell, perhaps far from the region, waits longer than a function.
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
@@ -108,8 +119,18 @@ async function stagePlace(
     ...given,
     name: `the stage ${stage} in ${region}`,
     args: ` --stage ${stage}`,
-    look: (queue, onSeen, most) => lookByReceives(cannot, { sqs, url: urls[queue], onSeen, most }),
-    queues: async () => ({ sqs, urls, isIdle: false }),
+    lanes: { list: parseLanes(Lanes), eventsQueue: eventsQueueUrl },
+    async look(queue, onSeen, most) {
+      const looks = letters[queue].map(({ url, isFifo }) =>
+        isFifo ? lookAtHeads(cannot, { sqs, url, most }) : lookByReceives(cannot, { sqs, url, onSeen, most }),
+      );
+      const seen = await Promise.all(looks);
+      return {
+        messages: seen.flatMap(({ messages }) => messages),
+        total: seen.reduce((sum, { total }) => sum + total, 0),
+      };
+    },
+    queues: async () => ({ sqs, eventsQueueUrl, letters, isIdle: false }),
     async codeChangedAtMs() {
       const { lambda } = await awsClients({ region });
       const found = lambda.getFunction({ FunctionName: `${name}-worker` });
@@ -120,93 +141,11 @@ async function stagePlace(
   };
 }
 
-/** So many receives in a row without a new message end a look: SQS picks by chance, and may never show the rest. */
-const patience = 40;
-const receivesAtOnce = 4;
-
-/** Receives with a visibility timeout of 0 until every message was seen, or nothing new comes. */
-async function lookByReceives(
-  cannot: string,
-  given: {
-    sqs: SQS;
-    url: string;
-    onSeen: ((seen: number, total: number) => void) | undefined;
-    most: number | undefined;
-  },
-): Promise<Look> {
-  const { sqs, url, onSeen, most = Number.POSITIVE_INFINITY } = given;
-  const total = await countOf(cannot, sqs, url);
-  const seen = new Map<string, Message>();
-  let idle = 0;
-  const receiveAll = async () => {
-    while (seen.size < Math.min(total, most) && idle < patience) {
-      const before = seen.size;
-      const messages = await receive(cannot, sqs, url, { max: 10, hiddenSeconds: 0 });
-      for (const message of messages) seen.set(message.MessageId ?? "", message);
-      idle = seen.size > before ? 0 : idle + 1;
-      onSeen?.(seen.size, total);
-    }
-  };
-  await Promise.all(Array.from({ length: receivesAtOnce }, receiveAll));
-  return { messages: [...seen.values()], total: Math.max(total, seen.size) };
-}
-
-export async function receive(
-  cannot: string,
-  sqs: Pick<SQS, "receiveMessage">,
-  url: string,
-  { max, hiddenSeconds, waitSeconds = 0 }: { max: number; hiddenSeconds: number; waitSeconds?: number },
-): Promise<Message[]> {
-  const { Messages = [] } = await asked(
-    cannot,
-    "sqs:ReceiveMessage",
-    sqs.receiveMessage({
-      QueueUrl: url,
-      MaxNumberOfMessages: max,
-      VisibilityTimeout: hiddenSeconds,
-      WaitTimeSeconds: waitSeconds,
-      MessageAttributeNames: ["All"],
-      MessageSystemAttributeNames: ["SentTimestamp", "MessageGroupId"],
-    }),
-  );
-  return Messages;
-}
-
-/** Visible, hidden and delayed messages. */
-export async function countOf(cannot: string, sqs: Pick<SQS, "getQueueAttributes">, url: string): Promise<number> {
-  const kinds = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
-  const { Attributes = {} } = await asked(
-    cannot,
-    "sqs:GetQueueAttributes",
-    sqs.getQueueAttributes({ QueueUrl: url, AttributeNames: kinds as "ApproximateNumberOfMessages"[] }),
-  );
-  return Object.values(Attributes).reduce((sum, count) => sum + Number(count), 0);
-}
-
-/**
- * AWS's answer.
- * @throws {CommandError} One line: the fault's name, and for a right that is missing that right.
- */
-export async function asked<T>(cannot: string, right: string, answer: Promise<T>): Promise<T> {
-  try {
-    return await answer;
-  } catch (error) {
-    const reason = reasonOf(error);
-    throw new CommandError(`${cannot}: ${reason}. ${adviceOn(reason, right)}`, { cause: error });
-  }
-}
-
-/** What to do when AWS gives no answer. */
-export function adviceOn(reason: string, right: string): string {
-  return /AccessDenied|Unauthorized|NotAuthorized/i.test(reason)
-    ? `You need the right ${right}`
-    : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
-}
-
-function localPlace(
+async function localPlace(
   cannot: string,
   { root, stateFolder, isDefault }: { root: string; stateFolder: string; isDefault: boolean },
-): Place {
+): Promise<Place> {
+  const project = await readProject(root);
   const shown = relative(process.cwd(), stateFolder) || ".";
   const stops: (() => Promise<void> | void)[] = [];
   let isIdle = false;
@@ -228,18 +167,9 @@ function localPlace(
     name: `this machine (${shown})`,
     ...{ root, stateFolder, stage: undefined, region: undefined },
     args: isDefault ? "" : ` --state ${shown}`,
+    lanes: { list: parseLanes(lanesText(project)), eventsQueue: "events" },
     async look(queue) {
-      const messages = storedMessages(stateFolder, localNames[queue]).map(
-        (row): Message => ({
-          MessageId: row.message_id,
-          Body: row.body,
-          MessageAttributes: JSON.parse(row.message_attributes) as NonNullable<Message["MessageAttributes"]>,
-          Attributes: {
-            SentTimestamp: String(row.sent_timestamp),
-            ...(row.message_group_id === null ? {} : { MessageGroupId: row.message_group_id }),
-          },
-        }),
-      );
+      const messages = localNames[queue].flatMap((name) => storedMessages(stateFolder, name)).map(toMessage);
       return { messages, total: messages.length };
     },
     async queues() {
@@ -250,9 +180,14 @@ function localPlace(
       const credentials = { accessKeyId, secretAccessKey: "local" };
       const sqs = new SQS({ region: "us-east-1", credentials, endpoint });
       stops.unshift(() => sqs.destroy());
-      const urlOf = (name: keyof typeof localNames) => queueUrl(endpoint, localNames[name]);
-      const urls = { events: urlOf("events"), dead: urlOf("dead"), quarantine: urlOf("quarantine") };
-      return { sqs, urls, isIdle };
+      // Those of a lane that npm start has not seen yet.
+      if (isIdle) await createQueues(sqs, project);
+      const lettersOf = (queue: QueueName) =>
+        localNames[queue]
+          .filter((name) => !isFifo(name) || storedMessages(stateFolder, name).length > 0)
+          .map((name) => ({ url: queueUrl(endpoint, name), isFifo: isFifo(name) }));
+      const letters = { dead: lettersOf("dead"), quarantine: lettersOf("quarantine") };
+      return { sqs, eventsQueueUrl: queueUrl(endpoint, "events"), letters, isIdle };
     },
     codeChangedAtMs: async () => lastChangeMs(root),
     async close() {
@@ -272,4 +207,20 @@ function lastChangeMs(folder: string): number {
   return Math.max(0, ...times);
 }
 
-const localNames = { events: "events", dead: "dead-letters", quarantine: "quarantine" };
+const localNames = { dead: ["dead-letters", "dead-letters.fifo"], quarantine: ["quarantine"] };
+
+function isFifo(name: string): boolean {
+  return name.endsWith(".fifo");
+}
+
+function toMessage(row: StoredMessage): Message {
+  return {
+    MessageId: row.message_id,
+    Body: row.body,
+    MessageAttributes: JSON.parse(row.message_attributes) as NonNullable<Message["MessageAttributes"]>,
+    Attributes: {
+      SentTimestamp: String(row.sent_timestamp),
+      ...(row.message_group_id === null ? {} : { MessageGroupId: row.message_group_id }),
+    },
+  };
+}

@@ -5,12 +5,12 @@ import { hasId, matches } from "./letters.ts";
 import { notFound } from "./look.ts";
 import { type CommonOptions, common, type FilterOptions, filtered, filtersOf } from "./options.ts";
 import { findPlace } from "./place.ts";
-import { redrive } from "./redrive.ts";
+import { type Redriven, redrive } from "./redrive.ts";
 import { countOfLetters } from "./text.ts";
 
 export function addRedrive(parent: Command): void {
   filtered(common(parent.command("redrive")))
-    .description("move dead letters back to the events queue, so that they run again")
+    .description("move dead letters back to the queues of their lanes, so that they run again")
     .argument("[ids...]", "the events' ids, or the messages'")
     .option("--all", "all letters, or all that the filters leave")
     .option("--rate <rate>", "how many a second", rateOf, 10)
@@ -18,7 +18,8 @@ export function addRedrive(parent: Command): void {
     .addHelpText(
       "after",
       `
-A letter is sent to the events queue and then deleted. Ctrl-C stops after the letter in hand; the same command goes on
+A letter is sent to the queue of its lane and then deleted; of a lane that is no more, to that of the default one. Those
+of a lane with an order are sent last, in the order in which they died. Ctrl-C stops after the letter in hand; the same command goes on
 where it was, also after kill -9, and two may run at once: each event runs once more.
 
 Refused without --force: what was redriven 3 times already, what is older than 33 days (the ledger remembers 35), and
@@ -26,7 +27,7 @@ what failed in the code that still runs. Of the quarantine, what this release ca
 exits with 1 when a letter was refused. An event that completed never runs again.
 
 It needs the rights cloudformation:DescribeStacks and lambda:GetFunction, sqs:ReceiveMessage, sqs:DeleteMessage,
-sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the events queue; with a customer key also
+sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the lanes' queues; with a customer key also
 kms:Decrypt and kms:GenerateDataKey.
 
 Examples:
@@ -63,33 +64,45 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
   try {
     const codeChangedAtMs = force ? 0 : await place.codeChangedAtMs();
-    const { sqs, urls, isIdle } = await place.queues();
+    const { sqs, eventsQueueUrl, letters, isIdle } = await place.queues();
     const missing = new Set(ids);
     const show = progress("redriven");
-    const { redriven, refused, hidden } = await redrive({
-      ...{ sqs, perSecond, clock: systemClock, signal: stopping.signal },
-      urls: { events: urls.events, letters: urls[queue] },
-      judge: { queue, nowMs: Date.now(), codeChangedAtMs, force },
-      wants(letter) {
-        const named = ids.filter((id) => hasId(letter, id));
-        for (const id of named) missing.delete(id);
-        return (ids.length === 0 || named.length > 0) && matches(letter, filters);
-      },
-      isEnough: () => ids.length > 0 && missing.size === 0,
-      onRedriven: show.one,
-    });
+    const passes: Redriven[] = [];
+    for (const { url, isFifo } of letters[queue]) {
+      const pass = await redrive({
+        ...{ sqs, perSecond, isFifo, lanes: place.lanes.list, clock: systemClock, signal: stopping.signal },
+        urls: { events: eventsQueueUrl, letters: url },
+        judge: { queue, nowMs: Date.now(), codeChangedAtMs, force },
+        wants(letter) {
+          const named = ids.filter((id) => hasId(letter, id));
+          for (const id of named) missing.delete(id);
+          return (ids.length === 0 || named.length > 0) && matches(letter, filters);
+        },
+        isEnough: () => ids.length > 0 && missing.size === 0,
+        onRedriven: show.one,
+      });
+      passes.push(pass);
+    }
+    const redriven = passes.flatMap((pass) => pass.redriven);
+    const refused = new Map(passes.flatMap((pass) => [...pass.refused]));
+    const hiddenIn = (isFifo: boolean) =>
+      passes.reduce((sum, pass, index) => sum + (letters[queue][index]?.isFifo === isFifo ? pass.hidden : 0), 0);
+    const [hidden, behind] = [hiddenIn(false), hiddenIn(true)];
     show.end();
     const isStopped = stopping.signal.aborted;
     const why = [...Map.groupBy(refused.values(), (reason) => reason)].map(([reason, { length: count }]) => ({
       reason,
       count,
     }));
-    if (json) console.log(JSON.stringify({ redriven, refused: Object.fromEntries(refused), hidden, isStopped }));
+    if (json)
+      console.log(JSON.stringify({ redriven, refused: Object.fromEntries(refused), hidden, behind, isStopped }));
     else {
       console.log(`Redriven: ${countOfLetters(redriven.length, queue)} of ${place.name}`);
       for (const { reason, count } of why) console.log(`Refused:  ${count} × ${reason}`);
       if (hidden > 0)
         console.log(`Hidden:   ${hidden}, by another desk or one that was killed. They are back within a minute`);
+      if (behind > 0)
+        console.log(`Behind:   ${behind}, which SQS shows when those before them in their chats are gone`);
       if (isStopped) console.log("Stopped. The same command goes on where it was");
       if (isIdle && redriven.length > 0) console.log('They run when "npm start" runs');
     }

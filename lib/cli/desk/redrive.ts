@@ -1,13 +1,15 @@
 import { inflateRawSync } from "node:zlib";
-import type { SQS } from "@aws-sdk/client-sqs";
+import type { SendMessageCommandInput, SQS } from "@aws-sdk/client-sqs";
+import { type Lane, laneFinder } from "../../aws/lanes.ts";
 import { rememberSeconds } from "../../aws/ledger.ts";
-import { attributes } from "../../aws/queues.ts";
+import { addressOf, attributes } from "../../aws/queues.ts";
 import { deadReasonAttribute, toBody } from "../../aws/record.ts";
 import { type Clock, pause } from "../../clock.ts";
 import { classify } from "../../feishu/classify.ts";
+import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
-import type { Letter, QueueName } from "./letters.ts";
-import { asked } from "./place.ts";
+import { type Letter, type QueueName, toLetter } from "./letters.ts";
+import { asked } from "./sqs.ts";
 import { takeLetters } from "./take.ts";
 
 /** A letter that was redriven so often is refused: its cause is still there. */
@@ -27,7 +29,7 @@ export interface Judge {
 
 /** Why a letter must not be redriven. */
 export function refusalOf(letter: Letter, { queue, nowMs, codeChangedAtMs, force }: Judge): string | undefined {
-  if (eventBodyOf(letter) === undefined) return "this release cannot read it";
+  if (eventOf(letter) === undefined) return "this release cannot read it";
   if (force) return undefined;
   const content = letter.content();
   const createdAtMs = content.kind === "unreadable" ? null : content.createdAtMs;
@@ -43,9 +45,10 @@ export function refusalOf(letter: Letter, { queue, nowMs, codeChangedAtMs, force
   return undefined;
 }
 
-/** The letter as the events queue takes it, `undefined` if it is no event. */
-function eventBodyOf(letter: Letter): string | undefined {
-  if (letter.content().kind !== "unreadable") return letter.body;
+/** The letter as a queue of events takes it, `undefined` if it is no event. */
+function eventOf(letter: Letter): { envelope: EventEnvelope | JobEnvelope; body: string } | undefined {
+  const content = letter.content();
+  if (content.kind !== "unreadable") return { envelope: content, body: letter.body };
   const stored = fieldsOf(parseJson(letter.body));
   const text =
     stored["encoding"] === undefined ? (stringOf(stored["text"]) ?? inflated(stored["deflated"])) : undefined;
@@ -53,13 +56,14 @@ function eventBodyOf(letter: Letter): string | undefined {
   const notice = classify(text);
   if (notice.kind !== "event") return undefined;
   const { token: _, ...event } = notice;
-  return toBody({
+  const envelope: EventEnvelope = {
     ...event,
     kind: "event",
     transport: stored["transport"] === "long-connection" ? "long-connection" : "webhook",
     receivedBy: stringOf(stored["receivedBy"]) ?? null,
     requestId: stringOf(stored["requestId"]) ?? null,
-  });
+  };
+  return { envelope, body: toBody(envelope) };
 }
 
 function inflated(deflated: unknown): string | undefined {
@@ -77,6 +81,9 @@ export interface RedriveOptions {
     "receiveMessage" | "getQueueAttributes" | "changeMessageVisibilityBatch" | "sendMessage" | "deleteMessage"
   >;
   readonly urls: { readonly events: string; readonly letters: string };
+  /** Whether the letters are in a FIFO queue. */
+  readonly isFifo?: boolean;
+  readonly lanes?: readonly Lane[];
   readonly wants: (letter: Letter) => boolean;
   readonly isEnough?: () => boolean;
   readonly judge: Judge;
@@ -95,51 +102,81 @@ export interface Redriven {
 }
 
 /**
- * Moves letters back to the events queue: sends one, then deletes it. A desk that is killed in between leaves a letter
- * that another desk sends again, with the same count of redrives. The worker's ledger takes the second for a duplicate.
+ * Moves letters back to the queues of their lanes: sends one, then deletes it. A desk that is killed in between leaves a
+ * letter that another desk sends again, with the same count of redrives. The worker's ledger takes the second for a
+ * duplicate. Letters of a FIFO queue's lane are sent in the order in which they died, after all were seen.
  */
 export async function redrive(options: RedriveOptions): Promise<Redriven> {
-  const { sqs, urls, wants, isEnough = () => false, judge, perSecond, clock, signal } = options;
+  const { sqs, urls, isFifo = false, lanes = [], wants, isEnough = () => false } = options;
+  const { judge, perSecond, clock, signal } = options;
   const cannot = "Cannot redrive";
   const redriven: string[] = [];
   const refused = new Map<string, string>();
+  const waiting: Letter[] = [];
   let nextAtMs = clock.nowMs();
   const turn = async () => {
     const atMs = Math.max(clock.nowMs(), nextAtMs);
     nextAtMs = atMs + 1000 / perSecond;
     await pause(clock, atMs - clock.nowMs(), signal);
   };
+  const move = async (letter: Letter, receipt: string): Promise<boolean> => {
+    await turn();
+    if (signal.aborted) return false;
+    const message = eventMessage(letter, { eventsQueueUrl: urls.events, lanes, queue: judge.queue });
+    await asked(cannot, "sqs:SendMessage", sqs.sendMessage(message));
+    await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
+    redriven.push(letter.id ?? letter.messageId);
+    options.onRedriven?.(letter);
+    return true;
+  };
   // What is received waits for its turn for some seconds only, and so is not shown again meanwhile.
   const atOnce = Math.max(1, Math.min(10, Math.floor(perSecond * 5)));
-  const taking = { cannot, sqs, url: urls.letters, queue: judge.queue, atOnce, isEnough, signal };
-  const hidden = await takeLetters(async (letter, receipt) => {
+  const takeLeft = async (left: Map<string, string>) => {
+    for (const letter of waiting.sort((a, b) => a.diedAtMs - b.diedAtMs)) {
+      const receipt = left.get(letter.messageId);
+      if (receipt !== undefined && (await move(letter, receipt))) left.delete(letter.messageId);
+    }
+  };
+  const taking = { cannot, sqs, url: urls.letters, isFifo, atOnce, isEnough, signal, takeLeft };
+  const hidden = await takeLetters(async (message, receipt) => {
+    const letter = toLetter(message, judge.queue, { list: lanes, eventsQueue: urls.events });
     if (!wants(letter)) return false;
     const why = refusalOf(letter, judge);
     if (why !== undefined) {
       refused.set(letter.messageId, why);
       return false;
     }
-    await turn();
-    if (signal.aborted) return false;
-    await asked(cannot, "sqs:SendMessage", sqs.sendMessage(eventMessage(letter, urls.events, judge.queue)));
-    await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
-    redriven.push(letter.id ?? letter.messageId);
-    options.onRedriven?.(letter);
-    return true;
+    // A FIFO queue has them in their order.
+    if (isFifo || !lanes.some(({ name, order }) => order !== undefined && name === letter.lane)) {
+      return move(letter, receipt);
+    }
+    waiting.push(letter);
+    return false;
   }, taking);
   return { redriven, refused, hidden };
 }
 
-/** By its attributes, the worker counts the redrives. */
-function eventMessage(letter: Letter, QueueUrl: string, queue: QueueName) {
+/** By its attributes, the worker counts the redrives. Letters of a lane that is no more go to the default one. */
+function eventMessage(
+  letter: Letter,
+  { eventsQueueUrl, lanes, queue }: { eventsQueueUrl: string; lanes: readonly Lane[]; queue: QueueName },
+): SendMessageCommandInput {
+  const event = eventOf(letter);
+  if (event === undefined) throw new TypeError("Cannot redrive: the letter is no event");
+  const { envelope, body: MessageBody } = event;
+  const isDead = queue === "dead";
+  const lane = isDead ? lanes.find(({ name }) => name === letter.lane) : laneFinder(lanes)(envelope.type);
+  // SQS must not take it for a copy of what it took in the last five minutes.
+  const redrive = isDead ? letter.redrives + 1 : letter.messageId;
+  const address = addressOf(envelope, envelope.kind === "job" ? undefined : lane, { eventsQueueUrl, redrive });
   const death = {
     ...letter.attributes,
     [deadReasonAttribute]: letter.attributes[deadReasonAttribute] ?? letter.reason,
   };
   return {
-    QueueUrl,
-    MessageBody: eventBodyOf(letter),
-    MessageGroupId: letter.groupId,
-    MessageAttributes: queue === "dead" ? attributes(death) : undefined,
+    ...address,
+    MessageBody,
+    MessageGroupId: letter.groupId ?? address.MessageGroupId,
+    MessageAttributes: isDead ? attributes(death) : undefined,
   };
 }

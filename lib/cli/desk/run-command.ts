@@ -41,13 +41,14 @@ async function runLetter(
   try {
     const [letter] = await findLetters(place, queue, id);
     const content = letter?.content();
-    if (content === undefined || content.kind === "unreadable") {
+    if (letter === undefined || content === undefined || content.kind === "unreadable") {
       throw new CommandError("Cannot run it: the letter is no event that this release reads");
     }
     const api = send ? await realApi(place, content.receivedBy ?? content.app ?? undefined) : undefined;
     const { lines, ...report } = await runHere(content, {
       place,
       api,
+      lane: letter.lane,
       onEntry: (entry) => (json ? undefined : console.log(entryText(entry, place.root))),
     });
     const { verdict } = report;

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { readProject } from "../../../infra/project.js";
+import { lanesOf } from "../../../infra/lanes.js";
+import { type Project, readProject } from "../../../infra/project.js";
 import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
@@ -25,6 +26,7 @@ import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { generate } from "../handlers/generate.ts";
 import { setVariables } from "../start/variables.ts";
 import { readLocal } from "../state/target.ts";
+import { defaultLane } from "./letters.ts";
 import type { Place } from "./place.ts";
 
 /** A call of the Open API that was recorded instead of sent. */
@@ -76,12 +78,14 @@ const ledger: Ledger = {
  */
 export async function runHere(
   envelope: EventEnvelope | JobEnvelope,
-  options: { place: Place; api: Api | undefined; onEntry: (entry: TraceEntry) => void },
+  options: { place: Place; lane: string; api: Api | undefined; onEntry: (entry: TraceEntry) => void },
 ): Promise<RunReport> {
-  const { place, api, onEntry } = options;
+  const { place, lane, api, onEntry } = options;
   const { root, stage } = place;
-  const { limits, resources, secrets: names, ...project } = await readProject(root);
-  setVariables({ limits, resources, secrets: names, ...project }, (table, variable) => {
+  const project = await readProject(root);
+  const { resources, secrets: names } = project;
+  const { timeoutSeconds, attempts: maxAttempts } = laneNamed(lane, project);
+  setVariables(project, (table, variable) => {
     if (stage === undefined) return tableName(resources, table);
     throw new ConfigError(`Cannot run: ${variable} is not set. It is the name of the deployed stage's ${table}`);
   });
@@ -104,7 +108,7 @@ export async function runHere(
   });
   const leaks = ["unhandledRejection", "uncaughtException"] as const;
   for (const leak of leaks) process.on(leak, reportLeak);
-  const endsAtMs = systemClock.nowMs() + limits.workerTimeoutSeconds * 1000;
+  const endsAtMs = systemClock.nowMs() + timeoutSeconds * 1000;
   const secrets = secretsFrom((name) => {
     const value = names.includes(name) ? process.env[name] : undefined;
     if (value !== undefined) return value;
@@ -121,7 +125,7 @@ export async function runHere(
         },
       },
       {
-        ...{ ledger, clock: systemClock, random: Math.random, maxAttempts: limits.maxAttempts, newOwner: randomUUID },
+        ...{ ledger, clock: systemClock, random: Math.random, maxAttempts, newOwner: randomUUID },
         dispatch,
         dispatchJob: jobDispatcher(dispatch, callbackDispatcher(callbacks.callbacks)),
         deferrals: {
@@ -143,6 +147,14 @@ export async function runHere(
     for (const leak of leaks) process.off(leak, reportLeak);
     await recorder?.close();
   }
+}
+
+/** A lane that is no more has the numbers of the default one. */
+function laneNamed(name: string, project: Project) {
+  const lanes = lanesOf(project);
+  const lane = lanes.find((one) => one.name === name) ?? lanes.find((one) => one.name === defaultLane);
+  if (lane === undefined) throw new TypeError("Cannot run: there is no default lane");
+  return lane;
 }
 
 /** An event of this machine must not reach the developer's AWS account: DynamoDB is that of a running `npm start`. */

@@ -16,7 +16,8 @@ import { describeStack, longConnectionOf } from "../deploy/stack.ts";
 import { deployedStage } from "../state/deployed.ts";
 import type { LocalRuntime } from "../state/target.ts";
 import { groupsOf, toLetter } from "./letters.ts";
-import { adviceOn, type Place } from "./place.ts";
+import type { Place } from "./place.ts";
+import { adviceOn } from "./sqs.ts";
 
 /** What was read, or why it was not. */
 export type Part<T> = T | { readonly problem: string };
@@ -212,13 +213,15 @@ async function measure(
 
 async function deadGroups(place: Place): Promise<DeadGroups> {
   const { messages, total } = await place.look("dead", undefined, mostLetters);
-  const groups = groupsOf(messages.map((message) => toLetter(message, "dead"))).map(({ fingerprint, letters }) => {
-    const [latest] = letters;
-    return {
-      ...{ fingerprint, count: letters.length, reason: latest?.reason ?? "", type: latest?.type },
-      ...{ errorClass: latest?.error.errorClass, at: latest?.error.at, lastDiedAtMs: latest?.diedAtMs ?? 0 },
-    };
-  });
+  const groups = groupsOf(messages.map((message) => toLetter(message, "dead", place.lanes))).map(
+    ({ fingerprint, letters }) => {
+      const [latest] = letters;
+      return {
+        ...{ fingerprint, count: letters.length, reason: latest?.reason ?? "", type: latest?.type },
+        ...{ errorClass: latest?.error.errorClass, at: latest?.error.at, lastDiedAtMs: latest?.diedAtMs ?? 0 },
+      };
+    },
+  );
   return { total, seen: messages.length, groups };
 }
 

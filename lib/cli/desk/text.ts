@@ -11,7 +11,7 @@ import { failureLines } from "../start/failure.ts";
 import { payloadText } from "../start/payloads.ts";
 import { headLine } from "../start/render.ts";
 import type { LogEntry } from "../state/recent.ts";
-import { appOf, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
+import { appOf, defaultLane, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
 import type { Place } from "./place.ts";
 import type { RunReport } from "./run.ts";
 import { timelineLines } from "./timeline.ts";
@@ -41,11 +41,12 @@ export function countOfLetters(count: number, queue: QueueName): string {
 
 /** The letters as JSON has them. No payload is among it. */
 export function letterFacts(letter: Letter) {
-  const { id, messageId, type, reason, error, fingerprint, attempts, redrives, firstAttemptAtMs, diedAtMs } = letter;
+  const { id, messageId, type, lane, reason, error, fingerprint, attempts, redrives } = letter;
+  const { firstAttemptAtMs, diedAtMs } = letter;
   const { errorClass, errorCode, at } = error;
   const isoTime = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString());
   return {
-    ...{ id, messageId, type, reason, errorClass, errorCode, at, fingerprint, attempts, redrives },
+    ...{ id, messageId, type, lane, reason, errorClass, errorCode, at, fingerprint, attempts, redrives },
     ...{ firstAttemptAt: isoTime(firstAttemptAtMs), diedAt: isoTime(diedAtMs) },
   };
 }
@@ -104,8 +105,9 @@ function groupLine({ fingerprint, letters }: Group, nowMs: number): string {
 }
 
 function letterLine(letter: Letter, nowMs: number): string {
-  const { attempts, redrives, diedAtMs } = letter;
+  const { attempts, redrives, diedAtMs, lane } = letter;
   const counts = [
+    lane === defaultLane ? "" : `lane ${oneLine(lane, 40)}`,
     attempts === undefined ? "" : `${attempts} attempt${attempts === 1 ? "" : "s"}`,
     redrives === 0 ? "" : `redriven ${redrives} ×`,
   ];
@@ -127,6 +129,7 @@ export function showText(letter: Letter, { place, nowMs, isPayload, queue, log }
   const texts = (values: unknown) => (Array.isArray(values) ? values.map((value) => oneLine(String(value), 200)) : []);
   const rows: [string, string | undefined][] = [
     ["reason", reasonText(reason, queue)],
+    ["lane", laneText(letter.lane, place)],
     ["died", time(diedAtMs)],
     ["first try", firstAttemptAtMs === undefined ? undefined : time(firstAttemptAtMs)],
     ["attempts", attempts?.toString()],
@@ -189,6 +192,14 @@ const reasons: Readonly<Record<string, string>> = {
 function reasonText(reason: string, queue: QueueName): string {
   const meaning = queue === "dead" || reason === movedBySqs ? reasons[reason] : undefined;
   return meaning === undefined ? oneLine(reason, 100) : `${reason}: ${meaning}`;
+}
+
+/** `undefined` where there are no lanes. */
+function laneText(name: string, { lanes: { list } }: Place): string | undefined {
+  if (name === defaultLane) return list.length === 0 ? undefined : name;
+  const lane = list.find((one) => one.name === name);
+  if (lane === undefined) return `${oneLine(name, 40)}, which is no more: redrive gives it to the default lane`;
+  return lane.order === undefined ? name : `${name}, in the order of ${oneLine(lane.order, 100)}`;
 }
 
 function causesText(causes: unknown): string {

@@ -4,7 +4,10 @@ import { serviceName } from "../deploy/parameter-store.ts";
 import { type DeployedStack, describeStack } from "../deploy/stack.ts";
 
 /** The outputs of a stack that commands use. */
-const outputNames = ["AppId", "EventsQueueUrl", "QuarantineQueueUrl", "DeadLetterQueueUrl", "LedgerTableName"] as const;
+const outputNames = [
+  ...(["AppId", "EventsQueueUrl", "QuarantineQueueUrl", "DeadLetterQueueUrl", "LedgerTableName"] as const),
+  ...(["Lanes", "DeadLetterFifoQueueUrl"] as const),
+] as const;
 export type Outputs = Readonly<Record<(typeof outputNames)[number], string | undefined>>;
 
 /**

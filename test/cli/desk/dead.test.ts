@@ -5,10 +5,15 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
+import { receiverQueues } from "../../../lib/aws/queues.ts";
+import { toLetter } from "../../../lib/cli/desk/letters.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { storedMessages } from "../../../lib/local/state.ts";
+import { clientTo } from "../../support/aws.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
+import { envelopeOf, eventBody, eventText } from "../../support/events.ts";
 import { denied, type Faults, startFaults, throttled } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
@@ -27,6 +32,15 @@ function manyLetters(count: number): TestLetter[] {
     return { id, type, attributes: deathOf({ id, type, at, fingerprint: `0000000${group}` }) };
   });
 }
+
+const lanes = {
+  ai: { types: ["im.message.receive_v1"], order: "message.chat_id", timeoutSeconds: 20 },
+  bulk: { types: ["contact.*"] },
+};
+
+/** A message of a chat as a queue has it. */
+const inChat = (id: string, chat_id: string) =>
+  eventBody({ id, type: "im.message.receive_v1", event: { message: { chat_id } } });
 
 /** Nothing of a payload's secrets may be printed. */
 async function run(root: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
@@ -50,6 +64,7 @@ describe("npm run dead, on this machine", () => {
     project = await temporaryProject({});
     ({ root, remove } = project);
     state = join(root, ".larkpost");
+    writeFileSync(join(root, "larkpost.config.js"), `export default { lanes: ${JSON.stringify(lanes)} };`);
   });
   after(() => remove());
 
@@ -60,7 +75,7 @@ describe("npm run dead, on this machine", () => {
   });
 
   test("lists 10,000 in seven groups completely, in less than 5 s, by what failed", async () => {
-    await makeState(state);
+    await makeState(state, { lanes });
     putLetters(state, manyLetters(10_000));
     const began = process.cpuUsage();
     const { code, stdout } = await dead();
@@ -281,6 +296,60 @@ describe("npm run dead, on this machine", () => {
     assert.deepEqual([...new Set(queued().map(({ id }) => id))].sort(), ids.toSorted());
   });
 
+  test("redrives each letter to its lane's queue, and those of a chat in the order in which they died", async () => {
+    const now = Date.now();
+    const type = "im.message.receive_v1";
+    const inLane = (id: string, chat: string, minutes: number, lane = "ai"): TestLetter => {
+      const attributes = deathOf({ id, type, lane, redrives: 1, diedAtMs: now - minutes * 60_000 });
+      return { id, type, attributes, body: inChat(id, chat) };
+    };
+    const plain = { id: "plain", type, attributes: deathOf({ id: "plain", type }), body: inChat("plain", "oc_a") };
+    const bare = { type, queue: "dead-letters.fifo" } as const;
+    const letters: TestLetter[] = [
+      ...[inLane("a3", "oc_a", 5), inLane("a1", "oc_a", 9), inLane("b1", "oc_b", 8), inLane("a2", "oc_a", 7)],
+      ...[inLane("gone", "oc_a", 6, "old"), inLane("sync", "oc_a", 6, "bulk"), plain],
+      { id: "moved", type },
+      { id: "f1", group: "oc_f", body: inChat("f1", "oc_f"), ...bare },
+      { id: "f2", group: "oc_f", body: inChat("f2", "oc_f"), ...bare },
+    ];
+    putLetters(state, letters, { clear: true });
+    assert.equal((await dead()).stdout.split(", ")[0]?.split(" in ")[0], "10 dead letters");
+    assert.deepEqual(await idsOf("--lane", "ai"), ["a1", "a2", "a3", "b1", "f1", "f2", "moved"]);
+    assert.deepEqual(await idsOf("--lane", "default"), ["plain"]);
+    assert.match(
+      (await dead("list", "--lane", "bulk")).stdout,
+      /\n {2}sync {2}6 min ago {2}lane bulk {2}10 attempts {2}redriven 1 ×\n/,
+    );
+    assert.match((await dead("show", "a1")).stdout, /\n {2}lane {9}ai, in the order of message\.chat_id\n/);
+    assert.match(
+      (await dead("show", "gone")).stdout,
+      /\n {2}lane {9}old, which is no more: redrive gives it to the default/,
+    );
+    assert.match((await dead("show", "plain")).stdout, /\n {2}lane {9}default\n/);
+
+    assert.equal((await dead("drop", "f1", "--why", "a test", "--yes")).code, 0);
+    const { code, stderr } = await dead("redrive", "--all", "--rate", "1000/s", "--force");
+    assert.deepEqual([code, stderr], [0, ""]);
+    const inQueue = (name: string) =>
+      storedMessages(state, name).map((row) => [/event_id[^\w]+(\w+)/.exec(row.body)?.[1], row.message_group_id]);
+    const ordered = inQueue("events-ai.fifo");
+    assert.deepEqual(
+      ordered.filter(([, group]) => group === "oc_a").map(([id]) => id),
+      ["a1", "a2", "a3"],
+    );
+    assert.deepEqual(ordered.filter(([, group]) => group !== "oc_a").toSorted(), [
+      ["b1", "oc_b"],
+      ["f2", "oc_f"],
+      ["moved", "moved"],
+    ]);
+    assert.deepEqual(inQueue("events-bulk"), [["sync", null]]);
+    assert.deepEqual(inQueue("events").toSorted(), [
+      ["gone", null],
+      ["plain", null],
+    ]);
+    assert.deepEqual(await idsOf(), []);
+  });
+
   test("runs today's handler, sends nothing, and prints what it would send and where it fails", async () => {
     putLetters(state, [letter("good"), letter("wrong")], { clear: true });
     project.write(
@@ -299,6 +368,11 @@ describe("npm run dead, on this machine", () => {
 };
 `,
     );
+    const type = "im.message.receive_v1";
+    const slow = `export default { type: "${type}", handle: (_, context) => context.log.info(String(Math.ceil(context.remainingMs() / 5000))) };`;
+    project.write(type, slow);
+    putLetters(state, [{ id: "slow", type, attributes: deathOf({ id: "slow", type, lane: "ai" }) }]);
+    assert.match((await dead("run", "slow")).stdout, /log +3 /, "it has not the time of its lane");
     const good = await dead("run", "good");
     assert.deepEqual([good.code, good.stderr], [0, ""]);
     assert.match(good.stdout, /log +Looked at it/);
@@ -315,7 +389,7 @@ describe("npm run dead, on this machine", () => {
     const json = JSON.parse((await dead("run", "wrong", "--json")).stdout) as { verdict: string; calls: object[] };
     assert.deepEqual([json.verdict, json.calls.length], ["again", 2]);
     // The letters stay, and nothing was queued.
-    assert.deepEqual([await idsOf(), queued()], [["good", "wrong"], []]);
+    assert.deepEqual([await idsOf(), queued()], [["good", "slow", "wrong"], []]);
     const secret = await dead("run", "good", "--send");
     assert.match(secret.stderr, /^Cannot run with --send: APP_SECRET is not set/);
   });
@@ -332,7 +406,7 @@ describe("npm run dead, on this machine", () => {
     assert.equal(code, 0);
     assert.match(stdout, /^Dropped: 1 dead letter of this machine/);
     assert.deepEqual([await idsOf(), queued()], [["kept"], []]);
-    const log = readFileSync(join(state, "dropped.jsonl"), "utf8");
+    const log = readFileSync(join(state, "dropped.jsonl"), "utf8").trimEnd().split("\n").at(-1) ?? "";
     const { id, who, why, type } = JSON.parse(log) as Record<string, string>;
     assert.ok(log.includes(`"at":"functions/events/test.event.ts:3:9"`));
     assert.deepEqual([id, who, why, type], ["gone", userInfo().username, "a test", "test.event"]);
@@ -387,10 +461,10 @@ describe("npm run dead, on a stage", () => {
   });
 
   async function bury(letters: readonly TestLetter[]): Promise<void> {
-    for (const { id, type = "test.event", attributes = {} } of letters) {
+    for (const { id, type = "test.event", body = bodyOf(id, type), attributes = {} } of letters) {
       await services.callSqs("SendMessage", {
         QueueUrl: services.urls.deadLetterQueueUrl,
-        MessageBody: bodyOf(id, type),
+        MessageBody: body,
         MessageAttributes: valuesOf(attributes),
       });
     }
@@ -458,6 +532,84 @@ describe("npm run dead, on a stage", () => {
       );
       assert.equal(await services.count(services.urls.deadLetterQueueUrl), 1);
     }
+  });
+
+  test("redrives to the lanes that the stack's outputs name, under an id that SQS has not just seen", async () => {
+    const { urls, callSqs, take, count } = services;
+    for (const QueueName of ["events-ai.fifo", "dead-letters.fifo"]) await callSqs("CreateQueue", { QueueName });
+    const [aiUrl, fifoUrl] = ["events-ai.fifo", "dead-letters.fifo"].map((name) => queueUrl(faults.endpoint, name));
+    const { timeoutSeconds: _, ...ai } = lanes.ai;
+    const more = { Lanes: { Value: JSON.stringify({ ...lanes, ai }) }, DeadLetterFifoQueueUrl: { Value: fifoUrl } };
+    cloud.putStack("larkpost-prod", { Resources: {}, Outputs: { ...outputs(), ...more } });
+    const [type, event] = ["im.message.receive_v1", { message: { chat_id: "oc_1" } }];
+    const receiving = receiverQueues(clientTo(services.endpoints.sqs), {
+      ...urls,
+      laneOf: laneFinder(parseLanes(more.Lanes.Value)),
+    });
+    await receiving.send(envelopeOf(eventText({ id: "asked", type, event })), new AbortController().signal);
+    const taken = async () => {
+      const messages = await take(aiUrl ?? "");
+      for (const { ReceiptHandle } of messages) await callSqs("DeleteMessage", { QueueUrl: aiUrl, ReceiptHandle });
+      return messages.map(({ Body = "", Attributes }) => [
+        /event_id[^\w]+(\w+)/.exec(Body)?.[1],
+        Attributes?.MessageGroupId,
+      ]);
+    };
+    assert.deepEqual(await taken(), [["asked", "oc_1"]]);
+    const body = inChat("asked", "oc_1");
+    for (const redrives of [0, 1]) {
+      await bury([{ id: "asked", type, body, attributes: deathOf({ id: "asked", type, lane: "ai", redrives }) }]);
+      const { code, stderr } = await dead("redrive", "asked", "--force");
+      assert.deepEqual([code, stderr, await taken()], [0, "", [["asked", "oc_1"]]]);
+    }
+    const quarantined = {
+      QueueUrl: urls.quarantineQueueUrl,
+      MessageBody: body,
+      MessageAttributes: valuesOf({ reason: "shape" }),
+    };
+    await callSqs("SendMessage", quarantined);
+    assert.equal((await dead("redrive", "--all", "--queue", "quarantine", "--force")).code, 0);
+    assert.deepEqual(await taken(), [["asked", "oc_1"]]);
+
+    // What SQS moved: of each chat only the first is given out while that is looked at.
+    for (const [id, MessageGroupId] of [
+      ["m1", "oc_m"],
+      ["m2", "oc_m"],
+      ["n1", "oc_n"],
+    ] as const) {
+      const MessageBody = inChat(id, MessageGroupId);
+      await callSqs("SendMessage", { QueueUrl: fifoUrl, MessageBody, MessageGroupId, MessageDeduplicationId: id });
+    }
+    assert.match((await dead("list", "--lane", "ai")).stdout, /^2 dead letters in 1 group.*\(2 of about 3 were seen/);
+    await until(
+      "they are shown again",
+      async () => (await count(fifoUrl ?? "")) === 3 && (await take(fifoUrl ?? "", { hiddenSeconds: 0 })).length === 2,
+    );
+    assert.equal((await dead("redrive", "--all", "--rate", "1000", "--force")).code, 0);
+    const moved: unknown[] = [];
+    for (let messages = await taken(); messages.length > 0; messages = await taken()) moved.push(...messages);
+    assert.deepEqual(moved, [
+      ["m1", "oc_m"],
+      ["n1", "oc_n"],
+      ["m2", "oc_m"],
+    ]);
+    assert.equal(await count(fifoUrl ?? ""), 0);
+  });
+
+  test("finds the lane of a letter that SQS moved by the queue from which it came", () => {
+    const lane = (name: string | undefined, queue: "dead" | "quarantine" = "dead") => {
+      const source = { DeadLetterQueueSourceArn: `arn:aws:sqs:eu-west-1:000000000000:${name}` };
+      const message = { Body: inChat("moved", "oc_1"), Attributes: name === undefined ? {} : source };
+      return toLetter(message, queue, {
+        list: parseLanes(JSON.stringify(lanes)),
+        eventsQueue: "https://host/app-events",
+      }).lane;
+    };
+    assert.deepEqual(
+      ["app-events-old.fifo", "app-events-bulk", "app-events", undefined].map((name) => lane(name)),
+      ["old", "bulk", "default", "ai"],
+    );
+    assert.equal(lane(undefined, "quarantine"), "ai");
   });
 
   test("drops in the name of the AWS identity", async () => {

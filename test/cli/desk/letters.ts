@@ -13,7 +13,9 @@ export interface TestLetter {
   readonly body?: string;
   /** Of the message; none is a letter that SQS moved. */
   readonly attributes?: Readonly<Record<string, string>> | undefined;
-  readonly queue?: "dead-letters" | "quarantine";
+  readonly queue?: "dead-letters" | "dead-letters.fifo" | "quarantine";
+  /** Of the message, in a FIFO queue. */
+  readonly group?: string;
 }
 
 /** What the worker writes beside a letter. */
@@ -25,6 +27,7 @@ export function deathOf(given: {
   redrives?: number;
   diedAtMs?: number;
   fingerprint?: string;
+  lane?: string;
 }): Record<string, string> {
   const { id, type = "test.event", at = "functions/events/test.event.ts:3:9", fingerprint = "0a1b2c3d" } = given;
   const { reason = "attemptsExhausted", redrives = 0, diedAtMs = Date.now() - 180_000 } = given;
@@ -43,15 +46,16 @@ export function deathOf(given: {
     eventId: id,
     eventType: type,
     redrives: String(redrives),
+    ...(given.lane === undefined ? {} : { lane: given.lane }),
   };
 }
 
 /** The state of a machine on which `npm start` has run before. */
-export async function makeState(folder: string): Promise<void> {
+export async function makeState(folder: string, config: object = {}): Promise<void> {
   const services = await startServices(folder);
   const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
   const sqs = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
-  await createQueues(sqs, projectOf({}));
+  await createQueues(sqs, projectOf(config));
   sqs.destroy();
   await services.stop();
 }
@@ -65,14 +69,23 @@ export function putLetters(
   const database = new DatabaseSync(join(folder, "sqs", "fauxqs.db"));
   const insert = database.prepare(
     `INSERT INTO sqs_messages (message_id, queue_name, body, md5_of_body, message_attributes, md5_of_message_attributes,
-       sent_timestamp) VALUES (?, ?, ?, ?, ?, '', ?)`,
+       sent_timestamp, message_group_id) VALUES (?, ?, ?, ?, ?, '', ?, ?)`,
   );
   database.exec("BEGIN");
   if (minutesLater)
     database.exec("UPDATE sqs_messages SET visibility_deadline = 1 WHERE visibility_deadline IS NOT NULL");
   if (clear) database.exec("DELETE FROM sqs_messages");
-  for (const { id, type = "test.event", body = bodyOf(id, type), attributes = {}, queue = "dead-letters" } of letters) {
-    insert.run(`message-of-${id}`, queue, body, hash("md5", body), JSON.stringify(valuesOf(attributes)), Date.now());
+  for (const {
+    id,
+    type = "test.event",
+    body = bodyOf(id, type),
+    attributes = {},
+    group = null,
+    ...letter
+  } of letters) {
+    const { queue = "dead-letters" } = letter;
+    const values = JSON.stringify(valuesOf(attributes));
+    insert.run(`message-of-${id}`, queue, body, hash("md5", body), values, Date.now(), group);
   }
   database.exec("COMMIT");
   database.close();
