@@ -311,6 +311,11 @@ describe("a record of a lane", () => {
     );
     const failed = bench.trace.entries.find(({ stage }) => stage === "failed");
     assert.deepEqual([failed?.id, failed?.facts?.["delaySeconds"]], ["a1", 60]);
+    // Also what no run was to blame for.
+    const last = ofQueue("events-chat.fifo", record(eventBody({}), { id: "a4", attempt: 8 }), "group-a");
+    bench.dynamoFaults.inject("PutItem", internal);
+    await bench.invoke([last], { lane, handlers: works });
+    assert.deepEqual(visibilities().at(-1), ["events-chat.fifo", "receipt of a4", 60]);
   });
 
   test("of a standard queue is delayed as long as its failure wants, in its own queue", async () => {
