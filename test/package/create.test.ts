@@ -175,7 +175,7 @@ test("check names each part of serverless.yml that is missing, has moved, or is 
   change("serverless.yml", (yaml) =>
     yaml
       .replace(/ {2}stackPolicy: .*\n/, "")
-      .replace("infra/functions.js):worker", "infra/worker.js):worker")
+      .replace("infra/functions.js):webhook", "infra/webhook.js):webhook")
       .replace("infra/queues.js):queues", "infra/old.js):old"),
   );
   const findings = checkEngineParts(folder).map(({ file, message }) => `${file}: ${message}`);
@@ -183,7 +183,7 @@ test("check names each part of serverless.yml that is missing, has moved, or is 
   const folderOf = "${file(node_modules/larkpost/infra";
   assert.deepEqual(findings, [
     `serverless.yml: lacks provider.stackPolicy, which larkpost ${version} wants. Add:\n+ stackPolicy: ${folderOf}/provider.js):stackPolicy}`,
-    `serverless.yml: functions.worker is otherwise in larkpost ${version}. Take it over:\n- worker: ${folderOf}/worker.js):worker}\n+ worker: ${folderOf}/functions.js):worker}`,
+    `serverless.yml: functions.webhook is otherwise in larkpost ${version}. Take it over:\n- - webhook: ${folderOf}/webhook.js):webhook}\n+ - webhook: ${folderOf}/functions.js):webhook}`,
     `serverless.yml: lacks resources: ${folderOf}/queues.js):queues}, which larkpost ${version} wants. Add:\n+ - ${folderOf}/queues.js):queues}`,
     `serverless.yml: resources: ${folderOf}/old.js):old} is no part of larkpost ${version}. Delete:\n- - ${folderOf}/old.js):old}`,
   ]);

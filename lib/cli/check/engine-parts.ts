@@ -86,7 +86,7 @@ function isOfEngine(text: string): boolean {
   return text.includes(`\${file(${packageFolder}/`);
 }
 
-/** The lines, without comments, by where they are: `provider.logs`, or `resources: …` for a line of a list. */
+/** The lines, without comments, by where they are: `provider.logs`, `functions.webhook` in a list, or `resources: …` for a line of a list without a name. */
 function linesByPath(yaml: string): Map<string, { text: string; line: number }> {
   const lines = new Map<string, { text: string; line: number }>();
   const parents: { indent: number; name: string }[] = [];
@@ -96,7 +96,8 @@ function linesByPath(yaml: string): Map<string, { text: string; line: number }> 
     if (space === undefined) continue;
     while ((parents.at(-1)?.indent ?? -1) >= space.length) parents.pop();
     const path = parents.map((parent) => parent.name);
-    const place = item === undefined ? [...path, name].join(".") : `${path.join(".")}: ${item}`;
+    const key = item === undefined ? name : /^([\w-]+):\s/.exec(item)?.[1];
+    const place = key === undefined ? `${path.join(".")}: ${item}` : [...path, key].join(".");
     lines.set(place, { text: text.trim(), line: index + 1 });
     if (item === undefined && text.endsWith(":")) parents.push({ indent: space.length, name });
   }
