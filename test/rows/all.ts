@@ -2,6 +2,7 @@ import { apiRows } from "./api.ts";
 import { callbackRows } from "./callback.ts";
 import { deskRows } from "./desk.ts";
 import { ingressRows } from "./ingress.ts";
+import { lanesRows } from "./lanes.ts";
 import { longConnectionRows } from "./long-connection.ts";
 import { platformRows } from "./platform.ts";
 import type { Row } from "./row.ts";
@@ -15,4 +16,5 @@ export const rows: readonly Row[] = [
   ...platformRows,
   ...apiRows,
   ...longConnectionRows,
+  ...lanesRows,
 ];

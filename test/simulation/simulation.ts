@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
-import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
+import type { SQSBatchResponse } from "aws-lambda";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import { sealEnvelope } from "../../lib/simulator/platform/push.ts";
 import { retryDelaysMs } from "../../lib/simulator/platform/retries.ts";
-import { record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { type Call, type Cloud, type Fault, type Message, startCloud } from "./cloud.ts";
 import { type Ended, type Fleet, type FleetOptions, type Instance, startFleet } from "./fleet.ts";
 import { arrivalMs, chances, faultOf, isDown, type Plan, planOf, refused, rollFor, stalls, targetOf } from "./plan.ts";
+import { toRecord } from "./sqs.ts";
 import type { Item } from "./table.ts";
 
 /** An event, and what has happened to it. */
@@ -381,7 +381,7 @@ export class Simulation {
       const receipt = randomUUID();
       receipts.set(receipt, queued.message);
       this.#queuedOf.set(queued.message, queued);
-      return toRecord(queued.message, receipt);
+      return toRecord(queued.message, { receipt, queue: "events" });
     });
     const subjects = batch.map(({ subject }) => subject);
     const { jobs, ended } = await this.#invoke(this.#workers, instance, { Records: records }, { subjects });
@@ -531,16 +531,4 @@ export class Simulation {
       this.#workers.answerRun(instance, id, "return");
     });
   }
-}
-
-function toRecord(message: Message, receiptHandle: string): SQSRecord {
-  const { id, body, groupId, receives, sentAtMs, firstReceivedAtMs } = message;
-  const made = record(body, { id, attempt: receives });
-  const attributes = {
-    ...made.attributes,
-    SentTimestamp: String(sentAtMs),
-    ApproximateFirstReceiveTimestamp: String(firstReceivedAtMs),
-    ...(groupId === undefined ? undefined : { MessageGroupId: groupId }),
-  };
-  return { ...made, receiptHandle, attributes };
 }

@@ -1,4 +1,6 @@
 import { hash } from "node:crypto";
+import type { SQSRecord } from "aws-lambda";
+import { record } from "../support/events.ts";
 
 export interface QueueOptions {
   readonly visibilityTimeoutSeconds: number;
@@ -199,6 +201,23 @@ export function createSqs(options: {
 }
 
 export type Sqs = ReturnType<typeof createSqs>;
+
+/** A message as Lambda passes it to a function. */
+export function toRecord(
+  message: Pick<Message, "id" | "body" | "groupId" | "receives" | "sentAtMs" | "firstReceivedAtMs">,
+  { receipt = "", queue }: { readonly receipt: string | undefined; readonly queue: string },
+): SQSRecord {
+  const { id, body, groupId, receives, sentAtMs, firstReceivedAtMs } = message;
+  const made = record(body, { id, attempt: receives });
+  const attributes = {
+    ...made.attributes,
+    SentTimestamp: String(sentAtMs),
+    ApproximateFirstReceiveTimestamp: String(firstReceivedAtMs),
+    ...(groupId === undefined ? undefined : { MessageGroupId: groupId }),
+  };
+  const eventSourceARN = made.eventSourceARN.replace(/[^:]+$/, queue);
+  return { ...made, receiptHandle: receipt, attributes, eventSourceARN };
+}
 
 function awsError(name: string): Error {
   return Object.assign(new Error(`the queue refuses it: ${name}`), { name });
