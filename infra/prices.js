@@ -12,6 +12,7 @@
  *   | "functionSecond"
  *   | "tableMonth"
  *   | "recoveryMonth"
+ *   | "alarmMetricMonth"
  *   | "logged"
  *   | "logMonth"]: number }} Prices
  */
@@ -33,6 +34,7 @@ export const regions = {
     functionSecond: 0.0000133334,
     tableMonth: 0.25,
     recoveryMonth: 0.2,
+    alarmMetricMonth: 0.1,
     logged: 0.5,
     logMonth: 0.03,
   },
@@ -45,10 +47,17 @@ export const regions = {
     functionSecond: 0.0000133334,
     tableMonth: 0.285,
     recoveryMonth: 0.228,
+    alarmMetricMonth: 0.1,
     logged: 0.7,
     logMonth: 0.03,
   },
 };
+
+/**
+ * What a month without events has: the receives of five pollers, each of 20 s; and a dashboard, with more metrics than a
+ * free one.
+ */
+export const idle = { receivesMonth: (5 * 30.4 * 86_400) / 20, dashboardMetrics: 50, dashboardMonth: 3 };
 
 /**
  * Those of a region, or of us-east-1 where none are known.

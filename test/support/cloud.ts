@@ -24,6 +24,8 @@ export async function startCloud() {
   const objects = new Map<string, { body: Buffer; headers: Fields; at: Date }>();
   const keys = new Map<string, CloudKey>();
   const topics = new Map<string, Fields>();
+  /** The messages of queues by their names: visible, hidden, delayed. */
+  const messages = new Map<string, readonly [number, number, number]>();
   const denied = new Set<string>();
   /** CloudWatch's values of the last minutes: by the metric's name, and the value of its one dimension. */
   const metrics = new Map<string, number>();
@@ -100,6 +102,7 @@ export async function startCloud() {
   /** What SQS, DynamoDB and ECR say of a name. There is no repository. */
   function holder(service: string, action: string, input: Fields): Fields {
     if (service === "ecr") throw new Refusal("RepositoryNotFoundException", "no such repository");
+    if (action === "GetQueueAttributes") return counted(String(input["QueueUrl"]).split("/").at(-1) ?? "");
     const name = String(input["QueueName"] ?? input["TableName"]);
     const found = holders.get(name);
     if (found === undefined && service === "sqs")
@@ -124,6 +127,13 @@ export async function startCloud() {
       };
     });
     return { MetricDataResults, ...(end < queries.length ? { NextToken: String(end) } : {}) };
+  }
+
+  function counted(queue: string): Fields {
+    const found = messages.get(queue);
+    if (found === undefined) throw new Refusal("com.amazonaws.sqs#QueueDoesNotExist", `no queue ${queue}`);
+    const names = ["", "NotVisible", "Delayed"].map((name) => `ApproximateNumberOfMessages${name}`);
+    return { Attributes: Object.fromEntries(names.map((name, index) => [name, String(found[index])])) };
   }
 
   function kms(action: string, KeyId: string): Fields {
@@ -158,9 +168,13 @@ export async function startCloud() {
     }
     if (url.includes("/event-source-mappings")) {
       count("lambda:ListEventSourceMappings");
+      const wanted = new URL(url, "http://localhost").searchParams.get("FunctionName");
       const EventSourceMappings = [...stacks.values()].flatMap(({ template: { Resources } }) =>
         Object.values(Resources)
-          .filter(({ Type }) => Type === "AWS::Lambda::EventSourceMapping")
+          .filter(({ Type, Properties }) => {
+            const [id = ""] = ((Properties?.["FunctionName"] ?? {}) as Record<string, [string?]>)["Fn::GetAtt"] ?? [];
+            return Type === "AWS::Lambda::EventSourceMapping" && Resources[id]?.Properties?.["FunctionName"] === wanted;
+          })
           .map(({ Properties }) => ({
             UUID: "uuid-1",
             State: Properties?.["Enabled"] === false ? "Disabled" : "Enabled",
@@ -262,6 +276,7 @@ export async function startCloud() {
     holders,
     keys,
     topics,
+    messages,
     limits,
     functions,
     metrics,

@@ -397,7 +397,9 @@ function changesBetween(before: Template, after: Template): Change[] {
     ResourceType: Type,
     ...more,
   });
-  const removed = [...old].filter(([id]) => !now.has(id)).map(([id, resource]) => change("Remove", id, resource));
+  const removed = [...old]
+    .filter(([id]) => !now.has(id))
+    .map(([id, resource]) => change("Remove", id, resource, { PolicyAction: isKept(resource) ? "Retain" : "Delete" }));
   const others = [...now].flatMap(([id, resource]) => {
     const was = old.get(id);
     if (was === undefined) return [change("Add", id, resource)];

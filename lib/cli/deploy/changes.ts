@@ -115,6 +115,7 @@ async function lineOf(
     Action = "",
     LogicalResourceId: id = "",
     ResourceType: type = "",
+    PolicyAction,
     Replacement = "False",
     Details = [],
   } = change;
@@ -124,6 +125,9 @@ async function lineOf(
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {
     const isRefused = kept.includes(id);
+    if (!isRefused && PolicyAction === "Retain") {
+      return { text: `  - lets go of ${name}: it stays, outside of the stack`, isRefused };
+    }
     const end = lost === undefined ? moves : ` and ${lost}`;
     return { text: `  - deletes ${name}${end}${isRefused ? ". Refused: the engine needs it" : ""}`, isRefused };
   }

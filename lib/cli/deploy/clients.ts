@@ -29,7 +29,8 @@ export async function awsClients({ region, profile }: { region: string; profile?
     kms: new KMS(settings),
     lambda: new Lambda(settings),
     sns: new SNS(settings),
-    sqs: new SQS(settings),
+    // As all others: at the endpoint of the region.
+    sqs: new SQS({ ...settings, useQueueUrlAsEndpoint: false }),
     ssm: new SSM(settings),
     sts: new STS(settings),
   };

@@ -7,6 +7,7 @@ import { recordStage, stagesFile } from "../state/stages.ts";
 import { changeLines, printChanges, refuseLosses } from "./changes.ts";
 import { reasonOf } from "./clients.ts";
 import { adopt, findLeft, protectTables } from "./kept.ts";
+import { laneCostLines } from "./lane-cost.ts";
 import { deployLongConnection } from "./long-connection.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import type { Wishes } from "./preflight/long-connection.ts";
@@ -83,6 +84,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   const checked = await preflight(root, { ...stack, stage, force, adopt: mayAdopt });
   if (isDry) {
     if (!printChanges(checked, await changeLines(checked, root))) process.exitCode = 1;
+    for (const line of laneCostLines(checked.stack)) console.log(line);
     return;
   }
   const ready = checked.adopt ? await withAdopted(checked) : checked;

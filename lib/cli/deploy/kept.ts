@@ -81,11 +81,12 @@ export async function adopt({ stack, deployed, clients: { cloudFormation } }: Kn
 }
 
 /**
- * A queue is imported by its name alone, so that the update sets all its attributes again. A table is imported as it is
+ * A queue is imported by what it cannot change, so that the update sets all its attributes again. A table is imported as it is
  * to be: DynamoDB refuses a setting that it has already.
  */
 function asImported(resource: Resource | undefined, { type, name }: { type: string; name: string }) {
-  const Properties = type === "AWS::SQS::Queue" ? { QueueName: name } : resource?.Properties;
+  const queue = { QueueName: name, ...(name.endsWith(".fifo") ? { FifoQueue: true } : {}) };
+  const Properties = type === "AWS::SQS::Queue" ? queue : resource?.Properties;
   return { Type: type, DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain", Properties };
 }
 

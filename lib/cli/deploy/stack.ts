@@ -106,7 +106,7 @@ export function placeholders(root: string): () => void {
 
 /** The resources of a type, by their logical ids, with their properties. */
 export function ofType(
-  { template }: Stack,
+  { template }: Pick<Stack, "template">,
   type: string,
 ): (readonly [id: string, Readonly<Record<string, unknown>>])[] {
   return Object.entries(template.Resources).flatMap(([id, { Type, Properties = {} }]) =>
@@ -114,10 +114,25 @@ export function ofType(
   );
 }
 
+/** The properties of the worker that a mapping invokes. */
+export function workerOf(
+  mapping: Readonly<Record<string, unknown>>,
+  { template }: Stack,
+): Readonly<Record<string, unknown>> | undefined {
+  const [id = ""] = (fieldsOf(mapping["FunctionName"])["Fn::GetAtt"] as [string?] | undefined) ?? [];
+  return template.Resources[id]?.Properties;
+}
+
 /** A function's environment variable, where it is a text in the template. */
 export function variableOf({ template }: Stack, functionId: string, name: string): string | undefined {
   const { Variables } = fieldsOf(template.Resources[functionId]?.Properties?.["Environment"]);
   const value = fieldsOf(Variables)[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** An output, where it is a text in the template. */
+export function outputOf({ template }: Stack, name: string): string | undefined {
+  const value = template.Outputs?.[name]?.Value;
   return typeof value === "string" ? value : undefined;
 }
 

@@ -24,6 +24,9 @@ describe("npm run deploy", () => {
   let cloud: Cloud;
   let receiver: Awaited<ReturnType<typeof startReceiver>>;
   let compiled: Compiled;
+  /** With two lanes; and after one of them has got an order, under another name. */
+  let laned: Compiled;
+  let ordered: Compiled;
   const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     command(["deploy", ...args], { env: { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
   const prod = (...args: string[]) => deploy(["--stage", "prod", ...args]);
@@ -34,15 +37,16 @@ describe("npm run deploy", () => {
       .map((line) => JSON.parse(line) as string[]);
   const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
   /** What osls is to compile from now on. */
-  const pack = (template: Template) => {
+  const pack = (template: Template, of = compiled) => {
     const folder = join(made.root, "packaged");
     mkdirSync(folder, { recursive: true });
-    const provider = { ...compiled.provider, region: "ap-southeast-1" };
+    const provider = { ...of.provider, region: "ap-southeast-1" };
     const initialServerlessConfig = { params: { default: { front: "httpApi" } } };
     const state = { service: "larkpost", provider, initialServerlessConfig };
     writeFileSync(join(folder, "serverless-state.json"), JSON.stringify({ service: state }));
     writeFileSync(join(folder, "cloudformation-template-update-stack.json"), JSON.stringify(template));
-    for (const name of ["webhook", "callback", "worker"]) writeFileSync(join(folder, `${name}.zip`), "");
+    for (const name of ["webhook", "callback", "worker", "workerAi", "workerBulk", "workerChats"])
+      writeFileSync(join(folder, `${name}.zip`), "");
   };
   /** The template with another property of a resource. */
   const changed = (id: string, properties: object): Template => {
@@ -58,10 +62,15 @@ describe("npm run deploy", () => {
   };
 
   before(async () => {
-    [made, { cloud, receiver }, compiled] = await Promise.all([
+    const ai = { types: ["im.message.receive_v1"], order: "message.chat_id" };
+    const bulk = { types: ["contact.*"], concurrency: 5 };
+    const withLanes = (lanes: object) => compile("prod", { env: { APP_ID: appId }, config: { lanes } as object });
+    [made, { cloud, receiver }, compiled, laned, ordered] = await Promise.all([
       smallProject(),
       cloudWithReceiver(),
       compile("prod", { env: { APP_ID: appId } }),
+      withLanes({ ai, bulk }),
+      withLanes({ ai, bulk: { ...bulk, types: [] }, chats: { ...bulk, order: "user_id" } }),
     ]);
     unlinkSync(join(made.root, "node_modules"));
     const bin = join(made.root, "node_modules/osls/bin");
@@ -512,6 +521,61 @@ else {
       calls().map(([name]) => name),
       ["package"],
     );
+  });
+
+  test("lanes that are added, or get an order under another name, update a stack without replacing or deleting a queue", async () => {
+    // The version before lanes: the worker had no right to send to the events queue, and Lambda ended its loops.
+    const before = structuredClone(compiled.template);
+    const old = (id: string) => before.Resources[id]?.Properties ?? assert.fail(id);
+    for (const name of ["MAX_DEFERRALS", "DEFER_FOR_SECONDS"]) {
+      for (const id of ["CallbackLambdaFunction", "WorkerLambdaFunction"])
+        Reflect.deleteProperty(old(id)["Environment"].Variables, name);
+    }
+    Reflect.deleteProperty(old("WorkerLambdaFunction"), "RecursiveLoop");
+    old("WorkerRole")["Policies"][0].PolicyDocument.Statement[1].Resource.pop();
+    const filter = old("WorkerStagesFilter");
+    filter["FilterPattern"] = filter["FilterPattern"].replace(' || $.stage = "stale"', "");
+    const dry = async (from: Template, to: Compiled) => {
+      for (const all of [cloud.stacks, cloud.holders]) all.clear();
+      cloud.putStack("larkpost-prod", from);
+      pack(to.template, to);
+      const { code, stdout, stderr } = await prod("--dry-run");
+      assert.equal(code, 0, stderr);
+      const lines = stdout.trimEnd().split("\n").slice(1);
+      return {
+        queues: lines.filter((line) => line.includes("(AWS::SQS::Queue)")),
+        others: lines.filter((line) => /^ {2}[-!] /.test(line)),
+        updated: lines.filter((line) => line.startsWith("  ~ updates ")),
+        costs: lines.slice(lines.findIndex((line) => line.startsWith("A month"))),
+      };
+    };
+    const upgraded = await dry(before, compiled);
+    assert.deepEqual([upgraded.queues, upgraded.others], [[], []]);
+    assert.deepEqual(
+      upgraded.updated.map((line) => line.replace("  ~ updates ", "")),
+      [
+        "CallbackLambdaFunction (AWS::Lambda::Function): Environment",
+        "WorkerLambdaFunction (AWS::Lambda::Function): RecursiveLoop, Environment",
+        "WorkerRole (AWS::IAM::Role): Policies",
+        "WorkerStagesFilter (AWS::Logs::MetricFilter): FilterPattern",
+      ],
+    );
+    const added = await dry(before, laned);
+    assert.deepEqual(added.queues, [
+      "  ~ updates DeadLetterQueue (AWS::SQS::Queue): RedriveAllowPolicy",
+      "  + creates LaneAiFifoQueue (AWS::SQS::Queue)",
+      "  + creates LaneBulkQueue (AWS::SQS::Queue)",
+      "  + creates DeadLetterFifoQueue (AWS::SQS::Queue)",
+    ]);
+    assert.deepEqual(added.others, []);
+    assert.deepEqual(added.costs, []);
+    const renamed = await dry(laned.template, ordered);
+    assert.deepEqual(renamed.queues, []);
+    assert.deepEqual(renamed.others, []);
+    // What is drained goes, and is kept outside of the stack.
+    const { LaneBulkQueue, ...rest } = ordered.template.Resources;
+    const gone = await dry(ordered.template, { ...ordered, template: { ...ordered.template, Resources: rest } });
+    assert.deepEqual(gone.queues, ["  - lets go of LaneBulkQueue (AWS::SQS::Queue): it stays, outside of the stack"]);
   });
 
   test("refuses to replace what holds messages or items, and to delete what the engine needs", async () => {

@@ -72,7 +72,8 @@ describe("the preflight of a deployment", () => {
     writeFileSync(join(root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
   });
   beforeEach(() => {
-    for (const all of [cloud.stacks, cloud.holders, cloud.denied, cloud.keys, cloud.topics]) all.clear();
+    for (const all of [cloud.stacks, cloud.holders, cloud.messages, cloud.denied, cloud.keys, cloud.topics])
+      all.clear();
     Object.assign(cloud.limits, { concurrency: 1_000, reservedElsewhere: 0 });
     cloud.keys.set(keyArn, keyWith(forAccount, forLogs));
     cloud.topics.set(topicArn, { TopicArn: topicArn });
@@ -167,6 +168,35 @@ describe("the preflight of a deployment", () => {
   /** With Function URLs that are limited. */
   const limitedIn = (region: string) =>
     scaled(60, changed("CallbackLambdaFunction", { ReservedConcurrentExecutions: 30 }, { ...withUrls, region }));
+  type Lanes = Record<string, { types: string[]; order?: string }>;
+  const bulk = { types: ["contact.*"] };
+  const drained = { types: [] };
+  const url = (queue: string) => `https://sqs.${region}.amazonaws.com/${account}/larkpost-prod-${queue}`;
+  /** The stack with these lanes, by its output. */
+  const laned = (lanes: Lanes, outputs: Record<string, { Value: unknown }> = {}): Stack => {
+    const Lanes = { Value: JSON.stringify(lanes) };
+    return { ...plain, template: { ...plain.template, Outputs: { ...plain.template.Outputs, ...outputs, Lanes } } };
+  };
+  /** What is to be deployed after these lanes. */
+  const following = (lanes: Lanes, next = plain, outputs: Record<string, { Value: unknown }> = {}): Stack => {
+    cloud.putStack("larkpost-prod", laned(lanes, outputs).template);
+    return next;
+  };
+  const left = (queue: string, counts: readonly [number, number, number], next: Stack): Stack => {
+    cloud.messages.set(`larkpost-prod-${queue}`, counts);
+    return next;
+  };
+  /** The stack with a second worker. */
+  const withSecond = (mapping: object): Stack => {
+    const { Resources } = plain.template;
+    const id = "WorkerBulkLambdaFunction";
+    const FunctionName = { "Fn::GetAtt": [id, "Arn"] };
+    const more = {
+      [id]: { Type: "AWS::Lambda::Function", Properties: { FunctionName: "larkpost-prod-workerBulk" } },
+      Second: { Type: "AWS::Lambda::EventSourceMapping", Properties: { FunctionName, ...mapping } },
+    };
+    return { ...plain, template: { ...plain.template, Resources: { ...Resources, ...more } } };
+  };
   const noApp = (): Stack => ({
     ...stack,
     template: { ...stack.template, Outputs: { AppId: { Value: "none" } } },
@@ -270,7 +300,7 @@ describe("the preflight of a deployment", () => {
         cloud.stacks.clear();
         return { ...stack, kept: ["EventsQueue", "LedgerTable"] };
       },
-      /^✖ larkpost-prod {2}a stack that was removed has left larkpost-prod-events, larkpost-prod-ledger, with .* --adopt/,
+      /^✖ larkpost-prod {2}a stack or a lane that was removed has left larkpost-prod-events, larkpost-prod-ledger, with .* --adopt/,
     ],
     [
       "an update could not be rolled back",
@@ -402,6 +432,59 @@ describe("the preflight of a deployment", () => {
       /^! larkpost\.config\.js {2}limits\.maximumPollers is 100, for 1000 invocations, and the account runs 1000 functions at/,
     ],
     [
+      "the workers of all lanes may take all that the account has",
+      () => within({ concurrency: 15 }, withSecond({ ScalingConfig: { MaximumConcurrency: 5 } })),
+      /^! larkpost\.config\.js {2}the workers of all lanes are up to 15 at once, and the account runs 15 functions at/,
+    ],
+    [
+      "a lane is removed at once",
+      () => following({ bulk }),
+      "✖ larkpost.config.js  lanes.bulk is gone, and events may be in its queue. Leave it with types: [] for a deployment, first",
+    ],
+    [
+      "a lane gets an order",
+      () => following({ bulk }, laned({ bulk: { ...bulk, order: "user_id" } })),
+      "✖ larkpost.config.js  lanes.bulk has order now, which makes another queue, and events may be in this one. Give its types to a lane of another name, and leave bulk as it was, with types: [], for a deployment",
+    ],
+    [
+      "a lane loses its order",
+      () => following({ bulk: { ...bulk, order: "user_id" } }, laned({ bulk })),
+      /^✖ larkpost\.config\.js {2}lanes\.bulk has no order any more, which makes another queue, /,
+    ],
+    [
+      "a lane is removed that has events, some of them hidden or delayed",
+      () => left("events-bulk", [1, 2, 3], following({ bulk: drained })),
+      "✖ larkpost.config.js  lanes.bulk is gone, and 6 events are in its queue. Leave it until they are worked off",
+    ],
+    [
+      "a lane is removed to which the long connection sends",
+      () => {
+        const Environment = [{ Name: "LANES", Value: JSON.stringify({ bulk }) }];
+        const Properties = { ContainerDefinitions: [{ Environment }] };
+        const Resources = { LongConnectionTask: { Type: "AWS::ECS::TaskDefinition", Properties } };
+        cloud.putStack("larkpost-prod-long-connection", { Resources });
+        return following({ bulk: drained });
+      },
+      '✖ larkpost.config.js  the long connection still sends events to lanes.bulk. Run "npm run deploy -- --stage prod --region ap-southeast-1 --long-connection" first',
+    ],
+    [
+      "the last lane with order is removed, and SQS has moved events of it",
+      () => {
+        const DeadLetterFifoQueueUrl = { Value: url("dead-letters.fifo") };
+        const lanes = { ai: { ...drained, order: "message.chat_id" } };
+        return left("dead-letters.fifo", [2, 0, 0], following(lanes, plain, { DeadLetterFifoQueueUrl }));
+      },
+      "✖ larkpost.config.js  the last lane with order is gone, and 2 dead letters of such lanes are left. Redrive or drop them first: npm run dead -- list --stage prod",
+    ],
+    [
+      "AWS does not let the user look into the queue of a lane that is removed",
+      () => {
+        cloud.denied.add("sqs:GetQueueAttributes");
+        return following({ bulk: drained });
+      },
+      "! larkpost.config.js  was not checked: AccessDenied (sqs:GetQueueAttributes)",
+    ],
+    [
       "nothing limits a Function URL",
       () => scaled(60, withUrls),
       /^! --param front {2}Function URLs without callbackReservedConcurrency: whoever finds an address can use up the account's concurrency, .* Set it under limits, or use front=httpApi$/,
@@ -423,6 +506,14 @@ describe("the preflight of a deployment", () => {
       else assert.match(lines[0] ?? "", line);
     });
   }
+
+  test("lets a lane go whose queue is empty, or gone, and a lane's order change its path", async () => {
+    assert.deepEqual(await check(left("events-bulk", [0, 0, 0], following({ bulk: drained }))), []);
+    cloud.messages.clear();
+    assert.deepEqual(await check(following({ bulk: drained })), []);
+    const ordered = (order: string) => ({ bulk: { ...bulk, order } });
+    assert.deepEqual(await check(following(ordered("user_id"), laned(ordered("open_id")))), []);
+  });
 
   test("counts what the stack has reserved already as its own", async () => {
     cloud.limits.reservedElsewhere = 840;
@@ -451,6 +542,8 @@ describe("the preflight of a deployment", () => {
     assert.deepEqual(await check(mapping(false)), []);
     cloud.putStack("larkpost-prod", mapping(true).template);
     assert.deepEqual(await check(mapping(true)), []);
+    cloud.putStack("larkpost-prod", withSecond({ Enabled: false }).template);
+    assert.match((await check(withSecond({ Enabled: true }))).join(), /^✖ --param worker {2}the worker is paused\./);
   });
 
   test("lets another app take a stage over by force", async () => {

@@ -1,6 +1,6 @@
 import { fieldsOf } from "../../../feishu/json.ts";
 import type { Finding } from "../../check/finding.ts";
-import { ofType } from "../stack.ts";
+import { ofType, workerOf } from "../stack.ts";
 import { about, type Context, type Local, unlessRefused, warning } from "./context.ts";
 
 const place = "larkpost.config.js";
@@ -33,22 +33,25 @@ export function findTooLittleConcurrency(context: Context): Promise<Finding[]> {
         ),
       ];
     }
-    const [[, { ScalingConfig = {}, ProvisionedPollerConfig = {}, FunctionName = {} } = {}] = []] = ofType(
-      context.stack,
-      "AWS::Lambda::EventSourceMapping",
-    );
+    const mappings = ofType(context.stack, "AWS::Lambda::EventSourceMapping").map(([, properties]) => properties);
+    const [{ ProvisionedPollerConfig = {} } = {}] = mappings;
     const pollers = Number(fieldsOf(ProvisionedPollerConfig)["MaximumPollers"] ?? 0);
-    const most = Number(fieldsOf(ScalingConfig)["MaximumConcurrency"] ?? batchesPerPoller * pollers);
+    const most = mappings.reduce(
+      (sum, { ScalingConfig = {} }) =>
+        sum + Number(fieldsOf(ScalingConfig)["MaximumConcurrency"] ?? batchesPerPoller * pollers),
+      0,
+    );
     const setting = pollers > 0 ? `maximumPollers is ${pollers}, for ${most} invocations` : `maxConcurrency is ${most}`;
-    const [worker] = (fieldsOf(FunctionName)["Fn::GetAtt"] as [string?]) ?? [];
+    const found = mappings.length === 1 ? `limits.${setting}` : `the workers of all lanes are up to ${most} at once`;
+    const workers = mappings.map((mapping) => workerOf(mapping, context.stack));
     const isShared = functions.some(
-      ([id, { ReservedConcurrentExecutions }]) => ReservedConcurrentExecutions === undefined && id !== worker,
+      ([, properties]) => properties["ReservedConcurrentExecutions"] === undefined && !workers.includes(properties),
     );
     if (most < free || !isShared) return [];
     return [
       warning(
         place,
-        `limits.${setting}, and the account runs ${free} functions at once: a busy worker leaves the webhook none. Lower it, or have Lambda's quota raised`,
+        `${found}, and the account runs ${free} functions at once: a busy worker leaves the webhook none. Lower it, or have Lambda's quota raised`,
       ),
     ];
   });

@@ -2,7 +2,7 @@ import type { Finding } from "../../check/finding.ts";
 import { findLeft } from "../kept.ts";
 import { about, type Context, unlessRefused } from "./context.ts";
 
-/** Queues and a table of a removed stack: a new one cannot have their names, and they may hold events. */
+/** Queues and a table of a removed stack or lane: a new one cannot have their names, and they may hold events. */
 export async function findUnadopted({ adopt, ...context }: Context): Promise<Finding[]> {
   const { stack } = context;
   if (adopt) return [];
@@ -10,7 +10,7 @@ export async function findUnadopted({ adopt, ...context }: Context): Promise<Fin
     const left = await findLeft(context);
     if (left.length === 0) return [];
     const names = left.map(({ name }) => name).join(", ");
-    const text = `a stack that was removed has left ${names}, with what is in them. Run it again with --adopt to go on with them, or delete them: docs/deploy.md`;
+    const text = `a stack or a lane that was removed has left ${names}, with what is in them. Run it again with --adopt to go on with them, or delete them: docs/deploy.md`;
     return [about(stack.name, text)];
   });
 }

@@ -10,6 +10,7 @@ import { findMissingExtras, findOtherApp, findOtherDomain, findStoredKeyFaults }
 import { findTooLittleConcurrency, findUnthrottledUrls } from "./concurrency.ts";
 import { about, type Check, type Context, type Local } from "./context.ts";
 import { findKeyFaults, findTopicFaults } from "./encryption.ts";
+import { findLostLanes } from "./lanes.ts";
 import { findUnadopted } from "./left.ts";
 import { findLongNames } from "./names.ts";
 import { findLacks } from "./region.ts";
@@ -33,6 +34,7 @@ const onAws: readonly Check[] = [
   findTopicFaults,
   findTooLittleConcurrency,
   findPausedWorker,
+  findLostLanes,
 ];
 
 export type Ready = Omit<Context, "root" | "force" | "resumes">;

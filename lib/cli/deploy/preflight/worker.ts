@@ -1,5 +1,5 @@
 import type { Finding } from "../../check/finding.ts";
-import { ofType } from "../stack.ts";
+import { ofType, workerOf } from "../stack.ts";
 import { about, type Context, unlessRefused, warning } from "./context.ts";
 
 const place = "--param worker";
@@ -9,12 +9,14 @@ const place = "--param worker";
  * only what the parameter has changed.
  */
 export async function findPausedWorker({ stack, clients, deployed, resumes }: Context): Promise<Finding[]> {
-  const [mapping] = ofType(stack, "AWS::Lambda::EventSourceMapping").map(([, properties]) => properties);
-  if (deployed === undefined || mapping?.["Enabled"] === false) return [];
+  const mappings = ofType(stack, "AWS::Lambda::EventSourceMapping").map(([, properties]) => properties);
+  if (deployed === undefined || mappings[0]?.["Enabled"] === false) return [];
   return unlessRefused(place, async () => {
-    const FunctionName = String(stack.template.Resources["WorkerLambdaFunction"]?.Properties?.["FunctionName"]);
-    const { EventSourceMappings = [] } = await clients.lambda.listEventSourceMappings({ FunctionName });
-    const paused = EventSourceMappings.find(({ State = "" }) => State.startsWith("Disabl"));
+    const workers = mappings.map((mapping) => String(workerOf(mapping, stack)?.["FunctionName"]));
+    const found = workers.map((FunctionName) => clients.lambda.listEventSourceMappings({ FunctionName }));
+    const paused = (await Promise.all(found))
+      .flatMap(({ EventSourceMappings = [] }) => EventSourceMappings)
+      .find(({ State = "" }) => State.startsWith("Disabl"));
     if (paused === undefined) return [];
     const byHand = `aws lambda update-event-source-mapping --region ${stack.region} --uuid ${paused.UUID} --enabled`;
     if (resumes) {
