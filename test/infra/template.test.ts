@@ -1821,7 +1821,7 @@ describe("the dashboard", () => {
         ofType(template, "AWS::CloudWatch::Alarm").map(([id]) => `\${${id}.Arn}`),
       );
       const metrics = new Set(widgets.flatMap(metricsOf).map((row) => row.slice(0, -1).join(" ")));
-      // A lane has ten, so that few stages with lanes are within it.
+      // A lane has fourteen, so that few stages with lanes are within it.
       const hasLanes = template.Outputs["Lanes"] !== undefined;
       assert.ok(metrics.size > 25 && (metrics.size <= 50 || hasLanes), `${metrics.size}`);
     });

@@ -83,21 +83,23 @@ const http = require("node:http");
 const [command, ...args] = process.argv.slice(2);
 fs.appendFileSync("calls", JSON.stringify([command, ...args]) + "\\n");
 const StackName = "larkpost-" + args[args.indexOf("--stage") + 1];
-const headers = {
-  authorization: "/ap-southeast-1/cloudformation/aws4_request",
-  "content-type": "application/x-www-form-urlencoded",
-};
 // To load fetch takes longer than all else here.
-const call = (Action, more) => new Promise((resolve, reject) => {
-  const request = http.request(process.env.AWS_ENDPOINT_URL, { method: "POST", headers }, (answer) =>
+const send = (service, method, path, body) => new Promise((resolve, reject) => {
+  const headers = {
+    authorization: "/ap-southeast-1/" + service + "/aws4_request",
+    "content-type": "application/x-www-form-urlencoded",
+  };
+  const request = http.request(process.env.AWS_ENDPOINT_URL + path, { method, headers }, (answer) =>
     answer.resume().on("end", () => resolve({ ok: answer.statusCode === 200 })));
-  const body = new URLSearchParams({ Action, StackName, ChangeSetName: "x", ...more });
-  request.on("error", reject).end(String(body));
+  request.on("error", reject).end(body);
 });
+const call = (Action, more) =>
+  send("cloudformation", "POST", "/", String(new URLSearchParams({ Action, StackName, ChangeSetName: "x", ...more })));
 async function deploy() {
-  const TemplateBody = fs.readFileSync(".serverless/cloudformation-template-update-stack.json", "utf8");
+  const path = "/bucket/template.json";
+  await send("s3", "PUT", path, fs.readFileSync(".serverless/cloudformation-template-update-stack.json"));
   const ChangeSetType = (await call("DescribeStacks")).ok ? "UPDATE" : "CREATE";
-  await call("CreateChangeSet", { ChangeSetType, TemplateBody });
+  await call("CreateChangeSet", { ChangeSetType, TemplateURL: process.env.AWS_ENDPOINT_URL + path });
   await call("ExecuteChangeSet");
 }
 if (args.includes("front=x")) {
@@ -555,22 +557,30 @@ else {
       upgraded.updated.map((line) => line.replace("  ~ updates ", "")),
       [
         "CallbackLambdaFunction (AWS::Lambda::Function): Environment",
-        "WorkerLambdaFunction (AWS::Lambda::Function): RecursiveLoop, Environment",
+        "WorkerLambdaFunction (AWS::Lambda::Function): Environment, RecursiveLoop",
         "WorkerRole (AWS::IAM::Role): Policies",
         "WorkerStagesFilter (AWS::Logs::MetricFilter): FilterPattern",
       ],
     );
     const added = await dry(before, laned);
     assert.deepEqual(added.queues, [
-      "  ~ updates DeadLetterQueue (AWS::SQS::Queue): RedriveAllowPolicy",
       "  + creates LaneAiFifoQueue (AWS::SQS::Queue)",
       "  + creates LaneBulkQueue (AWS::SQS::Queue)",
+      "  ~ updates DeadLetterQueue (AWS::SQS::Queue): RedriveAllowPolicy",
       "  + creates DeadLetterFifoQueue (AWS::SQS::Queue)",
     ]);
     assert.deepEqual(added.others, []);
-    assert.deepEqual(added.costs, []);
+    assert.deepEqual(added.costs, [
+      "A month without events costs, for each lane, in $ at the list prices of ap-southeast-1, 2026-11-28:",
+      "  ai    1.53  12 alarm metrics, and the polling of its queue",
+      "  bulk  1.46  12 alarm metrics, and the polling of its queue",
+      "  The dashboard has 60 metrics, over the 50 of a free one: 3.00",
+    ]);
     const renamed = await dry(laned.template, ordered);
-    assert.deepEqual(renamed.queues, []);
+    assert.deepEqual(renamed.queues, [
+      "  + creates LaneChatsFifoQueue (AWS::SQS::Queue)",
+      "  ~ updates DeadLetterFifoQueue (AWS::SQS::Queue): RedriveAllowPolicy",
+    ]);
     assert.deepEqual(renamed.others, []);
     // What is drained goes, and is kept outside of the stack.
     const { LaneBulkQueue, ...rest } = ordered.template.Resources;
