@@ -28,9 +28,10 @@ async function waitsOf(options: Parameters<typeof createLanesSimulation>[0]) {
   const { violations, subjects, chats } = simulation;
   const dead = simulation.dead();
   for (const subject of subjects) {
-    const { id, isPoison, sentMs, completions } = subject;
+    const { id, isPoison, sentMs, completions, runs } = subject;
     const isDead = dead.has(id);
     if (sentMs !== undefined && completions.size === 0 && !isDead) violations.push(`${id} is lost`);
+    if (isDead && !isPoison && runs < simulation.attemptsOf(subject)) violations.push(`${id} died after ${runs} runs`);
     if (completions.size > 0 && (isDead || isPoison)) violations.push(`${id} completed, and is dead or poison`);
   }
   const ofFast = subjects.filter(({ id }) => id.startsWith("fast-")).map(waitOf);

@@ -6,7 +6,7 @@ import { laneFinder, parseLanes } from "../../lib/aws/lanes.ts";
 import { dynamoLedger } from "../../lib/aws/ledger.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { NonRetryableError } from "../../lib/errors.ts";
+import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { idempotencyKey } from "../../lib/handling/idempotency.ts";
 import { consume } from "../../lib/handling/worker.ts";
 import { deletable } from "../../lib/local/poller.ts";
@@ -31,6 +31,8 @@ type Lane = (typeof lanes)[number];
 const laneOf = laneFinder(parseLanes(lanesText(project)));
 
 const startMs = Date.UTC(2026, 0, 1);
+/** For so long SQS drops what it has. */
+const deduplicationMs = 300_000;
 /** Between two events of a chat, on average. */
 const pauseMs = 120_000;
 /** A poller learns so late of a message. */
@@ -56,7 +58,7 @@ const chances = {
   lostReceive: 0.002,
   /** A message that was handled is not deleted. */
   lostDelete: 0.01,
-  /** The first one or two runs of a healthy event fail. */
+  /** The first one or two runs of a healthy event fail. Half of those ask for an hour until the next. */
   failure: 0.05,
 } as const;
 
@@ -70,6 +72,7 @@ export interface Subject {
   /** When the queue took it for the first time, and as which of its chat's events. */
   sentMs?: number;
   place?: number;
+  messageId?: string;
   startedMs?: number;
   runs: number;
   /** The owners of the claims that were completed. */
@@ -97,6 +100,8 @@ export function createLanesSimulation(options: {
   const rolls = new Map<string, number>();
   const subjects = new Map<string, Subject>();
   const byKey = new Map<string, Subject>();
+  /** By message, when it was received last. */
+  const lastReceives = new Map<string, number>();
   const lastPlaces = new Map<number, { sent: number; completed: number }>();
   /** The chats of which a handler runs. */
   const running = new Map<number, Subject>();
@@ -146,7 +151,7 @@ export function createLanesSimulation(options: {
   /** A client whose calls meet faults. `of` names whom they are rolled for. */
   function clientOf(
     of: string,
-    given: { refused: number; lost: number; onDone: (name: string, input: Input) => void },
+    given: { refused: number; lost: number; onDone: (name: string, input: Input, answer: object) => void },
   ) {
     return {
       connect: async () => {},
@@ -155,7 +160,7 @@ export function createLanesSimulation(options: {
         const chance = roll(of, name);
         if (chance < given.refused) throw Object.assign(new Error("refused"), { name: "ServiceUnavailable" });
         const answer = perform(name, input as Input);
-        given.onDone(name, input as Input);
+        given.onDone(name, input as Input, answer);
         if (chance < given.refused + given.lost) throw Object.assign(new Error("lost"), { name: "TimeoutError" });
         return answer;
       },
@@ -164,8 +169,13 @@ export function createLanesSimulation(options: {
 
   function push(subject: Subject, number: number): void {
     const { id, type, chat } = subject;
-    const onDone = () => {
-      if (subject.sentMs !== undefined) return;
+    const onDone = (_name: string, _input: Input, { MessageId = "" }: { MessageId?: string }) => {
+      if (subject.sentMs !== undefined) {
+        const isSoon = nowMs - subject.sentMs < deduplicationMs && laneOf(type)?.order !== undefined;
+        if (isSoon && MessageId !== subject.messageId) violations.push(`${id} was queued twice within five minutes`);
+        return;
+      }
+      subject.messageId = MessageId;
       const places = lastPlaces.get(chat) ?? { sent: 0, completed: 0 };
       lastPlaces.set(chat, places);
       subject.sentMs = nowMs;
@@ -205,6 +215,14 @@ export function createLanesSimulation(options: {
     if (++done % 100 === 0) progress(Math.min(n, done));
   }
 
+  /** A message of a FIFO queue comes back after the time of its run and its delay. After a crash, that is sooner. */
+  function onReceived({ order, timeoutSeconds, holdSeconds }: Lane, { id }: Message): void {
+    const heldMs = nowMs - (lastReceives.get(id) ?? nowMs);
+    const isLong = heldMs > 1000 * (timeoutSeconds + (holdSeconds ?? 0)) + 2 * pollMs;
+    if (order !== null && isLong) violations.push(`message ${id} held its chat for ${heldMs} ms`);
+    lastReceives.set(id, nowMs);
+  }
+
   /** One invocation of a lane's worker. Resolves when it has ended, by itself or with its process. */
   async function invoke(lane: Lane, messages: readonly Message[]): Promise<void> {
     const records = messages.map((message) => toRecord(message, { receipt: message.receipt, queue: lane.queueName }));
@@ -237,11 +255,14 @@ export function createLanesSimulation(options: {
     const handle = async (_event: unknown, { id }: { readonly id: string }) => {
       const subject = subjects.get(id) as Subject;
       const other = running.get(subject.chat);
+      const [before = subject] = held;
+      if (lane.order !== null && before.chat !== subject.chat)
+        violations.push(`${id} ran behind another chat's ${before.id}`);
       if (subject.type === chatType && other !== undefined) violations.push(`${id} ran beside ${other.id} of its chat`);
       if (subject.type === chatType) running.set(subject.chat, subject);
       held.add(subject);
       subject.startedMs ??= nowMs;
-      subject.runs++;
+      if (++subject.runs > lane.attempts) violations.push(`${id} ran ${subject.runs} times`);
       await act(subject, die);
     };
     const { eventsQueueUrl, ...urls } = urlsOf();
@@ -279,7 +300,9 @@ export function createLanesSimulation(options: {
     if (poison === "never") throw new NonRetryableError(`poison in chat ${chat}`);
     const failures =
       rollFor(seed, id, "fails") < chances.failure ? 1 + Math.floor(2 * rollFor(seed, id, "failures")) : 0;
-    if (poison === "throw" || runs <= failures) throw new Error(`run ${runs} of ${id} fails`);
+    if (poison !== "throw" && runs > failures) return;
+    if (roll(id, "later") < 0.5) throw new RetryLaterError(`${id} asks for an hour`, { delaySeconds: 3_600 });
+    throw new Error(`run ${runs} of ${id} fails`);
   }
 
   for (const { queueName, visibilityTimeoutSeconds, maxReceiveCount } of lanes) {
@@ -295,6 +318,7 @@ export function createLanesSimulation(options: {
       while (invocations < lane.concurrency) {
         const messages = sqs.receive(lane.queueName, Math.min(10, lane.batchSize));
         if (messages.length === 0) return;
+        for (const message of messages) onReceived(lane, message);
         if (!isFast(lane) && roll(messages[0]?.body ?? "", "receive") < chances.lostReceive) continue;
         invocations++;
         void invoke(lane, messages).finally(() => {
@@ -318,7 +342,8 @@ export function createLanesSimulation(options: {
   const windowMs = (n / chats) * pauseMs;
   for (let index = 0; index < n; index++) {
     const id = `event-${index}`;
-    add(id, chatType, index % chats, startMs + windowMs * rollFor(seed, id, "sent"));
+    // In whole seconds, so that some come together, as after a pause of the network.
+    add(id, chatType, index % chats, startMs + 1000 * Math.floor((windowMs / 1000) * rollFor(seed, id, "sent")));
   }
   // In the middle of it, a thousand slow events at once, and now and then a fast one while they wait.
   const slow = Math.min(1_000, Math.ceil(n / 3));
@@ -347,6 +372,8 @@ export function createLanesSimulation(options: {
       }
       return new Set(letters.map(({ attributes }) => attributes["eventId"]?.StringValue ?? "an event without a name"));
     },
+    attemptsOf: ({ type }: Subject) =>
+      lanes.find(({ name }) => name === (laneOf(type)?.name ?? "default"))?.attempts ?? 0,
     waiting: () => lanes.map(({ queueName }) => sqs.count(queueName)).reduce((sum, count) => sum + count),
   };
 }
