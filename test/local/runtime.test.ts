@@ -42,13 +42,17 @@ export default { ...onAnyEvent(async (_event, { id, attempt }) => {
 }), type: ${JSON.stringify(type)} };
 `;
 
-/** A handler that blocks its process until there is a file, and then leaves a line with two numbers of its lane. */
+/**
+ * A handler that blocks its process until there is a file, and then leaves a line with two numbers of its lane. The first
+ * run for one event asks for ten minutes.
+ */
 const slowHandler = `
 import { appendFileSync, existsSync } from "node:fs";
-import { onAnyEvent } from "larkpost";
+import { onAnyEvent, RetryLaterError } from "larkpost";
 const go = new URL("../../go", import.meta.url);
-export default { ...onAnyEvent(({ chat }, { id }) => {
+export default { ...onAnyEvent(({ chat }, { id, attempt }) => {
   while (!existsSync(go)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+  if (id === "slow-10" && attempt === 1) throw new RetryLaterError("not now", { delaySeconds: 600 });
   const { MAX_ATTEMPTS, HOLD_SECONDS } = process.env;
   const line = [chat, id, MAX_ATTEMPTS, HOLD_SECONDS].join(" ");
   appendFileSync(new URL("../../effects.txt", import.meta.url), "slow " + line + "\\n");
@@ -147,7 +151,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       { "card.action.trigger": cardHandler("order ") },
     );
     await leaveEvent(project.state, "left-over");
-    const slow = { types: ["test.slow_v1"], order: "chat", concurrency: 4, timeoutSeconds: 60, attempts: 3 };
+    const slow = {
+      types: ["test.slow_v1"],
+      order: "chat",
+      concurrency: 4,
+      timeoutSeconds: 60,
+      attempts: 3,
+      holdSeconds: 1,
+    };
     runtime = await startRuntime({
       root: project.root,
       stateFolder: project.state,
@@ -289,7 +300,7 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     assert.ok(notices.includes(notice), notices.join("\n"));
   });
 
-  test("25 events of a lane whose handler blocks delay no other event by a second, and run in their chats' order", async () => {
+  test("25 events of a lane whose handler blocks delay no other event by a second, and run in their chats' order, also behind a retry", async () => {
     const ids = Array.from({ length: 25 }, (_, index) => `slow-${index}`);
     const chatOf = (index: number) => `chat-${index % 5}`;
     for (const [index, id] of ids.entries()) {
@@ -310,12 +321,14 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     await until("all have ended", () => ids.every((id) => stagesOf(id).includes("handled")));
     const slow = effects().filter((line) => line.startsWith("slow "));
     for (let chat = 0; chat < 5; chat++) {
-      const expected = ids.flatMap((id, index) => (index % 5 === chat ? [`slow chat-${chat} ${id} 3 60`] : []));
+      const expected = ids.flatMap((id, index) => (index % 5 === chat ? [`slow chat-${chat} ${id} 3 1`] : []));
       assert.deepEqual(
         slow.filter((line) => line.includes(` chat-${chat} `)),
         expected,
       );
     }
+    const ofRetried = stagesOf("slow-10").filter((stage) => stage !== "queued");
+    assert.deepEqual(ofRetried, ["started", "failed", "started", "handled"]);
     const handled = lines.filter(({ id, stage }) => stage === "handled" && ids.includes(String(id)));
     assert.deepEqual(new Set(handled.map(({ by, lane }) => `${by} ${lane}`)), new Set(["workerSlow slow"]));
     assert.ok(lines.every(({ by, lane }) => lane === undefined || by === "workerSlow"));
