@@ -1,7 +1,7 @@
 import { type Forecast, simulate } from "./model.ts";
 import { highParameterReads, type Quotas } from "./quotas.ts";
 import { mostBatches } from "./running.ts";
-import type { Load, Place } from "./step.ts";
+import { defaultShare, type Lane, type Load, type Place, placeOf } from "./step.ts";
 import type { LimitName, Reading } from "./watch.ts";
 
 /** A number to change, and to what. */
@@ -50,14 +50,18 @@ export function advise(load: Load, place: Place, forecast: Forecast, seed: numbe
   return { changes: inOrder, forecast: then };
 }
 
-function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds }: Forecast): Place {
+function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds, lanes = [] }: Forecast): Place {
   const limits = { ...place.limits };
   const optional = { ...place.optional };
   const quotas: { -readonly [name in keyof Quotas]: Quotas[name] } = { ...place.quotas };
-  const { times } = place;
+  const { times, otherLanes = [] } = place;
   const rate = headroom * load.rate;
-  const batchSeconds = times.batch + times.record * limits.batchSize + load.handlerMs / 1000;
-  const batches = (rate * batchSeconds) / limits.batchSize;
+  const workerRate = rate * defaultShare(place);
+  const batchSeconds = secondsOf(place, load);
+  const batches = (workerRate * batchSeconds) / limits.batchSize;
+  const laneBatches = (lane: Lane) =>
+    (rate * lane.share * secondsOf(placeOf(place, lane), lane)) / lane.numbers.batchSize;
+  const otherBatches = otherLanes.reduce((sum, lane) => sum + laneBatches(lane), 0);
 
   const raise: Partial<Record<LimitName, (reading: Reading) => void>> = {
     route() {
@@ -75,7 +79,7 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
     },
     concurrency({ used }) {
       const reserved = optional.webhookReservedConcurrency;
-      const needed = Math.max(headroom * used, batches + rate * times.request);
+      const needed = Math.max(headroom * used, batches + otherBatches + rate * times.request);
       if (reserved !== null) optional.webhookReservedConcurrency = higher(reserved, headroom * reserved);
       quotas.concurrency = higher(quotas.concurrency, needed);
     },
@@ -95,7 +99,12 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
     pollers: setPollers,
     ledger({ used }) {
       // The mapping catches up with what has waited as fast as it can.
-      const catchingUp = (mostBatches({ ...place, limits, optional }) * limits.batchSize) / batchSeconds;
+      const places = [{ ...place, limits, optional }, ...otherLanes.map((lane) => placeOf(place, lane))];
+      const catchingUp = places.reduce(
+        (sum, one, index) =>
+          sum + (mostBatches(one) * one.limits.batchSize) / secondsOf(one, otherLanes[index - 1] ?? load),
+        0,
+      );
       const writes = Math.max(2 * Math.min(catchingUp, rate), Math.min(slightly * used, 3 * rate));
       const before = optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites;
       optional.ledgerWarmWritesPerSecond = rounded(Math.max(writes, slightly * before));
@@ -107,12 +116,12 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
   };
 
   function setPollers() {
-    const needed = Math.max(batches / quotas.batchesPerPoller, rate / quotas.recordsPerPoller);
+    const needed = Math.max(batches / quotas.batchesPerPoller, workerRate / quotas.recordsPerPoller);
     const allowed = Math.min(mostPollers, Math.floor(quotas.inFlight / (quotas.batchesPerPoller * limits.batchSize)));
     optional.maximumPollers = Math.min(allowed, rounded(needed));
     optional.minimumPollers = Math.min(mostFirstPollers, optional.maximumPollers);
     // What all pollers begin at once, beside the webhook.
-    const atOnce = optional.maximumPollers * quotas.batchesPerPoller + rate * times.request;
+    const atOnce = optional.maximumPollers * quotas.batchesPerPoller + otherBatches + rate * times.request;
     quotas.concurrency = Math.max(quotas.concurrency, rounded(atOnce));
   }
 
@@ -124,7 +133,18 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
     const most = mostBatches({ ...place, limits, optional });
     optional.workerReservedConcurrency = Math.max(workerReservedConcurrency, most);
   }
-  return { ...place, limits, optional, quotas };
+  const raisedLanes = otherLanes.map((lane): Lane => {
+    const readings = lanes.find(({ name }) => name === lane.name)?.limits ?? [];
+    if (!readings.some(({ name, turnedAway }) => name === "mapping" && turnedAway > 0)) return lane;
+    const { maxConcurrency, batchSize } = lane.numbers;
+    const most = Math.min(mostConcurrency, Math.floor(mostInMapping / batchSize), Math.ceil(laneBatches(lane)));
+    return { ...lane, numbers: { ...lane.numbers, maxConcurrency: Math.max(maxConcurrency, most) } };
+  });
+  return { ...place, limits, optional, quotas, otherLanes: raisedLanes };
+}
+
+function secondsOf({ times, limits }: Place, { handlerMs }: Pick<Load, "handlerMs">): number {
+  return times.batch + times.record * limits.batchSize + handlerMs / 1000;
 }
 
 /** At least a half more than before, if it has to rise. */
@@ -144,11 +164,17 @@ function changesBetween(before: Place, after: Place): Change[] {
     ["limits.", before.optional, after.optional],
     ["quota ", before.quotas, after.quotas],
   ] as const;
-  return parts.flatMap(([kind, from, to]) =>
+  const lanes = (after.otherLanes ?? []).flatMap(({ name, numbers }, index): Change[] => {
+    const from = before.otherLanes?.[index]?.numbers.maxConcurrency ?? null;
+    const to = numbers.maxConcurrency;
+    return from === to ? [] : [{ name: `lanes.${name}.concurrency`, from, to }];
+  });
+  const others = parts.flatMap(([kind, from, to]) =>
     Object.entries(to).flatMap(([name, value]: [string, number | null]) => {
       const old = (from as Readonly<Record<string, number | null>>)[name] ?? null;
       const isUnused = name === "maxConcurrency" && after.optional.maximumPollers !== null;
       return value === null || old === value || isUnused ? [] : [{ name: `${kind}${name}`, from: old, to: value }];
     }),
   );
+  return [...others, ...lanes];
 }

@@ -1,8 +1,8 @@
 import { retryDelaysMs } from "../../simulator/platform/retries.ts";
 import { draw, poisson, seededRandom } from "./draw.ts";
 import { startReceiving } from "./receiving.ts";
-import { startRunning } from "./running.ts";
-import { type Load, type Place, type Step, tickSeconds, ticksPerSecond } from "./step.ts";
+import { startLedger, startRunning } from "./running.ts";
+import { type Lane, type Load, type Place, placeOf, type Step, tickSeconds, ticksPerSecond } from "./step.ts";
 import { Waits } from "./waits.ts";
 import { type Reading, Watch } from "./watch.ts";
 
@@ -34,6 +34,15 @@ export interface Forecast {
   /** From the first push until the last run. */
   readonly doneAfterSeconds: number;
   readonly limits: readonly Reading[];
+  /** Of lanes that are not the default one; they are in all other numbers, too. */
+  readonly lanes?: readonly LaneForecast[];
+}
+
+/** Of a lane's queue and worker. */
+export interface LaneForecast
+  extends Pick<Forecast, "expired" | "mostWaiting" | "longestWaitSeconds" | "recordsPerBatch" | "limits"> {
+  readonly name: string;
+  readonly stored: number;
 }
 
 const delays = retryDelaysMs.map((ms) => Math.round(ms / 1000 / tickSeconds));
@@ -48,12 +57,19 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
   const random = seededRandom(seed + 1);
   const watch = new Watch();
   const receiving = startReceiving(place, load, watch);
-  const running = startRunning(place, load, watch, random);
+  const ledger = startLedger(place, load, watch);
+  const shared = { watch, ledger, random };
   const loadTicks = Math.round(load.seconds * ticksPerSecond);
   const lastTick = loadTicks + delays.reduce((sum, delay) => sum + delay, 0) + restTicks;
   const ladder = startLadder(lastTick);
-  const waits = new Waits(lastTick);
-  const total = { events: 0, claimed: 0, batches: 0, busy: 0, waiting: 0, handledLast: 0 };
+  const runLane = (lane?: Lane) =>
+    startLane(lane, lane === undefined ? place : placeOf(place, lane), load, lastTick, shared);
+  const first = runLane();
+  const others = (place.otherLanes ?? []).map(runLane);
+  const lanes = [first, ...others];
+  const isIdle = () => lanes.every(({ running }) => running.isIdle);
+  const busyOthers = () => others.reduce((sum, { running }) => sum + running.busy, 0);
+  const total = { events: 0, busy: 0, waiting: 0, handledLast: 0 };
   let mostWaiting = 0;
   let workerStarts = 0;
   let tick = 0;
@@ -68,8 +84,8 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     total.events += fresh;
     const pushes = ladder.come(step, fresh);
     if (isLoaded || pushes > 0) lastPushTick = tick;
-    if (!isLoaded && ladder.isOver && (running.isIdle || tick > lastPushTick + restTicks)) break;
-    if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && running.isIdle && receiving.busy < 1) {
+    if (!isLoaded && ladder.isOver && (isIdle() || tick > lastPushTick + restTicks)) break;
+    if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && isIdle() && receiving.busy < 1) {
       // Nothing happens until shortly before the next push, when the buckets fill.
       const next = ladder.next(tick) - restTicks;
       if (next > tick + ticks) {
@@ -78,27 +94,36 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
       }
     }
     const { stored, refused } = receiving.step(step, pushes, {
-      busy: taken(optional.callbackReservedConcurrency) + taken(optional.workerReservedConcurrency, running.busy),
+      busy:
+        taken(optional.callbackReservedConcurrency) +
+        taken(optional.workerReservedConcurrency, first.running.busy) +
+        busyOthers(),
       starts: workerStarts,
     });
     ladder.settle(step, stored, refused);
-    const free =
-      optional.workerReservedConcurrency ??
-      quotas.concurrency -
-        taken(optional.callbackReservedConcurrency) -
-        taken(optional.webhookReservedConcurrency, receiving.busy);
-    const progress = running.step(step, stored, free - running.busy);
-    const waitedTicks = waits.pass(step, stored, progress.claimed);
-    const isLate = waitedTicks > ticksPerSecond;
-    if (isLate && progress.cause !== undefined) watch.turnAway(progress.cause, running.waiting - mostWaiting);
+    ledger.refill(seconds);
+    let rest = stored;
+    workerStarts = 0;
+    for (const lane of lanes.toReversed()) {
+      const part = lane === first ? rest : Math.min(rest, lane.partOf(stored));
+      rest -= part;
+      const free =
+        lane === first && optional.workerReservedConcurrency !== null
+          ? optional.workerReservedConcurrency - first.running.busy
+          : quotas.concurrency -
+            taken(optional.callbackReservedConcurrency) -
+            taken(optional.webhookReservedConcurrency, receiving.busy) -
+            taken(lane === first ? null : optional.workerReservedConcurrency, first.running.busy) -
+            busyOthers();
+      const progress = lane.step(step, part, free);
+      workerStarts += progress.newInstances;
+      if (isLoaded && tick >= 0.9 * loadTicks) total.handledLast += progress.ended;
+    }
+    const running = sumOf(lanes);
     mostWaiting = Math.max(mostWaiting, running.waiting);
-    workerStarts = progress.newInstances;
-    total.claimed += progress.claimed;
-    total.batches += progress.batches;
     if (isLoaded) {
       total.busy += running.busy * seconds;
       total.waiting += running.waiting * seconds;
-      if (tick >= 0.9 * loadTicks) total.handledLast += progress.ended;
     }
     const busy = Math.ceil(receiving.busy + running.busy);
     watch.gauge("concurrency", busy, quotas.concurrency);
@@ -109,22 +134,92 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     watch.advance(tick * tickSeconds, tick % ticksPerSecond === 0);
   }
 
-  const { queueRetentionSeconds } = place.limits;
-  const restSeconds = running.waiting / running.capacity;
-  const lastWaitSeconds = restSeconds === 0 ? 0 : (tick - lastPushTick) * tickSeconds + restSeconds;
+  const afterSeconds = (tick - lastPushTick) * tickSeconds;
+  const ends = lanes.map((lane) => lane.ends(afterSeconds));
   return {
     ...ladder.ends(),
     events: total.events,
-    expired: Math.max(0, Math.round(running.waiting - running.capacity * queueRetentionSeconds)),
+    expired: ends.reduce((sum, { expired }) => sum + expired, 0),
     mostWaiting,
     meanWaiting: total.waiting / load.seconds,
-    longestWaitSeconds: Math.min(Math.max(waits.longest * tickSeconds, lastWaitSeconds), queueRetentionSeconds),
-    meanWaitSeconds: waits.mean * tickSeconds,
+    longestWaitSeconds: Math.max(...ends.map(({ longestWaitSeconds }) => longestWaitSeconds)),
+    meanWaitSeconds: first.meanWaitSeconds,
     meanBusy: total.busy / load.seconds,
-    recordsPerBatch: total.claimed / Math.max(1, total.batches),
+    recordsPerBatch: first.total.claimed / Math.max(1, first.total.batches),
     handledPerSecond: total.handledLast / (0.1 * load.seconds),
-    doneAfterSeconds: tick * tickSeconds + Math.min(restSeconds, queueRetentionSeconds),
+    doneAfterSeconds: tick * tickSeconds + Math.max(...ends.map(({ restSeconds }) => restSeconds)),
     limits: watch.readings(),
+    ...(others.length === 0 ? undefined : { lanes: ends.slice(1).map(({ restSeconds, ...forecast }) => forecast) }),
+  };
+}
+
+function sumOf(lanes: readonly ReturnType<typeof startLane>[]) {
+  const sum = { waiting: 0, busy: 0 };
+  for (const { running } of lanes) {
+    sum.waiting += running.waiting;
+    sum.busy += running.busy;
+  }
+  return sum;
+}
+
+/** @param lane `undefined`: the default one, whose limits are noted with the shared ones. */
+function startLane(
+  lane: Lane | undefined,
+  place: Place,
+  load: Load,
+  lastTick: number,
+  shared: { watch: Watch; ledger: ReturnType<typeof startLedger>; random: () => number },
+) {
+  const { name, share, handlerMs } = lane ?? { ...load, name: "default", share: 1 };
+  const own = lane === undefined ? shared.watch : new Watch();
+  const running = startRunning(place, { handlerMs }, { ...shared, own });
+  const waits = new Waits(lastTick);
+  const total = { stored: 0, claimed: 0, batches: 0 };
+  let mostWaiting = 0;
+  let unsent = 0;
+  return {
+    running,
+    total,
+    get meanWaitSeconds(): number {
+      return waits.mean * tickSeconds;
+    },
+    /** This lane's events of those that were stored. What is less than one comes in a later step. */
+    partOf(stored: number): number {
+      unsent += stored * share;
+      const part = Math.floor(unsent);
+      unsent -= part;
+      return part;
+    },
+    step(step: Step, stored: number, free: number) {
+      const progress = running.step(step, stored, free);
+      const waitedTicks = waits.pass(step, stored, progress.claimed);
+      const isLate = waitedTicks > ticksPerSecond;
+      if (isLate && progress.cause !== undefined) own.turnAway(progress.cause, running.waiting - mostWaiting);
+      mostWaiting = Math.max(mostWaiting, running.waiting);
+      total.stored += stored;
+      total.claimed += progress.claimed;
+      total.batches += progress.batches;
+      const { tick, ticks, seconds } = step;
+      if (own !== shared.watch)
+        own.advance((tick + ticks) * tickSeconds, seconds >= 1 || (tick + ticks) % ticksPerSecond === 0);
+      return progress;
+    },
+    /** @param afterSeconds Since the last push. */
+    ends(afterSeconds: number) {
+      const { queueRetentionSeconds } = place.limits;
+      const restSeconds = running.waiting / running.capacity;
+      const lastWaitSeconds = restSeconds === 0 ? 0 : afterSeconds + restSeconds;
+      return {
+        name,
+        stored: total.stored,
+        expired: Math.max(0, Math.round(running.waiting - running.capacity * queueRetentionSeconds)),
+        mostWaiting,
+        longestWaitSeconds: Math.min(Math.max(waits.longest * tickSeconds, lastWaitSeconds), queueRetentionSeconds),
+        recordsPerBatch: total.claimed / Math.max(1, total.batches),
+        limits: own.readings(),
+        restSeconds: Math.min(restSeconds, queueRetentionSeconds),
+      };
+    },
   };
 }
 

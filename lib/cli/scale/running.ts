@@ -44,15 +44,59 @@ export function mostBatches({ limits, optional, quotas }: Place): number {
   return Math.min(limits.maxConcurrency, quotas.mappingMost);
 }
 
-/** The queue, its mapping and the worker. */
-export function startRunning(place: Place, load: Load, watch: Watch, random: () => number) {
+/** The writes of the table, which all lanes share. */
+export function startLedger({ quotas, optional }: Place, { dedupe }: Pick<Load, "dedupe">, watch: Watch) {
+  const hasLedger = dedupe === "required";
+  const table = new Bucket(Math.min(quotas.tableMost, optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites));
+  let busySeconds = 0;
+  /** Whether this step is in `busySeconds`. */
+  let isCounted = false;
+  return {
+    /** Events that it takes in a second. */
+    get capacity(): number {
+      return hasLedger ? table.rate / writesPerEvent : Number.POSITIVE_INFINITY;
+    },
+    refill(seconds: number): void {
+      table.refill(seconds);
+      isCounted = false;
+    },
+    complete(records: number): void {
+      if (hasLedger) table.take(records);
+    },
+    /** @returns How many it takes. */
+    claim(records: number, ended: number, seconds: number): number {
+      if (!hasLedger) return records;
+      const claimed = table.take(records);
+      if (claimed < records && !isCounted) {
+        isCounted = true;
+        busySeconds += seconds;
+        if (busySeconds >= quotas.tableDoublesSeconds) {
+          busySeconds = 0;
+          table.grow(Math.min(quotas.tableMost, 2 * table.rate));
+        }
+      }
+      watch.turnAway("ledger", records - claimed);
+      watch.count("ledger", records + ended, table.rate);
+      return claimed;
+    },
+  };
+}
+
+/**
+ * A queue, its mapping and the worker.
+ * @param shared.watch Of the limits that all lanes share; `own` is of those of this queue.
+ */
+export function startRunning(
+  place: Place,
+  load: Pick<Load, "handlerMs">,
+  shared: { own: Watch; watch: Watch; ledger: ReturnType<typeof startLedger>; random: () => number },
+) {
+  const { own, watch, ledger, random } = shared;
   const { limits, optional, quotas, times } = place;
   const { minimumPollers, maximumPollers } = optional;
   const hasPollers = minimumPollers !== null && maximumPollers !== null;
   const most = mostBatches(place);
   const growth = hasPollers ? quotas.pollerGrowth : quotas.mappingGrowth;
-  const hasLedger = load.dedupe === "required";
-  const table = new Bucket(Math.min(quotas.tableMost, optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites));
   const starts = new Bucket(quotas.startRate, quotas.startBurst);
   const hidden = new Later<{ receives: number; records: number }>();
   let hiddenRecords = 0;
@@ -67,7 +111,6 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
   let busy = 0;
   let inBatches = 0;
   let instances = 0;
-  let tableBusySeconds = 0;
   /** For a window: how long records have waited for a full batch. */
   let windowSeconds = 0;
 
@@ -100,20 +143,6 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
 
   const batchSeconds = (records: number) => times.batch + times.record * records + load.handlerMs / 1000;
 
-  /** Claims records in the ledger. @returns How many it takes. */
-  function claim(records: number, seconds: number): number {
-    if (!hasLedger) return records;
-    const claimed = table.take(records);
-    if (claimed < records) {
-      tableBusySeconds += seconds;
-      if (tableBusySeconds >= quotas.tableDoublesSeconds) {
-        tableBusySeconds = 0;
-        table.grow(Math.min(quotas.tableMost, 2 * table.rate));
-      }
-    }
-    return claimed;
-  }
-
   function grow(seconds: number): void {
     if (waiting === 0 || allowed >= most) return;
     allowed = Math.min(most, allowed + growth * seconds);
@@ -132,8 +161,7 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
     },
     /** What is handled a second with every batch full: the slowest of mapping, pollers and ledger. */
     get capacity(): number {
-      const byLedger = hasLedger ? table.rate / writesPerEvent : Number.POSITIVE_INFINITY;
-      return Math.min((allowed * limits.batchSize) / batchSeconds(limits.batchSize), polls.rate, byLedger);
+      return Math.min((allowed * limits.batchSize) / batchSeconds(limits.batchSize), polls.rate, ledger.capacity);
     },
     /** @param free Invocations at once that the account has left. */
     step(step: Step, stored: number, free: number): Progress {
@@ -149,8 +177,8 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
         show(records, receives);
       }
       show(stored, 0);
-      for (const bucket of [table, starts, polls]) bucket.refill(seconds);
-      if (hasLedger) table.take(ended);
+      for (const bucket of [starts, polls]) bucket.refill(seconds);
+      ledger.complete(ended);
 
       const open = Math.max(0, allowed - busy);
       // In a long step, a slot has one batch after the other, and parts of a slot count.
@@ -166,9 +194,7 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
       const records = polls.take(Math.min(waiting, Math.round(usedSlots * perSlot * limits.batchSize), fit));
       const before = waiting;
       const received = receive(records);
-      const claimed = claim(records, seconds);
-      watch.turnAway("ledger", records - claimed);
-      if (hasLedger) watch.count("ledger", records + ended, table.rate);
+      const claimed = ledger.claim(records, ended, seconds);
       for (const [receives, part] of draw(received, records - claimed).entries()) {
         // ± 20 %, as the worker spreads them.
         const waitSeconds = backoffSeconds(receives + 1) * (0.8 + 0.4 * random());
@@ -183,10 +209,10 @@ export function startRunning(place: Place, load: Load, watch: Watch, random: () 
       watch.turnAway("concurrency", throttled);
       const back = tick + Math.ceil(visibilityTimeoutSeconds(limits) / tickSeconds);
       for (const [receives, count] of receive(throttled).entries()) hide(back, receives, count);
-      watch.gauge("mapping growth", Math.floor(allowed), Math.round(growth * 60));
-      watch.gauge("mapping", Math.ceil(busy), most);
-      watch.gauge("in flight", Math.floor(inBatches + hiddenRecords), quotas.inFlight);
-      if (hasPollers) watch.count("pollers", records, polls.rate);
+      own.gauge("mapping growth", Math.floor(allowed), Math.round(growth * 60));
+      own.gauge("mapping", Math.ceil(busy), most);
+      own.gauge("in flight", Math.floor(inBatches + hiddenRecords), quotas.inFlight);
+      if (hasPollers) own.count("pollers", records, polls.rate);
       const cause = causeOfWaiting({ isFull: usedSlots === slots, fit, records, room: usedSlots * perSlot });
       grow(seconds);
       return { claimed, ended, batches, newInstances, cause };

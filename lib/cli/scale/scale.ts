@@ -14,6 +14,8 @@ export function scaleCommand(): Command {
     .description("simulate a rate of events on AWS: what breaks first, what is lost, what to change")
     .requiredOption("--rate <number>", "events a second", numberAbove0)
     .option("--handler-ms <ms>", "how long a handler takes", numberAbove0, 200)
+    .option("--share <lane=part...>", "of the events, of a lane; the others have equal parts of what is left", shareOf)
+    .option("--handler <lane=ms...>", "how long a lane's handlers take, in place of --handler-ms", handlerOf)
     .option("--minutes <number>", "how long the rate lasts, at most 1440", minutesOf, 60)
     .addOption(
       new Option("--front <front>", "what receives the pushes").choices(["httpApi", "functionUrl"]).default("httpApi"),
@@ -34,6 +36,7 @@ Quotas: ${Object.keys(awsQuotas).join(", ")}.
 
 Examples:
   npm run scale -- --rate 10000 --handler-ms 200
+  npm run scale -- --rate 100 --share ai=0.6 bulk=0.1 --handler ai=8000
   npm run scale -- --rate 10000 --preset large --quota concurrency=3000 gatewayRate=20000`,
     )
     .action(async ({ json, ...options }: Options & { readonly json?: boolean }) => {
@@ -65,6 +68,18 @@ function minutesOf(text: string): number {
   const minutes = numberAbove0(text);
   if (minutes <= 1_440) return minutes;
   throw new InvalidArgumentError("It is at most 1440, a day.");
+}
+
+function shareOf(text: string, others: Readonly<Record<string, number>> = {}) {
+  const [name = "", value = ""] = text.split("=");
+  const share = Number(value);
+  if (value !== "" && share >= 0 && share <= 1) return { ...others, [name]: share };
+  throw new InvalidArgumentError("It is a lane and a number from 0 to 1, such as ai=0.6.");
+}
+
+function handlerOf(text: string, others: Readonly<Record<string, number>> = {}) {
+  const [name = "", value = ""] = text.split("=");
+  return { ...others, [name]: numberAbove0(value) };
 }
 
 function quotaOf(text: string, others: Partial<Quotas> = {}): Partial<Quotas> {

@@ -1,4 +1,5 @@
 import { pricesOf } from "../../../infra/prices.js";
+import type { LaneForecast } from "./model.ts";
 import { quotasOf } from "./quotas.ts";
 import type { Options, Outcome, Report } from "./report.ts";
 import type { LimitName, Reading } from "./watch.ts";
@@ -25,16 +26,18 @@ const told: Readonly<Record<LimitName, Told>> = {
   logs: { name: "CloudWatch Logs: calls a second", turnsAway: "calls" },
 };
 
-export function toText(options: Options, { now, changes, changed }: Report): string {
+export function toText(options: Options, { lanes = [], now, changes, changed }: Report): string {
   const { rate, minutes, handlerMs, front, preset } = options;
   const limits = preset === undefined ? "this project's limits" : `the preset ${preset}`;
   return [
     `${whole(rate)} events a second for ${minutes} min, handlers of ${handlerMs} ms, by ${front}, with ${limits}`,
     `A model of an idle stage; quotas of ${quotasOf}, prices of ${pricesOf} without the free tier`,
+    ...shares(lanes, options),
     "",
     verdict(now),
     "",
     ...table(now.limits),
+    ...(now.lanes ?? []).flatMap(laneTable),
     "",
     ...ends(now),
     ...(changes.length === 0
@@ -52,11 +55,38 @@ export function toText(options: Options, { now, changes, changed }: Report): str
 
 function verdict({ first, holds }: Outcome): string {
   if (first === undefined) return "Holds: no limit is passed.";
-  const what = `${told[first.name].name}, after ${seconds(first.passedAtSeconds ?? 0)}`;
+  const what = `${first.lane === undefined ? "" : `lane ${first.lane}: `}${nameOf(first.name, first.lane)}, after ${seconds(first.passedAtSeconds ?? 0)}`;
   return holds ? `Holds. The first limit that is passed: ${what}.` : `Breaks first: ${what}.`;
 }
 
-function table(readings: readonly Reading[]): string[] {
+/** As a lane has it set, if it is not the default one. */
+function nameOf(limit: LimitName, lane: string | undefined): string {
+  const { name } = told[limit];
+  return lane === undefined ? name : name.replace("maxConcurrency", `lanes.${lane}.concurrency`);
+}
+
+/** What comes by each lane, and which shares were not given. */
+function shares(lanes: NonNullable<Report["lanes"]>, { share: given = {} }: Options): string[] {
+  if (lanes.length === 0) return [];
+  const parts = lanes.map(({ name, share, handlerMs }) => {
+    const percent = (100 * share).toFixed(1).replace(/\.0$/, "");
+    return `${name} ${percent} %${name === "default" || Object.hasOwn(given, name) ? "" : " (not given)"}, ${handlerMs} ms`;
+  });
+  return [
+    `Lanes: ${parts.join("; ")}`,
+    ...(lanes.length - 1 > Object.keys(given).length
+      ? ["Lanes without a --share have equal parts of what is left, as has the default one"]
+      : []),
+  ];
+}
+
+function laneTable({ name, limits, mostWaiting, longestWaitSeconds }: LaneForecast): string[] {
+  const wait = `at most ${whole(mostWaiting)} wait at once, and the longest ${seconds(longestWaitSeconds)}`;
+  const [, ...rows] = table(limits, name);
+  return ["", `Lane ${name}: ${wait}`, ...rows];
+}
+
+function table(readings: readonly Reading[], lane?: string): string[] {
   const row = (cells: readonly string[]) =>
     cells
       .map((cell, index) => (index === 0 ? cell.padEnd(46) : cell.padStart([0, 12, 10, 10, 14][index] ?? 0)))
@@ -66,7 +96,7 @@ function table(readings: readonly Reading[]): string[] {
     ...readings.map(({ name, used, limit, passedAtSeconds, turnedAway }) => {
       const passed = passedAtSeconds === undefined ? "" : seconds(passedAtSeconds);
       const away = turnedAway === 0 ? "" : `${whole(turnedAway)} ${told[name].turnsAway}`;
-      return `${row([told[name].name, whole(used), whole(limit), passed])}  ${away}`.trimEnd();
+      return `${row([nameOf(name, lane), whole(used), whole(limit), passed])}  ${away}`.trimEnd();
     }),
   ];
 }

@@ -6,7 +6,9 @@ import { projectOf } from "../../../infra/project.js";
 import { advise, holds } from "../../../lib/cli/scale/advice.ts";
 import { type Forecast, simulate } from "../../../lib/cli/scale/model.ts";
 import { type Quotas, quotas, timesOf } from "../../../lib/cli/scale/quotas.ts";
+import { type Options, reportOf } from "../../../lib/cli/scale/report.ts";
 import type { Load } from "../../../lib/cli/scale/step.ts";
+import { toText } from "../../../lib/cli/scale/text.ts";
 import type { LimitName } from "../../../lib/cli/scale/watch.ts";
 
 const seed = 7;
@@ -274,6 +276,61 @@ describe("the model of scale", () => {
       assert.equal(changes[0]?.name, `limits.${first}`);
     });
   }
+
+  describe("with lanes", () => {
+    const ai = { types: ["im.message.receive_v1"], order: "message.chat_id", concurrency: 20, memoryMb: 1_024 };
+    const project = projectOf({ lanes: { ai, bulk: { types: ["contact.*"] }, old: { types: [] } } });
+    const usual = { rate: 20, minutes: 10, handlerMs: 200, front: "httpApi", dedupe: "required", seed } as const;
+    const report = (given: Partial<Options> = {}) => reportOf({ ...usual, region: "us-east-1", ...given }, project);
+
+    test("says which lane breaks first and its change, and slow events delay no other lane", () => {
+      const options = { ...usual, region: "us-east-1", share: { ai: 0.6, bulk: 0.1 }, handler: { ai: 8_000 } };
+      const found = report(options);
+      const { now, changes, changed } = found;
+      const [slow, bulk] = now.lanes ?? [];
+      assert.ok(slow !== undefined && bulk !== undefined);
+      const { batch, record } = timesOf({ ...limits, workerMemoryMb: 1_024 });
+      const runSeconds = batch + record + 8;
+      isNear(slow.stored, 0.6 * now.events, 0.001);
+      isNear(bulk.stored, 0.1 * now.events, 0.001);
+      isNear(slow.mostWaiting, 600 * (12 - 20 / runSeconds), 0.1);
+      isNear(slow.longestWaitSeconds, 600 * ((12 * runSeconds) / 20 - 1), 0.1);
+      // A FIFO lane runs one event at a time.
+      assert.deepEqual([slow.recordsPerBatch, now.longestWaitSeconds], [1, slow.longestWaitSeconds]);
+      assert.ok(bulk.longestWaitSeconds < 1 && now.meanWaitSeconds < 1);
+      assert.deepEqual([now.holds, now.first?.lane, now.first?.name], [false, "ai", "mapping"]);
+      const to = Math.ceil(1.5 * 12 * runSeconds);
+      assert.deepEqual(changes, [{ name: "lanes.ai.concurrency", from: 20, to }]);
+      assert.equal(changed.holds, true);
+      const text = toText(options, found);
+      assert.match(text, /^Breaks first: lane ai: worker's invocations \(lanes\.ai\.concurrency\), after \d/m);
+    });
+
+    test("lanes without a share have equal parts, and all lanes share the ledger", () => {
+      const { lanes, now } = report();
+      assert.deepEqual(
+        lanes?.map(({ name }) => name),
+        ["default", "ai", "bulk"],
+      );
+      assert.ok(lanes?.every(({ share }) => Math.abs(share - 1 / 3) < 1e-9));
+      assert.equal(now.holds, true);
+      const few = report({ rate: 200, quota: { tableWrites: 100 } }).now;
+      const { atOnce, later, expired, events, refused } = few;
+      assert.equal(atOnce + later + refused, events);
+      assert.equal(expired, 0);
+      assert.ok(passed(few).includes("ledger") && (few.lanes ?? []).every(({ mostWaiting }) => mostWaiting > 1_000));
+    });
+
+    for (const [given, message] of [
+      [{ share: { al: 0.5 } }, 'Cannot simulate: "al" is no lane that takes events; did you mean "ai"?'],
+      [{ handler: { old: 5 } }, /^Cannot simulate: "old" is no lane/],
+      [{ share: { ai: 0.9, bulk: 0.2 } }, /^Cannot simulate: the shares are 1\.1\d* together/],
+    ] as const) {
+      test(`refuses ${JSON.stringify(given)}`, () => {
+        assert.throws(() => report(given), { message: message as RegExp });
+      });
+    }
+  });
 
   // As docs/scale.md says.
   for (const [preset, rate, waits, needed] of [
