@@ -193,6 +193,30 @@ export interface DeferredContext<T extends CallbackType = CallbackType> extends 
   updateCard(card: Readonly<Record<string, unknown>> | RawCard | TemplateCard): Promise<void>;
 }
 
+/** What `onGiveUp` gets. Nothing may follow, so it has no `defer`. */
+export interface GiveUpContext extends Omit<Context, "defer"> {
+  /** What was deferred, if it is deferred work that died. */
+  readonly payload?: unknown;
+}
+
+/** Why an event, or deferred work, died. */
+export interface Death {
+  /** It threw a {@link NonRetryableError}, its last attempt failed, or its last runs ended the process. */
+  readonly reason: "nonRetryable" | "attemptsExhausted" | "deadly";
+  /** How many runs have started. */
+  readonly attempts: number;
+  /** What the last run threw, as the log has it: the message only where it may be logged. None if the process ended. */
+  readonly error?:
+    | {
+        readonly name: string;
+        readonly code?: string | undefined;
+        readonly message?: string | undefined;
+        /** The place in your code. */
+        readonly at?: string | undefined;
+      }
+    | undefined;
+}
+
 export type KeyContext = Pick<Context, "id" | "type" | "app" | "tenant">;
 
 /** Returning means done. Throwing means retry; see `RetryLaterError` and `NonRetryableError`. */
@@ -216,6 +240,11 @@ export interface HandlerOptions<E> {
    * the event's lane, and once for each work that was deferred, also with `dedupe: "off"`.
    */
   deferred?(payload: unknown, context: Deferred & { readonly event: E }): unknown;
+  /**
+   * Runs once, in the worker, when the event or its deferred work has died and is in the dead-letter queue, so that nobody
+   * waits for ever. It has 5 seconds at most, and no second attempt: its own failure is only logged.
+   */
+  onGiveUp?(event: E, context: GiveUpContext, death: Death): unknown;
 }
 
 export interface EventHandler<T extends EventType = EventType> extends HandlerOptions<EventOf<T>> {
@@ -287,6 +316,12 @@ export interface CallbackOptions<T extends CallbackType> {
   deferred?(payload: unknown, context: DeferredContext<T>): unknown;
   /** Deferred work with the same key runs once, so a second click on one order does nothing. By default each click has its own. */
   deferredKey?(payload: unknown, context: KeyContext): string | null | undefined;
+  /** Runs once when the deferred work has died, as that of an event. The callback itself was answered. */
+  onGiveUp?(
+    callback: CallbackOf<T>,
+    context: GiveUpContext & Pick<DeferredContext<T>, "updateCard">,
+    death: Death,
+  ): unknown;
 }
 
 export interface CallbackHandler<T extends CallbackType = CallbackType> extends CallbackOptions<T> {

@@ -79,6 +79,7 @@ async function settleRecord(record: SQSRecord, options: SettleOptions): Promise<
     verdict = await options.consume(envelope, {
       receives,
       redrives: redrivesOf(record),
+      lane: ownQueue(record, options.urls.eventsQueueUrl).lane,
       longestDelaySeconds: longestDelayOf(record, options),
       bury: (death) => bury(record, { ...death, id, type }, options),
     });
@@ -160,7 +161,18 @@ async function quarantine(
 
 async function bury(
   record: SQSRecord,
-  { reason, error, runs, id, type }: Death & { id?: string | undefined; type?: string | undefined },
+  {
+    reason,
+    error,
+    runs,
+    id,
+    type,
+  }: Omit<Death, "reason"> & {
+    /** `receivesExhausted`: no delivery came to a verdict. */
+    reason: Death["reason"] | "receivesExhausted";
+    id?: string | undefined;
+    type?: string | undefined;
+  },
   { client, urls, clock }: SettleOptions,
 ): Promise<void> {
   await client.call("SendMessage", {

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { HandlerTimeoutError, isError, NonRetryableError, RetryLaterError } from "../errors.ts";
+import type { Death as HandlerDeath } from "../handler.ts";
 import { describeError, type ErrorDescription } from "../trace/error.ts";
 import { backoffSeconds, delayOf } from "./backoff.ts";
 import type { Claim, Ledger } from "./idempotency.ts";
@@ -14,8 +15,7 @@ export type Verdict =
 
 /** Why a record is dead. */
 export interface Death {
-  /** `deadly`: the last runs crashed the process. `receivesExhausted`: no delivery came to a verdict. */
-  readonly reason: "nonRetryable" | "attemptsExhausted" | "deadly" | "receivesExhausted";
+  readonly reason: HandlerDeath["reason"];
   readonly error?: ErrorDescription | undefined;
   /** How many runs were started; `undefined` when unknown. */
   readonly runs?: number | undefined;
@@ -27,6 +27,8 @@ export interface Delivery {
   readonly receives: number;
   /** How often the record was moved back from the dead-letter queue. */
   readonly redrives: number;
+  /** The lane whose queue it came from; `undefined` for the default one. */
+  readonly lane?: string | undefined;
   /** A longer delay is cut to it. */
   readonly longestDelaySeconds?: number | undefined;
   /** Stores the record in the dead-letter queue. Resolves once it is durable there. */
@@ -47,6 +49,8 @@ export interface ClaimsOptions {
   /** Whether there is time for one more try at the ledger. */
   readonly hasTime: () => boolean;
   readonly publishStage: PublishStage;
+  /** Called when the event is in the dead-letter queue and its key is marked, so once for each death. Never rejects. */
+  readonly giveUp: (death: Death, key: string) => Promise<void>;
 }
 
 const firstBusySeconds = 1;
@@ -183,26 +187,34 @@ export class Claims {
   }
 
   async #die({ reason, error }: Death, thrown?: unknown): Promise<Verdict> {
-    const { ledger, clock, owner, random, publishStage } = this.#options;
+    const { ledger, clock, owner, random, publishStage, giveUp } = this.#options;
     const { bury, receives } = this.#delivery;
     const attempt = this.runs;
+    const death = { reason, error, runs: attempt };
     try {
       // Moved before the key is marked: a dead key whose record is not in the queue would lose the event.
-      await bury({ reason, error, runs: attempt });
+      await bury(death);
     } catch (cause) {
       publishStage({ stage: "failed", level: "error", facts: { attempt, reason: "dead-letter-queue" }, error: cause });
       // Only the key that counts stores it, so that the next delivery finds it with its count.
       const nowMs = clock.nowMs();
-      const death = JSON.stringify({ reason, error });
+      const stored = JSON.stringify({ reason, error });
       await this.#tryRecord((key) =>
         key === this.#lastKey
-          ? ledger.conclude(key, owner, { phase: "open", nowMs, death })
+          ? ledger.conclude(key, owner, { phase: "open", nowMs, death: stored })
           : ledger.withdraw(key, owner, nowMs),
       );
       return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
     }
     publishStage({ stage: "dead", level: "error", facts: { reason, attempt }, error: thrown, description: error });
-    await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "dead", nowMs: clock.nowMs() }));
+    const marked = new Set<string>();
+    await this.#tryRecord(async (key) => {
+      const isMarked = await ledger.conclude(key, owner, { phase: "dead", nowMs: clock.nowMs() });
+      if (isMarked) marked.add(key);
+      return isMarked;
+    });
+    // An unmarked key may run again, and then dies once more or not at all.
+    if (marked.has(this.#lastKey)) await giveUp(death, this.#lastKey);
     return { kind: "done" };
   }
 

@@ -6,7 +6,9 @@ import type {
   CallbackList,
   CallbackOptions,
   Context,
+  Death,
   EventList,
+  GiveUpContext,
   HandlerOptions,
   KeyContext,
 } from "../handler.ts";
@@ -16,6 +18,9 @@ interface LoadedFile {
   /** The file's name: the event type, or `_default`. Part of the idempotency key. */
   readonly name: string;
   readonly deferred?: ((payload: unknown, context: Context) => unknown) | undefined;
+  /** Only a callback's file has one. */
+  readonly deferredKey?: LoadedHandler["key"];
+  readonly onGiveUp?: ((event: unknown, context: GiveUpContext, death: Death) => unknown) | undefined;
 }
 
 export interface LoadedHandler extends LoadedFile {
@@ -31,7 +36,6 @@ export interface LoadedCallback extends LoadedFile {
   readonly signedValues: boolean;
   /** The purposes that a signed value may have; `null` is a value without a purpose. */
   readonly purposes: readonly (string | null)[];
-  readonly deferredKey?: LoadedHandler["key"];
 }
 
 /** A handler's file, not loaded yet: loading runs the user's code, so the caller decides when. */
@@ -114,13 +118,10 @@ export function jobDispatcher(events: Dispatch, callbacks: DispatchCallback): Di
     return {
       name,
       async load() {
-        if (of === "event") {
-          const { deferred } = (await file?.load()) ?? {};
-          return { name, deferred, handle: deferred ?? missing };
-        }
-        const { deferred, deferredKey } = (await callbacks(type)) ?? {};
+        const loaded = await (of === "event" ? file?.load() : callbacks(type));
+        const { deferred, deferredKey, onGiveUp } = loaded ?? {};
         // Further work of a chain would have the key of the work that defers it.
-        return { name, deferred, handle: deferred ?? missing, key: depth === 1 ? deferredKey : undefined };
+        return { name, deferred, onGiveUp, handle: deferred ?? missing, key: depth === 1 ? deferredKey : undefined };
       },
     };
   };
@@ -155,7 +156,7 @@ export function keepingTickets(
 }
 
 function toHandler(name: string, exported: unknown): LoadedHandler {
-  const { type, handle, key, dedupe, deferred } = (exported ?? {}) as {
+  const { type, handle, key, dedupe, deferred, onGiveUp } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & HandlerOptions<unknown>;
@@ -166,11 +167,12 @@ function toHandler(name: string, exported: unknown): LoadedHandler {
     key,
     dedupe,
     deferred: deferred as LoadedHandler["deferred"],
+    onGiveUp,
   };
 }
 
 function toCallback(name: string, exported: unknown): LoadedCallback {
-  const { type, handle, dedupe, signedValues, deferred, deferredKey } = (exported ?? {}) as {
+  const { type, handle, dedupe, signedValues, deferred, deferredKey, onGiveUp } = (exported ?? {}) as {
     type?: unknown;
     handle?: unknown;
   } & CallbackOptions<"card.action.trigger">;
@@ -183,6 +185,7 @@ function toCallback(name: string, exported: unknown): LoadedCallback {
     purposes: typeof signedValues === "object" ? signedValues.purposes : [null],
     deferred: deferred as LoadedCallback["deferred"],
     deferredKey,
+    onGiveUp: onGiveUp as LoadedCallback["onGiveUp"],
   };
 }
 

@@ -4,6 +4,7 @@ import { Claims, type ClaimsOptions, type Delivery, type Verdict } from "./claim
 import { contextOf } from "./context.ts";
 import { type Deferrals, withDeferral } from "./deferral.ts";
 import type { Dispatch, DispatchJob, HandlerFile } from "./dispatcher.ts";
+import { giveUp } from "./give-up.ts";
 import { idempotencyKey } from "./idempotency.ts";
 import { runWithin } from "./run.ts";
 import { type PublishStage, stagePublisher } from "./stages.ts";
@@ -49,6 +50,7 @@ export async function consume(
     publishStage({ stage: "unhandled", level: "info" });
     return { kind: "done" };
   }
+  const path = `functions/${envelope.kind === "job" ? "" : "events/"}${file.name}.ts`;
   const claims = new Claims(delivery, {
     ...ports,
     publishStage,
@@ -56,16 +58,19 @@ export async function consume(
     leaseEndsAtMs: startMs + remainingMs() + leaseMarginMs,
     input: inputOf(envelope),
     hasTime: () => remainingMs() > leastHandlerMs,
+    giveUp: (death, key) => giveUp(envelope, death, { file, path, key, ports, publishStage }),
   });
   if (remainingMs() - reserveMs < leastHandlerMs) return claims.postpone();
   const idKey = idempotencyKey({ app, handler: file.name, id: envelope.kind === "job" ? envelope.key : id });
   // Loading the file may have crashed the process. A redelivery claims before it loads, so that such a crash counts.
   const verdict = receives > 1 ? await claims.claim(idKey) : undefined;
-  return verdict ?? attempt(envelope, { file, idKey, claims, ports, publishStage });
+  return verdict ?? attempt(envelope, { file, path, lane: delivery.lane, idKey, claims, ports, publishStage });
 }
 
 interface Attempt {
   readonly file: HandlerFile;
+  readonly path: string;
+  readonly lane: string | undefined;
   /** The key by the event's id. A handler may have its own. */
   readonly idKey: string;
   readonly claims: Claims;
@@ -76,7 +81,7 @@ interface Attempt {
 /** Loads, claims and runs. All user code runs within the run's deadline. */
 async function attempt(
   envelope: EventEnvelope | JobEnvelope,
-  { file, idKey, claims, ports, publishStage }: Attempt,
+  { file, path, lane, idKey, claims, ports, publishStage }: Attempt,
 ): Promise<Verdict> {
   const { clock } = ports;
   const { id, type, app, tenant } = envelope;
@@ -84,8 +89,10 @@ async function attempt(
   if (ms < leastHandlerMs) return claims.postpone();
   const endsAtMs = clock.nowMs() + ms;
   const progress: { step: "load" | "key" | "claim" | "run" } = { step: "load" };
-  const path = `functions/${envelope.kind === "job" ? "" : "events/"}${file.name}.ts`;
-  const expired = () => new HandlerTimeoutError(`Cannot ${progress.step} ${path}: ${ms} ms have passed`);
+  const expired = () => {
+    const advice = progress.step === "run" ? `. ${adviceFor(lane)}` : "";
+    return new HandlerTimeoutError(`Cannot ${progress.step} ${path}: ${ms} ms have passed${advice}`);
+  };
   let verdict: Verdict | undefined;
   try {
     await runWithin(envelope, { clock, ms, expired }, async (signal) => {
@@ -125,6 +132,11 @@ async function attempt(
     return (await claims.claimOne(idKey)) ?? claims.fail(error, progress.step);
   }
   return verdict ?? claims.complete();
+}
+
+function adviceFor(lane: string | undefined): string {
+  const setting = lane === undefined ? "limits.workerTimeoutSeconds" : `lanes.${lane}.timeoutSeconds`;
+  return `Raise ${setting} in larkpost.config.js (900 at most), or put the rest off with "defer"`;
 }
 
 function inputOf(envelope: EventEnvelope | JobEnvelope): unknown {

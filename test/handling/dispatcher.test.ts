@@ -186,10 +186,12 @@ describe("the dispatcher of callbacks", () => {
   test("keeps what a file declares", async () => {
     const deferred = () => {};
     const deferredKey = () => "one";
-    const found = onCallback(card, () => ({}), { signedValues: true, deferred, deferredKey, dedupe: "off" });
+    const onGiveUp = () => {};
+    const given = { deferred, deferredKey, onGiveUp };
+    const found = onCallback(card, () => ({}), { signedValues: true, dedupe: "off", ...given });
     const loaded = await callbacks({ [card]: async () => ({ default: found }) })(card);
     const { handle } = found;
-    const options = { dedupe: "off", signedValues: true, purposes: [null], deferred, deferredKey };
+    const options = { dedupe: "off", signedValues: true, purposes: [null], ...given };
     assert.deepEqual(loaded, { name: card, handle, ...options });
   });
 

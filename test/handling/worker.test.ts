@@ -6,7 +6,7 @@ import { deferralsTo } from "../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { jobId } from "../../lib/feishu/envelope.ts";
-import type { Context } from "../../lib/handler.ts";
+import type { Context, Death, GiveUpContext } from "../../lib/handler.ts";
 import { backoffSeconds } from "../../lib/handling/backoff.ts";
 import type { ChainLimits } from "../../lib/handling/deferral.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
@@ -15,6 +15,7 @@ import { callbackOf, cardText, cardType, type TestCallbacks } from "../support/c
 import {
   appId,
   chainLimits,
+  envelopeOf,
   eventBody,
   eventText,
   jobOf,
@@ -27,7 +28,8 @@ import {
 } from "../support/events.ts";
 import { internal, unavailable } from "../support/faults.ts";
 import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
-import { startWorker, type Worker } from "../support/worker.ts";
+import { until } from "../support/until.ts";
+import { type HandlersOf, startWorker, type Worker } from "../support/worker.ts";
 
 let bench: Worker;
 before(async () => {
@@ -76,6 +78,11 @@ describe("a batch", () => {
     await bench.clock.advance(55_000);
     const [kept] = (await running).kept;
     assert.ok(kept);
+    assert.equal(
+      (bench.trace.entries.at(-1)?.error as Error | undefined)?.message,
+      "Cannot run functions/events/test.event.ts: 55000 ms have passed. " +
+        'Raise limits.workerTimeoutSeconds in larkpost.config.js (900 at most), or put the rest off with "defer"',
+    );
     await bench.clock.advance(kept.waitSeconds * 1000);
     await bench.show(kept.record);
     await bench.drain({ handlers: { "test.event": () => {} } });
@@ -418,13 +425,17 @@ describe("a handler's file", () => {
       });
       assert.equal(
         outcomes.filter(({ died }) => died).length,
-        6,
-        "one receive that was not counted, and five that were",
+        step === "load" ? 7 : 6,
+        "one receive that was not counted, five that were, and one that loaded the file for its onGiveUp",
       );
       const [message, ...more] = await bench.lying();
       assert.equal(more.length, 0);
       assert.equal(message?.MessageAttributes?.["deadReason"]?.StringValue, "deadly");
-      assert.equal(new Set([...bench.idsAt("handled"), ...bench.idsAt("duplicate")]).size, 9);
+      const done = new Set([...bench.idsAt("handled"), ...bench.idsAt("duplicate")]);
+      assert.deepEqual(
+        innocents.filter((id) => !done.has(id)),
+        [],
+      );
     });
 
     test(`H1: whose ${step === "load" ? "loading" : "key"} fails is tried again, as often as a run, and is dead with its reason`, async () => {
@@ -1320,6 +1331,157 @@ describe("deferred work", () => {
     setTimeout(() => stop.abort(), 30);
     await assert.rejects(sending, { name: "AbortError" });
     assert.equal((await bench.counts()).queued, 0);
+  });
+});
+
+describe("a file's onGiveUp", () => {
+  interface GaveUp {
+    readonly event: unknown;
+    readonly context: GiveUpContext;
+    readonly death: Death;
+  }
+  const never = () => {
+    throw new NonRetryableError("no such order");
+  };
+  const nonRetryable = { name: "NonRetryableError", code: "NON_RETRYABLE", message: undefined };
+  const withoutPlace = ({ death: { error, ...death } }: GaveUp) => {
+    if (error === undefined) return death;
+    const { at: _, ...rest } = error;
+    return { ...death, error: rest };
+  };
+
+  const deaths: [what: string, handle: (die: () => Promise<never>) => TestHandle, death: Death][] = [
+    ["fails for good", () => never, { reason: "nonRetryable", attempts: 1, error: nonRetryable }],
+    [
+      "fails for the last time",
+      () => () => Promise.reject(Object.assign(new RangeError("17"), { isMessageSafe: true })),
+      { reason: "attemptsExhausted", attempts: 2, error: { name: "RangeError", code: undefined, message: "17" } },
+    ],
+    ["ends its process again and again", (die) => die, { reason: "deadly", attempts: 5 }],
+  ];
+  for (const [what, handle, death] of deaths) {
+    test(`runs once when an event ${what}, with the event and why it died, and not when the event comes again`, async () => {
+      const id = bench.newId();
+      const gaveUp: GaveUp[] = [];
+      const body = eventBody({ id, event: { order: 17 } });
+      const maxAttempts = death.reason === "deadly" ? 10 : 2;
+      const handlers: HandlersOf = ({ die }) => ({
+        "test.event": {
+          handle: handle(die),
+          async onGiveUp(event, context, given) {
+            assert.equal((await bench.counts()).dead, 1, "the dead letter is there");
+            gaveUp.push({ event, context, death: given });
+          },
+        },
+      });
+      await bench.send(body);
+      await bench.drain({ handlers, maxAttempts });
+      await bench.send(body);
+      await bench.drain({ handlers, maxAttempts });
+      assert.deepEqual(gaveUp.map(withoutPlace), [death]);
+      const { event, context } = gaveUp[0] ?? assert.fail();
+      assert.deepEqual([event, context.id, context.attempt], [{ order: 17 }, id, death.attempts]);
+      assert.ok(!("defer" in context) && context.payload === undefined);
+      assert.deepEqual(bench.stagesOf(id).slice(-2), ["dead", "duplicate"]);
+    });
+  }
+
+  test("runs for deferred work, with the event or the callback, what was deferred, and the card's update", async () => {
+    const [id, clicked] = [bench.newId(), bench.newId("click")];
+    const seen: unknown[] = [];
+    const onGiveUp = (event: object, context: GiveUpContext, { reason }: Death) =>
+      void seen.push([context.id, context.payload, Object.keys(event)[0], "updateCard" in context, reason]);
+    const event = envelopeOf(eventText({ id, event: { order: 17 } }));
+    const click = callbackOf(cardText({ id: clicked, header: { app_id: appId } }), appId);
+    await bench.send(toBody(jobOf(event, "of the event")), toBody(jobOf(click, "of the callback")));
+    await bench.drain({
+      batchSize: 1,
+      handlers: { "test.event": { handle: () => {}, deferred: never, onGiveUp } },
+      callbacks: { [cardType]: { handle: () => {}, deferred: never, onGiveUp } },
+    });
+    assert.deepEqual(seen.toSorted(), [
+      [`${clicked}#deferred`, "of the callback", "operator", true, "nonRetryable"],
+      [`${id}#deferred`, "of the event", "order", false, "nonRetryable"],
+    ]);
+  });
+
+  test("waits until the event is in the dead-letter queue and its key is marked, and stays out where it is not", async () => {
+    for (const [action, calls] of [
+      ["SendMessage", 1],
+      ["UpdateItem", 0],
+    ] as const) {
+      let runs = 0;
+      await bench.send(eventBody({ id: bench.newId() }));
+      const handlers = { "test.event": { handle: never, onGiveUp: () => void runs++ } };
+      const faults = action === "SendMessage" ? bench.sqsFaults : bench.dynamoFaults;
+      const stop = faults.inject(action, action === "SendMessage" ? unavailable : internal);
+      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      assert.equal(runs, 0, action);
+      stop();
+      for (const { record: seen } of kept) await bench.show(seen);
+      await bench.drain({ handlers });
+      assert.equal(runs, calls, action);
+    }
+  });
+
+  test("has five seconds, or what is left, and whatever it does, the event is dead and done", async (t) => {
+    t.after(hearDropped(reportLeak));
+    const dies = (die: () => Promise<never>) => die();
+    const throws = () => Promise.reject(new Error("fails"));
+    const leaks = () => void Promise.reject(new Error("leaks"));
+    for (const [does, leftMs, reports] of [
+      [hang, 5_000, true],
+      [throws, 0, true],
+      [leaks, 0, true],
+      [dies, 0, false],
+    ] as const) {
+      bench.trace.entries.length = 0;
+      let runs = 0;
+      const handlers: HandlersOf = ({ die }) => ({
+        "test.event": {
+          handle: never,
+          onGiveUp(_event, { remainingMs }) {
+            runs++;
+            assert.equal(remainingMs(), 5_000);
+            return does(die);
+          },
+        },
+      });
+      const id = bench.newId();
+      await bench.send(eventBody({ id }));
+      const records = await bench.receive();
+      const running = bench.invoke(records, { handlers });
+      if (leftMs > 0) await until("its time has begun", () => runs > 0 && bench.clock.pending > 0);
+      await bench.clock.advance(leftMs);
+      const { deleted, kept } = await running;
+      assert.equal(deleted.length, reports ? 1 : 0);
+      for (const { record: seen } of kept) await bench.show(seen);
+      await bench.drain({ handlers });
+      assert.equal(runs, 1);
+      const failed = bench.trace.entries.filter(
+        ({ stage, facts }) => stage === "failed" && facts?.["reason"] === "give-up",
+      );
+      assert.deepEqual(
+        failed.map(({ level }) => level),
+        reports ? ["error"] : [],
+      );
+      if (reports) assert.equal(bench.clock.pending, 0);
+    }
+    assert.equal((await bench.counts()).dead, 4);
+  });
+
+  test("has what a handler that took all its time left over", async () => {
+    let leftMs = 0;
+    const onGiveUp: TestFile["onGiveUp"] = (_event, { remainingMs }) => {
+      leftMs = remainingMs();
+    };
+    await bench.send(eventBody({ id: bench.newId() }));
+    const handlers = { "test.event": { handle: hang, onGiveUp } };
+    const running = bench.invoke(await bench.receive(), { maxAttempts: 1, handlers });
+    await bench.reached("started");
+    await bench.clock.advance(55_000);
+    await running;
+    assert.equal(leftMs, 4_500);
   });
 });
 

@@ -9,7 +9,7 @@ import type {
 } from "../../lib/feishu/envelope.ts";
 import type { KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
-import type { CallbackContext, CallbackList, Context } from "../../lib/handler.ts";
+import type { CallbackContext, CallbackList, CallbackOptions, Context } from "../../lib/handler.ts";
 import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { answerCallback, type CallbackPorts } from "../../lib/handling/callback.ts";
 import { callbackDispatcher, type DispatchCallback } from "../../lib/handling/dispatcher.ts";
@@ -32,6 +32,7 @@ interface TestCallbackFile {
   readonly dedupe?: string;
   readonly deferred?: (payload: unknown, context: Context & { callback?: unknown }) => unknown;
   readonly deferredKey?: (payload: unknown) => string | undefined;
+  readonly onGiveUp?: CallbackOptions<"card.action.trigger">["onGiveUp"];
 }
 /** Handlers by callback type, each alone or with the options of its file. */
 export type TestCallbacks = Readonly<Record<string, TestCallback | TestCallbackFile>>;

@@ -2,7 +2,7 @@ import type { SQSRecord } from "aws-lambda";
 import { messageVersion, toBody } from "../../lib/aws/record.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import { type CallbackEnvelope, type EventEnvelope, type JobEnvelope, jobId } from "../../lib/feishu/envelope.ts";
-import type { Context, DeferredEventContext, EventList, KeyContext } from "../../lib/handler.ts";
+import type { AnyEventHandler, Context, DeferredEventContext, EventList, KeyContext } from "../../lib/handler.ts";
 import type { Deferrals } from "../../lib/handling/deferral.ts";
 import { type Dispatch, dispatcher } from "../../lib/handling/dispatcher.ts";
 
@@ -88,6 +88,7 @@ export interface TestFile {
   readonly dedupe?: "required" | "off";
   // biome-ignore lint/suspicious/noExplicitAny: whatever the test deferred.
   readonly deferred?: (payload: any, context: DeferredEventContext) => unknown;
+  readonly onGiveUp?: AnyEventHandler["onGiveUp"];
 }
 /** Handlers by event type, each alone, with the key it gives its events, or as what loads its file. */
 export type TestHandlers = Readonly<

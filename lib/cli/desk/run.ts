@@ -64,10 +64,10 @@ const store: ApiOptions["store"] = {
   write: async () => {},
 };
 
-/** Knows nothing and keeps nothing: the event's own rows stay as they are. */
+/** Knows nothing and keeps nothing: the event's own rows stay as they are. It marks no death, so `onGiveUp` does not run. */
 const ledger: Ledger = {
   claim: async () => ({ state: "claimed", run: 1 }),
-  conclude: async () => true,
+  conclude: async (_key, _owner, { phase }) => phase !== "dead",
   withdraw: async () => true,
 };
 
