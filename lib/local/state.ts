@@ -115,7 +115,7 @@ export function storedQueues(stateFolder: string, nowMs: number) {
   try {
     const select = `SELECT name, count(message_id) AS total, total(visibility_deadline > :now) AS running,
       total(delay_until > :now) AS delayed, min(sent_timestamp) AS oldest
-      FROM sqs_queues LEFT JOIN sqs_messages ON queue_name = name GROUP BY name ORDER BY created_timestamp, name`;
+      FROM sqs_queues LEFT JOIN sqs_messages ON queue_name = name GROUP BY name ORDER BY name`;
     const rows = database.prepare(select).all({ now: nowMs }) as Record<string, number | null>[];
     return rows.map(({ name, total, running, delayed, oldest }) => ({
       name: String(name),

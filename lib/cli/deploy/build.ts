@@ -131,7 +131,7 @@ const compiledAlike: Plugin = {
 const lazyBuiltins: Plugin = {
   name: "lazy builtins",
   setup(bundler) {
-    const [whole, members] = ["builtin:object", "builtin"];
+    const [whole, members] = ["builtin-object", "builtin"];
     bundler.onResolve({ filter: /^node:/ }, ({ path, kind, importer }) => {
       // An `import()` asks for the module's names, and one that Node does not have must fail where it is asked for.
       if (kind === "dynamic-import" || !isBuiltin(path)) return { path, external: true };

@@ -6,7 +6,7 @@ import { lineHashLength, type Places, placesFile } from "../../trace/places.ts";
 import { isEngine, isPackage } from "../project.ts";
 
 /** The name of a Node module among a bundle's files. */
-const builtin = /\bbuiltin:[\w\\/]+$/;
+const builtin = /\bbuiltin(-object)?:[\w\\/]+$/;
 
 /** Whether a file is the project's own code: neither the engine nor a package, nor a module of Node. */
 export function isUsers(root: string, path: string): boolean {
