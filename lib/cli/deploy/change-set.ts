@@ -4,7 +4,7 @@ import { CommandError } from "../command.ts";
 import type { Resource, Stack } from "./stack.ts";
 
 /** What CloudFormation takes without a bucket. */
-const mostTemplateBytes = 51_200;
+export const mostTemplateBytes = 51_200;
 /** What becomes of a stack. Its change set gets a name when it is made. */
 type Update = Omit<CreateChangeSetInput, "ChangeSetName"> & { readonly StackName: string };
 

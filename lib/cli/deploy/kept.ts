@@ -1,6 +1,6 @@
 import { CommandError } from "../command.ts";
 import { execute } from "./apply.ts";
-import { createChangeSet } from "./change-set.ts";
+import { createChangeSet, mostTemplateBytes } from "./change-set.ts";
 import { type Clients, reasonOf } from "./clients.ts";
 import type { Context } from "./preflight/context.ts";
 import { deployedTemplate, type Resource, type Stack, stackResources } from "./stack.ts";
@@ -64,10 +64,17 @@ export async function adopt({ stack, deployed, clients: { cloudFormation } }: Kn
   const before = deployed === undefined ? { Resources: {} } : await deployedTemplate(cloudFormation, stack.name);
   const imported = left.map(({ id, type, name }) => [id, asImported(stack.template.Resources[id], { type, name })]);
   const template = { ...before, Resources: { ...before.Resources, ...Object.fromEntries(imported) } };
+  const TemplateBody = JSON.stringify(template);
+  if (Buffer.byteLength(TemplateBody) > mostTemplateBytes) {
+    const names = left.map(({ name }) => name).join(", ");
+    throw new CommandError(
+      `Cannot adopt ${names}: the stack ${stack.name} is there, and CloudFormation adds to so large a one only by a bucket. Delete what is empty, or give the lane another name`,
+    );
+  }
   const { which } = await createChangeSet(cloudFormation, {
     StackName: stack.name,
     ChangeSetType: "IMPORT",
-    TemplateBody: JSON.stringify(template),
+    TemplateBody,
     ResourcesToImport: left.map(({ id, type, identifier }) => ({
       LogicalResourceId: id,
       ResourceType: type,

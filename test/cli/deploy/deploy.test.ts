@@ -6,7 +6,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
 import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import { type Hop, hopLine, probe, senderOf } from "../../../lib/cli/deploy/probe.ts";
-import type { Template } from "../../../lib/cli/deploy/stack.ts";
+import type { Resource, Template } from "../../../lib/cli/deploy/stack.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { type Compiled, compile, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
@@ -654,7 +654,16 @@ else {
       unprotected.stderr,
       /^Did not protect the table larkpost-prod-ledger from deletion: AccessDenied \(dyn/m,
     );
+    for (const all of [cloud.stacks, cloud.holders]) all.clear();
+    cloud.putStack("another", compiled.template);
     cloud.stacks.clear();
+    const { Resources } = changed("Dashboard", { DashboardBody: "x".repeat(60_000) });
+    cloud.putStack("larkpost-prod", { Resources: { Dashboard: Resources["Dashboard"] as Resource } });
+    assert.match(
+      (await prod("--adopt")).stderr,
+      /^Cannot adopt larkpost-prod-events, .*: the stack larkpost-prod is there, .*or give the lane another name$/m,
+    );
+    for (const all of [cloud.stacks, cloud.holders]) all.clear();
     cloud.putStack("another", compiled.template);
     const taken = await prod("--adopt");
     assert.equal(taken.code, 1);

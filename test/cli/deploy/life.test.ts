@@ -204,7 +204,7 @@ describe("the life of a stage, by the real osls", () => {
     assert.equal(unasked.code, 1);
     assert.match(
       unasked.stderr,
-      /^✖ larkpost-prod {2}a stack or a lane that was removed has left larkpost-prod-events, .*-ledger, .* again with --adopt/m,
+      /^✖ larkpost-prod {2}a stack that was removed has left larkpost-prod-events, .*-ledger, .* again with --adopt/m,
     );
     assert.equal(cloud.stacks.size, 0);
     const dry = await run("deploy", "--adopt", "--dry-run");

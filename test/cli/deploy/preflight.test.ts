@@ -300,7 +300,16 @@ describe("the preflight of a deployment", () => {
         cloud.stacks.clear();
         return { ...stack, kept: ["EventsQueue", "LedgerTable"] };
       },
-      /^✖ larkpost-prod {2}a stack or a lane that was removed has left larkpost-prod-events, larkpost-prod-ledger, with .* --adopt/,
+      /^✖ larkpost-prod {2}a stack that was removed has left larkpost-prod-events, larkpost-prod-ledger, with .* --adopt/,
+    ],
+    [
+      "a lane that was removed has left its queue",
+      () => {
+        cloud.putStack("larkpost-prod", stack.template);
+        cloud.stacks.clear();
+        return { ...deployedAs("UPDATE_COMPLETE"), kept: ["EventsQueue"] };
+      },
+      "✖ larkpost-prod  a lane that was removed has left larkpost-prod-events. Look whether it is empty and delete it, or give the lane another name: docs/deploy.md",
     ],
     [
       "an update could not be rolled back",

@@ -10,7 +10,10 @@ export async function findUnadopted({ adopt, ...context }: Context): Promise<Fin
     const left = await findLeft(context);
     if (left.length === 0) return [];
     const names = left.map(({ name }) => name).join(", ");
-    const text = `a stack or a lane that was removed has left ${names}, with what is in them. Run it again with --adopt to go on with them, or delete them: docs/deploy.md`;
+    const text =
+      context.deployed === undefined
+        ? `a stack that was removed has left ${names}, with what is in them. Run it again with --adopt to go on with them, or delete them: docs/deploy.md`
+        : `a lane that was removed has left ${names}. Look whether it is empty and delete it, or give the lane another name: docs/deploy.md`;
     return [about(stack.name, text)];
   });
 }
