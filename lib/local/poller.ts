@@ -37,6 +37,8 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   const running = new Set<Promise<void>>();
   const stopping = new AbortController();
   const stopped = new Promise<void>((resolve) => stopping.signal.addEventListener("abort", () => resolve()));
+  // Of a FIFO queue's group, SQS gives out several messages at once, and none behind a message that was received before.
+  const most = queueUrl.endsWith(".fifo") ? 1 : 10;
 
   const loop = async () => {
     while (!stopping.signal.aborted) {
@@ -48,7 +50,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
       await Promise.race([options.whenUp(), stopped]);
       if (stopping.signal.aborted) return;
       try {
-        const max = Math.min(10, free * batchSize);
+        const max = Math.min(most, free * batchSize);
         const { Messages = [] } = await client.send(
           new ReceiveMessageCommand({
             QueueUrl: queueUrl,

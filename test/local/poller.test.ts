@@ -184,17 +184,9 @@ test("what became visible while it waited to run alone is received again, and ru
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
   const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
-  const QueueUrl = queueUrl(server.endpoint, "events-ai.fifo");
-  await client.send(new CreateQueueCommand({ QueueName: "events-ai.fifo", Attributes: { VisibilityTimeout: "1" } }));
-  const send = (MessageBody: string) =>
-    client.send(
-      new SendMessageCommand({
-        QueueUrl,
-        MessageBody,
-        MessageGroupId: MessageBody,
-        MessageDeduplicationId: MessageBody,
-      }),
-    );
+  const QueueUrl = queueUrl(server.endpoint, "events");
+  await client.send(new CreateQueueCommand({ QueueName: "events", Attributes: { VisibilityTimeout: "1" } }));
+  const send = (MessageBody: string) => client.send(new SendMessageCommand({ QueueUrl, MessageBody }));
   const look = async () => {
     const { Messages = [] } = await client.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 0 }));
     return Messages.map(({ Body }) => Body);
@@ -231,3 +223,35 @@ test("what became visible while it waited to run alone is received again, and ru
   });
   assert.equal(tries.filter((body) => body === "again").length, 1);
 });
+
+for (const { name, most } of [
+  { name: "events", most: 10 },
+  { name: "events-ai.fifo", most: 1 },
+]) {
+  test(`asks ${name} for ${most} at once: of a group, several that SQS gives out together would run beside each other`, async (t) => {
+    const server = await startSqs();
+    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+    const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+    await client.send(new CreateQueueCommand({ QueueName: name }));
+    const asked: unknown[] = [];
+    client.middlewareStack.add(
+      (next) => async (args) => {
+        asked.push((args.input as { MaxNumberOfMessages?: number }).MaxNumberOfMessages);
+        return next(args);
+      },
+      { step: "initialize" },
+    );
+    const poller = startPoller({
+      ...{ client, queueUrl: queueUrl(server.endpoint, name), batchSize: 1, concurrency: 200, waitSeconds: 0 },
+      ...{ visibilityTimeoutSeconds: 30, invoke: async () => ({}), whenUp: async () => {}, hasCrashed: () => false },
+      onProblem: (problem) => assert.fail(problem),
+    });
+    t.after(async () => {
+      await poller.stop();
+      client.destroy();
+      await server.stop();
+    });
+    await until("it has asked", () => asked.length > 0);
+    assert.equal(asked[0], most);
+  });
+}
