@@ -232,7 +232,7 @@ export interface HandlerOptions<E> {
    * `required` (the default): the ledger sees to it that at most one run completes. `off`: for a handler that may as well
    * run twice. It saves the ledger's two writes, and gives up what they are for: an event that comes twice runs twice,
    * also at the same time; a delivery counts as a run, also when the handler did not start; and an event that ends the
-   * process comes back until `maxReceiveCount`.
+   * process comes back until `maxReceiveCount`, in a lane with `order` until its `attempts` are used up.
    */
   readonly dedupe?: "required" | "off";
   /**

@@ -68,13 +68,18 @@ export class Claims {
     this.#options = options;
   }
 
-  /** For a handler without the ledger: undoes what is claimed. From now on each receive counts as a run that has started. */
+  /**
+   * For a handler without the ledger: undoes what is claimed. From now on each receive counts as a run that has started. An
+   * event that ends the process may hold back those behind it for its attempts alone.
+   */
   async leaveLedger(): Promise<void> {
     await this.withdraw();
     this.#held.clear();
-    const { receives: run } = this.#delivery;
+    const { receives: run, longestDelaySeconds = Number.POSITIVE_INFINITY } = this.#delivery;
+    const isSpent = run > this.#options.maxAttempts && longestDelaySeconds < Number.POSITIVE_INFINITY;
+    const claim: Claim = isSpent ? { state: "spent", run: run - 1, isCrashLoop: true } : { state: "claimed", run };
     const written = async () => true;
-    const ledger: Ledger = { claim: async () => ({ state: "claimed", run }), conclude: written, withdraw: written };
+    const ledger: Ledger = { claim: async () => claim, conclude: written, withdraw: written };
     this.#options = { ...this.#options, ledger };
   }
 

@@ -268,6 +268,29 @@ describe("a handler without the ledger", () => {
     assert.equal(runs, 7);
     assert.equal(bench.stagesOf(id).at(-1), "handled");
   });
+
+  test("dies when it ended the process at all its attempts in a FIFO queue, where others wait behind it", async () => {
+    const id = bench.newId("off");
+    let runs = 0;
+    for (let attempt = 1; attempt <= 4; attempt++) {
+      const given = {
+        ...record(eventBody({ id }), { id, attempt }),
+        eventSourceARN: "arn:aws:sqs:us-east-1:000000000000:events-chat.fifo",
+      };
+      const { died } = await bench.invoke([given], {
+        ...{ maxAttempts: 3, lane: { holdSeconds: 60 } },
+        handlers: ({ die }) =>
+          off(() => {
+            runs++;
+            return die();
+          }),
+      });
+      assert.equal(died, attempt <= 3);
+    }
+    const [letter] = await bench.lying();
+    const { deadReason, attempts } = letter?.MessageAttributes ?? {};
+    assert.deepEqual([runs, deadReason?.StringValue, attempts?.StringValue], [3, "deadly", "3"]);
+  });
 });
 
 describe("two runs of one event", () => {
