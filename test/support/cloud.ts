@@ -30,8 +30,8 @@ export async function startCloud() {
   /** CloudWatch's values of the last minutes: by the metric's name, and the value of its one dimension. */
   const metrics = new Map<string, number>();
   const limits = { concurrency: 1_000, reservedElsewhere: 0 };
-  /** When the functions were last changed, in place of when the stack was. */
-  const functions: { changedAt?: string } = {};
+  /** When the functions were last changed, or one by its name, in place of when the stack was. */
+  const functions: { changedAt?: string; [name: `larkpost-${string}`]: string } = {};
   /** In place of the addresses that the template computes, where nothing listens. */
   const addresses = new Map<string, string>();
   const formation = cloudFormation({ objects, addresses });
@@ -196,7 +196,10 @@ export async function startCloud() {
       Configuration: {
         FunctionName: name,
         CodeSha256: createHash("sha256").update(zip).digest("base64"),
-        LastModified: functions.changedAt ?? (stack.updatedAt ?? stack.createdAt).toISOString(),
+        LastModified:
+          functions[name as `larkpost-${string}`] ??
+          functions.changedAt ??
+          (stack.updatedAt ?? stack.createdAt).toISOString(),
         Environment: {
           Variables: Object.fromEntries(
             Object.entries(Variables).map(([key, value]) => [key, String(formation.resolve(stack, value))]),

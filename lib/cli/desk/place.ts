@@ -133,9 +133,14 @@ async function stagePlace(
     queues: async () => ({ sqs, eventsQueueUrl, letters, isIdle: false }),
     async codeChangedAtMs() {
       const { lambda } = await awsClients({ region });
-      const found = lambda.getFunction({ FunctionName: `${name}-worker` });
-      const { Configuration } = await asked(cannot, "lambda:GetFunction", found);
-      return Date.parse(Configuration?.LastModified ?? "");
+      // A lane's own numbers change its worker alone.
+      const lanes = parseLanes(Lanes).map((lane) => lane.name.charAt(0).toUpperCase() + lane.name.slice(1));
+      const changes = ["", ...lanes].map(async (id) => {
+        const found = lambda.getFunction({ FunctionName: `${name}-worker${id}` });
+        const { Configuration } = await asked(cannot, "lambda:GetFunction", found);
+        return Date.parse(Configuration?.LastModified ?? "");
+      });
+      return Math.max(...(await Promise.all(changes)));
     },
     close: async () => sqs.destroy(),
   };

@@ -156,7 +156,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   return { redriven, refused, hidden };
 }
 
-/** By its attributes, the worker counts the redrives. Letters of a lane that is no more go to the default one. */
+/** By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the default one. */
 function eventMessage(
   letter: Letter,
   { eventsQueueUrl, lanes, queue }: { eventsQueueUrl: string; lanes: readonly Lane[]; queue: QueueName },
@@ -169,14 +169,11 @@ function eventMessage(
   // SQS must not take it for a copy of what it took in the last five minutes.
   const redrive = isDead ? letter.redrives + 1 : letter.messageId;
   const address = addressOf(envelope, envelope.kind === "job" ? undefined : lane, { eventsQueueUrl, redrive });
-  const death = {
-    ...letter.attributes,
-    [deadReasonAttribute]: letter.attributes[deadReasonAttribute] ?? letter.reason,
-  };
+  const death = { [deadReasonAttribute]: letter.reason, ...(isDead ? letter.attributes : {}) };
   return {
     ...address,
     MessageBody,
     MessageGroupId: letter.groupId ?? address.MessageGroupId,
-    MessageAttributes: isDead ? attributes(death) : undefined,
+    MessageAttributes: attributes(death),
   };
 }

@@ -269,7 +269,8 @@ describe("npm run dead, on this machine", () => {
     assert.match(stdout, /^Redriven: 1 message in quarantine/);
     assert.match(stdout, /1 × this release cannot read it/);
     assert.match(stdout, /1 × it belongs to another app/);
-    assert.deepEqual(queued(), [{ id: "readable", attributes: {} }]);
+    // The worker runs it at any age.
+    assert.deepEqual(queued(), [{ id: "readable", attributes: valuesOf({ deadReason: "schema" }) }]);
   });
 
   test("goes on after kill -9, and loses none", async () => {
@@ -518,6 +519,28 @@ describe("npm run dead, on a stage", () => {
     );
     const [sent] = await services.take(services.urls.eventsQueueUrl);
     assert.match(sent?.Body ?? "", /before/);
+
+    // The deployment changed a lane's numbers, and so its worker alone.
+    const named = ["larkpost-prod-worker", "larkpost-prod-workerAi"] as const;
+    const Resources = Object.fromEntries(
+      named.map((FunctionName, index) => [
+        `Worker${index}`,
+        { Type: "AWS::Lambda::Function", Properties: { FunctionName, Code: {} } },
+      ]),
+    );
+    const { timeoutSeconds: _, ...ai } = lanes.ai;
+    cloud.putStack("larkpost-prod", {
+      Resources,
+      Outputs: { ...outputs(), Lanes: { Value: JSON.stringify({ ai }) } },
+    });
+    for (const [changedMs, code] of [
+      [changedAtMs, 1],
+      [changedAtMs + 1, 0],
+    ] as const) {
+      cloud.functions[named[1]] = new Date(changedMs).toISOString();
+      assert.equal((await dead("redrive", "after")).code, code);
+    }
+    await bury([{ id: "after", attributes: deathOf({ id: "after", diedAtMs: changedAtMs }) }]);
     cloud.denied.add("lambda:GetFunction");
     assert.match(
       (await dead("redrive", "--all")).stderr,
