@@ -182,7 +182,10 @@ async function replay(id: string, { edit = false, sameId = false, json = false, 
   } else {
     console.log(pushLine(outcome));
     for (const entry of lines) console.log(logText(entry).text);
-    if (stage === undefined && outcome.isOk) console.log(`It is not over yet: npm run trace -- ${newId}`);
+    if (stage === undefined && outcome.isOk) {
+      console.log(`It is not over yet: npm run trace -- ${newId}`);
+      if (sameId) console.log("A lane with `order` drops what was pushed less than five minutes before");
+    }
     const why = sameId ? "The event is done" : "Another event of the same key is done";
     if (stage === "duplicate") console.log(`${why}, so nothing ran`);
   }

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
+import { findConversation } from "../../../lib/cli/chat/link.ts";
 import { writeConfig } from "../../infra/stack.ts";
 import { ask, assertRefused } from "../../support/page.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -13,6 +14,8 @@ import { larkpost, projectFolder, temporaryRoot } from "../run.ts";
 
 /** A bot as its developer might write it: what it says goes to wherever `LARK_DOMAIN` points. */
 const bot = `
+import { existsSync, writeFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { onEvent } from "larkpost";
 
@@ -30,6 +33,10 @@ async function post(path, body, token) {
 export default onEvent("im.message.receive_v1", async ({ message }, { secrets, log, request }) => {
   const { text } = JSON.parse(message.content);
   if (text === "hush") return;
+  if (text === "wait") {
+    writeFileSync(process.env.WAITS, "");
+    while (!existsSync(process.env.GO)) await setTimeout(20);
+  }
   if (text === "remember") {
     const key = { id: { S: "order 17" } };
     const note = { S: process.env.NOTE + " " + secrets.CRM_TOKEN };
@@ -72,15 +79,30 @@ export default onCallback("card.action.trigger", ({ action }) => {
 });
 `;
 
+const greets = `
+import { onEvent } from "larkpost";
+
+export default onEvent("contact.user.created_v3", async ({ object }, { log }) => log.info("welcome", { name: object.name }));
+`;
+
 describe("a conversation with the bot", () => {
   let project: Awaited<ReturnType<typeof temporaryProject>>;
   let start: ChildProcess;
   const lines: string[] = [];
 
   before(async () => {
-    project = await temporaryProject({ "im.message.receive_v1": bot }, { "card.action.trigger": clicks });
+    project = await temporaryProject(
+      { "im.message.receive_v1": bot, "contact.user.created_v3": greets },
+      { "card.action.trigger": clicks },
+    );
     writeConfig(project.root, {
-      environment: { NOTE: "release it with", ORDERS_TABLE: { Ref: "Orders" } },
+      lanes: { talk: { types: ["im.message.receive_v1"], order: "message.chat_id", attempts: 3, holdSeconds: 1 } },
+      environment: {
+        WAITS: join(project.root, "waits"),
+        GO: join(project.root, "go"),
+        NOTE: "release it with",
+        ORDERS_TABLE: { Ref: "Orders" },
+      },
       secrets: ["CRM_TOKEN", "UNSET"],
       resources: {
         Orders: {
@@ -166,7 +188,7 @@ bot › You said: 1\\u001b[2J
   });
 
   test("what goes wrong is said, and the exit code tells", async () => {
-    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nstumble\nrefuse\n/quit\nnever said\n");
+    const { code, stdout } = await chat("card\n2\n4\n/nonsense\nhush\nrefuse\nstumble\n/quit\nnever said\n");
     assert.equal(code, 1);
     assert.deepEqual(
       stdout.split("\n").filter((line) => /^ {4}!|^ {6}\(|never/.test(line)),
@@ -176,8 +198,8 @@ bot › You said: 1\\u001b[2J
         '    ! The card has no [4]. "/say 4" says it',
         '    ! There is no command "/nonsense"; /help tells which there are. "/say /nonsense" says it',
         "      (handled; the bot said nothing)",
-        '    ! the handler of im.message.receive_v1 failed, and is tried again; Error: the floor is wet ("npm start" shows more)',
         '    ! the handler of im.message.receive_v1 failed for good; Feishu says: "Your request contains an invalid request parameter, ext=content is not in JSON format" ("npm start" shows more)',
+        '    ! the handler of im.message.receive_v1 failed, and is tried again; Error: the floor is wet ("npm start" shows more)',
       ],
     );
     await until("the failure in npm start", () => lines.some((line) => line.includes("Error: the floor is wet")));
@@ -239,6 +261,26 @@ bot › You said: 1\\u001b[2J
     );
   });
 
+  test("answers Mei while it works on what Tomas said, and the next message of his chat after that", async () => {
+    const { say, after } = findConversation(project.state);
+    const answers = async () =>
+      (await after(0)).flatMap((entry) => {
+        const said = entry.what === "said" && entry.by === "bot" ? entry.message : undefined;
+        const [, text] = /^You said: (hi|wait|next)\b/.exec(said?.text ?? "") ?? [];
+        return text === undefined ? [] : [`${text}, to ${said?.chat.name}`];
+      });
+    await say("wait", "p2p", "tomas");
+    await until("his message is being worked on", () => existsSync(join(project.root, "waits")));
+    await say("next", "p2p", "tomas");
+    await say("hi", "p2p", "mei");
+    await until("she is answered", async () => (await answers()).length > 0);
+    assert.deepEqual(await answers(), ["hi, to Mei Okafor"]);
+    writeFileSync(join(project.root, "go"), "");
+    await until("all are answered", async () => (await answers()).length === 3);
+    assert.deepEqual(await answers(), ["hi, to Mei Okafor", "wait, to Tomas Reyes", "next, to Tomas Reyes"]);
+    assert.ok(lines.some((line) => /^ {2}Lanes +talk \(each with a queue and a worker of its own\)$/.test(line)));
+  });
+
   test("who does not know the token in the state folder cannot talk", async () => {
     const file = join(project.state, "local.json");
     assert.equal(statSync(file).mode & 0o777, 0o600);
@@ -268,14 +310,23 @@ bot › You said: 1\\u001b[2J
     const [{ id, verdict } = assert.fail("nothing was kept")] = events;
     assert.equal(verdict, "handled");
     const traced = await desk("trace", id);
-    assert.match(traced.stdout, /webhook {2}queued [\s\S]*worker {3}started [\s\S]*worker {3}handled /);
+    assert.match(
+      traced.stdout,
+      /webhook +queued [\s\S]*workerTalk {2}started [\s\S]*workerTalk {2}handled [^\n]*lane talk/,
+    );
     const replay = async (...args: string[]) => {
-      const { code, stdout, stderr } = await desk("events", "replay", id, ...args);
+      const { code, stdout, stderr } = await desk("events", "replay", ...args);
       assert.deepEqual([code, stderr], [0, ""]);
       return stdout;
     };
-    assert.match(await replay("--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
-    assert.match(await replay(), /^200 in .*\n(?:.*\n)*\S+ {2}handled .*attempt 1\n$/);
+    assert.equal((await desk("send", "contact.user.created_v3", "--event-id", "new-here")).code, 0);
+    await until("it is handled", async () => (await desk("trace", "new-here")).stdout.includes("handled"));
+    assert.match(await replay("new-here", "--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
+    assert.match(
+      await replay(id, "--same-id"),
+      /\nIt is not over yet: .*\nA lane with `order` drops what was pushed less than five minutes before\n$/,
+    );
+    assert.match(await replay(id), /^200 in .*\n(?:.*\n)*\S+ {2}handled .*attempt 1, lane talk\n$/);
     const editor = join(project.root, "editor.cjs");
     writeFileSync(
       editor,
