@@ -10,6 +10,7 @@ import type {
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
 import type { CheckedCard } from "./feishu/card.ts";
+import type { MessageResource } from "./message.ts";
 import type { Secrets } from "./secrets.ts";
 import type { CardContent } from "./signed-value.ts";
 
@@ -106,6 +107,60 @@ export interface Tools {
    * both is the OpenApiError.
    */
   request(method: string, path: string, options?: RequestOptions): Promise<ApiAnswer>;
+  /**
+   * Replies to the message that the event is about: the one that came, that was reacted to, or whose card was clicked.
+   * In a thread it replies in the thread. Rejects as {@link Tools.request} does.
+   *
+   * It is sent once, although the handler runs again: its `uuid` is made of the event and of how many replies the run has
+   * sent before. So call it in the same order in each run. Feishu knows a `uuid` for an hour:
+   * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/reply
+   */
+  reply(content: MessageContent): Promise<{ readonly messageId: string }>;
+  /**
+   * Sends a message to a chat or a person: by `oc_…`, `ou_…`, `on_…` or an email address; by another id with its type.
+   * As with {@link Tools.reply}, it is sent once within an hour.
+   */
+  send(to: Receiver, content: MessageContent): Promise<{ readonly messageId: string }>;
+  /**
+   * A file of a message, as `resourcesOf` names it.
+   * @param options.maxBytes 32 MB by default. A larger file is not read to its end, and throws a {@link NonRetryableError}.
+   */
+  download(resource: MessageResource, options?: { readonly maxBytes?: number }): Promise<DownloadedFile>;
+  /**
+   * The text of the message that came, as `textOf` reads it, without the mention of this bot. `""` for other events.
+   * If the message mentions somebody who may be a bot, Feishu is asked once in each process who this bot is.
+   */
+  text(): Promise<string>;
+  /** Whether the message that came mentions this bot; see {@link Tools.text}. A direct message does not. */
+  mentionsMe(): Promise<boolean>;
+}
+
+/** Bytes, or where they are: a path, or the key of a file that is at Feishu already (`img_…`, `file_…`). */
+type FileSource = string | Uint8Array | AsyncIterable<Uint8Array>;
+
+/** What a message says: a text, Markdown, an image, a file, or a card: its JSON, or as an answer has it. */
+export type MessageContent =
+  | string
+  | { readonly markdown: string }
+  /** At most 10 MB. It is uploaded first. */
+  | { readonly image: FileSource }
+  /** At most 30 MB. It is uploaded first. The default name is the path's last part. */
+  | { readonly file: FileSource; readonly name?: string }
+  | RawCard
+  | TemplateCard
+  | { readonly [member: string]: unknown; readonly markdown?: never; readonly image?: never; readonly file?: never };
+
+/** Where a message goes. */
+export type Receiver =
+  | string
+  | { readonly type: "chat_id" | "open_id" | "union_id" | "user_id" | "email"; readonly id: string };
+
+export interface DownloadedFile {
+  readonly bytes: Buffer;
+  /** `null` when the message does not say it. */
+  readonly name: string | null;
+  /** As Feishu calls it, like `image/png`. */
+  readonly type: string | null;
 }
 
 /** The official client. In a marketplace app it acts in the event's tenant, or in the tenant of `withTenantKey`. */

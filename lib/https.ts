@@ -35,12 +35,12 @@ export async function exchange(
   options: {
     readonly method: string;
     readonly headers: Readonly<Record<string, string>>;
-    readonly body: string | undefined;
+    readonly body: string | Uint8Array | undefined;
     readonly agent?: Agent;
     readonly signal: AbortSignal | undefined;
     readonly limitBytes?: number;
   },
-): Promise<{ status: number; headers: ReadonlyMap<string, string>; text: string }> {
+): Promise<{ status: number; headers: ReadonlyMap<string, string>; bytes: Buffer }> {
   const { method, body, agent = nodeAgent(url), signal, limitBytes } = options;
   // Node sends no length with a GET or DELETE of its own. The body would be read as the next request of the connection.
   const length = body === undefined ? undefined : { "content-length": String(Buffer.byteLength(body)) };
@@ -49,7 +49,7 @@ export async function exchange(
   const { request: send } = url.protocol === "http:" ? http : https;
   const request = send(url, { method, headers, agent, signal }, (response) => {
     const { statusCode: status = 0, headers } = response;
-    textOf(response, limitBytes).then((text) => resolve({ status, headers: headerMap(headers), text }), reject);
+    bytesOf(response, limitBytes).then((bytes) => resolve({ status, headers: headerMap(headers), bytes }), reject);
   });
   request.on("error", reject).end(body);
   return promise.catch((error: unknown) => {
@@ -57,8 +57,11 @@ export async function exchange(
   });
 }
 
-/** The text of a body, cut after the chunk that reaches the limit. */
-export async function textOf(body: AsyncIterable<Uint8Array>, limitBytes = Number.POSITIVE_INFINITY): Promise<string> {
+/** The bytes of a body, cut after the chunk that is over the limit. */
+export async function bytesOf(
+  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  limitBytes = Number.POSITIVE_INFINITY,
+): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of body) {
@@ -66,7 +69,7 @@ export async function textOf(body: AsyncIterable<Uint8Array>, limitBytes = Numbe
     length += chunk.length;
     if (length > limitBytes) break;
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks);
 }
 
 export function headerMap(headers: IncomingHttpHeaders | object): ReadonlyMap<string, string> {

@@ -29,12 +29,18 @@ export function toolMaker(options: {
     const calls = once(async () =>
       (await load()).forRun({ key: key(), tenant, signal, event, remainingMs: () => remainingMs() - ownMs }),
     );
+    const messages = once(async () => (await calls()).messageCalls(envelope.event));
     return {
       secrets: await secrets(),
       sign: (text) => signer.sign("text", text),
       signCard,
       lark: async () => (await calls()).lark(),
       request: async (method, path, options) => (await calls()).request(method, path, options),
+      reply: async (content) => (await messages()).reply(content),
+      send: async (to, content) => (await messages()).send(to, content),
+      download: async (resource, options) => (await messages()).download(resource, options),
+      text: async () => (await messages()).text(),
+      mentionsMe: async () => (await messages()).mentionsMe(),
       updateCard: async (card) =>
         (await calls()).updateCard(card, { token: envelope.event["token"], clickedAtMs: envelope.createdAtMs }),
     };

@@ -17,7 +17,7 @@ import {
 import { parseObject } from "../feishu/json.ts";
 import { openMessage } from "../feishu/open.ts";
 import { type Message, partJoiner } from "../feishu/parts.ts";
-import { agentFor, networkCode, type ProxyEnv, textOf } from "../https.ts";
+import { agentFor, bytesOf, networkCode, type ProxyEnv } from "../https.ts";
 import { type ReceiverPorts, receive } from "../receiving/receiver.ts";
 import { publish } from "../trace/trace.ts";
 
@@ -123,7 +123,7 @@ export class Connection {
 
   /** The body's time is the handshake's. Any value of the address may be its ticket. */
   async #refuse(response: IncomingMessage, { searchParams }: URL): Promise<void> {
-    const body = await textOf(response, answerLimitBytes).catch(() => "");
+    const body = await bytesOf(response, answerLimitBytes).then(String, () => "");
     const secrets = [...searchParams.values()].filter(({ length }) => length > 7);
     this.#end(readRefusal(response.statusCode ?? 0, response.headers, body, secrets));
   }

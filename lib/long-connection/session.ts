@@ -90,7 +90,7 @@ async function discover(
   const error = () => new DeadlineError(`Cannot connect: discovery took ${discoveryWithinMs} ms`);
   try {
     return await withDeadline(clock, { ms: discoveryWithinMs, error }, async (deadline) => {
-      const { status, text: body } = await exchange(url, {
+      const { status, bytes } = await exchange(url, {
         method: "POST",
         headers: { "content-type": "application/json", locale },
         body: JSON.stringify({ AppID: appId, AppSecret: appSecret }),
@@ -98,7 +98,7 @@ async function discover(
         signal: AbortSignal.any([signal, deadline]),
         limitBytes: answerLimitBytes,
       });
-      return readDiscovery({ status, body }, { config, apiHost: url.hostname, secrets: [appSecret] });
+      return readDiscovery({ status, body: String(bytes) }, { config, apiHost: url.hostname, secrets: [appSecret] });
     });
   } catch (error) {
     return { kind: "retry", reason: `discovery failed (${networkCode(error)})` };

@@ -1,9 +1,11 @@
 import type { Agent } from "node:http";
-import { parseJson } from "../feishu/json.ts";
+import { type JsonObject, parseJson } from "../feishu/json.ts";
 import type { ApiAnswer, RequestOptions } from "../handler.ts";
 import { agentFor, exchange, type ProxyEnv } from "../https.ts";
+import type { Bot } from "../message.ts";
 import { once } from "../once.ts";
 import { cardUpdater } from "./card-update.ts";
+import type { Form, MessageCalls } from "./message-calls.ts";
 import { type TokenRequestOptions, tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
 import { type ApiRun, codeOf, createTransport, type Exchange, type Transport, unreadableError } from "./transport.ts";
@@ -46,13 +48,22 @@ export function openApi(options: ApiOptions) {
     },
   };
 
+  const bots = new Map<string | null, Bot>();
+
   return {
     /** The calls of one run. */
     forRun(run: ApiRun) {
       const send = createTransport(run, transport);
+      const call = (method: string, path: string, options?: InnerOptions) =>
+        request({ send, agent, origin }, method, path, options);
       return {
-        request: (method: string, path: string, options?: RequestOptions) =>
-          request({ send, agent, origin }, method, path, options),
+        request: call,
+
+        /** To be called once, since the calls count what is sent. */
+        async messageCalls(event: JsonObject): Promise<MessageCalls> {
+          const { messageCalls } = await import("./message-calls.ts");
+          return messageCalls(event, { ...run, appId, request: call, send, agent, origin, bots });
+        },
 
         lark: once(() =>
           import("./official-client.ts").then(({ larkClient }) =>
@@ -69,12 +80,14 @@ export function openApi(options: ApiOptions) {
   };
 }
 
+type InnerOptions = RequestOptions & { readonly form?: Form };
+
 /** A call without the official client. */
 async function request(
   { send, agent, origin }: { send: Transport; agent: Agent; origin: string },
   method: string,
   path: string,
-  { body, query }: RequestOptions = {},
+  { body, query, form }: InnerOptions = {},
 ): Promise<ApiAnswer> {
   const url = new URL(path, origin);
   if (!path.startsWith("/") || !url.pathname.startsWith("/open-apis/")) {
@@ -84,24 +97,26 @@ async function request(
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
   const verb = method.toUpperCase();
-  const answer = await send({ method: verb, url, content: { body } }, jsonExchange(agent, verb, body));
+  const sent = { method: verb, url, content: { body }, body: form && ("form" as const) };
+  const answer = await send(sent, jsonExchange(agent, verb, body, form));
   return answer.body as ApiAnswer;
 }
 
-/** Exchanges JSON. Rejects also for a successful status without the platform's JSON. */
-function jsonExchange(agent: Agent, method: string, body?: Readonly<Record<string, unknown>>): Exchange {
+/** Sends JSON or a form for JSON. Rejects also for a successful status without the platform's JSON. */
+function jsonExchange(agent: Agent, method: string, body?: RequestOptions["body"], form?: Form): Exchange {
   return async ({ url, authorization, uuid, signal }) => {
     const target = new URL(url);
     if (uuid?.in === "query") target.searchParams.set("uuid", uuid.value);
     const content = uuid?.in === "body" ? { ...body, uuid: uuid.value } : body;
+    const json = content && { contentType: "application/json; charset=utf-8", bytes: JSON.stringify(content) };
+    const { contentType, bytes: sent } = form ?? json ?? {};
     const headers = {
-      ...(content === undefined ? undefined : { "content-type": "application/json; charset=utf-8" }),
+      ...(contentType === undefined ? undefined : { "content-type": contentType }),
       ...(authorization === undefined ? undefined : { authorization }),
     };
-    const sent = { method, headers, body: content === undefined ? undefined : JSON.stringify(content), agent, signal };
-    const { text, ...answer } = await exchange(target, sent);
-    const json = parseJson(text);
-    if (answer.status < 300 && codeOf(json) === undefined) throw unreadableError();
-    return { ...answer, body: json };
+    const { bytes, ...answer } = await exchange(target, { method, headers, body: sent, agent, signal });
+    const received = parseJson(String(bytes));
+    if (answer.status < 300 && codeOf(received) === undefined) throw unreadableError();
+    return { ...answer, body: received };
   };
 }

@@ -11,8 +11,8 @@ import {
 } from "@larksuiteoapi/node-sdk";
 import { fieldsOf, parseJson } from "../feishu/json.ts";
 import type { LarkClient } from "../handler.ts";
-import { headerMap, networkCode, textOf } from "../https.ts";
-import { type Exchange, type Transport, unreadableError } from "./transport.ts";
+import { bytesOf, headerMap, networkCode } from "../https.ts";
+import { type Exchange, refusalBytes, type Transport, unreadableError } from "./transport.ts";
 
 // The official client over our transport. It is large, so this file is loaded when a handler first asks for it.
 
@@ -24,8 +24,6 @@ const placeholder = "t-larkpost:";
 /** The client's cache key of a marketplace app's token, with the tenant. */
 const tenantCacheKey = "larkMarketAccessToken";
 const silent = { error() {}, warn() {}, info() {}, debug() {}, trace() {} };
-/** A refusal's body is read up to here, for its code. */
-const refusalBytes = 64 * 1024;
 
 /** The official client for one run of a handler, with its helpers for cards and tokens. */
 export function larkClient(options: {
@@ -146,5 +144,5 @@ function isStream(value: unknown): boolean {
 async function refusal(data: unknown): Promise<unknown> {
   if (!isStream(data) && !Buffer.isBuffer(data)) return data;
   const chunks = Buffer.isBuffer(data) ? Readable.from([data]) : (data as AsyncIterable<Buffer>);
-  return parseJson(await textOf(chunks, refusalBytes).catch(() => ""));
+  return parseJson(await bytesOf(chunks, refusalBytes).then(String, () => ""));
 }

@@ -48,8 +48,8 @@ export interface ApiRequest extends Sending {
   readonly tenant?: string | undefined;
   /** The call needs no token. */
   readonly isPublic?: boolean;
-  /** A `form` may take longer than other calls. A `stream` may too, and cannot be sent twice. */
-  readonly body?: "form" | "stream" | undefined;
+  /** A `form` may take longer than other calls, and so may a `file` that comes. A `stream` may too, and cannot be sent twice. */
+  readonly body?: "form" | "file" | "stream" | undefined;
 }
 
 export type Transport = (request: ApiRequest, exchange: Exchange) => Promise<ApiResponse>;
@@ -74,6 +74,8 @@ interface Failure {
   readonly resetSeconds: number;
 }
 
+/** A refusal of a call for a file is read up to here, for its code. */
+export const refusalBytes = 64 * 1024;
 const maxAttempts = 3;
 const attemptMs = 10_000;
 const firstBackoffMs = 200;

@@ -3,6 +3,7 @@ import { systemClock } from "../clock.ts";
 import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
 import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
 import { jobId } from "../feishu/envelope.ts";
+import type { JsonObject } from "../feishu/json.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
 import type {
   CallbackContext,
@@ -137,7 +138,7 @@ export function callbackContextFor<T extends CallbackType>(
 }
 
 /**
- * The context with `lark` and `request` calling a simulated Feishu over HTTP, in real time. `sent()` has what the handler
+ * The context with its calls going to a simulated Feishu over HTTP, in real time. `sent()` has what the handler
  * sent, oldest first, `simulator.addRule(…)` makes calls fail, and `simulator.setAnswers([…])` answers calls that are not
  * simulated; those in `test/simulated/` are loaded. It ends with the test.
  *
@@ -163,8 +164,11 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
     random: () => 0,
   });
   const { id: key, tenant, signal } = context;
-  const { lark, request } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
-  return { context: { ...context, lark, request }, simulator, sent: simulator.sent };
+  const { lark, request, messageCalls } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
+  const envelope = JSON.parse(context.raw) as { event?: JsonObject };
+  // The old card callback has no envelope.
+  const calls = await messageCalls(envelope.event ?? (envelope as JsonObject));
+  return { context: { ...context, lark, request, ...calls }, simulator, sent: simulator.sent };
 }
 
 /** What the first work that the handler deferred gets. */
@@ -243,6 +247,11 @@ function contextOf(
     signCard: async (card) => `signed:${JSON.stringify(card)}`,
     lark: noOpenApi,
     request: noOpenApi,
+    reply: noOpenApi,
+    send: noOpenApi,
+    download: noOpenApi,
+    text: noOpenApi,
+    mentionsMe: noOpenApi,
   };
   return { context, logged, deferred };
 }

@@ -21,12 +21,13 @@ const keys = {
 /** A handler's file that calls the API as its event says. */
 const source = (declare: string) => `
 import { ${declare}, checkCard } from "larkpost";
-export default ${declare}("TYPE", async (event: never, { request, lark }) => {
+export default ${declare}("TYPE", async (event: never, { request, lark, send }) => {
   const { how } = JSON.parse(JSON.stringify(event)).action?.value ?? event;
   const data = { receive_id: "${groupChat}", msg_type: "text", content: JSON.stringify({ text: how }) };
   if (how === "request") {
     await request("POST", "/open-apis/im/v1/messages", { query: { receive_id_type: "chat_id" }, body: data });
   }
+  if (how === "send") await send("${groupChat}", how);
   if (how === "lark") {
     await (await lark()).im.message.create({ params: { receive_id_type: "chat_id" }, data });
   }
@@ -36,6 +37,7 @@ export default ${declare}("TYPE", async (event: never, { request, lark }) => {
 
 /** Which chunk of a bundle a file's name begins with. */
 const api = /\/chunks\/client-/;
+const messages = /\/chunks\/message-calls-/;
 const client = /\/chunks\/official-client-/;
 const cardRules = /\/chunks\/card-\d/;
 
@@ -86,12 +88,13 @@ export function openApiInBundles(
     return { texts, tenants, answers: seen.map(({ answer }) => answer), loaded: seen.map(({ loaded }) => loaded) };
   }
 
-  const ways = ["nothing", "request", "lark", "check"] as const;
+  const ways = ["nothing", "request", "send", "lark", "check"] as const;
   function assertLoaded(loaded: readonly string[][]): void {
     const has = (chunk: RegExp) => loaded.map((urls) => urls.some((url) => chunk.test(url)));
-    assert.deepEqual(has(api), [false, true, true, true], "the API's chunk, from the first call on");
-    assert.deepEqual(has(client), [false, false, true, true], "the official client's, when it is asked for");
-    assert.deepEqual(has(cardRules), [false, false, false, true], "the rules for cards, when one is checked");
+    assert.deepEqual(has(api), [false, true, true, true, true], "the API's chunk, from the first call on");
+    assert.deepEqual(has(messages), [false, false, true, true, true], "what a handler says in one line, when it does");
+    assert.deepEqual(has(client), [false, false, false, true, true], "the official client's, when it is asked for");
+    assert.deepEqual(has(cardRules), [false, false, false, false, true], "the rules for cards, when one is checked");
   }
 
   test("a worker's handler loads nothing of it until it calls, and the official client only when it asks for that", async (t) => {
@@ -103,7 +106,7 @@ export function openApiInBundles(
       answers,
       ways.map(() => ({ batchItemFailures: [] })),
     );
-    assert.deepEqual(texts, ["request", "lark"]);
+    assert.deepEqual(texts, ["request", "send", "lark"]);
     assertLoaded(loaded);
   });
 
@@ -122,7 +125,7 @@ export function openApiInBundles(
       answers.map((answer) => (answer as { body: string }).body),
       ways.map(() => "{}"),
     );
-    assert.deepEqual(texts, ["request", "lark"]);
+    assert.deepEqual(texts, ["request", "send", "lark"]);
     assertLoaded(loaded);
   });
 

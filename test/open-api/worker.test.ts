@@ -3,7 +3,7 @@ import { after, before, beforeEach, describe, type TestContext, test } from "nod
 import { toBody } from "../../lib/aws/record.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { classify } from "../../lib/feishu/classify.ts";
-import type { DeferredContext } from "../../lib/handler.ts";
+import type { Context, DeferredContext } from "../../lib/handler.ts";
 import { toolMaker } from "../../lib/handling/tools.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "../support/api.ts";
@@ -21,6 +21,8 @@ beforeEach(() => bench.reset());
 after(() => bench.stop());
 
 let secrets = 0;
+const png = Buffer.from("89504e470d0a1a0a", "hex");
+const about = ({ messageId }: { messageId: string }) => ({ message: { message_id: messageId } });
 
 async function start(t: TestContext) {
   // Another secret than the test's before: the tokens that it left in the table are not for this one's platform.
@@ -47,26 +49,25 @@ async function start(t: TestContext) {
 }
 
 describe("a handler that calls the Open API", () => {
-  for (const [how, withClient] of [
-    ["request", false],
-    ["the official client", true],
-  ] as const) {
+  const ways: Readonly<Record<string, (context: Context, messageId: string) => Promise<unknown>>> = {
+    request: ({ request }, messageId) => request("POST", `${messagesPath}/${messageId}/reply`, { body: text("It is") }),
+    "the official client": async ({ lark }, message_id) =>
+      (await lark()).im.message.reply({ path: { message_id }, data: text("It is") }),
+    reply: ({ reply }) => reply("It is"),
+    "reply with an image": ({ reply }) => reply({ image: png }),
+  };
+  for (const [how, answer] of Object.entries(ways)) {
     test(`A3: replies by ${how}, crashes, and is delivered again: one message`, async (t) => {
       const { ports, parent, ofBots, simulator } = await start(t);
       const id = bench.newId("crash");
-      await bench.send(eventBody({ id }));
+      await bench.send(eventBody({ id, event: about(parent) }));
       let runs = 0;
       const outcomes = await bench.drain({
         ports,
         handlers: ({ die }) => ({
-          "test.event": async (_event, { request, lark }) => {
+          "test.event": async (_event, context) => {
             runs++;
-            if (withClient) {
-              const client = await lark();
-              await client.im.message.reply({ path: { message_id: parent.messageId }, data: text("It is") });
-            } else {
-              await request("POST", `${messagesPath}/${parent.messageId}/reply`, { body: text("It is") });
-            }
+            await answer(context, parent.messageId);
             if (runs < 3) await die();
           },
         }),
@@ -105,6 +106,36 @@ describe("a handler that calls the Open API", () => {
         .map(({ content }) => JSON.parse(content).text)
         .sort(),
       ["one", "two"],
+    );
+  });
+
+  test("A3: replies with an image and a text at once, crashes after the text, and uploads faster the second time: each is sent once", async (t) => {
+    const { ports, parent, ofBots } = await start(t);
+    await bench.send(eventBody({ id: bench.newId("at-once"), event: about(parent) }));
+    let runs = 0;
+    await bench.drain({
+      ports,
+      handlers: ({ die }) => ({
+        "test.event": async (_event, { reply }) => {
+          const isFirst = ++runs === 1;
+          const uploaded = Promise.withResolvers<void>();
+          const image = (async function* () {
+            if (isFirst) await new Promise(() => {});
+            yield png;
+          })();
+          const sent = reply({ image }).then(() => uploaded.resolve());
+          const text = reply("It is");
+          if (isFirst) return text.then(die);
+          await uploaded.promise;
+          return Promise.all([sent, text]);
+        },
+      }),
+    });
+    assert.deepEqual(
+      ofBots()
+        .map(({ msgType }) => msgType)
+        .sort(),
+      ["image", "text"],
     );
   });
 

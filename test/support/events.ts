@@ -122,6 +122,11 @@ export const noCallbacks = {
     signCard: unexpected,
     lark: unexpected,
     request: unexpected,
+    reply: unexpected,
+    send: unexpected,
+    download: unexpected,
+    text: unexpected,
+    mentionsMe: unexpected,
     updateCard: unexpected,
   }),
 };

@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Readable } from "node:stream";
 import { describe, test } from "node:test";
-import { NonRetryableError, OpenApiError, RetryLaterError } from "larkpost";
+import {
+  type MessageContent,
+  NonRetryableError,
+  OpenApiError,
+  type Receiver,
+  RetryLaterError,
+  resourcesOf,
+} from "larkpost";
 import { callbackContextFor, checkAnswer, contextFor, verdictOf, withOpenApi } from "larkpost/test";
+import { bot } from "../../lib/simulator/samples/facts.ts";
 
 describe("contextFor", () => {
   test("makes another event at each call, as it comes from the worker", () => {
@@ -145,5 +155,136 @@ describe("withOpenApi", () => {
       message:
         /: the simulated Feishu has no POST \/open-apis\/drive\/v1\/files\/…: give it an answer in test\/simulated\//,
     });
+  });
+});
+
+describe("what a handler says", () => {
+  const png = Buffer.from("89504e470d0a1a0a", "hex");
+  const card = { schema: "2.0", body: { elements: [{ tag: "markdown", content: "Pallet 17" }] } };
+  const readme = join(import.meta.dirname, "../../README.md");
+
+  const contents: readonly { what: string; content: MessageContent; type: string; says: RegExp; name?: string }[] = [
+    { what: "a text", content: "hello", type: "text", says: /^{"text":"hello"}$/ },
+    { what: "Markdown", content: { markdown: "**17**" }, type: "post", says: /"tag":"md","text":"\*\*17\*\*"/ },
+    { what: "a card", content: card, type: "interactive", says: /^{"schema":"2.0","body"/ },
+    { what: "a raw card", content: { type: "raw", data: card }, type: "interactive", says: /^{"schema":"2.0","body"/ },
+    {
+      what: "a template",
+      content: { type: "template", data: { template_id: "AAq1" } },
+      type: "interactive",
+      says: /^{"type":"template","data":{"template_id":"AAq1"}}$/,
+    },
+    { what: "an image", content: { image: png }, type: "image", says: /"image_key":"img_v3_/, name: "message" },
+    { what: "an image's key", content: { image: "img_v2_1-a" }, type: "image", says: /^{"image_key":"img_v2_1-a"}$/ },
+    { what: "a path", content: { file: readme }, type: "file", says: /"file_key":"file_v3_/, name: "README.md" },
+    {
+      what: "a stream",
+      content: { file: Readable.from([png, png]), name: 'a"b.docx' },
+      type: "file",
+      says: /"file_key":"file_v3_/,
+      name: 'a"b.docx',
+    },
+    { what: "a file's key", content: { file: "file_v2_1-a" }, type: "file", says: /^{"file_key":"file_v2_1-a"}$/ },
+  ];
+  for (const { what, content, type, says, name } of contents) {
+    test(`is ${what}`, async (t) => {
+      const { event, context: bare } = contextFor("im.message.receive_v1");
+      const { context, sent, simulator } = await withOpenApi(t, bare);
+      const uploads: string[] = [];
+      simulator.onActivity((activity) => void (activity.what === "uploaded" && uploads.push(activity.about ?? "")));
+      const { messageId } = await context.reply(content);
+      const [message, ...more] = sent();
+      assert.deepEqual([message?.messageId, message?.msgType, more.length], [messageId, type, 0]);
+      assert.match(message?.content ?? "", says);
+      const { parentId, threadId } = message ?? {};
+      assert.deepEqual([parentId, threadId], [event.message.message_id, undefined]);
+      assert.deepEqual(
+        uploads.map((about) => / (\S*) \(/.exec(about)?.[1]),
+        name === undefined ? [] : [name],
+      );
+    });
+  }
+
+  test("is in the thread, where the event is in one, and to the message of a reaction, or of the card that was clicked", async (t) => {
+    const inThread = contextFor("im.message.receive_v1", { event: { message: { thread_id: "omt_1" } } });
+    const reaction = contextFor("im.message.reaction.created_v1");
+    const click = callbackContextFor("card.action.trigger");
+    const old = callbackContextFor("card.action.trigger_v1");
+    const about = [
+      [inThread.context, inThread.event.message.message_id, true],
+      [reaction.context, reaction.event.message_id, false],
+      [click.context, click.callback.context?.open_message_id, false],
+      [old.context, old.callback.open_message_id, false],
+    ] as const;
+    for (const [bare, messageId, isThread] of about) {
+      const { context, sent } = await withOpenApi(t, bare);
+      await context.reply("hello");
+      const [{ parentId, threadId } = assert.fail()] = sent();
+      assert.deepEqual([parentId, threadId !== undefined], [messageId, isThread], bare.type);
+      assert.ok(messageId);
+    }
+    const { context } = await withOpenApi(t, contextFor("im.chat.updated_v1").context);
+    await assert.rejects(context.reply("hello"), /the event is about no message. Use send/);
+  });
+
+  test("goes to a chat or a person by each kind of id", async (t) => {
+    const { context, simulator } = await withOpenApi(t, contextFor("im.chat.updated_v1").context);
+    const [{ open_id, union_id, user_id, email } = assert.fail()] = simulator.world.users();
+    const [chat = assert.fail()] = simulator.world.chats();
+    const receivers: Receiver[] = [chat.chatId, open_id, union_id, email, { type: "user_id", id: user_id }];
+    for (const to of receivers) await context.send(to, "hello");
+    const direct = simulator.sent().slice(1);
+    assert.equal(simulator.sent()[0]?.chatId, chat.chatId);
+    assert.deepEqual([direct.length, new Set(direct.map(({ chatId }) => chatId)).size], [4, 1]);
+    await assert.rejects(context.send(user_id, "hello"), /say it: \{ type: "user_id", id \}/i);
+  });
+
+  test("is not sent, and never again, when its file is larger than Feishu takes", async (t) => {
+    const { context, simulator } = await withOpenApi(t, contextFor("im.message.receive_v1").context);
+    const image = Readable.from(Array.from({ length: 11 }, () => Buffer.alloc(1024 * 1024)));
+    await assert.rejects(context.reply({ image }), (error) => {
+      return error instanceof NonRetryableError && /Feishu takes 10 MB/.test(error.message);
+    });
+    assert.deepEqual(simulator.calls(), []);
+  });
+
+  test("can be about a file of the message, which is downloaded up to a limit", async (t) => {
+    const sample = contextFor("im.message.receive_v1");
+    const { simulator, context } = await withOpenApi(t, sample.context);
+    const { message_id: messageId, chat_id: chatId } = sample.event.message;
+    const key = simulator.keep("file", Buffer.from("17 pallets"));
+    const content = JSON.stringify({ file_key: key, file_name: "list.txt" });
+    simulator.say({ messageId, chatId, userId: simulator.world.users()[0]?.open_id ?? "", msgType: "file", content });
+    const [resource = assert.fail()] = resourcesOf({ ...sample.event.message, message_type: "file", content });
+    const { bytes, name, type } = await context.download(resource);
+    assert.deepEqual([String(bytes), name, type], ["17 pallets", "list.txt", "application/octet-stream"]);
+    assert.equal((await context.download(resource, { maxBytes: 10 })).bytes.length, 10);
+    await assert.rejects(context.download(resource, { maxBytes: 9 }), NonRetryableError);
+    const refused = (error: unknown) => error instanceof OpenApiError && error.apiCode === 234003;
+    await assert.rejects(context.download({ ...resource, key: "file_v3_none" }), refused);
+  });
+
+  test("knows this bot from others, and asks who it is once, and only for a message that mentions somebody else than people", async (t) => {
+    const asked = (simulator: { calls(): readonly { path: string }[] }) =>
+      simulator.calls().filter(({ path }) => path === "/open-apis/bot/v3/info").length;
+    const mention = (open_id: string, key: string, mentioned_type: string) => {
+      return { key, id: { open_id }, name: key.slice(1), mentioned_type };
+    };
+    const message = (mentions: object[], text: string) => {
+      const event = { message: { message_type: "text", content: JSON.stringify({ text }), mentions } };
+      return contextFor("im.message.receive_v1", { event: event as never }).context;
+    };
+    const { open_id: mine } = bot;
+    const cases = [
+      { context: message([], "hi"), says: ["hi", false, 0] },
+      { context: message([mention("ou_1", "@_user_1", "user")], "@_user_1 hi"), says: ["@_user_1 hi", false, 0] },
+      { context: message([mention(mine, "@_user_1", "bot")], "@_user_1 hi"), says: ["hi", true, 1] },
+      { context: message([mention("ou_2", "@_user_1", "bot")], "@_user_1 hi"), says: ["@_user_1 hi", false, 1] },
+      { context: contextFor("im.chat.updated_v1").context, says: ["", false, 0] },
+    ];
+    for (const { context: bare, says } of cases) {
+      const { context, simulator } = await withOpenApi(t, bare);
+      assert.deepEqual([await context.text(), await context.mentionsMe(), asked(simulator)], says);
+    }
   });
 });

@@ -63,7 +63,7 @@ export function findConversation(stateFolder: string): Link {
   const { url, token } = local.control;
   let isConnected = false;
   const call = async <Answer>(method: string, path: string, body?: object): Promise<Answer> => {
-    const { status, text } = await exchange(new URL(path, url), {
+    const { status, bytes } = await exchange(new URL(path, url), {
       method,
       headers: { authorization: `Bearer ${token}` },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -73,7 +73,7 @@ export function findConversation(stateFolder: string): Link {
       throw new ChatError(isConnected ? ended : `Cannot chat: nothing listens at ${url}. ${advice}`, { cause });
     });
     isConnected = true;
-    const answer = fieldsOf(parseJson(text));
+    const answer = fieldsOf(parseJson(String(bytes)));
     if (status === 200) return answer as Answer;
     if (status === 401) throw new ChatError(`Cannot chat: another program listens at ${url}. ${advice}`);
     throw new RefusedError(String(answer["error"] ?? `answered ${status}`));

@@ -17,11 +17,11 @@ export function deliverByWebSocket({ control }: Pick<Target, "control">): Delive
     const headers = { authorization: `Bearer ${token}` };
     const body = JSON.stringify({ text: pushed });
     const sent = { method: "POST", headers, body, signal };
-    const { status, text } = await exchange(new URL("/push", url), sent).catch((cause: unknown) => {
+    const { status, bytes } = await exchange(new URL("/push", url), sent).catch((cause: unknown) => {
       signal?.throwIfAborted();
       throw new CommandError("Cannot send over the long connection: the simulated Feishu has ended", { cause });
     });
     if (status !== 200) throw new CommandError(`Cannot send over the long connection: there is none. ${advice}`);
-    return parseJson(text) as PushResult;
+    return parseJson(String(bytes)) as PushResult;
   };
 }

@@ -1,0 +1,182 @@
+import { randomUUID } from "node:crypto";
+import { open } from "node:fs/promises";
+import type { Agent } from "node:http";
+import { basename } from "node:path";
+import { NonRetryableError } from "../errors.ts";
+import { fieldsOf, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
+import type { ApiAnswer, DownloadedFile, MessageContent, Receiver, RequestOptions } from "../handler.ts";
+import { bytesOf, exchange } from "../https.ts";
+import { type Bot, type MessageResource, mentionsBot, type ReceivedMessage, textOf } from "../message.ts";
+import { type ApiRun, refusalBytes, type Transport } from "./transport.ts";
+import { uuidMaker } from "./uuid.ts";
+
+// What handlers say in one line. This file is loaded at the first such call.
+
+/** A body that is no JSON. */
+export interface Form {
+  readonly contentType: string;
+  readonly bytes: Buffer;
+}
+
+export interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
+  readonly appId: string;
+  readonly request: (
+    method: string,
+    path: string,
+    options?: RequestOptions & { readonly form?: Form },
+  ) => Promise<ApiAnswer>;
+  readonly send: Transport;
+  readonly agent: Agent;
+  readonly origin: string;
+  /** By tenant: the app's bot, once it is known. */
+  readonly bots: Map<string | null, Bot>;
+}
+
+const messagesPath = "/open-apis/im/v1/messages";
+const megabyte = 1024 * 1024;
+const defaultDownloadBytes = 32 * megabyte;
+/**
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/image/create
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/file/create
+ */
+const uploads = {
+  image: { path: "/open-apis/im/v1/images", limitBytes: 10 * megabyte, key: /^img_[\w-]+$/ },
+  file: { path: "/open-apis/im/v1/files", limitBytes: 30 * megabyte, key: /^file_[\w-]+$/ },
+} as const;
+
+/** The calls about messages that a handler makes, by what its event says. */
+export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
+  const { key, tenant, request, send, agent, origin, bots } = options;
+  // Another key than the transport's: the calls of `request` are counted apart from these.
+  const uuidOf = uuidMaker(`${key} messages`);
+
+  async function post(path: string, place: Readonly<Record<string, unknown>>, content: MessageContent, query = {}) {
+    // Taken before a file is uploaded, so the order of the handler's calls alone decides which message has which uuid.
+    const uuid = uuidOf({ method: "POST", url: new URL(path, origin), content: { body: place } })?.value;
+    const body = { ...place, ...(await messageOf(content)), uuid };
+    const { data } = await request("POST", path, { query, body });
+    return { messageId: String(fieldsOf(data)["message_id"]) };
+  }
+
+  async function messageOf(content: MessageContent): Promise<{ msg_type: string; content: string }> {
+    const message = (msg_type: string, json: unknown) => ({ msg_type, content: JSON.stringify(json) });
+    if (typeof content === "string") return message("text", { text: content });
+    const { markdown, image, file, name, type, data } = content as Record<string, unknown>;
+    if (typeof markdown === "string") {
+      return message("post", { zh_cn: { content: [[{ tag: "md", text: markdown }]] } });
+    }
+    if (image !== undefined) return message("image", { image_key: await keyOf("image", image) });
+    if (file !== undefined) return message("file", { file_key: await keyOf("file", file, stringOf(name)) });
+    return message("interactive", type === "raw" ? data : content);
+  }
+
+  /** The key of a file, which is uploaded unless the source is a key. */
+  async function keyOf(kind: keyof typeof uploads, source: unknown, name?: string): Promise<string> {
+    const { path, limitBytes, key } = uploads[kind];
+    if (typeof source === "string" && key.test(source)) return source;
+    const isPath = typeof source === "string";
+    const chunks = isPath ? (await open(source)).createReadStream() : source instanceof Uint8Array ? [source] : source;
+    const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array>, limitBytes);
+    if (bytes.length > limitBytes) throw tooLarge(`send the ${kind}`, `Feishu takes ${limitBytes / megabyte} MB`);
+    const fileName = name ?? (isPath ? basename(source) : kind);
+    const file = { file_type: fileType(fileName), file_name: fileName };
+    const form = formOf(kind === "image" ? { image_type: "message" } : file, { name: kind, fileName, bytes });
+    const { data } = await request("POST", path, { form });
+    return String(fieldsOf(data)[`${kind}_key`]);
+  }
+
+  async function ownBot(): Promise<Bot> {
+    const known = bots.get(tenant);
+    if (known !== undefined) return known;
+    const { bot } = fieldsOf(await request("GET", "/open-apis/bot/v3/info"));
+    const asked = { open_id: String(fieldsOf(bot)["open_id"]) };
+    bots.set(tenant, asked);
+    return asked;
+  }
+
+  /** Without a mention that may be the bot's, nobody is asked who that is. */
+  async function botIn(message: ReceivedMessage): Promise<Bot | undefined> {
+    const mentions: unknown = message?.mentions;
+    const isOther = (mention: unknown) => fieldsOf(mention)["mentioned_type"] === "user";
+    return Array.isArray(mentions) && !mentions.every(isOther) ? ownBot() : undefined;
+  }
+
+  const message = event["message"] as ReceivedMessage;
+  return {
+    async reply(content: MessageContent) {
+      const inThread = stringOf(fieldsOf(message)["thread_id"]) ? { reply_in_thread: true } : {};
+      return post(`${messagesPath}/${encodeURIComponent(messageIdOf(event))}/reply`, inThread, content);
+    },
+
+    async send(to: Receiver, content: MessageContent) {
+      const { type, id } = typeof to === "string" ? { type: idTypeOf(to), id: to } : to;
+      return post(messagesPath, { receive_id: id }, content, { receive_id_type: type });
+    },
+
+    async download(
+      { messageId, key, type, name }: MessageResource,
+      { maxBytes = defaultDownloadBytes }: { readonly maxBytes?: number } = {},
+    ): Promise<DownloadedFile> {
+      const path = `${messagesPath}/${encodeURIComponent(messageId)}/resources/${encodeURIComponent(key)}?type=${type}`;
+      const url = new URL(path, origin);
+      const answer = await send({ method: "GET", url, body: "file" }, async ({ authorization = "", signal }) => {
+        const limitBytes = Math.max(maxBytes, refusalBytes);
+        const sent = { method: "GET", headers: { authorization }, body: undefined, agent, signal, limitBytes };
+        const { bytes, ...rest } = await exchange(url, sent);
+        return { ...rest, body: rest.status < 300 ? bytes : parseJson(String(bytes)) };
+      });
+      const bytes = answer.body as Buffer;
+      if (bytes.length > maxBytes) throw tooLarge("download the file", `maxBytes is ${maxBytes}`);
+      return { bytes, name, type: answer.headers.get("content-type") ?? null };
+    },
+
+    async text(): Promise<string> {
+      return textOf(message, await botIn(message));
+    },
+
+    async mentionsMe(): Promise<boolean> {
+      const bot = await botIn(message);
+      return bot !== undefined && mentionsBot({ message }, bot);
+    },
+  };
+}
+
+export type MessageCalls = ReturnType<typeof messageCalls>;
+
+/** The message that an event or a callback is about. */
+function messageIdOf({ message, message_id, context, open_message_id }: JsonObject): string {
+  const inner = fieldsOf(message)["message_id"] ?? fieldsOf(context)["open_message_id"];
+  const id = stringOf(inner ?? message_id ?? open_message_id) ?? "";
+  if (id === "") throw new TypeError("Cannot reply or react: the event is about no message. Use send");
+  return id;
+}
+
+function idTypeOf(id: string): string {
+  const [, prefix = ""] = /^(oc|ou|on)_/.exec(id) ?? [];
+  const type = { oc: "chat_id", ou: "open_id", on: "union_id" }[prefix] ?? (id.includes("@") ? "email" : undefined);
+  if (type !== undefined) return type;
+  throw new TypeError('Cannot send: nothing says what kind of id it is. Say it: { type: "user_id", id }');
+}
+
+/** Of a video or a sound that is uploaded as one, Feishu makes no message of the type `file`. */
+function fileType(name: string): string {
+  return /\.(pdf|doc|xls|ppt)x?$/i.exec(name)?.[1]?.toLowerCase() ?? "stream";
+}
+
+function formOf(
+  fields: Readonly<Record<string, string>>,
+  { name, fileName, bytes }: { name: string; fileName: string; bytes: Buffer },
+): Form {
+  const boundary = `larkpost-${randomUUID()}`;
+  const head = (about: string) => `--${boundary}\r\ncontent-disposition: form-data; ${about}\r\n`;
+  const texts = Object.entries(fields).map(([field, value]) => `${head(`name="${field}"`)}\r\n${value}\r\n`);
+  // As browsers escape it.
+  const escaped = fileName.replace(/["\r\n]/g, encodeURIComponent);
+  const file = `${head(`name="${name}"; filename="${escaped}"`)}content-type: application/octet-stream\r\n\r\n`;
+  const parts = [Buffer.from(texts.join("") + file), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)];
+  return { contentType: `multipart/form-data; boundary=${boundary}`, bytes: Buffer.concat(parts) };
+}
+
+function tooLarge(what: string, limit: string): NonRetryableError {
+  return Object.assign(new NonRetryableError(`Cannot ${what}: it is too large. ${limit}`), { isMessageSafe: true });
+}
