@@ -1,74 +1,88 @@
 import assert from "node:assert/strict";
-import { SQS } from "@aws-sdk/client-sqs";
-import { redrive } from "../../lib/cli/desk/redrive.ts";
-import { systemClock } from "../../lib/clock.ts";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
+import { queueUrl } from "../../lib/local/sqs.ts";
+import { startCloud } from "../support/cloud.ts";
 import { eventBody } from "../support/events.ts";
+import { type Call, startFaults } from "../support/faults.ts";
 import type { Random } from "../support/random.ts";
 import type { Worker } from "../support/worker.ts";
-import { row, settleAll } from "./worker.ts";
+import { assertOnceEach, row, settleAll } from "./worker.ts";
 
-const never = new Promise<never>(() => {});
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+const projectFolder = resolve(import.meta.dirname, "../..");
+/** In place of a minute: so soon the letters of a desk that was killed are shown again. */
+const hiddenSeconds = 2;
 
-/** A desk in this process: after so many calls it is killed, before or behind the next one, and nothing it began goes further. */
-function mortalDesk(bench: Worker, random: Random, lettersToDeath: number) {
-  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: bench.services.endpoints.sqs });
-  const killed = Promise.withResolvers<void>();
-  const held = new Set<string>();
-  let isAlive = true;
-  let calls = 0;
-  const dieAt = 1 + random.below(2 * lettersToDeath);
-  const die = () => {
-    isAlive = false;
-    killed.resolve();
-    return never;
-  };
-  const mortal =
-    <Input, Output>(call: (input: Input) => Promise<Output>, counts = false) =>
-    async (input: Input): Promise<Output> => {
-      if (!isAlive) return never;
-      if (counts && ++calls === dieAt && random.chance(0.5)) return die();
-      const output = await call(input);
-      return isAlive && !(counts && calls >= dieAt) ? output : die();
-    };
-  const urls = { events: bench.urls.eventsQueueUrl, letters: bench.urls.deadLetterQueueUrl };
-  const running = redrive({
-    urls,
-    sqs: {
-      receiveMessage: mortal(async (input: Parameters<SQS["receiveMessage"]>[0]) => {
-        const output = await sqs.receiveMessage({ ...input, WaitTimeSeconds: 0 });
-        for (const { ReceiptHandle = "" } of output.Messages ?? []) held.add(ReceiptHandle);
-        return output;
-      }),
-      getQueueAttributes: mortal((input: Parameters<SQS["getQueueAttributes"]>[0]) => sqs.getQueueAttributes(input)),
-      changeMessageVisibilityBatch: mortal((input: Parameters<SQS["changeMessageVisibilityBatch"]>[0]) =>
-        sqs.changeMessageVisibilityBatch(input),
-      ),
-      sendMessage: mortal((input: Parameters<SQS["sendMessage"]>[0]) => sqs.sendMessage(input), true),
-      deleteMessage: mortal(async (input: Parameters<SQS["deleteMessage"]>[0]) => {
-        const output = await sqs.deleteMessage(input);
-        held.delete(input.ReceiptHandle ?? "");
-        return output;
-      }, true),
-    } as unknown as Parameters<typeof redrive>[0]["sqs"],
-    wants: () => true,
-    judge: { queue: "dead", nowMs: 1_760_000_000_000, codeChangedAtMs: Number.POSITIVE_INFINITY, force: false },
-    perSecond: 1_000,
-    clock: systemClock,
-    signal: new AbortController().signal,
+/** A stage whose queues are the bench's. A desk that redrives its letters is a process, and is killed at one of its calls. */
+async function startStage(bench: Worker, random: Random, lettersToDeath: number) {
+  const root = mkdtempSync(join(tmpdir(), "larkpost-desk-"));
+  writeFileSync(join(root, "serverless.yml"), "service: larkpost\n");
+  const cloud = await startCloud();
+  const sqs = await startFaults(bench.services.exchangeSqs, ({ action, body }) =>
+    action === "ReceiveMessage" ? { ...body, VisibilityTimeout: hiddenSeconds } : body,
+  );
+  const names = { EventsQueueUrl: "events", DeadLetterQueueUrl: "dead-letters", QuarantineQueueUrl: "quarantine" };
+  const outputs = Object.entries(names).map(([name, queue]) => [name, { Value: queueUrl(sqs.endpoint, queue) }]);
+  cloud.putStack("larkpost-prod", { Resources: {}, Outputs: Object.fromEntries(outputs) });
+
+  const desks = new Map<string, ChildProcess>();
+  const kills: string[] = [];
+  let started = 0;
+  const nextDeath = () => ({
+    atCall: 1 + sqs.calls("SendMessage") + random.below(2 * lettersToDeath),
+    action: random.pick(["SendMessage", "DeleteMessage"]),
+    isBehind: random.chance(0.5),
   });
+  let death = nextDeath();
+  /** Kills the desk whose call it is, when its time has come. */
+  const ends = (isBehind: boolean) => (call: Call) => {
+    if (sqs.calls("SendMessage") < death.atCall || call.action !== death.action || isBehind !== death.isBehind) {
+      return false;
+    }
+    const [, key = ""] = /Credential=(\w+)\//.exec(call.authorization) ?? [];
+    const isKilled = desks.get(key)?.kill("SIGKILL") ?? false;
+    if (!isKilled) return false;
+    desks.delete(key);
+    kills.push(`${isBehind ? "behind" : "before"} ${call.action}`);
+    death = nextDeath();
+    return true;
+  };
+  sqs.inject("*", { kind: "stall" }, ends(false));
+  sqs.inject("*", { kind: "mute" }, ends(true));
+
   return {
-    /** Resolves with whether the desk came to its end. Of one that was killed, the letters come back after a minute. */
-    async ended(): Promise<boolean> {
-      const isDone = await Promise.race([running.then(() => true), killed.promise.then(() => false)]);
-      if (!isDone) {
-        for (const ReceiptHandle of held) {
-          const input = { QueueUrl: urls.letters, ReceiptHandle, VisibilityTimeout: 0 };
-          await bench.services.callSqs("ChangeMessageVisibility", input).catch(() => {});
-        }
-      }
-      sqs.destroy();
-      return isDone;
+    kills,
+    started: () => started,
+    sent: () => sqs.calls("SendMessage") - kills.filter((where) => where === "before SendMessage").length,
+    /** Resolves when a desk has ended, by itself or killed. */
+    async redrive(): Promise<void> {
+      const key = `DESK${++started}`;
+      const args = ["dead", "redrive", "--all", "--force", "--rate", "1000", "--stage", "prod"];
+      const desk = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
+        env: {
+          ...cloud.env,
+          PATH: process.env["PATH"],
+          HOME: root,
+          LARKPOST_ROOT: root,
+          AWS_ACCESS_KEY_ID: key,
+          NODE_COMPILE_CACHE: join(projectFolder, "node_modules/.cache/larkpost"),
+        },
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      desks.set(key, desk);
+      const [said, [code]] = await Promise.all([text(desk.stderr), once(desk, "close") as Promise<[number | null]>]);
+      const isAlive = desks.delete(key);
+      if (isAlive) assert.equal(code, 0, said);
+      else await sqs.quiet();
+    },
+    async stop(): Promise<void> {
+      for (const desk of desks.values()) desk.kill("SIGKILL");
+      await Promise.all([cloud.stop(), sqs.stop()]);
+      rmSync(root, { recursive: true });
     },
   };
 }
@@ -81,30 +95,41 @@ export const deskRows = [
     sample: 60,
     async check({ bench, random, n, progress }) {
       const ids = Array.from({ length: n }, () => bench.newId("dead"));
-      const lettersToDeath = Math.min(50, n / 4);
       const failing = { "test.event": () => Promise.reject(new Error("not repaired yet")) };
-      const bodies = new Map(ids.map((id) => [id, eventBody({ id })]));
-      await bench.send(...bodies.values());
+      await bench.send(...ids.map((id) => eventBody({ id })));
       // The ledger knows each as dead, as it would after ten attempts.
       for (let records = await bench.receive(); records.length > 0; records = await bench.receive()) {
         await bench.invoke(records, { handlers: failing, maxAttempts: 1 });
       }
       assert.deepEqual(await bench.counts(), { queued: 0, dead: n, quarantined: 0 });
       bench.trace.entries.length = 0;
-      let isDone = false;
-      while (!isDone) {
-        const desks = [mortalDesk(bench, random, lettersToDeath), mortalDesk(bench, random, lettersToDeath)];
-        await Promise.all(desks.map((desk) => desk.ended()));
-        const { dead } = await bench.counts();
-        progress(n - dead);
-        isDone = dead === 0;
+      const stage = await startStage(bench, random, Math.min(50, n / 3));
+      try {
+        // The worker handles what one desk has sent while the other goes on.
+        let settled = Promise.resolve();
+        const settle = async () => void (await settleAll(bench, { "test.event": () => {} }));
+        const desk = async () => {
+          for (let { dead } = await bench.counts(); dead > 0; { dead } = await bench.counts()) {
+            await stage.redrive();
+            settled = settled.then(settle);
+            await settled;
+            progress(n - dead);
+          }
+        };
+        await Promise.all([desk(), desk()]);
+        await settle();
+      } finally {
+        await stage.stop();
       }
-      const outcomes = await settleAll(bench, { "test.event": () => {} });
-      const started = bench.idsAt("started").toSorted();
-      assert.deepEqual(started, ids.toSorted());
+      assertOnceEach(bench, ids);
+      assert.deepEqual(bench.idsAt("started").toSorted(), ids.toSorted());
       assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
-      const redriven = outcomes.flatMap(({ deleted }) => deleted).length;
-      assert.ok(redriven >= n, "a letter was lost");
+      assert.ok(stage.kills.length > 0, "no desk was killed");
+      const kills = [...Map.groupBy(stage.kills, (where) => where)].map(([where, { length }]) => `${length} ${where}`);
+      return [
+        `${n} dead, ${stage.started()} desks, ${stage.kills.length} of them killed (${kills.sort().join(", ")})`,
+        `${stage.sent()} sent, ${bench.idsAt("duplicate").length} of them duplicates, ${bench.idsAt("handled").length} runs more`,
+      ].join("; ");
     },
   }),
 ];

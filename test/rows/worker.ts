@@ -31,7 +31,7 @@ export interface Case {
 
 /** A row on a bench of its own; what it fails with names the seed. */
 export function row(
-  given: Omit<Row, "run"> & { readonly memory?: boolean; readonly check: (given: Case) => Promise<void> },
+  given: Omit<Row, "run"> & { readonly memory?: boolean; readonly check: (given: Case) => ReturnType<Row["run"]> },
 ): Row {
   const { check, memory = false, ...rest } = given;
   return {
@@ -40,7 +40,8 @@ export function row(
       // None of these rows is about the ledger's patience: a call that a busy machine makes slow is no fault.
       const bench = await startWorker({ seed, memory, ledgerTryMs: 30_000 });
       try {
-        await check({ bench, random: seeded(seed), n, progress });
+        const said = await check({ bench, random: seeded(seed), n, progress });
+        return said ?? "";
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         throw new Error(`${rest.id} does not hold with seed ${seed}, n ${n}: ${message}`, { cause: error });
