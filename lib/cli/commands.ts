@@ -23,6 +23,7 @@ export const commands = new Map<string, () => Promise<Command>>([
   ["logs", async () => (await import("./desk/logs.ts")).logsCommand()],
   ["dead", async () => (await import("./desk/dead.ts")).deadCommand()],
   ["status", async () => (await import("./desk/status-command.ts")).statusCommand()],
+  ["doctor", async () => (await import("./desk/doctor/doctor.ts")).doctorCommand()],
   ["smoke", async () => (await import("./desk/smoke.ts")).smokeCommand()],
   ["cost", async () => (await import("./cost/cost.ts")).costCommand()],
   ["scale", async () => (await import("./scale/scale.ts")).scaleCommand()],

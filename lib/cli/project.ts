@@ -6,6 +6,9 @@ import { ConfigError } from "../errors.ts";
 /** The engine's folder: this repository, or the package that a project installed. */
 export const engineRoot = resolve(import.meta.dirname, "../..");
 
+/** Where a project keeps the state of `npm start`, unless --state says otherwise. */
+export const defaultState = ".larkpost";
+
 /** A path with `/`, on Windows as well. */
 export function posix(path: string): string {
   return path.replaceAll("\\", "/");

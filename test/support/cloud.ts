@@ -32,6 +32,8 @@ export async function startCloud() {
   const limits = { concurrency: 1_000, reservedElsewhere: 0 };
   /** When the functions were last changed, or one by its name, in place of when the stack was. */
   const functions: { changedAt?: string; [name: `larkpost-${string}`]: string } = {};
+  /** What AWS says beside what the template has of a function, an alarm or a table, or of a worker's mapping, by its name. */
+  const said = new Map<string, Fields>();
   /** In place of the addresses that the template computes, where nothing listens. */
   const addresses = new Map<string, string>();
   const formation = cloudFormation({ objects, addresses });
@@ -72,7 +74,8 @@ export async function startCloud() {
           : service === "logs"
             ? logs.answer(action, input)
             : undefined;
-      const answer = known ?? (isMetrics ? measured(input) : holder(service, action, input));
+      const ofMetrics = () => (action === "DescribeAlarms" ? alarms(input) : measured(input));
+      const answer = known ?? (isMetrics ? ofMetrics() : holder(service, action, input));
       response.writeHead(200, json).end(JSON.stringify(answer));
     } else if (service === "lambda") {
       const answer = lambda(request.url ?? "");
@@ -110,7 +113,19 @@ export async function startCloud() {
     if (found === undefined) throw new Refusal("ResourceNotFoundException", `no table ${name}`);
     if (action === "GetQueueUrl") return { QueueUrl: queueUrl(name) };
     if (action === "UpdateTable") found.isProtected = input["DeletionProtectionEnabled"] === true;
-    return { Table: { TableName: name, DeletionProtectionEnabled: found.isProtected } };
+    if (action === "DescribeTimeToLive")
+      return { TimeToLiveDescription: { TimeToLiveStatus: "ENABLED", ...said.get(`${name} TTL`) } };
+    return { Table: { TableName: name, DeletionProtectionEnabled: found.isProtected, ...said.get(name) } };
+  }
+
+  /** One alarm a page. */
+  function alarms({ AlarmNamePrefix, NextToken = "0" }: Fields): Fields {
+    const all = [...stacks.values()]
+      .flatMap(({ template }) => propertiesOf(template, "AWS::CloudWatch::Alarm"))
+      .filter(({ AlarmName }) => String(AlarmName).startsWith(String(AlarmNamePrefix)));
+    const [alarm, next] = [all[Number(NextToken)], Number(NextToken) + 1];
+    const MetricAlarms = alarm === undefined ? [] : [{ ...alarm, ...said.get(String(alarm["AlarmName"])) }];
+    return { MetricAlarms, ...(next < all.length ? { NextToken: String(next) } : {}) };
   }
 
   /** A few metrics a page. */
@@ -178,6 +193,7 @@ export async function startCloud() {
           .map(({ Properties }) => ({
             UUID: "uuid-1",
             State: Properties?.["Enabled"] === false ? "Disabled" : "Enabled",
+            ...said.get(`${wanted} mapping`),
           })),
       );
       return { EventSourceMappings };
@@ -205,15 +221,18 @@ export async function startCloud() {
             Object.entries(Variables).map(([key, value]) => [key, String(formation.resolve(stack, value))]),
           ),
         },
+        ...said.get(String(name)),
       },
       ...(ReservedConcurrentExecutions === undefined ? {} : { Concurrency: { ReservedConcurrentExecutions } }),
     };
   }
 
-  function functionsOf({ Resources }: Template): Fields[] {
-    return Object.values(Resources).flatMap(({ Type, Properties = {} }) =>
-      Type === "AWS::Lambda::Function" ? [Properties] : [],
-    );
+  function functionsOf(template: Template): Fields[] {
+    return propertiesOf(template, "AWS::Lambda::Function");
+  }
+
+  function propertiesOf({ Resources }: Template, type: string): Fields[] {
+    return Object.values(Resources).flatMap(({ Type, Properties = {} }) => (Type === type ? [Properties] : []));
   }
 
   function bucket(request: IncomingMessage, body: Buffer, response: ServerResponse): void {
@@ -282,6 +301,7 @@ export async function startCloud() {
     messages,
     limits,
     functions,
+    said,
     metrics,
     addresses,
     /** Each call as IAM names it: `cloudformation:DescribeStacks`. */

@@ -52,6 +52,8 @@ export async function startStore() {
   let highThroughput = "false";
   let quota: (() => boolean) | undefined;
   let throttled = 0;
+  /** Days, so that nobody takes it for the time of the test. */
+  let storedSecondsAgo = 3 * 86_400 + 60;
   let condition: Condition = "up";
 
   const server = createServer((request, response) => {
@@ -118,8 +120,7 @@ export async function startStore() {
       const { type, value, version } = found;
       const isReadable = type !== "SecureString" || input["WithDecryption"] === true;
       const Value = isReadable ? value : "AQICAHh0aGUgY2lwaGVydGV4dA==";
-      // Days ago, so that nobody takes it for the time of the test.
-      const LastModifiedDate = Math.floor(Date.now() / 1000) - 3 * 86_400 - 60;
+      const LastModifiedDate = Math.floor(Date.now() / 1000) - storedSecondsAgo;
       const Parameter = { Name: name, Type: type, Value, Version: version, DataType: "text", LastModifiedDate };
       return { status: 200, body: { Parameter } };
     }
@@ -196,6 +197,10 @@ export async function startStore() {
       };
     },
     throttled: () => throttled,
+    /** How long ago all parameters were stored. */
+    stored(secondsAgo: number): void {
+      storedSecondsAgo = secondsAgo;
+    },
     /** What this caller may not do. */
     deny: (action: string) => void deniedActions.add(action),
     /** From the next call on. What has stalled stays so: its caller must give up. */

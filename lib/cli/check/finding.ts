@@ -15,6 +15,8 @@ export interface Finding {
   readonly isBroken?: boolean | undefined;
   /** Whether it stops nothing. */
   readonly isWarning?: boolean | undefined;
+  /** What AWS answered, where it did not let that be checked. */
+  readonly unchecked?: unknown;
 }
 
 /** `functions/events/x.ts:12:7  its sentence`. */

@@ -28,6 +28,9 @@ export interface Hop {
   /** What to check, if it did not. */
   readonly advice?: string;
   readonly address?: string;
+  /** What the address answered, if it answered; or why it did not: `ENOTFOUND`. */
+  readonly status?: number | null;
+  readonly code?: string | undefined;
 }
 
 /** Whose pushes an address takes. */
@@ -126,11 +129,14 @@ export async function probe(
 export function hopOf(
   hop: Hop["hop"],
   isOk: boolean,
-  result: Pick<PushResult, "ms" | "status" | "problem" | "body">,
+  result: Pick<PushResult, "ms" | "status" | "problem" | "body" | "code">,
   [did, didNot, advice]: readonly [string, string, string],
 ): Hop {
   const ms = Math.round(result.ms);
-  return isOk ? { hop, isOk, ms, text: did } : { hop, isOk, ms, text: `${didNot}: ${fault(result)}`, advice };
+  const { status, code } = result;
+  return isOk
+    ? { hop, isOk, ms, text: did }
+    : { hop, isOk, ms, text: `${didNot}: ${fault(result)}`, advice, status, code };
 }
 
 async function pushSmoke(url: string, { keys, appId, clock, spoil }: Sender & { clock: Clock; spoil?: typeof forge }) {

@@ -12,7 +12,7 @@ import { isLockedByOther, lockState, type StoredMessage, storedMessages } from "
 import { CommandError, UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
 import { regionOf } from "../deploy/parameter-store.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { defaultState, loadEnv, projectRoot } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
 import type { Lanes, QueueName } from "./letters.ts";
@@ -63,7 +63,7 @@ export function placed(command: Command): Command {
   return command
     .option("--stage <stage>", "a deployed stage, instead of the state of this machine")
     .option("--region <region>", "with --stage: its region (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
-    .option("--state <folder>", "without --stage: where npm start keeps its state", ".larkpost");
+    .option("--state <folder>", "without --stage: where npm start keeps its state", defaultState);
 }
 
 /** Does work that Ctrl-C aborts. A second Ctrl-C ends the process. */
@@ -87,7 +87,7 @@ export async function findPlace(cannot: string, options: PlaceOptions): Promise<
   const stateFolder = resolve(root, state);
   if (stage !== undefined) return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder });
   if (region !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
-  return localPlace(cannot, { root, stateFolder, isDefault: state === ".larkpost" });
+  return localPlace(cannot, { root, stateFolder, isDefault: state === defaultState });
 }
 
 async function stagePlace(

@@ -87,9 +87,14 @@ export async function asked<T>(cannot: string, right: string, answer: Promise<T>
   }
 }
 
+/** Whether AWS does not let this user do it: each service words it in its own way. */
+export function isDenied(reason: string): boolean {
+  return /AccessDenied|Unauthorized|NotAuthorized|AuthorizationError/i.test(reason);
+}
+
 /** What to do when AWS gives no answer. */
 export function adviceOn(reason: string, right: string): string {
-  return /AccessDenied|Unauthorized|NotAuthorized/i.test(reason)
+  return isDenied(reason)
     ? `You need the right ${right}`
     : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
 }

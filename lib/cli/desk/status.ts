@@ -1,3 +1,4 @@
+import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
 import { type AttributeValue, DynamoDB } from "@aws-sdk/client-dynamodb";
 import { limits, optional } from "../../../infra/limits.js";
 import { metricsOf } from "../../../infra/metrics.js";
@@ -16,6 +17,7 @@ import { describeStack, longConnectionOf } from "../deploy/stack.ts";
 import { deployedStage } from "../state/deployed.ts";
 import type { LocalRuntime } from "../state/target.ts";
 import { groupsOf, toLetter } from "./letters.ts";
+import { agesOf, lastHour, oldestOf, sumOf } from "./metrics.ts";
 import type { Place } from "./place.ts";
 import { adviceOn } from "./sqs.ts";
 
@@ -100,18 +102,9 @@ export async function stageStatus(
   const clients = await awsClients({ region });
   const { CloudWatch } = await import("@aws-sdk/client-cloudwatch");
   const cloudWatch = new CloudWatch({ region, maxAttempts: 6 });
-  const lanes = parseJson(stack.outputs.get("Lanes") ?? "{}") as Parameters<typeof metricsOf>[1]["lanes"];
-  const deployment = { service: serviceName(), stage } as Parameters<typeof metricsOf>[0];
-  const metrics = metricsOf(deployment, { limits, optional, lanes }).lanes;
+  const metrics = laneMetricsOf(stack.outputs, stage);
   const workers = metrics.map(({ lane }) => `worker${lane.id}`);
-  // Its name is the default lane's.
-  const beside = (queueName: string) => outputs.EventsQueueUrl?.replace(/events$/, queueName) ?? "";
-  const urls = [
-    ...metrics.map(({ lane }) => beside(lane.queueName)),
-    ...["DeadLetterQueueUrl", "DeadLetterFifoQueueUrl", "QuarantineQueueUrl"].flatMap(
-      (output) => stack.outputs.get(output) ?? [],
-    ),
-  ];
+  const urls = queueUrlsOf(stack.outputs, metrics);
   const [longConnection, functions, counts, measured, dead, keys] = await Promise.all([
     part("cloudformation:DescribeStacks", async () => {
       const found = await describeStack(clients.cloudFormation, longConnectionOf(name));
@@ -145,6 +138,27 @@ export async function stageStatus(
   };
 }
 
+export type LaneMetrics = ReturnType<typeof metricsOf>["lanes"];
+
+/** The lanes of a deployed stack, each with its metrics. */
+export function laneMetricsOf(outputs: ReadonlyMap<string, string>, stage: string): LaneMetrics {
+  const lanes = parseJson(outputs.get("Lanes") ?? "{}") as Parameters<typeof metricsOf>[1]["lanes"];
+  const deployment = { service: serviceName(), stage } as Parameters<typeof metricsOf>[0];
+  return metricsOf(deployment, { limits, optional, lanes }).lanes;
+}
+
+/** The queues of the lanes, and those of letters. */
+export function queueUrlsOf(outputs: ReadonlyMap<string, string>, lanes: LaneMetrics): string[] {
+  // Its name is the default lane's.
+  const beside = (queueName: string) => outputs.get("EventsQueueUrl")?.replace(/events$/, queueName) ?? "";
+  return [
+    ...lanes.map(({ lane }) => beside(lane.queueName)),
+    ...["DeadLetterQueueUrl", "DeadLetterFifoQueueUrl", "QuarantineQueueUrl"].flatMap(
+      (output) => outputs.get(output) ?? [],
+    ),
+  ];
+}
+
 async function functionState({ lambda }: Clients, FunctionName: string) {
   const { Configuration: { CodeSha256 = "", LastModified = "" } = {} } = await lambda.getFunction({ FunctionName });
   // As `npm run package` prints a zip's.
@@ -152,11 +166,11 @@ async function functionState({ lambda }: Clients, FunctionName: string) {
   return { name: FunctionName, sha256, changedAtMs: Date.parse(LastModified) };
 }
 
-function nameIn(url: string): string {
+export function nameIn(url: string): string {
   return url.split("/").at(-1) ?? "";
 }
 
-async function queueState({ sqs }: Clients, QueueUrl: string): Promise<QueueState> {
+export async function queueState({ sqs }: Pick<Clients, "sqs">, QueueUrl: string): Promise<QueueState> {
   const names = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
   const { Attributes = {} } = await sqs.getQueueAttributes({
     QueueUrl,
@@ -168,47 +182,27 @@ async function queueState({ sqs }: Clients, QueueUrl: string): Promise<QueueStat
   return { name: nameIn(QueueUrl), waiting, running, delayed };
 }
 
-type Runs = ReturnType<typeof metricsOf>["lanes"][number]["runs"];
+type Runs = LaneMetrics[number]["runs"];
 
 /** The ages of the queues' oldest messages, as of the last minutes, and the runs of the last hour, of all lanes. */
 async function measure(
-  client: import("@aws-sdk/client-cloudwatch").CloudWatch,
+  client: CloudWatch,
   { names, runs }: { names: readonly string[]; runs: readonly Runs[] },
-) {
+): Promise<{ ages: ReadonlyMap<string, number>; runs: Readonly<Record<string, number>> }> {
   const nowMs = Date.now();
-  const stat = (Id: string, given: ReturnType<Runs>, Stat: string) => {
-    const Dimensions = Object.entries(given.dimensions).map(([Name, Value]) => ({ Name, Value: String(Value) }));
-    const Metric = { Namespace: given.namespace, MetricName: given.name, Dimensions };
-    return { Id, MetricStat: { Metric, Period: 60, Stat } };
-  };
-  const age = (QueueName: string) => ({
-    ...{ namespace: "AWS/SQS", name: "ApproximateAgeOfOldestMessage", dimensions: { QueueName } },
-  });
-  const MetricDataQueries = [
-    ...names.map((name, index) => stat(`age${index}`, age(name), "Maximum")),
-    ...runs.flatMap((of, lane) => verdicts.map((verdict, index) => stat(`runs${lane}x${index}`, of(verdict), "Sum"))),
-  ];
-  const ages = new Map<string, number>();
+  const counted = runs.flatMap((of) => verdicts.map((verdict) => ({ verdict, metric: of(verdict) })));
+  const queries = [...names.map(oldestOf), ...counted.map(({ metric }) => ({ ...metric, stat: "Sum" }))];
+  const values = await lastHour(client, queries, nowMs);
   const sums: Record<string, number> = Object.fromEntries(verdicts.map((verdict) => [verdict, 0]));
-  for (let NextToken: string | undefined; ; ) {
-    const page = await client.getMetricData({
-      ...{ MetricDataQueries, ScanBy: "TimestampDescending", NextToken },
-      ...{ StartTime: new Date(nowMs - 3_600_000), EndTime: new Date(nowMs) },
-    });
-    for (const { Id = "", Values = [], Timestamps = [] } of page.MetricDataResults ?? []) {
-      const [, kind, index = "", verdict = ""] = /^(age|runs)(\d+)(?:x(\d+))?$/.exec(Id) ?? [];
-      if (kind === "runs") {
-        const of = verdicts[Number(verdict)] ?? "";
-        sums[of] = (sums[of] ?? 0) + Values.reduce((sum, value) => sum + value, 0);
-      } else if (nowMs - (Timestamps[0]?.getTime() ?? 0) < 600_000)
-        ages.set(names[Number(index)] ?? "", Values[0] ?? 0);
-    }
-    NextToken = page.NextToken;
-    if (NextToken === undefined) break;
+  for (const [index, { verdict }] of counted.entries()) {
+    sums[verdict] = (sums[verdict] ?? 0) + sumOf(values[names.length + index]);
   }
   const { started = 0, ...ended } = sums;
   const { failed = 0, dead = 0, "lease-lost": lost = 0 } = ended;
-  return { ages, runs: { started, others: Math.max(0, started - failed - dead - lost), ...ended } };
+  return {
+    ages: agesOf(names, values, nowMs),
+    runs: { started, others: Math.max(0, started - failed - dead - lost), ...ended },
+  };
 }
 
 async function deadGroups(place: Place): Promise<DeadGroups> {

@@ -7,16 +7,13 @@ import { botLine, entryFacts } from "../chat/lines.ts";
 import { type Checked, resultLines } from "../check/check.ts";
 import type { Finding } from "../check/finding.ts";
 import { paint } from "../paint.ts";
-import { engineRoot } from "../project.ts";
+import { defaultState, engineRoot } from "../project.ts";
 import { parseExact } from "../send/payload.ts";
 import { createBlocks } from "./blocks.ts";
 import { failureLines, type SourceOf } from "./failure.ts";
 import { type Payload, payloadText } from "./payloads.ts";
 import { welcome } from "./render.ts";
 import type { Change } from "./watch.ts";
-
-/** Where the state is kept, unless --state says otherwise. */
-export const defaultState = ".larkpost";
 
 /** Severity of the levels. */
 export const rank = { debug: 0, info: 1, warn: 2, error: 3 };

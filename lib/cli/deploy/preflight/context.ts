@@ -42,6 +42,6 @@ export async function unlessRefused(place: string, check: () => Promise<Finding[
     return await check();
   } catch (error) {
     if (error instanceof LarkpostError) return [about(place, error.message)];
-    return [warning(place, `was not checked: ${reasonOf(error)}`)];
+    return [{ ...warning(place, `was not checked: ${reasonOf(error)}`), unchecked: error }];
   }
 }

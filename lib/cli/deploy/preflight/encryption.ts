@@ -1,7 +1,7 @@
 import type { KMS } from "@aws-sdk/client-kms";
 import type { Finding } from "../../check/finding.ts";
 import { ofType } from "../stack.ts";
-import { about, type Context, unlessRefused } from "./context.ts";
+import { about, type Context, unlessRefused, warning } from "./context.ts";
 import { isAllowed, isForLog, keyPolicy, type Principal, type Statement } from "./key-policy.ts";
 
 const keyPlace = "--param customerKeyArn";
@@ -86,8 +86,10 @@ async function findTopicFault(arn: string, place: string, { stack, clients }: Co
       if (!isMissing(error)) throw error;
       return [about(place, `there is no topic ${arn}. Create it, and subscribe to it`)];
     }
-    const { KmsMasterKeyId } = attributes;
-    if (!KmsMasterKeyId) return [];
+    const { KmsMasterKeyId, SubscriptionsConfirmed } = attributes;
+    const silence = `nobody is subscribed to the topic ${arn}: no alarm would be heard. Subscribe to it, and confirm what SNS sends`;
+    const unheard = SubscriptionsConfirmed === "0" ? [warning(place, silence)] : [];
+    if (!KmsMasterKeyId) return unheard;
     const { KeyMetadata } = await clients.kms.describeKey({ KeyId: KmsMasterKeyId });
     if (KeyMetadata?.KeyManager === "AWS") {
       return [
@@ -99,7 +101,7 @@ async function findTopicFault(arn: string, place: string, { stack, clients }: Co
     }
     const statements = await keyPolicy(clients.kms, KeyMetadata?.KeyId ?? KmsMasterKeyId);
     const isCloudWatch = (principal: Principal) => principal.Service.includes("cloudwatch.amazonaws.com");
-    if (isAllowed(statements, ["kms:Decrypt", "kms:GenerateDataKey"], isCloudWatch)) return [];
+    if (isAllowed(statements, ["kms:Decrypt", "kms:GenerateDataKey"], isCloudWatch)) return unheard;
     return [
       about(
         place,

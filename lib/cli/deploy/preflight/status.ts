@@ -1,4 +1,5 @@
 import type { Finding } from "../../check/finding.ts";
+import type { Stack } from "../stack.ts";
 import { about, type Context } from "./context.ts";
 
 const updatable: ReadonlySet<string> = new Set([
@@ -11,7 +12,10 @@ const updatable: ReadonlySet<string> = new Set([
 ]);
 
 /** A stack that cannot be changed as it is. */
-export function findStuckStack({ stack, deployed }: Context): Finding[] {
+export function findStuckStack({
+  stack,
+  deployed,
+}: Pick<Context, "deployed"> & { readonly stack: Pick<Stack, "name" | "region"> }): Finding[] {
   if (deployed === undefined || updatable.has(deployed.status)) return [];
   const { status } = deployed;
   const advice = adviceFor(status, `--stack-name ${stack.name} --region ${stack.region}`);

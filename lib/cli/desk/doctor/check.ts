@@ -1,0 +1,78 @@
+import { type Clock, withDeadline } from "../../../clock.ts";
+import { DeadlineError } from "../../../errors.ts";
+import { networkCode } from "../../../https.ts";
+import { reasonOf } from "../../deploy/clients.ts";
+import { adviceOn, isDenied } from "../sqs.ts";
+import { type Cause, type Finding, found } from "./finding.ts";
+
+/** Looks at one thing. */
+export interface Check<Subject> {
+  readonly id: string;
+  /** What it looks at. */
+  readonly about: string;
+  /** What is said when nothing is wrong. */
+  readonly fine: string;
+  /** The right that AWS wants for it, where its refusal names none. */
+  readonly right?: string;
+  /** @returns What is wrong; `undefined` when there is nothing of the kind to look at, or another check says why. */
+  find(subject: Subject): Promise<readonly Finding[] | undefined>;
+}
+
+/** How long one check may take. The SDK tries a call three times within it. */
+export const withinMs = 20_000;
+
+/** Makes all checks side by side. One that is refused, or late, takes nothing from the others. */
+export async function examine<Subject>(
+  checks: readonly Check<Subject>[],
+  subject: Subject,
+  clock: Clock,
+): Promise<Finding[]> {
+  const late = () => new DeadlineError(`no answer within ${withinMs / 1000} s`);
+  const made = await Promise.allSettled(
+    checks.map((check) => withDeadline(clock, { ms: withinMs, error: late }, () => check.find(subject))),
+  );
+  const findings: Finding[] = [];
+  /** Checks by why they were not made: one missing right may stop several. */
+  const unmade = new Map<string, { readonly abouts: string[]; readonly id: Cause; readonly cure: string }>();
+  for (const [index, check] of checks.entries()) {
+    const result = made[index];
+    if (result?.status === "fulfilled") {
+      const isFine = result.value?.length === 0;
+      findings.push(...(isFine ? [{ id: check.id, level: "ok" as const, what: check.fine, cure: null }] : []));
+      findings.push(...(result.value ?? []));
+    } else {
+      const { reason, ...why } = refusalOf(result?.reason, check);
+      const { abouts = [] } = unmade.get(reason) ?? {};
+      unmade.set(reason, { ...why, abouts: [...abouts, check.about] });
+    }
+  }
+  const refused = [...unmade].map(([reason, { abouts, id, cure }]) =>
+    found(id, `not checked: ${abouts.join(", ")}: ${reason}`, cure),
+  );
+  return [...findings, ...refused];
+}
+
+const unknownHost = /^(ENOTFOUND|EAI_AGAIN)$/;
+const badCredentials =
+  /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
+
+/** Why a check was not made, and what to do. */
+function refusalOf(error: unknown, { right = "that AWS names" }: { readonly right?: string }) {
+  const known = error instanceof DeadlineError ? error.message : reasonOf(error);
+  if (isDenied(known)) {
+    const [, named = right] = /\(([a-z-]+:\w+)\)$/.exec(known) ?? [];
+    const reason = known.includes(named) ? known : `${known}: ${named}`;
+    return { id: "right-missing", reason, cure: adviceOn(known, named) } as const;
+  }
+  if (badCredentials.test(known)) {
+    const cure = 'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
+    return { id: "credentials", reason: known, cure } as const;
+  }
+  const code = networkCode(error);
+  if (unknownHost.test(code)) {
+    const cure = "Check the DNS and the network of this machine, and the region's name";
+    return { id: "host-unknown", reason: `AWS's host is unknown, ${code}`, cure } as const;
+  }
+  const cure = "Type the command again; if it stays so, look at AWS's health and at the network of this machine";
+  return { id: "not-checked", reason: known, cure } as const;
+}

@@ -1,0 +1,51 @@
+import type { Check } from "./check.ts";
+import { type Finding, found } from "./finding.ts";
+import type { Stage } from "./stage.ts";
+
+/** Statuses of a table that answers. */
+const usable: ReadonlySet<string | undefined> = new Set(["ACTIVE", "UPDATING", undefined]);
+
+export const ledgerChecks: readonly Check<Stage>[] = [
+  {
+    id: "ledger",
+    about: "the ledger",
+    fine: "the ledger is there, forgets what is old, and is protected",
+    right: "dynamodb:DescribeTable",
+    async find({ clients, deployed, region, args }) {
+      const TableName = (await deployed())?.outputs.get("LedgerTableName");
+      if (TableName === undefined) return undefined;
+      const missing = () => [
+        found(
+          "ledger-missing",
+          `there is no table ${TableName}: nothing can run`,
+          `Deploy again: "npm run deploy --${args} --adopt"`,
+        ),
+      ];
+      try {
+        const [{ Table }, { TimeToLiveDescription }] = await Promise.all([
+          clients.dynamo.describeTable({ TableName }),
+          clients.dynamo.describeTimeToLive({ TableName }),
+        ]);
+        const aws = (action: string) => `"aws dynamodb ${action} --table-name ${TableName} --region ${region}`;
+        const findings: Finding[] = [];
+        if (!usable.has(Table?.TableStatus)) {
+          const cure = "Look at the table in the console: its KMS key, or a restore that is running";
+          findings.push(found("ledger-unusable", `the table ${TableName} is ${Table?.TableStatus}: events wait`, cure));
+        }
+        if (!/^ENABL/.test(TimeToLiveDescription?.TimeToLiveStatus ?? "")) {
+          const what = `the table ${TableName} has no time to live: it grows for ever, and so does its bill`;
+          const setting = "--time-to-live-specification Enabled=true,AttributeName=expiresAtSeconds";
+          findings.push(found("ledger-forgets-nothing", what, `Run ${aws("update-time-to-live")} ${setting}"`));
+        }
+        if (Table?.DeletionProtectionEnabled !== true) {
+          const what = `the table ${TableName} can be deleted, and then events would run again`;
+          findings.push(found("ledger-unprotected", what, `Run ${aws("update-table")} --deletion-protection-enabled"`));
+        }
+        return findings;
+      } catch (error) {
+        if (error instanceof Error && error.name === "ResourceNotFoundException") return missing();
+        throw error;
+      }
+    },
+  },
+];

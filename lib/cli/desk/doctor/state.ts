@@ -1,0 +1,141 @@
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { systemClock, withDeadline } from "../../../clock.ts";
+import { DeadlineError } from "../../../errors.ts";
+import { exchange } from "../../../https.ts";
+import { isLockedByOther, Level, lockState, storedQueues } from "../../../local/state.ts";
+import { type LocalRuntime, readLocal } from "../../state/target.ts";
+import type { Check } from "./check.ts";
+import { type Finding, found } from "./finding.ts";
+import { lettersIn } from "./queues.ts";
+
+/** Who has the state folder. */
+export interface Holder {
+  /** Why it cannot be used. */
+  readonly problem?: string;
+  /** Of another process that has it: its number, and whether it answers as `npm start`. */
+  readonly pid?: string;
+  readonly running?: LocalRuntime | undefined;
+  readonly isAnswering: boolean;
+  /** Why the ledger cannot be opened, while nobody has the folder. */
+  readonly ledgerFault?: { readonly code: string; readonly message: string } | undefined;
+}
+
+export interface State {
+  readonly stateFolder: string;
+  /** What to type to get to it: ` --state .other`, or nothing. */
+  readonly args: string;
+  readonly holder: () => Promise<Holder>;
+}
+
+const answersWithinMs = 3_000;
+
+/** Holds the lock, if it is free, while the ledger is opened: npm start would be refused in that moment alone. */
+export async function holderOf(folder: string): Promise<Holder> {
+  if (!existsSync(folder)) return { isAnswering: false, ...notWritable(nearestFolder(folder)) };
+  let unlock: () => void;
+  try {
+    unlock = lockState(folder);
+  } catch (error) {
+    if (isLockedByOther(error)) return heldBy(folder);
+    const { message } = ((error as Error).cause ?? error) as Error;
+    return { isAnswering: false, problem: message };
+  }
+  try {
+    return { isAnswering: false, ledgerFault: await ledgerFault(join(folder, "dynamodb")) };
+  } finally {
+    unlock();
+  }
+}
+
+function notWritable(folder: string): { problem?: string } {
+  try {
+    accessSync(folder, constants.W_OK);
+    return {};
+  } catch (error) {
+    return { problem: (error as Error).message };
+  }
+}
+
+/** The folder itself, or the nearest one above it that is there. */
+export function nearestFolder(folder: string): string {
+  return existsSync(folder) ? folder : nearestFolder(dirname(folder));
+}
+
+async function heldBy(folder: string): Promise<Holder> {
+  const pidFile = join(folder, "lock.pid");
+  const pid = existsSync(pidFile) ? readFileSync(pidFile, "utf8") : "";
+  const running = readLocal(join(folder, "local.json"));
+  const { url } = running ?? {};
+  if (url === undefined) return { pid, running, isAnswering: running?.control !== undefined };
+  const error = () => new DeadlineError("no answer in time");
+  const isAnswering = await withDeadline(systemClock, { ms: answersWithinMs, error }, (signal) =>
+    exchange(new URL(url), { method: "GET", headers: {}, body: undefined, signal }),
+  ).then(
+    () => true,
+    () => false,
+  );
+  return { pid, running, isAnswering };
+}
+
+async function ledgerFault(folder: string): Promise<Holder["ledgerFault"]> {
+  if (!existsSync(folder)) return undefined;
+  const database = new Level(folder);
+  try {
+    await database.open();
+    return undefined;
+  } catch (error) {
+    const { code = "", message } = ((error as Error).cause ?? error) as Error & { code?: string };
+    return { code, message };
+  } finally {
+    await database.close();
+  }
+}
+
+export const stateChecks: readonly Check<State>[] = [
+  {
+    id: "state",
+    about: "the state folder",
+    fine: "the state folder is usable, and free or npm start's",
+    async find({ holder, stateFolder }) {
+      const { problem, pid, isAnswering, ledgerFault: fault } = await holder();
+      const other = "choose another folder with --state";
+      if (problem !== undefined) {
+        const what = `the state folder ${stateFolder} cannot be used: ${problem}`;
+        return [found("state-unusable", what, `Check who owns it and the disk, or ${other}`)];
+      }
+      if (pid !== undefined && !isAnswering) {
+        const what = `process ${pid} has the state folder ${stateFolder} and does not answer, so npm start is refused`;
+        return [found("state-held", what, `Wait until it has ended, or stop it; or ${other}`)];
+      }
+      if (fault === undefined) return [];
+      if (fault.code === "LEVEL_LOCKED") {
+        const what = `what a killed npm start has left still has the ledger in ${stateFolder}`;
+        return [
+          found(
+            "state-left",
+            what,
+            `It ends within seconds; else find it: "lsof ${join(stateFolder, "dynamodb/LOCK")}"`,
+          ),
+        ];
+      }
+      const what = `the ledger in ${stateFolder} cannot be read: ${fault.message}`;
+      return [found("state-other", what, "npm start moves it aside and starts with an empty one")];
+    },
+  },
+  {
+    id: "letters",
+    about: "the stored queues",
+    fine: "no dead letter and no unreadable message waits",
+    async find({ stateFolder, args }) {
+      try {
+        return storedQueues(stateFolder, Date.now()).flatMap((queue): Finding[] => lettersIn(queue, args));
+      } catch (error) {
+        const what = `the queues in ${stateFolder} cannot be read: ${(error as Error).message}`;
+        return [
+          found("state-other", what, "Another release or program wrote them: move the folder aside, and start again"),
+        ];
+      }
+    },
+  },
+];
