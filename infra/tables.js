@@ -22,7 +22,7 @@ export function tableResources(deployment, { optional } = projectOf({})) {
         ? {
             Metadata: accepted({
               CKV_AWS_119:
-                "encrypted with the key that AWS manages: ids, hashes, times, counts, the class and place of an error, sealed tokens, and for a day what callbacks were answered",
+                "encrypted with the key that AWS manages: ids, hashes, times, counts, the class and place of an error, reactions to remove, sealed tokens, and for a day what callbacks were answered",
             }),
           }
         : {}),

@@ -214,10 +214,17 @@ export interface Context extends Tools {
    * `deferForSeconds` in larkpost.config.js end it, and `defer` then rejects with a {@link NonRetryableError}.
    */
   defer(payload: unknown, options?: { readonly delaySeconds?: number }): Promise<void>;
+  /**
+   * Puts an emoji on the message that the event is about, like `OnIt`, until this run ends, however it ends. The ledger
+   * has it before Feishu does: if the process dies, the next run removes it, or the death of the event. (With
+   * `dedupe: "off"` there is no ledger, so it stays if the process dies.) If it cannot be removed, the log says so.
+   * The names: https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-reaction/emojis-introduce
+   */
+  react(emoji: string): Promise<void>;
 }
 
-/** What a callback's handler gets. */
-export interface CallbackContext extends Context {
+/** What a callback's handler gets. It ends within seconds, so it has no `react`. */
+export interface CallbackContext extends Omit<Context, "react"> {
   /** Whether this app signed the card's value ({@link signValue}). The handler gets a signed value unpacked. */
   readonly isSigned: boolean;
   /** What the value was signed for; `null` without a purpose or a signature. */
@@ -248,8 +255,8 @@ export interface DeferredContext<T extends CallbackType = CallbackType> extends 
   updateCard(card: Readonly<Record<string, unknown>> | RawCard | TemplateCard): Promise<void>;
 }
 
-/** What `onGiveUp` gets. Nothing may follow, so it has no `defer`. */
-export interface GiveUpContext extends Omit<Context, "defer"> {
+/** What `onGiveUp` gets. Nothing may follow, so it has neither `defer` nor `react`. */
+export interface GiveUpContext extends Omit<Context, "defer" | "react"> {
   /** What was deferred, if it is deferred work that died. */
   readonly payload?: unknown;
 }

@@ -10,7 +10,8 @@ import { type Answer, Connections, named, type Post } from "./connections.ts";
 import { amzDate, authorization } from "./signature.ts";
 
 /** An item of DynamoDB. Only texts and numbers are stored. */
-export type Item = Readonly<Record<string, { readonly S?: string | undefined; readonly N?: string | undefined }>>;
+type Value = { readonly S?: string | undefined; readonly N?: string | undefined; readonly SS?: readonly string[] };
+export type Item = Readonly<Record<string, Value>>;
 
 /** The calls of the functions: input and output of each, named and shaped as the SDK's commands. */
 export interface Calls {

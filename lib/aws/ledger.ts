@@ -22,6 +22,8 @@ interface Row {
   readonly redrives: number;
   readonly death: string | undefined;
   readonly digest: string | undefined;
+  /** What runs have put on messages, to be removed. */
+  readonly reactions: readonly string[] | undefined;
   readonly expiresAtSeconds: number;
 }
 
@@ -31,6 +33,7 @@ interface Grant {
   readonly runs: number;
   readonly unfinished: number;
   readonly death?: string | undefined;
+  readonly reactions?: readonly string[] | undefined;
 }
 
 type Items = ReturnType<typeof itemsOf>;
@@ -56,15 +59,21 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
         if (row === undefined) return { state: "busy", leaseEndsAtMs: request.nowMs };
         const judged = judge(row, request);
         if (!("runs" in judged)) return judged.claim;
-        const next = await put(items, request, judged, {
-          condition: `claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease OR ${isOwnClaim}`,
-          values: {
-            ":theirs": { S: row.owner },
-            ":phase": { S: row.phase },
-            ":lease": { N: String(row.leaseEndsAtMs) },
+        const { reactions } = row;
+        const next = await put(
+          items,
+          request,
+          { ...judged, reactions },
+          {
+            condition: `claimOwner = :theirs AND phase = :phase AND leaseEndsAtMs = :lease OR ${isOwnClaim}`,
+            values: {
+              ":theirs": { S: row.owner },
+              ":phase": { S: row.phase },
+              ":lease": { N: String(row.leaseEndsAtMs) },
+            },
           },
-        });
-        if (next === "written") return judged.claim;
+        );
+        if (next === "written") return reactions === undefined ? judged.claim : { ...judged.claim, reactions };
         row = next;
       }
       return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };
@@ -83,6 +92,15 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
         UpdateExpression: `SET ${Object.keys(changes).map((name) => `${name} = :${name}`)}`,
         ConditionExpression: "claimOwner = :me",
         ExpressionAttributeValues: { ...Object.fromEntries(values), ":me": { S: owner } },
+      });
+      return failure === undefined;
+    },
+
+    async storeReaction(key, owner, reaction) {
+      const failure = await items.update(key, {
+        UpdateExpression: "ADD reactions :reactions",
+        ConditionExpression: isOwnClaim,
+        ExpressionAttributeValues: { ":me": { S: owner }, ":running": running, ":reactions": { SS: [reaction] } },
       });
       return failure === undefined;
     },
@@ -108,7 +126,7 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
 async function put(
   items: Items,
   { key, owner, nowMs, leaseEndsAtMs, redrives, digest }: ClaimRequest,
-  { claim: { state }, runs, unfinished, death }: Grant,
+  { claim: { state }, runs, unfinished, death, reactions }: Grant,
   { condition, values }: { condition: string; values: Record<string, AttributeValue> },
 ): Promise<"written" | Row | undefined> {
   const item: Record<string, AttributeValue> = {
@@ -124,6 +142,7 @@ async function put(
     expiresAtSeconds: secondsOf(nowMs, rememberSeconds),
   };
   if (death !== undefined) item["death"] = { S: death };
+  if (reactions !== undefined) item["reactions"] = { SS: [...reactions] };
   const failure = await items.put(key, item, {
     ConditionExpression: condition,
     ExpressionAttributeValues: { ...values, ":me": { S: owner }, ":running": running },
@@ -161,6 +180,7 @@ function toRow(item: Item | undefined): Row | undefined {
     redrives: Number(item["redrives"]?.N ?? 0),
     death: item["death"]?.S,
     digest: item["digest"]?.S,
+    reactions: item["reactions"]?.SS,
     expiresAtSeconds: Number(item["expiresAtSeconds"]?.N ?? 0),
   };
 }

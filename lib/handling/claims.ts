@@ -5,6 +5,7 @@ import type { Death as HandlerDeath } from "../handler.ts";
 import { describeError, type ErrorDescription } from "../trace/error.ts";
 import { backoffSeconds, delayOf } from "./backoff.ts";
 import type { Claim, Ledger } from "./idempotency.ts";
+import type { Reactions } from "./reactions.ts";
 import type { PublishStage } from "./stages.ts";
 
 /** What becomes of a record. */
@@ -49,6 +50,7 @@ export interface ClaimsOptions {
   /** Whether there is time for one more try at the ledger. */
   readonly hasTime: () => boolean;
   readonly publishStage: PublishStage;
+  readonly reactions: Pick<Reactions, "found" | "remove">;
   /** Called when the event is in the dead-letter queue and its key is marked, so once for each death. Never rejects. */
   readonly giveUp: (death: Death, key: string) => Promise<void>;
 }
@@ -79,7 +81,7 @@ export class Claims {
     const isSpent = run > this.#options.maxAttempts && longestDelaySeconds < Number.POSITIVE_INFINITY;
     const claim: Claim = isSpent ? { state: "spent", run: run - 1, isCrashLoop: true } : { state: "claimed", run };
     const written = async () => true;
-    const ledger: Ledger = { claim: async () => claim, conclude: written, withdraw: written };
+    const ledger: Ledger = { claim: async () => claim, conclude: written, withdraw: written, storeReaction: written };
     this.#options = { ...this.#options, ledger };
   }
 
@@ -111,7 +113,11 @@ export class Claims {
     if (claim.state === "busy") return this.#wait(claim.leaseEndsAtMs);
     if (!("run" in claim)) return this.#skip(claim);
     this.#held.set(key, claim.run);
-    return claim.state === "spent" ? this.#die(deathOf(claim)) : undefined;
+    const { reactions } = this.#options;
+    reactions.found(claim.reactions);
+    if (claim.state !== "spent") return undefined;
+    await reactions.remove();
+    return this.#die(deathOf(claim));
   }
 
   /** Claims a key unless one is held, so that a failure before the claim counts as a run. */
@@ -119,9 +125,20 @@ export class Claims {
     return this.#held.size > 0 ? undefined : this.claim(key);
   }
 
+  /**
+   * Stores a reaction under the key that counts, for whoever claims it next.
+   * @throws What the ledger threw, or that the key is another run's: nothing would remove the reaction.
+   */
+  async storeReaction(reaction: string): Promise<void> {
+    const { ledger, owner, hasTime } = this.#options;
+    if (await withRetries(() => ledger.storeReaction(this.#lastKey, owner, reaction), hasTime)) return;
+    throw new Error("Cannot react: another run has the event");
+  }
+
   /** @throws What the ledger threw: the success is not stored, so the record must come back. */
   async complete(): Promise<Verdict> {
-    const { ledger, clock, owner, random, hasTime, publishStage } = this.#options;
+    const { ledger, clock, owner, random, hasTime, publishStage, reactions } = this.#options;
+    await reactions.remove();
     const attempt = this.runs;
     const key = this.#lastKey;
     if (await withRetries(() => ledger.conclude(key, owner, { phase: "done", nowMs: clock.nowMs() }), hasTime)) {
@@ -137,7 +154,8 @@ export class Claims {
 
   /** @param reason What failed, when it was not the handler itself. */
   async fail(error: unknown, reason?: string): Promise<Verdict> {
-    const { ledger, owner, clock, random, maxAttempts, leaseEndsAtMs, publishStage } = this.#options;
+    const { ledger, owner, clock, random, maxAttempts, leaseEndsAtMs, publishStage, reactions } = this.#options;
+    await reactions.remove();
     const attempt = this.runs;
     if (isError(error, NonRetryableError)) return this.#die(deathBy("nonRetryable", error), error);
     if (attempt >= maxAttempts) return this.#die(deathBy("attemptsExhausted", error), error);

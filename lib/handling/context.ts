@@ -3,11 +3,11 @@ import { type Level, publish } from "../trace/trace.ts";
 import type { Run } from "./run.ts";
 import type { RunTools } from "./tools.ts";
 
-/** The context that a handler gets with an event, a callback or deferred work. `defer` belongs to the run, and is added. */
+/** The context that a handler gets with an event, a callback or deferred work. `defer` and `react` belong to the run, and are added. */
 export function contextOf(
   { envelope, signal, remainingMs }: Run,
-  { attempt, tools: { updateCard, ...tools } }: { attempt: number; tools: RunTools },
-): Omit<Context, "defer"> {
+  { attempt, tools: { updateCard, reactions: _, ...tools } }: { attempt: number; tools: RunTools },
+): Omit<Context, "defer" | "react"> {
   const { id, type, app, tenant, schema, header, createdAtMs, requestId, transport, text: raw } = envelope;
   const log = (level: Level) => (message: string, fields?: LogFields) =>
     publish({ stage: "log", level, id, type, app, requestId, facts: { ...fields, message } });

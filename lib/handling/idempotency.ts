@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 
 export type Claim =
   /** `run`: how many runs of this key have started, with this one. A redrive counts from 1 again. */
-  | { readonly state: "claimed"; readonly run: number }
+  | ({ readonly state: "claimed"; readonly run: number } & LeftBehind)
   /** A run of this key has completed, or its event is in the dead-letter queue. */
   | { readonly state: "done" | "dead"; readonly digest?: string | undefined }
   /** Another run holds the key, until then at the latest. */
@@ -12,12 +12,17 @@ export type Claim =
    * earlier run stored with `conclude`. `isCrashLoop`: the last {@link maxUnfinishedStarts} runs started and never
    * reported, so this event probably crashes the process.
    */
-  | {
+  | ({
       readonly state: "spent";
       readonly run: number;
       readonly isCrashLoop: boolean;
       readonly death?: string | undefined;
-    };
+    } & LeftBehind);
+
+export interface LeftBehind {
+  /** What earlier runs stored with `storeReaction`, if anything. */
+  readonly reactions?: readonly string[];
+}
 
 export interface ClaimRequest {
   readonly key: string;
@@ -52,6 +57,8 @@ export interface Ledger {
   claim(request: ClaimRequest): Promise<Claim>;
   /** Reports a run's outcome. */
   conclude(key: string, owner: string, conclusion: Conclusion): Promise<boolean>;
+  /** Stores a reaction that the run is about to add. Every later claim of the key has it. */
+  storeReaction(key: string, owner: string, reaction: string): Promise<boolean>;
   /** Undoes a claim without a run, so that it does not count, also when the claim's response was lost. */
   withdraw(key: string, owner: string, nowMs: number): Promise<boolean>;
 }

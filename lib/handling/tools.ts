@@ -10,7 +10,13 @@ const reserveMs = 2_000;
 
 /** Makes what a handler can call, for one run. */
 export type MakeTools = (run: Run) => RunTools | Promise<RunTools>;
-export type RunTools = Tools & Pick<DeferredContext, "updateCard">;
+export type RunTools = Tools & Pick<DeferredContext, "updateCard"> & { readonly reactions: ReactionCalls };
+
+export interface ReactionCalls {
+  /** @param store Called before the reaction is added, with what `remove` needs. */
+  add(emoji: string, store: (reaction: string) => Promise<void>): Promise<void>;
+  remove(reaction: string): Promise<void>;
+}
 
 /** Loads nothing of the Open API before a handler calls it. */
 export function toolMaker(options: {
@@ -41,6 +47,10 @@ export function toolMaker(options: {
       download: async (resource, options) => (await messages()).download(resource, options),
       text: async () => (await messages()).text(),
       mentionsMe: async () => (await messages()).mentionsMe(),
+      reactions: {
+        add: async (emoji, store) => (await messages()).react(emoji, store),
+        remove: async (reaction) => (await messages()).unreact(reaction),
+      },
       updateCard: async (card) =>
         (await calls()).updateCard(card, { token: envelope.event["token"], clickedAtMs: envelope.createdAtMs }),
     };

@@ -6,6 +6,7 @@ import { type Deferrals, withDeferral } from "./deferral.ts";
 import type { Dispatch, DispatchJob, HandlerFile } from "./dispatcher.ts";
 import { giveUp } from "./give-up.ts";
 import { idempotencyKey } from "./idempotency.ts";
+import { type Reactions, reactionsOf } from "./reactions.ts";
 import { runWithin } from "./run.ts";
 import { type PublishStage, stagePublisher } from "./stages.ts";
 import type { MakeTools } from "./tools.ts";
@@ -51,9 +52,11 @@ export async function consume(
     return { kind: "done" };
   }
   const path = `functions/${envelope.kind === "job" ? "" : "events/"}${file.name}.ts`;
+  const reactions = reactionsOf({ envelope, ports, publishStage });
   const claims = new Claims(delivery, {
     ...ports,
     publishStage,
+    reactions,
     owner: ports.newOwner(),
     leaseEndsAtMs: startMs + remainingMs() + leaseMarginMs,
     input: inputOf(envelope),
@@ -64,7 +67,8 @@ export async function consume(
   const idKey = idempotencyKey({ app, handler: file.name, id: envelope.kind === "job" ? envelope.key : id });
   // Loading the file may have crashed the process. A redelivery claims before it loads, so that such a crash counts.
   const verdict = receives > 1 ? await claims.claim(idKey) : undefined;
-  return verdict ?? attempt(envelope, { file, path, lane: delivery.lane, idKey, claims, ports, publishStage });
+  const { lane } = delivery;
+  return verdict ?? attempt(envelope, { file, path, lane, idKey, claims, reactions, ports, publishStage });
 }
 
 interface Attempt {
@@ -74,6 +78,7 @@ interface Attempt {
   /** The key by the event's id. A handler may have its own. */
   readonly idKey: string;
   readonly claims: Claims;
+  readonly reactions: Reactions;
   readonly ports: WorkerPorts;
   readonly publishStage: PublishStage;
 }
@@ -81,7 +86,7 @@ interface Attempt {
 /** Loads, claims and runs. All user code runs within the run's deadline. */
 async function attempt(
   envelope: EventEnvelope | JobEnvelope,
-  { file, path, lane, idKey, claims, ports, publishStage }: Attempt,
+  { file, path, lane, idKey, claims, reactions, ports, publishStage }: Attempt,
 ): Promise<Verdict> {
   const { clock } = ports;
   const { id, type, app, tenant } = envelope;
@@ -118,7 +123,8 @@ async function attempt(
       const context = contextOf(run, { attempt: claims.runs, tools });
       const hasDeferred = handler.deferred !== undefined;
       const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };
-      await withDeferral(deferring, (defer) => handler.handle(input, { ...context, defer }));
+      const react = (emoji: string) => reactions.add(emoji, tools.reactions, (given) => claims.storeReaction(given));
+      await withDeferral(deferring, (defer) => handler.handle(input, { ...context, defer, react }));
     });
   } catch (error) {
     // A leak of the file, like an unhandled rejection, does not change the verdict.

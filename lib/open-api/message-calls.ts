@@ -46,7 +46,7 @@ const uploads = {
 
 /** The calls about messages that a handler makes, by what its event says. */
 export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
-  const { key, tenant, request, send, agent, origin, bots } = options;
+  const { key, tenant, appId, request, send, agent, origin, bots } = options;
   // Another key than the transport's: the calls of `request` are counted apart from these.
   const uuidOf = uuidMaker(`${key} messages`);
 
@@ -130,6 +130,27 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
       return { bytes, name, type: answer.headers.get("content-type") ?? null };
     },
 
+    /** @param store Called with what {@link unreact} needs, before the reaction is added. */
+    async react(emoji: string, store: (reaction: string) => Promise<void> = async () => {}): Promise<void> {
+      const messageId = messageIdOf(event);
+      await store(`${messageId} ${emoji}`);
+      await request("POST", reactionsPath(messageId), { body: { reaction_type: { emoji_type: emoji } } });
+    },
+
+    /** Removes this app's reactions of that emoji. Whether one was added is known to Feishu alone, so it is asked. */
+    async unreact(reaction: string): Promise<void> {
+      const [messageId = "", emoji = ""] = reaction.split(" ");
+      const path = reactionsPath(messageId);
+      for (let pageToken: unknown; pageToken !== ""; ) {
+        const query = { reaction_type: emoji, page_size: 50, page_token: stringOf(pageToken) };
+        const { data } = await request("GET", path, { query });
+        for (const { reaction_id, operator } of data.items ?? []) {
+          if (operator?.operator_id === appId) await request("DELETE", `${path}/${reaction_id}`);
+        }
+        pageToken = data.has_more === true ? data.page_token : "";
+      }
+    },
+
     async text(): Promise<string> {
       return textOf(message, await botIn(message));
     },
@@ -142,6 +163,10 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
 }
 
 export type MessageCalls = ReturnType<typeof messageCalls>;
+
+function reactionsPath(messageId: string): string {
+  return `${messagesPath}/${encodeURIComponent(messageId)}/reactions`;
+}
 
 /** The message that an event or a callback is about. */
 function messageIdOf({ message, message_id, context, open_message_id }: JsonObject): string {

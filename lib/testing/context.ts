@@ -144,7 +144,10 @@ export function callbackContextFor<T extends CallbackType>(
  *
  * @param t The test's context of `node:test`, or whatever else runs a function when the test ends.
  */
-export async function withOpenApi<C extends Context>(t: { after(end: () => Promise<void>): void }, context: C) {
+export async function withOpenApi<C extends Omit<Context, "react">>(
+  t: { after(end: () => Promise<void>): void },
+  context: C,
+) {
   const problems: unknown[] = [];
   const onProblem = (problem: unknown) => void problems.push(problem);
   const simulator = simulatedOpenApi({ clock: systemClock, newId, apps: [app], onProblem });
@@ -167,7 +170,7 @@ export async function withOpenApi<C extends Context>(t: { after(end: () => Promi
   const { lark, request, messageCalls } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
   const envelope = JSON.parse(context.raw) as { event?: JsonObject };
   // The old card callback has no envelope.
-  const calls = await messageCalls(envelope.event ?? (envelope as JsonObject));
+  const { unreact: _, ...calls } = await messageCalls(envelope.event ?? (envelope as JsonObject));
   return { context: { ...context, lark, request, ...calls }, simulator, sent: simulator.sent };
 }
 
@@ -247,6 +250,7 @@ function contextOf(
     signCard: async (card) => `signed:${JSON.stringify(card)}`,
     lark: noOpenApi,
     request: noOpenApi,
+    react: noOpenApi,
     reply: noOpenApi,
     send: noOpenApi,
     download: noOpenApi,

@@ -324,9 +324,12 @@ test("the ledger in memory, which rows of many cases use, agrees with this one o
       const redrives = random.pick([0, 0, 0, 1, 2]);
       const asked = request(key, owner, { nowMs: atMs, maxRuns: 3, redrives, digest: random.hex(4) });
       const death = random.chance(0.2) ? { death: random.hex(4) } : undefined;
-      const action = random.pick(["claim", "claim", "claim", "claim", "done", "dead", "open", "withdraw"] as const);
+      const ends = ["done", "dead", "open", "withdraw", "react"] as const;
+      const action = random.pick(["claim", "claim", "claim", "claim", ...ends] as const);
+      const emoji = random.pick(["OK", "OnIt"]);
       const act = (on: Ledger) => {
         if (action === "claim") return on.claim(asked);
+        if (action === "react") return on.storeReaction(key, owner, `om_1 ${emoji}`);
         if (action === "withdraw") return on.withdraw(key, owner, atMs);
         return on.conclude(key, owner, {
           phase: action,
@@ -358,6 +361,7 @@ test("the ledger's rows hold no payload, and stand under a prefix of their own",
             "redrives",
             "death",
             "digest",
+            "reactions",
             "expiresAtSeconds",
           ].includes(name),
       ),

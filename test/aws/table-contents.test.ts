@@ -14,6 +14,7 @@ const attributes = {
   times: ["leaseEndsAtMs", "endsAtMs", "expiresAtSeconds"],
   counts: ["phase", "runs", "unfinished", "counted", "redrives"],
   "the class and place of an error": ["death"],
+  "reactions to remove": ["reactions"],
   "sealed tokens": ["sealed"],
   "what callbacks were answered": ["answer"],
 };
@@ -23,8 +24,9 @@ test("the table holds what the reason for its key says, and nothing else", async
   const client = {
     async call(_: string, input: { Item?: object; Key?: object; UpdateExpression?: string }) {
       for (const name of Object.keys({ ...input.Item, ...input.Key })) written.add(name);
-      const [, set = ""] = /^SET (.*?)( REMOVE .*)?$/.exec(input.UpdateExpression ?? "") ?? [];
+      const [, set = "", added] = /^SET (.*?)(?: REMOVE .*)?$|^ADD (\w+) /.exec(input.UpdateExpression ?? "") ?? [];
       for (const [, name = ""] of set.matchAll(/(\w+) = /g)) written.add(name);
+      if (added !== undefined) written.add(added);
       return {};
     },
   } as unknown as AwsClient;
@@ -32,6 +34,7 @@ test("the table holds what the reason for its key says, and nothing else", async
   const run = { key: "k", owner: "o", nowMs: 1 };
   const ledger = dynamoLedger(client, "t");
   await ledger.claim({ ...run, leaseEndsAtMs: 2, maxRuns: 1, redrives: 0, digest: "d" });
+  await ledger.storeReaction("k", "o", "om_1 OnIt");
   await ledger.conclude("k", "o", { phase: "done", nowMs: 1 });
   await ledger.conclude("k", "o", { phase: "dead", nowMs: 1 });
   await ledger.conclude("k", "o", { phase: "open", nowMs: 1, claimableAtMs: 2, death: "{}" });

@@ -12,7 +12,7 @@ import { fromRecord } from "../../lib/aws/record.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { NonRetryableError } from "../../lib/errors.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
-import type { Context, DeferredContext } from "../../lib/handler.ts";
+import type { DeferredContext, Tools } from "../../lib/handler.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { jsonLines } from "../../lib/trace/log.ts";
@@ -183,7 +183,7 @@ describe("the callback function", () => {
   test("C-67: gives handlers and deferred work their further secrets, and logs none, whatever fails with it", async () => {
     const canary = "CANARY-of-the-crm-token";
     const seen: unknown[] = [];
-    const read = ({ secrets }: Context) => {
+    const read = ({ secrets }: Tools) => {
       seen.push(secrets["CRM_TOKEN"]);
       return secrets["CRM_TOKEN"];
     };

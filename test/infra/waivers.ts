@@ -97,7 +97,7 @@ export const waivers: readonly Waiver[] = [
   {
     // What the table holds is for test/aws/table-contents.test.ts.
     reason:
-      "encrypted with the key that AWS manages: ids, hashes, times, counts, the class and place of an error, sealed tokens, and for a day what callbacks were answered",
+      "encrypted with the key that AWS manages: ids, hashes, times, counts, the class and place of an error, reactions to remove, sealed tokens, and for a day what callbacks were answered",
     holds: ({ Properties }) =>
       Properties["SSESpecification"].SSEEnabled === true && Properties["SSESpecification"].KMSMasterKeyId === undefined,
     breaks: ({ Properties }) => Object.assign(Properties, { SSESpecification: { SSEEnabled: false } }),

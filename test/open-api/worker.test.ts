@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { toBody } from "../../lib/aws/record.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
+import { NonRetryableError } from "../../lib/errors.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { Context, DeferredContext } from "../../lib/handler.ts";
 import { toolMaker } from "../../lib/handling/tools.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { impatient, messagesPath } from "../support/api.ts";
 import { appId, eventBody, jobOf, type TestHandle } from "../support/events.ts";
+import { internal } from "../support/faults.ts";
 import { card, startOpenApi, text } from "../support/open-api.ts";
 import { startWorker, type Worker } from "../support/worker.ts";
 
@@ -219,6 +221,160 @@ describe("a handler that calls the Open API", () => {
     assert.equal(kept.length, 1);
     assert.ok(bench.trace.entries.every(({ error }) => (error as Error | undefined)?.name !== "HandlerTimeoutError"));
     assert.ok(failedAtMs - startMs <= 20_000 - 5_000, `${failedAtMs - startMs} ms of 15,000`);
+  });
+});
+
+describe("a reaction", () => {
+  /** What its message has at the end, and while the handler ran. Mei reacts too, and stays. */
+  async function reacting(t: TestContext) {
+    const started = await start(t);
+    const { simulator, parent } = started;
+    simulator.react(parent, mei.open_id, "OnIt");
+    const emojis = () =>
+      simulator
+        .reactions(parent.messageId)
+        .flatMap(({ operator, emoji }) => (operator.id === mei.open_id ? [] : [emoji]));
+    const id = bench.newId("reacts");
+    await bench.send(eventBody({ id, event: about(parent) }));
+    return {
+      ...started,
+      emojis,
+      id,
+      onReacted: (act: () => void) => simulator.onActivity(({ what }) => what === "reacted" && act()),
+    };
+  }
+
+  const stagesOf = (id: string) => bench.stagesOf(id).filter((stage) => stage !== "called" && stage !== "log");
+
+  type Act = (run: { context: Context; attempt: number; die: () => Promise<never> }) => unknown;
+  const endings: readonly { when: string; handle: Act; dedupe?: "required" | "off"; stages: string[] }[] = [
+    { when: "the handler returns", handle: ({ context }) => context.react("OnIt"), stages: ["started", "handled"] },
+    {
+      when: "the handler returns and has not waited for it",
+      handle: ({ context }) => void context.react("OnIt"),
+      stages: ["started", "handled"],
+    },
+    {
+      when: "the handler throws, and its next run does not react",
+      handle: async ({ context, attempt }) => {
+        if (attempt > 1) return;
+        await context.react("OnIt");
+        throw new Error("fails");
+      },
+      stages: ["started", "failed", "started", "handled"],
+    },
+    {
+      when: "the event dies of an error",
+      handle: async ({ context }) => {
+        await context.react("OnIt");
+        throw new NonRetryableError("never");
+      },
+      stages: ["started", "dead"],
+    },
+    {
+      when: "the handler does without the ledger",
+      dedupe: "off",
+      handle: ({ context }) => context.react("OnIt"),
+      stages: ["started", "handled"],
+    },
+  ];
+  for (const { when, handle, dedupe = "required", stages } of endings) {
+    test(`is there while the handler runs, and gone when ${when}`, async (t) => {
+      const { ports, emojis, id, onReacted } = await reacting(t);
+      const seen: unknown[] = [];
+      onReacted(() => seen.push(emojis()));
+      await bench.drain({
+        ports,
+        handlers: ({ die }) => ({
+          "test.event": { dedupe, handle: (_event, context) => handle({ context, attempt: context.attempt, die }) },
+        }),
+      });
+      assert.deepEqual([seen, emojis(), stagesOf(id)], [[["OnIt"]], [], stages]);
+    });
+  }
+
+  test("is gone when the handler's time is over", async (t) => {
+    const { ports, emojis, onReacted } = await reacting(t);
+    const added = Promise.withResolvers<void>();
+    onReacted(added.resolve);
+    const handle: TestHandle = async (_event, { react }) => {
+      await react("OnIt");
+      await new Promise(() => {});
+    };
+    const running = bench.invoke(await bench.receive(), { ports, handlers: { "test.event": handle } });
+    await added.promise;
+    await bench.clock.advance(55_000);
+    await running;
+    assert.deepEqual([emojis(), bench.idsAt("failed").length], [[], 1]);
+  });
+
+  // The process dies when Feishu has added it, and before the answer is there.
+  for (const { runs, end } of [
+    { runs: 1, end: "handled" },
+    { runs: 5, end: "dead" },
+  ]) {
+    test(`whose process dies ${runs} time${runs === 1 ? "" : "s"} is there until the event is ${end}`, async (t) => {
+      const { ports, emojis, id, onReacted } = await reacting(t);
+      let die: () => unknown = () => {};
+      onReacted(() => die());
+      const atDeath: unknown[] = [];
+      const outcomes = await bench.drain({
+        ports,
+        handlers: (process) => {
+          die = () => {
+            atDeath.push(emojis());
+            return process.die();
+          };
+          return {
+            "test.event": async (_event, { react, attempt }) => {
+              if (attempt > runs) return;
+              await react(attempt === 1 ? "OnIt" : "OK");
+              // The bench ends only what the process does with AWS.
+              await process.die();
+            },
+          };
+        },
+      });
+      assert.equal(outcomes.filter(({ died }) => died).length, runs);
+      assert.deepEqual(atDeath.at(-1), runs === 1 ? ["OnIt"] : ["OnIt", "OK"]);
+      assert.deepEqual([emojis(), bench.stagesOf(id).at(-1)], [[], end]);
+    });
+  }
+
+  test("is found among those of a hundred people", async (t) => {
+    const { ports, parent, simulator, emojis } = await reacting(t);
+    for (let person = 0; person < 100; person++) simulator.react(parent, `ou_${person}`, "OnIt");
+    await bench.drain({ ports, handlers: { "test.event": (_event, { react }) => react("OnIt") } });
+    assert.deepEqual([simulator.reactions().length, emojis().length], [101, 100]);
+  });
+
+  test("that Feishu does not remove is logged, others are removed, and the event is done", async (t) => {
+    const { ports, parent, simulator, emojis, id } = await reacting(t);
+    const path = `${messagesPath}/${parent.messageId}/reactions`;
+    simulator.addRule({ method: "GET", path, fault: { kind: "answer", code: 231008 } });
+    const atEnd = bench.reached("handled").then(emojis);
+    const handle: TestHandle = async (_event, { react }) => {
+      for (const emoji of ["OnIt", "OK", "DONE"]) await react(emoji);
+    };
+    await bench.drain({ ports, handlers: { "test.event": handle } });
+    assert.deepEqual([await atEnd, bench.stagesOf(id).at(-1)], [["OnIt"], "handled"]);
+    const logged = bench.trace.entries.filter(({ level }) => level === "warn").map(({ facts }) => facts?.["message"]);
+    assert.deepEqual(logged, ["A call of the Open API failed", "A reaction stays on its message"]);
+  });
+
+  test("is not added when the ledger cannot store it, nor when the run is over", async (t) => {
+    const { ports, simulator, emojis, id } = await reacting(t);
+    const stop = bench.dynamoFaults.inject("UpdateItem", internal);
+    let react: Context["react"] = () => assert.fail("no run");
+    const handle: TestHandle = async (_event, context) => {
+      ({ react } = context);
+      await react("OnIt").finally(stop);
+    };
+    await bench.drain({ ports, handlers: { "test.event": handle } });
+    assert.deepEqual(stagesOf(id), ["started", "failed", "started", "handled"]);
+    await assert.rejects(react("OK"), /the run is over/);
+    const added = simulator.calls().filter(({ method, path }) => method === "POST" && path.endsWith("/reactions"));
+    assert.deepEqual([emojis(), added.length], [[], 1]);
   });
 });
 

@@ -128,5 +128,6 @@ export const noCallbacks = {
     text: unexpected,
     mentionsMe: unexpected,
     updateCard: unexpected,
+    reactions: { add: unexpected, remove: unexpected },
   }),
 };

@@ -325,6 +325,7 @@ export function memoryLedger(): Ledger {
     readonly counted: number;
     readonly expiresAtSeconds: number;
     readonly death?: string | undefined;
+    readonly reactions?: readonly string[];
   }
   const rows = new Map<string, Row>();
   const expiry = (nowMs: number) => Math.floor(nowMs / 1000) + rememberSeconds;
@@ -332,15 +333,17 @@ export function memoryLedger(): Ledger {
     async claim(request) {
       const { key, owner, nowMs, redrives, maxRuns } = request;
       const row = rows.get(key);
-      const take = (counts: Pick<Row, "runs" | "unfinished" | "counted" | "death">) =>
-        void rows.set(key, { ...request, ...counts, phase: "running", expiresAtSeconds: expiry(nowMs) });
       const isOwn = row?.phase === "running" && row.owner === owner;
+      const isForgotten = row === undefined || row.expiresAtSeconds < Math.floor(nowMs / 1000) || isOwn;
+      const left = isForgotten || row.reactions === undefined ? {} : { reactions: row.reactions };
+      const take = (counts: Pick<Row, "runs" | "unfinished" | "counted" | "death">) =>
+        void rows.set(key, { ...request, ...counts, ...left, phase: "running", expiresAtSeconds: expiry(nowMs) });
       const isRedriven = row !== undefined && redrives > row.redrives;
       const isOver = row !== undefined && (row.phase === "dead" || row.leaseEndsAtMs <= nowMs);
       const isExpired = row !== undefined && row.expiresAtSeconds * 1000 < nowMs;
       if (row === undefined || isExpired || isOwn || (isRedriven && isOver && row.phase !== "done")) {
         take({ runs: 1, unfinished: 1, counted: 1, death: undefined });
-        return { state: "claimed", run: 1 };
+        return { state: "claimed", run: 1, ...left };
       }
       if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
       if (!isOver) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
@@ -348,16 +351,22 @@ export function memoryLedger(): Ledger {
       const isCrashLoop = row.phase === "running" && unfinished >= maxUnfinishedStarts;
       if (isCrashLoop || runs >= maxRuns || death !== undefined) {
         take({ runs, unfinished, counted: 0, death });
-        return { state: "spent", run: runs, isCrashLoop, death };
+        return { state: "spent", run: runs, isCrashLoop, death, ...left };
       }
       take({ runs: runs + 1, unfinished: unfinished + 1, counted: 1, death });
-      return { state: "claimed", run: runs + 1 };
+      return { state: "claimed", run: runs + 1, ...left };
     },
     async conclude(key, owner, { nowMs, claimableAtMs = nowMs, ...change }) {
       const row = rows.get(key);
       if (row?.owner !== owner) return false;
       const expiresAtSeconds = expiry(nowMs);
       rows.set(key, { ...row, unfinished: 0, expiresAtSeconds, leaseEndsAtMs: claimableAtMs, ...change });
+      return true;
+    },
+    async storeReaction(key, owner, reaction) {
+      const row = rows.get(key);
+      if (row?.owner !== owner || row.phase !== "running") return false;
+      rows.set(key, { ...row, reactions: [...new Set([...(row.reactions ?? []), reaction])].sort() });
       return true;
     },
     async withdraw(key, owner, nowMs) {

@@ -69,6 +69,7 @@ const ledger: Ledger = {
   claim: async () => ({ state: "claimed", run: 1 }),
   conclude: async (_key, _owner, { phase }) => phase !== "dead",
   withdraw: async () => true,
+  storeReaction: async () => true,
 };
 
 /**
