@@ -1,5 +1,6 @@
 import type { EventOf } from "../../handler.ts";
 import type { Message } from "../open-api/messages.ts";
+import { mentionKey } from "../open-api/received.ts";
 import { bot, defaultTenant, type Person, people } from "../samples/facts.ts";
 
 export type Place = "p2p" | "group";
@@ -16,9 +17,6 @@ export type Act =
   | { readonly does: "menu"; readonly key: string }
   /** Opens the chat with the bot. */
   | { readonly does: "enter" };
-
-/** What stands for the bot in the text of a message. */
-export const mentionKey = "@_user_1";
 
 /** A post as events have it: in one language, which it does not name. A post in a group mentions the bot. */
 export function postOf({ chat, text }: Extract<Act, { does: "post" }>): string {

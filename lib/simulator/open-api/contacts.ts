@@ -91,6 +91,7 @@ function view(user: User): object {
     en_name: user.name,
     nickname: "",
     email: user.email,
+    avatar: { avatar_72: "", avatar_240: "", avatar_640: "", avatar_origin: "" },
     mobile_visible: false,
     gender: 0,
     status,

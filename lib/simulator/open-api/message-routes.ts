@@ -3,8 +3,10 @@ import { type Answer, Refusal, success } from "./answer.ts";
 import type { CardEntities } from "./card-entities.ts";
 import { checkContent, isShared } from "./content.ts";
 import { type Message, type Messages, type NewMessage, threadIdOf } from "./messages.ts";
+import type { View } from "./received.ts";
 import { type Call, object, type Route, required } from "./route.ts";
 import { createSentOnce } from "./sent-once.ts";
+import type { Uploads } from "./uploads.ts";
 import type { World } from "./world.ts";
 
 const dayMs = 86_400_000;
@@ -12,12 +14,21 @@ const cardLifeMs = 14 * dayMs;
 const maxEdits = 20;
 const notForwarded: ReadonlySet<string> = new Set(["system", "audio"]);
 const malformed = 230001;
+/** What is sent is answered with open_ids. */
+const noQuery = new URLSearchParams();
+/** What the file of a message must have been uploaded as. The other types of files are sent as a file. */
+const uploadedAs: ReadonlyMap<string, string> = new Map([
+  ["audio", "opus"],
+  ["media", "mp4"],
+]);
 
 interface Places {
   readonly messages: Messages;
   readonly world: World;
   readonly known: KnownParts;
   readonly entities: CardEntities;
+  readonly uploads: Uploads;
+  readonly view: View;
 }
 
 /**
@@ -26,17 +37,17 @@ interface Places {
  * (and `…/reply`, `…/forward`, `…/merge_forward`, `…/thread/forward`, `…/update`, `…/patch`, `…/delete`, `…/get`)
  */
 export function messageRoutes(places: Places): Route[] {
-  const { messages, world, known } = places;
+  const { messages, world, known, view } = places;
   const access = createAccess(messages, world);
   const check: Check = (msgType, content) => checkContent(msgType, content, known);
   return [
     ...sendingRoutes(places, access, check),
-    ...changingRoutes(messages, access, check),
+    ...changingRoutes(places, access, check),
     route("GET", "/:message_id", (call) => {
       const message = access.named(call);
       const upper = { upper_message_id: message.messageId };
-      const merged = (message.mergedIds ?? []).map((id) => ({ ...view(messages.named(id)), ...upper }));
-      return success({ items: [view(message), ...merged] });
+      const merged = (message.mergedIds ?? []).map((id) => ({ ...view(messages.named(id), call.query), ...upper }));
+      return success({ items: [view(message, call.query), ...merged] });
     }),
   ];
 }
@@ -64,7 +75,8 @@ export function createAccess(messages: Messages, world: World) {
   };
 }
 
-function sendingRoutes({ messages, world, entities }: Places, { needBot, named }: Access, check: Check): Route[] {
+function sendingRoutes(places: Places, { needBot, named }: Access, check: Check): Route[] {
+  const { messages, world, entities, uploads, view } = places;
   const sent = createSentOnce();
 
   /** Sends a message. One that names a card entity shows it from then on. */
@@ -79,12 +91,28 @@ function sendingRoutes({ messages, world, entities }: Places, { needBot, named }
     const { caller, nowMs, answeredAtMs } = call;
     const scope = [caller.appId, caller.tenant, ...target];
     const messageId = sent.once({ scope, uuid, nowMs, answeredAtMs }, () => send().messageId);
-    return success(view(messages.named(messageId)));
+    return success(view(messages.named(messageId), noQuery));
+  }
+
+  /** Checks a message, also whose and of which type its files are. A file on a laptop may be one of the real platform. */
+  function toSend({ body, caller }: Call): ReturnType<Check> {
+    const checked = check(body["msg_type"], body["content"]);
+    const { msgType, content } = checked;
+    if (msgType === "interactive") return checked;
+    for (const [, name, key = ""] of content.matchAll(/"(image_key|file_key)"\s*:\s*"([^"]{1,200})"/g)) {
+      const upload = uploads.get(key);
+      if (upload === undefined) continue;
+      if (upload.appId !== caller.appId) throw new Refusal(230017);
+      if (name === "image_key" || msgType === "post") continue;
+      const isOf = [...uploadedAs].find(([, type]) => type === upload.type)?.[0] ?? "file";
+      if (isOf !== msgType) throw new Refusal(230055);
+    }
+    return checked;
   }
 
   function create(call: Call): Answer {
     const { caller, query, body } = call;
-    const checked = check(body["msg_type"], body["content"]);
+    const checked = toSend(call);
     const receiveId = required(body, "receive_id", malformed);
     const { chatId } = world.receiver(caller.appId, query.get("receive_id_type") ?? "", receiveId);
     return once(call, body["uuid"], [], () => {
@@ -96,7 +124,7 @@ function sendingRoutes({ messages, world, entities }: Places, { needBot, named }
   function reply(call: Call): Answer {
     const { body } = call;
     const parent = messages.named(call.params.get("message_id") ?? "");
-    const checked = check(body["msg_type"], body["content"]);
+    const checked = toSend(call);
     return once(call, body["uuid"], [], () => {
       if (parent.isRecalled) throw new Refusal(230011);
       needBot(parent.chatId, call);
@@ -169,7 +197,7 @@ function sendingRoutes({ messages, world, entities }: Places, { needBot, named }
   ];
 }
 
-function changingRoutes(messages: Messages, { named, isOwn }: Access, check: Check): Route[] {
+function changingRoutes({ messages, view }: Places, { named, isOwn }: Access, check: Check): Route[] {
   function edit(call: Call): Answer {
     const { body } = call;
     const message = named(call);
@@ -179,7 +207,7 @@ function changingRoutes(messages: Messages, { named, isOwn }: Access, check: Che
     const checked = check(body["msg_type"], body["content"]);
     if (!isEditable(checked.msgType)) throw new Refusal(230001, "msg_type must be text or post");
     if (message.history.filter(({ what }) => what === "updated").length >= maxEdits) throw new Refusal(230072);
-    return success(view(messages.change(message, "updated", checked)));
+    return success(view(messages.change(message, "updated", checked), noQuery));
   }
 
   function updateCard(call: Call): Answer {
@@ -222,29 +250,4 @@ function by({ caller }: Call): Pick<Message, "sender" | "tenant"> {
 
 function isEditable(msgType: string): boolean {
   return msgType === "text" || msgType === "post";
-}
-
-/** A message as the API returns it. Times are epoch milliseconds in strings. */
-export function view(message: Message): object {
-  const { sender, isRecalled, history } = message;
-  return {
-    message_id: message.messageId,
-    root_id: message.rootId,
-    parent_id: message.parentId,
-    thread_id: message.threadId,
-    upper_message_id: message.upperMessageId,
-    msg_type: message.msgType,
-    create_time: String(message.createdAtMs),
-    update_time: String(history.at(-1)?.atMs),
-    deleted: isRecalled,
-    updated: history.some(({ what }) => what === "updated"),
-    chat_id: message.chatId,
-    sender: {
-      id: sender.id,
-      id_type: sender.kind === "app" ? "app_id" : "open_id",
-      sender_type: sender.kind,
-      tenant_key: message.tenant,
-    },
-    body: { content: isRecalled ? "This message was recalled" : message.content },
-  };
 }

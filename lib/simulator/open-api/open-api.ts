@@ -16,6 +16,7 @@ import { createMessages, type Message, type MessageChange } from "./messages.ts"
 import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
 import { createReactions, type Reaction } from "./reactions.ts";
 import { createReading } from "./reading-routes.ts";
+import { createView } from "./received.ts";
 import type { Route } from "./route.ts";
 import { type ApiServer, serve } from "./server.ts";
 import { filledTemplate, type Templates } from "./templates.ts";
@@ -94,12 +95,18 @@ export function openApi(options: OpenApiOptions) {
   const onActivity = activities.notify;
   const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
   const approvals = createApprovals({ nowMs, newId, isStrict, world, onActivity });
-  const reading = createReading({ nowMs, messages, world, onActivity });
   const { isInteracting } = cards;
   const entities = createCardEntities({ nowMs, newId, messages, known, isInteracting, onActivity });
+  /** The card that a message shows, or its content. A message may name a card entity or a template instead. */
+  function shownContent({ messageId, content }: Message): string {
+    const entity = entities.on(messageId);
+    return entity === undefined ? (filledTemplate(content, templates) ?? content) : JSON.stringify(entity.card);
+  }
+  const view = createView({ appId: options.apps[0]?.appId ?? "", world, messages, uploads, shownContent });
+  const reading = createReading({ nowMs, messages, world, view, onActivity });
   const routes = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
-    ...messageRoutes({ messages, world, known, entities }),
+    ...messageRoutes({ messages, world, known, entities, uploads, view }),
     ...reactions.routes,
     ...cards.routes,
     ...cardRoutes(entities, messages),
@@ -147,7 +154,7 @@ export function openApi(options: OpenApiOptions) {
     /** Keeps a user's image or file, which bots can download. @returns Its key. */
     keep(kind: "image" | "file", bytes: Uint8Array): string {
       const key = `${kind === "image" ? "img" : "file"}_v3_${newId()}`;
-      uploads.set(key, bytes);
+      uploads.set(key, { bytes });
       return key;
     },
     /** A user, by open_id, puts an emoji on a message. @throws {Refusal} There is no such emoji. */
@@ -196,11 +203,7 @@ export function openApi(options: OpenApiOptions) {
         history: (): readonly CardState[] => [...history],
       };
     },
-    /** The card that a message shows, or its content. A message may name a card entity or a template instead. */
-    shownContent({ messageId, content }: Message): string {
-      const entity = entities.on(messageId);
-      return entity === undefined ? (filledTemplate(content, templates) ?? content) : JSON.stringify(entity.card);
-    },
+    shownContent,
     approvals: approvals.list,
     /** Ends an approval instance. @throws {RangeError} There is none with this code. */
     decide: (instanceCode: string, status: ApprovalStatus): Approval => approvals.decide(instanceCode, status),

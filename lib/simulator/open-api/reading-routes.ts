@@ -1,7 +1,8 @@
 import type { Activity } from "./activity.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
-import { createAccess, view } from "./message-routes.ts";
+import { createAccess } from "./message-routes.ts";
 import type { Message, Messages } from "./messages.ts";
+import type { View } from "./received.ts";
 import { type Call, page, type Route, required } from "./route.ts";
 import { idTypeOf, type World } from "./world.ts";
 
@@ -27,9 +28,10 @@ export function createReading(options: {
   readonly nowMs: () => number;
   readonly messages: Messages;
   readonly world: World;
+  readonly view: View;
   readonly onActivity: (activity: Activity) => void;
 }) {
-  const { nowMs, messages, world, onActivity } = options;
+  const { nowMs, messages, world, view, onActivity } = options;
   const { needBot, named, isOwn } = createAccess(messages, world);
   const pins = new Map<string, Pin>();
   /** Message → reader's open_id → when. */
@@ -59,7 +61,7 @@ export function createReading(options: {
     }
     const sorted = isDescending ? found.toReversed() : found;
     const { items, ...rest } = page(sorted, query, { code: malformed, size: 20, maxSize: 50 });
-    return success({ items: items.map(view), ...rest });
+    return success({ items: items.map((message) => view(message, query)), ...rest });
   }
 
   function own(call: Call): Message {

@@ -25,8 +25,17 @@ const imageFormats =
 /** Messages whose files the platform does not give out. */
 const withoutResources: ReadonlySet<string> = new Set(["interactive", "merge_forward", "sticker"]);
 
+export interface Upload {
+  readonly bytes: Uint8Array;
+  /** Whose it is; absent for a user's. */
+  readonly appId?: string;
+  readonly type?: string;
+  readonly name?: string;
+  readonly durationMs?: number;
+}
+
 /** Key → what was uploaded. */
-export type Uploads = Map<string, Uint8Array>;
+export type Uploads = Map<string, Upload>;
 
 interface UploadOptions {
   readonly newId: () => string;
@@ -42,7 +51,10 @@ interface UploadOptions {
  * (and `…/image/get`, `…/file/create`, `…/file/get`, `…/message-resource/get`)
  */
 export function uploadRoutes({ newId, uploads, messages, world, onActivity }: UploadOptions): Route[] {
-  function upload({ body }: Call, { name, limitBytes, typeName, types, prefix }: (typeof kinds)[number]): Answer {
+  function upload(
+    { body, caller }: Call,
+    { name, limitBytes, typeName, types, prefix }: (typeof kinds)[number],
+  ): Answer {
     const type = required(body, typeName, malformed);
     if (!types.some((known) => known === type)) throw new Refusal(malformed, `${typeName} must be ${types.join(", ")}`);
     const about = name === "file" ? required(body, "file_name", malformed) : type;
@@ -53,16 +65,26 @@ export function uploadRoutes({ newId, uploads, messages, world, onActivity }: Up
     const start = Buffer.from(bytes.subarray(0, 12)).toString("hex");
     if (name === "image" && !imageFormats.test(start)) throw new Refusal(234011);
     const key = `${prefix}${newId()}`;
-    uploads.set(key, bytes);
+    const durationMs = Number(body["duration"] ?? Number.NaN);
+    uploads.set(key, {
+      ...{ bytes, appId: caller.appId, type },
+      ...(name === "file" ? { name: about } : {}),
+      ...(Number.isInteger(durationMs) ? { durationMs } : {}),
+    });
     onActivity({ what: "uploaded", about: `${name} ${about} (${bytes.length} bytes)` });
     return success({ [`${name}_key`]: key });
   }
 
-  function download(key = ""): Answer {
-    const bytes = uploads.get(key);
-    if (bytes === undefined) throw new Refusal(234003);
-    const headers = { "Content-Type": "application/octet-stream" };
-    return { status: 200, body: {}, bytes, headers };
+  function download({ bytes }: Upload): Answer {
+    return { status: 200, body: {}, bytes, headers: { "Content-Type": "application/octet-stream" } };
+  }
+
+  /** An app gets only what it has uploaded itself. What a user sent is got through its message. */
+  function downloadOwn({ params, caller }: Call): Answer {
+    const upload = uploads.get(params.get("key") ?? "");
+    if (upload === undefined) throw new Refusal(234005);
+    if (upload.appId !== caller.appId) throw new Refusal(234008);
+    return download(upload);
   }
 
   function downloadOf({ params, query, caller }: Call): Answer {
@@ -74,8 +96,9 @@ export function uploadRoutes({ newId, uploads, messages, world, onActivity }: Up
     if (!world.hasBot(message.chatId, caller.appId)) throw new Refusal(234004);
     if (withoutResources.has(message.msgType)) throw new Refusal(234043);
     const key = params.get("key") ?? "";
-    if (!message.content.includes(JSON.stringify(key))) throw new Refusal(234003);
-    return download(key);
+    const upload = uploads.get(key);
+    if (upload === undefined || !message.content.includes(JSON.stringify(key))) throw new Refusal(234003);
+    return download(upload);
   }
 
   const resource: Route = {
@@ -90,7 +113,7 @@ export function uploadRoutes({ newId, uploads, messages, world, onActivity }: Up
     const place = { access: "tenant", malformed } as const;
     return [
       { ...place, method: "POST", path, operation: (call: Call) => upload(call, kind) },
-      { ...place, method: "GET", path: `${path}/:key`, operation: ({ params }: Call) => download(params.get("key")) },
+      { ...place, method: "GET", path: `${path}/:key`, operation: downloadOwn },
     ];
   });
   return [resource, ...both];

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { checkCard } from "../../../lib/feishu/card.ts";
 import type { OpenApiOptions } from "../../../lib/simulator/open-api/open-api.ts";
-import { defaultTenant, groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
+import { bot, defaultTenant, groupChat, mei, tomas } from "../../../lib/simulator/samples/facts.ts";
 import {
   card,
   kilobytes,
@@ -808,7 +808,9 @@ test("a chat's messages are listed page by page, and a thread's apart from its c
   const within = `${inChat}&start_time=${startSeconds}&end_time=${startSeconds + 59}`;
   assert.deepEqual(idsOf(await list(within)), [second]);
   const inThread = `container_id_type=thread&container_id=${reply.thread_id}`;
-  assert.deepEqual(idsOf(await list(inThread)), [root, reply.message_id]);
+  const thread = await list(inThread);
+  assert.deepEqual(idsOf(thread), [root, reply.message_id]);
+  assert.equal(thread.data.items[0].thread_id, reply.thread_id);
   assert.equal(simulator.sent().length, 4);
 
   for (const [query, code] of [
@@ -819,6 +821,130 @@ test("a chat's messages are listed page by page, and a thread's apart from its c
     ["container_id_type=thread&container_id=omt_none", 230002],
   ] as const) {
     assert.equal((await list(query)).code, code, query);
+  }
+});
+
+const tag = (name: string, fields: object) => ({ tag: name, ...fields });
+const words = (value: string, ...style: string[]) => tag("text", { text: value, style });
+const post = (...content: object[][]) => ({ zh_cn: { title: "Pallet", content }, en_us: { content: [] } });
+const mention = (key: string, who: string) => ({ tag: "at", user_id: key, user_name: who });
+const received: { when: string; msgType: string; sent: object; content: unknown; mentioned?: string[] }[] = [
+  {
+    ...{ when: "a text mentions people, and has styles", msgType: "text", mentioned: [mei.open_id, tomas.open_id] },
+    sent: {
+      text: `<at user_id="${mei.user_id}"></at> <at user_id="all"></at> <b>now<i>!</i></b> <at user_id="${tomas.union_id}">T</at> <at user_id="${mei.open_id}">M</at>`,
+    },
+    content: { text: "@_user_1 @_all now! @_user_2 @_user_1" },
+  },
+  { when: "styles do not match", msgType: "text", sent: { text: "1 <b> 2" }, content: { text: "1 <b> 2" } },
+  {
+    ...{ when: "a post mentions a person", msgType: "post", mentioned: [mei.open_id] },
+    sent: post([tag("at", { user_id: mei.open_id }), tag("text", { text: "x", style: ["bold"] })], [tag("hr", {})]),
+    content: {
+      title: "Pallet",
+      content: [[{ ...mention("@_user_1", "Mei Okafor"), style: [] }, words("x", "bold")], [tag("hr", {})]],
+    },
+  },
+  {
+    ...{ when: "a post has Markdown", msgType: "post", mentioned: [mei.open_id] },
+    sent: post([
+      tag("md", {
+        text: `**a** *b* ~~c~~ [d](https://e)\n---\n- <at user_id="${mei.open_id}">M</at>\n![x](img_v3_1)\n\`\`\`go\n*f*\n\`\`\``,
+      }),
+    ]),
+    content: {
+      title: "Pallet",
+      content: [
+        [
+          ...[words("a", "bold"), words(" "), words("b", "italic"), words(" "), words("c", "lineThrough"), words(" ")],
+          tag("a", { href: "https://e", text: "d", style: [] }),
+        ],
+        [tag("hr", {})],
+        [words("- "), { ...mention("@_user_1", "Mei Okafor"), style: [] }],
+        [tag("img", { image_key: "img_v3_1" })],
+        [tag("code_block", { language: "GO", text: "*f*" })],
+      ],
+    },
+  },
+  {
+    ...{ when: "it is a card of version 1.0", msgType: "interactive", mentioned: [mei.open_id] },
+    sent: {
+      header: { title: tag("plain_text", { content: "Order" }) },
+      elements: [
+        tag("div", { text: tag("lark_md", { content: `**17** <at id=${mei.open_id}></at>` }) }),
+        tag("action", {
+          actions: [
+            tag("button", { text: tag("plain_text", { content: "Go" }), type: "primary" }),
+            tag("select_static", { options: [{ text: tag("plain_text", { content: "S" }), value: "s" }] }),
+          ],
+        }),
+        tag("note", { elements: [tag("plain_text", { content: "why" })] }),
+      ],
+    },
+    content: {
+      title: "Order",
+      elements: [
+        [words("17", "bold"), words(" "), { ...mention("@_user_1", "Mei Okafor"), style: [] }],
+        [tag("button", { text: "Go", type: "primary" }), tag("select_static", { options: ["S"] })],
+        [tag("note", { elements: [tag("text", { text: "why" })] })],
+      ],
+    },
+  },
+  {
+    when: "it is a card of version 2.0",
+    msgType: "interactive",
+    sent: version2(inColumn(tag("markdown", { content: "x" })), form(submit), tag("img", { img_key: "img_v3_1" })),
+    content: {
+      title: "",
+      elements: [
+        [words("x")],
+        [tag("button", { text: "Send", type: "default" })],
+        [tag("img", { image_key: "img_v3_1" })],
+      ],
+    },
+  },
+  {
+    when: "it divides the chat",
+    msgType: "system",
+    sent: { type: "divider", params: { divider_text: { text: "New" } } },
+    content: { template: "{divider_text}", from_user: [], to_chatters: [], divider_text: { text: "New" } },
+  },
+];
+test("a message comes back as the platform returns it: mentions numbered, in one language, a card in lines", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  for (const { when, msgType, sent, content, mentioned = [] } of received) {
+    const body = { receive_id: groupChat, msg_type: msgType, content: JSON.stringify(sent) };
+    const { data, msg } = (await call("POST", toChat, body)).body;
+    assert.ok(data.message_id !== undefined, msg);
+    for (const { body, mentions = [] } of [
+      data,
+      (await call("GET", `im/v1/messages/${data.message_id}`)).body.data.items[0],
+    ]) {
+      assert.deepEqual(JSON.parse(body.content), content, when);
+      const found = mentions.map((one: Record<string, string>, index: number) => {
+        assert.deepEqual([one["key"], one["id_type"]], [`@_user_${index + 1}`, "open_id"]);
+        return one["id"];
+      });
+      assert.deepEqual(found, mentioned, when);
+    }
+    if (msgType === "interactive") {
+      const whole = await call("GET", `im/v1/messages/${data.message_id}?card_msg_content_type=user_card_content`);
+      assert.deepEqual(JSON.parse(whole.body.data.items[0].body.content), sent);
+    }
+  }
+
+  const said = { chatId: groupChat, userId: mei.open_id, content: text("@_user_1 hello").content };
+  const { messageId } = simulator.say(said);
+  for (const [query, id, idType, sender] of [
+    ["", bot.open_id, "open_id", mei.open_id],
+    ["?user_id_type=user_id", selfBuilt.appId, "app_id", mei.user_id],
+  ] as const) {
+    const [item] = (await call("GET", `im/v1/messages/${messageId}${query}`)).body.data.items;
+    assert.equal(item.body.content, said.content);
+    assert.deepEqual(item.mentions, [
+      { key: "@_user_1", id, id_type: idType, name: "Larkpost", tenant_key: defaultTenant },
+    ]);
+    assert.equal(item.sender.id, sender);
   }
 });
 
@@ -908,7 +1034,7 @@ test("who has read a message, whom it urges and what is pinned are the bot's to 
   assert.equal(late.body.code, 230033);
 });
 
-test("a file of a message is downloaded through the message that holds it", async (t) => {
+test("a file of a message is downloaded through the message that holds it; a bot sends and downloads only its own", async (t) => {
   const { call, simulator, token, url } = await startWithToken(t);
   const key = simulator.keep("image", Buffer.from("the bytes"));
   const content = JSON.stringify({ image_key: key });
@@ -926,6 +1052,29 @@ test("a file of a message is downloaded through the message that holds it", asyn
     [path(sent), 234043],
   ] as const) {
     assert.equal((await call("GET", to)).body.code, code, to);
+  }
+  assert.equal((await call("GET", `im/v1/images/${key}`)).body.code, 234008);
+  assert.equal((await call("GET", "im/v1/images/img_v3_other")).body.code, 234005);
+
+  const form = new FormData();
+  for (const [name, value] of Object.entries({ file_type: "mp4", file_name: "a.mp4", duration: "900" })) {
+    form.set(name, value);
+  }
+  form.set("file", new Blob(["bytes"]), "a.mp4");
+  const uploaded = await fetch(`${url}/open-apis/im/v1/files`, { method: "POST", headers, body: form });
+  const { file_key } = ((await uploaded.json()) as { data: { file_key: string } }).data;
+  const send = (msg_type: string, value: object) =>
+    call("POST", toChat, { receive_id: groupChat, msg_type, content: JSON.stringify(value) });
+  const video = await send("media", { file_key });
+  assert.deepEqual(JSON.parse(video.body.data.body.content), { file_key, file_name: "a.mp4", duration: 900 });
+  for (const [msgType, value, code] of [
+    ["file", { file_key }, 230055],
+    ["audio", { file_key }, 230055],
+    ["image", { image_key: key }, 230017],
+    ["post", { zh_cn: { content: [[{ tag: "img", image_key: key }]] } }, 230017],
+    ["file", { file_key: "file_v3_elsewhere" }, 0],
+  ] as const) {
+    assert.equal((await send(msgType, value)).body.code, code, msgType);
   }
   simulator.world.removeBot(groupChat, selfBuilt.appId);
   assert.equal((await call("GET", path(messageId))).body.code, 234004);
