@@ -2,6 +2,7 @@ import type { SQSRecord } from "aws-lambda";
 import { ConfigError } from "../errors.ts";
 import { isText } from "../feishu/classify.ts";
 import { fieldsOf, parseObject } from "../feishu/json.ts";
+import type { smokeType } from "../handling/dispatcher.ts";
 
 /** A queue for some types of events, with a worker of its own: they do not delay the others. */
 export interface Lane {
@@ -31,8 +32,12 @@ function isLane({ name, types, order = name }: Lane): boolean {
   return /^[a-z][a-z0-9]{0,15}$/.test(name) && Array.isArray(types) && types.every(isText) && isText(order);
 }
 
+/** With a lane's name behind it, the type by which `larkpost smoke` tries the lane. */
+export const laneSmokeType: `${typeof smokeType}.` = "larkpost.smoke.";
+
 export function laneFinder(lanes: readonly Lane[]): LaneOf {
-  const laneOf = new Map(lanes.flatMap((lane) => lane.types.map((type) => [type, lane] as const)));
+  const typesOf = ({ name, types }: Lane) => [`${laneSmokeType}${name}`, ...types];
+  const laneOf = new Map(lanes.flatMap((lane) => typesOf(lane).map((type) => [type, lane] as const)));
   const patterns = [...laneOf.keys()].filter((type) => type.endsWith("*"));
   return (type) =>
     laneOf.get(type) ?? laneOf.get(patterns.find((pattern) => type.startsWith(pattern.slice(0, -1))) ?? "");

@@ -57,6 +57,11 @@ type Load = () => Promise<{ default: unknown }>;
 /** By this type of an event, and this tag of a card's component, `larkpost smoke` tries a deployment. No file gets them. */
 export const smokeType = "larkpost.smoke";
 
+/** Whether a type is reserved for the smoke test: each lane has one. */
+export function isSmokeType(type: string): boolean {
+  return type === smokeType || type.startsWith(`${smokeType}.`);
+}
+
 /** What a click of {@link smokeType} is answered. */
 export function smokeAnswer({ isSigned }: { readonly isSigned: boolean }) {
   return { toast: { type: "info", content: `${smokeType}${isSigned ? ", signed" : ""}` } };
@@ -74,7 +79,7 @@ const smokeCallback: LoadedCallback = {
 export function dispatcher(list: EventList): Dispatch {
   const files = loaders(list, toHandler);
   return (type) => {
-    if (type === smokeType) return smokeFile;
+    if (isSmokeType(type)) return smokeFile;
     const name = files.has(type) ? type : "_default";
     const load = files.get(name);
     return load === undefined ? undefined : { name, load };

@@ -81,8 +81,10 @@ describe("the dispatcher", () => {
   test("completes an event of the smoke test before any file, also that of any event", async () => {
     const file = () => assert.fail("nothing may be loaded");
     for (const loaders of [{}, { _default: file }, { _default: file, [smokeType]: file }]) {
-      const found = await list(loaders)(smokeType)?.load();
-      assert.deepEqual([found?.name, await found?.handle({}, {} as Context)], [smokeType, undefined]);
+      for (const type of [smokeType, `${smokeType}.ai`]) {
+        const found = await list(loaders)(type)?.load();
+        assert.deepEqual([found?.name, await found?.handle({}, {} as Context)], [smokeType, undefined]);
+      }
     }
   });
 

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { smokeType } from "../../handling/dispatcher.ts";
+import { isSmokeType } from "../../handling/dispatcher.ts";
 import { find, nearestText } from "../../simulator/catalogue.ts";
 import { generate, type HandlerKind, handlerNames, reservedName } from "../handlers/generate.ts";
 import { posix } from "../project.ts";
@@ -51,7 +51,7 @@ function checkFolder(root: string, kind: HandlerKind): Finding[] {
 /** What is wrong with a handler file's name, and what to do. */
 function nameMistake(kind: HandlerKind, name: string, source: () => string): string | undefined {
   if (kind === "events" && name === "_default") return undefined;
-  if (name === smokeType) return reservedName;
+  if (isSmokeType(name)) return reservedName;
   if (copy.test(name)) return `looks like a copy of ${name.replace(copy, "")}.ts. Delete it`;
   const entry = find(name);
   if (entry !== undefined) {

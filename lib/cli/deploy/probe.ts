@@ -31,6 +31,8 @@ export interface Hop {
   /** What the address answered, if it answered; or why it did not: `ENOTFOUND`. */
   readonly status?: number | null;
   readonly code?: string | undefined;
+  /** Of an event that goes to a lane. */
+  readonly lane?: string;
 }
 
 /** Whose pushes an address takes. */
@@ -79,8 +81,9 @@ export async function probeStack(
   return isOk;
 }
 
-export function hopLine({ isOk, ms, text }: Hop): string {
-  return isOk ? `  ${paint("green", "✔")} ${text}, ${ms} ms` : `  ${paint("red", "✖")} ${text}`;
+export function hopLine({ isOk, ms, text, lane }: Hop): string {
+  const what = lane === undefined ? text : `lane ${lane}: ${text}`;
+  return isOk ? `  ${paint("green", "✔")} ${what}, ${ms} ms` : `  ${paint("red", "✖")} ${what}`;
 }
 
 export interface ProbeOptions extends Sender {
@@ -97,7 +100,7 @@ export interface ProbeOptions extends Sender {
 export async function probe(
   url: string,
   { keys, appId, onHop, clock = systemClock, waitsMs = newAddressMs }: ProbeOptions,
-): Promise<{ readonly isReached: boolean; readonly eventId?: string }> {
+): Promise<{ readonly isReached: boolean; readonly eventId?: string | undefined }> {
   const { result, isAccepted } = await challenge(url, { keys, clock, waitsMs });
   const advice = adviceOn(result);
   onHop(
@@ -120,9 +123,21 @@ export async function probe(
       ]),
     );
   }
-  const { result: pushed, eventId } = await pushSmoke(url, { keys, appId, clock });
-  onHop(hopOf("push", pushed.delivered, pushed, ["stores an event", "does not store an event", adviceOn(pushed)]));
-  return pushed.delivered ? { isReached: true, eventId } : { isReached: true };
+  return { isReached: true, eventId: await storeSmoke(url, { keys, appId, clock, onHop }) };
+}
+
+/**
+ * Pushes an event that no handler gets.
+ * @param type Of the smoke test: another one reaches a lane.
+ * @returns Its id, if it was stored.
+ */
+export async function storeSmoke(
+  url: string,
+  { onHop, clock = systemClock, ...given }: ProbeOptions & { readonly type?: string },
+): Promise<string | undefined> {
+  const { result, eventId } = await pushSmoke(url, { ...given, clock });
+  onHop(hopOf("push", result.delivered, result, ["stores an event", "does not store an event", adviceOn(result)]));
+  return result.delivered ? eventId : undefined;
 }
 
 /** @param texts What it did, what it did not do, and what to check then. */
@@ -139,9 +154,12 @@ export function hopOf(
     : { hop, isOk, ms, text: `${didNot}: ${fault(result)}`, advice, status, code };
 }
 
-async function pushSmoke(url: string, { keys, appId, clock, spoil }: Sender & { clock: Clock; spoil?: typeof forge }) {
+async function pushSmoke(
+  url: string,
+  { keys, appId, clock, spoil, type = smokeType }: Sender & { clock: Clock; spoil?: typeof forge; type?: string },
+) {
   const eventId = newId();
-  const text = JSON.stringify(sampleEnvelope(smokeType, { nowMs: clock.nowMs(), appId, newId, eventId }));
+  const text = JSON.stringify(sampleEnvelope(type, { nowMs: clock.nowMs(), appId, newId, eventId }));
   const result = await toWebhook({ url, keys, clock, randomBytes, spoil })(toMessage(text), { number: 1 });
   return { result, eventId };
 }

@@ -3,6 +3,8 @@ import type { DynamoDB } from "@aws-sdk/client-dynamodb";
 import type { SQS } from "@aws-sdk/client-sqs";
 import { defaultTryMs, type Item } from "../../aws/client.ts";
 import { itemsOf } from "../../aws/dynamodb.ts";
+import { type Lane, laneFinder, laneQueueUrl, laneSmokeType } from "../../aws/lanes.ts";
+import { addressOf } from "../../aws/queues.ts";
 import { toBody } from "../../aws/record.ts";
 import { fromSdk } from "../../aws/sdk.ts";
 import { type Clock, pause, systemClock } from "../../clock.ts";
@@ -15,7 +17,7 @@ import { toMessage } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { reasonOf } from "../deploy/clients.ts";
-import { type Hop, hopOf, newId, probe, type Sender } from "../deploy/probe.ts";
+import { type Hop, hopOf, newId, probe, type Sender, storeSmoke } from "../deploy/probe.ts";
 import { adviceOn } from "./sqs.ts";
 
 /** What is tried: addresses, and what is behind them. */
@@ -29,6 +31,7 @@ export interface Subject extends Sender {
   readonly sqs: SQS;
   readonly table: string;
   readonly eventsUrl: string;
+  readonly lanes: readonly Lane[];
   /** As the probe has it. */
   readonly waitsMs?: readonly number[];
   readonly clock?: Clock;
@@ -40,29 +43,43 @@ type OnHop = (hop: Hop) => void;
 const completedWithinMs = 60_000;
 const lookEveryMs = 200;
 
-/** Tries each address, and follows each event that one has stored. */
+/** Tries each address, and follows each event that one has stored; then one of each lane, by the first that answers. */
 export async function tryHops(subject: Subject, onHop: OnHop): Promise<void> {
-  const { addresses, callbackAddresses } = subject;
-  if (addresses.length === 0) await follow(await put(subject, onHop), subject, onHop);
+  const { addresses, callbackAddresses, lanes } = subject;
+  if (addresses.length === 0) await follow(await put(smokeType, subject, onHop), smokeType, subject, onHop);
+  let first: string | undefined;
   for (const url of addresses) {
     const onHopHere = (hop: Hop) => onHop({ ...hop, address: url });
     const { isReached, eventId } = await probe(url, { ...subject, onHop: onHopHere });
-    await follow(eventId, subject, onHopHere);
+    await follow(eventId, smokeType, subject, onHopHere);
     if (isReached && callbackAddresses.includes(url)) await click(url, subject, onHopHere);
+    if (isReached) first ??= url;
+  }
+  if (addresses.length > 0 && first === undefined) return;
+  for (const { name: lane } of lanes) {
+    const type = `${laneSmokeType}${lane}`;
+    const onHopThere = (hop: Hop) => onHop({ ...hop, lane, ...(first === undefined ? {} : { address: first }) });
+    const eventId = await (first === undefined
+      ? put(type, subject, onHopThere)
+      : storeSmoke(first, { ...subject, type, onHop: onHopThere }));
+    await follow(eventId, type, subject, onHopThere);
   }
 }
 
 /** Stores an event as the long connection does, for a stage without address. */
-async function put({ appId, sqs, eventsUrl, clock = systemClock }: Subject, onHop: OnHop): Promise<string | undefined> {
+async function put(type: string, subject: Subject, onHop: OnHop): Promise<string | undefined> {
+  const { appId, sqs, eventsUrl: eventsQueueUrl, lanes, clock = systemClock } = subject;
   const eventId = newId();
   const startMs = clock.nowMs();
-  const text = JSON.stringify(sampleEnvelope(smokeType, { nowMs: startMs, appId, newId, eventId }));
+  const text = JSON.stringify(sampleEnvelope(type, { nowMs: startMs, appId, newId, eventId }));
   const notice = classify(text);
   if (notice.kind !== "event") throw new TypeError("An event of the smoke test is none");
   const { token: _, ...event } = notice;
   const carried = { kind: "event", transport: "long-connection", receivedBy: appId, requestId: null } as const;
+  const envelope = { ...event, ...carried };
+  const address = addressOf(envelope, laneFinder(lanes)(type), { eventsQueueUrl });
   try {
-    await sqs.sendMessage({ QueueUrl: eventsUrl, MessageBody: toBody({ ...event, ...carried }) });
+    await sqs.sendMessage({ ...address, MessageBody: toBody(envelope) });
   } catch (error) {
     onHop(refusedHop("push", "the queue does not store an event", "sqs:SendMessage", error));
     return undefined;
@@ -77,7 +94,7 @@ async function put({ appId, sqs, eventsUrl, clock = systemClock }: Subject, onHo
 }
 
 /** Looks at the event's row in the ledger until the worker has completed it. */
-async function follow(eventId: string | undefined, subject: Subject, onHop: OnHop): Promise<void> {
+async function follow(eventId: string | undefined, type: string, subject: Subject, onHop: OnHop): Promise<void> {
   if (eventId === undefined) return;
   const { appId, dynamo, table, clock = systemClock } = subject;
   const items = itemsOf(fromSdk({ dynamodb: dynamo }, { ...defaultTryMs, dynamodb: 5_000 }), table, "claim");
@@ -103,7 +120,7 @@ async function follow(eventId: string | undefined, subject: Subject, onHop: OnHo
       return;
     }
     if (ms >= completedWithinMs) {
-      onHop(takenMs === undefined ? await lostHop(subject, ms) : openHop(eventId, { phase, ms }));
+      onHop(takenMs === undefined ? await lostHop(type, subject, ms) : openHop(eventId, { phase, ms }));
       return;
     }
     await pause(clock, lookEveryMs);
@@ -111,13 +128,15 @@ async function follow(eventId: string | undefined, subject: Subject, onHop: OnHo
 }
 
 /** No row: the queue says where the event is. */
-async function lostHop({ sqs, eventsUrl }: Subject, ms: number): Promise<Hop> {
+async function lostHop(type: string, { sqs, eventsUrl, lanes }: Subject, ms: number): Promise<Hop> {
+  const lane = laneFinder(lanes)(type);
+  const QueueUrl = lane === undefined ? eventsUrl : laneQueueUrl(eventsUrl, lane);
   const text = `the worker does not take it from the queue within ${completedWithinMs / 1000} s`;
   const hop = { hop: "queue", isOk: false, ms } as const;
   const names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] as const;
   let counts: Readonly<Record<string, string>>;
   try {
-    const { Attributes } = await sqs.getQueueAttributes({ QueueUrl: eventsUrl, AttributeNames: [...names] });
+    const { Attributes } = await sqs.getQueueAttributes({ QueueUrl, AttributeNames: [...names] });
     counts = Attributes ?? {};
   } catch (error) {
     const reason = reasonOf(error);

@@ -2,6 +2,9 @@ import { join, resolve } from "node:path";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { SQS } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
+import { lanesText } from "../../../infra/lanes.js";
+import { readProject } from "../../../infra/project.js";
+import { parseLanes } from "../../aws/lanes.ts";
 import { systemClock } from "../../clock.ts";
 import { ledgerTable } from "../../local/runtime.ts";
 import { queueUrl } from "../../local/sqs.ts";
@@ -26,7 +29,8 @@ export function smokeCommand(): Command {
       "after",
       `
 Each address is asked a challenge, refuses a forged event, and stores one of the type larkpost.smoke, which is then
-looked up in the ledger until the worker has completed it, for a minute at most. No handler gets it, _default neither.
+looked up in the ledger until the worker has completed it, for a minute at most. No handler gets it, _default neither. One more
+goes to each lane, by the type larkpost.smoke.<lane>, so that its queue and its worker are tried as well.
 The callback address answers a click of that kind, with a value that is signed with the app's secret, if one is stored.
 It prints the milliseconds of each hop, and exits with 1 at the first that fails, with what to check.
 
@@ -48,7 +52,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
   const { stage, region: given } = options;
   if (stage === undefined) {
     if (given !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
-    return report(await localSubject(resolve(root, options.state)), json);
+    return report(await localSubject(root, resolve(root, options.state)), json);
   }
   const where = { stage, region: regionOf(given) };
   const { stack } = await deployedStage(cannot, where);
@@ -82,12 +86,13 @@ export async function smokeStack(options: {
     ...clients,
     table: outputs.get("LedgerTableName") ?? "",
     eventsUrl: outputs.get("EventsQueueUrl") ?? "",
+    lanes: parseLanes(outputs.get("Lanes")),
   };
   await report(subject, json);
 }
 
 /** The running `npm start`. @throws {CommandError} It does not run, or has no address. */
-async function localSubject(stateFolder: string): Promise<Subject> {
+async function localSubject(root: string, stateFolder: string): Promise<Subject> {
   const local = readLocal(join(stateFolder, "local.json"));
   const { url, callbackUrl, appId, keys, hasNoAddress } = findTarget({ url: undefined, stateFolder, env: process.env });
   if (local?.services === undefined || hasNoAddress) {
@@ -105,6 +110,7 @@ async function localSubject(stateFolder: string): Promise<Subject> {
     sqs: new SQS({ ...settings, endpoint }),
     table: ledgerTable,
     eventsUrl: queueUrl(endpoint, "events"),
+    lanes: parseLanes(lanesText(await readProject(root))),
     // It listens, or does not.
     waitsMs: [],
   };
@@ -126,7 +132,8 @@ async function report(subject: Subject, json: boolean): Promise<void> {
   const failed = hops.find(({ isOk }) => !isOk);
   if (json) console.log(JSON.stringify({ isOk: failed === undefined, hops }));
   if (failed !== undefined) {
-    throw new CommandError(`The hop "${failed.hop}" of ${subject.name} fails. ${failed.advice}`);
+    const lane = failed.lane === undefined ? "" : `the lane ${failed.lane} of `;
+    throw new CommandError(`The hop "${failed.hop}" of ${lane}${subject.name} fails. ${failed.advice}`);
   }
   const seconds = ((systemClock.nowMs() - startMs) / 1000).toFixed(1);
   if (!json) console.log(`${paint("green", "✔")} All ${hops.length} hops, in ${seconds} s`);

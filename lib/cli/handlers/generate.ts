@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { smokeType } from "../../handling/dispatcher.ts";
+import { isSmokeType, smokeType } from "../../handling/dispatcher.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 
@@ -70,9 +70,11 @@ export function generateCommand(): Command {
       "write the lists of handler files, functions/events.gen.ts and functions/callbacks.gen.ts (npm start and npm run new do it as well)",
     )
     .action(async () => {
-      const reserved = (["events", "callbacks"] as const).find((kind) => handlerNames(kind).includes(smokeType));
-      if (reserved !== undefined) {
-        throw new CommandError(`Cannot list functions/${reserved}/${smokeType}.ts: it ${reservedName}`);
+      for (const kind of ["events", "callbacks"] as const) {
+        const reserved = handlerNames(kind).find(isSmokeType);
+        if (reserved !== undefined) {
+          throw new CommandError(`Cannot list functions/${kind}/${reserved}.ts: it ${reservedName}`);
+        }
       }
       const { changed } = await generate();
       if (changed.length === 0) console.log("The generated lists are up to date.");

@@ -85,8 +85,8 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     says: /^is no handler, and "helper" is no type\..* Move code that handlers share to functions\/shared\/$/,
     isBroken: false,
   },
-  "larkpost.smoke": {
-    source: good("larkpost.smoke"),
+  "larkpost.smoke.ai": {
+    source: good("larkpost.smoke.ai"),
     line: 1,
     says: /^would never run: larkpost\.smoke is reserved for "npm run smoke"\. Rename it$/,
     isBroken: false,

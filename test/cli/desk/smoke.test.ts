@@ -38,6 +38,12 @@ const lists = {
   callbacks: { "card.action.trigger": file("card.action.trigger") } as unknown as CallbackList,
 };
 
+const lanes = {
+  ai: { types: ["im.message.receive_v1"], order: "message.chat_id" },
+  bulk: { types: ["contact.*"] },
+};
+const laneQueues = ["events-ai.fifo", "events-bulk"];
+
 const trace = recordTrace();
 let project: Awaited<ReturnType<typeof temporaryProject>>;
 let cloud: Cloud;
@@ -57,6 +63,7 @@ before(async () => {
   const env = {
     ...services.env,
     AWS_ENDPOINT_URL_SQS: sqsFaults.endpoint,
+    LANES: JSON.stringify(lanes),
     ...{ APP_ID: appId, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_SECRET: appSecret },
   };
   const work = await worker({ env, ...lists });
@@ -66,16 +73,19 @@ before(async () => {
     routes: new Map([["callback", await callback({ env, callbacks: lists.callbacks })]]),
   });
   address = `http://127.0.0.1:${gateway.port}`;
-  const poller = startPoller({
-    client: services.sqs,
-    queueUrl: services.urls.eventsQueueUrl,
-    ...{ batchSize: 10, concurrency: 1, visibilityTimeoutSeconds: 30 },
-    ...{ onProblem: () => {}, hasCrashed: () => false, whenUp: async () => {} },
-    invoke: (event) => work(event),
-  });
+  for (const QueueName of laneQueues) await services.callSqs("CreateQueue", { QueueName });
+  const pollers = ["events", ...laneQueues].map((name) =>
+    startPoller({
+      client: services.sqs,
+      queueUrl: queueUrl(services.endpoints.sqs, name),
+      ...{ batchSize: 10, concurrency: 1, visibilityTimeoutSeconds: 30 },
+      ...{ onProblem: () => {}, hasCrashed: () => false, whenUp: async () => {} },
+      invoke: (event) => work(event),
+    }),
+  );
   stop = async () => {
-    await poller.stop();
-    await poller.drained();
+    await Promise.all(pollers.map((poller) => poller.stop()));
+    await Promise.all(pollers.map((poller) => poller.drained()));
     await Promise.all([gateway.stop(), cloud.stop(), sqsFaults.stop(), dynamoFaults.stop()]);
     await services.stop();
   };
@@ -136,6 +146,43 @@ test("follows a push of a stage through queue, worker and ledger, and clicks; no
   const handled = trace.entries.filter(({ stage }) => stage === "handled").map(({ type }) => type);
   assert.deepEqual(handled.toSorted(), ["card.action.trigger", smokeType, smokeType]);
   assert.equal(trace.entries.filter(({ stage }) => stage === "refused").length, 2);
+});
+
+test("follows an event of each lane through its queue and its worker, also without address", async () => {
+  const ofLane = (lane: string, stored: string) =>
+    [stored, "the worker takes it from the queue", "the ledger has it as done"]
+      .map((text) => `  ✔ lane ${lane}: ${text}, \\d+ ms\n`)
+      .join("");
+  for (const [addresses, stored, count] of [
+    [{ RequestAddress: `${address}/webhook` }, "stores an event", 11],
+    [{}, "there is no address: the queue stores an event", 9],
+  ] as const) {
+    trace.entries.length = 0;
+    const sent: unknown[] = [];
+    const unwatch = sqsFaults.watch(({ action, body }) => action === "SendMessage" && sent.push(body["QueueUrl"]));
+    putStack({ ...addresses, Lanes: JSON.stringify(lanes) });
+    const { code, stdout, stderr } = await stage();
+    unwatch();
+    assert.deepEqual([code, stderr], [0, ""]);
+    const followed = `${ofLane("ai", stored)}${ofLane("bulk", stored)}✔ All ${count} hops`;
+    assert.match(stdout, new RegExp(`the ledger has it as done, \\d+ ms\n${followed}`));
+    assert.deepEqual(
+      sent.map((url) => String(url).split("/").at(-1)),
+      ["events", ...laneQueues],
+    );
+    const handled = trace.entries.filter(({ stage }) => stage === "handled").map(({ type }) => type);
+    assert.deepEqual(handled, [smokeType, `${smokeType}.ai`, `${smokeType}.bulk`]);
+  }
+
+  const none = await stage("--json");
+  assert.deepEqual(
+    (JSON.parse(none.stdout) as { hops: Hop[] }).hops.map(({ hop, lane }) => `${lane ?? "default"} ${hop}`),
+    ["default", "ai", "bulk"].flatMap((lane) => ["push", "queue", "ledger"].map((hop) => `${lane} ${hop}`)),
+  );
+  sqsFaults.inject("SendMessage", denied, ({ body }) => String(body["QueueUrl"]).endsWith("-bulk"));
+  const failed = await stage();
+  assert.match(failed.stdout, /✖ lane bulk: the queue does not store an event: AccessDeniedException\n/);
+  assert.match(failed.stderr, /^The hop "push" of the lane bulk of the stage prod in eu-west-1 fails\. You need/);
 });
 
 test("tries the running npm start without --stage, by its own state", async () => {
@@ -244,6 +291,7 @@ async function lost(meanwhile: () => Promise<unknown>): Promise<Hop | undefined>
     sqs: new SQS({ ...settings, endpoint: sqsFaults.endpoint }),
     table: services.ledgerTable,
     eventsUrl: services.urls.quarantineQueueUrl,
+    lanes: [],
     clock: {
       nowMs: () => nowMs,
       after(_ms, fire) {

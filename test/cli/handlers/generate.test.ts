@@ -80,8 +80,8 @@ test("a list that does not fit its folder is named, and written when it is asked
   assert.equal((await larkpost(["generate"], { root })).stdout, `Wrote ${both.join(", ")}.\n`);
   const again = await larkpost(["generate"], { root });
   assert.deepEqual(again, { code: 0, stdout: "The generated lists are up to date.\n", stderr: "" });
-  writeFileSync(join(root, "functions/events/larkpost.smoke.ts"), "");
+  writeFileSync(join(root, "functions/events/larkpost.smoke.ai.ts"), "");
   const { code, stderr } = await larkpost(["generate"], { root });
   assert.equal(code, 1);
-  assert.match(stderr, /^Cannot list functions\/events\/larkpost\.smoke\.ts: it would never run: .* Rename it\n$/);
+  assert.match(stderr, /^Cannot list functions\/events\/larkpost\.smoke\.ai\.ts: it would never run: .* Rename it\n$/);
 });
