@@ -17,7 +17,7 @@ export interface Mention {
   readonly mentioned_type?: string;
 }
 
-/** The app's own bot. `GET /open-apis/bot/v3/info` answers its `open_id`. */
+/** The app's own bot. `GET /open-apis/bot/v3/info` answers its `open_id`, which the context's `text` and `mentionsMe` use. */
 export interface Bot {
   readonly open_id: string;
 }
@@ -53,10 +53,8 @@ export function textOf(message: ReceivedMessage, bot?: Bot): string {
  * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-resource/get
  *
  * ```ts
- * const client = await lark();
- * for (const { messageId, key, type } of resourcesOf(message)) {
- *   const path = { message_id: messageId, file_key: key };
- *   const file = await client.im.messageResource.get({ path, params: { type } });
+ * for (const resource of resourcesOf(message)) {
+ *   const { bytes, name, type } = await download(resource);
  * }
  * ```
  */

@@ -14,10 +14,7 @@ export default onEvent(
     if (text === "") return;
 
     const isCard = text.toLowerCase() === "card";
-    const content = isCard ? card(await signValue({ pallet: 17 }, context)) : { text: `You said: ${text}` };
-    await context.request("POST", `/open-apis/im/v1/messages/${message.message_id}/reply`, {
-      body: { msg_type: isCard ? "interactive" : "text", content: JSON.stringify(content) },
-    });
+    await context.reply(isCard ? card(await signValue({ pallet: 17 }, context)) : `You said: ${text}`);
   },
   // Feishu may push a message again under another event id, so the key is the message id.
   { key: ({ message }) => message.message_id },
