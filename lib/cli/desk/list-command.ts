@@ -13,7 +13,8 @@ export function addList(parent: Command): void {
       `
 Letters of one fault share a fingerprint: the class of the error and its place in your code. Nothing is taken out of
 the queue. On this machine all letters are listed. On a stage SQS shows a queue by chance, and the first line says how
-many were seen. It needs the rights cloudformation:DescribeStacks, sqs:GetQueueAttributes and sqs:ReceiveMessage.
+many were seen. It needs the rights cloudformation:DescribeStacks, sqs:GetQueueAttributes and sqs:ReceiveMessage, and with a
+lane that has an order sqs:ChangeMessageVisibility: letters that SQS moved from it are hidden from others meanwhile.
 
 Examples:
   npm run dead

@@ -19,11 +19,13 @@ export function statusCommand(): Command {
     .addHelpText(
       "after",
       `
-Changes nothing, and hides no message. A part that may not be read says which right is missing, and the others are
-printed all the same; then it exits with 1. The groups of dead letters are those of the first 200 that SQS shows.
+Changes nothing. A part that may not be read says which right is missing, and the others are printed all the same; then
+it exits with 1. The groups of dead letters are those of the first 200 that SQS shows; those that it moved itself from a
+lane with an order are hidden from others meanwhile.
 
 Rights: cloudformation:DescribeStacks, lambda:GetFunction, sqs:GetQueueAttributes, sqs:ReceiveMessage on the dead
-letters, cloudwatch:GetMetricData and ssm:GetParameter on the keys; with a customer key also kms:Decrypt.
+letters, cloudwatch:GetMetricData and ssm:GetParameter on the keys; with a customer key also kms:Decrypt, and with a lane
+that has an order sqs:ChangeMessageVisibility.
 
 Examples:
   npm run status

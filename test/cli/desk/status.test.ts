@@ -81,6 +81,9 @@ describe("npm run status, on a stage", () => {
     for (const id of ["one", "two"]) {
       await send("dead-letters", { MessageBody: bodyOf(id), MessageAttributes: valuesOf(deathOf({ id })) });
     }
+    // A record of the lane that SQS moved itself.
+    const moved = { MessageBody: bodyOf("moved"), MessageGroupId: "oc_1", MessageDeduplicationId: "moved" };
+    await send("dead-letters.fifo", moved);
   });
   beforeEach(() => {
     faults.reset();
@@ -95,7 +98,7 @@ describe("npm run status, on a stage", () => {
   });
   after(() => Promise.all([cloud.stop(), faults.stop()]));
 
-  test("shows versions, addresses, queues of all lanes, runs, dead letters and keys, and hides no message", async () => {
+  test("shows versions, addresses, queues of all lanes, runs, dead letters and keys, and takes no message", async () => {
     faults.inject("GetQueueAttributes", throttled, (_call, nth) => nth <= 2);
     const { code, stdout, stderr } = await stage();
     assert.deepEqual([code, stderr], [0, ""]);
@@ -108,7 +111,8 @@ describe("npm run status, on a stage", () => {
       /^ {13}events-vip\.fifo {4}0 waiting, the oldest for 6 min$/m,
       /^ {13}dead-letters {7}2 waiting$/m,
       /^ {2}Last hour {2}140 runs: 132 done or told to wait, 6 failed, 2 dead$/m,
-      /^ {2}Dead {7}2\n {13}0a1b2c3d {2}2 × {2}attemptsExhausted {2}test\.event {2}TypeError {2}\S+:3:9 {2}3 min ago$/m,
+      /^ {2}Dead {7}3\n {13}0a1b2c3d {2}2 × {2}attemptsExhausted {2}test\.event {2}TypeError {2}\S+:3:9 {2}3 min ago$/m,
+      /^ {13}[0-9a-f]{8} {2}1 × {2}movedBySqs {2}test\.event {2}\d+ s ago$/m,
       /^ {13}npm run dead -- list --stage prod$/m,
       /^ {2}Keys {7}\/larkpost\/prod\/app, version \d+, stored 3 d ago, with the app secret$/m,
       new RegExp(`^ {13}Encrypt Key: current, another until ${new Date(notAfter).toISOString()}$`, "m"),
@@ -120,7 +124,7 @@ describe("npm run status, on a stage", () => {
     const json = JSON.parse((await stage("--json")).stdout) as Record<string, Record<string, unknown>>;
     assert.deepEqual(
       [json["stack"]?.["release"], json["runs"]?.["started"], json["dead"]?.["total"]],
-      ["9.8.7", 140, 2],
+      ["9.8.7", 140, 3],
     );
   });
 
