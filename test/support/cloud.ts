@@ -54,7 +54,8 @@ export async function startCloud() {
 
   function count(action: string): void {
     calls.push(action);
-    if (denied.has(action)) throw new Refusal("AccessDenied", `User is not authorized to perform: ${action}`, 403);
+    const refusal = action.startsWith("sns:") ? "AuthorizationError" : "AccessDenied";
+    if (denied.has(action)) throw new Refusal(refusal, `User is not authorized to perform: ${action}`, 403);
     const left = throttled.get(action) ?? 0;
     throttled.set(action, Math.max(0, left - 1));
     if (left > 0) throw new Refusal("ThrottlingException", "Rate exceeded");

@@ -6,8 +6,17 @@ export type Clients = Awaited<ReturnType<typeof awsClients>>;
  * The SDK's clients, for what a deployment asks AWS. Loaded when it is asked: that takes a third of a second, and no
  * function has them.
  * @param options.profile Of the credentials; else they are found as the SDK finds them.
+ * @param options.answerMs How long one try of a call waits. The SDK makes three.
  */
-export async function awsClients({ region, profile }: { region: string; profile?: string | undefined }) {
+export async function awsClients({
+  region,
+  profile,
+  answerMs = 10_000,
+}: {
+  region: string;
+  profile?: string | undefined;
+  answerMs?: number;
+}) {
   const [{ CloudFormation }, { DynamoDB }, { KMS }, { Lambda }, { SNS }, { SQS }, { SSM }, { STS }] = await Promise.all(
     [
       import("@aws-sdk/client-cloudformation"),
@@ -21,7 +30,7 @@ export async function awsClients({ region, profile }: { region: string; profile?
     ],
   );
   // A person at a shell, perhaps far from the region, waits longer than a function.
-  const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
+  const requestHandler = { connectionTimeout: 5_000, socketTimeout: answerMs };
   const settings = { region, requestHandler, ...(profile === undefined ? {} : { profile }) };
   return {
     cloudFormation: new CloudFormation(settings),

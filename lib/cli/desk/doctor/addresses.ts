@@ -11,7 +11,7 @@ export interface Addressed {
 export interface Addresses {
   readonly addresses: readonly string[];
   readonly sender: Sender;
-  /** When the keys were stored; functions read them again within five minutes. */
+  /** When the keys were stored: what answers may have others for a while. */
   readonly keysAtMs: number;
 }
 
@@ -79,7 +79,10 @@ function causeOf(
     ];
   }
   if (status === 401) {
-    return ["address-other-keys", "The functions have other keys than those stored, which they read within 5 minutes"];
+    return [
+      "address-other-keys",
+      "It has other keys than those stored: a function reads them within 5 minutes, npm start when it starts again",
+    ];
   }
   return ["address-of-another", "Something else answers there: look at what stands before the function"];
 }

@@ -12,6 +12,7 @@ export const alarmChecks: readonly Check<Stage>[] = [
     async find(stage) {
       if ((await stage.deployed()) === undefined) return undefined;
       const alarms = await alarmsOf(stage);
+      if (alarms.length === 0) return undefined;
       const nameOf = ({ AlarmName = "" }: MetricAlarm) => AlarmName.slice(stage.name.length + 1);
       const listed = (list: readonly MetricAlarm[]) => list.map(nameOf).join(", ");
       const off = alarms.filter(({ ActionsEnabled }) => ActionsEnabled === false);
@@ -28,12 +29,17 @@ export const alarmChecks: readonly Check<Stage>[] = [
         findings.push(found("alarms-without-topic", what, cure));
       }
       const rings = ringing.map((alarm) =>
-        found("alarms-ring", `the alarm ${nameOf(alarm)} rings`, `Read docs/operate.md, heading "${nameOf(alarm)}"`),
+        found("alarms-ring", `the alarm ${nameOf(alarm)} rings`, `Read docs/operate.md, ${headingOf(alarm)}`),
       );
       return [...findings, ...rings];
     },
   },
 ];
+
+/** That of the runbook, which an alarm's description names. A lane's alarm has that of the default lane. */
+function headingOf({ AlarmDescription = "" }: MetricAlarm): string {
+  return /heading "[^"]+"/.exec(AlarmDescription)?.[0] ?? "Runbook";
+}
 
 /** The stage's alarms. Those of another, whose name begins as this one's does, are left out by their text. */
 async function alarmsOf({ clients, name, stage }: Stage): Promise<MetricAlarm[]> {

@@ -1,9 +1,10 @@
 import { type Clock, withDeadline } from "../../../clock.ts";
-import { DeadlineError } from "../../../errors.ts";
+import { DeadlineError, LarkpostError } from "../../../errors.ts";
 import { networkCode } from "../../../https.ts";
+import { CommandError } from "../../command.ts";
 import { reasonOf } from "../../deploy/clients.ts";
 import { adviceOn, isDenied } from "../sqs.ts";
-import { type Cause, type Finding, found } from "./finding.ts";
+import { type Cause, cutCure, type Finding, found } from "./finding.ts";
 
 /** Looks at one thing. */
 export interface Check<Subject> {
@@ -52,13 +53,20 @@ export async function examine<Subject>(
   return [...findings, ...refused];
 }
 
+const otherwise = "Type the command again; if it stays so, look at AWS's health and at the network of this machine";
 const unknownHost = /^(ENOTFOUND|EAI_AGAIN)$/;
 const badCredentials =
   /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
 
 /** Why a check was not made, and what to do. */
 function refusalOf(error: unknown, { right = "that AWS names" }: { readonly right?: string }) {
-  const known = error instanceof DeadlineError ? error.message : reasonOf(error);
+  // What AWS answered is the cause of a command's own error.
+  const cause = error instanceof CommandError ? (error.cause ?? error) : error;
+  if (cause instanceof LarkpostError && !(cause instanceof DeadlineError)) {
+    const [what, cure = otherwise] = cutCure(cause.message);
+    return { id: "not-checked", reason: what, cure } as const;
+  }
+  const known = cause instanceof DeadlineError ? cause.message : reasonOf(cause);
   if (isDenied(known)) {
     const [, named = right] = /\(([a-z-]+:\w+)\)$/.exec(known) ?? [];
     const reason = known.includes(named) ? known : `${known}: ${named}`;
@@ -68,11 +76,10 @@ function refusalOf(error: unknown, { right = "that AWS names" }: { readonly righ
     const cure = 'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
     return { id: "credentials", reason: known, cure } as const;
   }
-  const code = networkCode(error);
+  const code = networkCode(cause);
   if (unknownHost.test(code)) {
     const cure = "Check the DNS and the network of this machine, and the region's name";
     return { id: "host-unknown", reason: `AWS's host is unknown, ${code}`, cure } as const;
   }
-  const cure = "Type the command again; if it stays so, look at AWS's health and at the network of this machine";
-  return { id: "not-checked", reason: known, cure } as const;
+  return { id: "not-checked", reason: known, cure: otherwise } as const;
 }

@@ -108,8 +108,13 @@ export function fromRefusal(refusal: Refusal, ids: { readonly fail: Cause; reado
   const { file, line, message, isWarning, unchecked } = refusal;
   if (unchecked !== undefined) throw unchecked;
   const place = line === undefined ? file : `${file}:${line}`;
-  const cut = message.search(/\. [A-Z"](?!.*\. [A-Z"])/);
   const id = isWarning === true ? (ids.warn ?? ids.fail) : ids.fail;
-  if (cut < 0) return found(id, `${place}: ${message}`, 'Correct it there; "npm run check" looks at the whole project');
-  return found(id, `${place}: ${message.slice(0, cut)}`, message.slice(cut + 2));
+  const [what, cure = 'Correct it there; "npm run check" looks at the whole project'] = cutCure(message);
+  return found(id, `${place}: ${what}`, cure);
+}
+
+/** A message whose last sentence is the cure, if it has several. */
+export function cutCure(message: string): [what: string, cure?: string] {
+  const cut = message.search(/\. [A-Z"](?!.*\. [A-Z"])/);
+  return cut < 0 ? [message] : [message.slice(0, cut), message.slice(cut + 2)];
 }

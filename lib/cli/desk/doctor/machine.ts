@@ -49,7 +49,7 @@ export function findMachine(given: Pick<Machine, "root" | "stateFolder" | "args"
       return {
         addresses: [kind === "Request" ? url : new URL("callback", url).href],
         sender: { appId, keys },
-        keysAtMs: 0,
+        keysAtMs: Date.now(),
       };
     },
     async app() {

@@ -4,6 +4,7 @@ import type { Check } from "./check.ts";
 import { type Finding, found } from "./finding.ts";
 import type { Stage } from "./stage.ts";
 
+const ofLetters = /(dead-letters(\.fifo)?|quarantine)$/;
 const isMissing = /QueueDoesNotExist|NonExistentQueue/;
 
 export const queueChecks: readonly Check<Stage>[] = [
@@ -30,7 +31,7 @@ export const queueChecks: readonly Check<Stage>[] = [
         measured &&
         [...measured.ages].flatMap(([queue, seconds]): Finding[] => {
           const isStuck = seconds > alarmThresholds.oldestEventUrgentSeconds;
-          if (!/events/.test(queue) || seconds <= alarmThresholds.oldestEventSeconds) return [];
+          if (ofLetters.test(queue) || seconds <= alarmThresholds.oldestEventSeconds) return [];
           const what = `the oldest event in ${queue} has waited for ${Math.round(seconds / 60)} min`;
           return isStuck
             ? [found("events-stuck", what, `Look whether the worker fails: "npm run logs --${args} --failed"`)]

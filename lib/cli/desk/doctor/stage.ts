@@ -61,10 +61,17 @@ export interface Measured {
   readonly throttles: ReadonlyMap<string, number>;
 }
 
+/** Three tries end before a check is late. */
+const answerMs = 5_000;
+
 export async function findStage(given: Pick<Stage, "stage" | "region" | "root" | "args">): Promise<Stage> {
   const { stage, region, root } = given;
   const { CloudWatch } = await import("@aws-sdk/client-cloudwatch");
-  const clients = { ...(await awsClients({ region })), cloudWatch: new CloudWatch({ region }) };
+  const requestHandler = { connectionTimeout: 5_000, socketTimeout: answerMs };
+  const clients = {
+    ...(await awsClients({ region, answerMs })),
+    cloudWatch: new CloudWatch({ region, requestHandler }),
+  };
   const name = `${serviceName()}-${stage}`;
   const parameter = parameterName(stage, "app");
   const deployed = once(() => describeStack(clients.cloudFormation, name));

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock, withDeadline } from "../../../clock.ts";
 import { DeadlineError } from "../../../errors.ts";
@@ -32,7 +32,7 @@ const answersWithinMs = 3_000;
 
 /** Holds the lock, if it is free, while the ledger is opened: npm start would be refused in that moment alone. */
 export async function holderOf(folder: string): Promise<Holder> {
-  if (!existsSync(folder)) return { isAnswering: false, ...notWritable(nearestFolder(folder)) };
+  if (!existsSync(folder)) return { isAnswering: false, ...notMade(folder) };
   let unlock: () => void;
   try {
     unlock = lockState(folder);
@@ -48,12 +48,15 @@ export async function holderOf(folder: string): Promise<Holder> {
   }
 }
 
-function notWritable(folder: string): { problem?: string } {
+/** Makes the folder, as npm start would, and takes it away again: only that says whether it can be made. */
+function notMade(folder: string): { problem?: string } {
   try {
-    accessSync(folder, constants.W_OK);
+    const first = mkdirSync(folder, { recursive: true });
+    // Not with what is in it: npm start may have begun to use it.
+    for (let made = folder; first !== undefined && made.length >= first.length; made = dirname(made)) rmdirSync(made);
     return {};
   } catch (error) {
-    return { problem: (error as Error).message };
+    return (error as NodeJS.ErrnoException).code === "ENOTEMPTY" ? {} : { problem: (error as Error).message };
   }
 }
 
