@@ -27,8 +27,8 @@ export function doctorCommand(): Command {
       "after",
       `
 All checks run side by side, each for 20 s at most. One that is refused names the missing right, and the others are made
-all the same. Nothing is changed. Each address is asked a challenge, must refuse a forged event, and stores one of the
-type larkpost.smoke, which no handler gets; the app's secret is tried by getting a token.
+all the same. Each address is asked a challenge, must refuse a forged event, and stores one of the type larkpost.smoke,
+which no handler gets; nothing else is changed. The app's secret is tried by getting a token.
 
 --json prints {"findings":[{"id","level","what","cure"}]}: the level is ok, warn or fail, and the cure null where nothing
 is wrong. It exits with 1 when something fails, and with 0 when there are warnings alone.
