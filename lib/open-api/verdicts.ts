@@ -19,7 +19,9 @@ export type ApiVerdict =
 
 /**
  * https://open.feishu.cn/document/server-docs/api-call-guide/generic-error-code, and the pages of the APIs themselves
- * (https://open.feishu.cn/document/server-docs/im-v1/message/create, …/reply, …/forward, …/patch).
+ * (https://open.feishu.cn/document/server-docs/im-v1/message/create, …/reply, …/forward, …/patch, and
+ * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-reaction/create, …/image/create,
+ * …/file/create, …/message-resource/get).
  */
 const codes: Partial<Record<ApiVerdict, readonly number[]>> = {
   token: [99991663, 99991664, 99991665, 99991668, 99991671],
@@ -35,6 +37,12 @@ const codes: Partial<Record<ApiVerdict, readonly number[]>> = {
     // The message: recalled, deleted, too long, no card, without a receiver, or its bot is blocked or not in the chat.
     230001, 230002, 230006, 230011, 230013, 230017, 230018, 230019, 230022, 230025, 230026, 230027, 230028, 230029,
     230031, 230034, 230035, 230038, 230053, 230054, 230055, 230061, 230065, 230071, 230072, 230075, 230099, 230110,
+    // A reaction: no such emoji, not allowed, or its message is gone.
+    231001, 231002, 231003,
+    // A file: a wrong parameter, not in the message, the bot not in its chat, deleted, too large, not this app's, empty, no
+    // image, or of a message that gives none out.
+    234001,
+    234003, 234004, 234005, 234006, 234008, 234010, 234011, 234043,
     // The card: its token malformed, expired or used up; another app's, too large, recalled, or no card.
     300020, 300030, 300040, 300090, 200000, 200310, 200320, 100000, 100030, 10002, 11311,
   ],

@@ -32,7 +32,7 @@ async function callAnswered(code: number, { path = messagesPath, status = 400 } 
   return { tokens, error };
 }
 
-/** The platform's own meaning of each code: its pages of common errors, of messages and of cards. */
+/** The platform's own meaning of each code: its pages of common errors, of messages, reactions, files and cards. */
 const meanings: readonly { verdict: string; path?: string; codes: Readonly<Record<number, string>> }[] = [
   {
     verdict: "renew",
@@ -104,6 +104,18 @@ const meanings: readonly { verdict: string; path?: string; codes: Readonly<Recor
       230075: "the chat is encrypted, or it is too late to edit",
       230099: "the card cannot be made",
       230110: "the message was deleted",
+      231001: "there is no such emoji",
+      231002: "the bot may not react to this message",
+      231003: "the message to react to is gone",
+      234001: "a parameter of a file's call is wrong",
+      234003: "the file is not in this message",
+      234004: "the bot is not in the file's chat",
+      234005: "the image was deleted",
+      234006: "the file is too large",
+      234008: "the file is another app's",
+      234010: "the file is empty",
+      234011: "the image is none that the platform knows",
+      234043: "a message of this type gives no files out",
     },
   },
   {

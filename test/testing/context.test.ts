@@ -260,7 +260,7 @@ describe("what a handler says", () => {
     assert.deepEqual([String(bytes), name, type], ["17 pallets", "list.txt", "application/octet-stream"]);
     assert.equal((await context.download(resource, { maxBytes: 10 })).bytes.length, 10);
     await assert.rejects(context.download(resource, { maxBytes: 9 }), NonRetryableError);
-    const refused = (error: unknown) => error instanceof OpenApiError && error.apiCode === 234003;
+    const refused = ({ cause }: Error) => cause instanceof OpenApiError && cause.apiCode === 234003;
     await assert.rejects(context.download({ ...resource, key: "file_v3_none" }), refused);
   });
 
