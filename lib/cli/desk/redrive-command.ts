@@ -19,16 +19,16 @@ export function addRedrive(parent: Command): void {
       "after",
       `
 A letter is sent to the queue of its lane and then deleted; of a lane that is no more, to that of the default one. Those
-of a lane with an order are sent last, in the order in which they died. Ctrl-C stops after the letter in hand; the same command goes on
-where it was, also after kill -9, and two may run at once: each event runs once more.
+of a lane with an order are sent last, in the order in which they died. Ctrl-C stops after the letter in hand; the same
+command goes on where it was, also after kill -9, and two may run at once: each event runs once more.
 
 Refused without --force: what was redriven 3 times already, what is older than 33 days (the ledger remembers 35), and
-what failed in the code that still runs. Of the quarantine, what this release cannot read either is always refused. It
-exits with 1 when a letter was refused. An event that completed never runs again.
+what failed in the code that still runs. Always refused: what died again while the command runs, and of the quarantine
+what this release cannot read either. It exits with 1 when a letter was refused. An event that completed never runs again.
 
 It needs the rights cloudformation:DescribeStacks and lambda:GetFunction, sqs:ReceiveMessage, sqs:DeleteMessage,
-sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the lanes' queues; with a customer key also
-kms:Decrypt and kms:GenerateDataKey.
+sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the lanes' queues;
+with a customer key also kms:Decrypt and kms:GenerateDataKey.
 
 Examples:
   npm run dead -- redrive 5e3702a84e847582be8db7fb73283c02

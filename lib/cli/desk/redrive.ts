@@ -16,6 +16,8 @@ import { takeLetters } from "./take.ts";
 const maxRedrives = 3;
 /** An older event may have been forgotten by the ledger when it runs. */
 const oldestMs = (rememberSeconds - 2 * 86_400) * 1000;
+/** Else an event that dies at once would be redriven for as long as the command runs. */
+const deadAgain = "redriven just now, and dead again: its cause is still there";
 /** Reasons that are the fault of code. */
 const faults: ReadonlySet<string> = new Set(["nonRetryable", "attemptsExhausted", "deadly"]);
 
@@ -110,7 +112,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   const { sqs, urls, isFifo = false, lanes = [], wants, isEnough = () => false } = options;
   const { judge, perSecond, clock, signal } = options;
   const cannot = "Cannot redrive";
-  const redriven: string[] = [];
+  const redriven = new Set<string>();
   const refused = new Map<string, string>();
   const waiting: Letter[] = [];
   let nextAtMs = clock.nowMs();
@@ -125,7 +127,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
     const message = eventMessage(letter, { eventsQueueUrl: urls.events, lanes, queue: judge.queue });
     await asked(cannot, "sqs:SendMessage", sqs.sendMessage(message));
     await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
-    redriven.push(letter.id ?? letter.messageId);
+    redriven.add(nameOf(letter));
     options.onRedriven?.(letter);
     return true;
   };
@@ -141,7 +143,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   const hidden = await takeLetters(async (message, receipt) => {
     const letter = toLetter(message, judge.queue, { list: lanes, eventsQueue: urls.events });
     if (!wants(letter)) return false;
-    const why = refusalOf(letter, judge);
+    const why = redriven.has(nameOf(letter)) ? deadAgain : refusalOf(letter, judge);
     if (why !== undefined) {
       refused.set(letter.messageId, why);
       return false;
@@ -153,7 +155,11 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
     waiting.push(letter);
     return false;
   }, taking);
-  return { redriven, refused, hidden };
+  return { redriven: [...redriven], refused, hidden };
+}
+
+function nameOf({ id, messageId }: Letter): string {
+  return id ?? messageId;
 }
 
 /** By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the default one. */

@@ -29,8 +29,8 @@ export function smokeCommand(): Command {
       "after",
       `
 Each address is asked a challenge, refuses a forged event, and stores one of the type larkpost.smoke, which is then
-looked up in the ledger until the worker has completed it, for a minute at most. No handler gets it, _default neither. One more
-goes to each lane, by the type larkpost.smoke.<lane>, so that its queue and its worker are tried as well.
+looked up in the ledger until the worker has completed it, for a minute at most. No handler gets it, _default neither. One
+more goes to each lane, by the type larkpost.smoke.<lane>, so that its queue and its worker are tried as well.
 The callback address answers a click of that kind, with a value that is signed with the app's secret, if one is stored.
 It prints the milliseconds of each hop, and exits with 1 at the first that fails, with what to check.
 

@@ -67,7 +67,10 @@ async function run(id: string, { json = false, query = false, ...options }: Trac
 }
 
 function traceText(id: string, entries: readonly LogEntry[], place: Place): string {
-  const groups = [...Map.groupBy(entries, ({ line }) => rootOf(stringOf(line["id"]) ?? id))];
+  const ids = new Set(entries.flatMap(({ line }) => stringOf(line["id"]) ?? []).map(rootOf));
+  // Lines of a request have no event's id: they are the event's, if the request has brought one.
+  const [requested = id] = ids.size === 1 ? ids : [id];
+  const groups = [...Map.groupBy(entries, ({ line }) => rootOf(stringOf(line["id"]) ?? requested))];
   return groups.map(([own, lines]) => eventText(own, lines, { asked: id, place })).join("\n\n");
 }
 

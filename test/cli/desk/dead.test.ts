@@ -557,6 +557,21 @@ describe("npm run dead, on a stage", () => {
     }
   });
 
+  test("redrives an event once, however soon it is dead again", async () => {
+    cloud.putStack("larkpost-prod", { Resources: {}, Outputs: outputs() });
+    await bury([{ id: "again", attributes: deathOf({ id: "again" }) }]);
+    let deaths = 0;
+    const unwatch = faults.watch(({ action }) => {
+      if (action === "SendMessage" && ++deaths < 5) void bury([{ id: "again", attributes: deathOf({ id: "again" }) }]);
+    });
+    const { code, stdout, stderr } = await dead("redrive", "--all", "--force");
+    unwatch();
+    assert.deepEqual([code, deaths, await services.count(services.urls.deadLetterQueueUrl)], [1, 1, 1]);
+    assert.match(stdout, /^Redriven: 1 dead letter .*\nRefused: {2}1 × redriven just now, and dead again: its cause/);
+    assert.match(stderr, /^Cannot redrive 1 dead letter\. Repair the cause/);
+    await services.callSqs("PurgeQueue", { QueueUrl: services.urls.eventsQueueUrl });
+  });
+
   test("redrives to the lanes that the stack's outputs name, under an id that SQS has not just seen", async () => {
     const { urls, callSqs, take, count } = services;
     for (const QueueName of ["events-ai.fifo", "dead-letters.fifo"]) await callSqs("CreateQueue", { QueueName });

@@ -51,6 +51,7 @@ const story: readonly (readonly [source: string, line: Line])[] = [
   ["worker", lineOf("handled", "click#deferred", { type: "card.action.trigger", attempt: 1, ms: 1_500 })],
   ["workerAi", lineOf("started", "two", { attempt: 1 })],
   ["workerAi", lineOf("handled", "two", { attempt: 1 })],
+  ["webhook", lineOf("received", undefined, { level: "debug", type: undefined, requestId: "log-of-two", size: 634 })],
   ["webhook", lineOf("queued", "two")],
   ["worker", lineOf("duplicate", "two", { of: "done" })],
 ];
@@ -164,6 +165,10 @@ describe("npm run events, trace and logs, on this machine", () => {
     for (const id of ["log-of-one", "log-of-api", "om_1", "one#deferred"]) assert.equal(await said("trace", id), text);
     const click = await said("trace", "click");
     assert.match(click, /callback {9}handled {6}answer after 12 ms\n +\+\S+ ms {2}worker#deferred {2}started/);
+    assert.match(
+      await said("trace", "log-of-two"),
+      /^im\.message\.receive_v1 {2}two .*\n[^\n]+\n(?: .*\n)* .* received +12 ms/,
+    );
     assert.match(await said("trace", "log-of-forged"), /^no type|refused {6}12 ms {2}reason signature/);
     const json = JSON.parse(await said("trace", "two", "--json")) as { lines: LogEntry[] };
     assert.equal(json.lines.length, 4);
