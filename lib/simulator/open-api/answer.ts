@@ -42,6 +42,7 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [230012, [400, "Bot is NOT the sender of the message"]],
   [230017, [400, "Bot is NOT the owner of the resource"]],
   [230019, [400, "The thread does NOT exist"]],
+  [230020, [400, "This operation triggers the frequency limit"]],
   [230025, [400, "The length of the message content reaches its limit"]],
   [230026, [400, "No permission to recall this message"]],
   [230027, [400, "Lack of necessary permissions"]],
@@ -127,8 +128,11 @@ const refusals: ReadonlyMap<number, readonly [status: number, msg: string]> = ne
   [41012, [400, "user id invalid error"]],
   // Approvals.
   [1390001, [400, "param is invalid"]],
+  [1390002, [400, "approval code not found"]],
   [1390003, [400, "instance code not found"]],
   [1390004, [400, "user_id or open_id not found"]],
+  [1390007, [400, "subscription existed"]],
+  [1390010, [400, "task not found"]],
 ]);
 
 /**

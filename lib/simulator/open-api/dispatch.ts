@@ -36,7 +36,8 @@ export function createDispatch(options: {
     const { route, params } = find(routes(), method, path);
     const operation = route.access === "open" ? route.operation : inNameOf(callerOf(authorization), route.operation);
     if (text === undefined) return refused(9499, { status: 413, ext: "the body is too large" });
-    const body = form ?? object(method === "GET" || (method === "DELETE" && text === "") ? "{}" : text);
+    // A call that needs no members, as to subscribe, may have no body.
+    const body = form ?? object(method === "GET" || text === "" ? "{}" : text);
     if (body === undefined) throw new Refusal(route.malformed, "the body is not a JSON object");
     const nowMs = clock.nowMs();
     return operation({ params, query: new URLSearchParams(query), body, nowMs, answeredAtMs: nowMs + delayMs });

@@ -12,6 +12,8 @@ import type { World } from "./world.ts";
 const dayMs = 86_400_000;
 const cardLifeMs = 14 * dayMs;
 const maxEdits = 20;
+/** Updates of one card in a second. */
+const maxUpdates = 5;
 const notForwarded: ReadonlySet<string> = new Set(["system", "audio"]);
 const malformed = 230001;
 /** What is sent is answered with open_ids. */
@@ -198,6 +200,9 @@ function sendingRoutes(places: Places, { needBot, named }: Access, check: Check)
 }
 
 function changingRoutes({ messages, view }: Places, { named, isOwn }: Access, check: Check): Route[] {
+  /** Message → when its card was updated within a second. */
+  const updates = new Map<string, readonly number[]>();
+
   function edit(call: Call): Answer {
     const { body } = call;
     const message = named(call);
@@ -221,6 +226,10 @@ function changingRoutes({ messages, view }: Places, { named, isOwn }: Access, ch
     if (!wasShared || !isShared(object(checked.content) ?? {})) {
       throw new Refusal(230001, "config.update_multi must be true, before and after");
     }
+    const { messageId } = message;
+    const recent = (updates.get(messageId) ?? []).filter((atMs) => call.nowMs - atMs < 1_000);
+    if (recent.length >= maxUpdates) throw new Refusal(230020);
+    updates.set(messageId, [...recent, call.nowMs]);
     messages.change(message, "updated", checked);
     return success();
   }

@@ -396,6 +396,8 @@ test("a message can be changed by its sender only, and not once it is recalled",
 
   for (let i = 0; i < 20; i++) assert.equal(await code("PUT", words, text(`${i}`)), 0);
   assert.equal(await code("PUT", words, text("21st")), 230072);
+  for (let i = 0; i < 5; i++) assert.equal(await code("PATCH", shown, { content: card(`${i}`) }), 0);
+  assert.equal(await code("PATCH", shown, { content: card("sixth of a second") }), 230020);
 
   await clock.advance(14 * 24 * hour);
   simulator.revokeTokens();

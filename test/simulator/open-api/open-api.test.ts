@@ -478,3 +478,82 @@ test("an approval is requested once per uuid, read, and ended by the test; one t
   assert.equal((await create({ user_id: "", uuid: "u-2" })).code, 1390004);
   assert.throws(() => simulator.decide("none", "APPROVED"), RangeError);
 });
+
+test("an approval's tasks are approved, refused and passed on by whom they ask, and who requested it cancels it", async (t) => {
+  const { call, simulator } = await startWithToken(t);
+  const approval_code = "77617265-686F";
+  const create = async (body: object = {}) => {
+    const request = { approval_code, open_id: mei.open_id, form: "[]", ...body };
+    const { instance_code } = (await call("POST", "approval/v4/instances", request)).body.data;
+    const read = async () => (await call("GET", `approval/v4/instances/${instance_code}`)).body.data;
+    const act = async (does: string, taskId: string, user_id: string, more: object = {}) => {
+      const task = { approval_code, instance_code, task_id: taskId, user_id, ...more };
+      return (await call("POST", `approval/v4/${does}?user_id_type=open_id`, task)).body.code;
+    };
+    return { instance_code, read, act, ids: (await read()).task_list.map(({ id }: { id: string }) => id) };
+  };
+  const both = await create({ node_approver_user_id_list: [{ key: "n", value: [mei.user_id, tomas.user_id] }] });
+  const [meis, tomass] = both.ids;
+  for (const [does, id, who, more, code] of [
+    ["tasks/approve", tomass, mei.open_id, {}, 1390010],
+    ["tasks/approve", meis, mei.open_id, { approval_code: "other" }, 1390002],
+    ["tasks/approve", meis, mei.open_id, { instance_code: "none" }, 1390003],
+    ["tasks/approve", meis, "nobody", {}, 1390004],
+    ["tasks/approve", meis, mei.open_id, {}, 0],
+    ["tasks/approve", meis, mei.open_id, {}, 1390010],
+    ["tasks/transfer", tomass, tomas.open_id, {}, 1390001],
+    ["tasks/transfer", tomass, tomas.open_id, { transfer_user_id: mei.open_id }, 0],
+  ] as const) {
+    assert.equal(await both.act(does, id, who, more), code, `${does} ${who}`);
+  }
+  const { status, task_list } = await both.read();
+  const statuses = task_list.map((task: Record<string, string>) => [task["open_id"], task["status"]]);
+  assert.deepEqual(
+    [status, statuses],
+    [
+      "PENDING",
+      [
+        [mei.open_id, "APPROVED"],
+        [tomas.open_id, "TRANSFERRED"],
+        [mei.open_id, "PENDING"],
+      ],
+    ],
+  );
+  assert.equal(await both.act("tasks/approve", task_list[2].id, mei.open_id), 0);
+  assert.equal((await both.read()).status, "APPROVED");
+
+  const refused = await create();
+  assert.equal(await refused.act("tasks/reject", refused.ids[0], tomas.open_id), 0);
+  const { status: ended, timeline } = await refused.read();
+  assert.deepEqual([ended, timeline.at(-1).type], ["REJECTED", "REJECT"]);
+
+  const canceled = await create();
+  for (const [who, code] of [
+    [tomas.open_id, 1390001],
+    [mei.open_id, 0],
+    [mei.open_id, 1390001],
+  ] as const) {
+    assert.equal(await canceled.act("instances/cancel", "", who), code);
+  }
+  assert.deepEqual(
+    simulator.approvals().map(({ status }) => status),
+    ["APPROVED", "REJECTED", "CANCELED"],
+  );
+  const codes = [both, refused, canceled].map(({ instance_code }) => instance_code);
+  const list = async (query: string) => (await call("GET", `approval/v4/instances?approval_code=${query}`)).body;
+  const all = `${approval_code}&start_time=0&end_time=9999999999999`;
+  assert.deepEqual((await list(all)).data.instance_code_list, codes);
+  assert.deepEqual((await list(`${approval_code}&start_time=0&end_time=1`)).data.instance_code_list, []);
+  assert.equal((await list(approval_code)).code, 1390001);
+
+  const definition = `approval/v4/approvals/${approval_code}`;
+  assert.equal((await call("GET", definition)).body.data.status, "ACTIVE");
+  for (const [does, code] of [
+    ["unsubscribe", 1390007],
+    ["subscribe", 0],
+    ["subscribe", 1390007],
+    ["unsubscribe", 0],
+  ] as const) {
+    assert.equal((await call("POST", `${definition}/${does}`)).body.code, code, does);
+  }
+});
