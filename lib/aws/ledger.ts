@@ -58,8 +58,9 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
       for (let tries = 0; tries < 5; tries++) {
         if (row === undefined) return { state: "busy", leaseEndsAtMs: request.nowMs };
         const judged = judge(row, request);
-        if (!("runs" in judged)) return judged.claim;
         const { reactions } = row;
+        const claim = reactions === undefined ? judged.claim : { ...judged.claim, reactions };
+        if (!("runs" in judged)) return claim;
         const next = await put(
           items,
           request,
@@ -73,7 +74,7 @@ export function dynamoLedger(client: AwsClient, table: string): Ledger {
             },
           },
         );
-        if (next === "written") return reactions === undefined ? judged.claim : { ...judged.claim, reactions };
+        if (next === "written") return claim;
         row = next;
       }
       return { state: "busy", leaseEndsAtMs: row?.leaseEndsAtMs ?? request.nowMs };

@@ -111,13 +111,12 @@ export class Claims {
       throw error;
     });
     if (claim.state === "busy") return this.#wait(claim.leaseEndsAtMs);
-    if (!("run" in claim)) return this.#skip(claim);
-    this.#held.set(key, claim.run);
     const { reactions } = this.#options;
     reactions.found(claim.reactions);
-    if (claim.state !== "spent") return undefined;
+    if ("run" in claim) this.#held.set(key, claim.run);
+    if (claim.state === "claimed") return undefined;
     await reactions.remove();
-    return this.#die(deathOf(claim));
+    return claim.state === "spent" ? this.#die(deathOf(claim)) : this.#skip(claim);
   }
 
   /** Claims a key unless one is held, so that a failure before the claim counts as a run. */
@@ -138,15 +137,17 @@ export class Claims {
   /** @throws What the ledger threw: the success is not stored, so the record must come back. */
   async complete(): Promise<Verdict> {
     const { ledger, clock, owner, random, hasTime, publishStage, reactions } = this.#options;
-    await reactions.remove();
     const attempt = this.runs;
     const key = this.#lastKey;
     if (await withRetries(() => ledger.conclude(key, owner, { phase: "done", nowMs: clock.nowMs() }), hasTime)) {
       this.#held.delete(key);
       publishStage({ stage: "handled", level: "info", facts: { attempt } });
       await this.#tryRecord((other) => ledger.conclude(other, owner, { phase: "done", nowMs: clock.nowMs() }));
+      // Only now: a process that dies while it waits for Feishu must not run the event again. The record comes back then.
+      await reactions.remove();
       return { kind: "done" };
     }
+    await reactions.remove();
     // Another run claimed the key after this one's lease. Only one success may count, and it is the other's.
     publishStage({ stage: "lease-lost", level: "error", facts: { attempt } });
     return { kind: "retry", delaySeconds: backoffSeconds(attempt, random) };

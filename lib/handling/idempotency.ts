@@ -4,7 +4,7 @@ export type Claim =
   /** `run`: how many runs of this key have started, with this one. A redrive counts from 1 again. */
   | ({ readonly state: "claimed"; readonly run: number } & LeftBehind)
   /** A run of this key has completed, or its event is in the dead-letter queue. */
-  | { readonly state: "done" | "dead"; readonly digest?: string | undefined }
+  | ({ readonly state: "done" | "dead"; readonly digest?: string | undefined } & LeftBehind)
   /** Another run holds the key, until then at the latest. */
   | { readonly state: "busy"; readonly leaseEndsAtMs: number }
   /**

@@ -337,9 +337,34 @@ describe("a reaction", () => {
       });
       assert.equal(outcomes.filter(({ died }) => died).length, runs);
       assert.deepEqual(atDeath.at(-1), runs === 1 ? ["OnIt"] : ["OnIt", "OK"]);
-      assert.deepEqual([emojis(), bench.stagesOf(id).at(-1)], [[], end]);
+      assert.deepEqual([emojis(), stagesOf(id).at(-1)], [[], end]);
     });
   }
+
+  test("is gone when the process dies after the event is done, which runs no second time", async (t) => {
+    const { ports, parent, simulator, emojis, id } = await reacting(t);
+    // The bench ends only what the process does with AWS.
+    const path = `${messagesPath}/${parent.messageId}/reactions`;
+    simulator.addRule({ method: "GET", path, times: 1, fault: { kind: "answer", code: 231008 } });
+    const atDeath: unknown[] = [];
+    const outcomes = await bench.drain({
+      ports,
+      handlers: ({ die }) => ({
+        "test.event": async (_event, { react }) => {
+          void bench.reached("handled").then(() => {
+            atDeath.push(emojis());
+            return die();
+          });
+          await react("OnIt");
+        },
+      }),
+    });
+    assert.deepEqual(
+      outcomes.map(({ died }) => died),
+      [true, false],
+    );
+    assert.deepEqual([atDeath, emojis(), stagesOf(id)], [[["OnIt"]], [], ["started", "handled", "duplicate"]]);
+  });
 
   test("is found among those of a hundred people", async (t) => {
     const { ports, parent, simulator, emojis } = await reacting(t);
@@ -352,12 +377,11 @@ describe("a reaction", () => {
     const { ports, parent, simulator, emojis, id } = await reacting(t);
     const path = `${messagesPath}/${parent.messageId}/reactions`;
     simulator.addRule({ method: "GET", path, fault: { kind: "answer", code: 231008 } });
-    const atEnd = bench.reached("handled").then(emojis);
     const handle: TestHandle = async (_event, { react }) => {
       for (const emoji of ["OnIt", "OK", "DONE"]) await react(emoji);
     };
     await bench.drain({ ports, handlers: { "test.event": handle } });
-    assert.deepEqual([await atEnd, bench.stagesOf(id).at(-1)], [["OnIt"], "handled"]);
+    assert.deepEqual([emojis(), stagesOf(id).at(-1)], [["OnIt"], "handled"]);
     const logged = bench.trace.entries.filter(({ level }) => level === "warn").map(({ facts }) => facts?.["message"]);
     assert.deepEqual(logged, ["A call of the Open API failed", "A reaction stays on its message"]);
   });

@@ -345,8 +345,8 @@ export function memoryLedger(): Ledger {
         take({ runs: 1, unfinished: 1, counted: 1, death: undefined });
         return { state: "claimed", run: 1, ...left };
       }
-      if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest };
-      if (!isOver) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs };
+      if (row.phase === "done" || row.phase === "dead") return { state: row.phase, digest: row.digest, ...left };
+      if (!isOver) return { state: "busy", leaseEndsAtMs: row.leaseEndsAtMs, ...left };
       const { runs, unfinished, death } = row;
       const isCrashLoop = row.phase === "running" && unfinished >= maxUnfinishedStarts;
       if (isCrashLoop || runs >= maxRuns || death !== undefined) {
