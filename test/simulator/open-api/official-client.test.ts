@@ -139,7 +139,7 @@ test("the official client updates a card late with its callback's token, and not
   });
 });
 
-test("the official channel sends in every kind, streams, reacts, reads a chat and downloads; its stream fails after ten minutes", async (t) => {
+test("the official channel sends in every kind, edits, streams, reacts, reads a chat and its history, and downloads; its stream fails after ten minutes", async (t) => {
   const { url, simulator, clock } = await startOpenApi(t);
   const channel = lark.createLarkChannel({
     ...{ ...selfBuilt, domain: url, cache: new lark.DefaultCache(), logger: silent },
@@ -161,12 +161,27 @@ test("the official channel sends in every kind, streams, reacts, reads a chat an
     { video: { source, duration: 1_000 } },
     { shareChat: { chatId: groupChat } },
     { shareUser: { userId: mei.open_id } },
+    { sticker: { fileKey: "file_v3_of_a_user" } },
   ]) {
     sent.push((await channel.send(groupChat, input)).messageId);
   }
   assert.deepEqual(
     simulator.sent().map(({ msgType }) => msgType),
-    [...["text", "post", "post", "interactive", "image", "file", "audio", "media", "share_chat", "share_user"]],
+    [
+      ...[
+        "text",
+        "post",
+        "post",
+        "interactive",
+        "image",
+        "file",
+        "audio",
+        "media",
+        "share_chat",
+        "share_user",
+        "sticker",
+      ],
+    ],
   );
   const { image_key } = JSON.parse(simulator.message(sent[4] ?? "")?.content ?? "{}");
   assert.deepEqual(await channel.downloadResource(image_key, "image"), source);
@@ -177,8 +192,52 @@ test("the official channel sends in every kind, streams, reacts, reads a chat an
     ["OK"],
   );
   await channel.removeReaction(text, reactionId);
+  await channel.addReaction(text, "SMILE");
+  assert.equal(await channel.removeReactionByEmoji(text, "SMILE"), true);
   assert.deepEqual(simulator.reactions(), []);
   assert.deepEqual((await channel.getChatInfo(groupChat)).name, "Warehouse shifts");
+  assert.equal(await channel.getChatMode(groupChat), "group");
+
+  const mentions = [{ openId: mei.open_id, name: "Mei", isBot: false, key: "@Mei" }];
+  const asked = await channel.send(groupChat, { text: "released?" }, { replyTo: text, replyInThread: true, mentions });
+  await channel.editMessage(text, "Pallet 18");
+  const [, , , shown = "", , recalled = ""] = sent;
+  const card = { schema: "2.0", body: { elements: [{ tag: "markdown", content: "released" }] } };
+  await channel.updateCard(shown, card);
+  await channel.recallMessage(recalled);
+  const history = async (container_id_type: string, container_id: string) => {
+    const params = { container_id_type, container_id, page_size: 50 };
+    return (await channel.rawClient.im.v1.message.list({ params })).data?.items ?? [];
+  };
+  const inChat = await history("chat", groupChat);
+  assert.deepEqual(
+    inChat.map(({ message_id }) => message_id),
+    sent,
+  );
+  assert.deepEqual(
+    [0, 1, 3].map((index) => JSON.parse(inChat[index]?.body?.content ?? "{}")),
+    [
+      { text: "Pallet 18" },
+      {
+        title: "",
+        content: [
+          [
+            { tag: "text", text: "Pallet", style: ["bold"] },
+            { tag: "text", text: " 17", style: [] },
+          ],
+        ],
+      },
+      { title: "", elements: [[{ tag: "text", text: "released", style: [] }]] },
+    ],
+  );
+  assert.deepEqual([inChat[0]?.updated, inChat[5]?.deleted], [true, true]);
+  const [root, reply] = await history("thread", inChat[0]?.thread_id ?? "");
+  assert.deepEqual([root?.message_id, reply?.message_id], [text, asked.messageId]);
+  assert.deepEqual(JSON.parse(reply?.body?.content ?? "{}"), { text: "@_user_1 released?" });
+  assert.deepEqual(
+    reply?.mentions?.map(({ id, name }) => [id, name]),
+    [[mei.open_id, "Mei Okafor"]],
+  );
 
   const { messageId } = await channel.stream(groupChat, {
     async markdown(stream) {
@@ -186,9 +245,16 @@ test("the official channel sends in every kind, streams, reacts, reads a chat an
       await stream.append("is on its way");
     },
   });
-  const { history, isStreaming } = simulator.card(messageId);
+  const { history: states, isStreaming } = simulator.card(messageId);
   assert.equal(isStreaming, false, "the channel has closed it");
-  assert.match(JSON.stringify(history().at(-1)?.card), /Pallet 17 is on its way/);
+  assert.match(JSON.stringify(states().at(-1)?.card), /Pallet 17 is on its way/);
+  const patched = await channel.stream(groupChat, {
+    card: {
+      initial: card,
+      producer: (stream) => stream.update({ schema: "2.0", body: { elements: [{ tag: "hr" }] } }),
+    },
+  });
+  assert.match(simulator.message(patched.messageId)?.content ?? "", /"hr"/);
   const long = channel.stream(groupChat, {
     async markdown(stream) {
       await stream.append("Pallet 17 ");
