@@ -1,5 +1,6 @@
 import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import { object } from "../open-api/route.ts";
+import { people } from "../samples/facts.ts";
 import { type Field, fieldOf } from "./card-fields.ts";
 
 /** What a person can do on a card. Choices are numbered from 1 in the order of the list. */
@@ -205,7 +206,19 @@ function actionOf({ tag, name }: JsonObject, value: unknown): ChosenAction {
 /** The text of a text element or of a plain string. */
 function text(value: unknown): string {
   const content = isObject(value) ? (value["content"] ?? firstOf(value["i18n"])) : value;
-  return typeof content === "string" ? content : "";
+  return typeof content === "string" ? withMentions(content) : "";
+}
+
+/** `<at user_id="ou_1">Mei</at>` → `@Mei`. A person whose name is not given is known by an id, or shown by it. */
+export function withMentions(written: string): string {
+  return written.replaceAll(
+    /<at (?:user_)?id="?([^">]{1,80})"?>([^<]{0,80})<\/at>/g,
+    (_, id: string, name: string) => `@${name || nameOf(id)}`,
+  );
+}
+
+function nameOf(id: string): string {
+  return Object.values(people).find(({ ids }) => Object.values(ids).includes(id))?.name ?? id;
 }
 
 /** The description of an element that has no text. */

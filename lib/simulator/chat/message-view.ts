@@ -3,7 +3,7 @@ import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Message } from "../open-api/messages.ts";
 import { object } from "../open-api/route.ts";
 import type { Chat } from "../open-api/world.ts";
-import { type CardView, cardView } from "./card-view.ts";
+import { type CardView, cardView, withMentions } from "./card-view.ts";
 
 /** A message as a person sees it. */
 export interface MessageView {
@@ -51,14 +51,6 @@ export function textView(msgType: string, content: string): string {
   const about =
     fields["file_name"] ?? fields["image_key"] ?? fields["file_key"] ?? fields["chat_id"] ?? fields["user_id"];
   return typeof about === "string" ? `[${msgType} ${about}]` : `[${msgType}]`;
-}
-
-/** `<at user_id="ou_1">Mei</at>` → `@Mei` */
-function withMentions(text: string): string {
-  return text.replaceAll(
-    /<at (?:user_)?id="?([^">]{1,80})"?>([^<]{0,80})<\/at>/g,
-    (_, id: string, name: string) => `@${name || id}`,
-  );
 }
 
 /** A post's text in its first language. What a user posts has one language, and does not name it. */

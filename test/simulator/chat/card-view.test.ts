@@ -254,6 +254,8 @@ test("shows the words of messages", () => {
     },
   };
   assert.equal(textView("text", '{"text":"<at user_id=\\"ou_1\\">Mei</at> hi"}'), "@Mei hi");
+  const content = `<at id=${mei.open_id}></at> <at id=ou_1></at>`;
+  assert.deepEqual(v2({ tag: "markdown", content }).lines, ["@Mei Okafor @ou_1"]);
   assert.equal(textView("post", JSON.stringify(post)), "T\na b (https://b.example/)\n@Mei[img]");
   assert.equal(textView("image", '{"image_key":"img_1"}'), "[image img_1]");
   assert.equal(textView("text", "no JSON"), "");
