@@ -5,13 +5,14 @@ import type { Command } from "commander";
 import { lanesText } from "../../../infra/lanes.js";
 import { readProject } from "../../../infra/project.js";
 import { parseLanes } from "../../aws/lanes.ts";
+import { appKeys, type EncryptKey } from "../../feishu/keys.ts";
 import { createQueues } from "../../local/queues.ts";
 import { startServices } from "../../local/runtime.ts";
 import { queueUrl } from "../../local/sqs.ts";
 import { isLockedByOther, lockState, type StoredMessage, storedMessages } from "../../local/state.ts";
 import { CommandError, UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
-import { regionOf } from "../deploy/parameter-store.ts";
+import { asked as askSsm, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { defaultState, loadEnv, projectRoot } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
@@ -54,6 +55,8 @@ export interface Place {
   /** Takes no message out of the queue. On a stage it ends when `most` are seen. */
   look(queue: QueueName, onSeen?: (seen: number, total: number) => void, most?: number): Promise<Look>;
   queues(): Promise<Queues>;
+  /** The keys for what is in the quarantine as it was received; of other letters none is. */
+  encryptKeys(queue: QueueName): Promise<readonly EncryptKey[]>;
   /** When the code that handles events was last changed. */
   codeChangedAtMs(): Promise<number>;
   close(): Promise<void>;
@@ -131,6 +134,13 @@ async function stagePlace(
       };
     },
     queues: async () => ({ sqs, eventsQueueUrl, letters, isIdle: false }),
+    async encryptKeys(queue) {
+      if (queue !== "quarantine") return [];
+      const { ssm } = await awsClients({ region });
+      const parameter = parameterName(stage, "app");
+      const secrets = await askSsm(parameter, findSecrets(ssm, parameter));
+      return secrets === undefined ? [] : appKeys(secrets).encryptKeys;
+    },
     async codeChangedAtMs() {
       const { lambda } = await awsClients({ region });
       // A lane's own numbers change its worker alone.
@@ -193,6 +203,11 @@ async function localPlace(
           .map((name) => ({ url: queueUrl(endpoint, name), isFifo: isFifo(name) }));
       const letters = { dead: lettersOf("dead"), quarantine: lettersOf("quarantine") };
       return { sqs, eventsQueueUrl: queueUrl(endpoint, "events"), letters, isIdle };
+    },
+    async encryptKeys(queue) {
+      const value = process.env["ENCRYPT_KEY"] || readLocal(join(stateFolder, "local.json"))?.encryptKey;
+      if (queue !== "quarantine" || !value) return [];
+      return appKeys({ appId: "", encryptKeys: [{ value }], verificationTokens: [] }).encryptKeys;
     },
     codeChangedAtMs: async () => lastChangeMs(root),
     async close() {

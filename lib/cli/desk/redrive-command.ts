@@ -28,7 +28,8 @@ what this release cannot read either. It exits with 1 when a letter was refused.
 
 It needs the rights cloudformation:DescribeStacks and lambda:GetFunction, sqs:ReceiveMessage, sqs:DeleteMessage,
 sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the letters' queue, and sqs:SendMessage on the lanes' queues;
-with a customer key also kms:Decrypt and kms:GenerateDataKey.
+with a customer key also kms:Decrypt and kms:GenerateDataKey. Of the quarantine also ssm:GetParameter on the keys, since
+what was received encrypted is in it as it came.
 
 Examples:
   npm run dead -- redrive 5e3702a84e847582be8db7fb73283c02
@@ -65,6 +66,7 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
   try {
     const codeChangedAtMs = force ? 0 : await place.codeChangedAtMs();
     const { sqs, eventsQueueUrl, letters, isIdle } = await place.queues();
+    const encryptKeys = await place.encryptKeys(queue);
     const missing = new Set(ids);
     const show = progress("redriven");
     const passes: Redriven[] = [];
@@ -72,7 +74,7 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
       const pass = await redrive({
         ...{ sqs, perSecond, isFifo, lanes: place.lanes.list, clock: systemClock, signal: stopping.signal },
         urls: { events: eventsQueueUrl, letters: url },
-        judge: { queue, nowMs: Date.now(), codeChangedAtMs, force },
+        judge: { queue, nowMs: Date.now(), codeChangedAtMs, force, encryptKeys },
         wants(letter) {
           const named = ids.filter((id) => hasId(letter, id));
           for (const id of named) missing.delete(id);
@@ -108,7 +110,8 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
     }
     if (isStopped) return;
     if (refused.size > 0) {
-      throw new CommandError(`${cannot} ${countOfLetters(refused.size, queue)}. Repair the cause, or pass --force`);
+      const advice = force ? "Repair the cause" : "Repair the cause, or pass --force";
+      throw new CommandError(`${cannot} ${countOfLetters(refused.size, queue)}. ${advice}`);
     }
     if (missing.size > 0) throw notFound([...missing].join(", "), queue, place);
   } finally {

@@ -1,14 +1,15 @@
-import { inflateRawSync } from "node:zlib";
 import type { SendMessageCommandInput, SQS } from "@aws-sdk/client-sqs";
 import { type Lane, laneFinder } from "../../aws/lanes.ts";
 import { rememberSeconds } from "../../aws/ledger.ts";
 import { addressOf, attributes } from "../../aws/queues.ts";
 import { deadReasonAttribute, toBody } from "../../aws/record.ts";
 import { type Clock, pause } from "../../clock.ts";
+import { utf8 } from "../../feishu/cipher.ts";
 import { classify } from "../../feishu/classify.ts";
 import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
-import { type Letter, type QueueName, toLetter } from "./letters.ts";
+import type { EncryptKey } from "../../feishu/keys.ts";
+import { type Letter, type QueueName, receivedBytes, toLetter } from "./letters.ts";
 import { asked } from "./sqs.ts";
 import { takeLetters } from "./take.ts";
 
@@ -27,11 +28,14 @@ export interface Judge {
   /** When the code that runs was last changed. */
   readonly codeChangedAtMs: number;
   readonly force: boolean;
+  /** For what was received encrypted. */
+  readonly encryptKeys?: readonly EncryptKey[];
 }
 
 /** Why a letter must not be redriven. */
-export function refusalOf(letter: Letter, { queue, nowMs, codeChangedAtMs, force }: Judge): string | undefined {
-  if (eventOf(letter) === undefined) return "this release cannot read it";
+export function refusalOf(letter: Letter, judge: Judge): string | undefined {
+  const { queue, nowMs, codeChangedAtMs, force, encryptKeys } = judge;
+  if (eventOf(letter, encryptKeys) === undefined) return "this release cannot read it";
   if (force) return undefined;
   const content = letter.content();
   const createdAtMs = content.kind === "unreadable" ? null : content.createdAtMs;
@@ -48,12 +52,14 @@ export function refusalOf(letter: Letter, { queue, nowMs, codeChangedAtMs, force
 }
 
 /** The letter as a queue of events takes it, `undefined` if it is no event. */
-function eventOf(letter: Letter): { envelope: EventEnvelope | JobEnvelope; body: string } | undefined {
+export function eventOf(
+  letter: Letter,
+  encryptKeys: readonly EncryptKey[] = [],
+): { envelope: EventEnvelope | JobEnvelope; body: string } | undefined {
   const content = letter.content();
   if (content.kind !== "unreadable") return { envelope: content, body: letter.body };
   const stored = fieldsOf(parseJson(letter.body));
-  const text =
-    stored["encoding"] === undefined ? (stringOf(stored["text"]) ?? inflated(stored["deflated"])) : undefined;
+  const text = utf8(receivedBytes(letter, encryptKeys));
   if (stored["kind"] !== "unreadable" || text === undefined) return undefined;
   const notice = classify(text);
   if (notice.kind !== "event") return undefined;
@@ -66,15 +72,6 @@ function eventOf(letter: Letter): { envelope: EventEnvelope | JobEnvelope; body:
     requestId: stringOf(stored["requestId"]) ?? null,
   };
   return { envelope, body: toBody(envelope) };
-}
-
-function inflated(deflated: unknown): string | undefined {
-  if (typeof deflated !== "string") return undefined;
-  try {
-    return inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: 8 * 1_048_576 }).toString();
-  } catch {
-    return undefined;
-  }
 }
 
 export interface RedriveOptions {
@@ -124,7 +121,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   const move = async (letter: Letter, receipt: string): Promise<boolean> => {
     await turn();
     if (signal.aborted) return false;
-    const message = eventMessage(letter, { eventsQueueUrl: urls.events, lanes, queue: judge.queue });
+    const message = eventMessage(letter, { eventsQueueUrl: urls.events, lanes, judge });
     await asked(cannot, "sqs:SendMessage", sqs.sendMessage(message));
     await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
     redriven.add(nameOf(letter));
@@ -165,12 +162,12 @@ function nameOf({ id, messageId }: Letter): string {
 /** By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the default one. */
 function eventMessage(
   letter: Letter,
-  { eventsQueueUrl, lanes, queue }: { eventsQueueUrl: string; lanes: readonly Lane[]; queue: QueueName },
+  { eventsQueueUrl, lanes, judge }: { eventsQueueUrl: string; lanes: readonly Lane[]; judge: Judge },
 ): SendMessageCommandInput {
-  const event = eventOf(letter);
+  const event = eventOf(letter, judge.encryptKeys);
   if (event === undefined) throw new TypeError("Cannot redrive: the letter is no event");
   const { envelope, body: MessageBody } = event;
-  const isDead = queue === "dead";
+  const isDead = judge.queue === "dead";
   const lane = isDead ? lanes.find(({ name }) => name === letter.lane) : laneFinder(lanes)(envelope.type);
   // SQS must not take it for a copy of what it took in the last five minutes.
   const redrive = isDead ? letter.redrives + 1 : letter.messageId;

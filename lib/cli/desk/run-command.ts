@@ -6,6 +6,7 @@ import { asked as askSsm, findSecrets, parameterName, patientClient } from "../d
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place } from "./place.ts";
+import { eventOf } from "./redrive.ts";
 import { runHere } from "./run.ts";
 import { entryText, runLines } from "./text.ts";
 
@@ -40,8 +41,8 @@ async function runLetter(
   const place = await findPlace("Cannot run", options);
   try {
     const [letter] = await findLetters(place, queue, id);
-    const content = letter?.content();
-    if (letter === undefined || content === undefined || content.kind === "unreadable") {
+    const content = letter === undefined ? undefined : eventOf(letter, await place.encryptKeys(queue))?.envelope;
+    if (letter === undefined || content === undefined) {
       throw new CommandError("Cannot run it: the letter is no event that this release reads");
     }
     const api = send ? await realApi(place, content.receivedBy ?? content.app ?? undefined) : undefined;

@@ -1,11 +1,13 @@
 import type { Command } from "commander";
 import { LarkpostError } from "../../errors.ts";
+import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { parseExact } from "../send/payload.ts";
 import { appOf, type Letter } from "./letters.ts";
 import { logOf } from "./log.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place, stoppable } from "./place.ts";
+import { eventOf } from "./redrive.ts";
 import { contentText, type LetterLog, letterFacts, showText } from "./text.ts";
 import { entryFacts } from "./timeline.ts";
 
@@ -18,7 +20,8 @@ export function addShow(parent: Command): void {
       "after",
       `
 With what the log says of it: on a stage by a query of CloudWatch Logs Insights, as npm run trace makes it, and with the
-rights of that. Without them the letter is shown alone.
+rights of that. Without them the letter is shown alone. With --queue quarantine and --payload, what was received
+encrypted is decrypted: on a stage by the right ssm:GetParameter on the keys.
 
 Examples:
   npm run dead -- show 5e3702a84e847582be8db7fb73283c02
@@ -35,15 +38,20 @@ async function show(
   const place = await findPlace("Cannot show", options);
   try {
     const letters = await findLetters(place, queue, id);
+    const encryptKeys = isPayload ? await place.encryptKeys(queue) : [];
     for (const letter of letters) {
+      const text = isPayload ? contentText(letter, encryptKeys) : undefined;
       const log = await stoppable((signal) => logAbout(letter, place, signal));
       if (json) {
         const facts = { ...letterFacts(letter), app: appOf(letter), error: letter.error };
-        const payload = isPayload ? { payload: jsonOr(contentText(letter)) } : undefined;
+        const payload = text === undefined ? undefined : { payload: jsonOr(text) };
         console.log(
           JSON.stringify({ ...facts, ...payload, log: log.entries.map(entryFacts), logProblem: log.problem }),
         );
-      } else console.log(showText(letter, { place, queue, nowMs: Date.now(), isPayload, log }));
+      } else {
+        const isReadable = eventOf(letter, encryptKeys) !== undefined;
+        console.log(showText(letter, { place, queue, nowMs: Date.now(), payload: text, isReadable, log }));
+      }
     }
   } finally {
     await place.close();
@@ -52,7 +60,8 @@ async function show(
 
 /** What the log says of a letter's event. A right that is missing for it does not keep the letter from being shown. */
 async function logAbout(letter: Letter, place: Place, signal: AbortSignal): Promise<LetterLog> {
-  const { id, firstAttemptAtMs, diedAtMs } = letter;
+  const { firstAttemptAtMs, diedAtMs } = letter;
+  const id = letter.id ?? stringOf(fieldsOf(parseJson(letter.body))["requestId"]);
   if (id === undefined) return { entries: [] };
   const content = letter.content();
   const firstMs = content.kind === "unreadable" ? diedAtMs : (content.createdAtMs ?? diedAtMs);

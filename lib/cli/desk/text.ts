@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { utf8 } from "../../feishu/cipher.ts";
-import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
+import { fieldsOf, stringOf } from "../../feishu/json.ts";
+import type { EncryptKey } from "../../feishu/keys.ts";
 import { describeError } from "../../trace/error.ts";
 import { toLine } from "../../trace/log.ts";
 import type { TraceEntry } from "../../trace/trace.ts";
@@ -11,7 +12,16 @@ import { failureLines } from "../start/failure.ts";
 import { payloadText } from "../start/payloads.ts";
 import { headLine } from "../start/render.ts";
 import type { LogEntry } from "../state/recent.ts";
-import { appOf, defaultLane, type Group, groupsOf, type Letter, movedBySqs, type QueueName } from "./letters.ts";
+import {
+  appOf,
+  defaultLane,
+  type Group,
+  groupsOf,
+  type Letter,
+  movedBySqs,
+  type QueueName,
+  receivedBytes,
+} from "./letters.ts";
 import type { Place } from "./place.ts";
 import type { RunReport } from "./run.ts";
 import { timelineLines } from "./timeline.ts";
@@ -121,10 +131,9 @@ function errorText({ error: { errorClass, errorCode, at } }: Letter): string {
 }
 
 /** One letter with all that is known of it. */
-export function showText(letter: Letter, { place, nowMs, isPayload, queue, log }: ShowOptions): string {
+export function showText(letter: Letter, { place, nowMs, payload, isReadable, queue, log }: ShowOptions): string {
   const { error, attempts, redrives, firstAttemptAtMs, diedAtMs, messageId, reason } = letter;
   const { frames = [], causes = [], message, codeVersion } = error;
-  const content = letter.content();
   const time = (ms: number) => `${new Date(ms).toISOString()} (${ago(ms, nowMs)})`;
   const texts = (values: unknown) => (Array.isArray(values) ? values.map((value) => oneLine(String(value), 200)) : []);
   const rows: [string, string | undefined][] = [
@@ -151,14 +160,14 @@ export function showText(letter: Letter, { place, nowMs, isPayload, queue, log }
   });
   const title = [letter.type ?? "no type", letter.id ?? "no id"].map((part) => oneLine(part, 200)).join("  ");
   const queueArgs = queue === "dead" ? "" : ` --queue ${queue}`;
-  const payload = isPayload ? ["", contentText(letter)] : [];
-  const next = content.kind === "unreadable" && queue === "quarantine" ? ["drop"] : ["run", "redrive"];
-  const tails = isPayload ? next : ["show --payload", ...next];
+  const next = isReadable || queue === "dead" ? ["run", "redrive"] : ["drop"];
+  const tails = payload === undefined ? ["show --payload", ...next] : next;
   const advice = tails.map(
     (tail) =>
       `  npm run dead -- ${tail} ${nameOf(letter)}${queueArgs}${place.args}${tail === "drop" ? " --why …" : ""}`,
   );
-  return [paint("bold", title), ...lines, ...logLines(log), ...payload, "", ...advice].join("\n");
+  const shown = payload === undefined ? [] : ["", payload];
+  return [paint("bold", title), ...lines, ...logLines(log), ...shown, "", ...advice].join("\n");
 }
 
 function logLines({ entries, problem }: LetterLog): string[] {
@@ -171,7 +180,10 @@ export interface ShowOptions {
   readonly place: Place;
   readonly queue: QueueName;
   readonly nowMs: number;
-  readonly isPayload: boolean;
+  /** As a text, if it is asked for. */
+  readonly payload: string | undefined;
+  /** Whether it is an event. */
+  readonly isReadable: boolean;
   readonly log: LetterLog;
 }
 
@@ -232,13 +244,12 @@ function contentRows(letter: Letter, time: (ms: number) => string): [string, str
 }
 
 /** The payload without its secrets; what is no text, as hexadecimal digits. */
-export function contentText(letter: Letter): string {
+export function contentText(letter: Letter, encryptKeys: readonly EncryptKey[]): string {
   const content = letter.content();
   if (content.kind === "event") return payloadText(content.text);
   if (content.kind === "job")
     return payloadText(JSON.stringify({ payload: content.payload, [content.of]: content.event }));
-  const { text, encoding } = fieldsOf(parseJson(letter.body));
-  const bytes = Buffer.from(stringOf(text) ?? letter.body, encoding === "base64" ? "base64" : "utf8");
+  const bytes = receivedBytes(letter, encryptKeys);
   const readable = utf8(bytes);
   if (readable === undefined) return hexOf(bytes);
   try {

@@ -13,9 +13,10 @@ import { queueUrl } from "../../../lib/local/sqs.ts";
 import { storedMessages } from "../../../lib/local/state.ts";
 import { clientTo } from "../../support/aws.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
-import { envelopeOf, eventBody, eventText } from "../../support/events.ts";
+import { appId, envelopeOf, eventBody, eventText } from "../../support/events.ts";
 import { denied, type Faults, startFaults, throttled } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { ciphertextOf, encryptKey } from "../../support/push.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
 import { larkpost, projectFolder } from "../run.ts";
@@ -41,6 +42,10 @@ const lanes = {
 /** A message of a chat as a queue has it. */
 const inChat = (id: string, chat_id: string) =>
   eventBody({ id, type: "im.message.receive_v1", event: { message: { chat_id } } });
+
+const textOf = (id: string) => (JSON.parse(bodyOf(id)) as { text: string }).text;
+const sealedText = (id: string, key?: string) =>
+  JSON.stringify({ encrypt: ciphertextOf(textOf(id), key === undefined ? {} : { encryptKey: key }) });
 
 /** Nothing of a payload's secrets may be printed. */
 async function run(root: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
@@ -250,27 +255,36 @@ describe("npm run dead, on this machine", () => {
   test("redrives from quarantine what this release reads, and refuses the rest", async () => {
     const quarantined = (id: string, reason: string, body: string) =>
       ({ id, queue: "quarantine", attributes: { reason }, body }) as const;
-    const { text } = JSON.parse(bodyOf("readable")) as { text: string };
+    const asReceived = (text: string) =>
+      JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", receivedBy: null, text });
+    const sealed = (key?: string) => asReceived(sealedText("sealed", key));
+    writeFileSync(join(state, "local.json"), JSON.stringify({ encryptKey }));
     putLetters(
       state,
       [
-        quarantined(
-          "raw",
-          "schema",
-          JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", receivedBy: null, text }),
-        ),
+        quarantined("raw", "schema", asReceived(textOf("readable"))),
+        quarantined("sealed", "schema", sealed()),
+        quarantined("other-key", "schema", sealed("another key")),
         quarantined("other-app", "app", bodyOf("other-app")),
         quarantined("never", "json", "no JSON"),
       ],
       { clear: true },
     );
+    const shown = await dead("show", "message-of-sealed", "--queue", "quarantine", "--payload");
+    assert.match(
+      shown.stdout,
+      /"text": "the text of sealed"[\s\S]*npm run dead -- redrive message-of-sealed --queue q/,
+    );
     const { code, stdout } = await dead("redrive", "--all", "--queue", "quarantine");
     assert.equal(code, 1);
-    assert.match(stdout, /^Redriven: 1 message in quarantine/);
-    assert.match(stdout, /1 × this release cannot read it/);
+    assert.match(stdout, /^Redriven: 2 messages in quarantine/);
+    assert.match(stdout, /2 × this release cannot read it/);
     assert.match(stdout, /1 × it belongs to another app/);
     // The worker runs it at any age.
-    assert.deepEqual(queued(), [{ id: "readable", attributes: valuesOf({ deadReason: "schema" }) }]);
+    assert.deepEqual(
+      queued().sort((a, b) => a.id.localeCompare(b.id)),
+      ["readable", "sealed"].map((id) => ({ id, attributes: valuesOf({ deadReason: "schema" }) })),
+    );
   });
 
   test("goes on after kill -9, and loses none", async () => {
@@ -608,6 +622,19 @@ describe("npm run dead, on a stage", () => {
     await callSqs("SendMessage", quarantined);
     assert.equal((await dead("redrive", "--all", "--queue", "quarantine", "--force")).code, 0);
     assert.deepEqual(await taken(), [["asked", "oc_1"]]);
+
+    // What was received encrypted needs the stage's keys.
+    const MessageBody = JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", text: sealedText("sealed") });
+    await callSqs("SendMessage", { ...quarantined, MessageBody });
+    const keys = { appId, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: "a token" }] };
+    cloud.store.put("/larkpost/prod/app", JSON.stringify(keys));
+    cloud.store.become("denied");
+    const all = ["--all", "--queue", "quarantine", "--force"];
+    assert.match((await dead("redrive", ...all)).stderr, /AccessDeniedException \(ssm:GetParameter\)/);
+    cloud.store.become("up");
+    assert.equal((await dead("redrive", ...all)).code, 0);
+    const [sent] = await take(urls.eventsQueueUrl);
+    assert.match(sent?.Body ?? "", /the text of sealed/);
 
     // What SQS moved: of each chat only the first is given out while that is looked at.
     for (const [id, MessageGroupId] of [
