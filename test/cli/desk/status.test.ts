@@ -109,7 +109,7 @@ describe("npm run status, on a stage", () => {
       /^ {2}Address {4}https:\/\/bot\.example\/webhook\n {13}https:\/\/bot\.example\/callback$/m,
       /^ {2}Queues {5}events {13}1 waiting, 1 delayed$/m,
       /^ {13}events-vip\.fifo {4}0 waiting, the oldest for 6 min$/m,
-      /^ {13}dead-letters {7}2 waiting$/m,
+      /^ {13}dead-letters {7}2 waiting\n {13}dead-letters\.fifo {2}1 waiting$/m,
       /^ {2}Last hour {2}140 runs: 132 done or told to wait, 6 failed, 2 dead$/m,
       /^ {2}Dead {7}3\n {13}0a1b2c3d {2}2 × {2}attemptsExhausted {2}test\.event {2}TypeError {2}\S+:3:9 {2}3 min ago$/m,
       /^ {13}[0-9a-f]{8} {2}1 × {2}movedBySqs {2}test\.event {2}\d+ s ago$/m,
