@@ -35,7 +35,7 @@ export interface ConversationOptions {
 
 /**
  * Users, Mei and Tomas, who talk to the bot, directly or in the group. What they say and do is pushed as the platform
- * pushes it. What the bot does through the Open API is recorded.
+ * pushes it, and so are the events that follow from what the bot does. What that is is recorded.
  */
 export function startConversation(options: ConversationOptions) {
   const { api, deliver, appId, clock, random, newId } = options;
@@ -52,6 +52,12 @@ export function startConversation(options: ConversationOptions) {
     api.onActivity(({ what: did, about, chatId }) => {
       const chat = chatId === undefined ? null : chatView(chatId, api.world.chat(chatId));
       record({ what: "did", did, about, chat });
+    }),
+    api.onApproval(({ approvalCode, instanceCode, status, startedAtMs, endedAtMs, uuid }) => {
+      const time = String(endedAtMs ?? startedAtMs);
+      const times = { operate_time: time, instance_operate_time: time };
+      const event = { approval_code: approvalCode, instance_code: instanceCode, status, ...times };
+      platform.push(envelopeOf("approval_instance", uuid === "" ? event : { ...event, uuid })).catch(() => {});
     }),
   ];
 

@@ -1,6 +1,6 @@
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { department, mei, tomas, uuid } from "../samples/facts.ts";
-import type { Activity } from "./activity.ts";
+import { type Activity, createListeners } from "./activity.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import { type Call, page, type Route, required } from "./route.ts";
 import { idTypeOf, type User, type World } from "./world.ts";
@@ -53,6 +53,13 @@ export function createApprovals(options: {
   const { nowMs, newId, isStrict, world, onActivity } = options;
   const byCode = new Map<string, Approval>();
   const subscribed = new Set<string>();
+  const listeners = createListeners<Approval>();
+
+  function changed(approval: Approval): Approval {
+    keep(approval);
+    if (subscribed.has(approval.approvalCode)) listeners.notify(approval);
+    return approval;
+  }
 
   function keep(approval: Approval): Approval {
     byCode.set(approval.instanceCode, approval);
@@ -103,7 +110,7 @@ export function createApprovals(options: {
     const given = stringOf(body["uuid"]) ?? "";
     const before = [...byCode.values()].find((approval) => given !== "" && approval.uuid === given);
     if (before !== undefined) return success({ instance_code: before.instanceCode });
-    const { instanceCode } = keep({
+    const { instanceCode } = changed({
       ...{ instanceCode: uuid(newId()).toUpperCase(), approvalCode, userId, form, uuid: given },
       ...{ status: "PENDING", startedAtMs: nowMs(), endedAtMs: null, tasks: approvers(body).map(newTask) },
     });
@@ -155,7 +162,7 @@ export function createApprovals(options: {
       (task): ApprovalTask =>
         endedAtMs === null || task.endedAtMs !== null ? task : { ...task, status: ended, endedAtMs },
     );
-    return keep({ ...approval, status, endedAtMs, tasks });
+    return changed({ ...approval, status, endedAtMs, tasks });
   }
 
   /** The instance that the body names, and its person by the kind of id in the query. @throws {Refusal} */
@@ -180,9 +187,9 @@ export function createApprovals(options: {
     const next =
       status === "TRANSFERRED" ? [newTask(person(call.query, required(call.body, "transfer_user_id", malformed)))] : [];
     const tasks = approval.tasks.map((one) => (one === task ? { ...one, status, endedAtMs: nowMs() } : one));
-    const changed = keep({ ...approval, tasks: [...tasks, ...next] });
-    const isPending = changed.tasks.some((one) => one.status === "PENDING");
-    if (status === "REJECTED" || (status === "APPROVED" && !isPending)) end(changed, status);
+    const settled = keep({ ...approval, tasks: [...tasks, ...next] });
+    const isPending = settled.tasks.some((one) => one.status === "PENDING");
+    if (status === "REJECTED" || (status === "APPROVED" && !isPending)) end(settled, status);
     onActivity({ what: status.toLowerCase(), about: `approval ${approval.instanceCode}` });
     return success();
   }
@@ -222,6 +229,8 @@ export function createApprovals(options: {
       route("POST", "approvals/:approval_code/unsubscribe", (call) => subscribe(call, false)),
     ],
     list: (): readonly Approval[] => [...byCode.values()],
+    /** Calls the listener for each instance of a subscribed definition that begins or ends. */
+    onChange: listeners.add,
     decide(instanceCode: string, status: ApprovalStatus): Approval {
       const approval = byCode.get(instanceCode);
       if (approval === undefined) throw new RangeError(`There is no approval instance "${instanceCode}"`);

@@ -205,6 +205,8 @@ export function openApi(options: OpenApiOptions) {
     },
     shownContent,
     approvals: approvals.list,
+    /** The same for each approval instance that begins or ends, if a bot has subscribed to its definition. */
+    onApproval: (listener: (approval: Approval) => void): (() => void) => approvals.onChange(guarded(listener)),
     /** Ends an approval instance. @throws {RangeError} There is none with this code. */
     decide: (instanceCode: string, status: ApprovalStatus): Approval => approvals.decide(instanceCode, status),
     /** A person, by open_id, reads a message. */

@@ -94,6 +94,34 @@ test("what the user says alone with the bot is an event in their chat, which the
   );
 });
 
+test("an approval that begins or ends is pushed once a bot has subscribed to its definition", async (t) => {
+  const { call, clock, pushed, eventOf } = setUp(t);
+  const approval_code = "77617265-686F";
+  const create = async (uuid?: string) => {
+    const request = { approval_code, open_id: mei.open_id, form: "[]", ...(uuid === undefined ? {} : { uuid }) };
+    return (await call("POST", "/approval/v4/instances", request)).data.instance_code as string;
+  };
+  await create();
+  await settled();
+  assert.deepEqual(pushed, []);
+  await call("POST", `/approval/v4/approvals/${approval_code}/subscribe`, {});
+  const instance_code = await create("u-1");
+  const startedAt = String(clock.nowMs());
+  await clock.advance(60_000);
+  await call("POST", "/approval/v4/instances/cancel?user_id_type=open_id", {
+    ...{ approval_code, instance_code, user_id: mei.open_id },
+  });
+  await settled();
+  const common = { approval_code, instance_code, uuid: "u-1" };
+  for (const [index, own] of [
+    { status: "PENDING", operate_time: startedAt },
+    { status: "CANCELED", operate_time: String(clock.nowMs()) },
+  ].entries()) {
+    const event = { ...common, ...own, instance_operate_time: own.operate_time };
+    assert.partialDeepStrictEqual(eventOf(pushed[index]), event);
+  }
+});
+
 test("what the bot does besides, and a call that is not simulated, is told", async (t) => {
   const { conversation, call, entries } = setUp(t);
   const messageId = (await call("POST", `/im/v1/messages/om_1/reply`, { msg_type: "text", content: '{"text":"x"}' }))
