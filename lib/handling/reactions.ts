@@ -1,5 +1,5 @@
 import { type Clock, withDeadline } from "../clock.ts";
-import { DeadlineError } from "../errors.ts";
+import { DeadlineError, isError, NonRetryableError } from "../errors.ts";
 import type { Run } from "./run.ts";
 import type { PublishStage } from "./stages.ts";
 import type { MakeTools, ReactionCalls } from "./tools.ts";
@@ -28,12 +28,18 @@ export function reactionsOf(options: {
 
     /** Adds a reaction after it is stored, so that it is removed also when this process dies. */
     add(emoji: string, calls: ReactionCalls, store: (reaction: string) => Promise<void>): Promise<void> {
+      let own: string | undefined;
       const added = calls.add(emoji, async (reaction) => {
         if (isOver) throw new TypeError("Cannot react: the run is over");
+        if (!stored.has(reaction)) own = reaction;
         stored.add(reaction);
         await store(reaction);
       });
-      adding.push(added.catch(() => {}));
+      const ended = added.catch((error: unknown) => {
+        // Feishu has refused it, so there is nothing to remove. After any other error it may be there.
+        if (own !== undefined && isError(error, NonRetryableError)) stored.delete(own);
+      });
+      adding.push(ended);
       return added;
     },
 

@@ -5,7 +5,7 @@ import { agentFor, exchange, type ProxyEnv } from "../https.ts";
 import type { Bot } from "../message.ts";
 import { once } from "../once.ts";
 import { cardUpdater } from "./card-update.ts";
-import type { Form, MessageCalls } from "./message-calls.ts";
+import type { InnerOptions, MessageCalls } from "./message-calls.ts";
 import { type TokenRequestOptions, tokenRequest } from "./token-request.ts";
 import { type TokenStore, tokenSource } from "./tokens.ts";
 import { type ApiRun, codeOf, createTransport, type Exchange, type Transport, unreadableError } from "./transport.ts";
@@ -80,14 +80,12 @@ export function openApi(options: ApiOptions) {
   };
 }
 
-type InnerOptions = RequestOptions & { readonly form?: Form };
-
 /** A call without the official client. */
 async function request(
   { send, agent, origin }: { send: Transport; agent: Agent; origin: string },
   method: string,
   path: string,
-  { body, query, form }: InnerOptions = {},
+  { body, query, form, isRepeatable }: InnerOptions = {},
 ): Promise<ApiAnswer> {
   const url = new URL(path, origin);
   if (!path.startsWith("/") || !url.pathname.startsWith("/open-apis/")) {
@@ -97,13 +95,18 @@ async function request(
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
   const verb = method.toUpperCase();
-  const sent = { method: verb, url, content: { body }, body: form && ("form" as const) };
+  const sent = { method: verb, url, content: { body }, body: form && ("form" as const), isRepeatable };
   const answer = await send(sent, jsonExchange(agent, verb, body, form));
   return answer.body as ApiAnswer;
 }
 
 /** Sends JSON or a form for JSON. Rejects also for a successful status without the platform's JSON. */
-function jsonExchange(agent: Agent, method: string, body?: RequestOptions["body"], form?: Form): Exchange {
+function jsonExchange(
+  agent: Agent,
+  method: string,
+  body?: RequestOptions["body"],
+  form?: InnerOptions["form"],
+): Exchange {
   return async ({ url, authorization, uuid, signal }) => {
     const target = new URL(url);
     if (uuid?.in === "query") target.searchParams.set("uuid", uuid.value);

@@ -7,7 +7,7 @@ import { fieldsOf, type JsonObject, parseJson, stringOf } from "../feishu/json.t
 import type { ApiAnswer, DownloadedFile, MessageContent, Receiver, RequestOptions } from "../handler.ts";
 import { bytesOf, exchange } from "../https.ts";
 import { type Bot, type MessageResource, mentionsBot, type ReceivedMessage, textOf } from "../message.ts";
-import { type ApiRun, refusalBytes, type Transport } from "./transport.ts";
+import { type ApiRequest, type ApiRun, refusalBytes, type Transport } from "./transport.ts";
 import { uuidMaker } from "./uuid.ts";
 
 // What handlers say in one line. This file is loaded at the first such call.
@@ -18,13 +18,14 @@ export interface Form {
   readonly bytes: Buffer;
 }
 
+/** Options of `request` that handlers do not have. */
+export interface InnerOptions extends RequestOptions, Pick<ApiRequest, "isRepeatable"> {
+  readonly form?: Form;
+}
+
 export interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
   readonly appId: string;
-  readonly request: (
-    method: string,
-    path: string,
-    options?: RequestOptions & { readonly form?: Form },
-  ) => Promise<ApiAnswer>;
+  readonly request: (method: string, path: string, options?: InnerOptions) => Promise<ApiAnswer>;
   readonly send: Transport;
   readonly agent: Agent;
   readonly origin: string;
@@ -134,18 +135,24 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     async react(emoji: string, store: (reaction: string) => Promise<void> = async () => {}): Promise<void> {
       const messageId = messageIdOf(event);
       await store(`${messageId} ${emoji}`);
-      await request("POST", reactionsPath(messageId), { body: { reaction_type: { emoji_type: emoji } } });
+      const body = { reaction_type: { emoji_type: emoji } };
+      // A second reaction of the same emoji is the first one.
+      await request("POST", reactionsPath(messageId), { body, isRepeatable: true });
     },
 
     /** Removes this app's reactions of that emoji. Whether one was added is known to Feishu alone, so it is asked. */
     async unreact(reaction: string): Promise<void> {
-      const [messageId = "", emoji = ""] = reaction.split(" ");
+      const [messageId = ""] = reaction.split(" ", 1);
+      const emoji = reaction.slice(messageId.length + 1);
       const path = reactionsPath(messageId);
       for (let pageToken: unknown; pageToken !== ""; ) {
         const query = { reaction_type: emoji, page_size: 50, page_token: stringOf(pageToken) };
         const { data } = await request("GET", path, { query });
-        for (const { reaction_id, operator } of data.items ?? []) {
-          if (operator?.operator_id === appId) await request("DELETE", `${path}/${reaction_id}`);
+        for (const { reaction_id, operator, reaction_type } of data.items ?? []) {
+          if (operator?.operator_id !== appId || reaction_type?.emoji_type !== emoji) continue;
+          await request("DELETE", `${path}/${reaction_id}`, { isRepeatable: true }).catch((error: unknown) => {
+            if (apiCodeOf(error) !== noSuchReactionCode) throw error;
+          });
         }
         pageToken = data.has_more === true ? data.page_token : "";
       }
@@ -163,6 +170,14 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
 }
 
 export type MessageCalls = ReturnType<typeof messageCalls>;
+
+/** Of a reaction that is gone already: the answer to its removal was lost, or another run removed it. */
+const noSuchReactionCode = 231011;
+
+function apiCodeOf(error: unknown): unknown {
+  const { apiCode, cause } = fieldsOf(error);
+  return apiCode ?? fieldsOf(cause)["apiCode"];
+}
 
 function reactionsPath(messageId: string): string {
   return `${messagesPath}/${encodeURIComponent(messageId)}/reactions`;

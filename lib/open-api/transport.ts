@@ -48,6 +48,8 @@ export interface ApiRequest extends Sending {
   readonly tenant?: string | undefined;
   /** The call needs no token. */
   readonly isPublic?: boolean;
+  /** A second one changes nothing, so it may be repeated without a uuid. */
+  readonly isRepeatable?: boolean | undefined;
   /** A `form` may take longer than other calls, and so may a `file` that comes. A `stream` may too, and cannot be sent twice. */
   readonly body?: "form" | "file" | "stream" | undefined;
 }
@@ -101,8 +103,8 @@ export function createTransport(run: ApiRun, options: TransportOptions): Transpo
       );
     }
     const uuid = uuidOf(request);
-    const isRepeatable =
-      method === "GET" || method === "HEAD" || uuidPlace(request) !== undefined || request.isPublic === true;
+    const isSafe = method === "GET" || method === "HEAD" || request.isPublic === true;
+    const isRepeatable = isSafe || uuidPlace(request) !== undefined || request.isRepeatable === true;
     const hasToken = request.isPublic === true || request.authorization !== undefined;
     const tenant = request.tenant ?? run.tenant;
     let refused: string | undefined;

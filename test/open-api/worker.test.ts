@@ -366,6 +366,38 @@ describe("a reaction", () => {
     assert.deepEqual([atDeath, emojis(), stagesOf(id)], [[["OnIt"]], [], ["started", "handled", "duplicate"]]);
   });
 
+  const noAnswers = [{ kind: "answer", code: 10500 }, { kind: "close" }, { kind: "lose-answer" }] as const;
+  for (const method of ["POST", "DELETE"]) {
+    test(`is there and gone although Feishu does not answer a ${method}, which is repeated`, async (t) => {
+      const { ports, parent, simulator, emojis, id } = await reacting(t);
+      const path = `${messagesPath}/${parent.messageId}/reactions${method === "POST" ? "" : "/:id"}`;
+      for (const [nth, fault] of noAnswers.entries()) {
+        if (nth > 0) await bench.send(eventBody({ id: `${id}-${nth}`, event: about(parent) }));
+        simulator.addRule({ method, path, fault });
+        await bench.drain({ ports, handlers: { "test.event": (_event, { react }) => react("OnIt") } });
+      }
+      const stages = [id, `${id}-1`, `${id}-2`].map(stagesOf);
+      assert.deepEqual([emojis(), stages], [[], Array.from(noAnswers, () => ["started", "handled"])]);
+      assert.equal(
+        bench.trace.entries.filter(({ stage, level }) => stage === "log" && level === "warn").length,
+        method === "POST" ? 0 : 1,
+      );
+    });
+  }
+
+  test("that Feishu refuses is not looked for, and one that a run before has added is removed", async (t) => {
+    const { ports, simulator, emojis, id } = await reacting(t);
+    const handle: TestHandle = async (_event, { react, attempt }) => {
+      await react("OnIt");
+      if (attempt === 1) throw new Error("fails");
+      await react("No emoji");
+    };
+    await bench.drain({ ports, handlers: { "test.event": handle } });
+    assert.deepEqual([emojis(), stagesOf(id).at(-1)], [[], "dead"]);
+    const looked = simulator.calls().filter(({ method, path }) => method === "GET" && path.endsWith("/reactions"));
+    assert.equal(looked.length, 2);
+  });
+
   test("is found among those of a hundred people", async (t) => {
     const { ports, parent, simulator, emojis } = await reacting(t);
     for (let person = 0; person < 100; person++) simulator.react(parent, `ou_${person}`, "OnIt");
