@@ -36,7 +36,7 @@ const { limits } = rules;
 const elementId = new RegExp(rules.elementId);
 const imageInMarkdown = /!\[[^\]]{0,200}\]\((img_[\w-]{1,200})\)/g;
 /** The line below the head of a table. */
-const tableInMarkdown = /^ {0,3}\|[ :|-]*-[ :|-]*$/gm;
+const tableInMarkdown = /^ {0,3}\|(?=[ :|]*-)[ :|-]*$/gm;
 const variable = /\$\{\w{1,50}\}/;
 const submits: ReadonlySet<unknown> = new Set(["submit", "form_submit"]);
 

@@ -317,6 +317,11 @@ test("checks whatever a card is, without an end or an exception", () => {
     }),
     { numRuns: 200 },
   );
+  // A model may write such a line, and a callback has 2.3 s.
+  const before = process.cpuUsage();
+  assert.deepEqual(checkCard(version2({ tag: "markdown", content: `|${"-".repeat(20_000)}x` })).warnings, []);
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 1_000_000, `${user} µs`);
 });
 
 test("takes every type of message, and text and cards up to their limits", async (t) => {
