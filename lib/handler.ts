@@ -157,7 +157,7 @@ export type Receiver =
 
 export interface DownloadedFile {
   readonly bytes: Buffer;
-  /** `null` when the message does not say it. */
+  /** As `resourcesOf` has it: chosen by the sender, without folders. */
   readonly name: string | null;
   /** As Feishu calls it, like `image/png`. */
   readonly type: string | null;

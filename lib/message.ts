@@ -27,7 +27,7 @@ export interface MessageResource {
   readonly messageId: string;
   readonly key: string;
   readonly type: "image" | "file";
-  /** `null` for images, audio, and videos inside a post. */
+  /** As its sender named it, without folders. `null` for images, audio, and videos inside a post. */
   readonly name: string | null;
 }
 
@@ -67,9 +67,15 @@ export function resourcesOf(message: ReceivedMessage): MessageResource[] {
     const isFile = ["file", "audio", "media"].includes(textIn(part["tag"]));
     const key = textIn(isImage ? part["image_key"] : part["file_key"]);
     if ((!isImage && !isFile) || key === "") return [];
-    const name = isImage ? null : textIn(part["file_name"]) || null;
+    const name = isImage ? null : fileName(textIn(part["file_name"]));
     return [{ messageId: textIn(messageId), key, type: isImage ? "image" : "file", name }];
   });
+}
+
+/** The last part of what may be a path: a sender must not choose the folder in which a handler stores the file. */
+function fileName(name: string): string | null {
+  const last = name.split(/[/\\\0]/).at(-1) ?? "";
+  return /^\.{0,2}$/.test(last) ? null : last;
 }
 
 /**

@@ -107,6 +107,16 @@ const resources: readonly { of: string; given: ReceivedMessage; are: unknown[] }
     given: message("file", { file_key: "k", file_name: "17.pdf" }),
     are: [{ key: "k", type: "file", name: "17.pdf" }],
   },
+  ...["../../etc/17.pdf", "C:\\\\docs\\17.pdf", "/17.pdf"].map((file_name) => ({
+    of: `a file that its sender named ${file_name}`,
+    given: message("file", { file_key: "k", file_name }),
+    are: [{ key: "k", type: "file", name: "17.pdf" }],
+  })),
+  {
+    of: "a file that its sender named ..",
+    given: message("file", { file_key: "k", file_name: "17/.." }),
+    are: [{ key: "k", type: "file", name: null }],
+  },
   {
     of: "a recording",
     given: message("audio", { file_key: "k", duration: 9 }),
