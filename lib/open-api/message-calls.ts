@@ -63,11 +63,13 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     const message = (msg_type: string, json: unknown) => ({ msg_type, content: JSON.stringify(json) });
     if (typeof content === "string") return message("text", { text: content });
     const { markdown, image, file, name, type, data } = content as Record<string, unknown>;
-    if (typeof markdown === "string") {
+    // Where a value is missing, an empty card would be sent instead, and the event would be done.
+    if ("markdown" in content) {
+      if (typeof markdown !== "string") throw new TypeError("Cannot send the Markdown: it is not a text");
       return message("post", { zh_cn: { content: [[{ tag: "md", text: markdown }]] } });
     }
-    if (image !== undefined) return message("image", { image_key: await keyOf("image", image) });
-    if (file !== undefined) return message("file", { file_key: await keyOf("file", file, stringOf(name)) });
+    if ("image" in content) return message("image", { image_key: await keyOf("image", image) });
+    if ("file" in content) return message("file", { file_key: await keyOf("file", file, stringOf(name)) });
     return message("interactive", type === "raw" ? data : content);
   }
 
@@ -76,6 +78,9 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     const { path, limitBytes, key } = uploads[kind];
     if (typeof source === "string" && key.test(source)) return source;
     const isPath = typeof source === "string";
+    if (!isPath && !(source instanceof Uint8Array) && !(Symbol.asyncIterator in Object(source))) {
+      throw new TypeError(`Cannot send the ${kind}: it is not a path, a key, a Buffer or a stream`);
+    }
     const chunks = isPath ? (await open(source)).createReadStream() : source instanceof Uint8Array ? [source] : source;
     const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array>, limitBytes);
     if (bytes.length > limitBytes) throw tooLarge(`send the ${kind}`, `Feishu takes ${limitBytes / megabyte} MB`);
@@ -106,7 +111,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
   return {
     async reply(content: MessageContent) {
       const inThread = stringOf(fieldsOf(message)["thread_id"]) ? { reply_in_thread: true } : {};
-      return post(`${messagesPath}/${encodeURIComponent(messageIdOf(event))}/reply`, inThread, content);
+      return post(`${messagesPath}/${pathPart(messageIdOf(event))}/reply`, inThread, content);
     },
 
     async send(to: Receiver, content: MessageContent) {
@@ -118,8 +123,9 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
       { messageId, key, type, name }: MessageResource,
       { maxBytes = defaultDownloadBytes }: { readonly maxBytes?: number } = {},
     ): Promise<DownloadedFile> {
-      const path = `${messagesPath}/${encodeURIComponent(messageId)}/resources/${encodeURIComponent(key)}?type=${type}`;
-      const url = new URL(path, origin);
+      if (!(maxBytes >= 0)) throw new TypeError(`Cannot download the file: maxBytes is ${maxBytes}`);
+      const url = new URL(`${messagesPath}/${pathPart(messageId)}/resources/${pathPart(key)}`, origin);
+      url.searchParams.set("type", type);
       const answer = await send({ method: "GET", url, body: "file" }, async ({ authorization = "", signal }) => {
         const limitBytes = Math.max(maxBytes, refusalBytes);
         const sent = { method: "GET", headers: { authorization }, body: undefined, agent, signal, limitBytes };
@@ -180,7 +186,13 @@ function apiCodeOf(error: unknown): unknown {
 }
 
 function reactionsPath(messageId: string): string {
-  return `${messagesPath}/${encodeURIComponent(messageId)}/reactions`;
+  return `${messagesPath}/${pathPart(messageId)}/reactions`;
+}
+
+/** An id as one part of a path. `..` would make it the path of another call. */
+function pathPart(id: string): string {
+  if (/^\.{0,2}$/.test(id)) throw new TypeError(`Cannot call the Open API: "${id}" is not an id`);
+  return encodeURIComponent(id);
 }
 
 /** The message that an event or a callback is about. */

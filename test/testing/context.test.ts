@@ -248,6 +248,17 @@ describe("what a handler says", () => {
     assert.deepEqual(simulator.calls(), []);
   });
 
+  test("is not sent where its text or file is missing, nor as an empty card", async (t) => {
+    const { context, simulator } = await withOpenApi(t, contextFor("im.message.receive_v1").context);
+    for (const content of [{ markdown: undefined }, { image: undefined }, { file: null }, { file: { path: readme } }]) {
+      await assert.rejects(
+        context.reply(content as never),
+        /^TypeError: Cannot send the (Markdown|image|file): it is not/,
+      );
+    }
+    assert.deepEqual(simulator.calls(), []);
+  });
+
   test("can be about a file of the message, which is downloaded up to a limit", async (t) => {
     const sample = contextFor("im.message.receive_v1");
     const { simulator, context } = await withOpenApi(t, sample.context);
@@ -262,6 +273,12 @@ describe("what a handler says", () => {
     await assert.rejects(context.download(resource, { maxBytes: 9 }), NonRetryableError);
     const refused = ({ cause }: Error) => cause instanceof OpenApiError && cause.apiCode === 234003;
     await assert.rejects(context.download({ ...resource, key: "file_v3_none" }), refused);
+    const calls = simulator.calls().length;
+    for (const odd of [{ key: ".." }, { key: "" }, { messageId: "." }]) {
+      await assert.rejects(context.download({ ...resource, ...odd }), /is not an id/);
+    }
+    await assert.rejects(context.download(resource, { maxBytes: Number.NaN }), /maxBytes is NaN/);
+    assert.equal(simulator.calls().length, calls);
   });
 
   test("knows this bot from others, and asks who it is once, and only for a message that mentions somebody else than people", async (t) => {
