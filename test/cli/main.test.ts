@@ -168,6 +168,12 @@ ${pages}/card-json-v2-structure
   assert.deepEqual([right.code, JSON.parse(right.stdout)], [0, { faults: [], warnings: [] }]);
   const none = await check([]);
   assert.deepEqual([none.code, none.stderr], [1, `Cannot check ${file}: it is not the JSON of an object\n`]);
+  writeFileSync(file, `{"elements":${"[".repeat(20_000)}${"]".repeat(20_000)}}`);
+  const input = JSON.stringify(faulty);
+  const read = async (from: string) => command(["card", from], { env: { LARKPOST_ROOT: root }, input });
+  assert.equal((await read("-")).stdout, stdout);
+  assert.match((await read(file)).stdout, /^✖ 200621 ROOT {2}.*: not an object of JSON\n/);
+  assert.match((await read(root)).stderr, /^Cannot read .*: EISDIR: [^\n]*\n$/);
 });
 
 test("cost prints the bill of the project's own limits", async (t) => {

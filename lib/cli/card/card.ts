@@ -1,7 +1,8 @@
-import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { type CardFinding, checkCard } from "../../feishu/card.ts";
-import { isObject, parseJson } from "../../feishu/json.ts";
+import { depthOf, isObject, maxDepth, parseJson } from "../../feishu/json.ts";
 import { cardView } from "../../simulator/chat/card-view.ts";
 import { cardLines } from "../chat/lines.ts";
 import { CommandError, oneLine, subcommand } from "../command.ts";
@@ -29,8 +30,8 @@ Examples:
     .action(run);
 }
 
-function run(file: string, options: { json?: boolean }): void {
-  const card = parseJson(readFileSync(file === "-" ? 0 : file, "utf8"));
+async function run(file: string, options: { json?: boolean }): Promise<void> {
+  const card = parseJson(await read(file));
   if (!isObject(card)) throw new CommandError(`Cannot check ${file}: it is not the JSON of an object`);
   // The card of a callback's answer, or the body of a message.
   const { type, data, content } = card;
@@ -38,11 +39,19 @@ function run(file: string, options: { json?: boolean }): void {
   const checked = checkCard(shown);
   if (options.json === true) print([JSON.stringify(checked, null, 2)]);
   else {
-    print(cardLines(cardView(JSON.stringify(shown) ?? "")));
+    if (depthOf(shown, maxDepth + 1) <= maxDepth) print(cardLines(cardView(JSON.stringify(shown) ?? "")));
     print(checked.faults.map((finding) => findingLine(paint("red", `✖ ${finding.code}`), finding)));
     print(checked.warnings.map((finding) => findingLine(paint("yellow", "!"), finding)));
   }
   if (checked.faults.length > 0) process.exitCode = 1;
+}
+
+/** Not by readFileSync(0): a pipe whose writer is slow would be an error. */
+function read(file: string): Promise<string> {
+  const reading = file === "-" ? text(process.stdin) : readFile(file, "utf8");
+  return reading.catch((error: Error) => {
+    throw new CommandError(`Cannot read ${file}: ${error.message}`);
+  });
 }
 
 function findingLine(sign: string, { path, message, value, page }: CardFinding): string {
