@@ -23,13 +23,14 @@ export function alarmResources(deployment, project = projectOf({})) {
   const metrics = metricsOf(deployment, project);
   const { pushes, webhook, callback, callbacks, ledger } = metrics;
   const faults = faultsOf(thresholds);
-  const listed = `npm run dead -- list --stage ${deployment.stage}`;
+  const there = placeOf(deployment);
+  const listed = `npm run dead -- list${there}`;
   const keptDays = Math.floor(limits.deadLetterRetentionSeconds / 86_400);
 
   /** @type {Record<string, Alarm>} */
   const alarms = {
     DeadLetters: page(
-      `events have failed for good. "${listed}" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive" within ${keptDays} days.`,
+      `events have failed for good. "${listed}" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive --all${there}" within ${keptDays} days.`,
       whenGrowing(metrics.deadLetters),
     ),
     Quarantined: page(
@@ -73,7 +74,7 @@ export function alarmResources(deployment, project = projectOf({})) {
       }),
     ),
     StaleKeys: page(
-      "the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter (npm run secrets -- show), the roles' rights and SSM's health. The log's stages `stale-keys` and `misconfigured` say why.",
+      `the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter ("npm run secrets -- show${there}"), the roles' rights and SSM's health. The log's stages \`stale-keys\` and \`misconfigured\` say why.`,
       when(metrics.staleKeysSeconds, "SampleCount", ">=", 1),
     ),
     CallbackThrottled: page(
@@ -206,8 +207,9 @@ export function ticket(says, condition) {
 }
 
 /**
- * Alarms by their ids. Each names its heading in the runbook, which its own name ends with, but for a lane's.
- * @param {Pick<Deployment, "service" | "stage" | "pageTopicArn" | "ticketTopicArn">} deployment
+ * Alarms by their ids. Each says what to type first, and names its heading in the runbook, which its own name ends with,
+ * but for a lane's.
+ * @param {Pick<Deployment, "service" | "stage" | "region" | "pageTopicArn" | "ticketTopicArn">} deployment
  * @param {Record<string, Alarm>} alarms
  */
 export function alarmsOf(deployment, alarms) {
@@ -219,7 +221,7 @@ export function alarmsOf(deployment, alarms) {
         Type: "AWS::CloudWatch::Alarm",
         Properties: {
           AlarmName: nameOf(deployment, kebab(id)),
-          AlarmDescription: `${urgency}: ${withCommand(says, deployment)} Runbook: docs/operate.md, heading "${kebab(heading)}".`,
+          AlarmDescription: `${urgency}: ${says} First type "npm run doctor --${placeOf(deployment)}". Runbook: docs/operate.md, heading "${kebab(heading)}".`,
           TreatMissingData: "notBreaching",
           ...condition,
           ...(topics[urgency] === "" ? {} : { AlarmActions: [topics[urgency]] }),
@@ -230,12 +232,11 @@ export function alarmsOf(deployment, alarms) {
 }
 
 /**
- * Each names a command to type.
- * @param {string} says
- * @param {Pick<Deployment, "stage">} deployment
+ * What a command takes to get to the stage, whatever region the shell of whoever reads the alarm has.
+ * @param {Pick<Deployment, "stage" | "region">} deployment
  */
-function withCommand(says, { stage }) {
-  return says.includes('"npm run ') ? says : `${says} Type "npm run status -- --stage ${stage}".`;
+function placeOf({ stage, region }) {
+  return ` --stage ${stage} --region ${region}`;
 }
 
 export const alarms = stackResources(alarmResources);

@@ -277,6 +277,7 @@ const alarmsOf = (resources: object) =>
     .map(({ Properties }) => Properties);
 interface AlarmProperties {
   readonly AlarmName: string;
+  readonly AlarmDescription: string;
   readonly Metrics?: readonly { readonly MetricStat?: object }[];
 }
 
@@ -294,11 +295,55 @@ for (const path of ["docs/where-to-deploy.md", "docs/zh-CN/where-to-deploy.md"])
   });
 }
 
+test("every command in an alarm's text exists, and names the stage and its region", async () => {
+  const known = await allCommands();
+  const texts = alarmsOf(alarmResources({ ...deployment, region: "eu-central-1" })).map(
+    ({ AlarmDescription }) => AlarmDescription,
+  );
+  const commands = new Set(
+    texts.flatMap((text) => [...text.matchAll(/"(npm run [^"]+)"|npm run/g)].map(([, one]) => one)),
+  );
+  assert.ok(commands.size > 3);
+  for (const line of commands) {
+    assert.ok(line !== undefined, "a command without quotes");
+    assert.equal(faultOf(line, known), undefined, line);
+    assert.match(line, / --stage prod --region eu-central-1( |$)/);
+  }
+});
+
+/** What says which lines of the log somebody is to look at, by the heading of the alarm. */
+function looks(markdown: string): [alarm: string, look: string, todo: string][] {
+  const sections = markdown.matchAll(/^### `([\w-]+)`.*\n\n.+\n\n- \S+?[:：] ?(.+)\n- \S+?[:：] ?(.+)/gm);
+  return [...sections].map(([, alarm = "", look = "", todo = ""]) => [alarm, look, todo]);
+}
+
 for (const path of ["docs/operate.md", "docs/zh-CN/operate.md"]) {
-  test(`${path} says what to do for every alarm`, () => {
+  test(`${path} says what to do for every alarm, and the command that shows the lines to look at`, () => {
     const alarms = [...alarmsOf(alarmResources(deployment)), ...alarmsOf(longConnection().Resources)];
-    const sections = [...read(path).matchAll(/^### `([\w-]+)`/gm)].map(([, name]) => `larkpost-prod-${name}`);
-    assert.deepEqual(sections.sort(), alarms.map(({ AlarmName }) => AlarmName).sort());
+    const sections = looks(read(path));
+    assert.deepEqual(
+      sections.map(([name]) => `larkpost-prod-${name}`).sort(),
+      alarms.map(({ AlarmName }) => AlarmName).sort(),
+    );
+    // `npm run logs -- --failed` has warnings and errors alone.
+    const quiet = [...read(path).matchAll(/^\| (`\w+`(?:(?:, |、)`\w+`)*) \| (?:info|debug) \|/gm)].flatMap(
+      ([, names = ""]) => names.match(/\w+/g) ?? [],
+    );
+    assert.ok(quiet.includes("busy") && quiet.includes("started"));
+    for (const [name, look, todo] of sections) {
+      const commands = [...look.matchAll(/`((?:npm run|aws) [^`]+)`/g)].map(([, one = ""]) => one);
+      assert.ok(commands.length > 0, `${name}: no command`);
+      const isQuiet = quiet.some((stage) => look.includes(`\`${stage}\``));
+      const showsAll = commands.some((one) => /^npm run (logs|trace) /.test(one) && !one.includes("--failed"));
+      assert.ok(!isQuiet || showsAll, `${name}: a line of level info is named`);
+      assert.ok(
+        !todo.includes("rollback") || todo.includes(" --to "),
+        `${name}: rollback without --to changes nothing`,
+      );
+    }
+    const commandsOf = (markdown: string) =>
+      looks(markdown).map((section) => section.join().match(/`(?:npm run|aws) [^`]+`/g));
+    assert.deepEqual(commandsOf(read(path)), commandsOf(read("docs/operate.md")));
   });
 }
 

@@ -268,7 +268,7 @@ describe("the long connection's alarms", () => {
     for (const { Properties } of alarms) {
       const name = Properties["AlarmName"].replace("larkpost-prod-", "");
       const [, urgency, runbook] =
-        /^(Page|Ticket): .{20,}\. Type "npm run status -- --stage prod"\. Runbook: (.+)\.$/.exec(
+        /^(Page|Ticket): .{20,}\. First type "npm run doctor -- --stage prod --region ap-southeast-1"\. Runbook: (.+)\.$/.exec(
           Properties["AlarmDescription"],
         ) ?? [];
       assert.match(name, /^long-connection-/);

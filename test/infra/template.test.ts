@@ -908,7 +908,7 @@ describe("the relations between numbers", () => {
       "CallbackSlowAlarm Threshold": 1_760,
       "DeadLetterQueue MessageRetentionPeriod": 1_000_000,
       "DeadLettersAlarm AlarmDescription":
-        'Page: events have failed for good. "npm run dead -- list --stage prod" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive" within 11 days. Runbook: docs/operate.md, heading "dead-letters".',
+        'Page: events have failed for good. "npm run dead -- list --stage prod --region ap-southeast-1" says which and why. Repair the handler, and let them run again with "npm run dead -- redrive --all --stage prod --region ap-southeast-1" within 11 days. First type "npm run doctor -- --stage prod --region ap-southeast-1". Runbook: docs/operate.md, heading "dead-letters".',
       "EventsQueue MessageRetentionPeriod": 700_000,
       "EventsQueue RedrivePolicy.maxReceiveCount": 480,
       "EventsQueue VisibilityTimeout": 543,
@@ -923,7 +923,7 @@ describe("the relations between numbers", () => {
       "LedgerTable WarmThroughput.WriteUnitsPerSecond": 8_000,
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
       "QuarantinedAlarm AlarmDescription":
-        'Page: Feishu sent something we could not read. "npm run dead -- list --stage prod --queue quarantine" says what. It is kept for 11 days. Runbook: docs/operate.md, heading "quarantined".',
+        'Page: Feishu sent something we could not read. "npm run dead -- list --stage prod --region ap-southeast-1 --queue quarantine" says what. It is kept for 11 days. First type "npm run doctor -- --stage prod --region ap-southeast-1". Runbook: docs/operate.md, heading "quarantined".',
       "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
@@ -1765,9 +1765,10 @@ describe("alarms", () => {
     for (const [, { Properties }] of alarms) {
       const name = Properties["AlarmName"].replace("larkpost-dev-", "");
       const [, urgency, runbook] =
-        /^(Page|Ticket): .{20,}\. Runbook: (.+)\.$/.exec(Properties["AlarmDescription"]) ?? [];
+        /^(Page|Ticket): .{20,}\. First type "npm run doctor -- --stage dev --region ap-southeast-1"\. Runbook: (.+)\.$/.exec(
+          Properties["AlarmDescription"],
+        ) ?? [];
       assert.equal(runbook, `docs/operate.md, heading "${name}"`);
-      assert.match(Properties["AlarmDescription"], / "npm run (status|dead) -- .*--stage \w+/);
       assert.ok(Properties["AlarmDescription"].length <= 1_024);
       assert.deepEqual(Properties["AlarmActions"], [urgency === "Page" ? topics.pageTopicArn : topics.ticketTopicArn]);
     }

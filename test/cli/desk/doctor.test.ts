@@ -150,7 +150,7 @@ describe("npm run doctor, on a stage", () => {
         Type: "AWS::CloudWatch::Alarm",
         Properties: {
           AlarmName: `larkpost-prod-${name}`,
-          AlarmDescription: `Page: something. Type "npm run status -- --stage prod". Runbook: docs/operate.md, heading "${name.replace("-vip", "")}".`,
+          AlarmDescription: `Page: something. First type "npm run doctor -- --stage prod --region ${region}". Runbook: docs/operate.md, heading "${name.replace("-vip", "")}".`,
           AlarmActions: [topicArn],
         },
       },
