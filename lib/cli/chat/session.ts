@@ -19,6 +19,16 @@ export const help = `What you type is said to the bot. A number chooses on the c
   /menu KEY      chooses in the bot's menu; /enter opens the chat with the bot
   /help, /quit`;
 
+/** What must follow a command. */
+const following: ReadonlyMap<string, string> = new Map([
+  ["image", "FILE"],
+  ["file", "FILE"],
+  ["post", "title | line"],
+  ["thread", "text"],
+  ["react", "THUMBSUP"],
+  ["menu", "KEY"],
+]);
+
 const chatNotes = { group: "now in the group: you mention the bot", p2p: "now you talk to the bot alone" };
 
 /** Shows the person at the terminal what does not belong to the conversation. */
@@ -118,6 +128,8 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
   }
 
   function command(name: string, rest: string): Promise<void> | void {
+    const missing = rest === "" ? following.get(name) : undefined;
+    if (missing !== undefined) return fail(`Something is missing: /${name} ${missing}`);
     switch (name) {
       case "say":
         return say(rest);

@@ -129,6 +129,8 @@ test("a user sends files and posts, reacts and replies to the bot's last message
   card("om_1", 1, asks);
   const lines = ["/as Tomas", "hello", "/group", "/image a.png", "/post Title | one", "/thread why?", "/react OK"];
   for (const line of [...lines, "/as nobody", "/as mei", "/menu report", "/enter"]) await session.input(line);
+  // Nothing of it is done with an empty name, path or text.
+  for (const name of ["file", "menu "]) await session.input(`/${name}`);
   const as = "tomas";
   assert.deepEqual(asked, [
     { text: "hello", chat: "p2p", as },
@@ -142,6 +144,7 @@ test("a user sends files and posts, reacts and replies to the bot's last message
   assert.deepEqual(shown, [
     ...["! The bot has said nothing here", "now you are Tomas Reyes", "now in the group: you mention the bot"],
     ...['! There is no "nobody": you can be mei or tomas', "now you are Mei Okafor"],
+    ...["! Something is missing: /file FILE", "! Something is missing: /menu KEY"],
   ]);
 });
 
