@@ -95,9 +95,11 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     const known = bots.get(tenant);
     if (known !== undefined) return known;
     const { bot } = fieldsOf(await request("GET", "/open-apis/bot/v3/info"));
-    const asked = { open_id: String(fieldsOf(bot)["open_id"]) };
-    bots.set(tenant, asked);
-    return asked;
+    const open_id = stringOf(fieldsOf(bot)["open_id"]);
+    // A wrong one would be kept for the life of the process.
+    if (open_id === undefined) throw new Error("Cannot tell who this bot is: the answer has no bot.open_id");
+    bots.set(tenant, { open_id });
+    return { open_id };
   }
 
   /** Without a mention that may be the bot's, nobody is asked who that is. */

@@ -303,5 +303,11 @@ describe("what a handler says", () => {
       const { context, simulator } = await withOpenApi(t, bare);
       assert.deepEqual([await context.text(), await context.mentionsMe(), asked(simulator)], says);
     }
+    const [, , { context: bare } = assert.fail()] = cases;
+    const { context, simulator } = await withOpenApi(t, bare);
+    simulator.setAnswers([{ "GET /open-apis/bot/v3/info": { open_id: mine } }]);
+    await assert.rejects(context.mentionsMe(), /the answer has no bot.open_id/);
+    simulator.setAnswers([]);
+    assert.equal(await context.mentionsMe(), true);
   });
 });
