@@ -5,10 +5,10 @@ import { CommandError } from "../command.ts";
 import { asked as askSsm, findSecrets, parameterName, patientClient } from "../deploy/parameter-store.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
-import { findPlace, type Place } from "./place.ts";
+import { findPlace, type Place, stoppable } from "./place.ts";
 import { eventOf } from "./redrive.ts";
-import { runHere } from "./run.ts";
-import { entryText, runLines } from "./text.ts";
+import { laneNamed, runHandler } from "./run.ts";
+import { runLines } from "./text.ts";
 
 export function addRun(parent: Command): void {
   common(parent.command("run"))
@@ -24,7 +24,7 @@ reaches for real: databases, other services. Its environment is that of this mac
 DynamoDB is that of a running npm start.
 
 With --send a message goes out under the event's own uuid, so that Feishu drops a second one within an hour. It exits
-with 1 when the handler fails.
+with 1 when the handler fails, ends its process, or still runs at its lane's timeout.
 
 Examples:
   npm run dead -- run 5e3702a84e847582be8db7fb73283c02
@@ -46,16 +46,14 @@ async function runLetter(
       throw new CommandError("Cannot run it: the letter is no event that this release reads");
     }
     const api = send ? await realApi(place, content.receivedBy ?? content.app ?? undefined) : undefined;
-    const { lines, ...report } = await runHere(content, {
-      place,
-      api,
-      lane: letter.lane,
-      onEntry: (entry) => (json ? undefined : console.log(entryText(entry, place.root))),
-    });
-    const { verdict } = report;
+    const { root, stage, stateFolder } = place;
+    const lane = await laneNamed(letter.lane, root);
+    const order = { envelope: content, place: { root, stage, stateFolder }, lane, api };
+    const onText = json ? () => {} : console.log;
+    const { lines, ...report } = await stoppable((signal) => runHandler(order, { onText, signal }));
     if (json) console.log(JSON.stringify({ ...report, lines, isSent: send }));
     else for (const line of runLines({ ...report, isSent: send })) console.log(line);
-    if (verdict === "again" || verdict === "dead")
+    if (report.verdict !== "done" && report.verdict !== "unhandled")
       throw new CommandError("The handler fails: the letter is not to be redriven yet");
   } finally {
     await place.close();
@@ -73,5 +71,6 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
     own || stage === undefined ? undefined : await askSsm(name, findSecrets(patientClient(region ?? ""), name));
   const secret = own || stored?.appSecret;
   if (!secret) throw new CommandError(`Cannot run with --send: ${noSecret}`);
-  return { ...api, appSecret: async () => secret };
+  const { appId: calledAs, origin, proxyEnv } = api;
+  return { appId: calledAs, origin, proxyEnv, appSecret: secret };
 }

@@ -286,7 +286,7 @@ export function entryText(entry: TraceEntry, root: string): string {
 
 /** What would have been sent and deferred, and what the worker would make of the run. */
 export function runLines(given: Omit<RunReport, "lines"> & { isSent: boolean }): string[] {
-  const { verdict, reason, delaySeconds, calls, deferred, isSent } = given;
+  const { verdict, reason, delaySeconds, ended, seconds, calls, deferred, isSent } = given;
   const sent = calls.flatMap(({ method, path, body, isKnown }) => [
     `${paint("magenta", "would send")}  ${method} ${oneLine(path, 500)}${isKnown ? "" : "  (not simulated: answered with success, without data)"}`,
     ...(body === undefined || body === "" ? [] : indented(bodyText(body))),
@@ -301,6 +301,8 @@ export function runLines(given: Omit<RunReport, "lines"> & { isSent: boolean }):
     again: `it fails, and would be tried again${after}`,
     dead: `it fails for good (${reason})`,
     unhandled: "there is no handler of this type: it would be completed as unhandled",
+    ended: `it ends the process (${ended})`,
+    blocked: `it blocks the process, which was ended after ${seconds} s: it loops, or waits without await`,
   }[verdict];
   return [
     ...sent,

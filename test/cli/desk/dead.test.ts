@@ -7,8 +7,11 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
+import { fromRecord } from "../../../lib/aws/record.ts";
 import { toLetter } from "../../../lib/cli/desk/letters.ts";
+import { runHandler } from "../../../lib/cli/desk/run.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
+import type { EventEnvelope } from "../../../lib/feishu/envelope.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { storedMessages } from "../../../lib/local/state.ts";
 import { clientTo } from "../../support/aws.ts";
@@ -366,7 +369,7 @@ describe("npm run dead, on this machine", () => {
   });
 
   test("runs today's handler, sends nothing, and prints what it would send and where it fails", async () => {
-    putLetters(state, [letter("good"), letter("wrong")], { clear: true });
+    putLetters(state, [letter("good"), letter("wrong"), letter("ends")], { clear: true });
     project.write(
       "test.event",
       `export default {
@@ -379,6 +382,8 @@ describe("npm run dead, on this machine", () => {
     });
     await context.request("POST", "/open-apis/vc/v1/rooms", { body: { name: process.env.AWS_ACCESS_KEY_ID } });
     if (context.id === "wrong") throw new TypeError("still wrong");
+    if (context.id === "ends") process.exit(0);
+    if (context.id === "blocks") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   },
 };
 `,
@@ -403,8 +408,20 @@ describe("npm run dead, on this machine", () => {
     assert.match(wrong.stdout, /Verdict {5}it fails, and would be tried again, after \d+ s/);
     const json = JSON.parse((await dead("run", "wrong", "--json")).stdout) as { verdict: string; calls: object[] };
     assert.deepEqual([json.verdict, json.calls.length], ["again", 2]);
+    const ends = await dead("run", "ends");
+    assert.equal(ends.code, 1);
+    assert.match(ends.stdout, / at functions\/events\/test\.event\.ts:11:40\n/);
+    assert.match(ends.stdout, /would send [^\n]*rooms[\s\S]*Verdict {5}it ends the process \(exit code 0\)/);
+    const envelope = fromRecord({ body: bodyOf("blocks") }) as EventEnvelope;
+    // The least in which a worker runs a handler.
+    const lane = { timeoutSeconds: 6.5, attempts: 10 };
+    const order = { envelope, place: { root, stage: undefined, stateFolder: state }, lane, api: undefined };
+    const { signal } = new AbortController();
+    const { verdict, seconds, lines } = await runHandler(order, { onText() {}, signal });
+    const stages = lines.map(({ stage }) => stage);
+    assert.deepEqual([verdict, seconds, stages], ["blocked", 6.5, ["started", "log", "called", "called"]]);
     // The letters stay, and nothing was queued.
-    assert.deepEqual([await idsOf(), queued()], [["good", "slow", "wrong"], []]);
+    assert.deepEqual([await idsOf(), queued()], [["ends", "good", "slow", "wrong"], []]);
     const secret = await dead("run", "good", "--send");
     assert.match(secret.stderr, /^Cannot run with --send: APP_SECRET is not set/);
   });
