@@ -1,4 +1,4 @@
-import { nearest } from "../lib/nearest.ts";
+import { editsBetween, nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
@@ -77,12 +77,13 @@ function presetMistakes(given) {
   return names.includes(String(given)) ? [] : [unknown(String(given), "a preset", names)];
 }
 
+const defaults = { ...limits, ...optional, ...alarmThresholds };
+
 /**
  * The mistakes in numbers that replace those of limits.js.
  * @param {unknown} given
  */
 function limitMistakes(given) {
-  const defaults = { ...limits, ...optional, ...alarmThresholds };
   if (!isObject(given)) return ["limits is not an object of numbers"];
   return Object.entries(given).flatMap(([name, value]) => {
     if (!Object.hasOwn(defaults, name)) return [unknown(name, "a limit", Object.keys(defaults))];
@@ -141,7 +142,7 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
     ? "is not for a lane with order, which runs one event at a time"
     : "is only for a lane with order";
   return [
-    ...strange.map((name) => unknown(name, `a member of ${at}`, laneMembers)),
+    ...strange.map((name) => unknown(name, `a member of ${at}`, laneMembers, Object.keys(defaults))),
     ...(Array.isArray(types)
       ? types.flatMap((type) => typeMistakes(at, type, handled))
       : [`${at}.types is not a list of event types`]),
@@ -333,10 +334,16 @@ function takenBy(name) {
  * @param {string} name
  * @param {string} what
  * @param {readonly string[]} names
+ * @param {readonly string[]} [ofLimits] What is set in limits instead.
  */
-function unknown(name, what, names) {
-  const [likely] = nearest(name, names, 1);
-  return `"${name}" is not ${what}${likely === undefined ? "" : `. Did you mean "${likely}"?`}`;
+function unknown(name, what, names, ofLimits = []) {
+  const [likely = ""] = nearest(name, names, 1);
+  const [one, other] = [name.toLowerCase(), likely.toLowerCase()];
+  const isPart = likely !== "" && (other.includes(one) || one.endsWith(other));
+  if (ofLimits.includes(name) && !isPart) return `"${name}" is not ${what}. It is in limits, for all lanes`;
+  // What takes more edits is another name.
+  const isLikely = isPart || 2 * editsBetween(one, other) < one.length;
+  return `"${name}" is not ${what}${isLikely ? `. Did you mean "${likely}"?` : ""}`;
 }
 
 /**

@@ -185,6 +185,12 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     (name) => [{ lanes: { [name]: ai } }, `lanes.${name}: a name has up to 16 small letters and digits`] as const,
   ),
   [lane({ timeOutSeconds: 60 }), '"timeOutSeconds" is not a member of lanes.ai. Did you mean "timeoutSeconds"?'],
+  [lane({ maxConcurrency: 5 }), '"maxConcurrency" is not a member of lanes.ai. Did you mean "concurrency"?'],
+  [
+    lane({ oldestEventSeconds: 900 }),
+    '"oldestEventSeconds" is not a member of lanes.ai. It is in limits, for all lanes\n',
+  ],
+  [lane({ colour: "red" }), '"colour" is not a member of lanes.ai\n'],
   [lane({ types: "contact.*" }), "lanes.ai.types is not a list of event types"],
   [lane({ types: [5] }), "lanes.ai.types has 5, not a text"],
   [
@@ -285,7 +291,7 @@ for (const [given, says] of mistakes) {
     assert.throws(
       () => projectOf(given),
       ({ message }: Error) => {
-        assert.ok(message.startsWith("Cannot use larkpost.config.js: ") && message.includes(says), message);
+        assert.ok(message.startsWith("Cannot use larkpost.config.js: ") && `${message}\n`.includes(says), message);
         return true;
       },
     );
