@@ -52,16 +52,24 @@ export function ownRoutes(given: OwnAnswers): Route[] {
       throw new TypeError(`"${key}" is not a method and a path, like "GET /open-apis/drive/v1/files/:token"`);
     }
     const operation = ({ params, ...call }: Call) =>
-      toAnswer(typeof own === "function" ? own({ ...call, params: Object.fromEntries(params) } as never) : own);
+      toAnswer(key, typeof own === "function" ? own({ ...call, params: Object.fromEntries(params) } as never) : own);
     return { method, path, access: "tenant", malformed: 9499, operation };
   });
 }
 
-function toAnswer(own: unknown): Answer {
+/** @throws {TypeError} It is not an answer. */
+function toAnswer(key: string, own: unknown): Answer {
   if (own instanceof Uint8Array) {
     return { status: 200, body: {}, bytes: own, headers: { "Content-Type": "application/octet-stream" } };
   }
-  if (!isObject(own) || own instanceof Promise) throw new TypeError("the answer is not an object");
+  const wrong = (what: string) => new TypeError(`Cannot answer "${key}" as test/simulated/ says: ${what}`);
+  if (own instanceof Promise) throw wrong("it is a promise, and an answer cannot wait");
+  if (!isObject(own)) throw wrong("it is not an object");
+  try {
+    JSON.stringify(own);
+  } catch (error) {
+    throw wrong(`it is not JSON: ${String(error)}`);
+  }
   const { code } = own;
   if (typeof code !== "number") return { status: 200, body: { code: 0, msg: "success", data: own } };
   return { status: code === 0 ? 200 : 400, body: { msg: code === 0 ? "success" : "refused", ...own } };

@@ -363,6 +363,20 @@ test("a listener that throws is reported, and costs the bot nothing", async (t) 
   assert.deepEqual(problems.map(String), Array(2).fill("Error: cannot print"));
 });
 
+test("an own answer that is none is refused, and reported with its call and what is wrong", async (t) => {
+  const problems: unknown[] = [];
+  const { call, simulator } = await startWithToken(t, { onProblem: (problem) => problems.push(problem) });
+  const wrong = [() => Promise.resolve({}), () => undefined, { big: 10n }];
+  for (const own of wrong) {
+    simulator.setAnswers([{ "GET /open-apis/drive/v1/files": own as object }]);
+    assert.equal((await call("GET", "drive/v1/files")).body.code, 10500);
+  }
+  const begin = 'TypeError: Cannot answer "GET /open-apis/drive/v1/files" as test/simulated/ says: it is ';
+  const ends = [/^a promise, and/, /^not an object$/, /^not JSON: TypeError: /];
+  assert.equal(problems.length, ends.length);
+  for (const [nth, end] of ends.entries()) assert.match(String(problems[nth]).replace(begin, ""), end);
+});
+
 test("chats are made, listed, read and changed, and their members come and go", async (t) => {
   const { call, simulator } = await startWithToken(t);
   const activities: string[] = [];
