@@ -150,14 +150,13 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
 
     /** Removes this app's reactions of that emoji. Whether one was added is known to Feishu alone, so it is asked. */
     async unreact(reaction: string): Promise<void> {
-      const [messageId = ""] = reaction.split(" ", 1);
-      const emoji = reaction.slice(messageId.length + 1);
+      const [messageId = "", emoji = ""] = reaction.split(" ");
       const path = reactionsPath(messageId);
       for (let pageToken: unknown; pageToken !== ""; ) {
         const query = { reaction_type: emoji, page_size: 50, page_token: stringOf(pageToken) };
         const { data } = await request("GET", path, { query });
-        for (const { reaction_id, operator, reaction_type } of data.items ?? []) {
-          if (operator?.operator_id !== appId || reaction_type?.emoji_type !== emoji) continue;
+        for (const { reaction_id, operator } of data.items ?? []) {
+          if (operator?.operator_id !== appId) continue;
           await request("DELETE", `${path}/${reaction_id}`, { isRepeatable: true }).catch((error: unknown) => {
             if (apiCodeOf(error) !== noSuchReactionCode) throw error;
           });
