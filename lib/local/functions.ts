@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { ConfigError } from "../errors.ts";
 import type { Invocation } from "./host.ts";
-import { type ManagedProcessOptions, manageProcess, ProcessEndedError } from "./process.ts";
+import { kill, type ManagedProcessOptions, manageProcess, ProcessEndedError } from "./process.ts";
 
 export interface FunctionsOptions {
   /** Function name → path of its module. */
@@ -89,14 +89,15 @@ function createFunction(
   });
 
   async function invoke(event: unknown, timeoutMs: number): Promise<unknown> {
-    const child = managed.current()?.child;
-    if (child === undefined) throw new ProcessEndedError(`the ${name} function has no process`);
+    const instance = managed.current();
+    if (instance === undefined) throw new ProcessEndedError(`the ${name} function has no process`);
+    const { child } = instance;
     const id = nextId++;
     const result = Promise.withResolvers<unknown>();
     running.set(id, { child, result });
     const timer = setTimeout(() => {
       options.onNotice(`the ${name} function ran for ${timeoutMs / 1000} s; its process is ended, as Lambda would`);
-      child.kill("SIGKILL");
+      kill(instance, `after ${timeoutMs / 1000} s`);
     }, timeoutMs);
     try {
       const invocation: Invocation = { id, event, endsAtMs: Date.now() + timeoutMs };

@@ -1,4 +1,5 @@
 import { ChildProcess, type ForkOptions, fork } from "node:child_process";
+import { isSmokeType } from "../handling/dispatcher.ts";
 import type { HostMessage } from "./host.ts";
 import { moduleBeside } from "./module-beside.ts";
 
@@ -20,6 +21,8 @@ export interface Instance {
   pings: number;
   /** Set by `onMessage` when the process exits for a reason that no restart removes. */
   givenUp?: string;
+  /** Why it was ended from here: `after 60 s`. */
+  endedFor?: string;
 }
 
 export interface ManagedProcessOptions {
@@ -194,8 +197,9 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
   });
   child.once("close", (code, signal) => {
     clearInterval(pinging);
-    const ended = `${options.name}'s process ended (${signal ?? `exit code ${code}`})`;
-    const reason = problem ?? instance.givenUp ?? ended;
+    const how = [signal ?? `exit code ${code}`, instance.endedFor].filter((part) => part !== undefined).join(" ");
+    const reason = problem ?? instance.givenUp ?? `${options.name}'s process ended (${how})`;
+    sayOfHandlers(instance, options, { stage: "ended", level: "error", reason: how });
     ready.reject(new Error(reason));
     exited.resolve();
     onExit(code, reason);
@@ -203,19 +207,30 @@ function launch(options: ManagedProcessOptions, onExit: (code: number | null, re
   return instance;
 }
 
+/** A line of the log that the process itself cannot write, for each event whose handler runs in it. */
+function sayOfHandlers(instance: Instance, { onMessage }: ManagedProcessOptions, line: Record<string, unknown>): void {
+  for (const [id, type] of instance.handling) onMessage({ line: { ...line, id, type }, detail: undefined }, instance);
+}
+
 function trackHandler({ handling }: Instance, { stage, id, type }: Record<string, unknown>): void {
-  if (stage === "started") handling.set(String(id), String(type));
+  // A probe runs no handler.
+  if (stage === "started" && !isSmokeType(String(type))) handling.set(String(id), String(type));
   else if (endStages.has(stage)) handling.delete(String(id));
 }
 
 /** Reports a process that is blocked, and ends it if it was replaced. */
-function ping(instance: Instance, { name, onNotice, pingEveryMs = defaultPingMs }: ManagedProcessOptions): void {
+function ping(instance: Instance, options: ManagedProcessOptions): void {
+  const { name, onNotice, pingEveryMs = defaultPingMs } = options;
   const { child, handling, isLeaving } = instance;
   if (instance.pings >= blockedPings) return;
   child.send({ ping: true }, () => {});
   instance.pings++;
   if (instance.pings < blockedPings) return;
-  if (isLeaving) return void child.kill("SIGKILL");
+  if (isLeaving) {
+    kill(instance, blockedAndReplaced);
+    return;
+  }
+  sayOfHandlers(instance, options, { stage: "blocked", level: "warn", ms: blockedPings * pingEveryMs });
   const handlers = [...handling].map(([id, type]) => `${type} (${id})`).join(" or ");
   const waiting = handling.size > 1 ? ", and with it the others" : "";
   onNotice(
@@ -224,12 +239,21 @@ function ping(instance: Instance, { name, onNotice, pingEveryMs = defaultPingMs 
   );
 }
 
+const blockedAndReplaced = "as it was blocked and is replaced";
+
+/** @param why As in `SIGKILL after 60 s`. */
+export function kill(instance: Instance, why: string): void {
+  instance.endedFor ??= why;
+  instance.child.kill("SIGKILL");
+}
+
 /** Without `graceMs`, waits as long as the process needs. */
 async function end(instance: Instance, askToLeave: (instance: Instance) => void, graceMs?: number): Promise<void> {
   instance.isLeaving = true;
-  if (instance.pings >= blockedPings) instance.child.kill("SIGKILL");
+  if (instance.pings >= blockedPings) kill(instance, blockedAndReplaced);
   askToLeave(instance);
-  const timer = graceMs === undefined ? undefined : setTimeout(() => instance.child.kill("SIGKILL"), graceMs);
+  const stop = () => kill(instance, "when it was stopped");
+  const timer = graceMs === undefined ? undefined : setTimeout(stop, graceMs);
   await instance.exited;
   clearTimeout(timer);
 }

@@ -15,14 +15,17 @@ appendFileSync(new URL(import.meta.url + ".pids"), process.pid + "\\n");
 const dies = new URL(import.meta.url + ".dies");
 if (existsSync(dies)) process.exit(rmSync(dies) ?? 4);
 export const handler = async (event) => {
-  if (event === "die") process.exit(3);
   if (event === "silence") process.removeAllListeners("disconnect").disconnect();
   if (event === "silence") return new Promise(() => setInterval(() => {}, 1_000));
   for (const stage of event === "ends" ? ["handled", "failed", "dead", "late", "lease-lost", "unhandled"] : []) {
     publish({ stage: "started", level: "info", id: stage, type: "test.ends_v1" });
     publish({ stage, level: "info", id: stage, type: "test.ends_v1" });
   }
-  if (event === "block") publish({ stage: "started", level: "info", id: "e-1", type: "test.block_v1" });
+  for (const [id, type] of [["probe", "larkpost.smoke"], ["e-1", "test.block_v1"]]) {
+    if (/block|die/.test(event)) publish({ stage: "started", level: "info", id, type });
+  }
+  if (event === "die") await new Promise(setImmediate);
+  if (event === "die") process.exit(3);
   if (event === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   return { pid: process.pid, event };
 };
@@ -33,6 +36,9 @@ describe("functions, each in a process of its own", () => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost #%61 "));
   const file = (name: string) => join(folder, `${name}.ts`);
   const notices: string[] = [];
+  const lines: Record<string, unknown>[] = [];
+  /** What was said of events that their process could not say. */
+  const endings = () => lines.splice(0).filter(({ stage }) => stage === "ended" || stage === "blocked");
   let functions: Functions;
   const isAlive = (pid: number) => {
     try {
@@ -54,7 +60,7 @@ describe("functions, each in a process of its own", () => {
     functions = startFunctions({
       modules: new Map(["one", "other"].map((name) => [name, file(name)])),
       env: process.env,
-      onLine: () => {},
+      onLine: (_, line) => lines.push(line),
       onNotice: (notice) => notices.push(notice),
       pingEveryMs: 200,
     });
@@ -69,6 +75,8 @@ describe("functions, each in a process of its own", () => {
     const before = { one: await pidOf("one"), other: await pidOf("other") };
     await assert.rejects(functions.invoke("one", "die", 5_000), /the one function's process ended \(exit code 3\)/);
     assert.equal(await pidOf("other"), before.other);
+    const own = { id: "e-1", type: "test.block_v1" };
+    assert.deepEqual(endings(), [{ stage: "ended", level: "error", reason: "exit code 3", ...own }]);
     // No request that comes now needs to fail: the next process is on its way.
     await functions.whenUp("one", 60_000);
     assert.notEqual(await pidOf("one"), before.one);
@@ -166,17 +174,28 @@ describe("functions, each in a process of its own", () => {
 
   test("a handler that blocks its process is named, and a reload ends the process, at once or as soon as it is known", async () => {
     await functions.invoke("one", "ends", 60_000);
+    lines.length = 0;
     const blocked = functions.invoke("one", "block", 60_000);
     const said = await until("the notice", () => notices.find((notice) => notice.includes("has blocked")));
     assert.match(
       said,
       /^the handler of test\.block_v1 \(e-1\) has blocked the one function's process for 1 s: it loops/,
     );
-    const ended = { name: "Error", message: "the one function's process ended (SIGKILL)" };
+    const reason = "SIGKILL as it was blocked and is replaced";
+    const ended = { name: "Error", message: `the one function's process ended (${reason})` };
     await Promise.all([assert.rejects(blocked, ended), functions.reload()]);
+    const own = { id: "e-1", type: "test.block_v1" };
+    assert.deepEqual(endings(), [
+      { stage: "blocked", level: "warn", ms: 1_000, ...own },
+      { stage: "ended", level: "error", reason, ...own },
+    ]);
     const leaving = functions.invoke("one", "block", 60_000);
     await Promise.all([assert.rejects(leaving, ended), functions.reload()]);
     assert.ok(!notices.some((notice) => notice.includes("ran for")), "the reload ended it, not its timeout");
+    lines.length = 0;
+    await assert.rejects(functions.invoke("one", "block", 50), ProcessEndedError);
+    assert.deepEqual(endings(), [{ stage: "ended", level: "error", reason: "SIGKILL after 0.05 s", ...own }]);
+    await functions.whenUp("one");
     assert.equal(notices.filter((notice) => notice.includes("has blocked")).length, 1);
     assert.equal(typeof (await pidOf("one")), "number");
   });

@@ -94,7 +94,9 @@ function recentOf({ state }: StateOptions) {
   return { stateFolder, recent: openRecent(stateFolder) };
 }
 
-const failures: ReadonlySet<string> = new Set(["failed", "dead", "late", "lease-lost", "unavailable", "quarantined"]);
+const failures: ReadonlySet<string> = new Set([
+  ...["failed", "ended", "dead", "late", "lease-lost", "unavailable", "quarantined"],
+]);
 
 function list({ type, failed = false, since = 0, last, json = false, ...options }: ListOptions): void {
   const { recent } = recentOf(options);

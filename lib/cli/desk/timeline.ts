@@ -15,18 +15,29 @@ export interface Verdict {
   readonly entry: LogEntry;
 }
 
-/** Outcomes of a delivery that change nothing for the event. */
-const passing: ReadonlySet<string> = new Set(["duplicate", "busy"]);
+/** Whether an outcome of a delivery changes nothing for the event: it has run before, or waits. */
+function isPassing({ stage, reason }: LogEntry["line"]): boolean {
+  return (
+    stage === "duplicate" ||
+    stage === "busy" ||
+    (stage === "failed" && /^(?:no-time-left|ledger|visibility)$/.test(`${reason}`))
+  );
+}
 
 /** @param entries Of one id, oldest first, at least one. */
 export function verdictOf(entries: readonly LogEntry[]): Verdict | undefined {
   let found: Verdict | undefined;
   for (const entry of entries) {
     const stage = String(entry.line["stage"]);
+    const { of } = entry.line;
+    const before = found?.verdict ?? "queued";
     if (stage === "started") found = { verdict: "running", entry };
-    else if (isOutcome(stage) && (!passing.has(stage) || (found?.verdict ?? "queued") === "queued")) {
-      found = { verdict: stage, entry };
-    }
+    else if (isOutcome(stage) && !isPassing(entry.line)) found = { verdict: stage, entry };
+    else if (stage === "failed") found ??= { verdict: "queued", entry };
+    // The line of the run itself was lost with its process.
+    else if ((before === "running" || before === "ended") && (of === "done" || of === "dead")) {
+      found = { verdict: of === "dead" ? of : "handled", entry };
+    } else if (isOutcome(stage) && before === "queued") found = { verdict: stage, entry };
     // The webhook's line may come after the worker's.
     else if (stage === "queued") found ??= { verdict: stage, entry };
   }

@@ -21,6 +21,8 @@ const styles: Readonly<Record<string, Style>> = {
   late: "red",
   deferred: "cyan",
   dead: ["red", "bold"],
+  ended: "red",
+  blocked: "yellow",
   leaked: "red",
   unavailable: "red",
   quarantined: "magenta",
@@ -53,7 +55,7 @@ const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandle
 
 /** The stages that say what became of a request, an event or a callback, for good or for this attempt. */
 const outcomes: ReadonlySet<unknown> = new Set([
-  ...["handled", "failed", "dead", "late", "unhandled", "stale", "duplicate", "busy", "lease-lost"],
+  ...["handled", "failed", "ended", "dead", "late", "unhandled", "stale", "duplicate", "busy", "lease-lost"],
   ...["refused", "challenged", "misdirected", "unavailable", "quarantined"],
 ]);
 

@@ -5,6 +5,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import { logOf, readGroups } from "../../../lib/cli/desk/log.ts";
 import { findPlace } from "../../../lib/cli/desk/place.ts";
+import { verdictOf } from "../../../lib/cli/desk/timeline.ts";
 import { keepRecent, type LogEntry, openRecent } from "../../../lib/cli/state/recent.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
@@ -54,6 +55,19 @@ const story: readonly (readonly [source: string, line: Line])[] = [
   ["webhook", lineOf("received", undefined, { level: "debug", type: undefined, requestId: "log-of-two", size: 634 })],
   ["webhook", lineOf("queued", "two")],
   ["worker", lineOf("duplicate", "two", { of: "done" })],
+];
+
+/** What becomes of an event by the lines after its first `started`. */
+const endings: readonly (readonly [verdict: string | undefined, ...lines: Line[]])[] = [
+  ["running"],
+  ["ended", { stage: "ended", reason: "exit code 7" }],
+  ["handled", { stage: "handled" }, { stage: "failed", reason: "no-time-left" }, { stage: "failed", reason: "ledger" }],
+  ["failed", { stage: "failed" }, { stage: "failed", reason: "visibility" }, { stage: "busy" }],
+  ["failed", { stage: "handled" }, { stage: "started" }, { stage: "failed" }],
+  // The process was killed, and its last line lost.
+  ["handled", { stage: "duplicate", of: "done" }],
+  ["dead", { stage: "ended" }, { stage: "duplicate", of: "dead" }],
+  ["running", { stage: "duplicate" }],
 ];
 
 describe("npm run events, trace and logs, on this machine", () => {
@@ -138,6 +152,10 @@ describe("npm run events, trace and logs, on this machine", () => {
     assert.deepEqual(await idsOf("--failed"), ["one"]);
     assert.deepEqual(await idsOf("--type", type), ["one", "two"]);
     assert.deepEqual(await idsOf("--last", "1"), ["two"]);
+    const verdictAfter = (lines: readonly Line[]) =>
+      verdictOf(lines.map((line) => ({ atMs: 0, source: "worker", line })))?.verdict;
+    for (const [verdict, ...lines] of endings) assert.equal(verdictAfter([{ stage: "started" }, ...lines]), verdict);
+    assert.equal(verdictAfter([{ stage: "queued" }, { stage: "failed", reason: "no-time-left" }]), "queued");
     assert.equal(await said("events", "--type", "nothing"), "Nothing of this kind has come\n");
     assert.match(await said("events", "show", "one"), /"message_id": "om_1"/);
     assert.match((await run("events", "show", "two")).stderr, /^Cannot show "two": no push of it was kept/);
