@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
 import { allCommands, stalePages } from "../docs/command-line.ts";
 import { alarmResources } from "../infra/alarms.js";
@@ -23,6 +24,8 @@ import { billsOf, toText } from "../lib/cli/cost/cost.ts";
 import { use } from "../lib/cli/cost/model.ts";
 import { type Lack, regions } from "../lib/cli/deploy/regions.ts";
 import { generate } from "../lib/cli/handlers/generate.ts";
+import type { EventType } from "../lib/handler.ts";
+import { contextFor, withOpenApi } from "../lib/testing/context.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { longConnection } from "./infra/connected.ts";
 import { deployment } from "./infra/deployment.ts";
@@ -199,7 +202,29 @@ test("code with a file name compiles against the public faces, and so does every
   // Code is the same in both languages.
   for (const [path] of pairs) await writeProject(path, join(folder, "pages", path.replaceAll(/\W/g, "-")));
   assert.deepEqual(compile(folder), []);
+
+  await t.test("the poll on the page about lanes ends, with the answers that are beside it", async (t) => {
+    const exportOf = async (file: string) =>
+      ((await import(pathToFileURL(join(folder, "pages/docs-lanes-md", file)).href)) as { default: never }).default;
+    const { handle, deferred: look }: Poll = await exportOf("functions/events/approval_instance.ts");
+    const { event, context, deferred, deferredContext, logged } = contextFor("approval_instance" as EventType);
+    const { context: calling, simulator } = await withOpenApi(t, context);
+    simulator.setAnswers([await exportOf("test/simulated/drive.ts")]);
+    await handle(event, calling);
+    for (let looks = 0; looks < deferred.length && looks < 40; looks++) {
+      await look(deferred[looks]?.payload, { ...deferredContext, request: calling.request });
+    }
+    assert.deepEqual(
+      logged.map(({ message, fields }) => [message, fields]),
+      [["The export is done", { looks: 3 }]],
+    );
+  });
 });
+
+interface Poll {
+  readonly handle: (event: unknown, context: unknown) => Promise<void>;
+  readonly deferred: (payload: unknown, context: unknown) => Promise<void>;
+}
 
 /** A page's code as a project: a block under the name in its first line, of others the imports. */
 async function writeProject(path: string, folder: string): Promise<void> {
