@@ -136,7 +136,7 @@ export interface Tools {
 }
 
 /** Bytes, or where they are: a path, or the key of a file that is at Feishu already (`img_…`, `file_…`). */
-type FileSource = string | Uint8Array | AsyncIterable<Uint8Array>;
+type FileSource = string | Uint8Array | AsyncIterable<Uint8Array | string>;
 
 /** What a message says: a text, Markdown, an image, a file, or a card: its JSON, or as an answer has it. */
 export type MessageContent =

@@ -57,14 +57,15 @@ export async function exchange(
   });
 }
 
-/** The bytes of a body, cut after the chunk that is over the limit. */
+/** The bytes of a body, cut after the chunk that is over the limit. A stream with an encoding gives texts. */
 export async function bytesOf(
-  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  body: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>,
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of body) {
+  for await (const part of body) {
+    const chunk = typeof part === "string" ? Buffer.from(part) : part;
     chunks.push(chunk);
     length += chunk.length;
     if (length > limitBytes) break;

@@ -82,7 +82,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
       throw new TypeError(`Cannot send the ${kind}: it is not a path, a key, a Buffer or a stream`);
     }
     const chunks = isPath ? (await open(source)).createReadStream() : source instanceof Uint8Array ? [source] : source;
-    const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array>, limitBytes);
+    const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array | string>, limitBytes);
     if (bytes.length > limitBytes) throw tooLarge(`send the ${kind}`, `Feishu takes ${limitBytes / megabyte} MB`);
     const fileName = name ?? (isPath ? basename(source) : kind);
     const file = { file_type: fileType(fileName), file_name: fileName };

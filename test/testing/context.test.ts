@@ -163,7 +163,14 @@ describe("what a handler says", () => {
   const card = { schema: "2.0", body: { elements: [{ tag: "markdown", content: "Pallet 17" }] } };
   const readme = join(import.meta.dirname, "../../README.md");
 
-  const contents: readonly { what: string; content: MessageContent; type: string; says: RegExp; name?: string }[] = [
+  const contents: readonly {
+    what: string;
+    content: MessageContent;
+    type: string;
+    says: RegExp;
+    name?: string;
+    bytes?: number;
+  }[] = [
     { what: "a text", content: "hello", type: "text", says: /^{"text":"hello"}$/ },
     { what: "Markdown", content: { markdown: "**17**" }, type: "post", says: /"tag":"md","text":"\*\*17\*\*"/ },
     { what: "a card", content: card, type: "interactive", says: /^{"schema":"2.0","body"/ },
@@ -184,9 +191,17 @@ describe("what a handler says", () => {
       says: /"file_key":"file_v3_/,
       name: 'a"b.docx',
     },
+    {
+      what: "a stream of text",
+      content: { file: Readable.from(["17 ", "pallets €"]), name: "list.txt" },
+      type: "file",
+      says: /"file_key":"file_v3_/,
+      name: "list.txt",
+      bytes: 14,
+    },
     { what: "a file's key", content: { file: "file_v2_1-a" }, type: "file", says: /^{"file_key":"file_v2_1-a"}$/ },
   ];
-  for (const { what, content, type, says, name } of contents) {
+  for (const { what, content, type, says, name, bytes } of contents) {
     test(`is ${what}`, async (t) => {
       const { event, context: bare } = contextFor("im.message.receive_v1");
       const { context, sent, simulator } = await withOpenApi(t, bare);
@@ -202,6 +217,7 @@ describe("what a handler says", () => {
         uploads.map((about) => / (\S*) \(/.exec(about)?.[1]),
         name === undefined ? [] : [name],
       );
+      if (bytes !== undefined) assert.match(uploads[0] ?? "", new RegExp(`\\(${bytes} bytes\\)`));
     });
   }
 
