@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { toBody } from "../../lib/aws/record.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
-import { NonRetryableError } from "../../lib/errors.ts";
+import { NonRetryableError, OpenApiError } from "../../lib/errors.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { Context, DeferredContext } from "../../lib/handler.ts";
 import { toolMaker } from "../../lib/handling/tools.ts";
@@ -225,6 +225,8 @@ describe("a handler that calls the Open API", () => {
 });
 
 describe("a reaction", () => {
+  const reactionsPath = `${messagesPath}/:id/reactions`;
+
   /** What its message has at the end, and while the handler ran. Mei reacts too, and stays. */
   async function reacting(t: TestContext) {
     const started = await start(t);
@@ -247,7 +249,13 @@ describe("a reaction", () => {
   const stagesOf = (id: string) => bench.stagesOf(id).filter((stage) => stage !== "called" && stage !== "log");
 
   type Act = (run: { context: Context; attempt: number; die: () => Promise<never> }) => unknown;
-  const endings: readonly { when: string; handle: Act; dedupe?: "required" | "off"; stages: string[] }[] = [
+  const endings: readonly {
+    when: string;
+    handle: Act;
+    dedupe?: "required" | "off";
+    lost?: number;
+    stages: string[];
+  }[] = [
     { when: "the handler returns", handle: ({ context }) => context.react("OnIt"), stages: ["started", "handled"] },
     {
       when: "the handler returns and has not waited for it",
@@ -272,15 +280,23 @@ describe("a reaction", () => {
       stages: ["started", "dead"],
     },
     {
+      when: "no answer to it ever comes",
+      lost: 3,
+      handle: ({ context }) => assert.rejects(context.react("OnIt"), OpenApiError),
+      stages: ["started", "handled"],
+    },
+    {
       when: "the handler does without the ledger",
       dedupe: "off",
       handle: ({ context }) => context.react("OnIt"),
       stages: ["started", "handled"],
     },
   ];
-  for (const { when, handle, dedupe = "required", stages } of endings) {
+  for (const { when, handle, dedupe = "required", lost = 0, stages } of endings) {
     test(`is there while the handler runs, and gone when ${when}`, async (t) => {
-      const { ports, emojis, id, onReacted } = await reacting(t);
+      const { ports, simulator, emojis, id, onReacted } = await reacting(t);
+      if (lost > 0)
+        simulator.addRule({ method: "POST", times: lost, path: reactionsPath, fault: { kind: "lose-answer" } });
       const seen: unknown[] = [];
       onReacted(() => seen.push(emojis()));
       await bench.drain({
@@ -289,7 +305,7 @@ describe("a reaction", () => {
           "test.event": { dedupe, handle: (_event, context) => handle({ context, attempt: context.attempt, die }) },
         }),
       });
-      assert.deepEqual([seen, emojis(), stagesOf(id)], [[["OnIt"]], [], stages]);
+      assert.deepEqual([seen.at(-1), emojis(), stagesOf(id)], [["OnIt"], [], stages]);
     });
   }
 
@@ -385,17 +401,25 @@ describe("a reaction", () => {
     });
   }
 
-  test("that Feishu refuses is not looked for, and one that a run before has added is removed", async (t) => {
-    const { ports, simulator, emojis, id } = await reacting(t);
-    const handle: TestHandle = async (_event, { react, attempt }) => {
-      await react("OnIt");
-      if (attempt === 1) throw new Error("fails");
-      await react("No emoji");
-    };
-    await bench.drain({ ports, handlers: { "test.event": handle } });
+  test("that Feishu refuses is not looked for, unless a run before may have added it", async (t) => {
+    const { ports, parent, simulator, emojis, id } = await reacting(t);
+    const path = `${messagesPath}/${parent.messageId}/reactions`;
+    await bench.drain({
+      ports,
+      handlers: ({ die }) => ({
+        "test.event": async (_event, { react, attempt }) => {
+          if (attempt > 1) {
+            await assert.rejects(react("No emoji"), NonRetryableError);
+            simulator.addRule({ method: "POST", path, fault: { kind: "answer", code: 231002 } });
+          }
+          await react("OnIt");
+          await die();
+        },
+      }),
+    });
     assert.deepEqual([emojis(), stagesOf(id).at(-1)], [[], "dead"]);
     const looked = simulator.calls().filter(({ method, path }) => method === "GET" && path.endsWith("/reactions"));
-    assert.equal(looked.length, 2);
+    assert.equal(looked.length, 1);
   });
 
   test("is found among those of a hundred people", async (t) => {
