@@ -11,6 +11,7 @@ import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
 import { sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
+import { probeLogId } from "../start/render.ts";
 import { reasonOf } from "./clients.ts";
 import { findSecrets } from "./parameter-store.ts";
 import { type Stack, variableOf } from "./stack.ts";
@@ -171,7 +172,8 @@ export function newId(): string {
 function forge(sealed: SealedRequest): SealedRequest {
   const forged = spoilSignature(sealed);
   if (forged === undefined) throw new TypeError("An event without a signature cannot be forged");
-  return forged;
+  const logId = `${probeLogId}${sealed.headers.get("x-tt-logid")}`;
+  return { ...forged, headers: new Map([...forged.headers, ["x-tt-logid", logId]]) };
 }
 
 async function challenge(

@@ -9,7 +9,7 @@ import { rootOf } from "./log.ts";
 
 /** What became of an event, a callback or deferred work. */
 export interface Verdict {
-  /** The stage that says it; `running` and `queued` before there is one. */
+  /** The stage that says it; `running` (or `blocked`) and `queued` before there is one. */
   readonly verdict: string;
   /** The line of it. */
   readonly entry: LogEntry;
@@ -32,10 +32,11 @@ export function verdictOf(entries: readonly LogEntry[]): Verdict | undefined {
     const { of } = entry.line;
     const before = found?.verdict ?? "queued";
     if (stage === "started") found = { verdict: "running", entry };
+    else if (stage === "blocked") found = { verdict: stage, entry };
     else if (isOutcome(stage) && !isPassing(entry.line)) found = { verdict: stage, entry };
     else if (stage === "failed") found ??= { verdict: "queued", entry };
     // The line of the run itself was lost with its process.
-    else if ((before === "running" || before === "ended") && (of === "done" || of === "dead")) {
+    else if (/^(?:running|blocked|ended)$/.test(before) && (of === "done" || of === "dead")) {
       found = { verdict: of === "dead" ? of : "handled", entry };
     } else if (isOutcome(stage) && before === "queued") found = { verdict: stage, entry };
     // The webhook's line may come after the worker's.

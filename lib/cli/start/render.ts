@@ -50,6 +50,9 @@ const placed = new Set([
   "causes",
 ]);
 
+/** With this the X-Tt-Logid begins of a push that a command forges, to see it refused. */
+export const probeLogId = "larkpost-probe-";
+
 /** The stages that end the answer of a callback. */
 const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandled", "duplicate"]);
 
@@ -75,7 +78,8 @@ interface Shown {
 /** A trace entry as one line for a person: time (if it is given), stage, type, id, duration, and the rest. */
 export function headLine(line: Line, shown: Shown & { readonly now?: Date }): string {
   const { now, isCallback, hasDetails, isWhole = false } = shown;
-  const { stage, message } = line;
+  const { stage } = line;
+  const message = messageOf(line);
   const isLog = stage === "log";
   const id = isWhole ? textOf(line["id"]) : shortId(line["id"]);
   const parts = [
@@ -83,6 +87,12 @@ export function headLine(line: Line, shown: Shown & { readonly now?: Date }): st
     ...[durationOf(line, isCallback), factsOf(line, hasDetails), isLog ? undefined : textOf(message)],
   ];
   return joined(parts);
+}
+
+/** The cure of a real refusal would mislead where a command has made it. */
+function messageOf({ stage, message, requestId }: Line): unknown {
+  if (stage !== "refused" || textOf(requestId)?.startsWith(probeLogId) !== true) return message;
+  return "nothing to repair: by its X-Tt-Logid, doctor, smoke or deploy has forged it to see it refused";
 }
 
 /** The same as a line under an event's outcome, which has the type and the id. */

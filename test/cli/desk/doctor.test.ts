@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -12,6 +12,8 @@ import { type Check, examine, withinMs } from "../../../lib/cli/desk/doctor/chec
 import { localChecks } from "../../../lib/cli/desk/doctor/doctor.ts";
 import { causes, type Finding } from "../../../lib/cli/desk/doctor/finding.ts";
 import { findMachine, type Machine } from "../../../lib/cli/desk/doctor/machine.ts";
+import { probeLogId } from "../../../lib/cli/start/render.ts";
+import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { Level, lockState } from "../../../lib/local/state.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
@@ -20,6 +22,7 @@ import { testClock } from "../../support/clock.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { account, queueUrl, region } from "../../support/cloudformation.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { until } from "../../support/until.ts";
 import { larkpost, projectFolder, secrets, startReceiver, temporaryRoot } from "../run.ts";
 import { deathOf, makeState, putLetters } from "./letters.ts";
 
@@ -231,6 +234,11 @@ describe("npm run doctor, on a stage", () => {
     assert.match(stdout, /^Looks at the stage prod in ap-southeast-1:\n(ok {4}.+\n){17}0 fail, 0 warn, 17 ok\n$/);
     const pushed = receiver.received.map(({ envelope }) => envelope?.kind ?? "forged").toSorted();
     assert.deepEqual(pushed, ["challenge", "challenge", "event", "event", "forged", "forged"]);
+    for (const { envelope, headers } of receiver.received) {
+      // The log tells them from those of an attacker.
+      const isMarked = String(headers["x-tt-logid"]).startsWith(probeLogId);
+      assert.equal(isMarked, envelope === undefined);
+    }
   });
 
   /** In a round, one of each of these is planted: none changes what another finds. */
@@ -827,12 +835,14 @@ describe("npm run doctor, on this machine", () => {
   test("finds nothing where nothing is wrong, without a state and beside a running npm start", async () => {
     const none = await doctor([], { PORT: "0" });
     assert.deepEqual([none.code, none.stderr], [0, ""]);
-    assert.match(none.stdout, /^Looks at this machine:\n(ok {4}.+\n){7}0 fail, 0 warn, 7 ok\n$/);
+    const missing = /\nwarn {2}no npm start runs with .*\n {6}Run it, .*\n0 fail, 1 warn, \d ok\n$/;
+    assert.match(none.stdout.replaceAll(/^ok.*\n/gm, ""), missing);
+    planted.add("start-missing");
     assert.ok(!existsSync(state()), "a state folder was made");
     run(receiver.url);
     const running = await doctor([], { PORT: String(receiver.port), LARK_DOMAIN: origin, ...app });
     assert.deepEqual([running.code, running.stderr], [0, ""]);
-    assert.match(running.stdout, /(ok {4}.+\n){11}0 fail, 0 warn, 11 ok\n$/);
+    assert.match(running.stdout, /(ok {4}.+\n){13}0 fail, 0 warn, 13 ok\n$/);
   });
 
   const cases: readonly {
@@ -953,6 +963,26 @@ describe("npm run doctor, on this machine", () => {
       text: /dead letters wait in dead-letters: 1\nLook which and why: "npm run dead -- list"/,
     },
     {
+      ids: ["handler-blocks", "events-stuck"],
+      when: "a handler blocks its function, since npm start runs, and events wait behind it",
+      async plant() {
+        await makeState(state());
+        const sentAtMs = Date.now() - 1_000_000;
+        putLetters(state(), [{ id: "waits", queue: "events", sentAtMs }]);
+        const kept = keepRecent(state(), assert.fail);
+        const line = (stage: string, id: string) => kept.line("worker", { stage, id, type: "a.b_v1", level: "warn" });
+        for (const stage of ["started", "blocked"]) line(stage, "before");
+        run(receiver.url);
+        const startedAt = new Date(Date.now() + 1);
+        utimesSync(join(state(), "local.json"), startedAt, startedAt);
+        await until("the next millisecond", () => Date.now() > startedAt.getTime());
+        for (const stage of ["started", "blocked"]) line(stage, "loops");
+        for (const stage of ["started", "blocked", "handled"]) line(stage, "went-on");
+        kept.close();
+      },
+      text: /perhaps that of a\.b_v1 \(loops\)\nIt loops, .* "npm run trace -- loops"[\s\S]*in events has waited for 17 min\n/,
+    },
+    {
       ids: ["address-other-keys", "address-other-keys"],
       when: "the running npm start has other keys",
       plant() {
@@ -976,7 +1006,11 @@ describe("npm run doctor, on this machine", () => {
         assert.equal(code, ids.some((id) => causes[id] === "fail") ? 1 : 0);
       }
       assertFound(findings, ids, text);
-      assert.deepEqual(badIds(findings), ids.toSorted());
+      // In most of the cases none runs.
+      assert.deepEqual(
+        badIds(findings).filter((id) => id !== "start-missing"),
+        ids.toSorted(),
+      );
     });
   }
 });

@@ -13,7 +13,8 @@ export interface TestLetter {
   readonly body?: string;
   /** Of the message; none is a letter that SQS moved. */
   readonly attributes?: Readonly<Record<string, string>> | undefined;
-  readonly queue?: "dead-letters" | "dead-letters.fifo" | "quarantine";
+  readonly queue?: "dead-letters" | "dead-letters.fifo" | "quarantine" | "events";
+  readonly sentAtMs?: number;
   /** Of the message, in a FIFO queue. */
   readonly group?: string;
 }
@@ -83,9 +84,9 @@ export function putLetters(
     group = null,
     ...letter
   } of letters) {
-    const { queue = "dead-letters" } = letter;
+    const { queue = "dead-letters", sentAtMs = Date.now() } = letter;
     const values = JSON.stringify(valuesOf(attributes));
-    insert.run(`message-of-${id}`, queue, body, hash("md5", body), values, Date.now(), group);
+    insert.run(`message-of-${id}`, queue, body, hash("md5", body), values, sentAtMs, group);
   }
   database.exec("COMMIT");
   database.close();

@@ -33,6 +33,16 @@ test("tells the developer what was wrong with an answer", () => {
   );
 });
 
+test("a refusal says what to check, unless a command has forged the push to see it refused", () => {
+  const refused = { level: "warn", stage: "refused", ms: 1, reason: "signature", message: "Cannot verify. Check it" };
+  const shown = (requestId: string) => headLine({ ...refused, requestId }, { now, isCallback: false });
+  assert.match(shown("0a1b"), /refused {6}1 ms {2}reason signature {2}Cannot verify\. Check it$/);
+  assert.match(
+    shown("larkpost-probe-0a1b"),
+    /reason signature {2}nothing to repair: .* doctor, smoke or deploy has forged it/,
+  );
+});
+
 test("the time to the next attempt is told in words, and the class of an error whose lines follow is not repeated", () => {
   const failed = { ...card, stage: "failed", attempt: 2, delaySeconds: 9, errorClass: "HrDown", fingerprint: "0a" };
   const options = { now, isCallback: false };

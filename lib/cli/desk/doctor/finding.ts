@@ -78,6 +78,8 @@ export const causes = {
   "secrets-unset": "warn",
   "app-deployed": "warn",
   "port-taken": "fail",
+  "start-missing": "warn",
+  "handler-blocks": "fail",
   "state-unusable": "fail",
   "state-held": "fail",
   "state-left": "fail",

@@ -27,20 +27,19 @@ export const queueChecks: readonly Check<Stage>[] = [
     right: "cloudwatch:GetMetricData",
     async find({ metrics, args }) {
       const measured = await metrics();
-      return (
-        measured &&
-        [...measured.ages].flatMap(([queue, seconds]): Finding[] => {
-          const isStuck = seconds > alarmThresholds.oldestEventUrgentSeconds;
-          if (ofLetters.test(queue) || seconds <= alarmThresholds.oldestEventSeconds) return [];
-          const what = `the oldest event in ${queue} has waited for ${Math.round(seconds / 60)} min`;
-          return isStuck
-            ? [found("events-stuck", what, `Look whether the worker fails: "npm run logs --${args} --failed"`)]
-            : [found("events-wait", what, `Look what is slow or fails: "npm run logs --${args} --failed"`)];
-        })
-      );
+      return measured && [...measured.ages].flatMap(([queue, seconds]) => waitIn(queue, seconds, args));
     },
   },
 ];
+
+/** Events that have waited for long. */
+export function waitIn(queue: string, seconds: number, args: string): Finding[] {
+  if (ofLetters.test(queue) || seconds <= alarmThresholds.oldestEventSeconds) return [];
+  const what = `the oldest event in ${queue} has waited for ${Math.round(seconds / 60)} min`;
+  return seconds > alarmThresholds.oldestEventUrgentSeconds
+    ? [found("events-stuck", what, `Look whether the worker fails: "npm run logs --${args} --failed"`)]
+    : [found("events-wait", what, `Look what is slow or fails: "npm run logs --${args} --failed"`)];
+}
 
 function missing(error: Error, url: string, args: string): Finding {
   if (!isMissing.test(error.name)) throw error;

@@ -1,13 +1,15 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { systemClock, withDeadline } from "../../../clock.ts";
 import { DeadlineError } from "../../../errors.ts";
 import { exchange } from "../../../https.ts";
 import { isLockedByOther, Level, lockState, storedQueues } from "../../../local/state.ts";
+import { openRecent } from "../../state/recent.ts";
 import { type LocalRuntime, readLocal } from "../../state/target.ts";
+import { verdictOf } from "../timeline.ts";
 import type { Check } from "./check.ts";
 import { type Finding, found } from "./finding.ts";
-import { lettersIn } from "./queues.ts";
+import { lettersIn, waitIn } from "./queues.ts";
 
 /** Who has the state folder. */
 export interface Holder {
@@ -127,12 +129,49 @@ export const stateChecks: readonly Check<State>[] = [
     },
   },
   {
+    id: "start",
+    about: "the running npm start",
+    fine: "npm start runs",
+    async find({ holder, stateFolder }) {
+      const { problem, pid } = await holder();
+      if (problem !== undefined) return undefined;
+      const what = `no npm start runs with ${relative(process.cwd(), stateFolder) || "."}, so nothing is received or handled`;
+      return pid === undefined
+        ? [found("start-missing", what, "Run it, or look at another's folder with --state")]
+        : [];
+    },
+  },
+  {
+    id: "blocked",
+    about: "the handlers",
+    fine: "no handler blocks its function",
+    async find({ holder, stateFolder, args }) {
+      if (!(await holder()).isAnswering) return undefined;
+      const sinceMs = statSync(join(stateFolder, "local.json")).mtimeMs;
+      const lines = openRecent(stateFolder)
+        .after(0)
+        .filter(({ atMs }) => atMs >= sinceMs);
+      return [...Map.groupBy(lines, ({ line }) => line["id"])].flatMap(([id, entries]) => {
+        const { verdict, entry } = verdictOf(entries) ?? {};
+        if (verdict !== "blocked") return [];
+        const what = `a handler blocks its function, perhaps that of ${entry?.line["type"]} (${id})`;
+        const cure = `It loops, or waits without await: save a repaired one. "npm run trace --${args} ${id}"`;
+        return [found("handler-blocks", what, cure)];
+      });
+    },
+  },
+  {
     id: "letters",
     about: "the stored queues",
-    fine: "no dead letter and no unreadable message waits",
-    async find({ stateFolder, args }) {
+    fine: "no event has waited for long, and no dead letter and no unreadable message waits",
+    async find({ stateFolder, args, holder }) {
       try {
-        return storedQueues(stateFolder, Date.now()).flatMap((queue): Finding[] => lettersIn(queue, args));
+        const queues = storedQueues(stateFolder, Date.now());
+        // Without npm start all wait, which another check says.
+        const { isAnswering } = await holder();
+        const late = ({ name, oldestSeconds = 0 }: (typeof queues)[number]) =>
+          isAnswering ? waitIn(name, oldestSeconds, args) : [];
+        return queues.flatMap((queue): Finding[] => [...lettersIn(queue, args), ...late(queue)]);
       } catch (error) {
         const what = `the queues in ${stateFolder} cannot be read: ${(error as Error).message}`;
         return [
