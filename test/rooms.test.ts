@@ -75,6 +75,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "infra/limits.js",
     "infra/project.js",
     "lib",
+    "lib/handling/dispatcher.ts",
     "lib/simulator/loopback.ts",
     "lib/trace",
   ],
