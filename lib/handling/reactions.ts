@@ -27,20 +27,25 @@ export function reactionsOf(options: {
     },
 
     /** Adds a reaction after it is stored, so that it is removed also when this process dies. */
-    add(emoji: string, calls: ReactionCalls, store: (reaction: string) => Promise<void>): Promise<void> {
+    async add(emoji: string, calls: ReactionCalls, store: (reaction: string) => Promise<void>): Promise<void> {
       let own: string | undefined;
-      const added = calls.add(emoji, async (reaction) => {
-        if (isOver) throw new TypeError("Cannot react: the run is over");
-        if (!stored.has(reaction)) own = reaction;
-        stored.add(reaction);
-        await store(reaction);
-      });
-      const ended = added.catch((error: unknown) => {
+      const ended = Promise.withResolvers<void>();
+      adding.push(ended.promise);
+      try {
+        // Awaited once: else V8 leaves the handler's frame out of the error.
+        await calls.add(emoji, async (reaction) => {
+          if (isOver) throw new TypeError("Cannot react: the run is over");
+          if (!stored.has(reaction)) own = reaction;
+          stored.add(reaction);
+          await store(reaction);
+        });
+      } catch (error) {
         // Feishu has refused it, so there is nothing to remove. After any other error it may be there.
         if (own !== undefined && isError(error, NonRetryableError)) stored.delete(own);
-      });
-      adding.push(ended);
-      return added;
+        throw error;
+      } finally {
+        ended.resolve();
+      }
     },
 
     /** Never rejects: what becomes of the event does not depend on it. */

@@ -65,7 +65,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     const { markdown, image, file, name, type, data } = content as Record<string, unknown>;
     // Where a value is missing, an empty card would be sent instead, and the event would be done.
     if ("markdown" in content) {
-      if (typeof markdown !== "string") throw new TypeError("Cannot send the Markdown: it is not a text");
+      if (typeof markdown !== "string") throw new NonRetryableError("Cannot send the Markdown: it is not a text");
       return message("post", { zh_cn: { content: [[{ tag: "md", text: markdown }]] } });
     }
     if ("image" in content) return message("image", { image_key: await keyOf("image", image) });
@@ -79,7 +79,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     if (typeof source === "string" && key.test(source)) return source;
     const isPath = typeof source === "string";
     if (!isPath && !(source instanceof Uint8Array) && !(Symbol.asyncIterator in Object(source))) {
-      throw new TypeError(`Cannot send the ${kind}: it is not a path, a key, a Buffer or a stream`);
+      throw new NonRetryableError(`Cannot send the ${kind}: it is not a path, a key, a Buffer or a stream`);
     }
     const chunks = isPath ? (await open(source)).createReadStream() : source instanceof Uint8Array ? [source] : source;
     const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array | string>, limitBytes);
@@ -125,7 +125,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
       { messageId, key, type, name }: MessageResource,
       { maxBytes = defaultDownloadBytes }: { readonly maxBytes?: number } = {},
     ): Promise<DownloadedFile> {
-      if (!(maxBytes >= 0)) throw new TypeError(`Cannot download the file: maxBytes is ${maxBytes}`);
+      if (!(maxBytes >= 0)) throw new NonRetryableError(`Cannot download the file: maxBytes is ${maxBytes}`);
       const url = new URL(`${messagesPath}/${pathPart(messageId)}/resources/${pathPart(key)}`, origin);
       url.searchParams.set("type", type);
       const answer = await send({ method: "GET", url, body: "file" }, async ({ authorization = "", signal }) => {
@@ -192,7 +192,7 @@ function reactionsPath(messageId: string): string {
 
 /** An id as one part of a path. `..` would make it the path of another call. */
 function pathPart(id: string): string {
-  if (/^\.{0,2}$/.test(id)) throw new TypeError(`Cannot call the Open API: "${id}" is not an id`);
+  if (/^\.{0,2}$/.test(id)) throw new NonRetryableError(`Cannot call the Open API: "${id}" is not an id`);
   return encodeURIComponent(id);
 }
 
@@ -200,7 +200,7 @@ function pathPart(id: string): string {
 function messageIdOf({ message, message_id, context, open_message_id }: JsonObject): string {
   const inner = fieldsOf(message)["message_id"] ?? fieldsOf(context)["open_message_id"];
   const id = stringOf(inner ?? message_id ?? open_message_id) ?? "";
-  if (id === "") throw new TypeError("Cannot reply or react: the event is about no message. Use send");
+  if (id === "") throw new NonRetryableError("Cannot reply or react: the event is about no message. Use send");
   return id;
 }
 
@@ -208,7 +208,9 @@ function idTypeOf(id: string): string {
   const [, prefix = ""] = /^(oc|ou|on)_/.exec(id) ?? [];
   const type = { oc: "chat_id", ou: "open_id", on: "union_id" }[prefix] ?? (id.includes("@") ? "email" : undefined);
   if (type !== undefined) return type;
-  throw new TypeError('Cannot send: nothing says what kind of id it is. Say it: { type: "user_id", id }');
+  throw new NonRetryableError(
+    `Cannot send to "${id}": it is no id that begins with oc_, ou_ or on_, and no e-mail address. Of another kind, say which: { type: "user_id", id: "${id}" }`,
+  );
 }
 
 /** Of a video or a sound that is uploaded as one, Feishu makes no message of the type `file`. */

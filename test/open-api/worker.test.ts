@@ -409,7 +409,9 @@ describe("a reaction", () => {
       handlers: ({ die }) => ({
         "test.event": async (_event, { react, attempt }) => {
           if (attempt > 1) {
-            await assert.rejects(react("No emoji"), NonRetryableError);
+            await assert.rejects(react("No emoji"), (error: Error) => {
+              return error instanceof NonRetryableError && error.stack?.includes(import.meta.filename) === true;
+            });
             simulator.addRule({ method: "POST", path, fault: { kind: "answer", code: 231002 } });
           }
           await react("OnIt");
