@@ -52,3 +52,26 @@ export function reasonOf(error: unknown): string {
   const name = oneLine(error.name === "Error" ? error.message : error.name, 100);
   return right === undefined ? name : `${name} (${right})`;
 }
+
+/** Whether AWS does not let this user do it: each service words it in its own way. */
+export function isDenied(reason: string): boolean {
+  return /AccessDenied|Unauthorized|NotAuthorized|AuthorizationError/i.test(reason);
+}
+
+/** Whether AWS does not know who this is. */
+export function isUnknownUser(reason: string): boolean {
+  return unknownUser.test(reason);
+}
+
+const unknownUser =
+  /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
+
+export const credentialsCure =
+  'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
+
+/** What to do when AWS gives no answer. */
+export function adviceOn(reason: string, right: string): string {
+  if (isDenied(reason)) return `You need the right ${right}`;
+  if (isUnknownUser(reason)) return credentialsCure;
+  return "Check the region and the network, and type the command again: it goes on where it was";
+}

@@ -15,6 +15,7 @@ import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { CommandError, oneLine } from "../command.ts";
 import { projectRoot } from "../project.ts";
+import { credentialsCure, isUnknownUser } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
@@ -57,8 +58,10 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
     // The rest of AWS's own text may hold anything.
     const [, right] = /not authorized to perform: ([a-z]{1,20}:[A-Za-z]{1,40})\b/.exec(error.message) ?? [];
+    const reason = oneLine(error.name, 100);
+    const advice = isUnknownUser(reason) ? credentialsCure : "Check what the AWS credentials may do, and AWS_REGION";
     throw new CommandError(
-      `Cannot ask SSM for ${name}: ${oneLine(error.name, 100)}${right === undefined ? "" : ` (${right})`}. Check the AWS credentials, what they may do, and AWS_REGION`,
+      `Cannot ask SSM for ${name}: ${reason}${right === undefined ? "" : ` (${right})`}. ${advice}`,
       { cause: error },
     );
   }

@@ -6,7 +6,7 @@ import { nearest } from "../../nearest.ts";
 import type { Finding } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
-import { reasonOf } from "./clients.ts";
+import { adviceOn, reasonOf } from "./clients.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs } from "./osls.ts";
 import { serviceName } from "./parameter-store.ts";
 
@@ -185,7 +185,11 @@ export async function findStack(
       return { stack: { name, service, stage, region, tags: {}, kept, template }, deployed };
     }
   } catch (error) {
-    throw new CommandError(`Cannot ${task}: AWS does not say what is in the stack ${name}: ${reasonOf(error)}`);
+    const reason = reasonOf(error);
+    const advice = adviceOn(reason, "cloudformation:DescribeStacks");
+    throw new CommandError(
+      `Cannot ${task}: AWS does not say what is in the stack ${name} in ${region}: ${reason}. ${advice}`,
+    );
   }
   throw new CommandError(`Cannot ${task}: there is no stack ${name} in ${region}. Check --stage and --region`);
 }

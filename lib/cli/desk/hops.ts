@@ -16,9 +16,8 @@ import { appSigner, cardSigner, signValue } from "../../signed-value.ts";
 import { toMessage } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { sampleEnvelope } from "../../simulator/samples/samples.ts";
-import { reasonOf } from "../deploy/clients.ts";
+import { adviceOn, reasonOf } from "../deploy/clients.ts";
 import { type Hop, hopOf, newId, probe, type Sender, storeSmoke } from "../deploy/probe.ts";
-import { adviceOn } from "./sqs.ts";
 
 /** What is tried: addresses, and what is behind them. */
 export interface Subject extends Sender {

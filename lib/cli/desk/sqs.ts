@@ -1,6 +1,6 @@
 import type { Message, SQS } from "@aws-sdk/client-sqs";
 import { CommandError } from "../command.ts";
-import { reasonOf } from "../deploy/clients.ts";
+import { adviceOn, reasonOf } from "../deploy/clients.ts";
 
 // Calls of SQS for a person at a shell.
 
@@ -85,16 +85,4 @@ export async function asked<T>(cannot: string, right: string, answer: Promise<T>
     const reason = reasonOf(error);
     throw new CommandError(`${cannot}: ${reason}. ${adviceOn(reason, right)}`, { cause: error });
   }
-}
-
-/** Whether AWS does not let this user do it: each service words it in its own way. */
-export function isDenied(reason: string): boolean {
-  return /AccessDenied|Unauthorized|NotAuthorized|AuthorizationError/i.test(reason);
-}
-
-/** What to do when AWS gives no answer. */
-export function adviceOn(reason: string, right: string): string {
-  return isDenied(reason)
-    ? `You need the right ${right}`
-    : "Check the AWS credentials, the region and the network, and type the command again: it goes on where it was";
 }

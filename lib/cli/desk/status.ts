@@ -10,7 +10,7 @@ import { ledgerTable } from "../../local/runtime.ts";
 import { storedQueues } from "../../local/state.ts";
 import { parseSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
-import { awsClients, type Clients, reasonOf } from "../deploy/clients.ts";
+import { adviceOn, awsClients, type Clients, reasonOf } from "../deploy/clients.ts";
 import { parameterName, serviceName } from "../deploy/parameter-store.ts";
 import { addressesOf } from "../deploy/probe.ts";
 import { describeStack, longConnectionOf } from "../deploy/stack.ts";
@@ -19,7 +19,6 @@ import type { LocalRuntime } from "../state/target.ts";
 import { groupsOf, toLetter } from "./letters.ts";
 import { agesOf, lastHour, oldestOf, sumOf } from "./metrics.ts";
 import type { Place } from "./place.ts";
-import { adviceOn } from "./sqs.ts";
 
 /** What was read, or why it was not. */
 export type Part<T> = T | { readonly problem: string };

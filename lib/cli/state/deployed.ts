@@ -1,5 +1,5 @@
 import { CommandError } from "../command.ts";
-import { awsClients, reasonOf } from "../deploy/clients.ts";
+import { adviceOn, awsClients, reasonOf } from "../deploy/clients.ts";
 import { serviceName } from "../deploy/parameter-store.ts";
 import { type DeployedStack, describeStack } from "../deploy/stack.ts";
 
@@ -22,7 +22,11 @@ export async function deployedStage(
   const name = `${serviceName()}-${stage}`;
   const { cloudFormation } = await awsClients({ region });
   const stack = await describeStack(cloudFormation, name).catch((error: unknown) => {
-    throw new CommandError(`${cannot}: AWS does not say what is in the stack ${name}: ${reasonOf(error)}`);
+    const reason = reasonOf(error);
+    const advice = adviceOn(reason, "cloudformation:DescribeStacks");
+    throw new CommandError(
+      `${cannot}: AWS does not say what is in the stack ${name} in ${region}: ${reason}. ${advice}`,
+    );
   });
   if (stack === undefined) {
     throw new CommandError(`${cannot}: there is no stack ${name} in ${region}. Check --stage and --region`);

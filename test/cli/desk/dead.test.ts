@@ -716,6 +716,12 @@ describe("npm run dead, on a stage", () => {
     cloud.denied.add("cloudformation:DescribeStacks");
     assert.match((await dead()).stderr, /^Cannot list: AWS does not say .*\(cloudformation:DescribeStacks\)/);
     cloud.denied.clear();
+    const nobody = { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_EC2_METADATA_DISABLED: "true" };
+    const unknown = await run(root, ["--stage", "prod", "--region", "eu-west-1"], { ...env(), ...nobody });
+    assert.match(
+      unknown.stderr,
+      /^Cannot list: AWS .* larkpost-prod in eu-west-1: CredentialsProviderError\. Run "aws sso login", or set AWS_PROFILE/,
+    );
     const other = await run(root, ["--stage", "dev"], env());
     assert.match(other.stderr, /^Cannot list: there is no stack larkpost-dev in/);
   });

@@ -2,7 +2,7 @@ import { findFaults } from "../../check/check.ts";
 import { type Finding, faultLine, refusal } from "../../check/finding.ts";
 import { CommandError } from "../../command.ts";
 import { build } from "../build.ts";
-import { awsClients, reasonOf } from "../clients.ts";
+import { awsClients, credentialsCure, reasonOf } from "../clients.ts";
 import type { StackOptions } from "../osls.ts";
 import { regionOf } from "../parameter-store.ts";
 import { compileStack, type DeployedStack, describeStack, placeholders, type Stack } from "../stack.ts";
@@ -100,7 +100,7 @@ async function checkOnAws(
 }
 
 export function unknownCredentials(error: unknown): Finding {
-  const text = `AWS does not say whose they are: ${reasonOf(error)}. Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked`;
+  const text = `AWS does not say whose they are: ${reasonOf(error)}. ${credentialsCure}. What AWS knows was not checked`;
   return about("AWS credentials", text);
 }
 

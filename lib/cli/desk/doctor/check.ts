@@ -2,8 +2,7 @@ import { type Clock, withDeadline } from "../../../clock.ts";
 import { DeadlineError, LarkpostError } from "../../../errors.ts";
 import { networkCode } from "../../../https.ts";
 import { CommandError } from "../../command.ts";
-import { reasonOf } from "../../deploy/clients.ts";
-import { adviceOn, isDenied } from "../sqs.ts";
+import { adviceOn, credentialsCure, isDenied, isUnknownUser, reasonOf } from "../../deploy/clients.ts";
 import { type Cause, cutCure, type Finding, found } from "./finding.ts";
 
 /** Looks at one thing. */
@@ -55,8 +54,6 @@ export async function examine<Subject>(
 
 const otherwise = "Type the command again; if it stays so, look at AWS's health and at the network of this machine";
 const unknownHost = /^(ENOTFOUND|EAI_AGAIN)$/;
-const badCredentials =
-  /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
 
 /** Why a check was not made, and what to do. */
 function refusalOf(error: unknown, { right = "that AWS names" }: { readonly right?: string }) {
@@ -72,10 +69,7 @@ function refusalOf(error: unknown, { right = "that AWS names" }: { readonly righ
     const reason = known.includes(named) ? known : `${known}: ${named}`;
     return { id: "right-missing", reason, cure: adviceOn(known, named) } as const;
   }
-  if (badCredentials.test(known)) {
-    const cure = 'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
-    return { id: "credentials", reason: known, cure } as const;
-  }
+  if (isUnknownUser(known)) return { id: "credentials", reason: known, cure: credentialsCure } as const;
   const code = networkCode(cause);
   if (unknownHost.test(code)) {
     const cure = "Check the DNS and the network of this machine, and the region's name";
