@@ -112,7 +112,7 @@ function listOf(
   return [
     `Deployments of ${stack.name} in ${stack.region}, newest first:`,
     ...lines,
-    `What would change back: npm run rollback -- --stage ${stack.stage} --to <timestamp> --dry-run`,
+    `What would change back: npm run rollback -- --stage ${stack.stage} --region ${stack.region} --to <timestamp> --dry-run`,
   ].join("\n");
 }
 

@@ -201,7 +201,7 @@ async function finish(options: ShowOptions & { readonly kmsKey?: string }): Prom
   const client = patientClient(regionOf(region));
   const { reader, write } = editParameter(client, name);
   const found = await readStored(reader, name);
-  if (found === undefined) throw noParameter("end the overlap", name, stage);
+  if (found === undefined) throw noParameter("end the overlap", { name, stage, region });
   const { warnings: _, ...before } = found;
   const current = (list: readonly Secret[]) => list.filter(({ notAfter }) => notAfter === undefined);
   const after = {
@@ -217,9 +217,10 @@ async function finish(options: ShowOptions & { readonly kmsKey?: string }): Prom
   await print(client, name, { ...after, warnings: [] }, json, isChanged ? "Ended the overlap in" : "No overlap in");
 }
 
-function noParameter(task: string, name: string, stage: string): ConfigError {
+function noParameter(task: string, given: { name: string; stage: string; region: string | undefined }): ConfigError {
+  const { name, stage, region } = given;
   return new ConfigError(
-    `Cannot ${task}: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage}"`,
+    `Cannot ${task}: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage} --region ${regionOf(region)}"`,
   );
 }
 
@@ -227,7 +228,7 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
   const name = parameterName(stage, "app");
   const client = patientClient(regionOf(region));
   const found = await asked(name, findSecrets(client, name));
-  if (found === undefined) throw noParameter("show the keys", name, stage);
+  if (found === undefined) throw noParameter("show the keys", { name, stage, region });
   await print(client, name, found, json, "Found", await findExtra(client, stage));
 }
 

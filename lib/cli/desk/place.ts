@@ -49,7 +49,7 @@ export interface Place {
   readonly stateFolder: string;
   readonly stage: string | undefined;
   readonly region: string | undefined;
-  /** What to type to get here: ` --stage prod`, or nothing. */
+  /** What to type to get here: ` --stage prod`, or nothing. With the region, if it was typed. */
   readonly args: string;
   readonly lanes: Lanes;
   /** Takes no message out of the queue. On a stage it ends when `most` are seen. */
@@ -82,20 +82,28 @@ export async function stoppable<T>(work: (signal: AbortSignal) => Promise<T>): P
   }
 }
 
+/** @param region As it was typed. Without one, the next command looks where this one did. */
+export function stageArgs(stage: string, region: string | undefined): string {
+  return ` --stage ${stage}${region === undefined ? "" : ` --region ${region}`}`;
+}
+
 /** @param cannot The beginning of each message: `Cannot list`. */
 export async function findPlace(cannot: string, options: PlaceOptions): Promise<Place> {
   const { stage, region, state } = options;
   const root = projectRoot();
   loadEnv(root);
   const stateFolder = resolve(root, state);
-  if (stage !== undefined) return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder });
+  if (stage !== undefined) {
+    const args = stageArgs(stage, region);
+    return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder, args });
+  }
   if (region !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
   return localPlace(cannot, { root, stateFolder, isDefault: state === defaultState });
 }
 
 async function stagePlace(
   cannot: string,
-  given: { stage: string; region: string; root: string; stateFolder: string },
+  given: { stage: string; region: string; root: string; stateFolder: string; args: string },
 ): Promise<Place> {
   const { stage, region } = given;
   const { outputs, name } = await deployedStage(cannot, given);
@@ -121,7 +129,6 @@ async function stagePlace(
   return {
     ...given,
     name: `the stage ${stage} in ${region}`,
-    args: ` --stage ${stage}`,
     lanes: { list: parseLanes(Lanes), eventsQueue: eventsQueueUrl },
     async look(queue, onSeen, most) {
       const looks = letters[queue].map(({ url, isFifo }) =>

@@ -75,7 +75,9 @@ export async function smokeStack(options: {
   const name = parameterName(stage, "app");
   const secrets = await asked(name, findSecrets(clients.ssm, name));
   if (secrets === undefined) {
-    throw new CommandError(`${cannot}: there is no ${name}. Run "npm run secrets -- set --stage ${stage}"`);
+    throw new CommandError(
+      `${cannot}: there is no ${name}. Run "npm run secrets -- set --stage ${stage} --region ${region}"`,
+    );
   }
   const subject: Subject = {
     name: `the stage ${stage} in ${region}`,

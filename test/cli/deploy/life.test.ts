@@ -125,6 +125,7 @@ describe("the life of a stage, by the real osls", () => {
     assert.ok(list.includes(`  ${failed}  `) && list.includes("newer: it failed, or was rolled back"), list);
     assert.match(list, new RegExp(`^ {2}${current} .* UTC {2}runs now$`, "m"));
     assert.ok(others.length >= 1);
+    assert.match(list, / npm run rollback -- --stage prod --region ap-southeast-1 --to <timestamp> --dry-run$/m);
   });
 
   test("rollback goes back to a deployment of the list, says what changes back, and asks the addresses", async () => {

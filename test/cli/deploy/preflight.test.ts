@@ -483,7 +483,7 @@ describe("the preflight of a deployment", () => {
         const lanes = { ai: { ...drained, order: "message.chat_id" } };
         return left("dead-letters.fifo", [2, 0, 0], following(lanes, plain, { DeadLetterFifoQueueUrl }));
       },
-      "✖ larkpost.config.js  the last lane with order is gone, and 2 dead letters of such lanes are left. Redrive or drop them first: npm run dead -- list --stage prod",
+      "✖ larkpost.config.js  the last lane with order is gone, and 2 dead letters of such lanes are left. Redrive or drop them first: npm run dead -- list --stage prod --region ap-southeast-1",
     ],
     [
       "AWS does not let the user look into the queue of a lane that is removed",

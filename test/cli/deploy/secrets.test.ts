@@ -465,9 +465,12 @@ describe("secrets", { concurrency: 4 }, () => {
 
   test("show: says what to run when there is no parameter", async (t) => {
     const { runProcess } = await setUp(t);
-    const { code, stdout, stderr } = await runProcess(["show", "--stage", "prod"], {});
+    const { code, stdout, stderr } = await runProcess(["show", "--stage", "prod", "--region", "eu-west-1"], {});
     assert.deepEqual([code, stdout], [1, ""]);
-    assertSaid(stderr, /there is no parameter \/larkpost\/prod\/app\. Run "npm run secrets -- set --stage prod"/);
+    assertSaid(
+      stderr,
+      /no parameter \/larkpost\/prod\/app\. Run "npm run secrets -- set --stage prod --region eu-west-1"/,
+    );
   });
 
   for (const [when, junk] of [

@@ -508,7 +508,7 @@ describe("npm run dead, on a stage", () => {
     const { code, stdout } = await dead();
     assert.equal(code, 0);
     assert.match(stdout, /^35 dead letters in 7 groups: the stage prod in eu-west-1\n/);
-    assert.match(stdout, /npm run dead -- show event-\d+ --stage prod\n/);
+    assert.match(stdout, /npm run dead -- show event-\d+ --stage prod --region eu-west-1\n/);
     assert.equal((await services.take(services.urls.deadLetterQueueUrl, { hiddenSeconds: 0 })).length, 10);
   });
 

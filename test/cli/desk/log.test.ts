@@ -290,7 +290,7 @@ describe("npm run trace and logs, on a stage", () => {
     );
     assert.match(stdout, /\n +\+0 ms {2}webhook {2}queued {7}12 ms\n +\+10\.0 s {2}worker {3}started/);
     assert.match(stdout, /\n +\+1 min 20 s {2}worker {3}dead {9}12 ms {2}attempt 1, reason nonRetryable/);
-    assert.match(stdout, /\nIts letter {3}npm run dead -- show one --stage prod\n$/);
+    assert.match(stdout, /\nIts letter {3}npm run dead -- show one --stage prod --region eu-west-1\n$/);
     assert.equal(cloud.calls.filter((call) => call === "logs:StartQuery").length, 1);
     const { logGroupNames, startTime } = [...cloud.logs.queries.values()].at(-1)?.input ?? {};
     assert.deepEqual(logGroupNames, [
@@ -301,7 +301,10 @@ describe("npm run trace and logs, on a stage", () => {
   });
 
   test("trace finds an event by its log id and names it, with its deferred work and its lane", async () => {
-    assert.match((await run("trace", "log-of-one")).stdout, /\nAll of it {4}npm run trace -- one --stage prod\n$/);
+    assert.match(
+      (await run("trace", "log-of-one")).stdout,
+      /\nAll of it {4}npm run trace -- one --stage prod --region eu-west-1\n$/,
+    );
     assert.match((await run("trace", "click")).stdout, /worker#deferred {2}handled/);
     assert.match((await run("trace", "two")).stdout, /workerAi {2}handled/);
     assert.match((await run("trace", "afar")).stdout, /long-connection {2}queued/);

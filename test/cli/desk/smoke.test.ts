@@ -257,7 +257,8 @@ const refusals: {
   {
     when: "no keys are stored",
     plant: () => cloud.store.put("/larkpost/prod/app", undefined),
-    stderr: /^Cannot try it: there is no \/larkpost\/prod\/app\. Run "npm run secrets -- set --stage prod"\n$/,
+    stderr:
+      /^Cannot try it: there is no \/larkpost\/prod\/app\. Run "npm run secrets -- set --stage prod --region eu-west-1"\n$/,
   },
   {
     when: "nothing may be put into the queue of a stage without address",

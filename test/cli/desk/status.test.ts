@@ -113,7 +113,7 @@ describe("npm run status, on a stage", () => {
       /^ {2}Last hour {2}140 runs: 132 done or told to wait, 6 failed, 2 dead$/m,
       /^ {2}Dead {7}3\n {13}0a1b2c3d {2}2 × {2}attemptsExhausted {2}test\.event {2}TypeError {2}\S+:3:9 {2}3 min ago$/m,
       /^ {13}[0-9a-f]{8} {2}1 × {2}movedBySqs {2}test\.event {2}\d+ s ago$/m,
-      /^ {13}npm run dead -- list --stage prod$/m,
+      /^ {13}npm run dead -- list --stage prod --region eu-west-1$/m,
       /^ {2}Keys {7}\/larkpost\/prod\/app, version \d+, stored 3 d ago, with the app secret$/m,
       new RegExp(`^ {13}Encrypt Key: current, another until ${new Date(notAfter).toISOString()}$`, "m"),
       /^ {13}Verification Token: current$/m,

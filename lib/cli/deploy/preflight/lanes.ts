@@ -53,7 +53,7 @@ export async function findLostLanes(context: Context): Promise<Finding[]> {
     const net = deployed.outputs.get("DeadLetterFifoQueueUrl");
     const isNetLost = net !== undefined && stack.template.Resources["DeadLetterFifoQueue"] === undefined;
     const letters = isNetLost ? await messagesIn(net, clients.sqs) : 0;
-    const letter = `the last lane with order is gone, and ${letters} dead letters of such lanes are left. Redrive or drop them first: npm run dead -- list --stage ${stack.stage}`;
+    const letter = `the last lane with order is gone, and ${letters} dead letters of such lanes are left. Redrive or drop them first: npm run dead -- list --stage ${stack.stage} --region ${stack.region}`;
     return [...(await Promise.all(found)).flat(), ...(letters === 0 ? [] : [about(place, letter)])];
   });
 }

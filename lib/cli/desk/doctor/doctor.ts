@@ -5,7 +5,7 @@ import { subcommand, UsageError } from "../../command.ts";
 import { regionOf } from "../../deploy/parameter-store.ts";
 import { paint, type Style } from "../../paint.ts";
 import { defaultState, loadEnv, projectRoot } from "../../project.ts";
-import { type PlaceOptions, placed } from "../place.ts";
+import { type PlaceOptions, placed, stageArgs } from "../place.ts";
 import { addressChecks } from "./addresses.ts";
 import { alarmChecks } from "./alarms.ts";
 import { type Check, examine } from "./check.ts";
@@ -70,8 +70,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
     return report("this machine", await examine(localChecks, machine, systemClock), json);
   }
   const region = regionOf(given);
-  const args = ` --stage ${stage}${given === undefined ? "" : ` --region ${given}`}`;
-  const subject = await findStage({ stage, region, root, args });
+  const subject = await findStage({ stage, region, root, args: stageArgs(stage, given) });
   try {
     report(`the stage ${stage} in ${region}`, await examine(stageChecks, subject, systemClock), json);
   } finally {
