@@ -92,7 +92,7 @@ test("one domain serves both, as the platform's: the Open API, with bodies of an
     const get = (name = key, as = token) =>
       fetch(`${both.origin}/open-apis/im/v1/${kind}s/${name}`, { headers: { authorization: `Bearer ${as}` } });
     assert.deepEqual(new Uint8Array(await (await get()).arrayBuffer()), bytes);
-    assert.equal(((await (await get("another")).json()) as { code: number }).code, 234003);
+    assert.equal(((await (await get("another")).json()) as { code: number }).code, 234005);
     assert.equal((await get(key, "")).status, 400);
     assert.equal((await upload(new Uint8Array())).code, 234010);
     assert.equal((await upload("a text")).code, 234001);
