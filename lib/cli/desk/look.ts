@@ -28,8 +28,8 @@ export async function findLetters(place: Place, queue: QueueName, id: string): P
 export function notFound(
   id: string,
   queue: QueueName,
-  { name }: Place,
-  advice = `. Check the id: "npm run dead"`,
+  { name, args }: Place,
+  advice = `. Check the id: "npm run dead -- list${queue === "dead" ? "" : ` --queue ${queue}`}${args}"`,
 ): CommandError {
   return new CommandError(`Cannot find "${oneLine(id, 128)}" among the ${queue} letters of ${name}${advice}`);
 }

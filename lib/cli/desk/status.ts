@@ -119,7 +119,7 @@ export async function stageStatus(
     ),
     // A letter that is looked at would be counted as being handled.
     counting.then(() => part("sqs:ReceiveMessage", () => deadGroups(place))),
-    part("ssm:GetParameter", () => keysState(clients, parameterName(stage, "app"))),
+    part("ssm:GetParameter", () => keysState(clients, parameterName(stage, "app"), place.args)),
   ]);
   cloudWatch.destroy();
   return {
@@ -220,10 +220,10 @@ async function deadGroups(place: Place): Promise<DeadGroups> {
   return { total, seen: messages.length, groups };
 }
 
-async function keysState({ ssm }: Clients, parameter: string): Promise<KeysState> {
+async function keysState({ ssm }: Clients, parameter: string, args: string): Promise<KeysState> {
   const { Parameter } = await ssm.getParameter({ Name: parameter, WithDecryption: true }).catch((error: Error) => {
     if (error.name !== "ParameterNotFound") throw error;
-    throw new CommandError(`there is no ${parameter}. Store the keys: "npm run secrets -- set --stage …"`);
+    throw new CommandError(`there is no ${parameter}. Store the keys: "npm run secrets -- set${args}"`);
   });
   const { appSecret, encryptKeys, verificationTokens } = parseSecrets(Parameter?.Value ?? "");
   const ends = (list: readonly Secret[]) => list.map(({ notAfter = null }) => ({ notAfterMs: notAfter }));

@@ -162,7 +162,10 @@ describe("npm run dead, on this machine", () => {
     assert.deepEqual(json.payload.event, { text: "the text of one", app_ticket: "(hidden)" });
     const none = await dead("show", "nowhere");
     assert.deepEqual([none.code, none.stdout], [1, ""]);
-    assert.match(none.stderr, /^Cannot find "nowhere" among the dead letters of this machine .*Check the id/);
+    assert.match(
+      none.stderr,
+      /^Cannot find "nowhere" among the dead letters of this machine .*Check the id: "npm run dead -- list"\n$/,
+    );
   });
 
   test("shows what is in quarantine with its reason, as text or as hexadecimal digits", async () => {

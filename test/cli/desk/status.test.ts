@@ -151,7 +151,7 @@ describe("npm run status, on a stage", () => {
     assert.equal(code, 1);
     assert.match(
       stdout,
-      /^ {2}Keys {7}not known: there is no \/larkpost\/prod\/app\. Store the keys: "npm run secrets/m,
+      /^ {2}Keys {7}not known: there is no \/larkpost\/prod\/app\. Store the keys: "npm run secrets -- set --stage prod --region eu-west-1"$/m,
     );
     cloud.stacks.clear();
     assert.match((await stage()).stderr, /^Cannot say how it is: there is no stack larkpost-prod in eu-west-1\./);
