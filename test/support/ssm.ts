@@ -32,6 +32,7 @@ export interface StoreCall {
   readonly input: Readonly<Record<string, unknown>>;
   /** Which try of the SDK this is, from 1. */
   readonly attempt: number;
+  readonly region: string | undefined;
 }
 
 const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
@@ -49,6 +50,7 @@ export async function startStore() {
   /** What each parameter held before, by its name and version: `/app:1`. */
   const earlier = new Map<string, string>();
   let beforeWrite: (() => void) | undefined;
+  let afterRead: (() => void) | undefined;
   let highThroughput = "false";
   let quota: (() => boolean) | undefined;
   let throttled = 0;
@@ -72,7 +74,8 @@ export async function startStore() {
       }
       const input = JSON.parse(Buffer.concat(chunks).toString("utf8")) as StoreCall["input"];
       const attempt = Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1);
-      calls.push({ action, input, attempt });
+      const [, region] = /([\w-]+)\/ssm\/aws4_request/.exec(request.headers.authorization ?? "") ?? [];
+      calls.push({ action, input, attempt, region });
       if (deniedActions.has(action)) {
         send(response, fault(400, "AccessDeniedException", `not authorized to perform: ssm:${action}`));
         return;
@@ -122,6 +125,9 @@ export async function startStore() {
       const Value = isReadable ? value : "AQICAHh0aGUgY2lwaGVydGV4dA==";
       const LastModifiedDate = Math.floor(Date.now() / 1000) - storedSecondsAgo;
       const Parameter = { Name: name, Type: type, Value, Version: version, DataType: "text", LastModifiedDate };
+      const meanwhile = afterRead;
+      afterRead = undefined;
+      meanwhile?.();
       return { status: 200, body: { Parameter } };
     }
     if (action === "PutParameter") {
@@ -180,6 +186,10 @@ export async function startStore() {
     /** Does something right before the next write: what another writer does. */
     beforeWrite(action: () => void): void {
       beforeWrite = action;
+    },
+    /** Does something right after the next read of what is there. */
+    afterRead(action: () => void): void {
+      afterRead = action;
     },
     /** Lets so many calls a second through, a tenth of them at once, and throttles the others, as AWS does; the first ones always. */
     limit(perSecond: number, firstThrottled = 0): void {

@@ -13,9 +13,9 @@ import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
-import { CommandError, oneLine } from "../command.ts";
+import { CommandError } from "../command.ts";
 import { projectRoot } from "../project.ts";
-import { credentialsCure, isUnknownUser } from "./clients.ts";
+import { credentialsCure, isUnknownUser, reasonOf } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
@@ -56,14 +56,9 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
     return await answer;
   } catch (error) {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
-    // The rest of AWS's own text may hold anything.
-    const [, right] = /not authorized to perform: ([a-z]{1,20}:[A-Za-z]{1,40})\b/.exec(error.message) ?? [];
-    const reason = oneLine(error.name, 100);
+    const reason = reasonOf(error);
     const advice = isUnknownUser(reason) ? credentialsCure : "Check what the AWS credentials may do, and AWS_REGION";
-    throw new CommandError(
-      `Cannot ask SSM for ${name}: ${reason}${right === undefined ? "" : ` (${right})`}. ${advice}`,
-      { cause: error },
-    );
+    throw new CommandError(`Cannot ask SSM for ${name}: ${reason}. ${advice}`, { cause: error });
   }
 }
 

@@ -136,14 +136,21 @@ async function set(options: SetOptions): Promise<void> {
   const client = patientClient(regionOf(options.region));
   const name = parameterName(options.stage, "app");
   const { reader, write } = editParameter(client, name);
-  if (options.prompt === true) {
-    await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)));
-  }
+  const isAsked = options.prompt === true;
+  const shown = isAsked
+    ? await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)))
+    : undefined;
   refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const given = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
   const wanted = storing(() => parseSecrets(JSON.stringify(given)));
-  const before = await replaceable(reader, name, wanted.appId);
+  // Answers are about what was read before them: what somebody else has stored meanwhile is not to be replaced.
+  const before = isAsked ? shown : await readStored(reader, name);
+  if (before !== undefined && before.appId !== wanted.appId) {
+    throw new ConfigError(
+      `Cannot store the keys: ${name} holds those of "${oneLine(before.appId)}". Check --stage and APP_ID, or delete that parameter and run this again`,
+    );
+  }
   const notAfter = Date.now() + Number(options.overlapHours) * hourMs;
   const next: AppSecrets = {
     ...wanted,
@@ -158,8 +165,11 @@ async function set(options: SetOptions): Promise<void> {
   for (const warning of warnings) console.error(`Warning: ${warning}`);
 }
 
-/** Asks for the keys, and puts the answers in the environment, in place of what is there. */
-async function askKeys(ask: Ask, before: AppSecrets | undefined): Promise<void> {
+/**
+ * Asks for the keys, and puts the answers in the environment, in place of what is there.
+ * @param before What is stored, which it returns.
+ */
+async function askKeys(ask: Ask, before: AppSecrets | undefined): Promise<AppSecrets | undefined> {
   const isStored = before !== undefined;
   const appId = process.env["APP_ID"] || before?.appId || (await ask("App ID (cli_…): "));
   const hint = isStored ? " (Enter keeps the stored one)" : "";
@@ -169,6 +179,7 @@ async function askKeys(ask: Ask, before: AppSecrets | undefined): Promise<void> 
     VERIFICATION_TOKEN: (await ask(`Verification Token${hint}: `)) || before?.verificationTokens[0]?.value || "",
     APP_SECRET: await ask(`App Secret${isStored ? hint : " (Enter: none)"}: `),
   });
+  return before;
 }
 
 type Reader = Parameters<typeof findSecrets>[0];
@@ -186,17 +197,9 @@ async function readStored(client: Reader, name: string): Promise<AppSecrets | un
   }
 }
 
-/** What is stored now, which must be of the same app. */
-async function replaceable(client: Reader, name: string, appId: string): Promise<AppSecrets | undefined> {
-  const found = await readStored(client, name);
-  if (found === undefined || found.appId === appId) return found;
-  throw new ConfigError(
-    `Cannot store the keys: ${name} holds those of "${oneLine(found.appId)}". Check --stage and APP_ID, or delete that parameter and run this again`,
-  );
-}
-
 async function finish(options: ShowOptions & { readonly kmsKey?: string }): Promise<void> {
   const { stage, region, kmsKey, json = false } = options;
+  loadEnv(projectRoot());
   const name = parameterName(stage, "app");
   const client = patientClient(regionOf(region));
   const { reader, write } = editParameter(client, name);
@@ -225,6 +228,7 @@ function noParameter(task: string, given: { name: string; stage: string; region:
 }
 
 async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
+  loadEnv(projectRoot());
   const name = parameterName(stage, "app");
   const client = patientClient(regionOf(region));
   const found = await asked(name, findSecrets(client, name));
@@ -234,6 +238,7 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
 
 async function throughput({ region: given, on = false, off = false, json = false }: ThroughputOptions): Promise<void> {
   if (on && off) throw new UsageError("Cannot change the throughput: --on and --off are given. Leave one of them out");
+  loadEnv(projectRoot());
   const region = regionOf(given);
   const client = patientClient(region);
   const before = await asked("its throughput", readThroughput(client));

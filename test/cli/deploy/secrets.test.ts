@@ -371,6 +371,30 @@ describe("secrets", { concurrency: 4 }, () => {
     );
   });
 
+  test("set --prompt: keeps what another writer stores while somebody types", async (t) => {
+    const { store, type } = await setUp(t, before);
+    store.afterRead(() => store.put(parameter, theirs));
+    const { code, stderr } = await type(["\n", `${token("typed")}\n`, "\n"]);
+    assert.equal(code, 1);
+    assert.match(stderr, /\nCannot store it: somebody else has changed .* theirs is kept\./);
+    assert.equal(store.parameters.get(parameter)?.value, theirs);
+  });
+
+  test("reads the region from .env as well, whatever is to be done", async (t) => {
+    const { store, folder, set, run } = await setUp(t);
+    writeFileSync(join(folder, ".env"), "AWS_REGION=eu-west-1\n");
+    const env = { AWS_REGION: undefined };
+    const ended = [await set(env)];
+    for (const args of [["show", "--stage", "prod"], ["finish", "--stage", "prod"], ["throughput"]]) {
+      ended.push(await run(args, env));
+    }
+    assert.deepEqual(
+      ended.map(({ code }) => code),
+      [0, 0, 0, 0],
+    );
+    assert.deepEqual([...new Set(store.calls.map(({ region }) => region))], ["eu-west-1"]);
+  });
+
   test("set --extra --prompt: asks for that one", async (t) => {
     const { store, type, folder } = await setUp(t);
     writeFileSync(join(folder, "larkpost.config.js"), `export default { secrets: ["CRM_TOKEN"] };`);
@@ -494,9 +518,11 @@ describe("secrets", { concurrency: 4 }, () => {
     const { store, set, show } = await setUp(t);
     store.become("denied");
     const stranger = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
-    const results = await Promise.all([set(), show(), set(stranger)]);
+    const offline = { AWS_ENDPOINT_URL_SSM: "http://127.0.0.1:9", AWS_MAX_ATTEMPTS: "1" };
+    const results = await Promise.all([set(), show(), set(stranger), set(offline)]);
     const denied = "AccessDeniedException\\b.*AWS_REGION";
-    const reasons = [denied, denied, 'CredentialsProviderError. Run "aws sso login", or set AWS_PROFILE'];
+    const unknown = 'CredentialsProviderError. Run "aws sso login", or set AWS_PROFILE';
+    const reasons = [denied, denied, unknown, "connect ECONNREFUSED 127.0.0.1:9"];
     for (const [at, { code, stdout, stderr }] of results.entries()) {
       assert.deepEqual([code, stdout], [1, ""]);
       assertSaid(stderr, new RegExp(`^Cannot ask SSM for /larkpost/prod/app: ${reasons[at]}`));
