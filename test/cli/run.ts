@@ -61,7 +61,7 @@ interface CommandOptions {
   readonly isTyped?: boolean;
 }
 
-interface ProjectOptions extends Pick<CommandOptions, "input"> {
+interface ProjectOptions extends Pick<CommandOptions, "input" | "isTyped"> {
   readonly root: string;
   readonly env?: Readonly<Record<string, string>>;
 }

@@ -41,8 +41,7 @@ async function dropLetters(
     const found = (await Promise.all(ids.map((id) => findLetters(place, queue, id)))).flat();
     const what = `${countOfLetters(new Set(found.map(({ messageId }) => messageId)).size, queue)} of ${place.name}`;
     if (!yes && !(await isConfirmed(`Drop ${what} for good?`))) {
-      console.log("Nothing was dropped");
-      return;
+      throw new CommandError("Nothing was dropped");
     }
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
     const messageIds = [...new Set(found.map(({ messageId }) => messageId))];

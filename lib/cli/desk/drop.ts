@@ -13,15 +13,20 @@ import { letterFacts } from "./text.ts";
 /** Who dropped which letter, when and why: a JSON line for each, in the state folder of this machine. */
 export const droppedFile = "dropped.jsonl";
 
-/** Asks at a terminal. @throws {UsageError} There is none, so nobody can answer. */
+/**
+ * Asks at a terminal, on standard error. Ctrl-C and Ctrl-D are no.
+ * @throws {UsageError} There is none, so nobody can answer.
+ */
 export async function isConfirmed(question: string): Promise<boolean> {
-  const { stdin: input, stdout: output } = process;
-  if (input.isTTY !== true || output.isTTY !== true) {
-    throw new UsageError("Cannot drop: nobody can be asked here. Pass --yes");
-  }
-  const lines = createInterface({ input, output });
+  const { stdin: input, stderr: output } = process;
+  if (input.isTTY !== true) throw new UsageError("Cannot drop: nobody can be asked here. Pass --yes");
+  const lines = createInterface({ input, output, terminal: true });
   try {
     return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim());
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ABORT_ERR") throw error;
+    output.write("\n");
+    return false;
   } finally {
     lines.close();
   }

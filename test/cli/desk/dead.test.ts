@@ -435,6 +435,13 @@ describe("npm run dead, on this machine", () => {
     assert.equal((await dead("drop", "gone", "--why", " ", "--yes")).code, 2);
     const unasked = await dead("drop", "gone", "--why", "a test");
     assert.deepEqual([unasked.code, unasked.stderr], [2, "Cannot drop: nobody can be asked here. Pass --yes\n"]);
+    for (const typed of ["n\n", "\u0003", "\u0004"]) {
+      const refused = await larkpost(["dead", "drop", "gone", "--why", "a test", "--json"], {
+        ...{ root, input: typed, isTyped: true },
+      });
+      assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+      assert.match(refused.stderr, /Drop 1 dead letter of .* for good\? \[y\/N\] [^\n]*\nNothing was dropped\n$/);
+    }
     assert.equal((await dead("drop", "gone", "nowhere", "--why", "a test", "--yes")).code, 1);
     assert.deepEqual(await idsOf(), ["gone", "kept"]);
     const { code, stdout } = await dead("drop", "gone", "--why", "a test", "--yes");

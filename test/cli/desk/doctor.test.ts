@@ -454,9 +454,12 @@ describe("npm run doctor, on a stage", () => {
       },
       {
         ids: ["alarms-off"],
-        when: "an alarm's actions are off",
-        plant: () => cloud.said.set("larkpost-prod-events-wait-vip", { ActionsEnabled: false }),
-        text: /since their actions are off: events-wait-vip\n.*--alarm-names larkpost-prod-events-wait-vip/,
+        when: "the actions of alarms are off",
+        plant: () => {
+          for (const name of ["dead-letters", "events-wait-vip"])
+            cloud.said.set(`larkpost-prod-${name}`, { ActionsEnabled: false });
+        },
+        text: /since their actions are off: dead-letters, events-wait-vip\n.*--alarm-names larkpost-prod-dead-letters larkpost-prod-events-wait-vip"/,
       },
       {
         ids: ["alarms-ring"],

@@ -20,7 +20,7 @@ export const alarmChecks: readonly Check<Stage>[] = [
       const unheard = alarms.filter(({ AlarmActions = [] }) => AlarmActions.length === 0);
       const findings: Finding[] = [];
       if (off.length > 0) {
-        const cure = `Turn them on: "aws cloudwatch enable-alarm-actions --region ${stage.region} --alarm-names ${off[0]?.AlarmName}"`;
+        const cure = `Turn them on: "aws cloudwatch enable-alarm-actions --region ${stage.region} --alarm-names ${off.map(({ AlarmName }) => AlarmName).join(" ")}"`;
         findings.push(found("alarms-off", `alarms tell nobody, since their actions are off: ${listed(off)}`, cure));
       }
       if (unheard.length > 0) {
