@@ -189,7 +189,9 @@ async function challenge(
 }
 
 function fault({ status, problem, body }: Pick<PushResult, "status" | "problem" | "body">): string {
-  return [problem ?? `answered ${status}`, body]
+  // What sends the request back has its token, or its ciphertext.
+  const shown = /\b(?:encrypt|token)\W{1,12}:/.test(body) ? "with what was sent to it" : body;
+  return [problem ?? `answered ${status}`, shown]
     .filter((text) => text !== "")
     .map((text) => oneLine(text, 200))
     .join(" ");

@@ -7,7 +7,7 @@ import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { lastGoodVariable } from "../../local/last-good.ts";
 import { startRuntime } from "../../local/runtime.ts";
-import { lockState, storedMessages } from "../../local/state.ts";
+import { lockState, storedQueues } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { loadOwn } from "../../simulator/open-api/own-answers.ts";
@@ -169,7 +169,9 @@ async function run(options: StartOptions): Promise<void> {
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
-    const deadLetters = storedMessages(stateFolder, "dead-letters").length;
+    const deadLetters = storedQueues(stateFolder, Date.now())
+      .filter(({ name }) => /^dead-letters(\.fifo)?$/.test(name))
+      .reduce((sum, { waiting, running, delayed }) => sum + waiting + running + delayed, 0);
     output.started({
       ...addresses,
       stateFolder,

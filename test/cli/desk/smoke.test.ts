@@ -1,6 +1,8 @@
 // alone: it loads functions, which take the process for their own.
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
@@ -17,6 +19,7 @@ import { startGateway } from "../../../lib/local/gateway.ts";
 import { startPoller } from "../../../lib/local/poller.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { denied, type Faults, startFaults, throttled } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -53,6 +56,11 @@ let dynamoFaults: Faults;
 let address: string;
 let stop: () => Promise<void>;
 
+const echo = createServer((request, response) => {
+  response.statusCode = 404;
+  request.pipe(response);
+});
+
 before(async () => {
   [project, cloud, services] = await Promise.all([temporaryProject({}), startCloud(), startServices()]);
   writeFileSync(join(project.root, "serverless.yml"), "service: larkpost\n");
@@ -73,6 +81,7 @@ before(async () => {
     routes: new Map([["callback", await callback({ env, callbacks: lists.callbacks })]]),
   });
   address = `http://127.0.0.1:${gateway.port}`;
+  await listenOnLoopback(echo);
   for (const QueueName of laneQueues) await services.callSqs("CreateQueue", { QueueName });
   const pollers = ["events", ...laneQueues].map((name) =>
     startPoller({
@@ -87,6 +96,8 @@ before(async () => {
     await Promise.all(pollers.map((poller) => poller.stop()));
     await Promise.all(pollers.map((poller) => poller.drained()));
     await Promise.all([gateway.stop(), cloud.stop(), sqsFaults.stop(), dynamoFaults.stop()]);
+    echo.closeAllConnections();
+    echo.close();
     await services.stop();
   };
 });
@@ -242,6 +253,12 @@ const refusals: {
     stdout: /✖ .* does not answer a challenge: answered 401/,
     stderr:
       /^The hop "challenge" .* fails\. The functions have other keys\. They read changed ones within 5 minutes\n$/,
+  },
+  {
+    when: "something sends the request back, whose ciphertext is not printed",
+    plant: () => putStack({ RequestAddress: `http://127.0.0.1:${(echo.address() as AddressInfo).port}/webhook` }),
+    stdout: /✖ .* does not answer a challenge: answered 404 with what was sent to it\n/,
+    stderr: /^The hop "challenge" .* fails\. Something else answers there/,
   },
   {
     when: "the callback function has another app secret",
