@@ -3,7 +3,7 @@ import { type Clock, pause, systemClock } from "../../clock.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { levelOf } from "../../trace/log.ts";
 import { CommandError, UsageError } from "../command.ts";
-import { awsClients } from "../deploy/clients.ts";
+import { awsClients, reasonOf } from "../deploy/clients.ts";
 import { serviceName } from "../deploy/parameter-store.ts";
 import { longConnectionOf, stackResources } from "../deploy/stack.ts";
 import { rank } from "../start/output.ts";
@@ -133,6 +133,10 @@ const queryPollMs = 300;
 const followMs = 3_000;
 /** CloudWatch may show a line so long after it was written. */
 const lateMs = 60_000;
+/** So much this machine's clock may be ahead of AWS's, of which the SDK knows only more. */
+const skewMs = 300_000;
+/** What another try does not change. */
+const lasting = /Denied|Unauthorized|Credentials|Token|Signature|NotFound|Validation|InvalidParameter/;
 
 /** The log groups of a stage's functions and of its long connection. */
 export async function logGroupsOf(cannot: string, { stage, region }: { stage: string; region: string }) {
@@ -214,20 +218,31 @@ export async function readGroups(
 ): Promise<void> {
   const { client, groups, filterPattern, follows, signal, clock = systemClock, onEntry } = options;
   let { sinceMs } = options;
+  let newestMs = 0;
   const seen = new Map<string, number>();
-  while (!signal.aborted) {
-    const untilMs = clock.nowMs();
+  const look = async () => {
+    const untilMs = clock.nowMs() + client.config.systemClockOffset;
     const given = { client, filterPattern, sinceMs, signal };
     const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...given, ...group })));
     const fresh = found.flat().filter(({ eventId }) => !seen.has(eventId));
     for (const { eventId, entry } of fresh.sort((a, b) => a.entry.atMs - b.entry.atMs)) {
       seen.set(eventId, entry.atMs);
+      newestMs = Math.max(newestMs, entry.atMs);
       onEntry(entry);
     }
-    if (!follows) return;
-    sinceMs = Math.max(sinceMs, untilMs - lateMs);
+    sinceMs = Math.max(sinceMs, Math.min(newestMs, untilMs) - lateMs, untilMs - skewMs - lateMs);
     for (const [eventId, atMs] of seen) if (atMs < sinceMs) seen.delete(eventId);
+  };
+  await look();
+  while (follows) {
     await pause(clock, followMs, signal);
+    if (signal.aborted) return;
+    // What is throttled, or a network that is gone for a while, ends nothing: the next look begins where this one did.
+    await look().catch((error: unknown) => {
+      const reason = error instanceof CommandError ? reasonOf(error.cause) : "";
+      if (reason === "" || lasting.test(reason)) throw error;
+      console.error(`${cannot} for the moment: ${reason}. It goes on where it was`);
+    });
   }
 }
 

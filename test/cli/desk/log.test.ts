@@ -346,12 +346,13 @@ describe("npm run trace and logs, on a stage", () => {
     assert.equal(found.trimEnd().split("\n").length, 5);
   });
 
-  test("logs --follow asks again from a minute before, and prints each line once", async (t) => {
+  test("logs --follow asks again from a minute before, prints each line once, and goes on when it is throttled", async (t) => {
     const seen: unknown[] = [];
     const stopping = new AbortController();
     const waits: (() => void)[] = [];
     const clock: Clock = {
-      nowMs: Date.now,
+      // Ahead of AWS's.
+      nowMs: () => Date.now() + 240_000,
       after(_ms, fire) {
         waits.push(fire);
         return () => {};
@@ -381,8 +382,20 @@ describe("npm run trace and logs, on a stage", () => {
     waits[1]?.();
     await until("a third pause", () => waits.length === 3);
     assert.deepEqual(seen, ["first", "second"]);
+    // As often as the client tries.
+    cloud.throttled.set("logs:FilterLogEvents", 3);
+    const { mock } = t.mock.method(console, "error", () => {});
+    waits[2]?.();
+    await until("a fourth pause", () => waits.length === 4);
+    assert.match(String(mock.calls[0]?.arguments[0]), /^Cannot read the log for the moment: ThrottlingException\. It/);
+    write("third", Date.now());
+    waits[3]?.();
+    await until("a fifth pause", () => waits.length === 5);
+    assert.deepEqual(seen, ["first", "second", "third"]);
+    cloud.denied.add("logs:FilterLogEvents");
+    waits[4]?.();
+    await assert.rejects(reading, /You need the right logs:FilterLogEvents/);
     stopping.abort();
-    await reading;
   });
 
   for (const { args, action } of [
