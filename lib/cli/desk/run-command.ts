@@ -14,7 +14,7 @@ export function addRun(parent: Command): void {
   common(parent.command("run"))
     .description("run today's handler on this machine with a dead event, and send nothing")
     .argument("<id>", "the event's id, or the message's")
-    .option("--send", "really call the Open API, with APP_SECRET or the stage's stored secret")
+    .option("--send", "really call the Open API, with APP_SECRET or, where APP_ID is another, the stage's secret")
     .addHelpText(
       "after",
       `
@@ -25,6 +25,8 @@ DynamoDB is that of a running npm start.
 
 With --send a message goes out under the event's own uuid, so that Feishu drops a second one within an hour. It exits
 with 1 when the handler fails, ends its process, or still runs at its lane's timeout.
+
+On a stage it needs the rights of list; with --send, and of the quarantine, also ssm:GetParameter on the keys.
 
 Examples:
   npm run dead -- run 5e3702a84e847582be8db7fb73283c02
@@ -65,7 +67,9 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
   const { isMarketplace, warnings: _, ...api } = apiConfig(process.env, appId);
   if (isMarketplace)
     throw new CommandError("Cannot run with --send: a marketplace app's tickets are in the stage's ledger");
-  const own = process.env["APP_SECRET"];
+  // That of another app, such as the one for tests in .env, is none of the letter's.
+  const isOther = process.env["APP_ID"] !== undefined && process.env["APP_ID"] !== appId;
+  const own = isOther ? undefined : process.env["APP_SECRET"];
   const name = stage === undefined ? "" : parameterName(stage, "app");
   const stored =
     own || stage === undefined ? undefined : await askSsm(name, findSecrets(patientClient(region ?? ""), name));

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
@@ -14,6 +16,7 @@ import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import type { EventEnvelope } from "../../../lib/feishu/envelope.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { storedMessages } from "../../../lib/local/state.ts";
+import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { clientTo } from "../../support/aws.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { appId, envelopeOf, eventBody, eventText } from "../../support/events.ts";
@@ -465,6 +468,7 @@ describe("npm run dead, on this machine", () => {
 });
 
 describe("npm run dead, on a stage", () => {
+  let project: Awaited<ReturnType<typeof temporaryProject>>;
   let root: string;
   let remove: () => void;
   let cloud: Cloud;
@@ -482,7 +486,8 @@ describe("npm run dead, on a stage", () => {
   const env = () => ({ ...cloud.env, AWS_ENDPOINT_URL_SQS: faults.endpoint, HOME: root });
 
   before(async () => {
-    [{ root, remove }, cloud, services] = await Promise.all([temporaryProject({}), startCloud(), startServices()]);
+    [project, cloud, services] = await Promise.all([temporaryProject({}), startCloud(), startServices()]);
+    ({ root, remove } = project);
     writeFileSync(join(root, "serverless.yml"), "service: larkpost\n");
     faults = await startFaults(services.exchangeSqs);
     cloud.putStack("larkpost-prod", {
@@ -702,6 +707,45 @@ describe("npm run dead, on a stage", () => {
       ["old", "bulk", "default", "ai"],
     );
     assert.equal(lane(undefined, "quarantine"), "ai");
+  });
+
+  test("run --send really sends, with the secret of the letter's app, and prints one JSON object", async (t) => {
+    const calls: string[][] = [];
+    const platform = createServer(async (request, response) => {
+      calls.push([request.url ?? "", await text(request)]);
+      response.end(JSON.stringify({ code: 0, tenant_access_token: "t-CANARY", expire: 7_200, data: {} }));
+    });
+    const LARK_DOMAIN = `http://127.0.0.1:${await listenOnLoopback(platform)}`;
+    t.after(() => {
+      platform.closeAllConnections();
+      platform.close();
+    });
+    project.write(
+      "test.event",
+      `export default {
+  type: "test.event",
+  async handle(event, { request }) {
+    console.log("printed by the handler");
+    await request("POST", "/open-apis/vc/v1/rooms", { body: { name: "sent" } });
+  },
+};
+`,
+    );
+    const keys = { encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: "a token" }] };
+    cloud.store.put("/larkpost/prod/app", JSON.stringify({ appId, appSecret: "CANARY-of-the-stage", ...keys }));
+    await bury([{ id: "sent", attributes: deathOf({ id: "sent" }) }]);
+    const args = ["run", "sent", "--send", "--json", "--stage", "prod", "--region", "eu-west-1"];
+    const other = { APP_ID: "cli_of_tests", APP_SECRET: "CANARY-of-tests" };
+    const { code, stdout, stderr } = await run(root, args, { ...env(), LARK_DOMAIN, ...other });
+    assert.deepEqual([code, stderr], [0, ""]);
+    const { verdict, isSent } = JSON.parse(stdout) as { verdict: string; isSent: boolean };
+    assert.deepEqual([verdict, isSent], ["done", true]);
+    assert.deepEqual(
+      calls.map(([path]) => path),
+      ["/open-apis/auth/v3/tenant_access_token/internal", "/open-apis/vc/v1/rooms"],
+    );
+    assert.match(calls[0]?.[1] ?? "", /"CANARY-of-the-stage"/);
+    assert.equal(calls[1]?.[1], '{"name":"sent"}');
   });
 
   test("drops in the name of the AWS identity", async () => {
