@@ -80,7 +80,10 @@ export function listText(
     const rest = group.letters.length - shown.length;
     if (rest > 0)
       lines.push(
-        paint("dim", `  and ${rest} more: ${command} list --fingerprint ${group.fingerprint}${queueArgs}${place.args}`),
+        paint(
+          "dim",
+          `  and ${rest} more: ${command} list --fingerprint ${oneLine(group.fingerprint, 40)}${queueArgs}${place.args}`,
+        ),
       );
   }
   const [first] = groups[0]?.letters ?? [];
@@ -102,7 +105,7 @@ function groupLine({ fingerprint, letters }: Group, nowMs: number): string {
   const types = new Set(letters.map(({ type }) => type ?? "no type"));
   const [type = ""] = types;
   const parts = [
-    paint("bold", fingerprint),
+    paint("bold", oneLine(fingerprint, 40)),
     `${letters.length} ×`,
     oneLine(latest.reason, 40),
     types.size === 1 ? oneLine(type, 80) : `${types.size} types`,
@@ -147,9 +150,9 @@ export function showText(letter: Letter, { place, nowMs, payload, isReadable, qu
     ["said", typeof message === "string" ? oneLine(message, 512) : undefined],
     ["frames", texts(frames).join("\n") || undefined],
     ["causes", causesText(causes) || undefined],
-    ["fingerprint", letter.fingerprint],
+    ["fingerprint", oneLine(letter.fingerprint, 40)],
     ["code", codeVersion === undefined ? undefined : oneLine(String(codeVersion), 64)],
-    ["app", appOf(letter)],
+    ["app", cleanText(appOf(letter))],
     ...contentRows(letter, time),
     ["message", `${messageId}, ${Buffer.byteLength(letter.body)} bytes`],
   ];
@@ -228,18 +231,21 @@ function causesText(causes: unknown): string {
     .join("\n");
 }
 
+function cleanText(text: string | null | undefined): string | undefined {
+  return text == null ? undefined : oneLine(text, 128);
+}
+
 function contentRows(letter: Letter, time: (ms: number) => string): [string, string | undefined][] {
   const content = letter.content();
   if (content.kind === "unreadable")
     return [["content", `not an event that this release reads (${oneLine(content.why, 60)})`]];
   const { kind, schema, transport, tenant, createdAtMs, requestId } = content;
   const what = kind === "job" ? `deferred work of the ${content.of} (depth ${content.depth})` : "event";
-  const clean = (text: string | null) => (text === null ? undefined : oneLine(text, 128));
   return [
     ["content", `${what}, schema ${schema}, by ${transport}`],
-    ["tenant", clean(tenant)],
+    ["tenant", cleanText(tenant)],
     ["made", createdAtMs === null || Number.isNaN(new Date(createdAtMs).getTime()) ? undefined : time(createdAtMs)],
-    ["request id", clean(requestId)],
+    ["request id", cleanText(requestId)],
   ];
 }
 

@@ -39,9 +39,13 @@ const secretNames = /(token|ticket|secret|password|^encrypt)$/i;
 /** What stands in a secret's place. */
 export const hidden = "(hidden)";
 
-/** The payload as indented JSON, without secrets, also where a text is JSON itself. */
+/** Characters that JSON leaves as they are, and that could move a terminal's cursor or hide text. */
+const unsafe = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/** The payload as indented JSON for a terminal, without secrets, also where a text is JSON itself. */
 export function payloadText(text: string): string {
-  return JSON.stringify(parseExact(text), withoutSecrets, 2) ?? "";
+  const shown = JSON.stringify(parseExact(text), withoutSecrets, 2) ?? "";
+  return shown.replaceAll(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** The same in one line. */

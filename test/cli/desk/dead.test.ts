@@ -105,6 +105,26 @@ describe("npm run dead, on this machine", () => {
     putLetters(state, [], { clear: true });
   });
 
+  test("lets no text of a letter move the cursor", async () => {
+    const hostile = "\u001b[2J\u009b1A\u202e";
+    const at = `functions/${hostile}.ts:1:1`;
+    const attributes = deathOf({ id: "hostile", type: `t${hostile}`, at, reason: hostile, fingerprint: hostile });
+    putLetters(state, [
+      {
+        id: "hostile",
+        attributes: { ...attributes, lane: hostile },
+        body: bodyOf("x").replaceAll(appId, "\\\\u009b2J"),
+      },
+    ]);
+    const shown = [await dead(), await dead("show", "hostile", "--payload")];
+    for (const { code, stdout } of shown) {
+      assert.equal(code, 0);
+      assert.doesNotMatch(stdout.replaceAll("\n", ""), /[\p{Cc}\u202a-\u202e]/u);
+    }
+    assert.match(shown[1]?.stdout ?? "", /\n {2}app {10}\S*2J\n/);
+    putLetters(state, [], { clear: true });
+  });
+
   test("finds letters by type, reason, fault, app and time", async () => {
     const hour = 3_600_000;
     putLetters(state, [
