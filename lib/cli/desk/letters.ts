@@ -7,9 +7,20 @@ import { decrypt } from "../../feishu/cipher.ts";
 import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import type { EncryptKey } from "../../feishu/keys.ts";
+import { storedQueues } from "../../local/state.ts";
 import type { ErrorDescription } from "../../trace/error.ts";
 
 export type QueueName = "dead" | "quarantine";
+
+/** The queues of letters on this machine. */
+export const localQueues = { dead: ["dead-letters", "dead-letters.fifo"], quarantine: ["quarantine"] };
+
+/** How many dead letters this machine has. */
+export function storedDeadLetters(stateFolder: string): number {
+  return storedQueues(stateFolder, Date.now())
+    .filter(({ name }) => localQueues.dead.includes(name))
+    .reduce((sum, { waiting, running, delayed }) => sum + waiting + running + delayed, 0);
+}
 
 /** What {@link Letter.reason} is where SQS moved the message itself, without attributes. */
 export const movedBySqs = "movedBySqs";

@@ -16,7 +16,7 @@ import { asked as askSsm, findSecrets, parameterName, regionOf } from "../deploy
 import { defaultState, loadEnv, projectRoot } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
-import type { Lanes, QueueName } from "./letters.ts";
+import { type Lanes, localQueues, type QueueName } from "./letters.ts";
 import { asked, type Look, lookByReceives } from "./sqs.ts";
 import { lookAtHeads } from "./take.ts";
 
@@ -191,7 +191,7 @@ async function localPlace(
     args: isDefault ? "" : ` --state ${shown}`,
     lanes: { list: parseLanes(lanesText(project)), eventsQueue: "events" },
     async look(queue) {
-      const messages = localNames[queue].flatMap((name) => storedMessages(stateFolder, name)).map(toMessage);
+      const messages = localQueues[queue].flatMap((name) => storedMessages(stateFolder, name)).map(toMessage);
       return { messages, total: messages.length };
     },
     async queues() {
@@ -205,7 +205,7 @@ async function localPlace(
       // Those of a lane that npm start has not seen yet.
       if (isIdle) await createQueues(sqs, project);
       const lettersOf = (queue: QueueName) =>
-        localNames[queue]
+        localQueues[queue]
           .filter((name) => !isFifo(name) || storedMessages(stateFolder, name).length > 0)
           .map((name) => ({ url: queueUrl(endpoint, name), isFifo: isFifo(name) }));
       const letters = { dead: lettersOf("dead"), quarantine: lettersOf("quarantine") };
@@ -233,8 +233,6 @@ function lastChangeMs(folder: string): number {
   });
   return Math.max(0, ...times);
 }
-
-const localNames = { dead: ["dead-letters", "dead-letters.fifo"], quarantine: ["quarantine"] };
 
 function isFifo(name: string): boolean {
   return name.endsWith(".fifo");

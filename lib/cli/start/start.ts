@@ -7,7 +7,7 @@ import { systemClock } from "../../clock.ts";
 import { ConfigError } from "../../errors.ts";
 import { lastGoodVariable } from "../../local/last-good.ts";
 import { startRuntime } from "../../local/runtime.ts";
-import { lockState, storedQueues } from "../../local/state.ts";
+import { lockState } from "../../local/state.ts";
 import { tableName } from "../../local/tables.ts";
 import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { loadOwn } from "../../simulator/open-api/own-answers.ts";
@@ -16,6 +16,7 @@ import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { type Finding, findingLine, refusal } from "../check/finding.ts";
 import { checkConfig, checkSettings } from "../check/settings.ts";
 import { CommandError, subcommand, UsageError } from "../command.ts";
+import { storedDeadLetters } from "../desk/letters.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { defaultState, loadEnv, projectRoot } from "../project.ts";
 import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
@@ -169,9 +170,7 @@ async function run(options: StartOptions): Promise<void> {
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
-    const deadLetters = storedQueues(stateFolder, Date.now())
-      .filter(({ name }) => /^dead-letters(\.fifo)?$/.test(name))
-      .reduce((sum, { waiting, running, delayed }) => sum + waiting + running + delayed, 0);
+    const deadLetters = storedDeadLetters(stateFolder);
     output.started({
       ...addresses,
       stateFolder,

@@ -10,7 +10,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
 import { fromRecord } from "../../../lib/aws/record.ts";
-import { toLetter } from "../../../lib/cli/desk/letters.ts";
+import { storedDeadLetters, toLetter } from "../../../lib/cli/desk/letters.ts";
 import { runHandler } from "../../../lib/cli/desk/run.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import type { EventEnvelope } from "../../../lib/feishu/envelope.ts";
@@ -358,6 +358,7 @@ describe("npm run dead, on this machine", () => {
     ];
     putLetters(state, letters, { clear: true });
     assert.equal((await dead()).stdout.split(", ")[0]?.split(" in ")[0], "10 dead letters");
+    assert.equal(storedDeadLetters(state), 10);
     assert.deepEqual(await idsOf("--lane", "ai"), ["a1", "a2", "a3", "b1", "f1", "f2", "moved"]);
     assert.deepEqual(await idsOf("--lane", "default"), ["plain"]);
     assert.match(
