@@ -70,6 +70,11 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
         "Cannot deploy the long connection with --param, --config or options of osls: its settings are the deployed stage's",
       );
     }
+    if (isSmoked || mayAdopt || force) {
+      throw new UsageError(
+        "Cannot deploy the long connection with --smoke, --adopt or --force: they are for the stage's own stack",
+      );
+    }
     return deployLongConnection({ stage, ...others }, isDry);
   }
   if ([image, vpc, subnets, publicIp].some((one) => one !== undefined)) {

@@ -373,6 +373,10 @@ else {
           ["--long-connection", "--param", "larkDomain=lark"],
           /Cannot deploy the long connection with --param, --config/,
         ],
+        ...["--smoke", "--adopt", "--force"].map(
+          (option) =>
+            [["--long-connection", option], /Cannot deploy the long connection with --smoke, --adopt or --f/] as const,
+        ),
         [
           ["--vpc", "vpc-0a"],
           /Cannot deploy with --image, --vpc, --subnets or --public-ip: they need --long-connection/,
