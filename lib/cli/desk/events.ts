@@ -3,10 +3,11 @@ import { type Command, InvalidArgumentError } from "commander";
 import { stringOf } from "../../feishu/json.ts";
 import { CommandError, oneLine, subcommand } from "../command.ts";
 import { paint } from "../paint.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { defaultState, loadEnv, projectRoot } from "../project.ts";
 import { facts, line as pushLine } from "../send/report.ts";
 import { payloadText } from "../start/payloads.ts";
 import { type LogEntry, openRecent, type Push, type Recent } from "../state/recent.ts";
+import { wholeId } from "./log.ts";
 import { timeOf } from "./options.ts";
 import { replayed } from "./replay.ts";
 import { ago } from "./text.ts";
@@ -91,7 +92,8 @@ function recentOf({ state }: StateOptions) {
   const root = projectRoot();
   loadEnv(root);
   const stateFolder = resolve(root, state);
-  return { stateFolder, recent: openRecent(stateFolder) };
+  const args = state === defaultState ? "" : ` --state ${state}`;
+  return { stateFolder, recent: openRecent(stateFolder), args };
 }
 
 const failures: ReadonlySet<string> = new Set([
@@ -158,36 +160,37 @@ function rowOf({ id, type, atMs, verdict, ms, attempt, lane }: RecentEvent, nowM
 }
 
 function show(id: string, { json = false, ...options }: StateOptions): void {
-  const { recent } = recentOf(options);
-  const { text } = pushOf(id, recent, "show");
+  const { text } = pushOf(id, recentOf(options), "show");
   console.log(json ? text : payloadText(text));
 }
 
 /** @throws {CommandError} It was not kept. */
-function pushOf(id: string, recent: Recent, task: string): Push {
-  const push = recent.push(id);
+function pushOf(id: string, { recent, args }: { recent: Recent; args: string }, task: string): Push {
+  const ids = recent.after(0).flatMap(({ line }) => stringOf(line["id"]) ?? []);
+  const push = recent.push(wholeId(`Cannot ${task} it`, id, new Set(ids)));
   if (push !== undefined) return push;
   const shown = oneLine(id, 128);
   throw new CommandError(
     id.includes("#")
       ? `Cannot ${task} "${shown}": it is work that a callback deferred. Take the callback: the id before the #`
-      : `Cannot ${task} "${shown}": no push of it was kept. Check the id: "npm run events"`,
+      : `Cannot ${task} "${shown}": no push of it was kept. Check the id: "npm run events${args === "" ? "" : ` -- list${args}`}"`,
   );
 }
 
 async function replay(id: string, { edit = false, sameId = false, json = false, ...options }: ReplayOptions) {
-  const { recent, stateFolder } = recentOf(options);
-  const push = pushOf(id, recent, "replay");
+  const { recent, stateFolder, args } = recentOf(options);
+  const push = pushOf(id, { recent, args }, "replay");
   const { outcome, newId, stage, lines } = await replayed(push, { recent, stateFolder, edit, sameId });
   if (json) {
-    console.log(JSON.stringify({ ...facts(outcome), replayOf: id, verdict: stage, lines: lines.map(entryFacts) }));
+    console.log(JSON.stringify({ ...facts(outcome), replayOf: push.id, verdict: stage, lines: lines.map(entryFacts) }));
   } else {
     console.log(pushLine(outcome));
     for (const entry of lines) console.log(logText(entry).text);
     if (stage === undefined && outcome.isOk) {
-      console.log(`It is not over yet: npm run trace -- ${newId}`);
+      console.log(`It is not over yet: npm run trace -- ${newId}${args}`);
       if (sameId) console.log("A lane with `order` drops what was pushed less than five minutes before");
     }
+    if (stage === "dead") console.log(`Its letter: npm run dead -- show ${newId}${args}`);
     const why = sameId ? "The event is done" : "Another event of the same key is done";
     if (stage === "duplicate") console.log(`${why}, so nothing ran`);
   }

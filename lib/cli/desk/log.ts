@@ -59,6 +59,18 @@ export function rootOf(id: string): string {
   return id.split("#", 1).join();
 }
 
+/**
+ * The whole id that the beginning of one stands for, or one that npm start has cut: `9a1d01f0…698a`.
+ * @returns What was given, if it stands for none.
+ */
+export function wholeId(cannot: string, given: string, ids: ReadonlySet<string>): string {
+  const [start = "", end = ""] = given.split("…");
+  if (ids.has(given) || start.length < 6) return given;
+  const [found = given, ...others] = [...ids].filter((id) => id.startsWith(start) && id.endsWith(end));
+  if (others.length === 0) return found;
+  throw new CommandError(`${cannot}: ${others.length + 1} ids begin with "${start}". Give more of it`);
+}
+
 function localLog(place: Place): Log {
   const recent = openRecent(place.stateFolder);
   const isOf = (line: LogEntry["line"], ids: ReadonlySet<string>) => {
@@ -82,8 +94,9 @@ function localLog(place: Place): Log {
   }
   return {
     async about(given, { sinceMs, untilMs }) {
-      const id = rootOf(given);
       const entries = recent.after(0);
+      const known = new Set(entries.flatMap(({ line }) => stringOf(line["id"]) ?? []).map(rootOf));
+      const id = wholeId("Cannot find it", rootOf(given), known);
       const own = new Set([id]);
       const ids = entries.some(({ line }) => isOf(line, own)) ? own : new Set(await eventsOf(id, entries));
       return entries.filter(

@@ -1,5 +1,6 @@
 import { CommandError, oneLine } from "../command.ts";
 import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
+import { wholeId } from "./log.ts";
 import type { Place } from "./place.ts";
 
 /** The letters of a place's queue. A terminal is told how far it is. */
@@ -15,7 +16,8 @@ export async function lettersIn(place: Place, queue: QueueName): Promise<{ lette
 /** @throws {CommandError} None was seen. */
 export async function findLetters(place: Place, queue: QueueName, id: string): Promise<Letter[]> {
   const { letters, total } = await lettersIn(place, queue);
-  const found = letters.filter((letter) => hasId(letter, id));
+  const whole = wholeId("Cannot find it", id, new Set(letters.flatMap((letter) => letter.id ?? [])));
+  const found = letters.filter((letter) => hasId(letter, id) || hasId(letter, whole));
   if (found.length > 0) return found;
   throw notFound(
     id,

@@ -98,7 +98,7 @@ export async function findPlace(cannot: string, options: PlaceOptions): Promise<
     return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder, args });
   }
   if (region !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
-  return localPlace(cannot, { root, stateFolder, isDefault: state === defaultState });
+  return localPlace(cannot, { root, stateFolder, args: state === defaultState ? "" : ` --state ${state}` });
 }
 
 async function stagePlace(
@@ -165,7 +165,7 @@ async function stagePlace(
 
 async function localPlace(
   cannot: string,
-  { root, stateFolder, isDefault }: { root: string; stateFolder: string; isDefault: boolean },
+  { root, stateFolder, args }: Pick<Place, "root" | "stateFolder" | "args">,
 ): Promise<Place> {
   const project = await readProject(root);
   const shown = relative(process.cwd(), stateFolder) || ".";
@@ -188,7 +188,7 @@ async function localPlace(
   return {
     name: `this machine (${shown})`,
     ...{ root, stateFolder, stage: undefined, region: undefined },
-    args: isDefault ? "" : ` --state ${shown}`,
+    args,
     lanes: { list: parseLanes(lanesText(project)), eventsQueue: "events" },
     async look(queue) {
       const messages = localQueues[queue].flatMap((name) => storedMessages(stateFolder, name)).map(toMessage);

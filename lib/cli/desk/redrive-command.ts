@@ -1,6 +1,9 @@
+import { existsSync } from "node:fs";
+import { userInfo } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../../clock.ts";
 import { CommandError, UsageError } from "../command.ts";
+import { keepRecent } from "../state/recent.ts";
 import { hasId, matches } from "./letters.ts";
 import { notFound } from "./look.ts";
 import { type CommonOptions, common, type FilterOptions, filtered, filtersOf } from "./options.ts";
@@ -63,6 +66,8 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
   const stopping = new AbortController();
   const stop = () => stopping.abort();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+  const isLocal = place.stage === undefined && existsSync(place.stateFolder);
+  const recent = isLocal ? keepRecent(place.stateFolder, console.error) : undefined;
   try {
     const codeChangedAtMs = force ? 0 : await place.codeChangedAtMs();
     const { sqs, eventsQueueUrl, letters, isIdle } = await place.queues();
@@ -81,7 +86,11 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
           return (ids.length === 0 || named.length > 0) && matches(letter, filters);
         },
         isEnough: () => ids.length > 0 && missing.size === 0,
-        onRedriven: show.one,
+        onRedriven(letter) {
+          show.one();
+          const { id, type, lane } = letter;
+          recent?.line("desk", { level: "info", stage: "redriven", id, type, lane, by: userInfo().username });
+        },
       });
       passes.push(pass);
     }
@@ -116,6 +125,7 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
     if (missing.size > 0) throw notFound([...missing].join(", "), queue, place);
   } finally {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+    recent?.close();
     await place.close();
   }
 }

@@ -46,7 +46,7 @@ export function refusalOf(letter: Letter, judge: Judge): string | undefined {
   }
   if (letter.redrives >= maxRedrives) return `redriven ${letter.redrives} times already: its cause is still there`;
   if (letter.hasAttempt && faults.has(letter.reason) && letter.diedAtMs >= codeChangedAtMs) {
-    return "the code that failed still runs: deploy the repair first";
+    return "the code that failed still runs: save or deploy the repair first";
   }
   return undefined;
 }

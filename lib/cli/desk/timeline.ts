@@ -34,6 +34,8 @@ export function verdictOf(entries: readonly LogEntry[]): Verdict | undefined {
     if (stage === "started") found = { verdict: "running", entry };
     else if (stage === "blocked") found = { verdict: stage, entry };
     else if (isOutcome(stage) && !isPassing(entry.line)) found = { verdict: stage, entry };
+    // The worker may have begun before the line is written.
+    else if (stage === "redriven" && before === "dead") found = { verdict: "queued", entry };
     else if (stage === "failed") found ??= { verdict: "queued", entry };
     // The line of the run itself was lost with its process.
     else if (/^(?:running|blocked|ended)$/.test(before) && (of === "done" || of === "dead")) {

@@ -20,13 +20,13 @@ export function traceCommand(): Command {
     .description("print all that became of one event, from its push to its last attempt")
     .argument("<id>", "the event's id, a message's, or the push's requestId (X-Tt-Logid)")
     .addOption(sinceOption("with --stage: from then on: 30min, 2h, 3d ago, or 2026-01-31T12:00:00Z", "1d"))
-    .option("--query", "with --stage: print the query, and do not run it")
+    .option("--query", "with --stage: print the query and its log groups, and do not run it")
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
 With the answer of a callback, the work that it deferred, each call of the Open API, and redrives. On this machine the
-message may be one of a chat (om_…). On a stage calls that went well are logged with LOG_LEVEL=debug only, and it is one
+message may be one of a chat (om_…), and an id as npm start cuts it (9a1d01f0…698a), or its beginning. On a stage calls that went well are logged with LOG_LEVEL=debug only, and it is one
 query of CloudWatch Logs Insights, billed by what it looks through, so --since says how far back. It needs the rights
 cloudformation:DescribeStacks, cloudformation:ListStackResources, logs:StartQuery, logs:GetQueryResults and
 logs:StopQuery.
@@ -55,8 +55,9 @@ async function run(id: string, { json = false, query = false, ...options }: Trac
     const range = { sinceMs: stage === undefined ? 0 : sinceMs, untilMs: Date.now() };
     const entries = await stoppable((signal) => logOf(cannot, place).about(id, range, signal));
     if (entries.length === 0) {
+      const list = `npm run events${place.args === "" ? "" : ` -- list${place.args}`}`;
       const advice =
-        stage === undefined ? 'Check the id: "npm run events"' : 'Check the id, or look further back with "--since 7d"';
+        stage === undefined ? `Check the id: "${list}"` : 'Check the id, or look further back with "--since 7d"';
       throw new CommandError(`Cannot find "${oneLine(id, 128)}" in the log of ${place.name}. ${advice}`);
     }
     if (json) console.log(JSON.stringify({ id, stage, region, lines: entries.map(entryFacts) }));

@@ -97,9 +97,8 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
     started({ services, stateFolder, shownState, hasLongConnection, deadLetters, ...shown }: Started): void {
       const { url, callbackUrl, openApi, handlers, callbacks } = shown;
       const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
-      const dead = { deadLetters, listCommand: stateArgs === "" ? "npm run dead" : `npm run dead -- list${stateArgs}` };
       if (isJson) printFacts({ ready: true, ...facts, deadLetters, lanes: shown.lanes });
-      else print(welcome({ ...shown, ...dead, state: shownState, hasLongConnection }));
+      else print(welcome({ ...shown, deadLetters, stateArgs, state: shownState, hasLongConnection }));
     },
     /** What the simulated Feishu answers has changed. */
     changed(changes: readonly Change[]): void {

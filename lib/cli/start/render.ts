@@ -20,6 +20,7 @@ const styles: Readonly<Record<string, Style>> = {
   failed: "red",
   late: "red",
   deferred: "cyan",
+  redriven: "cyan",
   dead: ["red", "bold"],
   ended: "red",
   blocked: "yellow",
@@ -167,15 +168,17 @@ export function welcome(facts: {
   callbacks: readonly string[];
   hasLongConnection: boolean;
   deadLetters: number;
-  /** What to type to see them. */
-  listCommand: string;
+  /** What a command needs to find this state: ` --state .other`, or nothing. */
+  stateArgs: string;
   /** Besides the default one. */
   lanes: readonly string[];
 }): string {
   const strong = (text: string) => paint("bold", text);
   const { url, callbackUrl, openApi, state, handlers, callbacks, hasLongConnection } = facts;
-  const { lanes, deadLetters, listCommand } = facts;
-  const waiting = `${deadLetters === 1 ? "1 waits" : `${deadLetters} wait`}: ${strong(listCommand)}`;
+  const { lanes, deadLetters, stateArgs } = facts;
+  const listed = strong(stateArgs === "" ? "npm run dead" : `npm run dead -- list${stateArgs}`);
+  const waiting = `${deadLetters === 1 ? "1 waits" : `${deadLetters} wait`}: ${listed}`;
+  const chat = strong(stateArgs === "" ? "npm run chat" : `npm run chat --${stateArgs}`);
   const own = "each with a queue and a worker of its own";
   const isLocal = openApi !== undefined;
   const typed = handlers.filter((name) => name !== "_default");
@@ -199,8 +202,8 @@ ${strong("Larkpost runs on this machine only (127.0.0.1); stop it with Ctrl-C.")
   Open API          ${isLocal ? `${openApi}\n                    (a simulated Feishu: what handlers send appears here)` : "the real platform: what handlers send is really sent"}
   Handlers          ${files.join("\n                    ")}${lanes.length === 0 ? "" : `\n  Lanes             ${lanes.join(", ")} (${own})`}${deadLetters === 0 ? "" : `\n  Dead letters      ${waiting}`}
 
-${isLocal ? `  Talk to the bot   ${strong("npm run chat")}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}`)}
-  Send a callback   ${strong(`npm run send -- ${callback}`)}
+${isLocal ? `  Talk to the bot   ${chat}\n` : ""}  Send an event     ${strong(`npm run send -- ${event}${stateArgs}`)}
+  Send a callback   ${strong(`npm run send -- ${callback}${stateArgs}`)}
   ${added}  ${strong(`npm run ${addition}`)}
 
 Times in ms count from the request; in the worker, from when it got the event.

@@ -59,7 +59,7 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
     ...(appId ? [] : ["APP_ID"]),
   ];
   if (missing.length > 0 || !verificationToken || !appId) {
-    const found = local === undefined ? `, and there is no ${file}` : "";
+    const found = local === undefined ? `, and there is no ${file} (another folder? --state)` : "";
     throw new ConfigError(
       `Cannot seal an event: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set${found}. ` +
         'Run "npm start" first, or set ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID to the receiver\'s',

@@ -251,6 +251,9 @@ describe("npm run dead, on this machine", () => {
     assert.deepEqual(await idsOf(), ["fourth", "old", "same-code"]);
     const [first, second] = queued().sort((a, b) => a.id.localeCompare(b.id));
     assert.equal(first?.id, "bare");
+    const traced = (await larkpost(["trace", "bare"], { root })).stdout;
+    assert.match(traced, / desk +redriven +lane default, by \S+/, "it waits in a queue, and nothing has run");
+    assert.match((await dead("show", "same-c…ode")).stdout, /same-code/);
     assert.equal(first?.attributes["deadReason"]?.StringValue, "movedBySqs");
     assert.equal(second?.attributes["redrives"]?.StringValue, "2");
     assert.equal(second?.attributes["deadReason"]?.StringValue, "attemptsExhausted");

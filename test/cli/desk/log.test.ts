@@ -68,6 +68,8 @@ const endings: readonly (readonly [verdict: string | undefined, ...lines: Line[]
   ["handled", { stage: "duplicate", of: "done" }],
   ["dead", { stage: "ended" }, { stage: "duplicate", of: "dead" }],
   ["running", { stage: "duplicate" }],
+  ["queued", { stage: "dead" }, { stage: "redriven" }],
+  ["running", { stage: "dead" }, { stage: "started" }, { stage: "redriven" }],
 ];
 
 describe("npm run events, trace and logs, on this machine", () => {
@@ -159,6 +161,8 @@ describe("npm run events, trace and logs, on this machine", () => {
     assert.equal(await said("events", "--type", "nothing"), "Nothing of this kind has come\n");
     assert.match(await said("events", "show", "one"), /"message_id": "om_1"/);
     assert.match((await run("events", "show", "two")).stderr, /^Cannot show "two": no push of it was kept/);
+    const elsewhere = (await run("trace", "two", "--state", ".other")).stderr;
+    assert.match(elsewhere, /Check the id: "npm run events -- list --state \.other"\n$/);
     assert.match((await run("events", "replay", "click#deferred")).stderr, /Take the callback: the id before the #/);
     assert.equal((await run("events", "--last", "0")).code, 2);
   });
@@ -182,6 +186,15 @@ describe("npm run events, trace and logs, on this machine", () => {
     assert.match(text, /\nIts letter {3}npm run dead -- show one\n$/);
     for (const id of ["log-of-one", "log-of-api", "om_1", "one#deferred"]) assert.equal(await said("trace", id), text);
     const click = await said("trace", "click");
+    const kept = keepRecent(state, assert.fail);
+    const id = "5e3702a84e847582be8db7fb73283c02";
+    for (const one of [id, "5e3702zz"]) kept.line("worker", lineOf("leaked", one, { level: "info" }));
+    kept.close();
+    for (const cut of ["5e3702a8…3c02", "5e3702a8"]) assert.ok((await said("trace", cut)).startsWith(`${type}  ${id}`));
+    assert.match(
+      (await run("trace", "5e3702")).stderr,
+      /^Cannot find it: 2 ids begin with "5e3702"\. Give more of it\n$/,
+    );
     assert.match(click, /callback {9}handled {6}answer after 12 ms\n +\+\S+ ms {2}worker#deferred {2}started/);
     assert.match(
       await said("trace", "log-of-two"),

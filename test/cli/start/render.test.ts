@@ -84,7 +84,7 @@ const started = {
   hasLongConnection: false,
   deadLetters: 0,
   lanes: [],
-  listCommand: "npm run dead",
+  stateArgs: "",
 };
 
 test("says how many dead letters wait and what shows them, if there are any", () => {
@@ -92,6 +92,19 @@ test("says how many dead letters wait and what shows them, if there are any", ()
   assert.doesNotMatch(welcome({ ...started, ...none }), /Dead letters/);
   assert.match(welcome({ ...started, ...none, deadLetters: 1 }), /\n {2}Dead letters {6}1 waits: npm run dead\n/);
   assert.match(welcome({ ...started, ...none, deadLetters: 12 }), /\n {2}Dead letters {6}12 wait: npm run dead\n/);
+});
+
+test("each command that it names finds the state", () => {
+  const text = welcome({ ...started, handlers: [], callbacks: [], deadLetters: 1, stateArgs: " --state .two" });
+  const commands = text
+    .match(/npm run (?:chat|send|dead)\b.*/g)
+    ?.map((command) => command.replace(/ -- .* --s/, " … --s"));
+  assert.deepEqual(commands, [
+    "npm run dead … --state .two",
+    "npm run chat -- --state .two",
+    "npm run send … --state .two",
+    "npm run send … --state .two",
+  ]);
 });
 
 test("names the lanes in a line, if there are any", () => {
