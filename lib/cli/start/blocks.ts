@@ -5,6 +5,7 @@ type Line = Readonly<Record<string, unknown>>;
 
 interface Item {
   readonly nested: readonly string[];
+  readonly stage?: string;
   /** The line at the head of a block that gets no outcome in time. */
   readonly head?: string;
   /** What went wrong, equal for the same fault. */
@@ -89,6 +90,10 @@ export function createBlocks(options: {
     return true;
   }
 
+  function count(stage: string): void {
+    counts.set(stage, (counts.get(stage) ?? 0) + 1);
+  }
+
   /** Prints what there is of an event that takes long. */
   function flush(id: string): void {
     const block = open.get(id);
@@ -96,7 +101,10 @@ export function createBlocks(options: {
     const items = block?.items.splice(0) ?? [];
     const first = items.find(({ head }) => head !== undefined);
     const rest = items.filter((item) => item !== first).flatMap(({ nested }) => nested);
-    if (first?.head !== undefined) printed([first.head, ...rest], troublesOf(items));
+    if (first?.head === undefined || printed([first.head, ...rest], troublesOf(items))) return;
+    // How far it is: queued, or started.
+    const stage = items.findLast((item) => item.stage === "queued" || item.stage === "started")?.stage;
+    if (stage !== undefined && !isQuiet) count(stage);
   }
 
   function add(id: string, item: Item): void {
@@ -133,10 +141,10 @@ export function createBlocks(options: {
         const all = [...items, { nested: [], trouble }];
         const command = stage === "dead" && id !== undefined && typeable.test(id) ? [`${showCommand} ${id}`] : [];
         const lines = [head, ...details, ...command.map(nestedText), ...items.flatMap(({ nested }) => nested)];
-        if (!printed(lines, troublesOf(all))) counts.set(String(stage), (counts.get(String(stage)) ?? 0) + 1);
+        if (!printed(lines, troublesOf(all))) count(String(stage));
       } else if (id === undefined) printed([head, ...details], [trouble ?? head]);
       else if (stage !== "queued" || !closed.has(id)) {
-        add(id, { head, nested: [nestedLine(line, { isCallback }), ...details], trouble });
+        add(id, { head, stage: String(stage), nested: [nestedLine(line, { isCallback }), ...details], trouble });
       }
     },
 

@@ -140,6 +140,18 @@ describe("blocks", () => {
     assert.deepEqual(lines.slice(-2), [`T  started      ${type}  5`, `T  handled      ${type}  6`]);
   });
 
+  test("under load, events that have waited or run for a second are counted", async () => {
+    const { line, lines, clock } = blocks();
+    for (let id = 0; id < 26; id++) line(String(id), "queued");
+    line("0", "started");
+    for (const id of ["100", "101", "102", "103", "104"]) line(id, "handled");
+    await clock.advance(1_000);
+    line("1", "started");
+    await clock.advance(1_000);
+    const [counted, shown] = ["T  31 events    5 handled, 1 started, 25 queued", `T  started      ${type}  1`];
+    assert.deepEqual(lines.slice(-2), [counted, shown]);
+  });
+
   test("of a thousand closed events, what comes late opens no block; of one before them, it does", async () => {
     const { line, lines, clock } = blocks({ isQuiet: true });
     for (let n = 0; n < 1_000; n++) line(String(n), "handled");
