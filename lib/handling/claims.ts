@@ -178,7 +178,7 @@ export class Claims {
     const { receives } = this.#delivery;
     const { random, publishStage } = this.#options;
     // Nothing failed: what came back runs one after another, and the rest of its batch may find no time.
-    publishStage({ stage: "failed", level: "info", facts: { reason: "no-time-left", receives } });
+    publishStage({ stage: "postponed", level: "info", facts: { receives } });
     await this.withdraw();
     return { kind: "retry", delaySeconds: backoffSeconds(receives, random) };
   }

@@ -227,7 +227,7 @@ function ping(instance: Instance, options: ManagedProcessOptions): void {
   instance.pings++;
   if (instance.pings < blockedPings) return;
   if (isLeaving) {
-    kill(instance, blockedAndReplaced);
+    kill(instance, whyBlocked);
     return;
   }
   sayOfHandlers(instance, options, { stage: "blocked", level: "warn", ms: blockedPings * pingEveryMs });
@@ -239,7 +239,7 @@ function ping(instance: Instance, options: ManagedProcessOptions): void {
   );
 }
 
-const blockedAndReplaced = "as it was blocked and is replaced";
+const whyBlocked = "as it was blocked";
 
 /** @param why As in `SIGKILL after 60 s`. */
 export function kill(instance: Instance, why: string): void {
@@ -250,7 +250,7 @@ export function kill(instance: Instance, why: string): void {
 /** Without `graceMs`, waits as long as the process needs. */
 async function end(instance: Instance, askToLeave: (instance: Instance) => void, graceMs?: number): Promise<void> {
   instance.isLeaving = true;
-  if (instance.pings >= blockedPings) kill(instance, blockedAndReplaced);
+  if (instance.pings >= blockedPings) kill(instance, whyBlocked);
   askToLeave(instance);
   const stop = () => kill(instance, "when it was stopped");
   const timer = graceMs === undefined ? undefined : setTimeout(stop, graceMs);

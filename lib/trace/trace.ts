@@ -19,6 +19,7 @@ export type Stage =
   | "called"
   | "duplicate"
   | "busy"
+  | "postponed"
   | "unhandled"
   | "stale"
   | "handled"

@@ -181,7 +181,7 @@ describe("functions, each in a process of its own", () => {
       said,
       /^the handler of test\.block_v1 \(e-1\) has blocked the one function's process for 1 s: it loops/,
     );
-    const reason = "SIGKILL as it was blocked and is replaced";
+    const reason = "SIGKILL as it was blocked";
     const ended = { name: "Error", message: `the one function's process ended (${reason})` };
     await Promise.all([assert.rejects(blocked, ended), functions.reload()]);
     const own = { id: "e-1", type: "test.block_v1" };

@@ -10,7 +10,7 @@ export function addDrop(parent: Command): void {
   common(parent.command("drop"))
     .description("delete dead letters for good, and write down who did it and why")
     .argument("<ids...>", "the events' ids, or the messages'")
-    .requiredOption("--why <text>", "the reason")
+    .requiredOption("--why <text>", "the reason, which must be given")
     .option("--yes", "do not ask")
     .addHelpText(
       "after",

@@ -17,11 +17,8 @@ export interface Verdict {
 
 /** Whether an outcome of a delivery changes nothing for the event: it has run before, or waits. */
 function isPassing({ stage, reason }: LogEntry["line"]): boolean {
-  return (
-    stage === "duplicate" ||
-    stage === "busy" ||
-    (stage === "failed" && /^(?:no-time-left|ledger|visibility)$/.test(`${reason}`))
-  );
+  if (stage === "failed") return reason === "ledger" || reason === "visibility" || reason === "give-up";
+  return stage === "duplicate" || stage === "busy" || stage === "postponed";
 }
 
 /** @param entries Of one id, oldest first, at least one. */
@@ -36,7 +33,7 @@ export function verdictOf(entries: readonly LogEntry[]): Verdict | undefined {
     else if (isOutcome(stage) && !isPassing(entry.line)) found = { verdict: stage, entry };
     // The worker may have begun before the line is written.
     else if (stage === "redriven" && before === "dead") found = { verdict: "queued", entry };
-    else if (stage === "failed") found ??= { verdict: "queued", entry };
+    else if (stage === "postponed") found ??= { verdict: "queued", entry };
     // The line of the run itself was lost with its process.
     else if (/^(?:running|blocked|ended)$/.test(before) && (of === "done" || of === "dead")) {
       found = { verdict: of === "dead" ? of : "handled", entry };

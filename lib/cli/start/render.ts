@@ -13,6 +13,7 @@ const styles: Readonly<Record<string, Style>> = {
   called: "dim",
   duplicate: "yellow",
   busy: "yellow",
+  postponed: "yellow",
   unhandled: "yellow",
   stale: "yellow",
   misdirected: "yellow",
@@ -59,7 +60,19 @@ const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandle
 
 /** The stages that say what became of a request, an event or a callback, for good or for this attempt. */
 const outcomes: ReadonlySet<unknown> = new Set([
-  ...["handled", "failed", "ended", "dead", "late", "unhandled", "stale", "duplicate", "busy", "lease-lost"],
+  ...[
+    "handled",
+    "failed",
+    "ended",
+    "dead",
+    "late",
+    "unhandled",
+    "stale",
+    "duplicate",
+    "busy",
+    "postponed",
+    "lease-lost",
+  ],
   ...["refused", "challenged", "misdirected", "unavailable", "quarantined"],
 ]);
 

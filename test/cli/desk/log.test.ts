@@ -61,13 +61,14 @@ const story: readonly (readonly [source: string, line: Line])[] = [
 const endings: readonly (readonly [verdict: string | undefined, ...lines: Line[]])[] = [
   ["running"],
   ["ended", { stage: "ended", reason: "exit code 7" }],
-  ["handled", { stage: "handled" }, { stage: "failed", reason: "no-time-left" }, { stage: "failed", reason: "ledger" }],
+  ["handled", { stage: "handled" }, { stage: "postponed" }, { stage: "failed", reason: "ledger" }],
   ["failed", { stage: "failed" }, { stage: "failed", reason: "visibility" }, { stage: "busy" }],
   ["failed", { stage: "handled" }, { stage: "started" }, { stage: "failed" }],
   // The process was killed, and its last line lost.
   ["handled", { stage: "duplicate", of: "done" }],
   ["dead", { stage: "ended" }, { stage: "duplicate", of: "dead" }],
   ["running", { stage: "duplicate" }],
+  ["dead", { stage: "dead" }, { stage: "failed", reason: "give-up" }],
   ["queued", { stage: "dead" }, { stage: "redriven" }],
   ["running", { stage: "dead" }, { stage: "started" }, { stage: "redriven" }],
 ];
@@ -157,7 +158,7 @@ describe("npm run events, trace and logs, on this machine", () => {
     const verdictAfter = (lines: readonly Line[]) =>
       verdictOf(lines.map((line) => ({ atMs: 0, source: "worker", line })))?.verdict;
     for (const [verdict, ...lines] of endings) assert.equal(verdictAfter([{ stage: "started" }, ...lines]), verdict);
-    assert.equal(verdictAfter([{ stage: "queued" }, { stage: "failed", reason: "no-time-left" }]), "queued");
+    assert.equal(verdictAfter([{ stage: "queued" }, { stage: "postponed" }]), "queued");
     assert.equal(await said("events", "--type", "nothing"), "Nothing of this kind has come\n");
     assert.match(await said("events", "show", "one"), /"message_id": "om_1"/);
     assert.match((await run("events", "show", "two")).stderr, /^Cannot show "two": no push of it was kept/);
