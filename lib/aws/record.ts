@@ -163,13 +163,22 @@ function chainOf(message: JsonObject, { id: root, createdAtMs }: Pick<JobEnvelop
 function contentOf(message: JsonObject): JsonObject {
   const { kind, text, deflated } = message;
   if (typeof text === "string") return message;
-  const inflated = typeof deflated === "string" ? inflate(deflated) : undefined;
+  const bytes = inflate(deflated);
+  const inflated = bytes && utf8(bytes);
   return kind === "job" ? fieldsOf(parseJson(inflated ?? "")) : { text: inflated };
 }
 
-function inflate(deflated: string): string | undefined {
+/** What was received of a body in quarantine, without its Verification Token. A body that this project did not write is as it is. */
+export function quarantinedBytes(body: string): Buffer {
+  const { text, encoding, deflated } = fieldsOf(parseJson(body));
+  if (typeof text === "string") return Buffer.from(text, encoding === "base64" ? "base64" : "utf8");
+  return inflate(deflated) ?? Buffer.from(body);
+}
+
+function inflate(deflated: unknown): Buffer | undefined {
+  if (typeof deflated !== "string") return undefined;
   try {
-    return utf8(zlib().inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes }));
+    return zlib().inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: inflatedLimitBytes });
   } catch {
     return undefined;
   }

@@ -1,7 +1,6 @@
-import { inflateRawSync } from "node:zlib";
 import type { Message } from "@aws-sdk/client-sqs";
 import { type Lane, laneFinder, ownQueue } from "../../aws/lanes.ts";
-import { deadReasonAttribute, fromRecord, messageVersion } from "../../aws/record.ts";
+import { deadReasonAttribute, fromRecord, messageVersion, quarantinedBytes } from "../../aws/record.ts";
 import { UnknownVersionError } from "../../errors.ts";
 import { decrypt } from "../../feishu/cipher.ts";
 import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
@@ -127,22 +126,11 @@ function contentOf(body: string): ReturnType<Letter["content"]> {
 
 /** What was received of a message that is in quarantine, decrypted if one of the keys fits. */
 export function receivedBytes({ body }: Letter, keys: readonly EncryptKey[]): Buffer {
-  const { text, encoding, deflated } = fieldsOf(parseJson(body));
-  const stored = stringOf(text) ?? inflated(deflated) ?? body;
-  const bytes = Buffer.from(stored, encoding === "base64" ? "base64" : "utf8");
+  const bytes = quarantinedBytes(body);
   const sealed = stringOf(fieldsOf(parseJson(bytes.toString()))["encrypt"]);
   if (sealed === undefined) return bytes;
   const opened = keys.map(({ aes }) => decrypt(sealed, aes)).find(({ intact }) => intact);
   return opened === undefined ? bytes : Buffer.from(opened.text);
-}
-
-function inflated(deflated: unknown): string | undefined {
-  if (typeof deflated !== "string") return undefined;
-  try {
-    return inflateRawSync(Buffer.from(deflated, "base64"), { maxOutputLength: 8 * 1_048_576 }).toString();
-  } catch {
-    return undefined;
-  }
 }
 
 function fingerprintOf(...parts: readonly (string | undefined)[]): string {

@@ -9,7 +9,7 @@ import { text } from "node:stream/consumers";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
-import { fromRecord } from "../../../lib/aws/record.ts";
+import { fromRecord, toBody } from "../../../lib/aws/record.ts";
 import { storedDeadLetters, toLetter } from "../../../lib/cli/desk/letters.ts";
 import { runHandler } from "../../../lib/cli/desk/run.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
@@ -193,6 +193,10 @@ describe("npm run dead, on this machine", () => {
 
   test("shows what is in quarantine with its reason, as text or as hexadecimal digits", async () => {
     const unreadable = (content: object) => JSON.stringify({ v: 1, kind: "unreadable", ...content });
+    const received = { requestId: null, receivedBy: null, transport: "webhook" } as const;
+    // So long that it is compressed.
+    const rawBody = Buffer.alloc(20_000, 0xff);
+    const large = toBody({ kind: "unreadable", reason: "utf8", rawBody, ...received });
     putLetters(state, [
       {
         id: "bytes",
@@ -206,12 +210,14 @@ describe("npm run dead, on this machine", () => {
         attributes: { reason: "schema" },
         body: unreadable({ text: '{"schema":"3.0"}' }),
       },
+      { id: "large", queue: "quarantine", attributes: { reason: "utf8" }, body: large },
     ]);
     const { stdout } = await dead("list", "--queue", "quarantine");
-    assert.match(stdout, /^2 messages in quarantine in 2 groups/);
-    assert.match(stdout, /1 × {2}utf8 {2}no type/);
+    assert.match(stdout, /^3 messages in quarantine in 2 groups/);
+    assert.match(stdout, /2 × {2}utf8 {2}no type/);
     const show = (id: string) => dead("show", `message-of-${id}`, "--queue", "quarantine", "--payload");
     assert.match((await show("bytes")).stdout, /\nff 00 fe\n/);
+    assert.match((await show("large")).stdout, /\n(ff ){30,}/);
     assert.match((await show("text")).stdout, /"schema": "3\.0"/);
   });
 
