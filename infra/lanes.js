@@ -43,6 +43,14 @@ const fifoMarginSeconds = 30;
 const defaultHoldSeconds = 60;
 
 /**
+ * What the names of a lane's resources end with: `Ai`, as in `workerAi`.
+ * @param {string} name
+ */
+export function laneId(name) {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+/**
  * The lanes of a project, the default one first.
  * @param {Numbers} project
  * @returns {Lane[]}
@@ -73,7 +81,7 @@ function laneOf({ limits, optional }, name, given, receives) {
     : visibilityTimeoutSeconds({ workerTimeoutSeconds: timeoutSeconds, batchWindowSeconds });
   const longestWaitSeconds = Math.max(holdSeconds ?? longestBackoffSeconds, hiddenSeconds);
   const isDefault = name === "default";
-  const id = isDefault ? "" : name.charAt(0).toUpperCase() + name.slice(1);
+  const id = isDefault ? "" : laneId(name);
   const queueId = isDefault ? "EventsQueue" : `Lane${id}${isFifo ? "Fifo" : ""}Queue`;
   return {
     name,

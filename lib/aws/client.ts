@@ -9,7 +9,7 @@ import { type Env, isHttpUrl } from "../settings/environment.ts";
 import { type Answer, Connections, named, type Post } from "./connections.ts";
 import { amzDate, authorization } from "./signature.ts";
 
-/** An item of DynamoDB. Only texts and numbers are stored. */
+/** A value in DynamoDB. Only texts, numbers and sets of texts are stored. */
 type Value = { readonly S?: string | undefined; readonly N?: string | undefined; readonly SS?: readonly string[] };
 export type Item = Readonly<Record<string, Value>>;
 

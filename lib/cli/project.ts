@@ -9,6 +9,11 @@ export const engineRoot = resolve(import.meta.dirname, "../..");
 /** Where a project keeps the state of `npm start`, unless --state says otherwise. */
 export const defaultState = ".larkpost";
 
+/** What a command needs to use that state: ` --state .other`, or nothing. */
+export function stateArgs(state: string): string {
+  return state === defaultState ? "" : ` --state ${state}`;
+}
+
 /** A path with `/`, on Windows as well. */
 export function posix(path: string): string {
   return path.replaceAll("\\", "/");

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { stringOf } from "../../feishu/json.ts";
 import { CommandError, oneLine, subcommand } from "../command.ts";
 import { paint } from "../paint.ts";
-import { defaultState, loadEnv, projectRoot } from "../project.ts";
+import { loadEnv, projectRoot, stateArgs } from "../project.ts";
 import { facts, line as pushLine } from "../send/report.ts";
 import { payloadText } from "../start/payloads.ts";
 import { type LogEntry, openRecent, type Push, type Recent } from "../state/recent.ts";
@@ -92,8 +92,7 @@ function recentOf({ state }: StateOptions) {
   const root = projectRoot();
   loadEnv(root);
   const stateFolder = resolve(root, state);
-  const args = state === defaultState ? "" : ` --state ${state}`;
-  return { stateFolder, recent: openRecent(stateFolder), args };
+  return { stateFolder, recent: openRecent(stateFolder), args: stateArgs(state) };
 }
 
 const failures: ReadonlySet<string> = new Set([

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Message, SQS } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
-import { lanesText } from "../../../infra/lanes.js";
+import { laneId, lanesText } from "../../../infra/lanes.js";
 import { readProject } from "../../../infra/project.js";
 import { parseLanes } from "../../aws/lanes.ts";
 import { appKeys, type EncryptKey } from "../../feishu/keys.ts";
@@ -13,7 +13,7 @@ import { isLockedByOther, lockState, type StoredMessage, storedMessages } from "
 import { CommandError, UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
 import { asked as askSsm, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
-import { defaultState, loadEnv, projectRoot } from "../project.ts";
+import { defaultState, loadEnv, projectRoot, stateArgs } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
 import { type Lanes, localQueues, type QueueName } from "./letters.ts";
@@ -98,7 +98,7 @@ export async function findPlace(cannot: string, options: PlaceOptions): Promise<
     return stagePlace(cannot, { stage, region: regionOf(region), root, stateFolder, args });
   }
   if (region !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
-  return localPlace(cannot, { root, stateFolder, args: state === defaultState ? "" : ` --state ${state}` });
+  return localPlace(cannot, { root, stateFolder, args: stateArgs(state) });
 }
 
 async function stagePlace(
@@ -151,7 +151,7 @@ async function stagePlace(
     async codeChangedAtMs() {
       const { lambda } = await awsClients({ region });
       // A lane's own numbers change its worker alone.
-      const lanes = parseLanes(Lanes).map((lane) => lane.name.charAt(0).toUpperCase() + lane.name.slice(1));
+      const lanes = parseLanes(Lanes).map((lane) => laneId(lane.name));
       const changes = ["", ...lanes].map(async (id) => {
         const found = lambda.getFunction({ FunctionName: `${name}-worker${id}` });
         const { Configuration } = await asked(cannot, "lambda:GetFunction", found);

@@ -7,7 +7,7 @@ import { botLine, entryFacts } from "../chat/lines.ts";
 import { type Checked, resultLines } from "../check/check.ts";
 import type { Finding } from "../check/finding.ts";
 import { paint } from "../paint.ts";
-import { defaultState, engineRoot } from "../project.ts";
+import { engineRoot, stateArgs } from "../project.ts";
 import { parseExact } from "../send/payload.ts";
 import { createBlocks } from "./blocks.ts";
 import { failureLines, type SourceOf } from "./failure.ts";
@@ -49,11 +49,11 @@ export interface Started extends Handlers {
 /** What `npm start` prints: text for a person, or JSON lines. */
 export function createOutput(options: { root: string; isJson: boolean; isQuiet: boolean; state: string }) {
   const { root, isJson, isQuiet, state } = options;
-  const stateArgs = state === defaultState ? "" : ` --state ${state}`;
+  const args = stateArgs(state);
   const level = rank[levelOf(process.env["LOG_LEVEL"])];
   const print = (text: string) => void process.stdout.write(`${text}\n`);
   const printFacts = (facts: object) => print(JSON.stringify(facts));
-  const blocks = createBlocks({ print, isQuiet, clock: systemClock, showCommand: `npm run dead -- show${stateArgs}` });
+  const blocks = createBlocks({ print, isQuiet, clock: systemClock, showCommand: `npm run dead -- show${args}` });
 
   const notice = (message: string) => {
     if (isJson) printFacts({ notice: message });
@@ -98,7 +98,7 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
       const { url, callbackUrl, openApi, handlers, callbacks } = shown;
       const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
       if (isJson) printFacts({ ready: true, ...facts, deadLetters, lanes: shown.lanes });
-      else print(welcome({ ...shown, deadLetters, stateArgs, state: shownState, hasLongConnection }));
+      else print(welcome({ ...shown, deadLetters, stateArgs: args, state: shownState, hasLongConnection }));
     },
     /** What the simulated Feishu answers has changed. */
     changed(changes: readonly Change[]): void {

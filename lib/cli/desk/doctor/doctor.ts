@@ -4,7 +4,7 @@ import { systemClock } from "../../../clock.ts";
 import { subcommand, UsageError } from "../../command.ts";
 import { regionOf } from "../../deploy/parameter-store.ts";
 import { paint, type Style } from "../../paint.ts";
-import { defaultState, loadEnv, projectRoot } from "../../project.ts";
+import { loadEnv, projectRoot, stateArgs } from "../../project.ts";
 import { type PlaceOptions, placed, stageArgs } from "../place.ts";
 import { addressChecks } from "./addresses.ts";
 import { alarmChecks } from "./alarms.ts";
@@ -65,8 +65,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
   const { stage, region: given, state } = options;
   if (stage === undefined) {
     if (given !== undefined) throw new UsageError("Cannot look: --region is of a stage. Give --stage as well");
-    const args = state === defaultState ? "" : ` --state ${state}`;
-    const machine = findMachine({ root, stateFolder: resolve(root, state), args });
+    const machine = findMachine({ root, stateFolder: resolve(root, state), args: stateArgs(state) });
     return report("this machine", await examine(localChecks, machine, systemClock), json);
   }
   const region = regionOf(given);
