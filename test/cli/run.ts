@@ -52,7 +52,7 @@ export interface Ended {
 }
 
 interface CommandOptions {
-  /** All that the command finds in its environment, but for PATH, what keeps colours away, and how the compiler collects garbage. */
+  /** All that the command finds in its environment, but for PATH, what keeps colours away, and what makes compilers fast. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   /** All that the command finds on its standard input. */
@@ -125,7 +125,8 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
   const restoreProxy = setGlobalProxyFromEnv({ http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" });
   try {
     process.argv = [...argv.slice(0, 1), join(projectFolder, "lib/cli/main.ts"), ...args];
-    setEnv({ PATH: before.env["PATH"], GOGC: before.env["GOGC"], NO_COLOR: "1", ...env });
+    const { PATH, GOGC, NODE_COMPILE_CACHE } = before.env;
+    setEnv({ PATH, GOGC, NODE_COMPILE_CACHE, NO_COLOR: "1", ...env });
     process.chdir(cwd);
     Object.defineProperty(process, "stdin", { ...stdin, get: () => given });
     process.exitCode = undefined;
