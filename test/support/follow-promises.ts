@@ -6,12 +6,14 @@ import asyncHooks, { type AsyncHook, type HookCallbacks } from "node:async_hooks
 // the same, and `node FILE` names its test.
 
 let promises: AsyncHook | undefined;
+let others: AsyncHook | undefined;
 const { createHook } = asyncHooks;
 /** The first hook is node:test's own. */
 asyncHooks.createHook = (callbacks: HookCallbacks) => {
   asyncHooks.createHook = createHook;
   promises = createHook(callbacks);
-  return createHook({ ...callbacks, trackPromises: false });
+  others = createHook({ ...callbacks, trackPromises: false });
+  return others;
 };
 
 export async function followingPromises<T>(work: () => Promise<T>): Promise<T> {
@@ -20,5 +22,7 @@ export async function followingPromises<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } finally {
     promises?.disable();
+    // Node stops following promises when no hook is left.
+    others?.disable().enable();
   }
 }
