@@ -1,4 +1,5 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { hash } from "node:crypto";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { generate } from "../../lib/cli/handlers/generate.ts";
@@ -18,7 +19,7 @@ export const oddName = "larkpost a#b?c%20d&e-";
  * @param options.isWhole Copies lib and infra too, for a test that edits one of their files.
  */
 export async function temporaryProject(handlers: Handlers, callbacks: Handlers = {}, { isWhole = false } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), oddName));
+  const folder = freeFolder(hash("sha1", JSON.stringify([root, handlers, callbacks])).slice(0, 8));
   for (const kind of ["events", "callbacks"]) mkdirSync(join(folder, "functions", kind), { recursive: true });
   const entries = ["callback", "long-connection", "webhook", "worker"].map((name) => `functions/${name}.ts`);
   for (const file of ["package.json", ...entries]) cpSync(join(root, file), join(folder, file));
@@ -39,6 +40,24 @@ export async function temporaryProject(handlers: Handlers, callbacks: Handlers =
     write,
     remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
   };
+}
+
+/** How many folders of each name this process has had. One that comes again would find modules that are loaded. */
+const taken = new Map<string, number>();
+
+/** A new folder. The next run gets the same, so that Node finds there what it compiled for this one. */
+function freeFolder(name: string): string {
+  const number = taken.get(name) ?? 0;
+  taken.set(name, number + 1);
+  const folder = join(tmpdir(), `${oddName}${name}-${number}`);
+  try {
+    mkdirSync(folder);
+    return folder;
+  } catch (error) {
+    // Another process has it, or one that was killed.
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return freeFolder(name);
+    throw error;
+  }
 }
 
 /** The same with the handlers of `test/fixtures/app`, and others. */
