@@ -182,11 +182,16 @@ function keepUsersNames(root: string): Plugin {
   };
 }
 
-/** Takes files for empty, and the lists of handlers as the folders want them. */
+/** Takes files for empty, the lists of handlers as the folders want them, and the engine, which has no faults, for there. */
 function leaveOut(root: string, files: ReadonlySet<string>): Plugin {
   return {
     name: "leave out",
     setup(bundler) {
+      bundler.onResolve({ filter: /^larkpost\b/ }, async ({ path, pluginData, ...options }) => {
+        if (pluginData === leaveOut) return undefined;
+        const resolved = await bundler.resolve(path, { ...options, pluginData: leaveOut });
+        return isEngine(resolved.path) ? { path, external: true } : resolved;
+      });
       bundler.onLoad({ filter: /\.[jt]s$/ }, ({ path }) => {
         const file = within(root, path);
         const kind = (["events", "callbacks"] as const).find((each) => file === `functions/${each}.gen.ts`);
