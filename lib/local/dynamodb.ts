@@ -1,11 +1,5 @@
 import { EventEmitter } from "node:events";
-import {
-  CreateTableCommand,
-  type CreateTableCommandInput,
-  type DynamoDBClient,
-  ResourceInUseException,
-  waitUntilTableExists,
-} from "@aws-sdk/client-dynamodb";
+import type { CreateTableCommandInput, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 import type { Exchange } from "./sqs.ts";
 
@@ -47,6 +41,8 @@ export function createLedgerTable(client: DynamoDBClient, table: string): Promis
 
 /** Creates a table, unless there is one of that name. */
 export async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
+  // Loaded here, because commands that create no table ask for the name of one.
+  const { CreateTableCommand, ResourceInUseException, waitUntilTableExists } = await import("@aws-sdk/client-dynamodb");
   const { TableName } = table;
   try {
     await client.send(new CreateTableCommand({ ...table, BillingMode: "PAY_PER_REQUEST" }));

@@ -3,7 +3,7 @@ import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, Server } from "node:net";
 import { join } from "node:path";
 import dynalite from "dynalite";
-import { startFauxqs } from "fauxqs";
+import { http } from "../node-http.ts";
 import { guard, listenOnLoopback } from "../simulator/loopback.ts";
 import { checkLedger, checkQueues } from "./state.ts";
 
@@ -49,6 +49,9 @@ const notices = [await checkLedger(ledgerFolder), checkQueues(queueFolder)].filt
 // Nothing here needs the AWS SDK, which takes long to load.
 const dynamo = dynalite({ createTableMs: 0, path: ledgerFolder });
 const dynamoEndpoint = `http://127.0.0.1:${await listenOnLoopback(dynamo)}`;
+// fauxqs imports all of `node:http`, and with these members Node would load `fetch` and WebSockets.
+for (const name of ["CloseEvent", "MessageEvent", "WebSocket"]) Reflect.deleteProperty(http, name);
+const { startFauxqs } = await import("fauxqs");
 const sqs = await startFauxqs({ port: 0, logger: false, dataDir: queueFolder });
 
 /** The parent's other processes. One that is blocked does not notice that the parent has gone. */

@@ -1,16 +1,9 @@
-import {
-  ChangeMessageVisibilityBatchCommand,
-  DeleteMessageBatchCommand,
-  type Message,
-  type MessageAttributeValue,
-  ReceiveMessageCommand,
-  type SQSClient,
-} from "@aws-sdk/client-sqs";
+import type { Message, MessageAttributeValue, SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { ProcessEndedError } from "./process.ts";
 
 export interface PollerOptions {
-  readonly client: SQSClient;
+  readonly client: SQS;
   readonly queueUrl: string;
   readonly batchSize: number;
   /** How many batches run at the same time. */
@@ -51,15 +44,13 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
       if (stopping.signal.aborted) return;
       try {
         const max = Math.min(most, free * batchSize);
-        const { Messages = [] } = await client.send(
-          new ReceiveMessageCommand({
-            QueueUrl: queueUrl,
-            MaxNumberOfMessages: max,
-            WaitTimeSeconds: waitSeconds,
-            MessageAttributeNames: ["All"],
-            MessageSystemAttributeNames: ["All"],
-          }),
-        );
+        const { Messages = [] } = await client.receiveMessage({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: max,
+          WaitTimeSeconds: waitSeconds,
+          MessageAttributeNames: ["All"],
+          MessageSystemAttributeNames: ["All"],
+        });
         let hasWaited = false;
         for (let from = 0; from < Messages.length; from += batchSize) {
           let messages = Messages.slice(from, from + batchSize);
@@ -102,12 +93,10 @@ async function runBatch(messages: Message[], options: PollerOptions): Promise<vo
     const response = await options.invoke({ Records: records });
     const done = deletable(records, response);
     if (done.length === 0) return;
-    await options.client.send(
-      new DeleteMessageBatchCommand({
-        QueueUrl: options.queueUrl,
-        Entries: done.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
-      }),
-    );
+    await options.client.deleteMessageBatch({
+      QueueUrl: options.queueUrl,
+      Entries: done.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
+    });
   } catch (error) {
     // No message is deleted, so SQS delivers the records again after their visibility timeout.
     const again = error instanceof ProcessEndedError && (await returnSooner(messages, options).catch(() => undefined));
@@ -145,8 +134,10 @@ async function hide(messages: Message[], seconds: number, options: PollerOptions
     ReceiptHandle,
     VisibilityTimeout: seconds,
   }));
-  const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: options.queueUrl, Entries });
-  const { Successful = [] } = await options.client.send(command);
+  const { Successful = [] } = await options.client.changeMessageVisibilityBatch({
+    QueueUrl: options.queueUrl,
+    Entries,
+  });
   return new Set(Successful.map(({ Id }) => Id));
 }
 

@@ -1,11 +1,4 @@
-import {
-  CreateQueueCommand,
-  GetQueueAttributesCommand,
-  ListQueuesCommand,
-  QueueNameExists,
-  SetQueueAttributesCommand,
-  type SQSClient,
-} from "@aws-sdk/client-sqs";
+import type { SQS } from "@aws-sdk/client-sqs";
 import { type Lane, lanesOf } from "../../infra/lanes.js";
 import type { Project } from "../../infra/project.js";
 import { queueArn, queueUrl } from "./sqs.ts";
@@ -16,7 +9,7 @@ export type Numbers = Pick<Project, "limits" | "optional" | "lanes">;
 const region = "us-east-1";
 
 /** Creates the queues with the deployed stack's attributes, or sets those attributes on the queues of an earlier run. */
-export async function createQueues(client: SQSClient, project: Numbers): Promise<void> {
+export async function createQueues(client: SQS, project: Numbers): Promise<void> {
   const { queueRetentionSeconds, deadLetterRetentionSeconds } = project.limits;
   const lanes = lanesOf(project);
   const nets = new Set(["dead-letters", ...lanes.map(netOf)]);
@@ -33,8 +26,8 @@ export async function createQueues(client: SQSClient, project: Numbers): Promise
  * The queues of earlier runs that hold events and are no lane's. Each becomes a lane with the default lane's numbers, so
  * that the default worker can run them.
  */
-export async function queuesWithoutLane(client: SQSClient, lanes: readonly Lane[]) {
-  const { QueueUrls = [] } = await client.send(new ListQueuesCommand({ QueueNamePrefix: "events-" }));
+export async function queuesWithoutLane(client: SQS, lanes: readonly Lane[]) {
+  const { QueueUrls = [] } = await client.listQueues({ QueueNamePrefix: "events-" });
   const names = QueueUrls.map((url) => url.replace(/^.*\//, ""));
   const found: { readonly name: string; readonly count: number; readonly lane: Lane }[] = [];
   for (const queueName of names.filter((name) => !lanes.some((lane) => lane.queueName === name))) {
@@ -66,21 +59,20 @@ function isFifo(queueName: string): boolean {
   return queueName.endsWith(".fifo");
 }
 
-async function createQueue(client: SQSClient, name: string, attributes: Record<string, string>): Promise<void> {
+async function createQueue(client: SQS, name: string, attributes: Record<string, string>): Promise<void> {
   try {
-    await client.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }));
+    await client.createQueue({ QueueName: name, Attributes: attributes });
   } catch (error) {
-    // Not by `instanceof`: the embedded SQS sends the code of older SDKs, so the SDK does not make this class.
-    if (!(error instanceof Error && error.name.endsWith(QueueNameExists.name))) throw error;
+    // Not by `instanceof`: the embedded SQS sends the code of older SDKs, so the SDK does not make its class.
+    if (!(error instanceof Error && error.name.endsWith("QueueNameExists"))) throw error;
     const QueueUrl = await urlOf(client, name);
-    await client.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: attributes }));
+    await client.setQueueAttributes({ QueueUrl, Attributes: attributes });
   }
 }
 
-async function countOf(client: SQSClient, name: string): Promise<number> {
+async function countOf(client: SQS, name: string): Promise<number> {
   const QueueUrl = await urlOf(client, name);
-  const command = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] });
-  const { Attributes = {} } = await client.send(command);
+  const { Attributes = {} } = await client.getQueueAttributes({ QueueUrl, AttributeNames: ["All"] });
   const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed } =
     Attributes;
   return [ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed]
@@ -88,7 +80,7 @@ async function countOf(client: SQSClient, name: string): Promise<number> {
     .reduce((sum, messages) => sum + messages);
 }
 
-async function urlOf(client: SQSClient, name: string): Promise<string> {
+async function urlOf(client: SQS, name: string): Promise<string> {
   const endpoint = await client.config.endpoint?.();
   const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;
   return queueUrl(base, name);

@@ -1,7 +1,5 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { SQSClient } from "@aws-sdk/client-sqs";
 import { type Lane, lanesOf, lanesText } from "../../infra/lanes.js";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
@@ -57,8 +55,13 @@ export async function startRuntime(options: RuntimeOptions) {
     for (const stopPart of stops.splice(0)) await stopPart();
   };
   try {
+    // Loaded here, because other commands start the services alone.
+    const [{ DynamoDBClient }, { SQS }] = await Promise.all([
+      import("@aws-sdk/client-dynamodb"),
+      import("@aws-sdk/client-sqs"),
+    ]);
     const credentials = { accessKeyId: services.accessKeyId, secretAccessKey };
-    const sqs = new SQSClient({ region, credentials, endpoint: services.endpoints.sqs });
+    const sqs = new SQS({ region, credentials, endpoint: services.endpoints.sqs });
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
     await createQueues(sqs, project);
     await createLedgerTable(dynamo, ledgerTable);

@@ -129,10 +129,11 @@ export function storedQueues(stateFolder: string, nowMs: number) {
   }
 }
 
-/** dynalite's own database, which does not say itself why it cannot be opened. */
-export const { Level } = createRequire(createRequire(import.meta.url).resolve("dynalite"))("level") as {
-  Level: new (path: string) => { open(): Promise<void>; close(): Promise<void> };
-};
+/** dynalite's own database, which does not say itself why it cannot be opened. Loaded when it is asked for. */
+export function level(path: string): { open(): Promise<void>; close(): Promise<void> } {
+  const { Level } = createRequire(createRequire(import.meta.url).resolve("dynalite"))("level");
+  return new Level(path);
+}
 
 /**
  * @param freeWithinMs How long to wait for the services of a killed runtime, which are about to end.
@@ -141,7 +142,7 @@ export const { Level } = createRequire(createRequire(import.meta.url).resolve("d
 export async function checkLedger(folder: string, freeWithinMs = 10_000): Promise<string | undefined> {
   const endMs = Date.now() + freeWithinMs;
   for (;;) {
-    const database = new Level(folder);
+    const database = level(folder);
     const cause = await database.open().then(
       () => undefined,
       (error: Error) => Object(error.cause ?? error) as { code?: string; message: string },

@@ -1,12 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  CreateQueueCommand,
-  GetQueueAttributesCommand,
-  ReceiveMessageCommand,
-  SendMessageCommand,
-  SQSClient,
-} from "@aws-sdk/client-sqs";
+import { SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
 import { ProcessEndedError } from "../../lib/local/process.ts";
@@ -71,11 +65,11 @@ test("a message reaches the function as a record of Lambda's", () => {
 test("a batch whose process ended comes back within seconds, alone; another failure waits for its visibility timeout", async (t) => {
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
   const QueueUrl = queueUrl(server.endpoint, "events");
-  await client.send(new CreateQueueCommand({ QueueName: "events", Attributes: { VisibilityTimeout: "360" } }));
+  await client.createQueue({ QueueName: "events", Attributes: { VisibilityTimeout: "360" } });
   for (const MessageBody of ["crash", "beside", "throw"]) {
-    await client.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+    await client.sendMessage({ QueueUrl, MessageBody });
   }
   const notices: string[] = [];
   const tries = new Map<string, number>();
@@ -132,7 +126,7 @@ test("a batch whose process ended comes back within seconds, alone; another fail
   // What comes for the first time has crashed nothing, and runs beside others.
   const MessageAttributes = { of: { DataType: "String", StringValue: "an app" } };
   for (const MessageBody of ["new 1", "new 2"]) {
-    await client.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageAttributes }));
+    await client.sendMessage({ QueueUrl, MessageBody, MessageAttributes });
   }
   await until("both new ones run", () => running.has("new 1") && running.has("new 2"), { withinMs: 20_000 });
   assert.deepEqual(named.toSorted(), ["new 1", "new 2"]);
@@ -150,11 +144,11 @@ for (const { when, concurrency, hasCrashed } of [
   test(`the end of receiving waits for no batch: ${when}`, async (t) => {
     const server = await startSqs();
     const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+    const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
     const QueueUrl = queueUrl(server.endpoint, "events");
-    await client.send(new CreateQueueCommand({ QueueName: "events" }));
-    await client.send(new SendMessageCommand({ QueueUrl, MessageBody: "long" }));
-    await client.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 0 }));
+    await client.createQueue({ QueueName: "events" });
+    await client.sendMessage({ QueueUrl, MessageBody: "long" });
+    await client.receiveMessage({ QueueUrl, VisibilityTimeout: 0 });
     const started = Promise.withResolvers<void>();
     const handler = Promise.withResolvers<void>();
     const poller = startPoller({
@@ -183,12 +177,12 @@ for (const { when, concurrency, hasCrashed } of [
 test("what became visible while it waited to run alone is received again, and runs once", async (t) => {
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
   const QueueUrl = queueUrl(server.endpoint, "events");
-  await client.send(new CreateQueueCommand({ QueueName: "events", Attributes: { VisibilityTimeout: "1" } }));
-  const send = (MessageBody: string) => client.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+  await client.createQueue({ QueueName: "events", Attributes: { VisibilityTimeout: "1" } });
+  const send = (MessageBody: string) => client.sendMessage({ QueueUrl, MessageBody });
   const look = async () => {
-    const { Messages = [] } = await client.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 0 }));
+    const { Messages = [] } = await client.receiveMessage({ QueueUrl, VisibilityTimeout: 0 });
     return Messages.map(({ Body }) => Body);
   };
   await send("again");
@@ -217,7 +211,7 @@ test("what became visible while it waited to run alone is received again, and ru
   await until("the other is visible", async () => (await look()).includes("again"));
   long.resolve();
   await until("both are deleted", async () => {
-    const { Attributes = {} } = await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] }));
+    const { Attributes = {} } = await client.getQueueAttributes({ QueueUrl, AttributeNames: ["All"] });
     const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible } = Attributes;
     return ApproximateNumberOfMessages === "0" && ApproximateNumberOfMessagesNotVisible === "0";
   });
@@ -231,8 +225,8 @@ for (const { name, most } of [
   test(`asks ${name} for ${most} at once: of a group, several that SQS gives out together would run beside each other`, async (t) => {
     const server = await startSqs();
     const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
-    await client.send(new CreateQueueCommand({ QueueName: name }));
+    const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
+    await client.createQueue({ QueueName: name });
     const asked: unknown[] = [];
     client.middlewareStack.add(
       (next) => async (args) => {

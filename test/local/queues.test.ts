@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { SQS } from "@aws-sdk/client-sqs";
 import { lanesOf } from "../../infra/lanes.js";
 import { projectOf } from "../../infra/project.js";
 import { createQueues, queuesWithoutLane } from "../../lib/local/queues.ts";
@@ -12,7 +12,7 @@ import { type Random, seeded } from "../support/random.ts";
 test("queues that are there from the last start take the numbers that were changed since, and those without a lane are found", async (t) => {
   const server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
   t.after(async () => {
     client.destroy();
     await server.stop();
@@ -32,7 +32,7 @@ test("queues that are there from the last start take the numbers that were chang
   await createQueues(client, project);
   const attributesOf = async (name: string) => {
     const QueueUrl = queueUrl(server.endpoint, name);
-    return (await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["All"] }))).Attributes ?? {};
+    return (await client.getQueueAttributes({ QueueUrl, AttributeNames: ["All"] })).Attributes ?? {};
   };
   const { VisibilityTimeout, MessageRetentionPeriod, RedrivePolicy = "{}" } = await attributesOf("events");
   assert.deepEqual([VisibilityTimeout, MessageRetentionPeriod], ["120", "600"]);
@@ -51,7 +51,7 @@ test("queues that are there from the last start take the numbers that were chang
   // The lane that is no more becomes the default worker's, with its numbers, if something waits there.
   const found = () => queuesWithoutLane(client, lanesOf(project));
   assert.deepEqual(await found(), []);
-  await client.send(new SendMessageCommand({ QueueUrl: queueUrl(server.endpoint, "events-bulk"), MessageBody: "{}" }));
+  await client.sendMessage({ QueueUrl: queueUrl(server.endpoint, "events-bulk"), MessageBody: "{}" });
   const [defaultLane] = lanesOf(project);
   const lane = { ...defaultLane, queueName: "events-bulk" };
   assert.deepEqual(await found(), [{ name: "bulk", count: 1, lane }]);

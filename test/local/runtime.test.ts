@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { CreateQueueCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { SQS } from "@aws-sdk/client-sqs";
 import { limits } from "../../infra/limits.js";
 import { projectOf } from "../../infra/project.js";
 import { webhookConfig } from "../../lib/aws/config.ts";
@@ -63,11 +63,11 @@ export default { ...onAnyEvent(({ chat }, { id, attempt }) => {
 async function leaveEvent(stateFolder: string, id: string): Promise<void> {
   const services = await startServices(stateFolder);
   const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
-  const client = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
-  await client.send(new CreateQueueCommand({ QueueName: "events-old.fifo" }));
+  const client = new SQS({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
+  await client.createQueue({ QueueName: "events-old.fifo" });
   const MessageBody = eventBody({ id, type: "test.effect_v1", app: env.APP_ID });
   const QueueUrl = queueUrl(services.endpoints.sqs, "events-old.fifo");
-  await client.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageGroupId: "a", MessageDeduplicationId: id }));
+  await client.sendMessage({ QueueUrl, MessageBody, MessageGroupId: "a", MessageDeduplicationId: id });
   client.destroy();
   await services.stop();
 }

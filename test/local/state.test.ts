@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
-import { checkLedger, checkQueues, Level, lockState } from "../../lib/local/state.ts";
+import { checkLedger, checkQueues, level, lockState } from "../../lib/local/state.ts";
 
 function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
@@ -15,7 +15,7 @@ function temporaryFolder(t: TestContext): string {
 /** A ledger's folder, as the embedded DynamoDB leaves it. */
 async function ledgerIn(folder: string): Promise<string> {
   const path = join(folder, "dynamodb");
-  const database = new Level(path);
+  const database = level(path);
   await database.open();
   await database.close();
   return path;
@@ -97,7 +97,7 @@ for (const [how, damage] of [
 
 test("a ledger that the last run's services still have is waited for, and never called damaged", async (t) => {
   const path = join(temporaryFolder(t), "dynamodb");
-  const other = new Level(path);
+  const other = level(path);
   await other.open();
   await assert.rejects(checkLedger(path, 100), /dynamodb cannot be opened: .*lock/i);
   const checked = checkLedger(path);

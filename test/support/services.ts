@@ -1,5 +1,5 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { type Message, SQSClient } from "@aws-sdk/client-sqs";
+import { type Message, SQS } from "@aws-sdk/client-sqs";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
 import { callDirectly } from "./aws.ts";
@@ -12,7 +12,7 @@ const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 export async function startServices(options: { visibilityTimeoutSeconds?: number; maxReceiveCount?: number } = {}) {
   const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
   const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
-  const sqs = new SQSClient({ region, credentials, endpoint: sqsServer.endpoint });
+  const sqs = new SQS({ region, credentials, endpoint: sqsServer.endpoint });
   const dynamo = directSdk(
     new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
     dynamoServer.exchange,

@@ -5,7 +5,6 @@ import type { Command } from "commander";
 import type { Project } from "../../../infra/project.js";
 import { tableName } from "../../local/tables.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { BuildError, build } from "../deploy/build.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { paint } from "../paint.ts";
 import { loadEnv, projectRoot } from "../project.ts";
@@ -105,6 +104,8 @@ export async function refuseFaults(root: string, task: string): Promise<void> {
 
 /** What works here and would fail in the bundle: files beside the code, native code. Broken files are left out. */
 async function checkBundles(root: string, found: readonly Finding[]): Promise<readonly Finding[]> {
+  // Loaded here, because most that check the handlers bundle nothing.
+  const { BuildError, build } = await import("../deploy/build.ts");
   const without = new Set(found.filter(({ isBroken }) => isBroken).map(({ file }) => file));
   const outFolder = mkdtempSync(join(tmpdir(), "larkpost-check-"));
   try {

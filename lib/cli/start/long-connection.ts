@@ -8,10 +8,8 @@ import { reasonOf } from "../../local/long-connection.ts";
 import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
-import { deployedStage } from "../state/deployed.ts";
 import { rank } from "./output.ts";
 import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
@@ -51,7 +49,7 @@ interface Options {
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
-  if (stage !== undefined) await setFromStage(stage, regionOf(region));
+  if (stage !== undefined) await setFromStage(stage, region);
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);
   setVariables(await readProject(root), (table, variable) => {
@@ -69,7 +67,13 @@ async function run({ json = false, stage, region }: Options): Promise<void> {
  * Sets what the environment lacks to what the stack has.
  * @throws {CommandError} The stack cannot be read, or is of an older release.
  */
-async function setFromStage(stage: string, region: string): Promise<void> {
+async function setFromStage(stage: string, given: string | undefined): Promise<void> {
+  // Loaded here, because they bring SDKs along.
+  const [{ parameterName, regionOf }, { deployedStage }] = await Promise.all([
+    import("../deploy/parameter-store.ts"),
+    import("../state/deployed.ts"),
+  ]);
+  const region = regionOf(given);
   process.env["AWS_REGION"] = region;
   const { outputs, name: stack } = await deployedStage("Cannot start", { stage, region });
   const found = {

@@ -14,8 +14,8 @@ import { loadEnv, projectRoot } from "../project.ts";
 import { judge } from "../send/pushes.ts";
 import { facts, line } from "../send/report.ts";
 import { keptApp, writeLocal } from "../state/local-keys.ts";
+import { portOf, stopReason } from "./running.ts";
 import { startSimulated } from "./simulated.ts";
-import { portOf, stopReason } from "./start.ts";
 
 export function simulateCommand(): Command {
   return subcommand("simulate")

@@ -15,7 +15,7 @@ import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
 import { type Finding, findingLine, refusal } from "../check/finding.ts";
 import { checkConfig, checkSettings } from "../check/settings.ts";
-import { CommandError, subcommand, UsageError } from "../command.ts";
+import { CommandError, subcommand } from "../command.ts";
 import { storedDeadLetters } from "../desk/letters.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { defaultState, loadEnv, projectRoot } from "../project.ts";
@@ -25,6 +25,7 @@ import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
 import { createOutput } from "./output.ts";
 import { type Payload, payloadsOf } from "./payloads.ts";
+import { portOf, stopReason } from "./running.ts";
 import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
 import { type Change, ownAnswers, watch } from "./watch.ts";
@@ -245,24 +246,4 @@ function advice({ secrets }: Project, handlers: readonly string[], isLocal: bool
         `"${older}" and "${newer}" report the same fact with different ids: subscribe to one of them only`,
     ),
   ];
-}
-
-/** Waits for a signal, or for one of `failures`. A second signal ends the process at once. */
-export async function stopReason(failures: readonly Promise<never>[]): Promise<Error | undefined> {
-  const { promise: signalled, resolve } = Promise.withResolvers<undefined>();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      resolve(undefined);
-      process.once(signal, () => process.exit(130));
-    });
-  }
-  return Promise.race([signalled, ...failures]).catch((error: Error) => error);
-}
-
-export function portOf(option: string | undefined, variable: string | undefined): number {
-  const text = option ?? (variable || "3000");
-  const port = Number(text);
-  if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
-  const message = `Cannot start: the port "${text}" is not a number from 0 to 65535. Check`;
-  throw option === undefined ? new ConfigError(`${message} PORT`) : new UsageError(`${message} --port`);
 }

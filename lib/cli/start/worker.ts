@@ -1,4 +1,4 @@
-import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { SQS } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
 import { type Lane, lanesOf } from "../../../infra/lanes.js";
 import { readProject } from "../../../infra/project.js";
@@ -15,7 +15,7 @@ import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { rank } from "./output.ts";
 import { headLine } from "./render.ts";
-import { stopReason } from "./start.ts";
+import { stopReason } from "./running.ts";
 import { setVariables } from "./variables.ts";
 
 /** In the names of the lanes' queues. EVENTS_QUEUE_URL ends with the deployed name in its place. */
@@ -68,7 +68,7 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
     process.env[name] ||= String(value);
   }
   const queueUrl = workerConfig(process.env).eventsQueueUrl + lane.queueName.slice(defaultQueue.length);
-  const client = new SQSClient({});
+  const client = new SQS({});
   const visibilityTimeoutSeconds = await visibilityOf(queueUrl, client, lane);
   await generate({ root });
 
@@ -131,10 +131,10 @@ function laneNamed(name: string, lanes: readonly Lane[]): Lane {
  * @throws {CommandError} The queue does not answer, or shows a message again while its handler may still run. Lambda
  * refuses such a queue as well.
  */
-async function visibilityOf(queueUrl: string, client: SQSClient, lane: Lane): Promise<number> {
+async function visibilityOf(queueUrl: string, client: SQS, lane: Lane): Promise<number> {
   const { timeoutSeconds, visibilityTimeoutSeconds } = lane;
-  const command = new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
-  const { Attributes } = await client.send(command).catch((cause: Error) => {
+  const asked = client.getQueueAttributes({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
+  const { Attributes } = await asked.catch((cause: Error) => {
     const advice = "Check EVENTS_QUEUE_URL, AWS_REGION, and the credentials and their rights";
     throw new CommandError(`Cannot start: the events queue does not answer: ${cause.message}. ${advice}`, { cause });
   });

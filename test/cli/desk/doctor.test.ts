@@ -15,7 +15,7 @@ import { findMachine, type Machine } from "../../../lib/cli/desk/doctor/machine.
 import { probeLogId } from "../../../lib/cli/start/render.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { Level, lockState } from "../../../lib/local/state.ts";
+import { level, lockState } from "../../../lib/local/state.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { testClock } from "../../support/clock.ts";
@@ -934,9 +934,9 @@ describe("npm run doctor, on this machine", () => {
       when: "a killed npm start has left a process with the ledger",
       async plant() {
         mkdirSync(state());
-        const level = new Level(join(state(), "dynamodb"));
-        await level.open();
-        ends.push(() => level.close());
+        const database = level(join(state(), "dynamodb"));
+        await database.open();
+        ends.push(() => database.close());
       },
       text: /what a killed npm start has left still has the ledger.*\n.*"lsof /,
     },

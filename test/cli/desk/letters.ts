@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { SQSClient } from "@aws-sdk/client-sqs";
+import { SQS } from "@aws-sdk/client-sqs";
 import { projectOf } from "../../../infra/project.js";
 import { createQueues } from "../../../lib/local/queues.ts";
 import { startServices } from "../../../lib/local/runtime.ts";
@@ -55,7 +55,7 @@ export function deathOf(given: {
 export async function makeState(folder: string, config: object = {}): Promise<void> {
   const services = await startServices(folder);
   const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
-  const sqs = new SQSClient({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
+  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
   await createQueues(sqs, projectOf(config));
   sqs.destroy();
   await services.stop();

@@ -3,7 +3,7 @@ import { dirname, join, relative } from "node:path";
 import { systemClock, withDeadline } from "../../../clock.ts";
 import { DeadlineError } from "../../../errors.ts";
 import { exchange } from "../../../https.ts";
-import { isLockedByOther, Level, lockState, storedQueues } from "../../../local/state.ts";
+import { isLockedByOther, level, lockState, storedQueues } from "../../../local/state.ts";
 import { openRecent } from "../../state/recent.ts";
 import { type LocalRuntime, readLocal } from "../../state/target.ts";
 import { verdictOf } from "../timeline.ts";
@@ -85,7 +85,7 @@ async function heldBy(folder: string): Promise<Holder> {
 
 async function ledgerFault(folder: string): Promise<Holder["ledgerFault"]> {
   if (!existsSync(folder)) return undefined;
-  const database = new Level(folder);
+  const database = level(folder);
   try {
     await database.open();
     return undefined;
