@@ -104,7 +104,7 @@ export const apiRows: readonly Row[] = [
     title:
       "of events whose calls fail by a tenth (5xx, no answer, an answer lost) none is dead, and each has its message once",
     full: 100_000,
-    sample: 60,
+    sample: 30,
     run: (options) =>
       viaWorker(
         options,
@@ -122,7 +122,7 @@ export const apiRows: readonly Row[] = [
     id: "A3",
     title: "of events that create, reply and forward, where every call's first answer is lost, each sends each once",
     full: 10_000,
-    sample: 60,
+    sample: 15,
     async run(options) {
       const first = new Set<string>();
       await viaWorker(
@@ -162,7 +162,7 @@ export const apiRows: readonly Row[] = [
     title:
       "of calls whose connection had died while the process was frozen, none fails: reads, and messages with a uuid",
     full: 1_000,
-    sample: 60,
+    sample: 20,
     async run({ n, seed, progress }) {
       const random = seeded(seed);
       let isDead = false;

@@ -64,7 +64,7 @@ export const callbackRows: readonly Row[] = [
     id: "C4",
     title: "of callbacks that come twice, at once or later, each runs once, and both pushes get the same answer",
     full: 1_000,
-    sample: 60,
+    sample: 40,
     async check({ n, random, progress }) {
       const table = await startTable();
       const runs = new Map<string, number>();
@@ -114,7 +114,7 @@ export const callbackRows: readonly Row[] = [
     id: "C7",
     title: "whatever comes to the callback's address is answered 200, 401, 404, 405 or 413, and every callback 200",
     full: 10_000,
-    sample: 200,
+    sample: 80,
     async check({ n, random, progress }) {
       const behaviours: (() => unknown)[] = [
         () => toast("done"),

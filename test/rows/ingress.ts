@@ -137,7 +137,7 @@ const v1 = row({
   id: "V1",
   title: "accepts a signed body to the byte as it was sent, however it is written",
   full: 1_000,
-  sample: 250,
+  sample: 60,
   start: (random) => async (index) => {
     const event = { n: index, anything: value(random) };
     const envelope = random.chance(0.5) ? v2Text({ event }) : v1Text({ event });
@@ -170,7 +170,7 @@ const v8 = row({
   id: "V8",
   title: "answers any timestamp, nonce, signature and body without a fault, and accepts none that is made up",
   full: 1_000_000,
-  sample: 1_000,
+  sample: 300,
   start: (random) => {
     const keys = ring();
     const good = push(v2Text());
@@ -227,7 +227,7 @@ const r5 = row({
   id: "R5",
   title: "answers 503 at 1.8 s while the queue never answers",
   full: 500,
-  sample: 200,
+  sample: 40,
   start: (random) => async () => {
     const clock = testClock(startMs);
     const never = () => new Promise<never>(() => {});
@@ -249,7 +249,7 @@ const r10 = row({
   id: "R10",
   title: "keeps 64 interleaved requests of 8 apps apart, in a ring of keys and in one process",
   full: 10_000,
-  sample: 60,
+  sample: 20,
   start: (random) => {
     const count = 8;
     const names = Array.from({ length: count }, (_, app) => `app-${app}`);
@@ -327,7 +327,7 @@ const r14 = row({
   id: "R14",
   title: "accepts a sender whose clock is up to two minutes off",
   full: 1_000,
-  sample: 240,
+  sample: 60,
   start: (random, n) => async (index) => {
     const skewMs = index === 0 ? -120_000 : index === n - 1 ? 120_000 : random.below(240_001) - 120_000;
     const type = random.pick(["im.message.receive_v1", "card.action.trigger"]);
@@ -342,7 +342,7 @@ const c14 = row({
   id: "C-14",
   title: "refuses a push in which one bit of body, timestamp, nonce or signature is flipped",
   full: 40_000,
-  sample: 800,
+  sample: 200,
   start: (random) => {
     const good = push(v2Text());
     const flip = (bytes: Uint8Array): Buffer => {
@@ -368,7 +368,7 @@ const c18 = row({
   id: "C-18",
   title: "acknowledges a replay inside the window each time, under the same id",
   full: 1_000,
-  sample: 200,
+  sample: 40,
   start: (random) => {
     const clock = testClock(startMs);
     const webhook = startWebhook({ clock });
@@ -406,7 +406,7 @@ const c83 = row({
   id: "C-83",
   title: "accepts and stores no fuzzed request, and answers none with a fault of ours",
   full: 1_000_000,
-  sample: 1_000,
+  sample: 300,
   start: (random) => {
     const seeds = hostileSeeds(random);
     const names = ["x-lark-request-timestamp", "x-lark-request-nonce", "x-lark-signature"];
@@ -484,7 +484,7 @@ const c64: Row = {
   id: "C-64",
   title: "answers a flood of distinct bad requests without a fault, in steady memory and with a bounded log",
   full: 60_000,
-  sample: 2_000,
+  sample: 400,
   async run({ n, seed, progress }) {
     const random = seeded(seed);
     const clock = testClock(Math.ceil(startMs / 60_000) * 60_000);

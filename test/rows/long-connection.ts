@@ -168,7 +168,7 @@ export const longConnectionRows: readonly Row[] = [
     title: "an event that comes over HTTP and to two clients of the long connection completes once",
     memory: true,
     full: 2_000,
-    sample: 20,
+    sample: 10,
     async check(given) {
       const { bench, random } = given;
       const server = await startPlatformEnd({ appIds: [appId] });
@@ -208,7 +208,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L6",
     title: "parts of messages that never become whole take at most 50 MB",
     full: 100_000,
-    sample: 400,
+    sample: 100,
     async check({ random, n, progress }) {
       setFlagsFromString("--expose-gc");
       const collectGarbage = runInNewContext("gc") as () => void;
@@ -241,7 +241,7 @@ export const longConnectionRows: readonly Row[] = [
         assert.ok(frame !== undefined);
         joiner.add(frame, startMs + Math.floor(index / 10_000));
         assert.ok(joiner.pending <= 256);
-        if (index % 1_000 === 999) {
+        if (index % 1_000 === 999 || index === n - 1) {
           most = Math.max(most, usedBytes() - before);
           progress(index + 1);
         }
@@ -254,7 +254,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L7",
     title: "whatever frames come, the connection stands and the events between them are stored",
     full: 100_000,
-    sample: 600,
+    sample: 200,
     async check({ t, random, n, progress }) {
       const server = await startPlatformEnd({ config: { PingInterval: 3_600 }, appIds: [appId] });
       t.after(() => server.close());
@@ -281,7 +281,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L9",
     title: "restarts of one replica after the other lose no event",
     full: 200,
-    sample: 6,
+    sample: 3,
     async check({ t, random, n, progress }) {
       const server = await startPlatformEnd({ appIds: [appId] });
       t.after(() => server.close());
@@ -329,7 +329,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L10",
     title: "five replicas whose connections are dropped again and again dial ten times a minute each at most",
     full: 100,
-    sample: 12,
+    sample: 11,
     async check({ t, random, n, progress }) {
       const clock = testClock();
       const appIds = [1, 2, 3, 4, 5].map((replica) => appIdOf(`replica ${replica}`));
@@ -379,7 +379,7 @@ export const longConnectionRows: readonly Row[] = [
     id: "L12",
     title: "however quickly it is started and stopped, there is never more than one socket",
     full: 1_000,
-    sample: 60,
+    sample: 20,
     async check({ t, random, n, progress }) {
       const server = await startPlatformEnd({ appIds: [appId] });
       t.after(() => server.close());

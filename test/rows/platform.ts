@@ -264,7 +264,7 @@ export const platformRows: readonly Row[] = [
     title:
       "whatever answers are refused, late or lost, each push is made at its documented time, and none is forgotten",
     full: 100_000,
-    sample: 400,
+    sample: 100,
     async run({ n, seed, progress }) {
       const random = seeded(seed);
       for (let index = 0; index < n; index++) {
@@ -284,7 +284,7 @@ export const platformRows: readonly Row[] = [
     title: "events whose first answer was lost are stored at least twice, and complete once",
     memory: true,
     full: 10_000,
-    sample: 60,
+    sample: 20,
     check: (given) =>
       withLostAnswers(given, {
         isLost: (number) => number === 1,
@@ -303,7 +303,7 @@ export const platformRows: readonly Row[] = [
     id: "E4-30",
     title: "while 30 % of all answers are lost and a tenth of the events is repeated, every event completes once",
     full: 10_000,
-    sample: 60,
+    sample: 20,
     check: (given) =>
       withLostAnswers(given, {
         isLost: () => given.random.chance(0.3),

@@ -161,7 +161,7 @@ export const workerRows: readonly Row[] = [
     id: "S1",
     title: "of events of which a fifth comes twice, half of those at the same time, none completes twice",
     full: 100_000,
-    sample: 60,
+    sample: 30,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -187,7 +187,7 @@ export const workerRows: readonly Row[] = [
     id: "M4",
     title: "whatever the handlers do, the answer names exactly the records that failed",
     full: 100_000,
-    sample: 60,
+    sample: 40,
     async check({ bench, random, n, progress }) {
       let faulty = false;
       bench.dynamoFaults.inject("*", internal, () => faulty && random.chance(0.3));
@@ -246,7 +246,7 @@ export const workerRows: readonly Row[] = [
     id: "I2",
     title: "a claim whose first answer is lost runs its event at once, and once",
     full: 10_000,
-    sample: 60,
+    sample: 20,
     async check(given) {
       const { bench } = given;
       bench.dynamoFaults.inject("PutItem", { kind: "lost" }, firstTry);
@@ -272,7 +272,7 @@ export const workerRows: readonly Row[] = [
     title: "of two runs, the first of which stalled past its lease, one completes",
     memory: true,
     full: 1_000,
-    sample: 60,
+    sample: 20,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -319,7 +319,7 @@ export const workerRows: readonly Row[] = [
     title: "of two deliveries at the same time one runs, and the other is received once more at most",
     memory: true,
     full: 1_000,
-    sample: 60,
+    sample: 20,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench } = given;
@@ -364,7 +364,7 @@ export const workerRows: readonly Row[] = [
     title: "an event without an id that comes twice runs once",
     memory: true,
     full: 1_000,
-    sample: 60,
+    sample: 20,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench } = given;
@@ -383,7 +383,7 @@ export const workerRows: readonly Row[] = [
     title: "clocks that are two seconds off let no second run begin beside the first",
     memory: true,
     full: 10_000,
-    sample: 200,
+    sample: 40,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -438,7 +438,7 @@ export const workerRows: readonly Row[] = [
     id: "Q1",
     title: "while a tenth of all sends fails, no event is lost",
     full: 100_000,
-    sample: 60,
+    sample: 30,
     async check(given) {
       const { bench, random } = given;
       const ports = receiverQueues(patientClient(bench), bench.urls);
@@ -459,7 +459,7 @@ export const workerRows: readonly Row[] = [
     id: "Q2",
     title: "while a tenth of all sends stalls, every push is answered in time, and no event is lost",
     full: 10_000,
-    sample: 60,
+    sample: 30,
     async check(given) {
       const { bench, random, n, progress } = given;
       const ports = receiverQueues(bench.client, bench.urls);
@@ -482,7 +482,7 @@ export const workerRows: readonly Row[] = [
     title: "events that were all stored twice, since each first answer was lost, complete once",
     memory: true,
     full: 10_000,
-    sample: 60,
+    sample: 20,
     async check(given) {
       const { bench } = given;
       const ports = receiverQueues(patientClient(bench), bench.urls);
@@ -504,7 +504,7 @@ export const workerRows: readonly Row[] = [
     id: "R12",
     title: "a push that finds its connection dead is stored all the same, with one try more",
     full: 1_000,
-    sample: 60,
+    sample: 18,
     async check({ bench, n, progress }) {
       // Few at a time: the 0.5 s that a try may take are real ones, also on a busy machine.
       const lanes = 6;
