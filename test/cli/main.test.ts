@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { command, projectFolder, temporaryRoot } from "./run.ts";
@@ -130,6 +132,14 @@ for (const { when, args, code, says } of endings) {
     assert.equal(ended.code, code);
   });
 }
+
+test("ends without a word when its reader has read enough, as with | head", async () => {
+  const main = join(projectFolder, "lib/cli/main.ts");
+  const child = spawn(process.execPath, [main, "types"], { stdio: ["ignore", "pipe", "pipe"] });
+  child.stdout.destroy();
+  const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
+  assert.deepEqual([stderr, code], ["", 0]);
+});
 
 for (const file of ["test/bench/main.ts", "test/soak.ts", "test/runtime-client.ts"]) {
   test(`${file} ends as every command does: 2 for an unknown option, 0 for its version`, async () => {
