@@ -43,11 +43,6 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 
 // npm does not always pass on the signal that ends it, and without npm nobody would end this process.
 if (process.env["npm_lifecycle_event"] !== undefined) watchNpm(() => process.kill(process.pid, "SIGTERM"));
-// `| head` has read enough: the command ends, as on SIGTERM if it has something to end.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  if (!process.emit("SIGTERM", "SIGTERM")) process.exit();
-});
 try {
   await main(process.argv.slice(2));
 } catch (error) {

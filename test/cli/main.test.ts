@@ -134,8 +134,7 @@ for (const { when, args, code, says } of endings) {
 }
 
 test("ends without a word when its reader has read enough, as with | head", async () => {
-  const main = join(projectFolder, "lib/cli/main.ts");
-  const child = spawn(process.execPath, [main, "types"], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [join(projectFolder, bin.larkpost), "types"], { stdio: ["ignore", "pipe", "pipe"] });
   child.stdout.destroy();
   const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
   assert.deepEqual([stderr, code], ["", 0]);

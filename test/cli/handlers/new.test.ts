@@ -52,10 +52,10 @@ function nextSteps(type: string): string[] {
   const name = named[type] ?? type;
   steps.push(
     kind === "callbacks"
-      ? `Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, ${
+      ? `Let Feishu ask: in the developer console, under Events & Callbacks (事件与回调) → Callback configuration (回调配置), ${
           type === "card.action.trigger_v1" ? "" : "choose the long connection, or "
         }paste the address that ends in /callback as the request URL; add ${name}, and publish a version of the app; until then nothing changes`
-      : "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, choose the long " +
+      : "Let Feishu push: in the developer console, under Events & Callbacks (事件与回调) → Event configuration (事件配置), choose the long " +
           `connection, or paste the address that ends in /webhook as the request URL; add ${name}, grant a permission ` +
           "that it asks for, and publish a version of the app; until then nothing changes",
   );
