@@ -134,7 +134,9 @@ for (const { when, args, code, says } of endings) {
 }
 
 test("ends without a word when its reader has read enough, as with | head", async () => {
-  const child = spawn(process.execPath, [join(projectFolder, bin.larkpost), "types"], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [join(projectFolder, bin.larkpost), "types"], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   child.stdout.destroy();
   const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
   assert.deepEqual([stderr, code], ["", 0]);
