@@ -11,6 +11,7 @@ import { type LogEntry, openRecent } from "../state/recent.ts";
 import { type QueueName, toLetter } from "./letters.ts";
 import type { Place } from "./place.ts";
 import { asked } from "./sqs.ts";
+import { rootOf } from "./timeline.ts";
 
 export interface Range {
   readonly sinceMs: number;
@@ -52,11 +53,6 @@ const otherIds = ["requestId", "messageId", "logId"] as const;
 export function logOf(cannot: string, place: Place): Log {
   const { stage, region } = place;
   return stage === undefined || region === undefined ? localLog(place) : stageLog(cannot, { stage, region });
-}
-
-/** The event's id. That of deferred work begins with its callback's, and a `#`. */
-export function rootOf(id: string): string {
-  return id.split("#", 1).join();
 }
 
 /**

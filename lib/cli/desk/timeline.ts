@@ -3,9 +3,13 @@ import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
 import { headLine, isOutcome, nestedText } from "../start/render.ts";
 import type { LogEntry } from "../state/recent.ts";
-import { rootOf } from "./log.ts";
 
 // Lines of the log for a person: one by one, or all of an event.
+
+/** The event's id. That of deferred work begins with its callback's, and a `#`. */
+export function rootOf(id: string): string {
+  return id.split("#", 1).join();
+}
 
 /** What became of an event, a callback or deferred work. */
 export interface Verdict {

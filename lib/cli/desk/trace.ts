@@ -4,10 +4,10 @@ import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { paint } from "../paint.ts";
 import { timeOf as clockTime } from "../start/render.ts";
 import type { LogEntry } from "../state/recent.ts";
-import { logGroupsOf, logOf, queryOf, rootOf } from "./log.ts";
+import { logGroupsOf, logOf, queryOf } from "./log.ts";
 import { sinceOption } from "./options.ts";
 import { findPlace, type Place, type PlaceOptions, placed, stoppable } from "./place.ts";
-import { dayOf, entryFacts, timelineLines, verdictOf } from "./timeline.ts";
+import { dayOf, entryFacts, rootOf, timelineLines, verdictOf } from "./timeline.ts";
 
 interface TraceOptions extends PlaceOptions {
   readonly since: number;
