@@ -11,7 +11,7 @@ import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../../lib/aws/record.ts";
 import { storedDeadLetters, toLetter } from "../../../lib/cli/desk/letters.ts";
-import { runHandler } from "../../../lib/cli/desk/run.ts";
+import { type RunReport, runHandler } from "../../../lib/cli/desk/run.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import type { EventEnvelope } from "../../../lib/feishu/envelope.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
@@ -26,17 +26,21 @@ import { ciphertextOf, encryptKey } from "../../support/push.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
 import { larkpost, projectFolder } from "../run.ts";
-import { bodyOf, deathOf, makeState, putLetters, type TestLetter, valuesOf } from "./letters.ts";
+import { bodyOf, deathOf, makeState, putLetters, runServices, type TestLetter, valuesOf } from "./letters.ts";
 
 /** Letters in seven groups, of which SQS moved one without attributes. */
 function manyLetters(count: number): TestLetter[] {
+  const bodies = new Map(
+    ["im.message.receive_v1", "contact.user.created_v3"].map((type) => [type, bodyOf("event-0", type)]),
+  );
   return Array.from({ length: count }, (_, index) => {
     const id = `event-${index}`;
     const group = index % 7;
     const type = group < 3 ? "im.message.receive_v1" : "contact.user.created_v3";
+    const body = bodies.get(type)?.replaceAll("event-0", id) ?? "";
     const at = `functions/events/${type}.ts:${group + 1}:5`;
-    if (group === 6) return { id, type };
-    return { id, type, attributes: deathOf({ id, type, at, fingerprint: `0000000${group}` }) };
+    if (group === 6) return { id, type, body };
+    return { id, type, body, attributes: deathOf({ id, type, at, fingerprint: `0000000${group}` }) };
   });
 }
 
@@ -66,10 +70,11 @@ describe("npm run dead, on this machine", () => {
   let state: string;
   let remove: () => void;
   const dead = (...args: string[]) => run(root, args);
-  const idsOf = async (...args: string[]) => {
+  const listed = async (...args: string[]) => {
     const { stdout } = await dead("list", "--json", ...args);
-    return (JSON.parse(stdout) as { letters: { id: string }[] }).letters.map(({ id }) => id).sort();
+    return (JSON.parse(stdout) as { letters: { id: string; messageId: string }[] }).letters;
   };
+  const idsOf = async (...args: string[]) => (await listed(...args)).map(({ id }) => id).sort();
 
   before(async () => {
     project = await temporaryProject({});
@@ -232,178 +237,6 @@ describe("npm run dead, on this machine", () => {
   });
   const day = 86_400_000;
 
-  test("X1, X4, X5: redrives with its attributes what may run again, and says why the rest may not", async () => {
-    putLetters(
-      state,
-      [
-        letter("good", { redrives: 2 }),
-        { id: "bare" },
-        letter("fourth", { redrives: 3 }),
-        { ...letter("old"), body: bodyOf("old", "test.event", Date.now() - 34 * day) },
-        letter("same-code", { diedAtMs: Date.now() + 60_000 }),
-        letter("no-verdict", { diedAtMs: Date.now() + 60_000, reason: "receivesExhausted" }),
-      ],
-      { clear: true },
-    );
-    const { code, stdout, stderr } = await dead("redrive", "--all", "--rate", "1000/s");
-
-    assert.equal(code, 1);
-    assert.match(stdout, /^Redriven: 3 dead letters of this machine/);
-    assert.match(stdout, /Refused: {2}1 × redriven 3 times already/);
-    assert.match(stdout, /Refused: {2}1 × older than 33 days/);
-    assert.match(stdout, /Refused: {2}1 × the code that failed still runs/);
-    assert.match(stdout, /They run when "npm start" runs\n$/);
-    assert.match(stderr, /^Cannot redrive 3 dead letters\. Repair the cause, or pass --force\n$/);
-    assert.deepEqual(await idsOf(), ["fourth", "old", "same-code"]);
-    const [first, second] = queued().sort((a, b) => a.id.localeCompare(b.id));
-    assert.equal(first?.id, "bare");
-    const traced = (await larkpost(["trace", "bare"], { root })).stdout;
-    assert.match(traced, / desk +redriven +lane default, by \S+/, "it waits in a queue, and nothing has run");
-    assert.match((await dead("show", "same-c…ode")).stdout, /same-code/);
-    assert.equal(first?.attributes["deadReason"]?.StringValue, "movedBySqs");
-    assert.equal(second?.attributes["redrives"]?.StringValue, "2");
-    assert.equal(second?.attributes["deadReason"]?.StringValue, "attemptsExhausted");
-
-    const forced = await dead("redrive", "fourth", "message-of-old", "same-code", "--force");
-    assert.deepEqual([forced.code, forced.stderr], [0, ""]);
-    assert.deepEqual(await idsOf(), []);
-    assert.equal(queued().length, 6);
-  });
-
-  test("redrives what the ids or the fault name, and nothing without them", async () => {
-    const other = { fingerprint: "eeeeeeee" };
-    putLetters(state, [letter("a"), letter("b", other), letter("c", other), letter("d")], { clear: true });
-    assert.equal((await dead("redrive")).code, 2);
-    assert.equal((await dead("redrive", "a", "--all")).code, 2);
-    assert.equal((await dead("redrive", "--all", "--rate", "0")).code, 2);
-    const missing = await dead("redrive", "a", "nowhere");
-    assert.equal(missing.code, 1);
-    assert.match(missing.stdout, /^Redriven: 1 dead letter /);
-    assert.match(missing.stderr, /^Cannot find "nowhere"/);
-    assert.equal((await dead("redrive", "--fingerprint", "eeeeeeee")).code, 0);
-    assert.deepEqual(await idsOf(), ["d"]);
-    assert.deepEqual(
-      queued()
-        .map(({ id }) => id)
-        .sort(),
-      ["a", "b", "c"],
-    );
-  });
-
-  test("redrives from quarantine what this release reads, and refuses the rest", async () => {
-    const quarantined = (id: string, reason: string, body: string) =>
-      ({ id, queue: "quarantine", attributes: { reason }, body }) as const;
-    const asReceived = (text: string) =>
-      JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", receivedBy: null, text });
-    const sealed = (key?: string) => asReceived(sealedText("sealed", key));
-    writeFileSync(join(state, "local.json"), JSON.stringify({ encryptKey }));
-    putLetters(
-      state,
-      [
-        quarantined("raw", "schema", asReceived(textOf("readable"))),
-        quarantined("sealed", "schema", sealed()),
-        quarantined("other-key", "schema", sealed("another key")),
-        quarantined("other-app", "app", bodyOf("other-app")),
-        quarantined("never", "json", "no JSON"),
-      ],
-      { clear: true },
-    );
-    const shown = await dead("show", "message-of-sealed", "--queue", "quarantine", "--payload");
-    assert.match(
-      shown.stdout,
-      /"text": "the text of sealed"[\s\S]*npm run dead -- redrive message-of-sealed --queue q/,
-    );
-    const { code, stdout } = await dead("redrive", "--all", "--queue", "quarantine");
-    assert.equal(code, 1);
-    assert.match(stdout, /^Redriven: 2 messages in quarantine/);
-    assert.match(stdout, /2 × this release cannot read it/);
-    assert.match(stdout, /1 × it belongs to another app/);
-    // The worker runs it at any age.
-    assert.deepEqual(
-      queued().sort((a, b) => a.id.localeCompare(b.id)),
-      ["readable", "sealed"].map((id) => ({ id, attributes: valuesOf({ deadReason: "schema" }) })),
-    );
-  });
-
-  test("goes on after kill -9, and loses none", async () => {
-    const ids = Array.from({ length: 40 }, (_, index) => `killed-${index}`);
-    putLetters(
-      state,
-      ids.map((id) => letter(id)),
-      { clear: true },
-    );
-    const main = join(projectFolder, "lib/cli/main.ts");
-    const args = [main, "dead", "redrive", "--all", "--rate", "20"];
-    const child = spawn(process.execPath, args, { env: { ...process.env, LARKPOST_ROOT: root }, stdio: "ignore" });
-    await until("the first are sent", () => queued().length >= 5);
-    child.kill("SIGKILL");
-    await once(child, "close");
-    const again = async () => dead("redrive", "--all", "--rate", "1000");
-    // The services of the killed desk end by themselves.
-    const { stdout } = await again();
-    const [, hidden] = /Hidden: {3}(\d+)/.exec(stdout) ?? [];
-    assert.ok(Number(hidden) > 0, stdout);
-    putLetters(state, [], { minutesLater: true });
-    assert.match((await again()).stdout, new RegExp(`^Redriven: ${hidden} dead letter`));
-    assert.deepEqual(await idsOf(), []);
-    assert.deepEqual([...new Set(queued().map(({ id }) => id))].sort(), ids.toSorted());
-  });
-
-  test("redrives each letter to its lane's queue, and those of a chat in the order in which they died", async () => {
-    const now = Date.now();
-    const type = "im.message.receive_v1";
-    const inLane = (id: string, chat: string, minutes: number, lane = "ai"): TestLetter => {
-      const attributes = deathOf({ id, type, lane, redrives: 1, diedAtMs: now - minutes * 60_000 });
-      return { id, type, attributes, body: inChat(id, chat) };
-    };
-    const plain = { id: "plain", type, attributes: deathOf({ id: "plain", type }), body: inChat("plain", "oc_a") };
-    const bare = { type, queue: "dead-letters.fifo" } as const;
-    const letters: TestLetter[] = [
-      ...[inLane("a3", "oc_a", 5), inLane("a1", "oc_a", 9), inLane("b1", "oc_b", 8), inLane("a2", "oc_a", 7)],
-      ...[inLane("gone", "oc_a", 6, "old"), inLane("sync", "oc_a", 6, "bulk"), plain],
-      { id: "moved", type },
-      { id: "f1", group: "oc_f", body: inChat("f1", "oc_f"), ...bare },
-      { id: "f2", group: "oc_f", body: inChat("f2", "oc_f"), ...bare },
-    ];
-    putLetters(state, letters, { clear: true });
-    assert.equal((await dead()).stdout.split(", ")[0]?.split(" in ")[0], "10 dead letters");
-    assert.equal(storedDeadLetters(state), 10);
-    assert.deepEqual(await idsOf("--lane", "ai"), ["a1", "a2", "a3", "b1", "f1", "f2", "moved"]);
-    assert.deepEqual(await idsOf("--lane", "default"), ["plain"]);
-    assert.match(
-      (await dead("list", "--lane", "bulk")).stdout,
-      /\n {2}sync {2}6 min ago {2}lane bulk {2}10 attempts {2}redriven 1 ×\n/,
-    );
-    assert.match((await dead("show", "a1")).stdout, /\n {2}lane {9}ai, in the order of message\.chat_id\n/);
-    assert.match(
-      (await dead("show", "gone")).stdout,
-      /\n {2}lane {9}old, which is no more: redrive gives it to the default/,
-    );
-    assert.match((await dead("show", "plain")).stdout, /\n {2}lane {9}default\n/);
-
-    assert.equal((await dead("drop", "f1", "--why", "a test", "--yes")).code, 0);
-    const { code, stderr } = await dead("redrive", "--all", "--rate", "1000/s", "--force");
-    assert.deepEqual([code, stderr], [0, ""]);
-    const inQueue = (name: string) =>
-      storedMessages(state, name).map((row) => [/event_id[^\w]+(\w+)/.exec(row.body)?.[1], row.message_group_id]);
-    const ordered = inQueue("events-ai.fifo");
-    assert.deepEqual(
-      ordered.filter(([, group]) => group === "oc_a").map(([id]) => id),
-      ["a1", "a2", "a3"],
-    );
-    assert.deepEqual(ordered.filter(([, group]) => group !== "oc_a").toSorted(), [
-      ["b1", "oc_b"],
-      ["f2", "oc_f"],
-      ["moved", "moved"],
-    ]);
-    assert.deepEqual(inQueue("events-bulk"), [["sync", null]]);
-    assert.deepEqual(inQueue("events").toSorted(), [
-      ["gone", null],
-      ["plain", null],
-    ]);
-    assert.deepEqual(await idsOf(), []);
-  });
-
   test("runs today's handler, sends nothing, and prints what it would send and where it fails", async () => {
     putLetters(state, [letter("good"), letter("wrong"), letter("ends")], { clear: true });
     project.write(
@@ -425,10 +258,20 @@ describe("npm run dead, on this machine", () => {
 `,
     );
     const type = "im.message.receive_v1";
-    const slow = `export default { type: "${type}", handle: (_, context) => context.log.info(String(Math.ceil(context.remainingMs() / 5000))) };`;
+    const slow = `export default {
+  type: "${type}",
+  async handle(_, context) {
+    context.log.info(String(Math.ceil(context.remainingMs() / 5000)));
+    for (const name of ["a", "b"]) await context.request("POST", "/open-apis/vc/v1/rooms", { body: { name } });
+    throw new Error("slow");
+  },
+};
+`;
     project.write(type, slow);
     putLetters(state, [{ id: "slow", type, attributes: deathOf({ id: "slow", type, lane: "ai" }) }]);
-    assert.match((await dead("run", "slow")).stdout, /log +3 /, "it has not the time of its lane");
+    const json = JSON.parse((await dead("run", "slow", "--json")).stdout) as RunReport;
+    assert.deepEqual([json.verdict, json.calls.length], ["again", 2]);
+    assert.equal(json.lines[1]?.["message"], "3", "it has not the time of its lane");
     const good = await dead("run", "good");
     assert.deepEqual([good.code, good.stderr], [0, ""]);
     assert.match(good.stdout, /log +Looked at it/);
@@ -442,8 +285,6 @@ describe("npm run dead, on this machine", () => {
     assert.equal(wrong.code, 1);
     assert.match(wrong.stdout, /TypeError: still wrong\n +at functions\/events\/test\.event\.ts:10:39/);
     assert.match(wrong.stdout, /Verdict {5}it fails, and would be tried again, after \d+ s/);
-    const json = JSON.parse((await dead("run", "wrong", "--json")).stdout) as { verdict: string; calls: object[] };
-    assert.deepEqual([json.verdict, json.calls.length], ["again", 2]);
     const ends = await dead("run", "ends");
     assert.equal(ends.code, 1);
     assert.match(ends.stdout, / at functions\/events\/test\.event\.ts:11:40\n/);
@@ -462,30 +303,207 @@ describe("npm run dead, on this machine", () => {
     assert.match(secret.stderr, /^Cannot run with --send: APP_SECRET is not set/);
   });
 
-  test("drops a letter only when somebody says so, and writes down who and why", async () => {
-    putLetters(state, [letter("kept"), letter("gone")], { clear: true });
-    assert.equal((await dead("drop", "gone")).code, 2);
-    assert.equal((await dead("drop", "gone", "--why", " ", "--yes")).code, 2);
-    const unasked = await dead("drop", "gone", "--why", "a test");
-    assert.deepEqual([unasked.code, unasked.stderr], [2, "Cannot drop: nobody can be asked here. Pass --yes\n"]);
-    for (const typed of ["n\n", "\u0003", "\u0004"]) {
-      const refused = await larkpost(["dead", "drop", "gone", "--why", "a test", "--json"], {
-        ...{ root, input: typed, isTyped: true },
-      });
-      assert.deepEqual([refused.code, refused.stdout], [1, ""]);
-      assert.match(refused.stderr, /Drop 1 dead letter of .* for good\? \[y\/N\] [^\n]*\nNothing was dropped\n$/);
-    }
-    assert.equal((await dead("drop", "gone", "nowhere", "--why", "a test", "--yes")).code, 1);
-    assert.deepEqual(await idsOf(), ["gone", "kept"]);
-    const { code, stdout } = await dead("drop", "gone", "--why", "a test", "--yes");
-    assert.equal(code, 0);
-    assert.match(stdout, /^Dropped: 1 dead letter of this machine/);
-    assert.deepEqual([await idsOf(), queued()], [["kept"], []]);
-    const log = readFileSync(join(state, "dropped.jsonl"), "utf8").trimEnd().split("\n").at(-1) ?? "";
-    const { id, who, why, type } = JSON.parse(log) as Record<string, string>;
-    assert.ok(log.includes(`"at":"functions/events/test.event.ts:3:9"`));
-    assert.deepEqual([id, who, why, type], ["gone", userInfo().username, "a test", "test.event"]);
-    assert.ok(!log.includes("the text of gone"));
+  const killed = Array.from({ length: 40 }, (_, index) => `killed-${index}`);
+  let hidden = 0;
+  test("goes on after kill -9", async () => {
+    putLetters(
+      state,
+      killed.map((id) => letter(id)),
+      { clear: true },
+    );
+    const main = join(projectFolder, "lib/cli/main.ts");
+    const args = [main, "dead", "redrive", "--all", "--rate", "20"];
+    const child = spawn(process.execPath, args, { env: { ...process.env, LARKPOST_ROOT: root }, stdio: "ignore" });
+    await until("the first are sent", () => queued().length >= 5);
+    child.kill("SIGKILL");
+    await once(child, "close");
+    // The services of the killed desk end by themselves.
+    const { stdout } = await dead("redrive", "--all", "--rate", "1000");
+    hidden = Number(/Hidden: {3}(\d+)/.exec(stdout)?.[1]);
+    assert.ok(hidden > 0, stdout);
+    assert.match(stdout, /\nThey run when "npm start" runs\n$/);
+    putLetters(state, [], { minutesLater: true });
+  });
+
+  describe("while npm start runs", () => {
+    let running: Awaited<ReturnType<typeof runServices>>;
+    before(async () => {
+      running = await runServices(state, { lanes });
+      writeFileSync(join(state, "local.json"), JSON.stringify({ services: running.services }));
+    });
+    after(() => running.stop());
+
+    test("redrives what a killed desk had hidden, and loses none", async () => {
+      const { stdout } = await dead("redrive", "--all", "--rate", "1000");
+      assert.match(stdout, new RegExp(`^Redriven: ${hidden} dead letter`));
+      assert.deepEqual(await idsOf(), []);
+      assert.deepEqual([...new Set(queued().map(({ id }) => id))].sort(), killed.toSorted());
+    });
+
+    test("X1, X4, X5: redrives with its attributes what may run again, and says why the rest may not", async () => {
+      await running.put([
+        letter("good", { redrives: 2 }),
+        { id: "bare" },
+        letter("fourth", { redrives: 3 }),
+        { ...letter("old"), body: bodyOf("old", "test.event", Date.now() - 34 * day) },
+        letter("same-code", { diedAtMs: Date.now() + 60_000 }),
+        letter("no-verdict", { diedAtMs: Date.now() + 60_000, reason: "receivesExhausted" }),
+      ]);
+      const { code, stdout, stderr } = await dead("redrive", "--all", "--rate", "1000/s");
+
+      assert.equal(code, 1);
+      assert.match(stdout, /^Redriven: 3 dead letters of this machine/);
+      assert.match(stdout, /Refused: {2}1 × redriven 3 times already/);
+      assert.match(stdout, /Refused: {2}1 × older than 33 days/);
+      assert.match(stdout, /Refused: {2}1 × the code that failed still runs/);
+      assert.match(stderr, /^Cannot redrive 3 dead letters\. Repair the cause, or pass --force\n$/);
+      assert.deepEqual(await idsOf(), ["fourth", "old", "same-code"]);
+      const [first, second] = queued().sort((a, b) => a.id.localeCompare(b.id));
+      assert.equal(first?.id, "bare");
+      const traced = (await larkpost(["trace", "bare"], { root })).stdout;
+      assert.match(traced, / desk +redriven +lane default, by \S+/, "it waits in a queue, and nothing has run");
+      assert.match((await dead("show", "same-c…ode")).stdout, /same-code/);
+      assert.equal(first?.attributes["deadReason"]?.StringValue, "movedBySqs");
+      assert.equal(second?.attributes["redrives"]?.StringValue, "2");
+      assert.equal(second?.attributes["deadReason"]?.StringValue, "attemptsExhausted");
+
+      const messageId = (await listed()).find(({ id }) => id === "old")?.messageId ?? "";
+      const forced = await dead("redrive", "fourth", messageId, "same-code", "--force");
+      assert.deepEqual([forced.code, forced.stderr], [0, ""]);
+      assert.deepEqual(await idsOf(), []);
+      assert.equal(queued().length, 6);
+    });
+
+    test("redrives what the ids or the fault name, and nothing without them", async () => {
+      const other = { fingerprint: "eeeeeeee" };
+      await running.put([letter("a"), letter("b", other), letter("c", other), letter("d")]);
+      assert.equal((await dead("redrive")).code, 2);
+      assert.equal((await dead("redrive", "a", "--all")).code, 2);
+      assert.equal((await dead("redrive", "--all", "--rate", "0")).code, 2);
+      const missing = await dead("redrive", "a", "nowhere");
+      assert.equal(missing.code, 1);
+      assert.match(missing.stdout, /^Redriven: 1 dead letter /);
+      assert.match(missing.stderr, /^Cannot find "nowhere"/);
+      assert.equal((await dead("redrive", "--fingerprint", "eeeeeeee")).code, 0);
+      assert.deepEqual(await idsOf(), ["d"]);
+      assert.deepEqual(
+        queued()
+          .map(({ id }) => id)
+          .sort(),
+        ["a", "b", "c"],
+      );
+    });
+
+    test("redrives from quarantine what this release reads, and refuses the rest", async () => {
+      const quarantined = (id: string, reason: string, body: string) =>
+        ({ id, queue: "quarantine", attributes: { reason }, body }) as const;
+      const asReceived = (text: string) =>
+        JSON.stringify({ v: 1, kind: "unreadable", reason: "schema", receivedBy: null, text });
+      const sealed = (key?: string) => asReceived(sealedText("sealed", key));
+      writeFileSync(join(state, "local.json"), JSON.stringify({ services: running.services, encryptKey }));
+      await running.put([
+        quarantined("raw", "schema", asReceived(textOf("readable"))),
+        quarantined("sealed", "schema", sealed()),
+        quarantined("other-key", "schema", sealed("another key")),
+        quarantined("other-app", "app", bodyOf("other-app")),
+        quarantined("never", "json", "no JSON"),
+      ]);
+      const [, { messageId = "" } = {}] = await listed("--queue", "quarantine");
+      const shown = await dead("show", messageId, "--queue", "quarantine", "--payload");
+      const advice = `npm run dead -- redrive ${messageId} --queue q`;
+      assert.match(shown.stdout, new RegExp(`"text": "the text of sealed"[\\s\\S]*${advice}`));
+      const { code, stdout } = await dead("redrive", "--all", "--queue", "quarantine");
+      assert.equal(code, 1);
+      assert.match(stdout, /^Redriven: 2 messages in quarantine/);
+      assert.match(stdout, /2 × this release cannot read it/);
+      assert.match(stdout, /1 × it belongs to another app/);
+      // The worker runs it at any age.
+      assert.deepEqual(
+        queued().sort((a, b) => a.id.localeCompare(b.id)),
+        ["readable", "sealed"].map((id) => ({ id, attributes: valuesOf({ deadReason: "schema" }) })),
+      );
+    });
+
+    test("redrives each letter to its lane's queue, and those of a chat in the order in which they died", async () => {
+      const now = Date.now();
+      const type = "im.message.receive_v1";
+      const inLane = (id: string, chat: string, minutes: number, lane = "ai"): TestLetter => {
+        const attributes = deathOf({ id, type, lane, redrives: 1, diedAtMs: now - minutes * 60_000 });
+        return { id, type, attributes, body: inChat(id, chat) };
+      };
+      const plain = { id: "plain", type, attributes: deathOf({ id: "plain", type }), body: inChat("plain", "oc_a") };
+      const bare = { type, queue: "dead-letters.fifo" } as const;
+      const letters: TestLetter[] = [
+        ...[inLane("a3", "oc_a", 5), inLane("a1", "oc_a", 9), inLane("b1", "oc_b", 8), inLane("a2", "oc_a", 7)],
+        ...[inLane("gone", "oc_a", 6, "old"), inLane("sync", "oc_a", 6, "bulk"), plain],
+        { id: "moved", type },
+        { id: "f1", group: "oc_f", body: inChat("f1", "oc_f"), ...bare },
+        { id: "f2", group: "oc_f", body: inChat("f2", "oc_f"), ...bare },
+      ];
+      await running.put(letters);
+      assert.equal((await dead()).stdout.split(", ")[0]?.split(" in ")[0], "10 dead letters");
+      assert.equal(storedDeadLetters(state), 10);
+      assert.deepEqual(await idsOf("--lane", "ai"), ["a1", "a2", "a3", "b1", "f1", "f2", "moved"]);
+      assert.deepEqual(await idsOf("--lane", "default"), ["plain"]);
+      assert.match(
+        (await dead("list", "--lane", "bulk")).stdout,
+        /\n {2}sync {2}6 min ago {2}lane bulk {2}10 attempts {2}redriven 1 ×\n/,
+      );
+      assert.match((await dead("show", "a1")).stdout, /\n {2}lane {9}ai, in the order of message\.chat_id\n/);
+      assert.match(
+        (await dead("show", "gone")).stdout,
+        /\n {2}lane {9}old, which is no more: redrive gives it to the default/,
+      );
+      assert.match((await dead("show", "plain")).stdout, /\n {2}lane {9}default\n/);
+
+      assert.equal((await dead("drop", "f1", "--why", "a test", "--yes")).code, 0);
+      const { code, stderr } = await dead("redrive", "--all", "--rate", "1000/s", "--force");
+      assert.deepEqual([code, stderr], [0, ""]);
+      const inQueue = (name: string) =>
+        storedMessages(state, name).map((row) => [/event_id[^\w]+(\w+)/.exec(row.body)?.[1], row.message_group_id]);
+      const ordered = inQueue("events-ai.fifo");
+      assert.deepEqual(
+        ordered.filter(([, group]) => group === "oc_a").map(([id]) => id),
+        ["a1", "a2", "a3"],
+      );
+      assert.deepEqual(ordered.filter(([, group]) => group !== "oc_a").toSorted(), [
+        ["b1", "oc_b"],
+        ["f2", "oc_f"],
+        ["moved", "moved"],
+      ]);
+      assert.deepEqual(inQueue("events-bulk"), [["sync", null]]);
+      assert.deepEqual(inQueue("events").toSorted(), [
+        ["gone", null],
+        ["plain", null],
+      ]);
+      assert.deepEqual(await idsOf(), []);
+    });
+
+    test("drops a letter only when somebody says so, and writes down who and why", async () => {
+      await running.put([letter("kept"), letter("gone")]);
+      assert.equal((await dead("drop", "gone")).code, 2);
+      assert.equal((await dead("drop", "gone", "--why", " ", "--yes")).code, 2);
+      const unasked = await dead("drop", "gone", "--why", "a test");
+      assert.deepEqual([unasked.code, unasked.stderr], [2, "Cannot drop: nobody can be asked here. Pass --yes\n"]);
+      for (const typed of ["n\n", "\u0003", "\u0004"]) {
+        const refused = await larkpost(["dead", "drop", "gone", "--why", "a test", "--json"], {
+          ...{ root, input: typed, isTyped: true },
+        });
+        assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+        assert.match(refused.stderr, /Drop 1 dead letter of .* for good\? \[y\/N\] [^\n]*\nNothing was dropped\n$/);
+      }
+      assert.equal((await dead("drop", "gone", "nowhere", "--why", "a test", "--yes")).code, 1);
+      assert.deepEqual(await idsOf(), ["gone", "kept"]);
+      const { code, stdout } = await dead("drop", "gone", "--why", "a test", "--yes");
+      assert.equal(code, 0);
+      assert.match(stdout, /^Dropped: 1 dead letter of this machine/);
+      assert.deepEqual([await idsOf(), queued()], [["kept"], []]);
+      const log = readFileSync(join(state, "dropped.jsonl"), "utf8").trimEnd().split("\n").at(-1) ?? "";
+      const { id, who, why, type } = JSON.parse(log) as Record<string, string>;
+      assert.ok(log.includes(`"at":"functions/events/test.event.ts:3:9"`));
+      assert.deepEqual([id, who, why, type], ["gone", userInfo().username, "a test", "test.event"]);
+      assert.ok(!log.includes("the text of gone"));
+    });
   });
 
   test("says what it can do", async () => {
@@ -711,6 +729,7 @@ describe("npm run dead, on a stage", () => {
     await until(
       "they are shown again",
       async () => (await count(fifoUrl ?? "")) === 3 && (await take(fifoUrl ?? "", { hiddenSeconds: 0 })).length === 2,
+      { everyMs: 200 },
     );
     assert.equal((await dead("redrive", "--all", "--rate", "1000", "--force")).code, 0);
     const moved: unknown[] = [];

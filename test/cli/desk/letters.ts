@@ -5,6 +5,8 @@ import { SQS } from "@aws-sdk/client-sqs";
 import { projectOf } from "../../../infra/project.js";
 import { createQueues } from "../../../lib/local/queues.ts";
 import { startServices } from "../../../lib/local/runtime.ts";
+import { queueUrl } from "../../../lib/local/sqs.ts";
+import { lockState, storedQueues } from "../../../lib/local/state.ts";
 import { appId, eventBody } from "../../support/events.ts";
 
 export interface TestLetter {
@@ -51,14 +53,38 @@ export function deathOf(given: {
   };
 }
 
+/** The embedded services as a running `npm start` has them. A desk that finds them starts none. */
+export async function runServices(folder: string, config: object = {}) {
+  const unlock = lockState(folder);
+  const { endpoints, accessKeyId, stop } = await startServices(folder);
+  const credentials = { accessKeyId, secretAccessKey: "local" };
+  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: endpoints.sqs });
+  await createQueues(sqs, projectOf(config));
+  const urlOf = (queue: string) => queueUrl(endpoints.sqs, queue);
+  return {
+    /** As `local.json` has them. */
+    services: { ...endpoints, accessKeyId },
+    /** Sends these letters; those before them are gone. */
+    async put(letters: readonly TestLetter[]): Promise<void> {
+      for (const { name } of storedQueues(folder, Date.now())) await sqs.purgeQueue({ QueueUrl: urlOf(name) });
+      for (const { id, type, queue = "dead-letters", body = bodyOf(id, type), attributes = {}, group } of letters) {
+        const fifo = group === undefined ? {} : { MessageGroupId: group, MessageDeduplicationId: id };
+        const MessageAttributes = valuesOf(attributes);
+        await sqs.sendMessage({ QueueUrl: urlOf(queue), MessageBody: body, MessageAttributes, ...fifo });
+      }
+    },
+    async stop(): Promise<void> {
+      sqs.destroy();
+      await stop();
+      unlock();
+    },
+  };
+}
+
 /** The state of a machine on which `npm start` has run before. */
 export async function makeState(folder: string, config: object = {}): Promise<void> {
-  const services = await startServices(folder);
-  const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
-  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
-  await createQueues(sqs, projectOf(config));
-  sqs.destroy();
-  await services.stop();
+  const { stop } = await runServices(folder, config);
+  await stop();
 }
 
 /** Writes letters as the embedded SQS keeps them: to send 10,000 takes longer than the test. */
