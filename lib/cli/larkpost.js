@@ -10,4 +10,9 @@ import { join } from "node:path";
 process.env["NODE_COMPILE_CACHE"] ||= join(tmpdir(), "node-compile-cache");
 module.enableCompileCache();
 
+// `| head` has read enough: the command ends, as on SIGTERM if it has something to end.
+process.stdout.on("error", (error) => {
+  if (/** @type {NodeJS.ErrnoException} */ (error).code !== "EPIPE") throw error;
+  if (!process.emit("SIGTERM", "SIGTERM")) process.exit();
+});
 await import("./main.ts");

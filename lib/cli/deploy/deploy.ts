@@ -203,12 +203,12 @@ function nextSteps({ request, callback, byUrl, target }: Addresses, where: strin
   Request address   ${strong(request)}${requestUrl ?? ""}
   Callback address  ${strong(callback)}${callbackUrl ?? ""}
 ${record ?? ""}
-In the Feishu developer console, open your app, then Events & Callbacks:
-  1. Encryption Strategy: its Encrypt Key and Verification Token are those that you stored. To store others:
+In the Feishu developer console, open your app, then Events & Callbacks (事件与回调):
+  1. Encryption Strategy (加密策略): its Encrypt Key and Verification Token are those that you stored. To store others:
      ${strong(`npm run secrets -- set ${where}`)}
-  2. Event configuration > Request URL: paste the request address and save. Feishu checks it at once.
+  2. Event configuration (事件配置) > Request URL: paste the request address and save. Feishu checks it at once.
   3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
-  4. Callback configuration > Request URL: paste the callback address and save, then Add callbacks: those
+  4. Callback configuration (回调配置) > Request URL: paste the callback address and save, then Add callbacks: those
      that functions/callbacks/ has files for.
   5. Publish a version of the app: subscriptions take effect with it.
 `;

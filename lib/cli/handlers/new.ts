@@ -103,14 +103,14 @@ function nextSteps({ type, kind, chinese }: CatalogueEntry, test: string): strin
   if (kind === "callback") {
     const way = type === oldCardType ? "" : "choose the long connection, or ";
     const ask =
-      `Let Feishu ask: in the developer console, under Events & Callbacks → Callback configuration, ${way}paste the ` +
+      `Let Feishu ask: in the developer console, under Events & Callbacks (事件与回调) → Callback configuration (回调配置), ${way}paste the ` +
       `address that ends in /callback as the request URL; add ${named}, and ${publish}`;
     if (type !== oldCardType) return [...attempts, ask];
     const flag = strong("LEGACY_CARD_CALLBACK=true");
     return [`Switch it on: set ${flag}; without it, the old card callback is refused`, ...attempts, ask];
   }
   const push =
-    "Let Feishu push: in the developer console, under Events & Callbacks → Event configuration, choose the long " +
+    "Let Feishu push: in the developer console, under Events & Callbacks (事件与回调) → Event configuration (事件配置), choose the long " +
     "connection, or paste the address that ends in /webhook as the request URL; " +
     `add ${named}, grant a permission that it asks for, and ${publish}`;
   const subscription = subscriptions.find(([types]) => types.test(type))?.[1];

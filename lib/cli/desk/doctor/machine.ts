@@ -131,12 +131,10 @@ export const machineChecks: readonly Check<Machine>[] = [
   {
     id: "port",
     about: "the port",
-    fine: "the port is free, or npm start listens on it",
+    fine: "npm start listens, or its port is free",
     async find({ env, holder }) {
+      if ((await holder()).isAnswering) return [];
       const port = Number(env["PORT"] || "3000");
-      const { running, isAnswering } = await holder();
-      const isOurs = isAnswering && running?.url !== undefined && new URL(running.url).port === String(port);
-      if (isOurs) return [];
       const server = createServer();
       try {
         await listenOnLoopback(server, port);
@@ -145,7 +143,7 @@ export const machineChecks: readonly Check<Machine>[] = [
         const { code, message } = error as NodeJS.ErrnoException;
         const why = code === "EADDRINUSE" ? "another program listens on it" : (code ?? message);
         const cure = "Stop that program, or choose another port with PORT or --port";
-        return [found("port-taken", `npm start cannot listen on the port ${env["PORT"] || "3000"}: ${why}`, cure)];
+        return [found("port-taken", `npm start cannot listen on the port ${port}: ${why}`, cure)];
       } finally {
         server.close();
       }
