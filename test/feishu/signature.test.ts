@@ -113,7 +113,7 @@ describe("matches", () => {
       fc.property(fc.oneof(fc.string({ unit: anyCharacter }), fc.string({ minLength: 64, maxLength: 64 })), (text) => {
         assert.equal(matches(text, right), false);
       }),
-      { seed: 21, numRuns: 300 },
+      { seed: 21, numRuns: 100 },
     );
   });
 });

@@ -38,7 +38,7 @@ export function ingressBehaves(
   const quarantinesOne = async (text: string, reason: UnreadableEnvelope["reason"]) => {
     const ingress = start();
     assert.equal((await ingress.deliver({ text })).status, 200);
-    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 1]);
+    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 1], text.slice(-8));
     assert.equal(ingress.quarantined[0]?.reason, reason);
   };
   const refusesOne = async (text: string) => {
@@ -86,28 +86,18 @@ export function ingressBehaves(
       assert.equal(text, big.replace(/"token":"[^"]*"/, '"token":""'));
     });
 
-    const types = [
-      "unknown.type_v1",
-      "../../x",
-      "constructor",
-      "__proto__",
-      "toString",
-      "t".repeat(300_000),
-      "a\0b",
-      "\u{1f44b}",
-    ];
-    for (const type of types) {
-      test(`P7, C-47: of type ${JSON.stringify(type.slice(0, 20))} is queued like any other`, async () => {
+    test("P7, C-47: of any type is queued like any other", async () => {
+      const names = ["unknown.type_v1", "../../x", "constructor", "__proto__", "toString", "a\0b", "\u{1f44b}"];
+      for (const type of [...names, "t".repeat(300_000)]) {
         assert.equal((await queuesOne(v2Text({ header: { event_type: type } }))).type, type);
-      });
-    }
+      }
+    });
 
-    const ids = ["a\r\nb", "\u001b[31mred", "i".repeat(300_000), "#", '"', "'", "\u202e"];
-    for (const id of ids) {
-      test(`C-48: of id ${JSON.stringify(id.slice(0, 20))} is queued under that id`, async () => {
+    test("C-48: of an id of any characters is queued under that id", async () => {
+      for (const id of ["a\r\nb", "\u001b[31mred", "i".repeat(300_000), "#", '"', "'", "\u202e"]) {
         assert.equal((await queuesOne(v2Text({ header: { event_id: id } }))).id, id);
-      });
-    }
+      }
+    });
 
     test("C-49: with members named __proto__ and constructor changes nothing outside itself", async () => {
       const evil = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}';
@@ -175,9 +165,10 @@ export function ingressBehaves(
   });
 
   describe(`what is no envelope, over ${transport}`, () => {
-    for (const text of ["null", "5", '"x"', "[]", "true", "", "{", `${v2Text()}x`]) {
-      test(`P2: ${JSON.stringify(text.slice(-8))} goes to quarantine`, () => quarantinesOne(text, "json"));
-    }
+    test("P2: goes to quarantine", async () => {
+      for (const text of ["null", "5", '"x"', "[]", "true", "", "{", `${v2Text()}x`])
+        await quarantinesOne(text, "json");
+    });
 
     test("V7: is not acknowledged when the quarantine refuses it", async () => {
       const ingress = start();
