@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { checkHandlers } from "../../../lib/cli/check/check.ts";
 import { generate } from "../../../lib/cli/handlers/generate.ts";
 import { rememberGood } from "../../../lib/cli/start/last-good.ts";
@@ -21,14 +21,16 @@ const file = (type: string) => `functions/events/${type}.ts`;
 const rates = "functions/shared/rates.ts";
 const data = "functions/shared/data.json";
 const outside = "src/tax.mts";
-/** What the project holds at first. */
-const good = {
+/** What the project holds at first: its handlers, and what they import. */
+const handlers = {
+  [first]: handler(first),
+  [second]: handler(second, "rate", 'import { tax } from "../../src/tax.mts";\nvoid tax;\n'),
+  [third]: handler(third, "rate", 'import "../shared/data.json" with { type: "json" };\n'),
+};
+const imported = {
   [rates]: "export const rate = 1;\n",
   [data]: '{ "rate": 1 }',
-  [file(first)]: handler(first),
   [outside]: "export const tax = 1;\n",
-  [file(second)]: handler(second, "rate", 'import { tax } from "../../src/tax.mts";\nvoid tax;\n'),
-  [file(third)]: handler(third, "rate", 'import "../shared/data.json" with { type: "json" };\n'),
 };
 const typo = "const n = ;\n";
 const renamed = { [rates]: "export const price = 1;\n" };
@@ -70,33 +72,37 @@ const saves: Readonly<Record<string, { saved: Files; kept: readonly string[]; to
   "nothing is broken": { saved: { [rates]: "export const rate = 2;\n" }, kept: [] },
 };
 
-let project: Awaited<ReturnType<typeof temporaryProject>>;
+/** What the check finds in the project as it is at first: each test begins with it. */
+let checkedGood: Awaited<ReturnType<typeof checkHandlers>>;
 before(async () => {
-  project = await temporaryProject({});
-  for (const folder of ["functions/shared", "src"]) mkdirSync(join(project.root, folder));
+  const { root, remove } = await goodProject();
+  checkedGood = await checkHandlers(root, process.env);
+  remove();
 });
-after(() => project.remove());
+
+/** One for each test: Node keeps what it has compiled of a file, and for the next run that is the same. */
+async function goodProject() {
+  const project = await temporaryProject(handlers);
+  for (const folder of ["functions/shared", "src"]) mkdirSync(join(project.root, folder));
+  for (const [path, text] of Object.entries(imported)) writeFileSync(join(project.root, path), text);
+  return project;
+}
 
 for (const [what, { saved, kept, told }] of Object.entries(saves)) {
-  test(`what npm start keeps when ${what}`, async () => {
-    const { root } = project;
-    const write = (files: Files) => {
-      for (const [path, text] of Object.entries(files)) {
-        if (text === undefined) rmSync(join(root, path));
-        else writeFileSync(join(root, path), text);
-      }
-    };
+  test(`what npm start keeps when ${what}`, async (t) => {
+    const { root, remove } = await goodProject();
+    t.after(remove);
     const lastGoodFile = join(root, "last-good.json");
-    const check = () => checkHandlers(root, process.env);
     const checkAgain = async () =>
       (await checkHandlers(root, { ...process.env, [lastGoodVariable]: lastGoodFile })).findings;
-    write(good);
-    await generate({ root });
     const remembered = rememberGood(root, lastGoodFile);
-    assert.deepEqual(await remembered.keep(await check(), checkAgain), []);
-    write(saved);
+    assert.deepEqual(await remembered.keep(checkedGood, checkAgain), []);
+    for (const [path, text] of Object.entries(saved)) {
+      if (text === undefined) rmSync(join(root, path));
+      else writeFileSync(join(root, path), text);
+    }
     await generate({ root });
-    const checked = await check();
+    const checked = await checkHandlers(root, process.env);
     if (told !== undefined) {
       const [first] = checked.findings;
       assert.equal(`${first?.file}:${first?.line} ${first?.message}`, told);
