@@ -63,11 +63,12 @@ describe("the long connection of npm start", () => {
     return (JSON.parse(body) as { toast: { content: string } }).toast.content;
   };
 
-  test("without a real app dials a simulator: events are queued, callbacks answered, changed code is live", async (t) => {
-    const connection = await prepare({ isSimulated: true });
+  test("dials the platform with the app's id and secret: events are queued, callbacks answered, changed code is live, and it lets go", async (t) => {
+    const connection = await prepare({ env: real() });
     t.after(connection.stop);
-    assert.equal(connection.target, "a simulator on this machine");
+    assert.match(connection.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
     await connection.start({ env: functionsEnv(real()), ...output });
+    assert.equal(platform.connections(appId).length, 1);
     assert.equal((await platform.deliver(eventText({ id: "dialled", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /dialled/);
@@ -77,14 +78,6 @@ describe("the long connection of npm start", () => {
     assert.equal(await toastOf(), "two");
     assert.deepEqual(notices, []);
     assert.ok(lines.some(({ stage }) => stage === "connected"));
-  });
-
-  test("with a real app's id and secret dials the platform, and lets it go", async (t) => {
-    const connection = await prepare({ env: real() });
-    t.after(connection.stop);
-    assert.match(connection.target, new RegExp(`^127\\.0\\.0\\.1:\\d+ as "${appId}"$`));
-    await connection.start({ env: functionsEnv(real()), ...output });
-    assert.equal(platform.connections(appId).length, 1);
     await connection.stop();
     await until("no connection", () => platform.connections(appId).length === 0);
   });
@@ -133,7 +126,9 @@ describe("the long connection of npm start", () => {
     test("lets an app pass that no stage has, and one of this machine alone", async () => {
       writeFileSync(file, JSON.stringify({ prod: { appId: "cli_fedcba9876543210" } }));
       await (await prepare({ env, root })).stop();
-      await (await prepare({ isSimulated: true, env, root })).stop();
+      const ofThisMachine = await prepare({ isSimulated: true, env, root });
+      assert.equal(ofThisMachine.target, "a simulator on this machine");
+      await ofThisMachine.stop();
     });
 
     for (const text of ["{", "[]", "null", "3", '{"prod":"cli_0123456789abcdef"}', '{"prod":{}}', '{"prod":null}']) {
