@@ -34,7 +34,7 @@ export const handler = async (event) => {
 describe("functions, each in a process of its own", () => {
   // A path is not a URL: in one, "#" begins a fragment and "%61" is an "a".
   const folder = mkdtempSync(join(tmpdir(), "larkpost #%61 "));
-  const file = (name: string) => join(folder, `${name}.ts`);
+  const file = (name: string) => join(folder, `${name}.mjs`);
   const notices: string[] = [];
   const lines: Record<string, unknown>[] = [];
   /** What was said of events that their process could not say. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import { SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
@@ -62,12 +62,25 @@ test("a message reaches the function as a record of Lambda's", () => {
   });
 });
 
-test("a batch whose process ended comes back within seconds, alone; another failure waits for its visibility timeout", async (t) => {
-  const server = await startSqs();
+let server: Awaited<ReturnType<typeof startSqs>>;
+let client: SQS;
+before(async () => {
+  server = await startSqs();
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
-  const QueueUrl = queueUrl(server.endpoint, "events");
-  await client.createQueue({ QueueName: "events", Attributes: { VisibilityTimeout: "360" } });
+  client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
+});
+after(async () => {
+  client.destroy();
+  await server.stop();
+});
+
+async function newQueue(QueueName: string, Attributes: Record<string, string> = {}): Promise<string> {
+  await client.createQueue({ QueueName, Attributes });
+  return queueUrl(server.endpoint, QueueName);
+}
+
+test("a batch whose process ended comes back within seconds, alone; another failure waits for its visibility timeout", async (t) => {
+  const QueueUrl = await newQueue("events-360", { VisibilityTimeout: "360" });
   for (const MessageBody of ["crash", "beside", "throw"]) {
     await client.sendMessage({ QueueUrl, MessageBody });
   }
@@ -115,8 +128,6 @@ test("a batch whose process ended comes back within seconds, alone; another fail
     released.resolve();
     await poller.stop();
     await poller.drained();
-    client.destroy();
-    await server.stop();
   });
   await until("three batches run", () => tries.size === 3 && running.size === 2);
   hasCrashed = true;
@@ -142,11 +153,7 @@ for (const { when, concurrency, hasCrashed } of [
   { when: "one runs alone after a crash", concurrency: 10, hasCrashed: true },
 ]) {
   test(`the end of receiving waits for no batch: ${when}`, async (t) => {
-    const server = await startSqs();
-    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
-    const QueueUrl = queueUrl(server.endpoint, "events");
-    await client.createQueue({ QueueName: "events" });
+    const QueueUrl = await newQueue(`events-${concurrency}`);
     await client.sendMessage({ QueueUrl, MessageBody: "long" });
     await client.receiveMessage({ QueueUrl, VisibilityTimeout: 0 });
     const started = Promise.withResolvers<void>();
@@ -164,8 +171,6 @@ for (const { when, concurrency, hasCrashed } of [
     t.after(async () => {
       handler.resolve();
       await poller.stop();
-      client.destroy();
-      await server.stop();
     });
     await started.promise;
     await poller.stop();
@@ -175,11 +180,7 @@ for (const { when, concurrency, hasCrashed } of [
 }
 
 test("what became visible while it waited to run alone is received again, and runs once", async (t) => {
-  const server = await startSqs();
-  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
-  const QueueUrl = queueUrl(server.endpoint, "events");
-  await client.createQueue({ QueueName: "events", Attributes: { VisibilityTimeout: "1" } });
+  const QueueUrl = await newQueue("events-1s", { VisibilityTimeout: "1" });
   const send = (MessageBody: string) => client.sendMessage({ QueueUrl, MessageBody });
   const look = async () => {
     const { Messages = [] } = await client.receiveMessage({ QueueUrl, VisibilityTimeout: 0 });
@@ -204,11 +205,9 @@ test("what became visible while it waited to run alone is received again, and ru
     long.resolve();
     await poller.stop();
     await poller.drained();
-    client.destroy();
-    await server.stop();
   });
   await until("the long one runs", () => tries.length === 1);
-  await until("the other is visible", async () => (await look()).includes("again"));
+  await until("the other is visible", async () => (await look()).includes("again"), { everyMs: 100 });
   long.resolve();
   await until("both are deleted", async () => {
     const { Attributes = {} } = await client.getQueueAttributes({ QueueUrl, AttributeNames: ["All"] });
@@ -223,10 +222,7 @@ for (const { name, most } of [
   { name: "events-ai.fifo", most: 1 },
 ]) {
   test(`asks ${name} for ${most} at once: of a group, several that SQS gives out together would run beside each other`, async (t) => {
-    const server = await startSqs();
-    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
-    await client.createQueue({ QueueName: name });
+    const QueueUrl = await newQueue(name);
     const asked: unknown[] = [];
     client.middlewareStack.add(
       (next) => async (args) => {
@@ -236,15 +232,11 @@ for (const { name, most } of [
       { step: "initialize" },
     );
     const poller = startPoller({
-      ...{ client, queueUrl: queueUrl(server.endpoint, name), batchSize: 1, concurrency: 200, waitSeconds: 0 },
+      ...{ client, queueUrl: QueueUrl, batchSize: 1, concurrency: 200, waitSeconds: 0 },
       ...{ visibilityTimeoutSeconds: 30, invoke: async () => ({}), whenUp: async () => {}, hasCrashed: () => false },
       onProblem: (problem) => assert.fail(problem),
     });
-    t.after(async () => {
-      await poller.stop();
-      client.destroy();
-      await server.stop();
-    });
+    t.after(poller.stop);
     await until("it has asked", () => asked.length > 0);
     assert.equal(asked[0], most);
   });
