@@ -95,7 +95,7 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
   };
   const control = await simulated.listen(deliver, pushTo === undefined ? deliver : undefined);
   const isPlain = encryptKey === undefined;
-  writeLocal(stateFolder, { ...kept, ...(isPlain ? { encryptKey: null } : undefined), pushTo, control });
+  writeLocal(stateFolder, { ...kept, ...(isPlain ? { encryptKey: null } : undefined), kept, pushTo, control });
 
   // Whoever reads the settings may end it at once.
   const stopped = stopReason([]);

@@ -19,7 +19,7 @@ import { CommandError, subcommand } from "../command.ts";
 import { storedDeadLetters } from "../desk/letters.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { defaultState, loadEnv, projectRoot } from "../project.ts";
-import { envOf, localApp, writeLocal } from "../state/local-keys.ts";
+import { envOf, hasRealApp, keptApp, writeLocal } from "../state/local-keys.ts";
 import { keepRecent } from "../state/recent.ts";
 import { startChecking } from "./checking.ts";
 import { prepareLongConnection, randomKeys } from "./long-connection-process.ts";
@@ -83,7 +83,8 @@ async function run(options: StartOptions): Promise<void> {
   const { limits, resources } = project;
   setVariables(project, (table) => tableName(resources, table));
   const stateFolder = resolve(root, options.state);
-  const app = localApp(stateFolder, process.env);
+  const kept = keptApp(stateFolder);
+  const app = hasRealApp(process.env) ? undefined : kept;
   const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
   const settings = checkSettings(root, { ...process.env, ...appEnv }, project);
@@ -166,7 +167,7 @@ async function run(options: StartOptions): Promise<void> {
     const control = await simulated?.listen(byHttp, longConnection && shown(simulated.byWebSocket));
     if (simulated !== undefined) stops.unshift(simulated.stopUser);
     const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
-    writeLocal(stateFolder, { url, ...app, control, services });
+    writeLocal(stateFolder, { url, ...app, kept, control, services });
 
     const shownState = relative(process.cwd(), stateFolder) || ".";
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };

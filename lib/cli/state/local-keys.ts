@@ -17,15 +17,14 @@ export function envOf({ encryptKey, verificationToken, appId, appSecret }: Local
   return { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId, APP_SECRET: appSecret };
 }
 
-/** The app of this machine, unless the environment has some keys of a real app: then that is the app. */
-export function localApp(stateFolder: string, env: NodeJS.ProcessEnv): LocalApp | undefined {
-  const isReal = ofRealApp.some((name) => env[name] !== undefined) || env["ALLOW_UNENCRYPTED"] === "true";
-  return isReal ? undefined : keptApp(stateFolder);
+/** Whether the environment has some keys of a real app: then that is the app. */
+export function hasRealApp(env: NodeJS.ProcessEnv): boolean {
+  return ofRealApp.some((name) => env[name] !== undefined) || env["ALLOW_UNENCRYPTED"] === "true";
 }
 
 /** Keys for this machine alone, made once and kept in the state folder. */
 export function keptApp(stateFolder: string): LocalApp {
-  const kept = readLocal(localFile(stateFolder));
+  const kept = Object(readLocal(localFile(stateFolder))["kept"]) as Readonly<Record<string, unknown>>;
   const textOr = (name: keyof LocalApp, make: () => string) => {
     const value = kept[name];
     return typeof value === "string" ? value : make();
@@ -42,6 +41,8 @@ export function keptApp(stateFolder: string): LocalApp {
 export function writeLocal(
   stateFolder: string,
   facts: Partial<Omit<LocalApp, "encryptKey">> & {
+    /** The app of this machine, also while a real one is used: what waits for it is received again later. */
+    readonly kept: LocalApp;
     /** `null`: nothing is encrypted. */
     readonly encryptKey?: string | null;
     /** Where the local runtime listens. The simulated platform alone has none. */
