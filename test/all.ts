@@ -88,6 +88,14 @@ process.env["NODE_COMPILE_CACHE"] ??= join(root, "node_modules/.cache/larkpost")
 process.env["GOGC"] ??= "400";
 const asked = process.argv.slice(2);
 const absent = asked.filter((file) => !existsSync(resolve(root, file)));
+const notTests = asked.filter((file) => !file.endsWith(".test.ts"));
+if (absent.length === 0 && notTests.length > 0) {
+  const [file = ""] = notTests;
+  const beside = file.replace(/\.ts$/, ".test.ts");
+  const advice = existsSync(resolve(root, beside)) ? `Did you mean ${beside}?` : "Its name ends with .test.ts";
+  console.error(`Cannot test ${file}: it is no test. ${advice}`);
+  process.exit(2);
+}
 if (absent.length > 0) {
   console.error(`Cannot test ${absent.join(", ")}: there is no such file. Give its path from the project's folder`);
   process.exit(2);

@@ -113,11 +113,13 @@ test("npm test with a handler's test alone leaves the engine's format and types 
   }
 });
 
-test("npm test of a file that is not there says so, and tests nothing", () => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [
-    join(import.meta.dirname, "all.ts"),
-    "nowhere.test.ts",
-  ]);
-  assert.deepEqual([status, String(stdout)], [2, ""]);
-  assert.match(String(stderr), /^Cannot test nowhere\.test\.ts: there is no such file\./);
-});
+for (const { file, says } of [
+  { file: "nowhere.test.ts", says: /^Cannot test nowhere\.test\.ts: there is no such file\./ },
+  { file: "functions/webhook.ts", says: /^Cannot test functions\/webhook\.ts: it is no test\. Its name ends with/ },
+]) {
+  test(`npm test of ${file} says that it cannot, and tests nothing`, () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(import.meta.dirname, "all.ts"), file]);
+    assert.deepEqual([status, String(stdout)], [2, ""]);
+    assert.match(String(stderr), says);
+  });
+}

@@ -26,8 +26,24 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const loads = isHelp ? [...commands.values()] : [];
   if (asked !== undefined) loads.push(asked);
-  for (const command of await Promise.all(loads.map((load) => load()))) program.addCommand(command);
+  const loaded = await Promise.all(loads.map((load) => load()));
+  for (const command of loaded) program.addCommand(command);
+  if (asked !== undefined) refuseTaken(loaded, args);
   await program.parseAsync(args, { from: "user" });
+}
+
+/**
+ * npm takes an option that stands before `--`, some without a word: `npm run deploy --dry-run` would deploy.
+ * @throws {UsageError} It has taken one.
+ */
+function refuseTaken(commands: readonly Command[], args: readonly string[]): void {
+  for (const { options } of [...commands, ...commands.flatMap((command) => command.commands)]) {
+    for (const { long, name } of options.map((option) => ({ long: `${option.long}`, name: option.name() }))) {
+      if (!process.env[`npm_config_${name.replaceAll("-", "_")}`]) continue;
+      if (args.some((arg) => arg === long || arg.startsWith(`${long}=`))) continue;
+      throw new UsageError(`npm has taken ${long}. Write it after --: npm run ${args[0]} -- ${long} …`);
+    }
+  }
 }
 
 /** The one rule: 0 done, 1 failed or refused, 2 called wrongly. */

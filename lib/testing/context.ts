@@ -1,4 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import type { Config } from "../../infra/config.js";
 import { systemClock } from "../clock.ts";
 import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
 import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
@@ -27,6 +31,16 @@ import { memoryTokens } from "./tokens.ts";
 export { checkAnswer } from "../feishu/answers.ts";
 export { answers, type OwnAnswer, type OwnAnswers, type OwnCall } from "../simulator/open-api/own-answers.ts";
 export type { Templates } from "../simulator/open-api/templates.ts";
+
+// As in a function, larkpost.config.js has set the environment before a handler's file is loaded: `import` would let that
+// file be loaded first. The tables of a `Ref` are not there.
+const configFile = resolve("larkpost.config.js");
+if (existsSync(configFile)) {
+  const { default: config } = createRequire(configFile)(configFile) as { default: Config };
+  for (const [name, value] of Object.entries(config.environment ?? {})) {
+    if (typeof value === "string") process.env[name] ??= value;
+  }
+}
 
 const app = {
   kind: "self-built",

@@ -34,7 +34,8 @@ test("come from the environment on a developer's machine, and one that is not th
     failureOf(() => secrets["OTHER"]),
     'Cannot read the secret "OTHER": it is not set. Put it into .env, and start again',
   );
-  const unlisted = /^Cannot read the secret "HOME": larkpost\.config\.js does not list it under secrets$/;
+  const unlisted =
+    /^Cannot read the secret "HOME": larkpost\.config\.js did not list it under secrets when this was started$/;
   assert.match(
     failureOf(() => secrets["HOME"]),
     unlisted,
@@ -82,7 +83,7 @@ describe("a parameter of SSM", () => {
       assert.deepEqual([secrets["CRM_TOKEN"], secrets["OTHER"]], [canary, "other"]);
       assert.match(
         failureOf(() => secrets["GONE"]),
-        /does not list it/,
+        /did not list it/,
       );
     }
     assert.deepEqual([store.calls.length, trace.stages()], [calls, []]);

@@ -29,7 +29,7 @@ test("the bin is what npm calls, and prints its version; what Node compiles for 
   for (const name of names) assert.equal(scripts[name], `node ${bin.larkpost} ${name}`);
 });
 
-const endings: readonly { when: string; args: string[]; code: number; says: RegExp }[] = [
+const endings: readonly { when: string; args: string[]; env?: NodeJS.ProcessEnv; code: number; says: RegExp }[] = [
   { when: "the help of all", args: ["--help"], code: 0, says: /0 done, 1 failed or refused, 2 called wrongly/ },
   ...names.map(help),
   { when: "no command", args: [], code: 2, says: /^Usage: larkpost/ },
@@ -120,14 +120,28 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     code: 2,
     says: /^Cannot deploy a packaged folder/,
   })),
+  {
+    when: "an option that npm has taken",
+    args: ["deploy", "--stage", "prod"],
+    env: { npm_config_dry_run: "true" },
+    code: 2,
+    says: /^npm has taken --dry-run\. Write it after --: npm run deploy -- --dry-run …\n$/,
+  },
+  {
+    when: "an option that npm has seen and passed on",
+    args: ["events", "list", "--json"],
+    env: { npm_config_json: "true", npm_config_force: "" },
+    code: 0,
+    says: /^\{/,
+  },
   { when: "something that is not found", args: ["types", "nothing-like-it"], code: 1, says: /^No type has/ },
   { when: "nobody to talk to", args: ["chat"], code: 1, says: /^Cannot chat: nothing listens/ },
 ];
-for (const { when, args, code, says } of endings) {
+for (const { when, args, env, code, says } of endings) {
   test(`exits with ${code} for ${when}`, async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
-    const ended = await command(args, { env: { LARKPOST_ROOT: root } });
+    const ended = await command(args, { env: { LARKPOST_ROOT: root, ...env } });
     assert.match(ended.stdout + ended.stderr, says);
     assert.equal(ended.code, code);
   });

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, test } from "node:test";
+import { promisify } from "node:util";
 import {
   type MessageContent,
   NonRetryableError,
@@ -95,6 +99,23 @@ describe("callbackContextFor", () => {
     assert.equal(callback.action.tag, "button");
     assert.equal(context.schema, "1.0");
   });
+});
+
+test("the environment that larkpost.config.js sets is there when a handler's file is loaded", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const environment = { CRM_URL: "https://crm.example.com", SET: "by the file", CASES_TABLE: { Ref: "CasesTable" } };
+  writeFileSync(join(folder, "larkpost.config.js"), `export default ${JSON.stringify({ environment })};`);
+  writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+  writeFileSync(
+    join(folder, "handler.js"),
+    "const { CRM_URL, SET, CASES_TABLE } = process.env; console.log(CRM_URL, SET, CASES_TABLE);",
+  );
+  const kit = import.meta.resolve("../../lib/testing/context.ts");
+  writeFileSync(join(folder, "one.test.js"), `import ${JSON.stringify(kit)};\nimport "./handler.js";`);
+  const env = { PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"], SET: "outside" };
+  const { stdout } = await promisify(execFile)(process.execPath, ["one.test.js"], { cwd: folder, env });
+  assert.equal(stdout, "https://crm.example.com outside undefined\n");
 });
 
 test("verdictOf tells what the worker makes of a run", async () => {
