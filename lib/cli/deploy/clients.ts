@@ -32,16 +32,19 @@ export async function awsClients({
   // A person at a shell, perhaps far from the region, waits longer than a function.
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: answerMs };
   const settings = { region, requestHandler, ...(profile === undefined ? {} : { profile }) };
+  const cloudFormation = new CloudFormation(settings);
+  // Found once: each client would look for them, and assume the profile's role, by itself.
+  const others = { ...settings, credentials: cloudFormation.config.credentials };
   return {
-    cloudFormation: new CloudFormation(settings),
-    dynamo: new DynamoDB(settings),
-    kms: new KMS(settings),
-    lambda: new Lambda(settings),
-    sns: new SNS(settings),
+    cloudFormation,
+    dynamo: new DynamoDB(others),
+    kms: new KMS(others),
+    lambda: new Lambda(others),
+    sns: new SNS(others),
     // As all others: at the endpoint of the region.
-    sqs: new SQS({ ...settings, useQueueUrlAsEndpoint: false }),
-    ssm: new SSM(settings),
-    sts: new STS(settings),
+    sqs: new SQS({ ...others, useQueueUrlAsEndpoint: false }),
+    ssm: new SSM(others),
+    sts: new STS(others),
   };
 }
 
