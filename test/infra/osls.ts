@@ -28,6 +28,26 @@ process.on("message", (job: Job) => {
 process.on("disconnect", () => process.exit());
 const require = createRequire(import.meta.url);
 const command = require.resolve("osls/scripts/serverless.js");
+// To save its state, osls calls toJSON of each value, and catches the error where there is none. That takes longer than to
+// compile the stack, so here each has one.
+const cycle = createRequire(command)("json-cycle") as { stringify: (...args: unknown[]) => string };
+const { stringify } = cycle;
+cycle.stringify = (...args) => {
+  const toJSON = function (this: object) {
+    return this.valueOf();
+  };
+  Object.defineProperty(Object.prototype, "toJSON", { value: toJSON, configurable: true });
+  try {
+    return stringify(...args);
+  } finally {
+    Reflect.deleteProperty(Object.prototype, "toJSON");
+  }
+};
+// The schema of serverless.yml is always the same: its validator is looked up once, by a hash of 280 KB.
+const validators = require.resolve("osls/lib/classes/config-schema-handler/resolve-ajv-validate.js");
+const validatorOf = require(validators) as (schema: unknown) => Promise<unknown>;
+let validator: Promise<unknown> | undefined;
+Object.assign(require.cache[validators] ?? {}, { exports: (schema: unknown) => (validator ??= validatorOf(schema)) });
 let output = "";
 for (const stream of [process.stdout, process.stderr]) {
   stream.write = (text: string | Uint8Array) => {

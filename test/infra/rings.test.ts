@@ -20,11 +20,7 @@ type Stack = (typeof stacks)[number];
 
 let compiled: ReadonlyMap<Stack, Compiled>;
 before(async () => {
-  const appId = "cli_0123456789abcdef";
-  const [api, url] = await Promise.all([
-    compile("prod", { params: { appId } }),
-    compile("prod", { params: { appId, front: "functionUrl" } }),
-  ]);
+  const [api, url] = await Promise.all([compile("prod"), compile("prod", { params: { front: "functionUrl" } })]);
   const Resources = { ...api.template.Resources, ...longConnection().Resources };
   const connected = { ...api, template: { ...api.template, Resources } };
   compiled = new Map(stacks.map((stack, index) => [stack, [api, connected, url][index] as Compiled]));

@@ -46,6 +46,15 @@ interface Options {
   readonly config?: Config;
 }
 
+/** What must not get into a template, though it is in the environment that each is made in. */
+export const canaries = {
+  ENCRYPT_KEY: "canary-of-the-encrypt-key",
+  VERIFICATION_TOKEN: "canary-of-the-verification-token",
+  AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-access-key",
+};
+
+/** What has been compiled, by stage and options: test files that share their process ask for some alike. */
+const compiled = new Map<string, Promise<Compiled>>();
 /** The process that runs osls for this one. It waits for jobs without keeping this one alive. */
 let osls: ChildProcess | undefined;
 /** The jobs that it has, by their folders. */
@@ -53,17 +62,24 @@ const jobs = new Map<string, { ended: (ended: Ended) => void; failed: (reason: u
 
 /**
  * Compiles serverless.yml for a stage as a deployment would, in a copy of the project with functions
- * of one line, without account or network.
+ * of one line, without account or network. Nobody may change what it returns.
  *
+ * @param options.env Has the app's id unless it says otherwise.
  * @param options.config The project's larkpost.config.js.
  */
-export async function compile(stage: string, options: Options = {}): Promise<Compiled> {
-  const { params = {}, env = {}, config } = options;
+export function compile(stage: string, options: Options = {}): Promise<Compiled> {
+  const key = JSON.stringify([stage, options]);
+  const promise = compiled.get(key) ?? compileAnew(stage, options);
+  compiled.set(key, promise);
+  return promise;
+}
+
+async function compileAnew(stage: string, options: Options): Promise<Compiled> {
+  const { params = {}, env, config } = options;
   const folder = mkdtempSync(join(tmpdir(), "larkpost-stack-"));
   try {
-    for (const name of ["serverless.yml", "package.json", "infra"])
-      cpSync(join(root, name), join(folder, name), { recursive: true });
-    for (const name of ["lib", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
+    for (const name of ["serverless.yml", "package.json"]) cpSync(join(root, name), join(folder, name));
+    for (const name of ["infra", "lib", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
     for (const name of ["webhook", "callback", "worker"]) {
       mkdirSync(join(folder, "dist", name), { recursive: true });
       writeFileSync(join(folder, "dist", name, "index.mjs"), "export const handler = async () => {};\n");
@@ -73,7 +89,7 @@ export async function compile(stage: string, options: Options = {}): Promise<Com
     const { code, output } = await runOsls({
       folder,
       args: ["package", "--stage", stage, "--package", "out", ...args],
-      env: { ...oslsEnv, HOME: folder, ...env },
+      env: { ...oslsEnv, ...canaries, APP_ID: "cli_0123456789abcdef", HOME: folder, ...env },
     });
     if (code !== 0) throw new Error(`osls cannot compile the stack:\n${output}`);
     const out = join(folder, "out");

@@ -11,7 +11,7 @@ import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { type Compiled, compile, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
-import { command, commandProcess, secrets, startReceiver } from "../run.ts";
+import { command, secrets, startReceiver } from "../run.ts";
 import { cloudWithReceiver, smallProject, stored } from "./deployment.ts";
 
 const { appId } = secrets;
@@ -35,12 +35,15 @@ describe("npm run deploy", () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as string[]);
+  /** Said by the deployment of a stage that has one. */
+  const ofLongConnection = /^The stage's long connection has the settings of its own last deployment/m;
   const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
   /** What osls is to compile from now on. */
   const pack = (template: Template, of = compiled) => {
     const folder = join(made.root, "packaged");
     mkdirSync(folder, { recursive: true });
-    const provider = { ...of.provider, region: "ap-southeast-1" };
+    const { stackTags, stackPolicy } = of.provider;
+    const provider = { stackTags, stackPolicy, region: "ap-southeast-1" };
     const initialServerlessConfig = { params: { default: { front: "httpApi" } } };
     const state = { service: "larkpost", provider, initialServerlessConfig };
     writeFileSync(join(folder, "serverless-state.json"), JSON.stringify({ service: state }));
@@ -64,11 +67,11 @@ describe("npm run deploy", () => {
   before(async () => {
     const ai = { types: ["im.message.receive_v1"], order: "message.chat_id" };
     const bulk = { types: ["contact.*"], concurrency: 5 };
-    const withLanes = (lanes: object) => compile("prod", { env: { APP_ID: appId }, config: { lanes } as object });
+    const withLanes = (lanes: object) => compile("prod", { config: { lanes } as object });
     [made, { cloud, receiver }, compiled, laned, ordered] = await Promise.all([
       smallProject(),
       cloudWithReceiver(),
-      compile("prod", { env: { APP_ID: appId } }),
+      compile("prod"),
       withLanes({ ai, bulk }),
       withLanes({ ai, bulk: { ...bulk, types: [] }, chats: { ...bulk, order: "user_id" } }),
     ]);
@@ -79,7 +82,6 @@ describe("npm run deploy", () => {
     writeFileSync(
       join(bin, "serverless.js"),
       `const fs = require("node:fs");
-const http = require("node:http");
 const [command, ...args] = process.argv.slice(2);
 fs.appendFileSync("calls", JSON.stringify([command, ...args]) + "\\n");
 const StackName = "larkpost-" + args[args.indexOf("--stage") + 1];
@@ -89,7 +91,7 @@ const send = (service, method, path, body) => new Promise((resolve, reject) => {
     authorization: "/ap-southeast-1/" + service + "/aws4_request",
     "content-type": "application/x-www-form-urlencoded",
   };
-  const request = http.request(process.env.AWS_ENDPOINT_URL + path, { method, headers }, (answer) =>
+  const request = require("node:http").request(process.env.AWS_ENDPOINT_URL + path, { method, headers }, (answer) =>
     answer.resume().on("end", () => resolve({ ok: answer.statusCode === 200 })));
   request.on("error", reject).end(body);
 });
@@ -201,7 +203,7 @@ else {
       assert.deepEqual(cloud.stacks.get("larkpost-prod")?.events, []);
     });
 
-    test("is updated apart: what is not said again stays, and a dry run says the rest in words", async () => {
+    test("is updated apart: what is not said again stays, a dry run says the rest in words, and the stage's own deployment asks for it", async () => {
       assert.equal((await connect(...wishes, "--public-ip")).code, 0);
       const before = stack()?.template;
       const dry = await connect("--image", image.replace(/1$/, "2"), "--dry-run");
@@ -223,14 +225,9 @@ else {
       });
       assert.match((await connect()).stdout, new RegExp(`^Nothing changes in the stack ${name}$`, "m"));
       assert.equal(stack()?.changeSets.size, 0);
-    });
-
-    test("is asked for after each deployment of a stage that has one", async () => {
-      const again =
-        /The stage's long connection has the settings of its own last deployment[^\n]*\n {5}npm run deploy -- --stage prod --long-connection\n/;
-      assert.doesNotMatch((await prod("--no-probe")).stdout, again);
-      assert.equal((await connect(...wishes)).code, 0);
-      assert.match((await prod("--no-probe")).stdout, again);
+      const { stdout: ofStage } = await prod("--no-probe");
+      assert.match(ofStage, ofLongConnection);
+      assert.match(ofStage, /^ {5}npm run deploy -- --stage prod --long-connection$/m);
     });
 
     test("says that CloudFormation has taken it back, and why", async () => {
@@ -354,15 +351,13 @@ else {
     }
 
     test("is refused with a number that the project cannot have", async () => {
-      const file = join(made.root, "larkpost.config.js");
-      const before = readFileSync(file, "utf8");
-      writeConfig(made.root, { limits: { longConnectionReplicas: 6 } });
-      // A process that has read the file does not read it again.
-      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root };
-      const { code, stderr } = await commandProcess(["deploy", "--stage", "prod", "--long-connection", ...wishes], {
-        env,
+      // This process does not read a file again that it has read.
+      const { root, remove } = await smallProject();
+      writeConfig(root, { limits: { longConnectionReplicas: 6 } });
+      const { code, stderr } = await deploy(["--stage", "prod", "--long-connection", ...wishes], {
+        LARKPOST_ROOT: root,
       });
-      writeFileSync(file, before);
+      remove();
       assert.equal(code, 1);
       assert.match(stderr, /^✖ larkpost\.config\.js:2 {2}longConnectionReplicas is not within 1 and 5$/m);
     });
@@ -417,6 +412,7 @@ else {
     assert.equal(code, 0, stderr);
     assert.ok(stdout.includes("npm run secrets -- set --stage prod --region ap-northeast-1"));
     assert.ok(!stdout.includes("answers a challenge"));
+    assert.doesNotMatch(stdout, ofLongConnection);
     assert.deepEqual(calls(), [
       ["package", "--stage", "prod", ...which],
       ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--force", "--verbose"],
@@ -454,20 +450,15 @@ else {
     assert.match(late.stderr, /The stack is deployed\. What failed came after it, and is above\./);
   });
 
-  for (const { when, prepare, env = {} } of [
-    { when: "osls fails before it changes the stack", prepare: () => {}, env: { EXIT: "early" } },
-    { when: "the update is rolled back", prepare: () => cloud.failAt("WorkerLambdaFunction"), env: { EXIT: "late" } },
-  ]) {
-    test(`prints and records nothing when ${when}`, async () => {
-      cloud.putStack("larkpost-prod", compiled.template);
-      pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
-      prepare();
-      const { code, stdout } = await deploy(["--stage", "prod"], env);
-      assert.deepEqual([code, stdout], [1, deploys]);
-      assert.equal(calls().at(-1)?.[0], "deploy");
-      assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
-    });
-  }
+  test("prints and records nothing when the update is rolled back", async () => {
+    cloud.putStack("larkpost-prod", compiled.template);
+    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+    cloud.failAt("WorkerLambdaFunction");
+    const { code, stdout } = await deploy(["--stage", "prod"], { EXIT: "late" });
+    assert.deepEqual([code, stdout], [1, deploys]);
+    assert.equal(calls().at(-1)?.[0], "deploy");
+    assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
+  });
 
   test("says so when the deployed stack has no addresses", async () => {
     const { RequestAddress, ...Outputs } = compiled.template.Outputs;
@@ -499,8 +490,8 @@ else {
       assert.equal(code, 0, stderr);
       return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
     };
+    writeFileSync(join(made.root, "larkpost.stages.json"), JSON.stringify({ dev: { appId: other } }));
     assert.equal(await said("prod", appId), "prod");
-    assert.equal(await said("dev", other), "dev");
     assert.equal(await said("prod", appId), undefined);
     assert.deepEqual(recorded(), { dev: { appId: other }, prod: { appId } });
     const { code, stderr } = await deploy(["--stage", "dev"]);
@@ -612,7 +603,7 @@ else {
     );
   });
 
-  test("reads a long list of changes to its end, and does without where CloudFormation takes no such template", async () => {
+  test("reads a long list of changes to its end, does without where CloudFormation takes no such template, and prints and records nothing when osls fails before it changes the stack", async () => {
     const { Resources } = compiled.template;
     const alarms = Object.entries(Resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
     const others = Object.entries(Resources).filter(([, { Type }]) => Type !== "AWS::CloudWatch::Alarm");
@@ -630,23 +621,27 @@ else {
     const dry = await prod("--dry-run");
     assert.equal(dry.code, 1);
     assert.match(dry.stderr, /^Cannot show the changes: the template has \d+ bytes, and CloudFormation compares 51200/);
-    const { code, stderr } = await deploy(["--stage", "prod"], { EXIT: "early" });
-    assert.equal(code, 1);
+    const { code, stdout: printed, stderr } = await deploy(["--stage", "prod"], { EXIT: "early" });
+    assert.deepEqual([code, printed], [1, deploys]);
     assert.match(stderr, /^! larkpost-prod {2}was not compared with the template: Cannot show the changes/m);
-    assert.deepEqual(calls().at(-1)?.[0], "deploy");
+    assert.equal(calls().at(-1)?.[0], "deploy");
+    assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
   });
 
-  test("is for a deployer who may not read the keys, too: they are neither checked nor used", async () => {
+  test("is for a deployer who may not read the keys or see queues, too: they are neither checked nor used", async () => {
     cloud.store.become("denied");
+    cloud.denied.add("sqs:GetQueueUrl");
     const { code, stdout, stderr } = await prod();
     cloud.store.become("up");
+    cloud.denied.clear();
     assert.equal(code, 0, stderr);
+    assert.match(stderr, /^! larkpost-prod {2}was not checked: AccessDenied \(sqs:GetQueueUrl\)/m);
     assert.doesNotMatch(stdout, /challenge/);
     assert.match(stderr, /^! \/larkpost\/prod\/app {2}was not checked: AccessDeniedException \(ssm:GetParameter\)$/m);
     assert.match(stderr, /^Did not probe the addresses: \/larkpost\/prod\/app cannot be read \(AccessDenied/m);
   });
 
-  test("says when there is nothing to adopt, why it adopts nothing, and what it could not protect or look at", async () => {
+  test("says when there is nothing to adopt, why it adopts nothing, and what it could not protect", async () => {
     cloud.putStack("larkpost-prod", compiled.template);
     pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
     cloud.denied.add("dynamodb:UpdateTable");
@@ -672,33 +667,26 @@ else {
     const taken = await prod("--adopt");
     assert.equal(taken.code, 1);
     assert.match(taken.stderr, /^Cannot make the change set: larkpost-prod-events already exists in stack/m);
-    for (const all of [cloud.stacks, cloud.holders]) all.clear();
-    cloud.denied.add("sqs:GetQueueUrl");
-    assert.match(
-      (await prod("--dry-run")).stderr,
-      /^! larkpost-prod {2}was not checked: AccessDenied \(sqs:GetQueueUrl\)/m,
-    );
-    cloud.denied.clear();
   });
 
   test("names what moves an address or starts the worker, and deploys although CloudFormation may not compare", async () => {
-    const { HttpApi, ...Resources } = compiled.template.Resources;
+    const { HttpApi, ...Resources } = changed("LedgerTable", { TableName: { Ref: "OtherTable" } }).Resources;
+    const template = { ...compiled.template, Resources };
+    const mapping = Resources["WorkerEventSourceMappingSQSEventsQueue"]?.Properties ?? assert.fail();
     cloud.putStack("larkpost-prod", compiled.template);
-    pack({ ...compiled.template, Resources });
+    pack(template);
     const moved = /^ {2}- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m;
-    assert.match((await prod("--dry-run")).stdout, moved);
-    assert.match((await prod("--no-probe")).stderr, moved);
+    const dry = await prod("--dry-run");
+    assert.equal(dry.code, 0, dry.stderr);
+    for (const line of [moved, /! may replace LedgerTable \(AWS::DynamoDB::Table\): TableName$/m])
+      assert.match(dry.stdout, line);
+    Object.assign(mapping, { Enabled: false });
+    pack(template);
+    const { stderr: told } = await prod("--no-probe");
+    const started =
+      /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m;
+    for (const line of [moved, started]) assert.match(told, line);
     cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled: false }));
-    assert.match(
-      (await prod("--no-probe")).stderr,
-      /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m,
-    );
-    cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("LedgerTable", { TableName: { Ref: "OtherTable" } }));
-    const unsure = await prod("--dry-run");
-    assert.equal(unsure.code, 0);
-    assert.match(unsure.stdout, /! may replace LedgerTable \(AWS::DynamoDB::Table\): TableName$/m);
     pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
     cloud.denied.add("lambda:GetFunction");
     const { code, stderr } = await prod("--no-probe");

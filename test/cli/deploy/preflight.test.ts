@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { faultLine } from "../../../lib/cli/check/finding.ts";
-import { awsClients } from "../../../lib/cli/deploy/clients.ts";
+import { awsClients, type Clients } from "../../../lib/cli/deploy/clients.ts";
 import { checkStack } from "../../../lib/cli/deploy/preflight/preflight.ts";
 import { regions } from "../../../lib/cli/deploy/regions.ts";
 import { describeStack, type Stack } from "../../../lib/cli/deploy/stack.ts";
@@ -13,6 +13,7 @@ import { compile, oslsEnv, writeConfig } from "../../infra/stack.ts";
 import { type Cloud, type CloudKey, startCloud } from "../../support/cloud.ts";
 import { account, region } from "../../support/cloudformation.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { shareOsls } from "../../support/shared-osls.ts";
 import { command, secrets } from "../run.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../../..");
@@ -46,6 +47,7 @@ const keyWith = (...Statement: object[]): CloudKey => ({ policy: { Statement } }
 
 describe("the preflight of a deployment", () => {
   let cloud: Cloud;
+  let clients: Clients;
   /** With a key and topics of the customer's; with Function URLs. */
   let stack: Stack;
   let withUrls: Stack;
@@ -58,12 +60,13 @@ describe("the preflight of a deployment", () => {
   before(async () => {
     cloud = await startCloud();
     Object.assign(process.env, cloud.env);
+    clients = await awsClients({ region });
     const extra = { customerKeyArn: keyArn, pageTopicArn: topicArn };
     const compiled = await Promise.all([
-      compile("prod", { params: { appId, ...extra }, config: { secrets: ["CRM_TOKEN"] } }),
-      compile("prod", { params: { appId, front: "functionUrl" } }),
-      compile("prod", { params: { appId } }),
-      compile("prod", { params: { appId, front: "none" } }),
+      compile("prod", { params: extra, config: { secrets: ["CRM_TOKEN"] } }),
+      compile("prod", { params: { front: "functionUrl" } }),
+      compile("prod"),
+      compile("prod", { params: { front: "none" } }),
     ]);
     const [one, two, three, four] = compiled.map(({ template }): Stack => {
       return { name: "larkpost-prod", service: "larkpost", stage: "prod", region, tags: {}, kept: [], template };
@@ -89,7 +92,6 @@ describe("the preflight of a deployment", () => {
   });
 
   async function check(checked: Stack, { force = false, resumes = false } = {}): Promise<string[]> {
-    const clients = await awsClients({ region });
     const deployed = await describeStack(clients.cloudFormation, checked.name);
     const context = { root, stack: checked, clients, account, deployed, force, resumes, adopt: false };
     return (await checkStack(context)).map(faultLine);
@@ -581,6 +583,7 @@ describe("the preflight of a deployment", () => {
 describe("npm run deploy, of a project with faults", () => {
   let cloud: Cloud;
   let made: Awaited<ReturnType<typeof temporaryProject>>;
+  let osls: Awaited<ReturnType<typeof shareOsls>>;
   const deploy = async (...args: string[]) => {
     const env = { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId };
     const { code, stdout, stderr } = await command(["deploy", ...args], { env });
@@ -596,9 +599,10 @@ describe("npm run deploy, of a project with faults", () => {
     for (const name of ["webhook", "callback", "worker"]) {
       writeFileSync(join(made.root, `functions/${name}.ts`), "export const handler = async () => {};\n");
     }
+    osls = await shareOsls(made.root);
   });
   afterEach(async () => {
-    await cloud.stop();
+    await Promise.all([cloud.stop(), osls.stop()]);
     made.remove();
   });
 
