@@ -258,7 +258,9 @@ function compile(folder: string): string[] {
   const config = { extends: join(root, "functions/tsconfig.json"), compilerOptions, include: ["pages"] };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  const ran = spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: folder, encoding: "utf8" });
+  // Several threads would each check the types that they share.
+  const args = [tsc, "--singleThreaded", "--pretty", "false"];
+  const ran = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
   return `${ran.stdout}${ran.stderr}`.split("\n").filter((line) => line !== "");
 }
 

@@ -108,13 +108,16 @@ export class CloudWatch {
       const queries: readonly Query[] = Properties["Metrics"] ?? [singleQuery(Properties)];
       const points = Properties["EvaluationPeriods"] + extraPoints;
       const metrics = queries.map(({ MetricStat }) => MetricStat && this.#reader(MetricStat, { points, lateMinutes }));
+      const known = new Map<string, boolean>();
       const found: Ring[] = [];
       let isRinging = false;
       for (let end = lateMinutes + 1; end <= this.#lastMinute + 1; end++) {
         // Equal values have an equal result.
         if (end > lateMinutes + 1 && metrics.every((metric) => metric?.isAsBefore(end) ?? true)) continue;
         const read = metrics.map((metric) => metric?.at(end));
-        const rings = isBreached(Properties, queries, read);
+        const key = read.join(";");
+        const rings = known.get(key) ?? isBreached(Properties, queries, read);
+        known.set(key, rings);
         if (rings && !isRinging) found.push({ alarm: id.replace(/Alarm$/, ""), minute: end });
         isRinging = rings;
       }

@@ -1,43 +1,29 @@
-// first: it bundles and packages.
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
 import type { Zip } from "../../../lib/cli/deploy/package.ts";
 import { oslsEnv } from "../../infra/stack.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { shareOsls } from "../../support/shared-osls.ts";
+import { command } from "../run.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../../..");
 const handler = `import { onEvent } from "larkpost";
 export default onEvent("im.message.receive_v1", async () => {});
 `;
 
-/** Runs a command in a process of its own, with none of this machine's credentials. */
-async function larkpost(name: "package", args: readonly string[], root: string, env = {}) {
-  const child = spawn(process.execPath, [join(projectFolder, "lib/cli/larkpost.js"), name, ...args], {
-    env: { ...oslsEnv, HOME: root, LARKPOST_ROOT: root, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const output = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (text: string) => {
-      output[name] += text;
-    });
-  }
-  const { promise, resolve: done, reject } = Promise.withResolvers<number | null>();
-  child.once("error", reject);
-  child.once("close", done);
-  return { code: await promise, ...output };
-}
-
-/** With the line endings of Windows in all that a user edits. */
+/** With the line endings of Windows in all that a user edits. One function with handlers is enough: its bundle takes seconds. */
 async function project() {
   const made = await temporaryProject({ "im.message.receive_v1": toCrlf(handler) });
-  for (const file of ["serverless.yml", "functions/callback.ts", "larkpost.config.js"]) {
+  for (const file of ["serverless.yml", "functions/worker.ts", "larkpost.config.js"]) {
     writeFileSync(join(made.root, file), toCrlf(readFileSync(join(projectFolder, file), "utf8")));
   }
+  writeFileSync(join(made.root, "functions/callback.ts"), "export const handler = async () => {};\n");
   return made;
 }
 
@@ -60,10 +46,13 @@ describe("npm run package", () => {
   const zips = ["callback.zip", "webhook.zip", "worker.zip"];
   const contents = (folder: string) => new Map(zips.map((name) => [name, readFileSync(join(folder, name))]));
 
+  /** With none of this machine's credentials. */
+  const env = () => ({ ...oslsEnv, HOME: made.root, LARKPOST_ROOT: made.root });
+
   before(async () => {
     made = await project();
-    const { code, stdout, stderr } = await larkpost("package", ["--stage", "prod", "--json"], made.root);
-    assert.equal(code, 0, stderr);
+    const args = [join(projectFolder, "lib/cli/larkpost.js"), "package", "--stage", "prod", "--json"];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env: env() });
     printed = JSON.parse(stdout) as typeof printed;
   });
   after(() => made.remove());
@@ -101,16 +90,15 @@ describe("npm run package", () => {
     }
   });
 
-  test("Y5: the same sources give the same zips, whatever the files' times", async () => {
+  test("Y5: the same sources give the same zips, whatever the files' times", async (t) => {
+    const osls = await shareOsls(made.root);
+    t.after(() => osls.stop());
     const first = contents(printed.folder);
     for (const file of ["functions/webhook.ts", "functions/events/im.message.receive_v1.ts", "serverless.yml"]) {
       utimesSync(join(made.root, file), 1_000_000_000, 1_000_000_000);
     }
-    const { code, stdout, stderr } = await larkpost(
-      "package",
-      ["--stage", "prod", "--package", "again", "--param", "front=functionUrl"],
-      made.root,
-    );
+    const args = ["package", "--stage", "prod", "--package", "again", "--param", "front=functionUrl"];
+    const { code, stdout, stderr } = await command(args, { env: env() });
     assert.equal(code, 0, stderr);
     assert.match(readFileSync(join(made.root, "again", printed.template), "utf8"), /AWS::Lambda::Url/);
     for (const [name, content] of contents(join(made.root, "again")))
