@@ -34,7 +34,7 @@ export async function checkTypes(
 /** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
 const isSyntax = /\(TS1[01]\d\d\)/;
 /** With these, Node cannot load the file either: its syntax, an enum, a module that is not there. */
-const isFatal = /^TS(1[01]\d\d|1294|2307|2882)$/;
+const isFatal = /^TS(1[01]\d\d|1294|2307|2835|2882)$/;
 
 async function compile(root: string, config: string, signal: AbortSignal | undefined): Promise<Finding[]> {
   const require = createRequire(join(root, "package.json"));
@@ -63,7 +63,7 @@ function findingsIn(root: string, output: string): Finding[] {
         file,
         line: Number(at),
         column: Number(column),
-        message: `${message} (${code})${cure(message)}`,
+        message: `${withExtension(join(root, path), message)} (${code})${cure(message)}`,
         isBroken,
       });
     } else if (/^\s+\S/.test(line)) {
@@ -74,6 +74,13 @@ function findingsIn(root: string, output: string): Finding[] {
     }
   }
   return findings;
+}
+
+/** The compiler means the compiled file, and Node runs this one. */
+function withExtension(importer: string, message = ""): string {
+  return message.replace(/(Did you mean '(\..+)\.)js'\?$/, (whole, start, name) =>
+    existsSync(join(dirname(importer), `${name}.ts`)) ? `${start}ts'?` : whole,
+  );
 }
 
 /** The compiler does not know what the platform has, and what Node strips. */

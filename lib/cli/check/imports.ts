@@ -1,5 +1,5 @@
 import { fork } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
@@ -143,9 +143,10 @@ function missingPlace(root: string, missing?: Missing) {
   const index = lines.findIndex((line) =>
     [...line.matchAll(/["'`]([^"'`]+)["'`]/g)].some(([, path = ""]) => isIt(path)),
   );
+  const cure = existsSync(`${name}.ts`) ? "Write its extension, .ts" : "Create it, or correct the import";
   const message =
     kind === "module"
-      ? `imports ${within(root, name)}, which is not there. Create it, or correct the import`
+      ? `imports ${within(root, name)}, which is not there. ${cure}`
       : `imports the package ${name}, which is not installed. Run "npm install ${name}", or correct the import`;
   return { file: within(root, importer), line: Math.max(0, index) + 1, column: undefined, message };
 }

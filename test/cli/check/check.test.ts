@@ -67,6 +67,11 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     line: 2,
     says: /^cannot be loaded: Error: not awaited/,
   },
+  "contact.custom_attr_event.updated_v3": {
+    source: good("contact.custom_attr_event.updated_v3", 'import { rates } from "../shared/lib/rates"; rates;'),
+    line: 2,
+    says: /^Relative import paths need explicit file extensions .* Did you mean '\.\.\/shared\/lib\/rates\.ts'\? \(TS2835\)$/,
+  },
   "im.message.recieve_v1": {
     source: good("im.message.recieve_v1"),
     line: 1,
