@@ -41,7 +41,7 @@ function eventSource(entry: CatalogueEntry): string {
   const { imports, parameters, body } = eventBodies.get(type) ?? {
     imports: "onEvent",
     parameters: "event, { log }",
-    body: [`log.info("${title}", { members: Object.keys(event).join(", ") });`],
+    body: [`log.info("${title}", { keys: Object.keys(event).join(", ") });`],
   };
   const handler =
     key === undefined
@@ -166,7 +166,7 @@ function callbackSource({ type, title }: CatalogueEntry): string {
   const { is, parameters, body } = callbackBodies.get(type) ?? {
     is: `${title}. The platform has published neither what it asks nor what it takes; {} answers nothing.`,
     parameters: "callback, { log }",
-    body: `  log.info("${title}", { members: Object.keys(callback).join(", ") });
+    body: `  log.info("${title}", { keys: Object.keys(callback).join(", ") });
   return {};`,
   };
   return `import { onCallback } from "larkpost";

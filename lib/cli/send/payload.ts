@@ -118,10 +118,15 @@ export function parseSetting(text: string): Setting {
 /**
  * Sets one member, and makes the missing objects of its path. The value is parsed if it is JSON, except when it
  * replaces a string: the content of a message is a JSON document in a string.
- * @throws {UsageError} The path goes through a value without members, or past an array's end.
+ * @throws {UsageError} The path goes through a value without members, or past an array's end, or leaves out `event`.
  */
 export function applySetting(envelope: object, { path, value }: Setting): void {
   const shown = path.join(".");
+  const [first = ""] = path;
+  const { event } = envelope as { event?: object };
+  if (!Object.hasOwn(envelope, first) && Object.hasOwn(Object(event), first)) {
+    throw new UsageError(`Cannot set "${shown}": the payload has no "${first}". Did you mean event.${shown}?`);
+  }
   let place: object = envelope;
   for (const [depth, name] of path.entries()) {
     checkIndex(place, name, shown);

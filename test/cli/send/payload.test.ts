@@ -57,6 +57,7 @@ const wrong = [
   "constructor.prototype.polluted=1",
   "event.message.constructor=1",
   "event.prototype=1",
+  "message.content=hi",
 ];
 for (const setting of wrong) {
   test(`refuses --set ${setting}`, () => {
