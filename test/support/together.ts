@@ -1,5 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import { mkdirSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -44,6 +45,8 @@ async function load(file: string): Promise<void> {
   try {
     const error = () => new Error(`its import has not ended for ${limitMs} ms`);
     await withDeadline(systemClock, { ms: limitMs, error }, () => import(pathToFileURL(file).href));
+    // In a fresh clone, what this process has compiled need not be compiled by those beside it.
+    flushCompileCache();
   } catch (error) {
     // Without this, no other file of this process would run.
     test(`cannot load ${file}`, () => Promise.reject(error));
