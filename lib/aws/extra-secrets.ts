@@ -77,7 +77,9 @@ function view(names: readonly string[], values: Values, missing: string): Secret
   return secretsFrom((name) => {
     const value = values[name];
     if (value !== undefined && names.includes(name)) return value;
-    const found = names.includes(name) ? missing : "larkpost.config.js did not list it under secrets when this was started";
+    const found = names.includes(name)
+      ? missing
+      : "larkpost.config.js did not list it under secrets when this was started";
     throw new ConfigError(`Cannot read the secret "${name}": ${found}`);
   });
 }
