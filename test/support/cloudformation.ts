@@ -403,6 +403,7 @@ function changesBetween(before: Template, after: Template): Change[] {
   const others = [...now].flatMap(([id, resource]) => {
     const was = old.get(id);
     if (was === undefined) return [change("Add", id, resource)];
+    if (isSame(was, resource)) return [];
     const [a, b] = [was.Properties ?? {}, resource.Properties ?? {}];
     const names = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((name) => !isSame(a[name], b[name]));
     const attributes = ["Metadata", "DeletionPolicy", "UpdateReplacePolicy"].filter(

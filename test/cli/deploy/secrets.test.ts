@@ -281,8 +281,8 @@ describe("secrets", { concurrency: 4 }, () => {
   });
 
   test("set: exits with 2 when it is not told which stage, and asks for nothing", async (t) => {
-    const { store, runProcess } = await setUp(t);
-    const { code, stdout } = await runProcess(["set"], keyring);
+    const { store, run } = await setUp(t);
+    const { code, stdout } = await run(["set"], keyring);
     assert.deepEqual([code, stdout], [2, ""]);
     assert.equal(store.calls.length, 0);
   });
@@ -488,8 +488,8 @@ describe("secrets", { concurrency: 4 }, () => {
   });
 
   test("show: says what to run when there is no parameter", async (t) => {
-    const { runProcess } = await setUp(t);
-    const { code, stdout, stderr } = await runProcess(["show", "--stage", "prod", "--region", "eu-west-1"], {});
+    const { show } = await setUp(t);
+    const { code, stdout, stderr } = await show("--region", "eu-west-1");
     assert.deepEqual([code, stdout], [1, ""]);
     assertSaid(
       stderr,
