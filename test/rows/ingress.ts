@@ -249,7 +249,7 @@ const r10 = row({
   id: "R10",
   title: "keeps 64 interleaved requests of 8 apps apart, in a ring of keys and in one process",
   full: 10_000,
-  sample: 20,
+  sample: 8,
   start: (random) => {
     const count = 8;
     const names = Array.from({ length: count }, (_, app) => `app-${app}`);
