@@ -53,7 +53,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "lib/simulator",
     "lib/trace",
   ],
-  "lib/testing": ["lib", "lib/feishu", "lib/open-api", "lib/simulator"],
+  "lib/testing": ["infra/config.js", "lib", "lib/feishu", "lib/open-api", "lib/simulator"],
   functions: ["functions/callbacks", "functions/events"],
   "lib/aws": [
     "infra/limits.js",
