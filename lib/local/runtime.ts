@@ -46,6 +46,8 @@ export async function startRuntime(options: RuntimeOptions) {
   const { root, project, onNotice, onLine } = options;
   const { limits } = project;
   const lanes = lanesOf(project);
+  // Loaded here, because other commands start the services alone. It loads while they start.
+  const sdk = Promise.all([import("@aws-sdk/client-dynamodb"), import("@aws-sdk/client-sqs")]);
   const services = await startServices(options.stateFolder);
   for (const notice of services.notices) onNotice(notice);
   // In the order in which they are stopped: first the two that accept work, then the functions, which finish it, then
@@ -55,11 +57,7 @@ export async function startRuntime(options: RuntimeOptions) {
     for (const stopPart of stops.splice(0)) await stopPart();
   };
   try {
-    // Loaded here, because other commands start the services alone.
-    const [{ DynamoDBClient }, { SQS }] = await Promise.all([
-      import("@aws-sdk/client-dynamodb"),
-      import("@aws-sdk/client-sqs"),
-    ]);
+    const [{ DynamoDBClient }, { SQS }] = await sdk;
     const credentials = { accessKeyId: services.accessKeyId, secretAccessKey };
     const sqs = new SQS({ region, credentials, endpoint: services.endpoints.sqs });
     const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });

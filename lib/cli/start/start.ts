@@ -26,7 +26,6 @@ import { prepareLongConnection, randomKeys } from "./long-connection-process.ts"
 import { createOutput } from "./output.ts";
 import { type Payload, payloadsOf } from "./payloads.ts";
 import { portOf, stopReason } from "./running.ts";
-import { startSimulated } from "./simulated.ts";
 import { setVariables } from "./variables.ts";
 import { type Change, ownAnswers, watch } from "./watch.ts";
 
@@ -111,7 +110,9 @@ async function run(options: StartOptions): Promise<void> {
     stops.unshift(async () => unlock());
     const recent = keepRecent(stateFolder, output.notice);
     stops.unshift(async () => recent.close());
-    const simulated = app && (await startSimulated({ app, onEntry: output.entry, onProblem: console.error }));
+    const simulating = { onEntry: output.entry, onProblem: console.error };
+    // Loaded here, because a real app needs none.
+    const simulated = app && (await (await import("./simulated.ts")).startSimulated({ app, ...simulating }));
     if (simulated !== undefined) stops.unshift(simulated.stop);
     /** What cannot be loaded leaves the answers as they are. */
     const reloadOwn = () => simulated && loadOwn(root, simulated).catch((error: Error) => output.notice(error.message));
