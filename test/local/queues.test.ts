@@ -159,7 +159,7 @@ for (const isFifo of [false, true]) {
         const [action, input] = isLook ? (["ReceiveMessage", { QueueUrl: dead }] as const) : next;
         const [expected, actual] = [await askEmbedded(action, input), await askModel(action, input)];
         story.push(`${action} ${JSON.stringify(input)} → ${expected}`);
-        assert.equal(actual, expected, `seed ${seed}:\n${story.join("\n")}`);
+        if (actual !== expected) assert.equal(actual, expected, `seed ${seed}:\n${story.join("\n")}`);
         seen.add(`${action}: ${expected === "" ? "" : expected.replace(/[\d(].*/s, "")}`);
         if (random.chance(0.4)) mock.timers.tick(1000 * random.pick([1, 5, 31, 120, 299, 301]));
       }
