@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -11,7 +11,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
 import { assertCallbackFailure, failing, previewText, writeHelper } from "../functions/failures.ts";
 import { eventText } from "../support/events.ts";
-import { fixtureApp } from "../support/project.ts";
+import { fixtureApp, freeFolder } from "../support/project.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { until } from "../support/until.ts";
 
@@ -72,7 +72,7 @@ describe("the Containerfile", () => {
 });
 
 describe("the bundle that it starts", () => {
-  const folder = mkdtempSync(join(tmpdir(), "larkpost-container-"));
+  const folder = freeFolder("container");
   let services: Services;
   let server: LongConnectionServer;
   const children: ChildProcess[] = [];

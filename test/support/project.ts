@@ -46,7 +46,7 @@ export async function temporaryProject(handlers: Handlers, callbacks: Handlers =
 const taken = new Map<string, number>();
 
 /** A new folder. The next run gets the same, so that Node finds there what it compiled for this one. */
-function freeFolder(name: string): string {
+export function freeFolder(name: string): string {
   const number = taken.get(name) ?? 0;
   taken.set(name, number + 1);
   const folder = join(tmpdir(), `${oddName}${name}-${number}`);
