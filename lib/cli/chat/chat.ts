@@ -47,7 +47,8 @@ async function run(options: Options): Promise<void> {
     throw new UsageError(`Cannot wait "${options.wait}" ms: --wait takes a whole number of milliseconds`);
   }
   const stateFolder = resolve(projectRoot(), options.state);
-  const link = findConversation(stateFolder);
+  const leaving = new AbortController();
+  const link = findConversation(stateFolder, leaving.signal);
   const isJson = options.json === true;
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true && !isJson;
 
@@ -93,7 +94,8 @@ async function run(options: Options): Promise<void> {
     await runScript(process.stdin, { link, session, quietMs: Number(options.wait), show });
     if (session.hasFailed()) process.exitCode = 1;
   }
-  // Does not wait for the request that is still open.
+  leaving.abort();
+  // Its standard input may stay open.
   process.exit();
 }
 

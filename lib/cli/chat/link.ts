@@ -50,8 +50,11 @@ interface Entries {
   readonly entries: readonly Entry[];
 }
 
-/** @throws {ChatError} The state folder names no conversation. */
-export function findConversation(stateFolder: string): Link {
+/**
+ * @param left Ends the requests that are still open.
+ * @throws {ChatError} The state folder names no conversation.
+ */
+export function findConversation(stateFolder: string, left?: AbortSignal): Link {
   const local = readLocal(join(stateFolder, "local.json"));
   if (local === undefined) throw new ChatError(`Cannot chat: nothing listens. ${advice}`);
   if (local.control === undefined) {
@@ -67,7 +70,7 @@ export function findConversation(stateFolder: string): Link {
       method,
       headers: { authorization: `Bearer ${token}` },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(60_000),
+      signal: AbortSignal.any([AbortSignal.timeout(60_000), ...(left === undefined ? [] : [left])]),
     }).catch((cause: unknown) => {
       const ended = 'The chat is over: "npm start" has ended';
       throw new ChatError(isConnected ? ended : `Cannot chat: nothing listens at ${url}. ${advice}`, { cause });
