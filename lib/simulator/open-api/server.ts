@@ -105,7 +105,9 @@ function bytesOf(request: IncomingMessage, limitBytes: number): Promise<Buffer<A
 function withFileNames(form: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
   const unnamed =
     /(\r\ncontent-disposition: form-data; name="[^"\r\n]*")(\r\ncontent-type: application\/octet-stream\r\n)/gi;
-  return Buffer.from(form.toString("latin1").replaceAll(unnamed, '$1; filename="file"$2'), "latin1");
+  const text = form.toString("latin1");
+  const named = text.replaceAll(unnamed, '$1; filename="file"$2');
+  return named === text ? form : Buffer.from(named, "latin1");
 }
 
 /** `undefined` when the body is not a form after all. */

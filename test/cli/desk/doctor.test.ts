@@ -329,6 +329,15 @@ describe("npm run doctor, on a stage", () => {
           writeFileSync(join(project.root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n'),
         text: /\/larkpost\/prod\/extra has no CRM_TOKEN.*\nRun "npm run secrets -- set --extra CRM_TOKEN --stage prod/,
       },
+      {
+        ids: ["not-checked"],
+        when: "the project's own secrets are stored as something else",
+        plant() {
+          writeFileSync(join(project.root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
+          cloud.store.put("/larkpost/prod/extra", "[1]");
+        },
+        text: /not checked: the project's own secrets: Cannot read \/larkpost\/prod\/extra: .*\nDelete it, and store each again/,
+      },
     ],
     [
       {
@@ -346,6 +355,12 @@ describe("npm run doctor, on a stage", () => {
         when: "a function cannot run",
         plant: () => cloud.said.set("larkpost-prod-callback", { State: "Failed", StateReason: "KMS denies it" }),
         text: /larkpost-prod-callback cannot run: KMS denies it/,
+      },
+      {
+        ids: ["function-missing", "mapping-missing"],
+        when: "somebody has deleted a worker",
+        plant: ({ resources }) => delete resources["WorkerVipLambdaFunction"],
+        text: /there is no function larkpost-prod-workerVip\nDeploy again[\s\S]*nothing takes events to larkpost-prod-workerVip/,
       },
     ],
     [
@@ -444,6 +459,18 @@ describe("npm run doctor, on a stage", () => {
         plant: () => cloud.said.set("ledger", { DeletionProtectionEnabled: false }),
         text: /can be deleted.*\nRun "aws dynamodb update-table --table-name ledger .*--deletion-protection-enabled"/,
       },
+      {
+        ids: ["host-unknown"],
+        when: "a host of AWS is not known",
+        plant: ({ env }) => Object.assign(env, { AWS_ENDPOINT_URL_DYNAMODB: `https://${unknownHost}` }),
+        text: /not checked: the ledger: AWS's host is unknown, ENOTFOUND\nCheck the DNS/,
+      },
+      {
+        ids: ["right-missing"],
+        when: "the user may not look at the alarms",
+        plant: () => cloud.denied.add("cloudwatch:DescribeAlarms"),
+        text: /not checked: the alarms: AccessDenied \(cloudwatch:DescribeAlarms\)\nYou need the right cloudwatch:DescribeAlarms/,
+      },
     ],
     [
       {
@@ -480,6 +507,18 @@ describe("npm run doctor, on a stage", () => {
         when: "the topic is gone",
         plant: () => cloud.topics.clear(),
         text: /there is no topic .*\nCreate it/,
+      },
+      {
+        ids: ["not-checked"],
+        when: "AWS throttles a call for long",
+        plant: () => cloud.throttled.set("sns:GetTopicAttributes", 9),
+        text: /not checked: the alarms' topics: Throttl.*\nType the command again/,
+      },
+      {
+        ids: ["right-missing", "right-missing"],
+        when: "neither the key nor the topic may be looked at",
+        plant: () => cloud.denied.add("kms:DescribeKey").add("sns:GetTopicAttributes"),
+        text: /You need the right kms:DescribeKey\n.*the alarms' topics: .*\nYou need the right sns:GetTopicAttributes/,
       },
     ],
     [
@@ -622,6 +661,12 @@ describe("npm run doctor, on a stage", () => {
         },
         text: /the app has no long connection/,
       },
+      {
+        ids: ["secret-missing"],
+        when: "no app secret is stored",
+        plant: ({ stored }) => Object.assign(stored, { appSecret: undefined }),
+        text: /has no App Secret.*\nRun "npm run secrets -- set .*" with APP_SECRET/,
+      },
     ],
   ];
   const alone: readonly Case[] = [
@@ -685,18 +730,6 @@ describe("npm run doctor, on a stage", () => {
       text: /no stored Verification Token is accepted any more/,
     },
     {
-      ids: ["secret-missing"],
-      when: "no app secret is stored",
-      plant: ({ stored }) => Object.assign(stored, { appSecret: undefined }),
-      text: /has no App Secret.*\nRun "npm run secrets -- set .*" with APP_SECRET/,
-    },
-    {
-      ids: ["function-missing", "mapping-missing"],
-      when: "somebody has deleted a worker",
-      plant: ({ resources }) => delete resources["WorkerVipLambdaFunction"],
-      text: /there is no function larkpost-prod-workerVip\nDeploy again[\s\S]*nothing takes events to larkpost-prod-workerVip/,
-    },
-    {
       ids: ["clock-wrong", "secret-missing"],
       when: "the clock is ahead, and no secret is stored",
       plant: ({ stored }) => {
@@ -704,12 +737,6 @@ describe("npm run doctor, on a stage", () => {
         Object.assign(stored, { appSecret: undefined });
       },
       text: /this machine's clock is (399|400|401) s ahead of /,
-    },
-    {
-      ids: ["right-missing"],
-      when: "the user may not look at the alarms",
-      plant: () => cloud.denied.add("cloudwatch:DescribeAlarms"),
-      text: /not checked: the alarms: AccessDenied \(cloudwatch:DescribeAlarms\)\nYou need the right cloudwatch:DescribeAlarms/,
     },
     {
       ids: ["right-missing"],
@@ -727,38 +754,11 @@ describe("npm run doctor, on a stage", () => {
       text: /not checked: the app's keys, the project's own secrets, .*\nYou need the right ssm:GetParameter/,
     },
     {
-      ids: ["not-checked"],
-      when: "the project's own secrets are stored as something else",
-      plant() {
-        writeFileSync(join(project.root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
-        cloud.store.put("/larkpost/prod/extra", "[1]");
-      },
-      text: /not checked: the project's own secrets: Cannot read \/larkpost\/prod\/extra: .*\nDelete it, and store each again/,
-    },
-    {
-      ids: ["right-missing", "right-missing"],
-      when: "neither the key nor the topic may be looked at",
-      plant: () => cloud.denied.add("kms:DescribeKey").add("sns:GetTopicAttributes"),
-      text: /You need the right kms:DescribeKey\n.*the alarms' topics: .*\nYou need the right sns:GetTopicAttributes/,
-    },
-    {
       ids: ["credentials"],
       when: "there are no credentials",
       plant: ({ env }) =>
         Object.assign(env, { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_EC2_METADATA_DISABLED: "true" }),
       text: /not checked: the stack, .*the alarms.*: CredentialsProviderError\nRun "aws sso login"/,
-    },
-    {
-      ids: ["host-unknown"],
-      when: "a host of AWS is not known",
-      plant: ({ env }) => Object.assign(env, { AWS_ENDPOINT_URL_DYNAMODB: `https://${unknownHost}` }),
-      text: /not checked: the ledger: AWS's host is unknown, ENOTFOUND\nCheck the DNS/,
-    },
-    {
-      ids: ["not-checked"],
-      when: "AWS throttles a call for long",
-      plant: () => cloud.throttled.set("sns:GetTopicAttributes", 9),
-      text: /not checked: the alarms' topics: Throttl.*\nType the command again/,
     },
   ];
   const most = Math.max(...together.map(({ length }) => length));
