@@ -3,16 +3,13 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { build } from "../lib/cli/deploy/build.ts";
 import { toRecord } from "../lib/local/poller.ts";
 import { listenOnLoopback } from "../lib/simulator/loopback.ts";
 import { eventBody, eventText } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
-import { fixtureProject } from "./support/project.ts";
 import { challengeText } from "./support/push.ts";
 import { script } from "./support/script.ts";
 import { sealNow } from "./support/sealed.ts";
-import { startServices } from "./support/services.ts";
 
 // The built bundles under AWS's own runtime client for Node, against a stand-in of the runtime API. Optional:
 // the client is compiled at its installation, which takes a minute and needs cmake, make, g++ and xz.
@@ -55,6 +52,12 @@ const keysEnv = {
   VERIFICATION_TOKEN: "runtime-client-verification-token",
   APP_ID: "cli_00000000000000dd",
 };
+// Loaded here: it takes half a second, and is in the way of --help.
+const [{ build }, { fixtureProject }, { startServices }] = await Promise.all([
+  import("../lib/cli/deploy/build.ts"),
+  import("./support/project.ts"),
+  import("./support/services.ts"),
+]);
 const project = await fixtureProject();
 // The runtime client takes a path for a URL. On Lambda it is /var/task.
 const outFolder = mkdtempSync(join(tmpdir(), "larkpost-task-"));

@@ -1,25 +1,7 @@
 import { styleText } from "node:util";
 import { InvalidArgumentError } from "commander";
-import { rows as sampled } from "./rows/all.ts";
-import { slowCallbackRows } from "./rows/callback.ts";
-import { coldRows } from "./rows/cold.ts";
-import { faultRows } from "./rows/faults.ts";
-import { longConnectionSoakRows } from "./rows/long-connection.ts";
-import { runtimeRows } from "./rows/runtime.ts";
-import { scaleRows } from "./rows/scale.ts";
-import { signatureRows } from "./rows/signature.ts";
 import { script } from "./support/script.ts";
 
-const rows = [
-  ...sampled,
-  ...slowCallbackRows,
-  ...runtimeRows,
-  ...longConnectionSoakRows,
-  ...coldRows,
-  ...faultRows,
-  ...scaleRows,
-  ...signatureRows,
-];
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
 
 function wholeNumber(text: string): number {
@@ -40,6 +22,36 @@ const program = script("soak")
   .addHelpText("after", "\nExample: npm run soak -- --row V8 --seed 42")
   .parse();
 const options = program.opts<{ row?: string[]; seed: number; events?: number; list?: boolean }>();
+// Loaded here: what runs rows takes a second, and is in the way of --help.
+const [
+  { rows: sampled },
+  { slowCallbackRows },
+  { coldRows },
+  { faultRows },
+  { longConnectionSoakRows },
+  { runtimeRows },
+  { scaleRows },
+  { signatureRows },
+] = await Promise.all([
+  import("./rows/all.ts"),
+  import("./rows/callback.ts"),
+  import("./rows/cold.ts"),
+  import("./rows/faults.ts"),
+  import("./rows/long-connection.ts"),
+  import("./rows/runtime.ts"),
+  import("./rows/scale.ts"),
+  import("./rows/signature.ts"),
+]);
+const rows = [
+  ...sampled,
+  ...slowCallbackRows,
+  ...runtimeRows,
+  ...longConnectionSoakRows,
+  ...coldRows,
+  ...faultRows,
+  ...scaleRows,
+  ...signatureRows,
+];
 
 if (options.list === true) {
   for (const { id, title, full, sample } of rows) {

@@ -314,7 +314,7 @@ describe("npm run dead, on this machine", () => {
     const main = join(projectFolder, "lib/cli/main.ts");
     const args = [main, "dead", "redrive", "--all", "--rate", "20"];
     const child = spawn(process.execPath, args, { env: { ...process.env, LARKPOST_ROOT: root }, stdio: "ignore" });
-    await until("the first are sent", () => queued().length >= 5);
+    await until("the first are sent", () => queued().length >= 5, { everyMs: 100 });
     child.kill("SIGKILL");
     await once(child, "close");
     // The services of the killed desk end by themselves.

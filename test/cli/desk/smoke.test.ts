@@ -87,7 +87,7 @@ before(async () => {
     startPoller({
       client: services.sqs,
       queueUrl: queueUrl(services.endpoints.sqs, name),
-      ...{ batchSize: 10, concurrency: 1, visibilityTimeoutSeconds: 30 },
+      ...{ batchSize: 10, concurrency: 1, visibilityTimeoutSeconds: 30, waitSeconds: 4 },
       ...{ onProblem: () => {}, hasCrashed: () => false, whenUp: async () => {} },
       invoke: (event) => work(event),
     }),
