@@ -201,19 +201,19 @@ describe("a batch", () => {
 });
 
 describe("an attempt", () => {
-  test("H1: is a run that has started: twelve receives without a ledger are none, and the event is done at its first", async () => {
+  test("H1: is a run that has started: five receives without a ledger are none of three, and the event is done at its first", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
     const attempts: number[] = [];
     const handlers: TestHandlers = { "test.event": (_event, { attempt }) => void attempts.push(attempt) };
     const stop = bench.dynamoFaults.inject("PutItem", internal);
-    for (let receive = 1; receive <= 12; receive++) {
-      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+    for (let receive = 1; receive <= 5; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, maxAttempts: 3 });
       assert.equal(kept.length, 1);
       for (const { record: seen } of kept) await bench.show(seen);
     }
     stop();
-    await bench.drain({ handlers });
+    await bench.drain({ handlers, maxAttempts: 3 });
     assert.deepEqual(attempts, [1]);
     assert.deepEqual(await bench.counts(), { queued: 0, dead: 0, quarantined: 0 });
   });
@@ -241,17 +241,17 @@ describe("an attempt", () => {
     const attempts: number[] = [];
     const handle: TestHandle = (_event, { attempt }) => void attempts.push(attempt);
     const handlers = { "test.event": { key: () => `key of ${id}`, handle } };
-    for (let receive = 1; receive <= 11; receive++) {
+    for (let receive = 1; receive <= 4; receive++) {
       const stop = bench.dynamoFaults.watch(({ action }) => {
         if (action === "PutItem") void bench.clock.advance(1_500);
       });
-      const { kept } = await bench.invoke(await bench.receive(), { handlers, timeoutMs: 7_000 });
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, timeoutMs: 7_000, maxAttempts: 3 });
       stop();
       assert.equal(kept.length, 1);
       for (const { record: seen } of kept) await bench.show(seen);
     }
     assert.ok(bench.trace.entries.every(({ stage, level }) => stage === "postponed" && level === "info"));
-    await bench.drain({ handlers });
+    await bench.drain({ handlers, maxAttempts: 3 });
     assert.deepEqual(attempts, [1]);
   });
 
@@ -274,7 +274,7 @@ describe("an attempt", () => {
     assert.equal(bench.stagesOf(id).at(-1), "duplicate");
   });
 
-  test("I8: is none while another run holds the event: its copy is received 20 times, and ends as a duplicate", async () => {
+  test("I8: is none while another run holds the event: its copy is received 5 times, where 3 runs are allowed, and is a duplicate", async () => {
     const id = bench.newId();
     await bench.send(eventBody({ id }));
     const { promise: finish, resolve } = Promise.withResolvers<void>();
@@ -282,8 +282,8 @@ describe("an attempt", () => {
     const running = bench.invoke(await bench.receive(), { handlers });
     await bench.reached("started");
     await bench.send(eventBody({ id }));
-    for (let receive = 1; receive <= 20; receive++) {
-      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+    for (let receive = 1; receive <= 5; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, maxAttempts: 3 });
       for (const { record: seen } of kept) await bench.show(seen);
     }
     resolve();
@@ -478,18 +478,18 @@ describe("a handler's file", () => {
     const attempts: number[] = [];
     const handle: TestHandle = (_event, { attempt }) => void attempts.push(attempt);
     const handlers = { "test.event": { key: () => `key of ${id}`, handle } };
-    for (let receive = 2; receive <= 12; receive++) {
+    for (let receive = 2; receive <= 5; receive++) {
       const keys = new Set<string>();
       const stop = bench.dynamoFaults.inject("PutItem", internal, ({ body }) => {
         keys.add(JSON.stringify((body["Item"] as { pk: unknown }).pk));
         return keys.size > 1;
       });
-      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, maxAttempts: 3 });
       stop();
       assert.equal(kept.length, 1);
       for (const { record: seen } of kept) await bench.show(seen);
     }
-    await bench.drain({ handlers });
+    await bench.drain({ handlers, maxAttempts: 3 });
     assert.deepEqual(attempts, [1]);
   });
 
@@ -531,8 +531,8 @@ describe("a handler's file", () => {
     const running = bench.invoke(await bench.receive(), { handlers });
     await bench.reached("started");
     await bench.send(eventBody({ id: second }));
-    for (let receive = 1; receive <= 12; receive++) {
-      const { kept } = await bench.invoke(await bench.receive(), { handlers });
+    for (let receive = 1; receive <= 5; receive++) {
+      const { kept } = await bench.invoke(await bench.receive(), { handlers, maxAttempts: 3 });
       for (const { record: seen } of kept) await bench.show(seen);
     }
     resolve();
