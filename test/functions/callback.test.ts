@@ -1,4 +1,3 @@
-// alone: it loads functions under an environment of its own.
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -41,13 +40,14 @@ beforeEach(() => {
 /** What the generated list holds in these tests; a load of a function reads it. */
 const list: Record<string, () => Promise<unknown>> = {};
 Object.assign(globalThis, { testCallbacks: list });
-registerHooks({
+const hooks = registerHooks({
   resolve(specifier, context, next) {
     const isList = /^\.\/(callbacks|events)\.gen\.ts$/.test(specifier);
     const source = "export const callbacks = globalThis.testCallbacks; export const events = {};";
     return isList ? { url: `data:text/javascript,${source}`, shortCircuit: true } : next(specifier, context);
   },
 });
+after(() => hooks.deregister());
 
 let services: Services;
 let env: Record<string, string>;
@@ -80,7 +80,7 @@ async function loadAsIs(name: "callback" | "worker", settings: Record<string, st
   }
   // In a function of its own it takes over what was dropped; here the test runner is to hear of that.
   const others = leaks.map((leak) => process.listeners(leak as "uncaughtException"));
-  const { handler } = await import(`../../functions/${name}.ts?load=${++loads}`);
+  const { handler } = await import(`../../functions/${name}.ts?callback=${++loads}`);
   for (const [at, leak] of leaks.entries()) {
     process.removeAllListeners(leak);
     for (const other of others[at] ?? []) process.on(leak, other);
