@@ -140,7 +140,8 @@ export class Simulation {
     const { files, workerTimeoutSeconds } = this.options;
     const webhook = { name: "webhook", size: 2, file: files.webhook, timeoutMs: 10_000, skewMs: 120_000 };
     const timeoutMs = 1000 * workerTimeoutSeconds;
-    const worker = { name: "worker", size: this.options.n < 1_000 ? 2 : 4, file: files.worker, timeoutMs, skewMs: 2_000 };
+    const size = this.options.n < 1_000 ? 2 : 4;
+    const worker = { name: "worker", size, file: files.worker, timeoutMs, skewMs: 2_000 };
     this.#webhooks = startFleet({ ...this.#fleetOptions(), ...webhook });
     this.#workers = startFleet({ ...this.#fleetOptions(), ...worker });
     const waves = Math.ceil(this.subjects.length / eventsPerWave);
