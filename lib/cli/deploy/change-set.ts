@@ -78,6 +78,7 @@ async function readChanges(
   which: { StackName: string; ChangeSetName: string },
 ): Promise<ResourceChange[]> {
   const changes: ResourceChange[] = [];
+  let waitMs = 50;
   for (let NextToken: string | undefined; ; ) {
     const page = await client.describeChangeSet({ ...which, ...(NextToken === undefined ? {} : { NextToken }) });
     const { Status = "", StatusReason = "", Changes = [] } = page;
@@ -86,7 +87,8 @@ async function readChanges(
       throw new CommandError(`Cannot make the change set: ${StatusReason}`);
     }
     if (Status !== "CREATE_COMPLETE") {
-      await sleep(250);
+      await sleep(waitMs);
+      waitMs = Math.min(2 * waitMs, 1_000);
       continue;
     }
     changes.push(...Changes.flatMap(({ ResourceChange }) => ResourceChange ?? []));
