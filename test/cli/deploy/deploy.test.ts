@@ -110,8 +110,10 @@ if (args.includes("front=x")) {
   for (const name of ["functions.webhook", "resources.4"]) console.log('  - Cannot resolve variable at "' + name + '":' + part + ",");
   process.exit(1);
 }
-if (command === "package") fs.cpSync("packaged", ".serverless", { recursive: true });
-else {
+if (command === "package") {
+  fs.mkdirSync(".serverless", { recursive: true });
+  for (const name of fs.readdirSync("packaged")) fs.copyFileSync("packaged/" + name, ".serverless/" + name);
+} else {
   if (process.env.EXIT !== "early") deploy();
   process.exitCode = process.env.EXIT === undefined ? 0 : 1;
 }
