@@ -19,7 +19,7 @@ const projectFolder = resolve(import.meta.dirname, "../..");
 const hiddenSeconds = 2;
 
 /** A stage whose queues are the bench's. A desk that redrives its letters is a process, and is killed at one of its calls. */
-async function startStage(bench: Worker, random: Random, lettersToDeath: number) {
+async function startStage(bench: Worker, random: Random, letters: number) {
   const root = mkdtempSync(join(tmpdir(), "larkpost-desk-"));
   writeFileSync(join(root, "serverless.yml"), "service: larkpost\n");
   const cloud = await startCloud();
@@ -33,12 +33,13 @@ async function startStage(bench: Worker, random: Random, lettersToDeath: number)
   const desks = new Map<string, ChildProcess>();
   const kills: string[] = [];
   let started = 0;
-  const nextDeath = () => ({
-    atCall: 1 + sqs.calls("SendMessage") + random.below(2 * lettersToDeath),
+  const nextDeath = (within: number) => ({
+    atCall: 1 + sqs.calls("SendMessage") + random.below(within),
     action: random.pick(["SendMessage", "DeleteMessage"]),
     isBehind: random.chance(0.5),
   });
-  let death = nextDeath();
+  // However few letters there are, one desk is killed.
+  let death = nextDeath(Math.min(100, letters));
   /** Kills the desk whose call it is, when its time has come. */
   const ends = (isBehind: boolean) => (call: Call) => {
     if (sqs.calls("SendMessage") < death.atCall || call.action !== death.action || isBehind !== death.isBehind) {
@@ -49,7 +50,7 @@ async function startStage(bench: Worker, random: Random, lettersToDeath: number)
     if (!isKilled) return false;
     desks.delete(key);
     kills.push(`${isBehind ? "behind" : "before"} ${call.action}`);
-    death = nextDeath();
+    death = nextDeath(100);
     return true;
   };
   sqs.inject("*", { kind: "stall" }, ends(false));
@@ -104,7 +105,7 @@ export const deskRows = [
       }
       assert.deepEqual(await bench.counts(), { queued: 0, dead: n, quarantined: 0 });
       bench.trace.entries.length = 0;
-      const stage = await startStage(bench, random, Math.min(50, n / 2));
+      const stage = await startStage(bench, random, n);
       try {
         // The worker handles what one desk has sent while the other goes on.
         let settled = Promise.resolve();
