@@ -38,7 +38,7 @@ export async function setExtra(
   if (isAsked) process.env[name] = await asking("Cannot store", (ask) => ask(`${name}: `));
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
-  const { reader, write } = editParameter(patientClient(regionOf(region)), parameter);
+  const { reader, write } = editParameter(await patientClient(regionOf(region)), parameter);
   const before = await asked(parameter, readExtraSecrets(patient(reader), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {

@@ -1,13 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type GetParameterCommandInput,
-  GetServiceSettingCommand,
-  ParameterAlreadyExists,
-  ParameterNotFound,
-  SSM,
-  UpdateServiceSettingCommand,
-} from "@aws-sdk/client-ssm";
+import type { GetParameterCommandInput, SSM } from "@aws-sdk/client-ssm";
 import { type AwsClient, type CallOptions, defaultTryMs } from "../../aws/client.ts";
 import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
@@ -67,8 +60,12 @@ export function patient(ssm: Pick<SSM, "getParameter" | "destroy">): AwsClient {
   return fromSdk({ ssm }, { ...defaultTryMs, ssm: 10_000 });
 }
 
-/** A person at a shell, perhaps far from the region, waits longer than a function. */
-export function patientClient(region: string): SSM {
+/**
+ * A person at a shell, perhaps far from the region, waits longer than a function. Loaded here, because most commands that
+ * use this file's names ask SSM nothing.
+ */
+export async function patientClient(region: string): Promise<SSM> {
+  const { SSM } = await import("@aws-sdk/client-ssm");
   return new SSM({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 }, region });
 }
 
@@ -80,7 +77,7 @@ export async function findSecrets(
   try {
     return await readSecrets(patient(client), parameter);
   } catch (error) {
-    if (error instanceof ParameterNotFound) return undefined;
+    if (reasonOf(error) === "ParameterNotFound") return undefined;
     throw error;
   }
 }
@@ -118,7 +115,7 @@ export function editParameter(ssm: SSM, parameter: string) {
       return (await ssm.putParameter(input)).Version ?? 0;
     };
     const written = await put(JSON.stringify(stored), version > 0).catch((error: unknown) => {
-      throw error instanceof ParameterAlreadyExists ? changed : error;
+      throw reasonOf(error) === "ParameterAlreadyExists" ? changed : error;
     });
     // The first version: it was deleted meanwhile.
     if (written === version + 1 || written === 1) return;
@@ -144,11 +141,11 @@ export function editParameter(ssm: SSM, parameter: string) {
  * https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html
  */
 export async function readThroughput(client: SSM): Promise<{ readonly isHigh: boolean; readonly arn: string }> {
-  const { ServiceSetting } = await client.send(new GetServiceSettingCommand({ SettingId: throughputSetting }));
+  const { ServiceSetting } = await client.getServiceSetting({ SettingId: throughputSetting });
   return { isHigh: ServiceSetting?.SettingValue === "true", arn: ServiceSetting?.ARN ?? throughputSetting };
 }
 
 /** @param arn As {@link readThroughput} found it: a policy can allow this one setting only by its ARN. */
 export async function writeThroughput(client: SSM, arn: string, isHigh: boolean): Promise<void> {
-  await client.send(new UpdateServiceSettingCommand({ SettingId: arn, SettingValue: String(isHigh) }));
+  await client.updateServiceSetting({ SettingId: arn, SettingValue: String(isHigh) });
 }

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
-import { type Message, SQS } from "@aws-sdk/client-sqs";
+import type { Message, SQS, SQSClientConfig } from "@aws-sdk/client-sqs";
 import type { Command } from "commander";
 import { laneId, lanesText } from "../../../infra/lanes.js";
 import { readProject } from "../../../infra/project.js";
@@ -125,7 +125,7 @@ async function stagePlace(
   };
   // A person at a shell, perhaps far from the region, waits longer than a function.
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
-  const sqs = new SQS({ region, requestHandler, maxAttempts: 6 });
+  const sqs = await sqsClient({ region, requestHandler, maxAttempts: 6 });
   return {
     ...given,
     name: `the stage ${stage} in ${region}`,
@@ -200,7 +200,7 @@ async function localPlace(
       }
       const { sqs: endpoint, accessKeyId } = await services();
       const credentials = { accessKeyId, secretAccessKey: "local" };
-      const sqs = new SQS({ region: "us-east-1", credentials, endpoint });
+      const sqs = await sqsClient({ region: "us-east-1", credentials, endpoint });
       stops.unshift(() => sqs.destroy());
       // Those of a lane that npm start has not seen yet.
       if (isIdle) await createQueues(sqs, project);
@@ -221,6 +221,12 @@ async function localPlace(
       for (const stop of stops.splice(0)) await stop();
     },
   };
+}
+
+/** Loaded here, because a look at this machine's letters needs none. */
+async function sqsClient(settings: SQSClientConfig): Promise<SQS> {
+  const { SQS } = await import("@aws-sdk/client-sqs");
+  return new SQS(settings);
 }
 
 /** When a file of the project was last changed that a handler may be made of. */

@@ -72,7 +72,7 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
   const own = isOther ? undefined : process.env["APP_SECRET"];
   const name = stage === undefined ? "" : parameterName(stage, "app");
   const stored =
-    own || stage === undefined ? undefined : await askSsm(name, findSecrets(patientClient(region ?? ""), name));
+    own || stage === undefined ? undefined : await askSsm(name, findSecrets(await patientClient(region ?? ""), name));
   const secret = own || stored?.appSecret;
   if (!secret) throw new CommandError(`Cannot run with --send: ${noSecret}`);
   const { appId: calledAs, origin, proxyEnv } = api;

@@ -1,5 +1,5 @@
 import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
-import { type AttributeValue, DynamoDB } from "@aws-sdk/client-dynamodb";
+import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import { limits, optional } from "../../../infra/limits.js";
 import { metricsOf } from "../../../infra/metrics.js";
 import { rememberSeconds } from "../../aws/ledger.ts";
@@ -264,6 +264,7 @@ export async function localStatus(place: Place, running: LocalRuntime | undefine
 /** A row's expiry says when it was written last. */
 async function phasesOf(endpoint: string, accessKeyId: string): Promise<Record<string, number>> {
   const credentials = { accessKeyId, secretAccessKey: "local" };
+  const { DynamoDB } = await import("@aws-sdk/client-dynamodb");
   const client = new DynamoDB({ region: "us-east-1", endpoint, credentials, maxAttempts: 1 });
   const since = Math.floor(Date.now() / 1000) - 3_600 + rememberSeconds;
   const phases: Record<string, number> = { done: 0, dead: 0, open: 0, running: 0 };
