@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { healthCheck } from "../../infra/long-connection.js";
@@ -120,18 +121,19 @@ describe("the bundle that it starts", () => {
     const child = spawn(process.execPath, ["dist/long-connection/index.mjs"], {
       cwd: join(folder, "run"),
       env: { ...services.env, APP_ID: appId, LARK_DOMAIN: server.origin, ...env },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);
     const lines: Record<string, unknown>[] = [];
-    let text = "";
-    child.stdout.setEncoding("utf8").on("data", (more: string) => {
-      text += more;
-      const complete = text.split("\n");
-      text = complete.pop() ?? "";
-      lines.push(...complete.map((line) => JSON.parse(line) as Record<string, unknown>));
+    createInterface({ input: child.stdout }).on("line", (line) => lines.push(JSON.parse(line)));
+    let complaints = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      complaints += text;
     });
-    return { child, lines, exited: once(child, "exit") as Promise<[number | null, string | null]> };
+    return {
+      ...{ child, lines, complaints: () => complaints },
+      exited: once(child, "close") as Promise<[number | null, string | null]>,
+    };
   }
 
   test("connects, stores an event before it is acknowledged, logs where a handler failed, and leaves with 0 when it is asked to", async () => {
@@ -153,10 +155,33 @@ describe("the bundle that it starts", () => {
     assert.deepEqual(stages.slice(0, 2), ["connected", "queued"]);
   });
 
-  test("L4: leaves with 1 and one clear line when the platform refuses the app", async () => {
-    const { lines, exited } = start({ APP_SECRET: "another-secret" });
-    assert.deepEqual(await exited, [1, null]);
-    assert.equal(lines.at(-1)?.["stage"], "misconfigured");
-    assert.match(String(lines.at(-1)?.["message"]), /the app's id or secret is wrong\. Check APP_ID and APP_SECRET/);
-  });
+  const refusals = [
+    {
+      when: "the platform refuses the secret",
+      given: { APP_SECRET: "CANARY-SECRET-1b2c3d" },
+      says: /the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/,
+      calls: 1,
+    },
+    {
+      when: "the app's id has no shape that the platform gives",
+      given: { APP_ID: "cli_short", APP_SECRET: appSecret },
+      says: /^Cannot start: APP_ID /,
+      calls: 0,
+    },
+  ];
+  for (const { when, given, says, calls } of refusals) {
+    test(`L4: ends within 5 s with exit code 1 and one clear line when ${when}`, async () => {
+      const before = server.discoveries;
+      const startMs = performance.now();
+      const { lines, complaints, exited } = start({ ...given, LOG_LEVEL: "debug" });
+      assert.deepEqual(await exited, [1, null]);
+      assert.ok(performance.now() - startMs < 5_000);
+      const [line, ...others] = lines;
+      assert.deepEqual(others, []);
+      assert.deepEqual([line?.["level"], line?.["stage"]], ["error", "misconfigured"]);
+      assert.match(String(line?.["message"]), says);
+      assert.ok(!`${JSON.stringify(lines)}${complaints()}`.includes("CANARY"));
+      assert.equal(server.discoveries - before, calls);
+    });
+  }
 });

@@ -39,37 +39,6 @@ describe("the process of the long connection", { concurrency: true }, () => {
     await services.stop();
   });
 
-  const refusals = [
-    {
-      when: "the platform refuses the secret",
-      given: { APP_SECRET: "CANARY-SECRET-1b2c3d" },
-      says: /APP_ID and APP_SECRET$/,
-      calls: 1,
-    },
-    {
-      when: "the app's id has no shape that the platform gives",
-      given: { APP_ID: "cli_short" },
-      says: /^Cannot start: APP_ID /,
-      calls: 0,
-    },
-  ];
-  for (const { when, given, says, calls } of refusals) {
-    test(`L4: ends within 5 s with exit code 1 and one clear line when ${when}`, async (t) => {
-      const server = await startPlatformEnd();
-      t.after(() => server.close());
-      const startMs = performance.now();
-      const running = startProcess({ ...env, LARK_DOMAIN: server.origin, LOG_LEVEL: "debug", ...given });
-      assert.equal(await running.ended, 1);
-      assert.ok(performance.now() - startMs < 5_000);
-      assert.equal(running.lines.length, 1, running.text());
-      const [line] = running.lines;
-      assert.deepEqual([line?.["level"], line?.["stage"]], ["error", "misconfigured"]);
-      assert.match(String(line?.["message"]), says);
-      assert.ok(!running.text().includes("CANARY"), running.text());
-      assert.equal(server.discoveries, calls);
-    });
-  }
-
   test("says on its machine whether it is connected, tells no secret, and stopped amid a store finishes it", async (t) => {
     const server = await startPlatformEnd({ config: { PingInterval: 1, ReconnectNonce: 1 } });
     t.after(() => server.close());

@@ -7,7 +7,7 @@ import { webhookConfig } from "../../../lib/aws/config.ts";
 import { prepareLongConnection, randomKeys } from "../../../lib/cli/start/long-connection-process.ts";
 import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { ConfigError, LongConnectionError } from "../../../lib/errors.ts";
+import { ConfigError } from "../../../lib/errors.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -80,19 +80,6 @@ describe("the long connection of npm start", () => {
     assert.ok(lines.some(({ stage }) => stage === "connected"));
     await connection.stop();
     await until("no connection", () => platform.connections(appId).length === 0);
-  });
-
-  test("L4: an app that the platform refuses is an error that says so", async () => {
-    const env = { ...real(), APP_SECRET: "another-secret-0123" };
-    const connection = await prepare({ env });
-    await assert.rejects(connection.start({ env: functionsEnv(env), ...output }), (error) => {
-      assert.ok(error instanceof LongConnectionError);
-      assert.match(
-        error.message,
-        /^Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/,
-      );
-      return true;
-    });
   });
 
   for (const [name, env, says] of [

@@ -100,7 +100,7 @@ describe("npm start -- --long-connection", () => {
     });
     assert.match(sent.stdout, /^200 in [\d.]+ ms {2}im\.message\.receive_v1 {2}id afar/);
     await until("its run", () => told('"stage":"handled","id":"afar"'));
-    const chat = await larkpostProcess(["chat"], { ...options, input: "hello\n" });
+    const chat = await larkpost(["chat"], { ...options, input: "hello\n" });
     assert.equal(chat.code, 0);
 
     // One save breaks a file, another adds one: the one goes on as it was, the other is live.
