@@ -50,6 +50,7 @@ export async function build(
   const { root = projectRoot(), outFolder = join(root, "dist"), names = functionNames, without } = options;
   if (without === undefined) await generate({ root });
   rmSync(outFolder, { recursive: true, force: true });
+  const compiledAlike = compileAlike();
   return Promise.all(
     names.map(async (name) => {
       const runsHandlers = name !== "webhook";
@@ -102,26 +103,32 @@ export async function build(
 
 /**
  * Prints the engine's modules alike, whether they are TypeScript or were compiled: esbuild shortens names by how often
- * each letter occurs in a source, types and layout included.
+ * each letter occurs in a source, types and layout included. Each module is printed once for all entries.
  */
-const compiledAlike: Plugin = {
-  name: "compiled alike",
-  setup(bundler) {
-    // Not asked of every module: that is a third of a second.
-    bundler.onLoad({ filter: new RegExp(`${engineModules.source}.*\\.[jt]s$`) }, async ({ path }) => {
-      const { code } = await transform(readFileSync(path, "utf8"), {
-        loader: "ts",
-        target: "node24",
-        charset: "utf8",
-        sourcemap: "inline",
-        sourcesContent: false,
-        sourcefile: basename(path),
-        tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
-      });
-      return { contents: code, loader: "js" };
+function compileAlike(): Plugin {
+  const printed = new Map<string, Promise<{ code: string }>>();
+  const print = (path: string) =>
+    transform(readFileSync(path, "utf8"), {
+      loader: "ts",
+      target: "node24",
+      charset: "utf8",
+      sourcemap: "inline",
+      sourcesContent: false,
+      sourcefile: basename(path),
+      tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
     });
-  },
-};
+  return {
+    name: "compiled alike",
+    setup(bundler) {
+      // Not asked of every module: that is a third of a second.
+      bundler.onLoad({ filter: new RegExp(`${engineModules.source}.*\\.[jt]s$`) }, async ({ path }) => {
+        const promise = printed.get(path) ?? print(path);
+        printed.set(path, promise);
+        return { contents: (await promise).code, loader: "js" };
+      });
+    },
+  };
+}
 
 /**
  * Takes Node's modules as objects. To import one by name reads all that it exports, and with `node:http` that loads
