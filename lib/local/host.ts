@@ -45,13 +45,16 @@ try {
     if ("ping" in message) return void send({ pong: true });
     const { id, event, endsAtMs } = message;
     const context = { getRemainingTimeInMillis: () => Math.max(0, endsAtMs - Date.now()) };
-    void (async () => handler(event, context))().then(
-      (result) => send({ id, result }),
-      (error: unknown) => send({ id, error: detailOf(error) ?? "undefined" }),
-    );
+    void (async () => handler(event, context))()
+      .then(
+        (result) => send({ id, result }),
+        (error: unknown) => send({ id, error: detailOf(error) ?? "undefined" }),
+      )
+      .finally(flushCompileCache);
   });
   send({ ready: true });
-  // Node writes its compile cache at exit, but this process is ended by SIGKILL.
+  // Node writes its compile cache at exit, but this process is ended by SIGKILL. The worker loads a handler with its
+  // first event.
   flushCompileCache();
 } catch (error) {
   send({ broken: detailOf(error) ?? "undefined" });
