@@ -1,5 +1,6 @@
 import { retryDelaysMs } from "../../simulator/platform/retries.ts";
 import { draw, poisson, seededRandom } from "./draw.ts";
+import { Queue } from "./queue.ts";
 import { startReceiving } from "./receiving.ts";
 import { startLedger, startRunning } from "./running.ts";
 import { type Lane, type Load, type Place, placeOf, type Step, tickSeconds, ticksPerSecond } from "./step.ts";
@@ -61,9 +62,8 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
   const shared = { watch, ledger, random };
   const loadTicks = Math.round(load.seconds * ticksPerSecond);
   const lastTick = loadTicks + delays.reduce((sum, delay) => sum + delay, 0) + restTicks;
-  const ladder = startLadder(lastTick);
-  const runLane = (lane?: Lane) =>
-    startLane(lane, lane === undefined ? place : placeOf(place, lane), load, lastTick, shared);
+  const ladder = startLadder();
+  const runLane = (lane?: Lane) => startLane(lane, lane === undefined ? place : placeOf(place, lane), load, shared);
   const first = runLane();
   const others = (place.otherLanes ?? []).map(runLane);
   const lanes = [first, ...others];
@@ -87,7 +87,7 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     if (!isLoaded && ladder.isOver && (isIdle() || tick > lastPushTick + restTicks)) break;
     if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && isIdle() && receiving.busy < 1) {
       // Nothing happens until shortly before the next push, when the buckets fill.
-      const next = ladder.next(tick) - restTicks;
+      const next = Math.min(ladder.next(), lastTick) - restTicks;
       if (next > tick + ticks) {
         tick = next - (next % ticksPerSecond);
         continue;
@@ -167,13 +167,12 @@ function startLane(
   lane: Lane | undefined,
   place: Place,
   load: Load,
-  lastTick: number,
   shared: { watch: Watch; ledger: ReturnType<typeof startLedger>; random: () => number },
 ) {
   const { name, share, handlerMs } = lane ?? { ...load, name: "default", share: 1 };
   const own = lane === undefined ? shared.watch : new Watch();
   const running = startRunning(place, { handlerMs }, { ...shared, own });
-  const waits = new Waits(lastTick);
+  const waits = new Waits();
   const total = { stored: 0, claimed: 0, batches: 0 };
   let mostWaiting = 0;
   let unsent = 0;
@@ -229,11 +228,9 @@ function taken(reserved: number | null | undefined, busy = 0): number {
 }
 
 /** The platform: pushes what was refused again, after its delays. */
-function startLadder(lastTick: number) {
-  /** Pushes to come, by how often their event was pushed before, and by tick. */
-  const toCome = delays.map(() => new Float64Array(lastTick));
-  /** All of them, since most ticks have none. */
-  const anyToCome = new Float64Array(lastTick);
+function startLadder() {
+  /** Pushes to come, by how often their event was pushed before. */
+  const toCome = delays.map(() => new Queue());
   /** Pushes without an answer yet. */
   const open = [0, ...delays.map(() => 0)];
   const stored = open.map(() => 0);
@@ -243,22 +240,17 @@ function startLadder(lastTick: number) {
     get isOver(): boolean {
       return coming === 0 && open.every((count) => count === 0);
     },
-    /** The next tick with a push. */
-    next(tick: number): number {
-      let next = tick;
-      while (next < lastTick && anyToCome[next] === 0) next++;
-      return next;
+    /** The next tick with a push; `Infinity`: there is none. */
+    next(): number {
+      return Math.min(...toCome.map(({ firstTick }) => firstTick));
     },
     /** @returns How many pushes are made. */
     come({ tick, ticks }: Step, fresh: number): number {
       open[0] = (open[0] ?? 0) + fresh;
-      let any = 0;
-      for (let at = tick; at < tick + ticks; at++) any += anyToCome[at] ?? 0;
-      if (any === 0) return fresh;
       let pushes = fresh;
-      for (const [index, byTicks] of toCome.entries()) {
+      for (const [index, queue] of toCome.entries()) {
         let again = 0;
-        for (let at = tick; at < tick + ticks; at++) again += byTicks[at] ?? 0;
+        while (queue.firstTick < tick + ticks) again += queue.take();
         open[index + 1] = (open[index + 1] ?? 0) + again;
         coming -= again;
         pushes += again;
@@ -269,11 +261,9 @@ function startLadder(lastTick: number) {
       for (const [index, count] of draw(open, good).entries()) stored[index] = (stored[index] ?? 0) + count;
       for (const [index, count] of draw(open, bad).entries()) {
         const delay = delays[index];
-        const byTicks = toCome[index];
-        if (delay === undefined || byTicks === undefined) refused += count;
+        if (delay === undefined) refused += count;
         else {
-          byTicks[tick + delay] = (byTicks[tick + delay] ?? 0) + count;
-          anyToCome[tick + delay] = (anyToCome[tick + delay] ?? 0) + count;
+          toCome[index]?.add(tick + delay, count);
           coming += count;
         }
       }
