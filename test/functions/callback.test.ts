@@ -134,6 +134,10 @@ describe("the callback function", () => {
     assert.deepEqual(await counts(), [queued + 1, quarantined]);
   });
 
+  test("R15: has at most two parameters, and so has the worker's: Node 24 runs no other", async () => {
+    for (const name of ["callback", "worker"] as const) assert.ok((await load(name, {})).length <= 2, name);
+  });
+
   test("C4: runs a click that comes twice, at once or later, once", async () => {
     let runs = 0;
     const slow = async () => {

@@ -173,6 +173,11 @@ describe("the webhook function", () => {
     }
   });
 
+  test("R15: has at most two parameters: Node 24 runs no other", async () => {
+    const handler = await load(env);
+    assert.ok(handler.length <= 2);
+  });
+
   test("V6, C-01: answers a challenge and refuses a stranger without touching a queue", async () => {
     const handler = await load(env);
     const before = await counts();
@@ -341,19 +346,6 @@ describe("the webhook function", () => {
         rmSync(folder, { recursive: true });
         await services.sqs.send(new PurgeQueueCommand({ QueueUrl: services.urls.eventsQueueUrl }));
       }
-    });
-
-    test("R15: has at most two parameters, and so has the worker's: Node 24 runs no other", async () => {
-      const { stderr } = await run(
-        `for (const name of ["webhook", "worker"]) {
-          const { handler } = await import(\`./functions/\${name}.ts\`);
-          process.stderr.write(\`\${typeof handler} \${handler.length}\\n\`);
-        }`,
-        services.env,
-      );
-      const lengths = stderr.trim().split("\n");
-      assert.equal(lengths.length, 2);
-      for (const line of lengths) assert.match(line, /^function [012]$/);
     });
   });
 });
