@@ -14,8 +14,11 @@ const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
 const files = {
   "good.test.mjs": 'test("is well", () => {});',
-  "leaves.test.mjs": 'await null; beforeEach(() => { process.env.LEFT += "behind"; }); test("leaves", () => {});',
-  "finds.test.mjs": 'test("finds nothing", () => { if ("LEFT" in process.env) throw new Error(process.env.LEFT); });',
+  // The longer runs first.
+  "leaves.test.mjs":
+    'await null; beforeEach(() => { process.env.LEFT += "behind"; Error.stackTraceLimit = 99; }); test("leaves", () => {});',
+  "finds.test.mjs":
+    'test("finds", () => { if ("LEFT" in process.env || Error.stackTraceLimit > 98) throw new Error("left"); });',
   "before.test.mjs": 'globalThis.began = true; test("begins", () => {});',
   "after.test.mjs": 'test("goes on", () => { if (!globalThis.began) throw new Error("in another process"); });',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',

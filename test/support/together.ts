@@ -14,15 +14,17 @@ const { lists, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{
   limitMs: number;
 };
 
-// Test files that share this process. Each is a suite, so its hooks are for its own tests, and finds the environment that
-// the process began with. Each test is reported with the file it is in.
+// Test files that share this process. Each is a suite, so its hooks are for its own tests, and finds the environment and
+// the length of stacks that the process began with. Each test is reported with the file it is in.
 const env = { ...process.env };
+const { stackTraceLimit } = Error;
 for (const [index, files] of lists.entries()) {
   for (const file of take(index) ? files : []) {
     await describe(file, () => {
       after(() => {
         for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
         Object.assign(process.env, env);
+        Error.stackTraceLimit = stackTraceLimit;
       });
       // What the file calls `test` in is its own suite.
       return new AsyncResource("test file").runInAsyncScope(() => followingPromises(() => load(file)));
