@@ -273,10 +273,10 @@ bot › You said: 1\\u001b[2J
     await until("his message is being worked on", () => existsSync(join(project.root, "waits")));
     await say("next", "p2p", "tomas");
     await say("hi", "p2p", "mei");
-    await until("she is answered", async () => (await answers()).length > 0);
+    await until("she is answered", async () => (await answers()).length > 0, { everyMs: 50 });
     assert.deepEqual(await answers(), ["hi, to Mei Okafor"]);
     writeFileSync(join(project.root, "go"), "");
-    await until("all are answered", async () => (await answers()).length === 3);
+    await until("all are answered", async () => (await answers()).length === 3, { everyMs: 50 });
     assert.deepEqual(await answers(), ["hi, to Mei Okafor", "wait, to Tomas Reyes", "next, to Tomas Reyes"]);
     assert.ok(lines.some((line) => /^ {2}Lanes +talk \(each with a queue and a worker of its own\)$/.test(line)));
   });
@@ -320,7 +320,8 @@ bot › You said: 1\\u001b[2J
       return stdout;
     };
     assert.equal((await desk("send", "contact.user.created_v3", "--event-id", "new-here")).code, 0);
-    await until("it is handled", async () => (await desk("trace", "new-here")).stdout.includes("handled"));
+    const isHandled = async () => (await desk("trace", "new-here")).stdout.includes("handled");
+    await until("it is handled", isHandled, { everyMs: 100 });
     assert.match(await replay("new-here", "--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
     assert.match(
       await replay(id, "--same-id"),
