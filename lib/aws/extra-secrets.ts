@@ -79,7 +79,7 @@ function view(names: readonly string[], values: Values, missing: string): Secret
     if (value !== undefined && names.includes(name)) return value;
     const found = names.includes(name)
       ? missing
-      : "larkpost.config.js did not list it under secrets when this was started";
+      : "larkpost.config.js did not list it under secrets when this process started";
     throw new ConfigError(`Cannot read the secret "${name}": ${found}`);
   });
 }

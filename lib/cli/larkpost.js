@@ -10,9 +10,11 @@ import { join } from "node:path";
 process.env["NODE_COMPILE_CACHE"] ||= join(tmpdir(), "node-compile-cache");
 module.enableCompileCache();
 
-// `| head` has read enough: the command ends, as on SIGTERM if it has something to end.
+let isRead = true;
+// `| head` has read enough. What runs until it is stopped stops as on SIGTERM; all else goes on to its end.
 process.stdout.on("error", (error) => {
   if (/** @type {NodeJS.ErrnoException} */ (error).code !== "EPIPE") throw error;
-  if (!process.emit("SIGTERM", "SIGTERM")) process.exit();
+  if (isRead) process.emit("SIGTERM", "SIGTERM");
+  isRead = false;
 });
 await import("./main.ts");

@@ -28,7 +28,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (asked !== undefined) loads.push(asked);
   const loaded = await Promise.all(loads.map((load) => load()));
   for (const command of loaded) program.addCommand(command);
-  if (asked !== undefined) refuseTaken(loaded, args);
+  if (asked !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);
   await program.parseAsync(args, { from: "user" });
 }
 
@@ -36,13 +36,16 @@ async function main(args: readonly string[]): Promise<void> {
  * npm takes an option that stands before `--`, some without a word: `npm run deploy --dry-run` would deploy.
  * @throws {UsageError} It has taken one.
  */
-function refuseTaken(commands: readonly Command[], args: readonly string[]): void {
-  for (const { options } of [...commands, ...commands.flatMap((command) => command.commands)]) {
-    for (const { long, name } of options.map((option) => ({ long: `${option.long}`, name: option.name() }))) {
-      if (!process.env[`npm_config_${name.replaceAll("-", "_")}`]) continue;
-      if (args.some((arg) => arg === long || arg.startsWith(`${long}=`))) continue;
-      throw new UsageError(`npm has taken ${long}. Write it after --: npm run ${args[0]} -- ${long} …`);
-    }
+function refuseTaken([command]: readonly Command[], args: readonly string[]): void {
+  const inner = command?.commands.find((one) => one.name() === args[1]);
+  for (const { long, short, negate, hidden } of [command, inner].flatMap((one) => one?.options ?? [])) {
+    const name = `${long}`.replace(negate ? "--no-" : "--", "").replaceAll("-", "_");
+    const value = process.env[`npm_config_${name}`];
+    const isOff = value === "" || value === "false";
+    const isGiven = args.some((arg) => arg === long || arg === short || arg.startsWith(`${long}=`));
+    if (value === undefined || isOff !== negate || isGiven || hidden) continue;
+    const start = inner === undefined ? `${args[0]} --` : `${args[0]} -- ${args[1]}`;
+    throw new UsageError(`npm has taken ${long}. Write it after --: npm run ${start} ${long} …`);
   }
 }
 

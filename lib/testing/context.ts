@@ -2,12 +2,11 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
-import type { Config } from "../../infra/config.js";
 import { systemClock } from "../clock.ts";
 import { isError, NonRetryableError, RetryLaterError } from "../errors.ts";
 import { type Classified, classify, oldCardType } from "../feishu/classify.ts";
 import { jobId } from "../feishu/envelope.ts";
-import type { JsonObject } from "../feishu/json.ts";
+import { fieldsOf, isObject, type JsonObject } from "../feishu/json.ts";
 import { classifyOldCard } from "../feishu/old-card.ts";
 import type {
   CallbackContext,
@@ -36,8 +35,9 @@ export type { Templates } from "../simulator/open-api/templates.ts";
 // file be loaded first. The tables of a `Ref` are not there.
 const configFile = resolve("larkpost.config.js");
 if (existsSync(configFile)) {
-  const { default: config } = createRequire(configFile)(configFile) as { default: Config };
-  for (const [name, value] of Object.entries(config.environment ?? {})) {
+  const loaded = fieldsOf(createRequire(configFile)(configFile));
+  const { environment } = fieldsOf(loaded["default"] ?? loaded);
+  for (const [name, value] of Object.entries(isObject(environment) ? environment : {})) {
     if (typeof value === "string") process.env[name] ??= value;
   }
 }

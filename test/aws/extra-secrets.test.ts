@@ -35,7 +35,7 @@ test("come from the environment on a developer's machine, and one that is not th
     'Cannot read the secret "OTHER": it is not set. Put it into .env, and start again',
   );
   const unlisted =
-    /^Cannot read the secret "HOME": larkpost\.config\.js did not list it under secrets when this was started$/;
+    /^Cannot read the secret "HOME": larkpost\.config\.js did not list it under secrets when this process started$/;
   assert.match(
     failureOf(() => secrets["HOME"]),
     unlisted,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { command, projectFolder, temporaryRoot } from "./run.ts";
+import { command, commandProcess, projectFolder, temporaryRoot } from "./run.ts";
 
 const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "package.json"), "utf8")) as {
   version: string;
@@ -29,7 +29,7 @@ test("the bin is what npm calls, and prints its version; what Node compiles for 
   for (const name of names) assert.equal(scripts[name], `node ${bin.larkpost} ${name}`);
 });
 
-const endings: readonly { when: string; args: string[]; env?: NodeJS.ProcessEnv; code: number; says: RegExp }[] = [
+const endings: readonly { when: string; args: string[]; code: number; says: RegExp }[] = [
   { when: "the help of all", args: ["--help"], code: 0, says: /0 done, 1 failed or refused, 2 called wrongly/ },
   ...names.map(help),
   { when: "no command", args: [], code: 2, says: /^Usage: larkpost/ },
@@ -120,28 +120,14 @@ const endings: readonly { when: string; args: string[]; env?: NodeJS.ProcessEnv;
     code: 2,
     says: /^Cannot deploy a packaged folder/,
   })),
-  {
-    when: "an option that npm has taken",
-    args: ["deploy", "--stage", "prod"],
-    env: { npm_config_dry_run: "true" },
-    code: 2,
-    says: /^npm has taken --dry-run\. Write it after --: npm run deploy -- --dry-run …\n$/,
-  },
-  {
-    when: "an option that npm has seen and passed on",
-    args: ["events", "list", "--json"],
-    env: { npm_config_json: "true", npm_config_force: "" },
-    code: 0,
-    says: /^\{/,
-  },
   { when: "something that is not found", args: ["types", "nothing-like-it"], code: 1, says: /^No type has/ },
   { when: "nobody to talk to", args: ["chat"], code: 1, says: /^Cannot chat: nothing listens/ },
 ];
-for (const { when, args, env, code, says } of endings) {
+for (const { when, args, code, says } of endings) {
   test(`exits with ${code} for ${when}`, async (t) => {
     const { root, remove } = temporaryRoot();
     t.after(remove);
-    const ended = await command(args, { env: { LARKPOST_ROOT: root, ...env } });
+    const ended = await command(args, { env: { LARKPOST_ROOT: root } });
     assert.match(ended.stdout + ended.stderr, says);
     assert.equal(ended.code, code);
   });
@@ -154,6 +140,36 @@ test("ends without a word when its reader has read enough, as with | head", asyn
   child.stdout.destroy();
   const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
   assert.deepEqual([stderr, code], ["", 0]);
+});
+
+test("refuses an option that npm has taken, and no other that npm knows", async () => {
+  const run = async (args: string[], env: NodeJS.ProcessEnv) => {
+    const npm_lifecycle_event = args[0];
+    const { code, stderr } = await commandProcess(args, { env: { npm_lifecycle_event, ...env } });
+    return { code, taken: /^npm has taken .*\n$/.exec(stderr)?.[0] };
+  };
+  const taken = (start: string, option: string) => ({
+    code: 2,
+    taken: `npm has taken ${option}. Write it after --: npm run ${start} ${option} …\n`,
+  });
+  const other = { npm_config_yes: "true", npm_config_json: "false", npm_config_package: "x", npm_config_send: "true" };
+  const refusals = await Promise.all([
+    run(["deploy", "--stage", "prod"], { npm_config_dry_run: "true" }),
+    run(["deploy", "--stage", "prod", "--front"], { npm_config_probe: "" }),
+    run(["dead", "list"], { npm_config_json: "true" }),
+    run(["dead", "list", "--json", "--state", "none"], { ...other, npm_config_json: "true" }),
+    run(["dead", "list", "--state", "none"], { ...other, npm_lifecycle_event: "mine", npm_config_state: "true" }),
+    run(["cost", "--frozen"], { npm_config_probe: "" }),
+  ]);
+  const [one, two, three, ...none] = refusals;
+  assert.deepEqual(
+    [one, two, three],
+    [taken("deploy --", "--dry-run"), taken("deploy --", "--no-probe"), taken("dead -- list", "--json")],
+  );
+  assert.deepEqual(
+    none.map((each) => each.taken),
+    [undefined, undefined, undefined],
+  );
 });
 
 for (const file of ["test/bench/main.ts", "test/soak.ts", "test/runtime-client.ts"]) {

@@ -34,7 +34,7 @@ export async function checkTypes(
 /** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
 const isSyntax = /\(TS1[01]\d\d\)/;
 /** With these, Node cannot load the file either: its syntax, an enum, a module that is not there. */
-const isFatal = /^TS(1[01]\d\d|1294|2307|2835|2882)$/;
+const isFatal = /^TS(1[01]\d\d|1294|2307|2882)$/;
 
 async function compile(root: string, config: string, signal: AbortSignal | undefined): Promise<Finding[]> {
   const require = createRequire(join(root, "package.json"));

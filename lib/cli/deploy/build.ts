@@ -189,7 +189,7 @@ function keepUsersNames(root: string): Plugin {
   };
 }
 
-/** Takes files for empty, the lists of handlers as the folders want them, and the engine, which has no faults, for there. */
+/** Takes the files for empty, makes the lists of handlers from the folders, and bundles nothing of the engine, which has no faults. */
 function leaveOut(root: string, files: ReadonlySet<string>): Plugin {
   return {
     name: "leave out",

@@ -24,7 +24,8 @@ export function hasRealApp(env: NodeJS.ProcessEnv): boolean {
 
 /** Keys for this machine alone, made once and kept in the state folder. */
 export function keptApp(stateFolder: string): LocalApp {
-  const kept = Object(readLocal(localFile(stateFolder))["kept"]) as Readonly<Record<string, unknown>>;
+  const local = readLocal(localFile(stateFolder));
+  const kept = Object(local["kept"] ?? local) as Readonly<Record<string, unknown>>;
   const textOr = (name: keyof LocalApp, make: () => string) => {
     const value = kept[name];
     return typeof value === "string" ? value : make();

@@ -70,7 +70,7 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
   "contact.custom_attr_event.updated_v3": {
     source: good("contact.custom_attr_event.updated_v3", 'import { rates } from "../shared/lib/rates"; rates;'),
     line: 2,
-    says: /^Relative import paths need explicit file extensions .* Did you mean '\.\.\/shared\/lib\/rates\.ts'\? \(TS2835\)$/,
+    says: /^imports functions\/shared\/lib\/rates, which is not there\. Write its extension, \.ts$/,
   },
   "im.message.recieve_v1": {
     source: good("im.message.recieve_v1"),
@@ -211,6 +211,8 @@ describe("npm run check", () => {
     );
     assert.match(of("functions/events/sub/url.preview.get.ts")[0]?.message ?? "", /^is ignored: it is in a sub-folder/);
     assert.match(of("functions/events/drive.file.edit_v1.js")[0]?.message ?? "", /^is ignored: it is not a \.ts file/);
+    const [, compilers] = of("functions/events/contact.custom_attr_event.updated_v3.ts");
+    assert.match(compilers?.message ?? "", /Did you mean '\.\.\/shared\/lib\/rates\.ts'\? \(TS2835\)$/);
     for (const name of ["notes.js.md", "neon.js"]) assert.deepEqual(of(`functions/events/${name}`), []);
   });
 

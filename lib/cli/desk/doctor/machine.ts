@@ -143,7 +143,7 @@ export const machineChecks: readonly Check<Machine>[] = [
         const { code, message } = error as NodeJS.ErrnoException;
         const why = code === "EADDRINUSE" ? "another program listens on it" : (code ?? message);
         const cure = "Stop that program, or choose another port with PORT or --port";
-        return [found("port-taken", `npm start cannot listen on the port ${port}: ${why}`, cure)];
+        return [found("port-taken", `npm start cannot listen on the port ${env["PORT"] || "3000"}: ${why}`, cure)];
       } finally {
         server.close();
       }
