@@ -970,6 +970,7 @@ describe("C-80: no pattern of ours takes more than twice as long for twice the t
       (text) => attempt(() => open(push(v2Text(), { timestamp: text }), { keys: ring(), nowMs: startMs })),
     ],
     ["a create time", (text) => classify(v2Text({ header: { create_time: text } }))],
+    ["an event's text", (text) => classify(v2Text({ event: { text } }))],
     ["a tenant", (text) => toGroupId(text)],
     ["a text for the queue", (text) => toBody({ ...opened, text: v2Text({ event: { text } }) })],
     ["a setting", (text) => attempt(() => webhookConfig({ ...env, ENCRYPT_KEY: text }))],

@@ -104,13 +104,21 @@ export const apiRows: readonly Row[] = [
     title:
       "of events whose calls fail by a tenth (5xx, no answer, an answer lost) none is dead, and each has its message once",
     full: 100_000,
-    sample: 30,
+    sample: 60,
     run: (options) =>
       viaWorker(
         options,
         {
-          fate: (random) => (request, perform, signal) =>
-            random.chance(0.1) ? random.pick(faults)(request, perform, signal) : perform(),
+          fate: () => {
+            let calls = 0;
+            // Each kind in turn.
+            return (request, perform, signal) =>
+              (++calls % 10 === 0 ? (faults[(calls / 10) % faults.length] ?? perform) : perform)(
+                request,
+                perform,
+                signal,
+              );
+          },
           handler: async (_event, { request, id }) => {
             await request("POST", messagesPath, { ...toChat, body: { ...toChat.body, content: text(id) } });
           },

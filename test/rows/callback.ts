@@ -126,7 +126,8 @@ export const callbackRows: readonly Row[] = [
         () => Promise.reject(value(random)),
         () => new Promise(() => {}),
       ];
-      const handle = () => random.pick(behaviours)();
+      let handled = 0;
+      const handle = () => behaviours[handled++ % behaviours.length]?.();
       const callbacks = startCallbacks({ callbacks: { [cardType]: handle, [previewType]: handle } });
       const { clock } = callbacks;
       const members = () => Object.fromEntries([1, 2].map(() => [random.pick(names), value(random)]));
@@ -153,7 +154,7 @@ export const callbackRows: readonly Row[] = [
       const now = () => ({ nowMs: clock.nowMs(), nonce: random.hex(10) });
       const id = () => random.pick([null, random.hex(8), value(random) as string]);
       for (let done = 0; done < n; done++) {
-        const { request, isCallback = false } = random.pick(kinds)();
+        const { request, isCallback = false } = (kinds[done % kinds.length] ?? random.pick(kinds))();
         const isAddressed = random.chance(0.9);
         const http = isAddressed
           ? { path: "/callback", base64: random.chance(0.5) }

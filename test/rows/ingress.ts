@@ -197,7 +197,8 @@ const v8 = row({
     };
     const names = ["x-lark-request-timestamp", "x-lark-request-nonce", "x-lark-signature"];
     return async (index) => {
-      const headers = new Map(names.map((name) => [name, fuzzed(name)]));
+      const isKept = index % 50 === 0;
+      const headers = new Map(names.map((name) => [name, isKept ? (good.headers.get(name) ?? "") : fuzzed(name)]));
       const isRight = names.every((name) => headers.get(name) === good.headers.get(name));
       // With all three right, the body must be wrong.
       const rawBody = isRight || random.chance(0.5) ? Buffer.from(`${text(random, 40)} `) : good.rawBody;
@@ -522,7 +523,8 @@ const c64: Row = {
       }
       collect();
       const grownBytes = process.memoryUsage().heapUsed - heapBytes;
-      assert.ok(grownBytes < 10_000_000, `the heap grew by ${grownBytes} bytes`);
+      const mostBytes = Math.min(10_000_000, 3_000_000 + 250 * n);
+      assert.ok(grownBytes < mostBytes, `the heap grew by ${grownBytes} bytes`);
       assert.ok(longest <= 1024, `a line has ${longest} bytes`);
       await clock.advance(60_000);
       await webhook.deliver(bare("x"));

@@ -303,7 +303,7 @@ export const platformRows: readonly Row[] = [
     id: "E4-30",
     title: "while 30 % of all answers are lost and a tenth of the events is repeated, every event completes once",
     full: 10_000,
-    sample: 20,
+    sample: 60,
     check: (given) =>
       withLostAnswers(given, {
         isLost: () => given.random.chance(0.3),

@@ -29,17 +29,19 @@ export function ingressBehaves(
   start: () => Ingress,
   { proof = "request" }: { proof?: "request" | "connection" } = {},
 ): void {
+  /** What fails in a loop names its case. */
+  const shown = (text: string) => JSON.stringify(text.slice(0, 600));
   const queuesOne = async (text: string): Promise<EventEnvelope> => {
     const ingress = start();
-    assert.equal((await ingress.deliver({ text })).status, 200);
-    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [1, 0]);
+    assert.equal((await ingress.deliver({ text })).status, 200, shown(text));
+    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [1, 0], shown(text));
     return ingress.queued[0] as EventEnvelope;
   };
   const quarantinesOne = async (text: string, reason: UnreadableEnvelope["reason"]) => {
     const ingress = start();
-    assert.equal((await ingress.deliver({ text })).status, 200);
-    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 1], text.slice(-8));
-    assert.equal(ingress.quarantined[0]?.reason, reason);
+    assert.equal((await ingress.deliver({ text })).status, 200, shown(text));
+    assert.deepEqual([ingress.queued.length, ingress.quarantined.length], [0, 1], shown(text));
+    assert.equal(ingress.quarantined[0]?.reason, reason, shown(text));
   };
   const refusesOne = async (text: string) => {
     const ingress = start();

@@ -334,6 +334,7 @@ describe("npm run dead, on this machine", () => {
     after(() => running.stop());
 
     test("redrives what a killed desk had hidden, and loses none", async () => {
+      assert.ok(hidden > 0, "the test before did not get so far");
       const { stdout } = await dead("redrive", "--all", "--rate", "1000");
       assert.match(stdout, new RegExp(`^Redriven: ${hidden} dead letter`));
       assert.deepEqual(await idsOf(), []);
