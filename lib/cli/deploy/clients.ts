@@ -63,11 +63,10 @@ export function isDenied(reason: string): boolean {
 
 /** Whether AWS does not know who this is. */
 export function isUnknownUser(reason: string): boolean {
-  return unknownUser.test(reason);
+  const names =
+    /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
+  return names.test(reason);
 }
-
-const unknownUser =
-  /Credentials|ExpiredToken|UnrecognizedClient|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKey/i;
 
 export const credentialsCure =
   'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';

@@ -77,7 +77,7 @@ export async function findSecrets(
   try {
     return await readSecrets(patient(client), parameter);
   } catch (error) {
-    if (reasonOf(error) === "ParameterNotFound") return undefined;
+    if (Object(error).name === "ParameterNotFound") return undefined;
     throw error;
   }
 }
@@ -115,7 +115,7 @@ export function editParameter(ssm: SSM, parameter: string) {
       return (await ssm.putParameter(input)).Version ?? 0;
     };
     const written = await put(JSON.stringify(stored), version > 0).catch((error: unknown) => {
-      throw reasonOf(error) === "ParameterAlreadyExists" ? changed : error;
+      throw Object(error).name === "ParameterAlreadyExists" ? changed : error;
     });
     // The first version: it was deleted meanwhile.
     if (written === version + 1 || written === 1) return;

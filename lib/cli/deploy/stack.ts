@@ -176,22 +176,35 @@ export async function findStack(
 ): Promise<{ stack: Stack; deployed: DeployedStack }> {
   const service = serviceName();
   const name = `${service}-${stage}`;
-  let deployed: DeployedStack | undefined;
-  try {
-    deployed = await describeStack(client, name);
-    if (deployed !== undefined) {
-      const template = await deployedTemplate(client, name);
-      const kept = Object.keys(template.Resources).filter((id) => isKept(template.Resources[id]));
-      return { stack: { name, service, stage, region, tags: {}, kept, template }, deployed };
-    }
-  } catch (error) {
+  const read = async () => {
+    const deployed = await describeStack(client, name);
+    if (deployed === undefined) return undefined;
+    const template = await deployedTemplate(client, name);
+    const kept = Object.keys(template.Resources).filter((id) => isKept(template.Resources[id]));
+    return { stack: { name, service, stage, region, tags: {}, kept, template }, deployed };
+  };
+  return askedOfStack(`Cannot ${task}`, { name, region }, read());
+}
+
+/**
+ * @param cannot The beginning of each message: `Cannot start`.
+ * @param answer `undefined`: there is no such stack.
+ * @throws {CommandError} There is none, or AWS does not say.
+ */
+export async function askedOfStack<T>(
+  cannot: string,
+  { name, region }: { name: string; region: string },
+  answer: Promise<T | undefined>,
+): Promise<T> {
+  const found = await answer.catch((error: unknown) => {
     const reason = reasonOf(error);
     const advice = adviceOn(reason, "cloudformation:DescribeStacks");
     throw new CommandError(
-      `Cannot ${task}: AWS does not say what is in the stack ${name} in ${region}: ${reason}. ${advice}`,
+      `${cannot}: AWS does not say what is in the stack ${name} in ${region}: ${reason}. ${advice}`,
     );
-  }
-  throw new CommandError(`Cannot ${task}: there is no stack ${name} in ${region}. Check --stage and --region`);
+  });
+  if (found !== undefined) return found;
+  throw new CommandError(`${cannot}: there is no stack ${name} in ${region}. Check --stage and --region`);
 }
 
 /** Whether a stack is deleted. A deleted one is known by its id only. */
