@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { command, commandProcess, projectFolder, temporaryRoot } from "./run.ts";
+import { command, projectFolder, temporaryRoot } from "./run.ts";
 
 const { version, bin, scripts } = JSON.parse(readFileSync(join(projectFolder, "package.json"), "utf8")) as {
   version: string;
@@ -145,7 +145,7 @@ test("ends without a word when its reader has read enough, as with | head", asyn
 test("refuses an option that npm has taken, and no other that npm knows", async () => {
   const run = async (args: string[], env: NodeJS.ProcessEnv) => {
     const npm_lifecycle_event = args[0];
-    const { code, stderr } = await commandProcess(args, { env: { npm_lifecycle_event, ...env } });
+    const { code, stderr } = await command(args, { env: { npm_lifecycle_event, ...env } });
     return { code, taken: /^npm has taken .*\n$/.exec(stderr)?.[0] };
   };
   const taken = (start: string, option: string) => ({

@@ -248,25 +248,28 @@ function startLadder() {
     come({ tick, ticks }: Step, fresh: number): number {
       open[0] = (open[0] ?? 0) + fresh;
       let pushes = fresh;
-      for (const [index, queue] of toCome.entries()) {
+      if (coming === 0) return pushes;
+      toCome.forEach((queue, index) => {
         let again = 0;
         while (queue.firstTick < tick + ticks) again += queue.take();
         open[index + 1] = (open[index + 1] ?? 0) + again;
         coming -= again;
         pushes += again;
-      }
+      });
       return pushes;
     },
     settle({ tick }: Step, good: number, bad: number): void {
-      for (const [index, count] of draw(open, good).entries()) stored[index] = (stored[index] ?? 0) + count;
-      for (const [index, count] of draw(open, bad).entries()) {
+      draw(open, good).forEach((count, index) => {
+        stored[index] = (stored[index] ?? 0) + count;
+      });
+      draw(open, bad).forEach((count, index) => {
         const delay = delays[index];
         if (delay === undefined) refused += count;
         else {
           toCome[index]?.add(tick + delay, count);
           coming += count;
         }
-      }
+      });
     },
     ends() {
       const [atOnce = 0, second = 0, ...others] = stored;

@@ -177,7 +177,8 @@ export function startRunning(
         show(records, receives);
       }
       show(stored, 0);
-      for (const bucket of [starts, polls]) bucket.refill(seconds);
+      starts.refill(seconds);
+      polls.refill(seconds);
       ledger.complete(ended);
 
       const open = Math.max(0, allowed - busy);
@@ -195,11 +196,11 @@ export function startRunning(
       const before = waiting;
       const received = receive(records);
       const claimed = ledger.claim(records, ended, seconds);
-      for (const [receives, part] of draw(received, records - claimed).entries()) {
+      draw(received, records - claimed).forEach((part, receives) => {
         // ± 20 %, as the worker spreads them.
         const waitSeconds = backoffSeconds(receives + 1) * (0.8 + 0.4 * random());
         hide(tick + Math.ceil(waitSeconds / tickSeconds), receives + 1, part);
-      }
+      });
       const newInstances = Math.max(0, busy + usedSlots - instances);
       const batches = Math.min(records, usedSlots * perSlot);
       if (batches > 0) begin(step, { usedSlots, batches, records, claimed, newInstances });
@@ -208,7 +209,9 @@ export function startRunning(
       const throttled = Math.min(before - records, Math.floor(short * perSlot * limits.batchSize));
       watch.turnAway("concurrency", throttled);
       const back = tick + Math.ceil(visibilityTimeoutSeconds(limits) / tickSeconds);
-      for (const [receives, count] of receive(throttled).entries()) hide(back, receives, count);
+      receive(throttled).forEach((count, receives) => {
+        hide(back, receives, count);
+      });
       own.gauge("mapping growth", Math.floor(allowed), Math.round(growth * 60));
       own.gauge("mapping", Math.ceil(busy), most);
       own.gauge("in flight", Math.floor(inBatches + hiddenRecords), quotas.inFlight);
