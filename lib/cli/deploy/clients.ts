@@ -1,14 +1,49 @@
+import { createRequire } from "node:module";
+import type { CloudFormation } from "@aws-sdk/client-cloudformation";
+import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
+import type { DynamoDB } from "@aws-sdk/client-dynamodb";
+import type { KMS } from "@aws-sdk/client-kms";
+import type { Lambda } from "@aws-sdk/client-lambda";
+import type { SNS } from "@aws-sdk/client-sns";
+import type { SQS } from "@aws-sdk/client-sqs";
+import type { SSM } from "@aws-sdk/client-ssm";
+import type { STS } from "@aws-sdk/client-sts";
 import { oneLine } from "../command.ts";
 
-export type Clients = Awaited<ReturnType<typeof awsClients>>;
+export interface Clients {
+  readonly cloudFormation: CloudFormation;
+  readonly cloudWatch: CloudWatch;
+  readonly dynamo: DynamoDB;
+  readonly kms: KMS;
+  readonly lambda: Lambda;
+  readonly sns: SNS;
+  readonly sqs: SQS;
+  readonly ssm: SSM;
+  readonly sts: STS;
+}
+
+/** The class of each client. */
+const services: Readonly<Record<keyof Clients, string>> = {
+  cloudFormation: "CloudFormation",
+  cloudWatch: "CloudWatch",
+  dynamo: "DynamoDB",
+  kms: "KMS",
+  lambda: "Lambda",
+  sns: "SNS",
+  sqs: "SQS",
+  ssm: "SSM",
+  sts: "STS",
+};
+type Class = new (settings: object) => { readonly config: { readonly credentials: unknown } };
+const require = createRequire(import.meta.url);
 
 /**
- * The SDK's clients, for what a deployment asks AWS. Loaded when it is asked: that takes a third of a second, and no
- * function has them.
+ * The SDK's clients, for what a deployment asks AWS. Each is loaded and made when it is first used, since few commands
+ * use more than three: to load one takes about 20 ms. Those that were made are the object's own enumerable members.
  * @param options.profile Of the credentials; else they are found as the SDK finds them.
  * @param options.answerMs How long one try of a call waits. The SDK makes three.
  */
-export async function awsClients({
+export function awsClients({
   region,
   profile,
   answerMs = 10_000,
@@ -16,36 +51,25 @@ export async function awsClients({
   region: string;
   profile?: string | undefined;
   answerMs?: number;
-}) {
-  const [{ CloudFormation }, { DynamoDB }, { KMS }, { Lambda }, { SNS }, { SQS }, { SSM }, { STS }] = await Promise.all(
-    [
-      import("@aws-sdk/client-cloudformation"),
-      import("@aws-sdk/client-dynamodb"),
-      import("@aws-sdk/client-kms"),
-      import("@aws-sdk/client-lambda"),
-      import("@aws-sdk/client-sns"),
-      import("@aws-sdk/client-sqs"),
-      import("@aws-sdk/client-ssm"),
-      import("@aws-sdk/client-sts"),
-    ],
-  );
+}): Clients {
   // A person at a shell, perhaps far from the region, waits longer than a function.
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: answerMs };
-  const settings = { region, requestHandler, ...(profile === undefined ? {} : { profile }) };
-  const cloudFormation = new CloudFormation(settings);
+  // SQS as all others: at the endpoint of the region.
+  const settings = { region, profile, requestHandler, useQueueUrlAsEndpoint: false };
   // Found once: each client would look for them, and assume the profile's role, by itself.
-  const others = { ...settings, credentials: cloudFormation.config.credentials };
-  return {
-    cloudFormation,
-    dynamo: new DynamoDB(others),
-    kms: new KMS(others),
-    lambda: new Lambda(others),
-    sns: new SNS(others),
-    // As all others: at the endpoint of the region.
-    sqs: new SQS({ ...others, useQueueUrlAsEndpoint: false }),
-    ssm: new SSM(others),
-    sts: new STS(others),
-  };
+  let credentials: unknown;
+  const clients = {};
+  for (const [name, service] of Object.entries(services)) {
+    const get = () => {
+      const sdk = require(`@aws-sdk/client-${service.toLowerCase()}`) as Readonly<Record<string, unknown>>;
+      const client = new (sdk[service] as Class)({ ...settings, credentials });
+      credentials ??= client.config.credentials;
+      Object.defineProperty(clients, name, { value: client, enumerable: true });
+      return client;
+    };
+    Object.defineProperty(clients, name, { get, configurable: true });
+  }
+  return clients as Clients;
 }
 
 /** Why AWS gave no answer: the error's name, and the right that is missing if it names one. The rest may hold anything. */

@@ -42,7 +42,7 @@ async function run(passedOn: readonly string[], options: StackOptions & { stage:
   const { stage, ...given } = options;
   const root = projectRoot();
   const region = regionOf(given.region);
-  const clients = await awsClients({ region, profile: given.awsProfile });
+  const clients = awsClients({ region, profile: given.awsProfile });
   const { cloudFormation } = clients;
   const { stack, deployed } = await findStack(cloudFormation, { stage, region, task: "remove" });
   if (deployed.isProtected) {

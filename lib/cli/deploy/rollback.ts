@@ -41,7 +41,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   const { stage, to, dryRun: isDry = false, probe: isProbed, ...given } = options;
   const root = projectRoot();
   const region = regionOf(given.region);
-  const clients = await awsClients({ region, profile: given.awsProfile });
+  const clients = awsClients({ region, profile: given.awsProfile });
   const { cloudFormation } = clients;
   const { stack } = await findStack(cloudFormation, { stage, region, task: "roll back" });
   const args = ["rollback", "--stage", stage, ...stackArgs(given), ...passedOn];

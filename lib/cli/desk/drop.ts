@@ -67,7 +67,7 @@ export async function drop(
 /** Whom AWS takes the caller for; on this machine, its user. */
 async function callerOf(cannot: string, { stage, region }: Place): Promise<string> {
   if (stage === undefined || region === undefined) return userInfo().username;
-  const { sts } = await awsClients({ region });
+  const { sts } = awsClients({ region });
   const { Arn = "" } = await asked(cannot, "sts:GetCallerIdentity", sts.getCallerIdentity({}));
   return Arn;
 }

@@ -149,7 +149,7 @@ const lasting = /Denied|Unauthorized|Credentials|Token|Signature|NotFound|Valida
 
 /** The log groups of a stage's functions and of its long connection. */
 export async function logGroupsOf(cannot: string, { stage, region }: { stage: string; region: string }) {
-  const { cloudFormation } = await awsClients({ region });
+  const { cloudFormation } = awsClients({ region });
   const name = `${serviceName()}-${stage}`;
   const right = "cloudformation:ListStackResources";
   const own = await asked(cannot, right, stackResources(cloudFormation, name));

@@ -143,13 +143,13 @@ async function stagePlace(
     queues: async () => ({ sqs, eventsQueueUrl, letters, isIdle: false }),
     async encryptKeys(queue) {
       if (queue !== "quarantine") return [];
-      const { ssm } = await awsClients({ region });
+      const { ssm } = awsClients({ region });
       const parameter = parameterName(stage, "app");
       const secrets = await askSsm(parameter, findSecrets(ssm, parameter));
       return secrets === undefined ? [] : appKeys(secrets).encryptKeys;
     },
     async codeChangedAtMs() {
-      const { lambda } = await awsClients({ region });
+      const { lambda } = awsClients({ region });
       // A lane's own numbers change its worker alone.
       const lanes = parseLanes(Lanes).map((lane) => laneId(lane.name));
       const changes = ["", ...lanes].map(async (id) => {

@@ -56,7 +56,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
   }
   const where = { stage, region: regionOf(given) };
   const { stack } = await deployedStage(cannot, where);
-  const clients = await awsClients(where);
+  const clients = awsClients(where);
   await smokeStack({ ...where, outputs: stack.outputs, clients, json });
 }
 
@@ -85,7 +85,8 @@ export async function smokeStack(options: {
     callbackAddresses: [...outputs].flatMap(([key, value]) => (key.startsWith("CallbackAddress") ? [value] : [])),
     ...senderOf(secrets),
     appSecret: secrets.appSecret,
-    ...clients,
+    dynamo: clients.dynamo,
+    sqs: clients.sqs,
     table: outputs.get("LedgerTableName") ?? "",
     eventsUrl: outputs.get("EventsQueueUrl") ?? "",
     lanes: parseLanes(outputs.get("Lanes")),

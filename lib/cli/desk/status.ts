@@ -98,7 +98,7 @@ export async function stageStatus(
 ): Promise<StageStatus> {
   const { stage, region } = place;
   const { stack, outputs, name } = await deployedStage(cannot, { stage, region });
-  const clients = await awsClients({ region });
+  const clients = awsClients({ region });
   const { CloudWatch } = await import("@aws-sdk/client-cloudwatch");
   const cloudWatch = new CloudWatch({ region, maxAttempts: 6 });
   const metrics = laneMetricsOf(stack.outputs, stage);

@@ -19,7 +19,7 @@ export async function deployedStage(
   { stage, region }: { stage: string; region: string },
 ): Promise<{ stack: DeployedStack; outputs: Outputs; name: string }> {
   const name = `${serviceName()}-${stage}`;
-  const { cloudFormation } = await awsClients({ region });
+  const { cloudFormation } = awsClients({ region });
   const stack = await askedOfStack(cannot, { name, region }, describeStack(cloudFormation, name));
   const outputs = Object.fromEntries(outputNames.map((output) => [output, stack.outputs.get(output)]));
   return { stack, outputs: outputs as Outputs, name };

@@ -60,7 +60,7 @@ describe("the preflight of a deployment", () => {
   before(async () => {
     cloud = await startCloud();
     Object.assign(process.env, cloud.env);
-    clients = await awsClients({ region });
+    clients = awsClients({ region });
     const extra = { customerKeyArn: keyArn, pageTopicArn: topicArn };
     const compiled = await Promise.all([
       compile("prod", { params: extra, config: { secrets: ["CRM_TOKEN"] } }),

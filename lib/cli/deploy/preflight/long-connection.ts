@@ -37,7 +37,7 @@ interface Own {
 export async function longConnectionPreflight(root: string, wishes: Wishes): Promise<Ready> {
   const { project, findings } = await checkConfig(root);
   const region = regionOf(wishes.region);
-  const clients = await awsClients({ region, profile: wishes.awsProfile });
+  const clients = awsClients({ region, profile: wishes.awsProfile });
   let account: string;
   try {
     account = (await clients.sts.getCallerIdentity({})).Account ?? "";

@@ -79,7 +79,7 @@ async function checkOnAws(
   { region, awsProfile, param = [], force = false, adopt = false }: StackOptions & { force?: boolean; adopt?: boolean },
   stack: Stack | undefined,
 ): Promise<{ ready?: Ready; findings: Finding[] }> {
-  const clients = await awsClients({ region: stack?.region ?? regionOf(region), profile: awsProfile });
+  const clients = awsClients({ region: stack?.region ?? regionOf(region), profile: awsProfile });
   const local = stack === undefined ? [] : checkOnMachine({ root, stack, deployed: undefined, force, adopt });
   let account: string;
   try {

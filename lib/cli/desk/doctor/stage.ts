@@ -41,7 +41,7 @@ export interface Stage extends Addressed, WithApp {
   readonly root: string;
   /** What to type to get to the stage: ` --stage prod`. */
   readonly args: string;
-  readonly clients: Clients & { readonly cloudWatch: CloudWatch };
+  readonly clients: Clients;
   readonly parameter: string;
   deployed(): Promise<DeployedStack | undefined>;
   /** As the checks before a deployment want it. */
@@ -66,12 +66,7 @@ const answerMs = 5_000;
 
 export async function findStage(given: Pick<Stage, "stage" | "region" | "root" | "args">): Promise<Stage> {
   const { stage, region, root } = given;
-  const { CloudWatch } = await import("@aws-sdk/client-cloudwatch");
-  const requestHandler = { connectionTimeout: 5_000, socketTimeout: answerMs };
-  const clients = {
-    ...(await awsClients({ region, answerMs })),
-    cloudWatch: new CloudWatch({ region, requestHandler }),
-  };
+  const clients = awsClients({ region, answerMs });
   const name = `${serviceName()}-${stage}`;
   const parameter = parameterName(stage, "app");
   const deployed = once(() => describeStack(clients.cloudFormation, name));
