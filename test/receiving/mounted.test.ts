@@ -1,4 +1,4 @@
-// alone: it counts the listeners of its process, and gives it an environment.
+// in turn: they share the web frameworks.
 import assert from "node:assert/strict";
 import { createServer, type RequestListener } from "node:http";
 import { after, afterEach, before, beforeEach, describe, type TestContext, test } from "node:test";

@@ -4,7 +4,6 @@ import { connect, createServer as createHttp2Server, type IncomingHttpHeaders } 
 import { createServer as createHttpsServer, request as requestHttps } from "node:https";
 import type { AddressInfo, Server as NetServer, Socket } from "node:net";
 import Router from "@koa/router";
-import bodyParser from "body-parser";
 import expressApp from "express";
 import fastifyApp from "fastify";
 import Koa from "koa";
@@ -52,19 +51,12 @@ export const doors: readonly Door[] = [
   },
   { name: "Express", serve: (receiver) => createServer(expressApp().use(mount, express(receiver))) },
   {
+    // Which is body-parser's.
     name: "Express behind express.json()",
     isBehindParser: true,
     serve: (receiver) => {
       const app = expressApp().use(expressApp.json({ limit, verify: keepRawBody }));
       return createServer(app.use(mount, express(receiver)));
-    },
-  },
-  {
-    name: "Express behind body-parser",
-    isBehindParser: true,
-    serve: (receiver) => {
-      const app = expressApp().use(bodyParser.json({ limit, verify: keepRawBody }));
-      return createServer(app.all(mount, express(receiver)));
     },
   },
   {
