@@ -2,23 +2,31 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { healthCheck } from "../../infra/long-connection.js";
-import { systemClock } from "../../lib/clock.ts";
-import { type LongConnectionServer, startLongConnectionServer } from "../../lib/simulator/long-connection/server.ts";
+import { queueUrl } from "../../lib/local/sqs.ts";
+import { serveHealth } from "../../lib/long-connection/health.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { assertCallbackFailure, failing, previewText, writeHelper } from "../functions/failures.ts";
-import { eventText } from "../support/events.ts";
+import { type Faults, firstTry, startFaults } from "../support/faults.ts";
+import {
+  appSecret,
+  collectingPorts,
+  type PlatformEnd,
+  startClient,
+  startPlatformEnd,
+} from "../support/long-connection.ts";
 import { fixtureApp, freeFolder } from "../support/project.ts";
+import { appId, v2Text } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { until } from "../support/until.ts";
 
 const root = resolve(import.meta.dirname, "../..");
-const appId = "cli_00000000000000dd";
-const appSecret = "an-app-secret-of-the-container";
 
 /** Each instruction and what it says, lines that go on put together. */
 const instructions = readFileSync(join(root, "Containerfile"), "utf8")
@@ -72,10 +80,11 @@ describe("the Containerfile", () => {
   });
 });
 
-describe("the bundle that it starts", () => {
+// Real processes, and real time: they wait more than they work, so they run side by side.
+describe("the bundle that it starts", { concurrency: true }, () => {
   const folder = freeFolder("container");
   let services: Services;
-  let server: LongConnectionServer;
+  let faults: Faults;
   const children: ChildProcess[] = [];
 
   before(async () => {
@@ -94,7 +103,6 @@ describe("the bundle that it starts", () => {
       writeFileSync(join(folder, `build/functions/${name}.ts`), "export const handler = async () => {};\n");
     }
     symlinkSync(join(root, "node_modules"), join(folder, "build/node_modules"), "dir");
-    const apps = [{ appId, appSecret }];
     const building = promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
       cwd: join(folder, "build"),
       env: {
@@ -103,24 +111,26 @@ describe("the bundle that it starts", () => {
         NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
       },
     });
-    [services, server] = await Promise.all([
-      startServices(),
-      startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
-      building,
-    ]);
+    [services] = await Promise.all([startServices(), building]);
+    faults = await startFaults(services.endpoints.sqs);
     // As the last stage has it: the bundle, and no package.
     cpSync(join(folder, "build/dist/long-connection"), join(folder, "run/dist/long-connection"), { recursive: true });
   });
   after(async () => {
     for (const child of children) child.kill("SIGKILL");
-    await Promise.all([services.stop(), server.close()]);
+    await faults.stop();
+    await services.stop();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  function start(env: Readonly<Record<string, string>>) {
+  function start({ origin }: PlatformEnd, env: Readonly<Record<string, string>>) {
+    const queues = {
+      EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "events"),
+      QUARANTINE_QUEUE_URL: queueUrl(faults.endpoint, "quarantine"),
+    };
     const child = spawn(process.execPath, ["dist/long-connection/index.mjs"], {
       cwd: join(folder, "run"),
-      env: { ...services.env, APP_ID: appId, LARK_DOMAIN: server.origin, ...env },
+      env: { ...services.env, ...queues, APP_ID: appId, LARK_DOMAIN: origin, LOG_LEVEL: "debug", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);
@@ -131,28 +141,51 @@ describe("the bundle that it starts", () => {
       complaints += text;
     });
     return {
-      ...{ child, lines, complaints: () => complaints },
+      ...{ child, lines },
+      text: () => `${JSON.stringify(lines)}${complaints}`,
       exited: once(child, "close") as Promise<[number | null, string | null]>,
     };
   }
 
-  test("connects, stores an event before it is acknowledged, logs where a handler failed, and leaves with 0 when it is asked to", async () => {
-    const { child, lines, exited } = start({ APP_SECRET: appSecret });
-    await until("a connection", () => server.connections().length === 1);
-    const result = await server.deliver(eventText({ id: "boxed", type: "im.message.receive_v1", app: appId }), {
-      appId,
-    });
-    assert.equal(result.status, 200, result.problem);
+  test("says on its machine whether it is connected, logs where a handler failed, tells no secret, and stopped amid a store finishes it", async (t) => {
+    const server = await startPlatformEnd({ config: { PingInterval: 1, ReconnectNonce: 1 } });
+    t.after(() => server.close());
+    const port = await freePort();
+    const { child, lines, text, exited } = start(server, { APP_SECRET: appSecret, HEALTH_PORT: String(port) });
+    const health = () =>
+      fetch(`http://127.0.0.1:${port}/`).then(
+        ({ status }) => status,
+        () => undefined,
+      );
+    await until("the process is connected", () => lines.some(({ stage }) => stage === "connected"));
+    assert.equal(await health(), 200);
+    assert.equal((await server.deliver(v2Text({ header: { event_id: "boxed" } }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /boxed/);
     // A handler that throws is logged with its place in the source, although the image holds no source.
-    await server.deliver(previewText("plain", appId), { appId });
+    assert.equal((await server.deliver(previewText("plain", appId), { appId })).status, 200);
     const failed = await until("the failed callback", () => lines.find(({ stage }) => stage === "failed"));
     assertCallbackFailure(failed, join(folder, "build"));
-    child.kill("SIGTERM");
+    server.connections()[0]?.drop();
+    await until("it says that it is not connected", async () => (await health()) === 503);
+    await until("it is connected again", async () => (await health()) === 200, { everyMs: 50 });
+
+    // The first try of the store is never answered; amid it the signal comes, and the second try does.
+    faults.inject("SendMessage", { kind: "stall" }, firstTry);
+    const unwatch = faults.watch(({ attempt }) => void (attempt === 1 && child.kill("SIGTERM")));
+    assert.equal((await server.deliver(v2Text({ header: { event_id: "amid" } }), { appId })).status, 200);
+    unwatch();
     assert.deepEqual(await exited, [0, null]);
-    const stages = lines.map(({ stage }) => stage);
-    assert.deepEqual(stages.slice(0, 2), ["connected", "queued"]);
+    const [amid, ...more] = await services.take(services.urls.eventsQueueUrl);
+    assert.match(amid?.Body ?? "", /amid/);
+    assert.deepEqual(more, []);
+    assert.deepEqual(
+      lines.filter(({ level }) => level === "error"),
+      [failed],
+    );
+    const told = lines.filter(({ level }) => level !== "debug").map(({ stage }) => stage);
+    assert.deepEqual(told.slice(0, 2), ["connected", "queued"]);
+    for (const mark of [appSecret, "ticket", "ws://", "hello"]) assert.ok(!text().includes(mark), mark);
   });
 
   const refusals = [
@@ -170,18 +203,54 @@ describe("the bundle that it starts", () => {
     },
   ];
   for (const { when, given, says, calls } of refusals) {
-    test(`L4: ends within 5 s with exit code 1 and one clear line when ${when}`, async () => {
-      const before = server.discoveries;
+    test(`L4: ends within 5 s with exit code 1 and one clear line when ${when}`, async (t) => {
+      const server = await startPlatformEnd();
+      t.after(() => server.close());
       const startMs = performance.now();
-      const { lines, complaints, exited } = start({ ...given, LOG_LEVEL: "debug" });
+      const { lines, text, exited } = start(server, given);
       assert.deepEqual(await exited, [1, null]);
       assert.ok(performance.now() - startMs < 5_000);
       const [line, ...others] = lines;
       assert.deepEqual(others, []);
       assert.deepEqual([line?.["level"], line?.["stage"]], ["error", "misconfigured"]);
       assert.match(String(line?.["message"]), says);
-      assert.ok(!`${JSON.stringify(lines)}${complaints()}`.includes("CANARY"));
-      assert.equal(server.discoveries - before, calls);
+      assert.ok(!text().includes("CANARY"));
+      assert.equal(server.discoveries, calls);
     });
   }
+
+  test("cannot say how it is on a port that is taken, and says so in a clear line", async (t) => {
+    const server = createServer();
+    const port = await listenOnLoopback(server);
+    t.after(() => server.close());
+    await assert.rejects(
+      serveHealth(port, () => true),
+      {
+        ...{ name: "ConfigError", message: `Cannot start: HEALTH_PORT ${port} cannot be listened on (EADDRINUSE)` },
+      },
+    );
+  });
+
+  test("L3: a connection that has gone silent is replaced within the ping interval and 10 s of real time", async (t) => {
+    const server = await startPlatformEnd({ config: { PingInterval: 1 } });
+    t.after(() => server.close());
+    const client = startClient(t, { origin: server.origin, ports: collectingPorts().ports, random: () => 0.5 });
+    await client.connected();
+    const connection = await until("the platform sees it", () => server.connections()[0]);
+    await until("two pings", () => connection.received.length >= 2);
+    const startMs = performance.now();
+    connection.blackhole();
+    const isReplaced = () => server.connections().length === 2 && client.isConnected;
+    await until("another one stands", isReplaced, { everyMs: 100 });
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs <= 11_000, `it took ${Math.round(tookMs)} ms`);
+    connection.drop();
+  });
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  const port = await listenOnLoopback(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
