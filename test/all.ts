@@ -12,7 +12,7 @@ import { isHandlerTest, runFiles } from "./support/runner.ts";
 //
 // Test files share a few processes, where what they import is loaded once. A file whose first line is `// alone: <why>`
 // has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others. Those with
-// `// in turn: <why>` are run by one of the shared processes.
+// the same `// in turn: <why>` are run by one of the shared processes.
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -50,21 +50,15 @@ async function part(name: string, script: string, ...args: readonly string[]): P
 
 async function tests(asked: readonly string[]): Promise<Part> {
   const startMs = performance.now();
-  const kinds = {
-    first: [] as string[],
-    alone: [] as string[],
-    "in turn": [] as string[],
-    together: [] as string[],
-  };
   const files = ["test/**/*.test.ts", "functions/*/**/*.test.ts"].flatMap((glob) =>
     globSync(glob, { cwd: root }).sort(),
   );
-  for (const file of files) {
-    const [, kind = "together"] = /^\/\/ (first|alone|in turn): ./.exec(readFileSync(join(root, file), "utf8")) ?? [];
-    kinds[kind as keyof typeof kinds].push(file);
-  }
-  const { first, alone, together, "in turn": inTurn } = kinds;
-  const plan = { first, alone, together: [...together.map((file) => [file]), inTurn] };
+  const marked = Object.groupBy(files, (file) => {
+    const [mark = file] = /^\/\/ (first|alone|in turn: .+)/.exec(readFileSync(join(root, file), "utf8")) ?? [];
+    return mark;
+  });
+  const { "// first": first = [], "// alone": alone = [], ...shared } = marked;
+  const plan = { first, alone, together: Object.values(shared).map((list = []) => list) };
   const isWhole = asked.length === 0;
   const isOk = await runFiles({ root, ...(isWhole ? plan : { first: [], alone: asked, together: [] }), isWhole });
   return { name: "tests", isOk, seconds: secondsSince(startMs) };

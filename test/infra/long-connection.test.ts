@@ -1,4 +1,4 @@
-// in turn: it reads the specification of AWS, which takes as long as its tests.
+// in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";

@@ -1,3 +1,4 @@
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import { createServer, type IncomingMessage } from "node:http";
 import { Readable } from "node:stream";

@@ -1,3 +1,4 @@
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";

@@ -1,3 +1,4 @@
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as lark from "@larksuiteoapi/node-sdk";
