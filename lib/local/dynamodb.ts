@@ -1,7 +1,8 @@
 import { EventEmitter } from "node:events";
-import type { CreateTableCommandInput, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { CreateTableCommandInput, DynamoDB } from "@aws-sdk/client-dynamodb";
+import { pause, systemClock } from "../clock.ts";
 import { listenOnLoopback } from "../simulator/loopback.ts";
-import type { Exchange } from "./sqs.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** DynamoDB in memory, on 127.0.0.1, for tests. `embedded.ts` runs one that keeps its data. */
 export async function startDynamoDb(): Promise<{ endpoint: string; exchange: Exchange; stop: () => Promise<void> }> {
@@ -30,8 +31,11 @@ export async function startDynamoDb(): Promise<{ endpoint: string; exchange: Exc
   };
 }
 
+/** What tables are created with: the SDK's client, or one of `exchange.ts`. */
+export type TableClient = Pick<DynamoDB, "createTable" | "describeTable">;
+
 /** Creates the ledger's table as the deployed stack does, with one string key. */
-export function createLedgerTable(client: DynamoDBClient, table: string): Promise<void> {
+export function createLedgerTable(client: TableClient, table: string): Promise<void> {
   return createTable(client, {
     TableName: table,
     KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }],
@@ -40,14 +44,14 @@ export function createLedgerTable(client: DynamoDBClient, table: string): Promis
 }
 
 /** Creates a table, unless there is one of that name. */
-export async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
-  // Loaded here, because commands that create no table ask for the name of one.
-  const { CreateTableCommand, ResourceInUseException, waitUntilTableExists } = await import("@aws-sdk/client-dynamodb");
+export async function createTable(client: TableClient, table: CreateTableCommandInput): Promise<void> {
   const { TableName } = table;
   try {
-    await client.send(new CreateTableCommand({ ...table, BillingMode: "PAY_PER_REQUEST" }));
+    await client.createTable({ ...table, BillingMode: "PAY_PER_REQUEST" });
   } catch (error) {
-    if (!(error instanceof ResourceInUseException)) throw error;
+    if ((error as Error).name !== "ResourceInUseException") throw error;
   }
-  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.05, maxDelay: 0.05 }, { TableName });
+  while ((await client.describeTable({ TableName })).Table?.TableStatus !== "ACTIVE") {
+    await pause(systemClock, 5);
+  }
 }

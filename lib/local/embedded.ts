@@ -1,16 +1,13 @@
 import { randomBytes } from "node:crypto";
-import type { Server as HttpServer } from "node:http";
-import { type AddressInfo, Server } from "node:net";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import dynalite from "dynalite";
-import { http } from "../node-http.ts";
 import { guard, listenOnLoopback } from "../simulator/loopback.ts";
+import { openSqs } from "./sqs.ts";
 import { checkLedger, checkQueues } from "./state.ts";
 
 // The program of the process that runs the embedded SQS and DynamoDB. They keep their data in one folder.
-// Of the ways to start fauxqs, only `startFauxqs` keeps messages in a file, and it listens on every network interface.
-// So this file makes every server of the process listen on 127.0.0.1. Neither service checks credentials, and both
-// answer web pages (fauxqs accepts a form as an SNS call). So every server gets a guard as well.
+// Neither service checks credentials, and both answer web pages. So both servers get a guard.
 
 /** What this process sends to its parent when it is ready. */
 export interface EmbeddedServices {
@@ -26,20 +23,6 @@ export type EmbeddedOrder = "stop" | { readonly pid: number; readonly isRunning:
 
 /** Generated for this run, and sent only to the parent. The services answer requests with this access key only. */
 const accessKeyId = `local${randomBytes(16).toString("hex")}`;
-const listening: Server[] = [];
-const { listen } = Server.prototype;
-Server.prototype.listen = function (this: Server, ...args: unknown[]) {
-  const [first, ...rest] = args;
-  listening.push(guard(this as HttpServer, { accessKeyId }));
-  if (typeof first === "object" && first !== null) {
-    return listen.apply(this, [{ ...first, host: "127.0.0.1" }, ...rest] as Parameters<typeof listen>);
-  }
-  return listen.apply(this, [
-    { port: first, host: "127.0.0.1" },
-    rest.find((arg) => typeof arg === "function"),
-  ] as never);
-} as typeof listen;
-
 const [, , folder = ".larkpost"] = process.argv;
 // Ctrl-C signals the whole process group. The parent ends this process.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
@@ -47,12 +30,12 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 const [ledgerFolder, queueFolder] = [join(folder, "dynamodb"), join(folder, "sqs")];
 const notices = [await checkLedger(ledgerFolder), checkQueues(queueFolder)].filter((notice) => notice !== undefined);
 // Nothing here needs the AWS SDK, which takes long to load.
-const dynamo = dynalite({ createTableMs: 0, path: ledgerFolder });
-const dynamoEndpoint = `http://127.0.0.1:${await listenOnLoopback(dynamo)}`;
-// fauxqs imports all of `node:http`, and with these members Node would load `fetch` and WebSockets.
-for (const name of ["CloseEvent", "MessageEvent", "WebSocket"]) Reflect.deleteProperty(http, name);
-const { startFauxqs } = await import("fauxqs");
-const sqs = await startFauxqs({ port: 0, logger: false, dataDir: queueFolder });
+const dynamo = guard(dynalite({ createTableMs: 0, path: ledgerFolder }), { accessKeyId });
+const sqs = await openSqs(queueFolder);
+const [sqsPort, dynamoPort] = [
+  await listenOnLoopback(guard(sqs.server, { accessKeyId })),
+  await listenOnLoopback(dynamo),
+];
 
 /** The parent's other processes. One that is blocked does not notice that the parent has gone. */
 const others = new Set<number>();
@@ -69,14 +52,14 @@ process.on("disconnect", () => {
 process.on("message", (order: EmbeddedOrder) => {
   if (order === "stop") {
     const dynamoStopped = new Promise((resolve) => dynamo.close(resolve));
-    void Promise.allSettled([sqs.stop(), dynamoStopped]).then(() => process.exit(0));
+    void Promise.allSettled([sqs.close(), dynamoStopped]).then(() => process.exit(0));
   } else if (order.isRunning) others.add(order.pid);
   else others.delete(order.pid);
 });
 const services: EmbeddedServices = {
-  endpoints: { sqs: `http://127.0.0.1:${sqs.port}`, dynamo: dynamoEndpoint },
+  endpoints: { sqs: `http://127.0.0.1:${sqsPort}`, dynamo: `http://127.0.0.1:${dynamoPort}` },
   accessKeyId,
-  addresses: listening.map((server) => (server.address() as AddressInfo | null)?.address),
+  addresses: [sqs.server, dynamo].map((server) => (server.address() as AddressInfo | null)?.address),
   notices,
 };
 process.send?.(services);

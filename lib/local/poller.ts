@@ -2,8 +2,11 @@ import type { Message, MessageAttributeValue, SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { ProcessEndedError } from "./process.ts";
 
+/** The SDK's client, or one of `exchange.ts`. */
+export type PollerClient = Pick<SQS, "receiveMessage" | "deleteMessageBatch" | "changeMessageVisibilityBatch">;
+
 export interface PollerOptions {
-  readonly client: SQS;
+  readonly client: PollerClient;
   readonly queueUrl: string;
   readonly batchSize: number;
   /** How many batches run at the same time. */

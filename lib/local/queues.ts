@@ -3,13 +3,16 @@ import { type Lane, lanesOf } from "../../infra/lanes.js";
 import type { Project } from "../../infra/project.js";
 import { queueArn, queueUrl } from "./sqs.ts";
 
+/** What queues are created with: the SDK's client, or one of `exchange.ts`. */
+export type QueueClient = Pick<SQS, "createQueue" | "getQueueAttributes" | "listQueues" | "setQueueAttributes">;
+
 /** What the numbers of the lanes are made of. */
 export type Numbers = Pick<Project, "limits" | "optional" | "lanes">;
 
 const region = "us-east-1";
 
 /** Creates the queues with the deployed stack's attributes, or sets those attributes on the queues of an earlier run. */
-export async function createQueues(client: SQS, project: Numbers): Promise<void> {
+export async function createQueues(client: QueueClient, project: Numbers): Promise<void> {
   const { queueRetentionSeconds, deadLetterRetentionSeconds } = project.limits;
   const lanes = lanesOf(project);
   const nets = new Set(["dead-letters", ...lanes.map(netOf)]);
@@ -26,7 +29,7 @@ export async function createQueues(client: SQS, project: Numbers): Promise<void>
  * The queues of earlier runs that hold events and are no lane's. Each becomes a lane with the default lane's numbers, so
  * that the default worker can run them.
  */
-export async function queuesWithoutLane(client: SQS, lanes: readonly Lane[]) {
+export async function queuesWithoutLane(client: QueueClient, lanes: readonly Lane[]) {
   const { QueueUrls = [] } = await client.listQueues({ QueueNamePrefix: "events-" });
   const names = QueueUrls.map((url) => url.replace(/^.*\//, ""));
   const found: { readonly name: string; readonly count: number; readonly lane: Lane }[] = [];
@@ -59,20 +62,18 @@ function isFifo(queueName: string): boolean {
   return queueName.endsWith(".fifo");
 }
 
-async function createQueue(client: SQS, name: string, attributes: Record<string, string>): Promise<void> {
+async function createQueue(client: QueueClient, name: string, attributes: Record<string, string>): Promise<void> {
   try {
     await client.createQueue({ QueueName: name, Attributes: attributes });
   } catch (error) {
     // Not by `instanceof`: the embedded SQS sends the code of older SDKs, so the SDK does not make its class.
     if (!(error instanceof Error && error.name.endsWith("QueueNameExists"))) throw error;
-    const QueueUrl = await urlOf(client, name);
-    await client.setQueueAttributes({ QueueUrl, Attributes: attributes });
+    await client.setQueueAttributes({ QueueUrl: urlOf(name), Attributes: attributes });
   }
 }
 
-async function countOf(client: SQS, name: string): Promise<number> {
-  const QueueUrl = await urlOf(client, name);
-  const { Attributes = {} } = await client.getQueueAttributes({ QueueUrl, AttributeNames: ["All"] });
+async function countOf(client: QueueClient, name: string): Promise<number> {
+  const { Attributes = {} } = await client.getQueueAttributes({ QueueUrl: urlOf(name), AttributeNames: ["All"] });
   const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed } =
     Attributes;
   return [ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed]
@@ -80,8 +81,7 @@ async function countOf(client: SQS, name: string): Promise<number> {
     .reduce((sum, messages) => sum + messages);
 }
 
-async function urlOf(client: SQS, name: string): Promise<string> {
-  const endpoint = await client.config.endpoint?.();
-  const base = endpoint === undefined ? "" : `${endpoint.protocol}//${endpoint.hostname}:${endpoint.port}`;
-  return queueUrl(base, name);
+/** The embedded SQS looks at the path alone. */
+function urlOf(name: string): string {
+  return queueUrl("http://127.0.0.1", name);
 }

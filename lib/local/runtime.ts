@@ -3,12 +3,14 @@ import { join } from "node:path";
 import { type Lane, lanesOf, lanesText } from "../../infra/lanes.js";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
-import { createLedgerTable } from "./dynamodb.ts";
+import { createLedgerTable, type TableClient } from "./dynamodb.ts";
 import type { EmbeddedOrder, EmbeddedServices } from "./embedded.ts";
+import { clientOf, exchangeOver } from "./exchange.ts";
 import { startFunctions } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
+import type { PollerClient } from "./poller.ts";
 import { forkModule } from "./process.ts";
-import { createQueues, type Numbers, queuesWithoutLane } from "./queues.ts";
+import { createQueues, type Numbers, type QueueClient, queuesWithoutLane } from "./queues.ts";
 import { queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
 import { startWorker, workerEnv } from "./worker.ts";
@@ -46,8 +48,6 @@ export async function startRuntime(options: RuntimeOptions) {
   const { root, project, onNotice, onLine } = options;
   const { limits } = project;
   const lanes = lanesOf(project);
-  // Loaded here, because other commands start the services alone. It loads while they start.
-  const sdk = Promise.all([import("@aws-sdk/client-dynamodb"), import("@aws-sdk/client-sqs")]);
   const services = await startServices(options.stateFolder);
   for (const notice of services.notices) onNotice(notice);
   // In the order in which they are stopped: first the two that accept work, then the functions, which finish it, then
@@ -57,14 +57,15 @@ export async function startRuntime(options: RuntimeOptions) {
     for (const stopPart of stops.splice(0)) await stopPart();
   };
   try {
-    const [{ DynamoDBClient }, { SQS }] = await sdk;
-    const credentials = { accessKeyId: services.accessKeyId, secretAccessKey };
-    const sqs = new SQS({ region, credentials, endpoint: services.endpoints.sqs });
-    const dynamo = new DynamoDBClient({ region, credentials, endpoint: services.endpoints.dynamo });
+    const { endpoints, accessKeyId } = services;
+    const toSqs = exchangeOver(endpoints.sqs);
+    const toDynamo = exchangeOver(endpoints.dynamo);
+    const sqs = clientOf<QueueClient & PollerClient>("AmazonSQS", toSqs.exchange, accessKeyId);
+    const dynamo = clientOf<TableClient>("DynamoDB_20120810", toDynamo.exchange, accessKeyId);
     await createQueues(sqs, project);
     await createLedgerTable(dynamo, ledgerTable);
     await createTables(dynamo, project.resources, ledgerTable);
-    dynamo.destroy();
+    toDynamo.destroy();
     const env = functionsEnv({ ...options, ...services });
     const fileOf = (name: string) => join(root, "functions", `${name}.ts`);
     const workers = new Map(lanes.map((lane) => [`worker${lane.id}`, lane]));
@@ -114,7 +115,7 @@ export async function startRuntime(options: RuntimeOptions) {
     stops.unshift(async () => void (await Promise.all(pollers.map(({ stop }) => stop()))));
     stops.splice(-1, 0, async () => {
       await Promise.all(pollers.map(({ drained }) => drained()));
-      sqs.destroy();
+      toSqs.destroy();
     });
     return {
       /** The request address for events. */

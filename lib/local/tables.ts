@@ -1,12 +1,12 @@
-import type { CreateTableCommandInput, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { CreateTableCommandInput } from "@aws-sdk/client-dynamodb";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
-import { createTable } from "./dynamodb.ts";
+import { createTable, type TableClient } from "./dynamodb.ts";
 
 type Resources = Project["resources"];
 
 /** Creates the tables among a project's resources, unless they exist. Properties that only AWS supports are ignored. */
-export async function createTables(client: DynamoDBClient, resources: Resources, ledgerTable: string): Promise<void> {
+export async function createTables(client: TableClient, resources: Resources, ledgerTable: string): Promise<void> {
   for (const [id, { Type, Properties }] of Object.entries(resources)) {
     if (Type !== "AWS::DynamoDB::Table") continue;
     const refused = (problem: string, cause?: unknown) =>

@@ -1,11 +1,10 @@
-import type { SQS } from "@aws-sdk/client-sqs";
 import type { Lane } from "../../infra/lanes.js";
 import type { Functions } from "./functions.ts";
-import { startPoller } from "./poller.ts";
+import { type PollerClient, startPoller } from "./poller.ts";
 
 /** Feeds a worker function from a queue, as the deployed mapping does. */
 export function startWorker(options: {
-  readonly client: SQS;
+  readonly client: PollerClient;
   readonly queueUrl: string;
   readonly waitSeconds?: number;
   /** Its numbers, those of the queue included. */

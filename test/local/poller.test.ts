@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { SQS } from "@aws-sdk/client-sqs";
+import type { SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
+import { clientOf, exchangeOver } from "../../lib/local/exchange.ts";
 import { deletable, startPoller, toRecord } from "../../lib/local/poller.ts";
 import { ProcessEndedError } from "../../lib/local/process.ts";
 import { queueUrl, startSqs } from "../../lib/local/sqs.ts";
@@ -64,13 +65,14 @@ test("a message reaches the function as a record of Lambda's", () => {
 
 let server: Awaited<ReturnType<typeof startSqs>>;
 let client: SQS;
+let http: ReturnType<typeof exchangeOver>;
 before(async () => {
   server = await startSqs();
-  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
+  http = exchangeOver(server.endpoint);
+  client = clientOf("AmazonSQS", http.exchange);
 });
 after(async () => {
-  client.destroy();
+  http.destroy();
   await server.stop();
 });
 
@@ -224,15 +226,12 @@ for (const { name, most } of [
   test(`asks ${name} for ${most} at once: of a group, several that SQS gives out together would run beside each other`, async (t) => {
     const QueueUrl = await newQueue(name);
     const asked: unknown[] = [];
-    client.middlewareStack.add(
-      (next) => async (args) => {
-        asked.push((args.input as { MaxNumberOfMessages?: number }).MaxNumberOfMessages);
-        return next(args);
-      },
-      { step: "initialize" },
-    );
+    const watched = clientOf<SQS>("AmazonSQS", (headers, body) => {
+      asked.push(JSON.parse(String(body)).MaxNumberOfMessages);
+      return http.exchange(headers, body);
+    });
     const poller = startPoller({
-      ...{ client, queueUrl: QueueUrl, batchSize: 1, concurrency: 200, waitSeconds: 0 },
+      ...{ client: watched, queueUrl: QueueUrl, batchSize: 1, concurrency: 200, waitSeconds: 0 },
       ...{ visibilityTimeoutSeconds: 30, invoke: async () => ({}), whenUp: async () => {}, hasCrashed: () => false },
       onProblem: (problem) => assert.fail(problem),
     });

@@ -1,22 +1,18 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { SQS } from "@aws-sdk/client-sqs";
+import type { SQS } from "@aws-sdk/client-sqs";
 import { lanesOf } from "../../infra/lanes.js";
 import { projectOf } from "../../infra/project.js";
+import { callService, clientOf } from "../../lib/local/exchange.ts";
 import { createQueues, queuesWithoutLane } from "../../lib/local/queues.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
 import { createSqs } from "../simulation/sqs.ts";
-import { callDirectly } from "../support/aws.ts";
 import { type Random, seeded } from "../support/random.ts";
 
 test("queues that are there from the last start take the numbers that were changed since, and those without a lane are found", async (t) => {
   const server = await startSqs();
-  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  const client = new SQS({ region: "us-east-1", credentials, endpoint: server.endpoint });
-  t.after(async () => {
-    client.destroy();
-    await server.stop();
-  });
+  t.after(server.stop);
+  const client = clientOf<SQS>("AmazonSQS", server.exchange);
   const lanes = { ai: { types: ["im.message.receive_v1"], order: "message.chat_id" } };
   const before = projectOf({ lanes: { ...lanes, bulk: { types: ["contact.*"] } } });
   await createQueues(client, before);
@@ -117,7 +113,7 @@ for (const isFifo of [false, true]) {
     t.after(() => mock.timers.reset());
     const suffix = isFifo ? ".fifo" : "";
     const embedded = (action: string, input: object) =>
-      callDirectly<object>(server.exchange, `AmazonSQS.${action}`, input);
+      callService<object>(server.exchange, `AmazonSQS.${action}`, input);
     const seen = new Set<string>();
     for (let seed = 1; seed <= 12; seed++) {
       const random = seeded(seed);

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { SQS } from "@aws-sdk/client-sqs";
+import type { SQS } from "@aws-sdk/client-sqs";
 import { limits } from "../../infra/limits.js";
 import { projectOf } from "../../infra/project.js";
 import { webhookConfig } from "../../lib/aws/config.ts";
@@ -12,10 +12,11 @@ import { generate } from "../../lib/cli/handlers/generate.ts";
 import { classify } from "../../lib/feishu/classify.ts";
 import type { Envelope, SealedRequest } from "../../lib/feishu/envelope.ts";
 import { seal } from "../../lib/feishu/seal.ts";
-import { type Runtime, startRuntime, startServices } from "../../lib/local/runtime.ts";
-import { queueUrl } from "../../lib/local/sqs.ts";
-import { eventBody, eventText, plantedBody } from "../support/events.ts";
-import { type Asked, ask as askRaw, assertRefused, pages } from "../support/page.ts";
+import { clientOf } from "../../lib/local/exchange.ts";
+import { type Runtime, startRuntime } from "../../lib/local/runtime.ts";
+import { openSqs, queueUrl } from "../../lib/local/sqs.ts";
+import { eventBody, eventText } from "../support/events.ts";
+import { type Asked, ask as askRaw, assertRefused } from "../support/page.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
 import { until } from "../support/until.ts";
@@ -62,15 +63,13 @@ export default { ...onAnyEvent(({ chat }, { id, attempt }) => {
 
 /** Leaves an event in the queue of a lane that is no more. */
 async function leaveEvent(stateFolder: string, id: string): Promise<void> {
-  const services = await startServices(stateFolder);
-  const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
-  const client = new SQS({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
+  const { exchange, close } = await openSqs(join(stateFolder, "sqs"));
+  const client = clientOf<SQS>("AmazonSQS", exchange);
   await client.createQueue({ QueueName: "events-old.fifo" });
   const MessageBody = eventBody({ id, type: "test.effect_v1", app: env.APP_ID });
-  const QueueUrl = queueUrl(services.endpoints.sqs, "events-old.fifo");
+  const QueueUrl = queueUrl("http://127.0.0.1", "events-old.fifo");
   await client.sendMessage({ QueueUrl, MessageBody, MessageGroupId: "a", MessageDeduplicationId: id });
-  client.destroy();
-  await services.stop();
+  await close();
 }
 
 /** A handler of card actions that does what the button's value says. */
@@ -192,52 +191,12 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     assert.deepEqual(new Set(runtime.addresses), new Set(["127.0.0.1"]));
   });
 
-  /** The services' access key as AWS's signature names it; neither service checks the signature itself. */
-  const signedWith = (accessKeyId: string, service = "sqs") => ({
-    authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/${service}/aws4_request, SignedHeaders=host, Signature=0`,
-  });
-  const form = (fields: Readonly<Record<string, string>>, headers: Asked["headers"] = {}) =>
-    askRaw(runtime.endpoints.sqs, {
-      headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
-      body: String(new URLSearchParams(fields)),
-    });
-  const topicsOf = ({ status, body }: { status: number; body: string }) => {
-    assert.equal(status, 200, body);
-    return body.match(/<TopicArn>/g)?.length ?? 0;
-  };
-
-  for (const { from, headers } of pages) {
-    test(`the embedded SQS refuses forms of ${from}, though it takes them as SNS, and no handler runs`, async () => {
-      const id = `forged-by-${from}`;
-      const TopicArn = "arn:aws:sns:us-east-1:000000000000:t";
-      const Endpoint = "arn:aws:sqs:us-east-1:000000000000:events";
-      const raw = { "Attributes.entry.1.key": "RawMessageDelivery", "Attributes.entry.1.value": "true" };
-      const Message = plantedBody(eventText({ id, type: "test.effect_v1", app: env.APP_ID }));
-      for (const fields of [
-        { Action: "CreateTopic", Name: "t" },
-        { Action: "Subscribe", TopicArn, Protocol: "sqs", Endpoint, ...raw },
-        { Action: "Publish", TopicArn, Message },
-      ]) {
-        // Not even with the access key, which no page can know.
-        assertRefused(await form(fields, headers), fields.Action);
-        assertRefused(await form(fields, { ...signedWith(runtime.accessKeyId, "sns"), ...headers }), fields.Action);
-      }
-      assert.equal(topicsOf(await form({ Action: "ListTopics" }, signedWith(runtime.accessKeyId, "sns"))), 0);
-      assert.deepEqual(stagesOf(id), []);
-    });
-
-    test(`the embedded DynamoDB refuses ${from}, and its preflight`, async () => {
-      const headersOf = { ...signedWith(runtime.accessKeyId, "dynamodb"), ...headers };
-      for (const method of ["POST", "GET", "OPTIONS"]) {
-        assertRefused(await askRaw(runtime.endpoints.dynamo, { method, headers: headersOf }), method);
-      }
-    });
-  }
-
-  test("the embedded services answer who has the access key of this run, and nobody else", async () => {
-    const { sqs, dynamo } = runtime.endpoints;
+  test("the embedded services answer who has the access key of this run, and nobody else: no page, not even with the key", async () => {
     const key = runtime.accessKeyId;
-    const tables = { "x-amz-target": "DynamoDB_20120810.ListTables", "content-type": "application/x-amz-json-1.0" };
+    /** The access key as AWS's signature names it; neither service checks the signature itself. */
+    const signedWith = (accessKeyId: string) => ({
+      authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0`,
+    });
     const { authorization } = signedWith(key);
     const strangers: Readonly<Record<string, Asked["headers"]>> = {
       "no credentials": {},
@@ -248,21 +207,30 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
       "the key in another place": { authorization: `Bearer ${key}` },
       "the key as a region": { authorization: authorization.replace(`${key}/20260101/us-east-1`, `x/20260101/${key}`) },
       "a header that Node's fetch sends": { authorization, "sec-fetch-mode": "cors" },
+      "a page": { authorization, origin: "https://page.example" },
     };
-    for (const [who, headers = {}] of Object.entries(strangers)) {
-      assertRefused(await form({ Action: "ListTopics" }, headers), who);
-      assertRefused(await askRaw(dynamo, { headers: { ...tables, ...headers }, body: "{}" }), who);
+    for (const [url, target] of [
+      [runtime.endpoints.sqs, "AmazonSQS.ListQueues"],
+      [runtime.endpoints.dynamo, "DynamoDB_20120810.ListTables"],
+    ] as const) {
+      const own = { "content-type": "application/x-amz-json-1.0", "x-amz-target": target };
+      const called = { ...own, "x-amz-date": "20260101T000000Z" };
+      const callWith = (headers: Asked["headers"]) => askRaw(url, { headers: { ...called, ...headers }, body: "{}" });
+      for (const [who, headers] of Object.entries(strangers)) assertRefused(await callWith(headers), who);
+      const query = `/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${key}/20260101/us-east-1/sqs/aws4_request`;
+      assertRefused(await askRaw(url + query, { method: "GET" }), "a presigned URL");
+      const upgrade = { connection: "upgrade", upgrade: "websocket" };
+      assertRefused(await askRaw(url, { method: "GET", headers: upgrade }), "an upgrade");
+      for (const method of ["GET", "OPTIONS"]) {
+        assertRefused(await askRaw(url, { method, headers: { authorization, origin: "null" } }), method);
+      }
+      const host = new URL(url).host.replace("127.0.0.1", "localhost");
+      for (const headers of [{ authorization }, { authorization, host }]) {
+        const { status, body } = await callWith(headers);
+        assert.equal(status, 200, body);
+        assert.match(body, /events|ledger/);
+      }
     }
-    const query = `/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${key}/20260101/us-east-1/sqs/aws4_request`;
-    assertRefused(await askRaw(sqs + query, { method: "GET" }), "a presigned URL");
-    const upgrade = { connection: "upgrade", upgrade: "websocket" };
-    assertRefused(await askRaw(sqs, { method: "GET", headers: upgrade }), "an upgrade");
-
-    const signed = { ...signedWith(key, "dynamodb"), "x-amz-date": "20260101T000000Z" };
-    assert.equal((await askRaw(dynamo, { headers: { ...tables, ...signed }, body: "{}" })).status, 200);
-    assert.equal(topicsOf(await form({ Action: "CreateTopic", Name: "t" }, signedWith(key, "sns"))), 1);
-    const local = { host: new URL(sqs).host.replace("127.0.0.1", "localhost"), ...signedWith(key, "sns") };
-    assert.equal(topicsOf(await form({ Action: "ListTopics" }, local)), 1);
   });
 
   test("both addresses take any Host and Origin, as a tunnel sends them: there the signature decides, on one path each", async () => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { DescribeTableCommand, DynamoDBClient, ListTablesCommand } from "@aws-sdk/client-dynamodb";
+import type { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { startDynamoDb } from "../../lib/local/dynamodb.ts";
+import { clientOf } from "../../lib/local/exchange.ts";
 import { createTables } from "../../lib/local/tables.ts";
 
 const Type = "AWS::DynamoDB::Table";
@@ -11,16 +12,12 @@ const throughput = { ReadCapacityUnits: 1, WriteCapacityUnits: 1 };
 
 describe("a project's tables on this machine", () => {
   let dynamo: Awaited<ReturnType<typeof startDynamoDb>>;
-  let client: DynamoDBClient;
+  let client: DynamoDB;
   before(async () => {
     dynamo = await startDynamoDb();
-    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-    client = new DynamoDBClient({ region: "us-east-1", credentials, endpoint: dynamo.endpoint });
+    client = clientOf("DynamoDB_20120810", dynamo.exchange);
   });
-  after(async () => {
-    client.destroy();
-    await dynamo.stop();
-  });
+  after(() => dynamo.stop());
 
   test("have their keys and indexes; a second start finds them", async () => {
     const KeySchema = [key("id"), { AttributeName: "at", KeyType: "RANGE" }];
@@ -41,9 +38,9 @@ describe("a project's tables on this machine", () => {
       Named: { Type, Properties: named },
     };
     for (const _ of ["first start", "second start"]) await createTables(client, resources, "ledger");
-    const { TableNames } = await client.send(new ListTablesCommand({}));
+    const { TableNames } = await client.listTables({});
     assert.deepEqual(TableNames?.sort(), ["Orders", "own-name"]);
-    const { Table } = await client.send(new DescribeTableCommand({ TableName: "Orders" }));
+    const { Table } = await client.describeTable({ TableName: "Orders" });
     assert.deepEqual(Table?.KeySchema, KeySchema);
     const [found] = Table.GlobalSecondaryIndexes ?? [];
     assert.deepEqual([found?.IndexName, found?.KeySchema], [index.IndexName, index.KeySchema]);

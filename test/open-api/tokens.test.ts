@@ -5,6 +5,7 @@ import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
+import { clientOf } from "../../lib/local/exchange.ts";
 import { ticketKeeper } from "../../lib/open-api/tickets.ts";
 import { tokenRequest } from "../../lib/open-api/token-request.ts";
 import { type TokenStore, tokenSource } from "../../lib/open-api/tokens.ts";
@@ -30,7 +31,7 @@ before(async () => {
   server = await startDynamoDb();
   dynamo = new DynamoDBClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
   client = clientTo(server.endpoint, { tryMs: { dynamodb: 20_000 } });
-  await createLedgerTable(dynamo, table);
+  await createLedgerTable(clientOf("DynamoDB_20120810", server.exchange), table);
 });
 after(async () => {
   dynamo.destroy();

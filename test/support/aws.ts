@@ -1,5 +1,5 @@
-import { type AwsClient, type AwsError, awsClient, type Item, serviceOf } from "../../lib/aws/client.ts";
-import type { Exchange } from "../../lib/local/sqs.ts";
+import { type AwsClient, awsClient, serviceOf } from "../../lib/aws/client.ts";
+import { callService, type Exchange } from "../../lib/local/exchange.ts";
 
 type Options = Omit<NonNullable<Parameters<typeof awsClient>[0]>, "env">;
 
@@ -18,24 +18,7 @@ export function direct(client: AwsClient, exchange: Exchange, isDirect = () => t
       if (serviceOf[name] !== "dynamodb" || !isDirect() || options?.abortSignal?.aborted === true) {
         return client.call(name, input, options);
       }
-      return callDirectly(exchange, `DynamoDB_20120810.${name}`, input);
+      return callService(exchange, `DynamoDB_20120810.${name}`, input);
     },
   };
-}
-
-/** One call, without a connection. Rejects with an error of AWS's name. */
-export async function callDirectly<Output>(exchange: Exchange, target: string, input: object): Promise<Output> {
-  const headers = {
-    "content-type": "application/x-amz-json-1.0",
-    "x-amz-target": target,
-    // The embedded DynamoDB looks for them, and checks no signature.
-    "x-amz-date": "20260101T000000Z",
-    authorization:
-      "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
-  };
-  const { status, body } = await exchange(headers, Buffer.from(JSON.stringify(input)));
-  const answer = JSON.parse(String(body));
-  if (status === 200) return answer as Output;
-  const { __type = "", message, Item } = answer as { __type?: string; message?: string; Item?: Item };
-  throw Object.assign(new Error(message), { name: __type.replace(/^.*#/, ""), Item }) as AwsError;
 }

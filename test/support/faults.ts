@@ -1,6 +1,6 @@
 import http from "node:http";
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import type { Exchange } from "../../lib/local/sqs.ts";
+import { type Exchange, exchangeOver } from "../../lib/local/exchange.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 /** What goes wrong with one call. */
@@ -91,8 +91,8 @@ export async function startFaults(
   target: string | Exchange,
   rewrite: (call: Call) => Readonly<Record<string, unknown>> = ({ body }) => body,
 ): Promise<Faults> {
-  const agent = new http.Agent({ keepAlive: true });
-  const exchange = typeof target === "string" ? exchangeOver(target, agent) : target;
+  const { exchange, destroy } =
+    typeof target === "string" ? exchangeOver(target) : { exchange: target, destroy: () => {} };
   const used = new WeakSet<object>();
   const signatures = new Set<string>();
   const rules = new Set<{ action: string; fault: Fault; when: (call: Call, nth: number) => boolean; seen: number }>();
@@ -210,30 +210,9 @@ export async function startFaults(
     async stop() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
-      agent.destroy();
+      destroy();
     },
   };
-}
-
-/** Forwards over HTTP. AWS's JSON protocols send every call to the path `/`. */
-function exchangeOver(target: string, agent: http.Agent): Exchange {
-  const { hostname, port, host } = new URL(target);
-  return (headers, body) =>
-    new Promise((resolve, reject) => {
-      const onward = http.request(
-        { hostname, port, agent, method: "POST", headers: { ...headers, host, "content-length": body.length } },
-        (answer) => {
-          const chunks: Buffer[] = [];
-          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-          answer.on("error", reject);
-          answer.on("end", () => {
-            resolve({ status: answer.statusCode ?? 502, headers: answer.headers, body: Buffer.concat(chunks) });
-          });
-        },
-      );
-      onward.on("error", reject);
-      onward.end(body);
-    });
 }
 
 /** Has an SDK client's calls answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */

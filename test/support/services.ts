@@ -1,8 +1,8 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { type Message, SQS } from "@aws-sdk/client-sqs";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
+import { callService, clientOf } from "../../lib/local/exchange.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
-import { callDirectly } from "./aws.ts";
 import { directSdk } from "./faults.ts";
 
 const region = "us-east-1";
@@ -12,11 +12,9 @@ const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 export async function startServices(options: { visibilityTimeoutSeconds?: number; maxReceiveCount?: number } = {}) {
   const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
   const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
-  const sqs = new SQS({ region, credentials, endpoint: sqsServer.endpoint });
-  const dynamo = directSdk(
-    new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
-    dynamoServer.exchange,
-  );
+  /** The SDK's clients, for those that ask: they take longer than the services' own start. */
+  let sqs: SQS | undefined;
+  let dynamo: DynamoDBClient | undefined;
   const urls = {
     eventsQueueUrl: queueUrl(sqsServer.endpoint, "events"),
     quarantineQueueUrl: queueUrl(sqsServer.endpoint, "quarantine"),
@@ -25,7 +23,7 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
   const ledgerTable = "ledger";
   /** Calls SQS as a test itself does. The code under test has a client, and a connection. */
   async function callSqs<Answer = unknown>(action: string, input: object): Promise<Answer> {
-    return callDirectly<Answer>(sqsServer.exchange, `AmazonSQS.${action}`, input);
+    return callService<Answer>(sqsServer.exchange, `AmazonSQS.${action}`, input);
   }
   for (const QueueName of ["quarantine", "dead-letters"]) await callSqs("CreateQueue", { QueueName });
   await callSqs("CreateQueue", {
@@ -35,13 +33,22 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
       RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("dead-letters", region), maxReceiveCount }),
     },
   });
-  await createLedgerTable(dynamo, ledgerTable);
+  await createLedgerTable(clientOf("DynamoDB_20120810", dynamoServer.exchange), ledgerTable);
   return {
-    sqs,
+    get sqs() {
+      sqs ??= new SQS({ region, credentials, endpoint: sqsServer.endpoint });
+      return sqs;
+    },
+    get dynamo() {
+      dynamo ??= directSdk(
+        new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
+        dynamoServer.exchange,
+      );
+      return dynamo;
+    },
     callSqs,
     exchangeSqs: sqsServer.exchange,
     exchangeDynamo: dynamoServer.exchange,
-    dynamo,
     urls,
     ledgerTable,
     endpoints: { sqs: sqsServer.endpoint, dynamo: dynamoServer.endpoint },
@@ -80,8 +87,8 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
       return Messages;
     },
     async stop(): Promise<void> {
-      sqs.destroy();
-      dynamo.destroy();
+      sqs?.destroy();
+      dynamo?.destroy();
       await Promise.all([sqsServer.stop(), dynamoServer.stop()]);
     },
   };

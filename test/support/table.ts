@@ -1,5 +1,6 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
+import { clientOf } from "../../lib/local/exchange.ts";
 import { clientTo, direct } from "./aws.ts";
 import { directSdk, startFaults } from "./faults.ts";
 
@@ -11,7 +12,7 @@ export async function startTable() {
   const server = await startDynamoDb();
   const dynamo = directSdk(new DynamoDBClient({ region, credentials, endpoint: server.endpoint }), server.exchange);
   const table = "ledger";
-  await createLedgerTable(dynamo, table);
+  await createLedgerTable(clientOf("DynamoDB_20120810", server.exchange), table);
   const faults = await startFaults(server.endpoint);
   const client = direct(clientTo(faults.endpoint), server.exchange, faults.isIdle);
   return {
