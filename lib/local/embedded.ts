@@ -19,7 +19,7 @@ export interface EmbeddedServices {
 }
 
 /** What the parent sends to this process. */
-export type EmbeddedOrder = "stop" | { readonly pid: number; readonly isRunning: boolean };
+export type EmbeddedOrder = "stop" | "end polls" | { readonly pid: number; readonly isRunning: boolean };
 
 /** Generated for this run, and sent only to the parent. The services answer requests with this access key only. */
 const accessKeyId = `local${randomBytes(16).toString("hex")}`;
@@ -50,7 +50,8 @@ process.on("disconnect", () => {
   process.exit(0);
 });
 process.on("message", (order: EmbeddedOrder) => {
-  if (order === "stop") {
+  if (order === "end polls") sqs.endPolls();
+  else if (order === "stop") {
     const dynamoStopped = new Promise((resolve) => dynamo.close(resolve));
     void Promise.allSettled([sqs.close(), dynamoStopped]).then(() => process.exit(0));
   } else if (order.isRunning) others.add(order.pid);

@@ -112,7 +112,11 @@ export async function startRuntime(options: RuntimeOptions) {
       );
       pollers.push(poll("worker", lane));
     }
-    stops.unshift(async () => void (await Promise.all(pollers.map(({ stop }) => stop()))));
+    stops.unshift(async () => {
+      const stopped = pollers.map(({ stop }) => stop());
+      services.endPolls();
+      await Promise.all(stopped);
+    });
     stops.splice(-1, 0, async () => {
       await Promise.all(pollers.map(({ drained }) => drained()));
       toSqs.destroy();
@@ -217,6 +221,8 @@ export async function startServices(folder: string) {
   return {
     ...services,
     failed: failed.promise,
+    /** Answers the polls that wait for a message. */
+    endPolls: () => void send("end polls"),
     endWithParent(other: ChildProcess): void {
       const { pid } = other;
       if (pid === undefined) return;

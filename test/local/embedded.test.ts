@@ -5,10 +5,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { SQS } from "@aws-sdk/client-sqs";
 import type { EmbeddedServices } from "../../lib/local/embedded.ts";
+import { clientOf, exchangeOver } from "../../lib/local/exchange.ts";
 import { reasonIn } from "../../lib/local/runtime.ts";
+import { queueUrl } from "../../lib/local/sqs.ts";
 
-test("the embedded services tell of a damaged store, and end with their parent what is blocked then", async (t) => {
+test("the embedded services tell of a damaged store, end polls when told, and end with their parent what is blocked then", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
   mkdirSync(join(folder, "sqs"));
   writeFileSync(join(folder, "sqs/fauxqs.db"), "no database");
@@ -24,11 +27,23 @@ test("the embedded services tell of a damaged store, and end with their parent w
     for (const child of [services, blocked, left]) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
   });
-  const [{ notices }] = (await once(services, "message")) as [EmbeddedServices];
+  const [{ notices, endpoints, accessKeyId }] = (await once(services, "message")) as [EmbeddedServices];
   assert.match(
     notices.join("\n"),
     /^.*sqs is damaged \(.*\) and was moved to .*sqs\.damaged-\d{14}\. The queues start empty: .*$/,
   );
+  // A runtime that stops does not wait for its polls.
+  const { exchange, destroy } = exchangeOver(endpoints.sqs);
+  const sqs = clientOf<SQS>("AmazonSQS", exchange, accessKeyId);
+  await sqs.createQueue({ QueueName: "events" });
+  const sentMs = performance.now();
+  const poll = sqs.receiveMessage({ QueueUrl: queueUrl(endpoints.sqs, "events"), WaitTimeSeconds: 20 });
+  const ending = setInterval(() => services.send("end polls"), 20);
+  assert.deepEqual(await poll, {});
+  clearInterval(ending);
+  assert.ok(performance.now() - sentMs < 15_000, "the poll waited");
+  destroy();
+
   for (const { pid } of [blocked, left]) services.send({ pid, isRunning: true });
   services.send({ pid: left.pid, isRunning: false });
   const ended = once(blocked, "exit");

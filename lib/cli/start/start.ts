@@ -102,6 +102,7 @@ async function run(options: StartOptions): Promise<void> {
   // The last started part is stopped first.
   const stops: (() => Promise<void>)[] = [];
   const failures = longConnection === undefined ? [] : [longConnection.failed];
+  let stopped: ReturnType<typeof stopReason> | undefined;
   const stop = async () => {
     for (const stopPart of stops.splice(0)) await stopPart();
   };
@@ -174,6 +175,8 @@ async function run(options: StartOptions): Promise<void> {
     const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
     const hasLongConnection = longConnection !== undefined;
     const deadLetters = storedDeadLetters(stateFolder);
+    // Whoever reads that it is ready may end it at once.
+    stopped = stopReason(failures);
     output.started({
       ...addresses,
       stateFolder,
@@ -206,7 +209,7 @@ async function run(options: StartOptions): Promise<void> {
     throw error;
   }
 
-  const problem = await stopReason(failures);
+  const problem = await stopped;
   if (problem !== undefined) console.error(problem.message);
   output.stopping();
   await stop();
