@@ -47,7 +47,14 @@ export async function compileStack(
   { stage, ...options }: StackOptions & { stage: string },
 ): Promise<{ stack?: Stack; findings: Finding[] }> {
   const { code, output } = await osls(["package", "--stage", stage, ...stackArgs(options)], { root, isQuiet: true });
-  if (code !== 0) return { findings: oslsFindings(output) };
+  return code === 0 ? readStack(root, { stage, ...options }) : { findings: oslsFindings(output) };
+}
+
+/** The stack that osls has packaged. */
+export function readStack(
+  root: string,
+  { stage, ...options }: StackOptions & { stage: string },
+): { stack: Stack; findings: Finding[] } {
   const read = (name: string) => JSON.parse(readFileSync(join(root, packageFolder, name), "utf8")) as unknown;
   const { service, provider, initialServerlessConfig } = (read("serverless-state.json") as { service: State }).service;
   const params = fieldsOf(initialServerlessConfig.params);

@@ -4,9 +4,15 @@ import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync 
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
+import { changeLines } from "../../../lib/cli/deploy/changes.ts";
+import { awsClients, type Clients } from "../../../lib/cli/deploy/clients.ts";
+import { adopt, findLeft } from "../../../lib/cli/deploy/kept.ts";
+import { laneCostLines } from "../../../lib/cli/deploy/lane-cost.ts";
 import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
+import type { Ready } from "../../../lib/cli/deploy/preflight/preflight.ts";
 import { type Hop, hopLine, probe, senderOf } from "../../../lib/cli/deploy/probe.ts";
-import type { Resource, Template } from "../../../lib/cli/deploy/stack.ts";
+import { describeStack, type Resource, readStack, type Template } from "../../../lib/cli/deploy/stack.ts";
+import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { type Compiled, compile, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
@@ -27,6 +33,9 @@ describe("npm run deploy", () => {
   /** With two lanes; and after one of them has got an order, under another name. */
   let laned: Compiled;
   let ordered: Compiled;
+  const env = { ...process.env };
+  /** What this process asks with. */
+  let clients: Clients;
   const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     command(["deploy", ...args], { env: { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
   const prod = (...args: string[]) => deploy(["--stage", "prod", ...args]);
@@ -39,23 +48,29 @@ describe("npm run deploy", () => {
   const ofLongConnection = /^The stage's long connection has the settings of its own last deployment/m;
   const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
   /** What osls is to compile from now on. */
-  const pack = (template: Template, of = compiled) => {
-    const folder = join(made.root, "packaged");
-    mkdirSync(folder, { recursive: true });
+  const pack = (template: Template, of = compiled, where = "packaged") => {
+    const folder = join(made.root, where);
     const { stackTags, stackPolicy } = of.provider;
     const provider = { stackTags, stackPolicy, region: "ap-southeast-1" };
     const initialServerlessConfig = { params: { default: { front: "httpApi" } } };
     const state = { service: "larkpost", provider, initialServerlessConfig };
     writeFileSync(join(folder, "serverless-state.json"), JSON.stringify({ service: state }));
     writeFileSync(join(folder, "cloudformation-template-update-stack.json"), JSON.stringify(template));
-    for (const name of ["webhook", "callback", "worker", "workerAi", "workerBulk", "workerChats"])
-      writeFileSync(join(folder, `${name}.zip`), "");
   };
   /** The template with another property of a resource. */
   const changed = (id: string, properties: object): Template => {
     const { template } = structuredClone(compiled);
     Object.assign(template.Resources[id]?.Properties ?? {}, properties);
     return template;
+  };
+  /** As the checks before a deployment leave it, of a stage that is deployed with another template. */
+  const readyFor = async (from: Template | undefined, to: Template, of = compiled): Promise<Ready> => {
+    for (const all of [cloud.stacks, cloud.holders]) all.clear();
+    if (from !== undefined) cloud.putStack("larkpost-prod", from);
+    pack(to, of, ".serverless");
+    const { stack } = readStack(made.root, { stage: "prod" });
+    const deployed = await describeStack(clients.cloudFormation, stack.name);
+    return { stack, clients, account: "111122223333", deployed, adopt: false };
   };
   /** The template of another stage and app. */
   const templateFor = (stage: string, app: string): Template => {
@@ -75,7 +90,14 @@ describe("npm run deploy", () => {
       withLanes({ ai, bulk }),
       withLanes({ ai, bulk: { ...bulk, types: [] }, chats: { ...bulk, order: "user_id" } }),
     ]);
+    Object.assign(process.env, cloud.env);
+    clients = awsClients({ region: "ap-southeast-1" });
     unlinkSync(join(made.root, "node_modules"));
+    for (const folder of ["packaged", ".serverless"]) {
+      mkdirSync(join(made.root, folder));
+      for (const name of ["webhook", "callback", "worker", "workerAi", "workerBulk", "workerChats"])
+        writeFileSync(join(made.root, folder, `${name}.zip`), "");
+    }
     const bin = join(made.root, "node_modules/osls/bin");
     mkdirSync(bin, { recursive: true });
     // Compiles nothing, and updates the stack as osls does.
@@ -126,6 +148,8 @@ if (command === "package") {
     for (const all of [cloud.stacks, cloud.holders]) all.clear();
   });
   after(async () => {
+    for (const name of Object.keys(cloud.env)) Reflect.deleteProperty(process.env, name);
+    Object.assign(process.env, env);
     await Promise.all([cloud.stop(), receiver.stop()]);
     made.remove();
   });
@@ -167,11 +191,11 @@ if (command === "package") {
       );
     });
 
-    test("makes a stack beside the stage's, with the settings of its worker, and prints what CloudFormation does", async () => {
+    test("makes a stack beside the stage's, with the settings of its worker, prints what CloudFormation does, and is updated apart", async () => {
       cloud.calls.length = 0;
       const Outputs = { ...compiled.template.Outputs, TicketTopicArn: { Value: "arn:aws:sns:a:1:tickets" } };
       cloud.putStack("larkpost-prod", { ...compiled.template, Outputs });
-      const { code, stdout, stderr } = await connect(...wishes);
+      const { code, stdout, stderr } = await connect(...wishes, "--public-ip");
       assert.equal(code, 0, stderr);
       const needed = new Set(cloud.calls.filter((call) => call !== "sts:GetCallerIdentity"));
       assert.ok(needed.has("cloudformation:ExecuteChangeSet"));
@@ -203,10 +227,8 @@ if (command === "package") {
       assert.deepEqual(AlarmActions, ["arn:aws:sns:a:1:tickets"]);
       assert.equal(existsSync(join(made.root, "calls")), false);
       assert.deepEqual(cloud.stacks.get("larkpost-prod")?.events, []);
-    });
 
-    test("is updated apart: what is not said again stays, a dry run says the rest in words, and the stage's own deployment asks for it", async () => {
-      assert.equal((await connect(...wishes, "--public-ip")).code, 0);
+      // What is not said again stays.
       const before = stack()?.template;
       const dry = await connect("--image", image.replace(/1$/, "2"), "--dry-run");
       assert.deepEqual(dry.stdout.split("\n"), [
@@ -215,9 +237,9 @@ if (command === "package") {
         "",
       ]);
       assert.equal(stack()?.template, before);
-      const { code, stdout, stderr } = await connect("--image", image.replace(/1$/, "2"));
-      assert.equal(code, 0, stderr);
-      assert.match(stdout, /^ {2}UPDATE_COMPLETE {2}LongConnectionTask/m);
+      const updated = await connect("--image", image.replace(/1$/, "2"));
+      assert.equal(updated.code, 0, updated.stderr);
+      assert.match(updated.stdout, /^ {2}UPDATE_COMPLETE {2}LongConnectionTask/m);
       assert.equal(container().Image, image.replace(/1$/, "2"));
       const service = stack()?.template.Resources["LongConnectionService"]?.Properties?.["NetworkConfiguration"];
       assert.deepEqual((service as { AwsvpcConfiguration: object }).AwsvpcConfiguration, {
@@ -227,9 +249,6 @@ if (command === "package") {
       });
       assert.match((await connect()).stdout, new RegExp(`^Nothing changes in the stack ${name}$`, "m"));
       assert.equal(stack()?.changeSets.size, 0);
-      const { stdout: ofStage } = await prod("--no-probe");
-      assert.match(ofStage, ofLongConnection);
-      assert.match(ofStage, /^ {5}npm run deploy -- --stage prod --long-connection$/m);
     });
 
     test("says that CloudFormation has taken it back, and why", async () => {
@@ -399,67 +418,56 @@ if (command === "package") {
     assert.equal(existsSync(join(made.root, "calls")), false);
   });
 
-  test("is not packaged or deployed when osls compiles nothing, which is said once, though osls says it for each part", async () => {
-    for (const task of ["package", "deploy"]) {
-      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root };
-      const { code, stderr } = await command([task, "--stage", "prod", "--param", "front=x"], { env });
-      assert.equal(code, 1);
-      assert.equal(stderr, `Cannot ${task}. Fix this first:\n✖ serverless.yml  front is "x", neither one\n`);
-    }
+  test("is not packaged when osls compiles nothing, which is said once, though osls says it for each part", async () => {
+    const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root };
+    const { code, stderr } = await command(["package", "--stage", "prod", "--param", "front=x"], { env });
+    assert.equal(code, 1);
+    assert.equal(stderr, 'Cannot package. Fix this first:\n✖ serverless.yml  front is "x", neither one\n');
   });
 
-  test("gives osls what it was given, and deploys what it has checked", async () => {
-    const which = ["--region", "ap-northeast-1", "--config", "other.yml", "--param", "front=functionUrl"];
-    const { code, stdout, stderr } = await prod(...which, "--force", "--no-probe", "--", "--verbose");
-    assert.equal(code, 0, stderr);
-    assert.ok(stdout.includes("npm run secrets -- set --stage prod --region ap-northeast-1"));
-    assert.ok(!stdout.includes("answers a challenge"));
-    assert.doesNotMatch(stdout, ofLongConnection);
-    assert.deepEqual(calls(), [
-      ["package", "--stage", "prod", ...which],
-      ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--force", "--verbose"],
-    ]);
-  });
-
-  test("prints and asks the addresses of both fronts, and what the DNS of a domain that is elsewhere needs", async (t) => {
+  test("gives osls what it was given, deploys what it has checked, asks the addresses of both fronts, and says what the DNS of a domain that is elsewhere and the long connection need", async (t) => {
     const more = ["RequestAddressByFunctionUrl", "CallbackAddressByFunctionUrl", "DomainTarget"];
     const Outputs = Object.fromEntries(more.map((name) => [name, { Value: "x" }]));
     pack({ ...compiled.template, Outputs: { ...compiled.template.Outputs, ...Outputs } });
     const urls = ["webhook", "callback"].map((path) => receiver.url.replace("webhook", `by-url/${path}`));
     for (const [index, url] of urls.entries()) cloud.addresses.set(more[index] ?? "", url);
     cloud.addresses.set("DomainTarget", "d-1.execute-api.example.com");
+    cloud.putStack("larkpost-prod-long-connection", { Resources: {} });
     t.after(() => {
       for (const name of more) cloud.addresses.delete(name);
     });
-    const { stdout } = await prod();
+    const which = ["--region", "ap-northeast-1", "--config", "other.yml", "--param", "front=functionUrl"];
+    const { code, stdout, stderr } = await prod(...which, "--force", "--", "--verbose");
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(calls(), [
+      ["package", "--stage", "prod", ...which],
+      ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--force", "--verbose"],
+    ]);
     const { host } = new URL(receiver.url);
     assert.ok(stdout.includes(`  Request address   ${receiver.url}\n  or                ${urls[0]}\n`), stdout);
     assert.ok(stdout.includes(`  or                ${urls[1]}\n`));
+    assert.ok(stdout.includes("npm run secrets -- set --stage prod --region ap-northeast-1"));
     assert.ok(stdout.includes(`${host} needs a CNAME record to d-1.execute-api.example.com in its DNS.\n`));
     assert.equal(stdout.match(/ answers? a challenge/g)?.length, 4);
+    assert.match(stdout, ofLongConnection);
+    assert.match(stdout, /^ {5}npm run deploy -- --stage prod --region ap-northeast-1 --long-connection$/m);
   });
 
-  test("prints the addresses when only osls's last call fails, and fails", async () => {
-    cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
-    const { code, stdout, stderr } = await prod("--no-probe");
-    assert.equal(code, 0, stderr);
-    pack(changed("WorkerLambdaFunction", { MemorySize: 704 }));
-    const late = await deploy(["--stage", "prod", "--no-probe"], { EXIT: "late" });
-    assert.equal(late.code, 1);
-    const onlyOnce = /Protected the table [^\n]*\n|larkpost\.stages\.json now has[^\n]*\n\n/g;
-    assert.equal(late.stdout, stdout.replace(onlyOnce, ""));
-    assert.match(late.stderr, /The stack is deployed\. What failed came after it, and is above\./);
-  });
-
-  test("prints and records nothing when the update is rolled back", async () => {
-    cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
-    cloud.failAt("WorkerLambdaFunction");
-    const { code, stdout } = await deploy(["--stage", "prod"], { EXIT: "late" });
-    assert.deepEqual([code, stdout], [1, deploys]);
-    assert.equal(calls().at(-1)?.[0], "deploy");
-    assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
+  test("when only osls's last call fails, prints the addresses all the same, and records the app, which takes the stage over by --force", async () => {
+    writeFileSync(join(made.root, "larkpost.stages.json"), JSON.stringify({ dev: { appId: other }, prod: { appId } }));
+    cloud.putStack("larkpost-dev", templateFor("dev", other));
+    const template = templateFor("dev", appId);
+    Object.assign(template.Resources["WorkerLambdaFunction"]?.Properties ?? {}, { MemorySize: 640 });
+    pack(template);
+    const { code, stdout, stderr } = await deploy(["--stage", "dev", "--force", "--no-probe"], { EXIT: "late" });
+    assert.equal(code, 1);
+    assert.match(stderr, /The stack is deployed\. What failed came after it, and is above\./);
+    assert.ok(stdout.includes(`  Request address   ${receiver.url}\n`), stdout);
+    assert.match(stdout, /^larkpost\.stages\.json now has the app of "dev"\. Commit it/m);
+    assert.doesNotMatch(stdout, ofLongConnection);
+    assert.doesNotMatch(stdout, /answers a challenge/);
+    assert.deepEqual(recorded(), { dev: { appId }, prod: { appId } });
+    assert.equal(recordStage("dev", appId, made.root), false);
   });
 
   test("says so when the deployed stack has no addresses", async () => {
@@ -483,38 +491,27 @@ if (command === "package") {
     assert.deepEqual(recorded(), { prod: { appId } });
   });
 
-  test("records the app of each stage, says to commit that, once, and lets another app take it over by force only", async () => {
-    cloud.store.put("/larkpost/prod/app", stored());
-    const said = async (stage: string, app: string, ...args: string[]) => {
-      pack(templateFor(stage, app));
-      cloud.store.put("/larkpost/prod/app", stored(app));
-      const { code, stdout, stderr } = await deploy(["--stage", stage, "--no-probe", ...args]);
-      assert.equal(code, 0, stderr);
-      return /larkpost\.stages\.json now has the app of "(\w+)"\. Commit it/.exec(stdout)?.[1];
-    };
-    writeFileSync(join(made.root, "larkpost.stages.json"), JSON.stringify({ dev: { appId: other } }));
-    assert.equal(await said("prod", appId), "prod");
-    assert.equal(await said("prod", appId), undefined);
-    assert.deepEqual(recorded(), { dev: { appId: other }, prod: { appId } });
-    const { code, stderr } = await deploy(["--stage", "dev"]);
-    assert.equal(code, 1);
-    assert.match(stderr, /✖ larkpost\.stages\.json {2}the stage "dev" is of the app "cli_fedcba9876543210", whose/);
-    assert.equal(await said("dev", appId, "--force"), "dev");
-    assert.deepEqual(recorded(), { dev: { appId }, prod: { appId } });
-    cloud.store.put("/larkpost/prod/app", stored());
-  });
-
-  test("--dry-run says in words what would change, and changes nothing", async () => {
-    const { WorkerSlowAlarm, ...Resources } = changed("WorkerLambdaFunction", { MemorySize: 640 }).Resources;
-    const before = cloud.putStack("larkpost-prod", { ...compiled.template, Resources });
+  test("--dry-run says in words what would change, however much, names what moves an address, and changes nothing", async () => {
+    const { template } = compiled;
+    const alarms = Object.entries(template.Resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
+    const others = Object.entries(template.Resources).filter(([, { Type }]) => Type !== "AWS::CloudWatch::Alarm");
+    const before = cloud.putStack("larkpost-prod", { ...template, Resources: Object.fromEntries(others) });
+    const { HttpApi, ...Resources } = changed("LedgerTable", { TableName: { Ref: "OtherTable" } }).Resources;
+    Object.assign(Resources["WorkerLambdaFunction"]?.Properties ?? {}, { MemorySize: 640 });
+    pack({ ...template, Resources });
     const { code, stdout, stderr } = await prod("--dry-run");
     assert.equal(code, 0, stderr);
-    assert.deepEqual(stdout.split("\n"), [
-      "Would change the stack larkpost-prod in ap-southeast-1 of account 111122223333",
-      "  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize",
-      "  + creates WorkerSlowAlarm (AWS::CloudWatch::Alarm)",
-      "",
-    ]);
+    const [head, ...lines] = stdout.trimEnd().split("\n");
+    assert.equal(head, "Would change the stack larkpost-prod in ap-southeast-1 of account 111122223333");
+    assert.deepEqual(
+      lines.toSorted(),
+      [
+        "  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize",
+        "  ! may replace LedgerTable (AWS::DynamoDB::Table): TableName",
+        "  - deletes HttpApi (AWS::ApiGatewayV2::Api). Its address changes: paste the new one into the developer console",
+        ...alarms.map(([id]) => `  + creates ${id} (AWS::CloudWatch::Alarm)`),
+      ].sort(),
+    );
     assert.equal(before.changeSets.size, 0);
     assert.deepEqual(
       calls().map(([name]) => name),
@@ -535,17 +532,13 @@ if (command === "package") {
     const filter = old("WorkerStagesFilter");
     filter["FilterPattern"] = filter["FilterPattern"].replace(' || $.stage = "stale"', "");
     const dry = async (from: Template, to: Compiled) => {
-      for (const all of [cloud.stacks, cloud.holders]) all.clear();
-      cloud.putStack("larkpost-prod", from);
-      pack(to.template, to);
-      const { code, stdout, stderr } = await prod("--dry-run");
-      assert.equal(code, 0, stderr);
-      const lines = stdout.trimEnd().split("\n").slice(1);
+      const ready = await readyFor(from, to.template, to);
+      const lines = (await changeLines(ready, made.root)).map(({ text }) => text);
       return {
         queues: lines.filter((line) => line.includes("(AWS::SQS::Queue)")),
         others: lines.filter((line) => /^ {2}[-!] /.test(line)),
         updated: lines.filter((line) => line.startsWith("  ~ updates ")),
-        costs: lines.slice(lines.findIndex((line) => line.startsWith("A month"))),
+        costs: laneCostLines(ready.stack),
       };
     };
     const upgraded = await dry(before, compiled);
@@ -605,96 +598,91 @@ if (command === "package") {
     );
   });
 
-  test("reads a long list of changes to its end, does without where CloudFormation takes no such template, and prints and records nothing when osls fails before it changes the stack", async () => {
-    const { Resources } = compiled.template;
-    const alarms = Object.entries(Resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
-    const others = Object.entries(Resources).filter(([, { Type }]) => Type !== "AWS::CloudWatch::Alarm");
-    cloud.putStack("larkpost-prod", { ...compiled.template, Resources: Object.fromEntries(others) });
-    const { stdout } = await prod("--dry-run");
-    assert.equal(stdout.match(/creates \w+ \(AWS::CloudWatch::Alarm\)/g)?.length, alarms.length);
+  test("is compared without alarms and dashboard where CloudFormation takes no such template", async () => {
     const large = changed("Dashboard", { DashboardBody: "x".repeat(60_000) });
     Object.assign(large.Resources["WorkerLambdaFunction"]?.Properties ?? {}, { MemorySize: 640 });
-    pack(large);
-    assert.equal(
-      (await prod("--dry-run")).stdout,
-      "Would change the stack larkpost-prod in ap-southeast-1 of account 111122223333\n  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize\n",
-    );
+    assert.deepEqual(await changeLines(await readyFor(compiled.template, large), made.root), [
+      { text: "  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize", isRefused: false },
+    ]);
+  });
+
+  test("is deployed uncompared where even so it is too large, and prints and records nothing when osls fails before it changes the stack", async () => {
+    cloud.putStack("larkpost-prod", compiled.template);
     pack(changed("EventsQueue", { Tags: [{ Key: "long", Value: "x".repeat(60_000) }] }));
-    const dry = await prod("--dry-run");
-    assert.equal(dry.code, 1);
-    assert.match(dry.stderr, /^Cannot show the changes: the template has \d+ bytes, and CloudFormation compares 51200/);
-    const { code, stdout: printed, stderr } = await deploy(["--stage", "prod"], { EXIT: "early" });
-    assert.deepEqual([code, printed], [1, deploys]);
-    assert.match(stderr, /^! larkpost-prod {2}was not compared with the template: Cannot show the changes/m);
+    const { code, stdout, stderr } = await deploy(["--stage", "prod"], { EXIT: "early" });
+    assert.deepEqual([code, stdout], [1, deploys]);
+    assert.match(
+      stderr,
+      /^! larkpost-prod {2}was not compared with the template: Cannot show the changes: the template has \d+ bytes, and CloudFormation compares 51200/m,
+    );
     assert.equal(calls().at(-1)?.[0], "deploy");
     assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
   });
 
-  test("is for a deployer who may not read the keys or see queues, too: they are neither checked nor used", async () => {
+  test("is for a deployer who may not read the keys or see queues and functions, too: they are neither checked nor used", async () => {
+    const { QuarantineQueue, ...Resources } = changed("WorkerLambdaFunction", { MemorySize: 640 }).Resources;
+    const { QuarantineQueueUrl, ...Outputs } = compiled.template.Outputs;
+    cloud.putStack("larkpost-prod", { Resources, Outputs });
     cloud.store.become("denied");
-    cloud.denied.add("sqs:GetQueueUrl");
+    for (const right of ["sqs:GetQueueUrl", "lambda:GetFunction"]) cloud.denied.add(right);
     const { code, stdout, stderr } = await prod();
     cloud.store.become("up");
     cloud.denied.clear();
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /^! larkpost-prod {2}was not checked: AccessDenied \(sqs:GetQueueUrl\)/m);
     assert.doesNotMatch(stdout, /challenge/);
-    assert.match(stderr, /^! \/larkpost\/prod\/app {2}was not checked: AccessDeniedException \(ssm:GetParameter\)$/m);
-    assert.match(stderr, /^Did not probe the addresses: \/larkpost\/prod\/app cannot be read \(AccessDenied/m);
+    for (const line of [
+      /^! larkpost-prod {2}was not checked: AccessDenied \(sqs:GetQueueUrl\)/m,
+      /^! larkpost\.config\.js {2}was not checked: AccessDenied \(lambda:GetFunction\)/m,
+      /^! \/larkpost\/prod\/app {2}was not checked: AccessDeniedException \(ssm:GetParameter\)$/m,
+      /^Did not probe the addresses: \/larkpost\/prod\/app cannot be read \(AccessDenied/m,
+    ]) {
+      assert.match(stderr, line);
+    }
   });
 
-  test("says when there is nothing to adopt, why it adopts nothing, and what it could not protect", async () => {
+  test("names what moves an address or starts the worker, and says when there is nothing to adopt, and what it could not protect", async () => {
     cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
+    const { HttpApi, ...Resources } = changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled: false }).Resources;
+    const outputs = Object.entries(compiled.template.Outputs).filter(
+      ([, one]) => !JSON.stringify(one).includes("HttpApi"),
+    );
+    pack({ Resources, Outputs: Object.fromEntries(outputs) });
     cloud.denied.add("dynamodb:UpdateTable");
-    const unprotected = await prod("--adopt", "--no-probe");
+    const { code, stderr } = await prod("--adopt", "--no-probe");
     cloud.denied.clear();
-    assert.equal(unprotected.code, 1);
-    assert.match(unprotected.stderr, /^Nothing to adopt: no removed stack has left anything of larkpost-prod$/m);
-    assert.match(
-      unprotected.stderr,
+    assert.equal(code, 1);
+    for (const line of [
+      /^ {2}- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m,
+      /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m,
+      /^Nothing to adopt: no removed stack has left anything of larkpost-prod$/m,
       /^Did not protect the table larkpost-prod-ledger from deletion: AccessDenied \(dyn/m,
-    );
-    for (const all of [cloud.stacks, cloud.holders]) all.clear();
-    cloud.putStack("another", compiled.template);
-    cloud.stacks.clear();
-    const { Resources } = changed("Dashboard", { DashboardBody: "x".repeat(60_000) });
-    cloud.putStack("larkpost-prod", { Resources: { Dashboard: Resources["Dashboard"] as Resource } });
-    assert.match(
-      (await prod("--adopt")).stderr,
-      /^Cannot adopt larkpost-prod-events, .*: the stack larkpost-prod is there, .*or give the lane another name$/m,
-    );
-    for (const all of [cloud.stacks, cloud.holders]) all.clear();
-    cloud.putStack("another", compiled.template);
-    const taken = await prod("--adopt");
-    assert.equal(taken.code, 1);
-    assert.match(taken.stderr, /^Cannot make the change set: larkpost-prod-events already exists in stack/m);
+    ]) {
+      assert.match(stderr, line);
+    }
   });
 
-  test("names what moves an address or starts the worker, and deploys although CloudFormation may not compare", async () => {
-    const { HttpApi, ...Resources } = changed("LedgerTable", { TableName: { Ref: "OtherTable" } }).Resources;
-    const template = { ...compiled.template, Resources };
-    const mapping = Resources["WorkerEventSourceMappingSQSEventsQueue"]?.Properties ?? assert.fail();
-    cloud.putStack("larkpost-prod", compiled.template);
-    pack(template);
-    const moved = /^ {2}- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m;
-    const dry = await prod("--dry-run");
-    assert.equal(dry.code, 0, dry.stderr);
-    for (const line of [moved, /! may replace LedgerTable \(AWS::DynamoDB::Table\): TableName$/m])
-      assert.match(dry.stdout, line);
-    Object.assign(mapping, { Enabled: false });
-    pack(template);
-    const { stderr: told } = await prod("--no-probe");
-    const started =
-      /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m;
-    for (const line of [moved, started]) assert.match(told, line);
-    cloud.putStack("larkpost-prod", compiled.template);
-    pack(changed("WorkerLambdaFunction", { MemorySize: 640 }));
-    cloud.denied.add("lambda:GetFunction");
-    const { code, stderr } = await prod("--no-probe");
-    cloud.denied.clear();
-    assert.equal(code, 0, stderr);
-    assert.match(stderr, /! larkpost\.config\.js {2}was not checked: AccessDenied \(lambda:GetFunction\)/);
+  test("--adopt says what it would adopt, and why it adopts nothing", async () => {
+    const left = async (from: Template | undefined) => {
+      const ready = await readyFor(from, compiled.template);
+      cloud.putStack("another", compiled.template);
+      return { ...ready, adopt: true };
+    };
+    const adopting = async (from: Template | undefined) => {
+      const ready = await left(from);
+      return adopt(ready, await findLeft(ready));
+    };
+    const lines = (await changeLines(await left(undefined), made.root)).map(({ text }) => text).join("\n");
+    assert.match(lines, /^ {2}< adopts LedgerTable \(AWS::DynamoDB::Table\): larkpost-prod-ledger$/m);
+    assert.doesNotMatch(lines, /\+ \d+ AWS::(SQS::Queue|DynamoDB::Table):/);
+    const { Resources } = changed("Dashboard", { DashboardBody: "x".repeat(60_000) });
+    await assert.rejects(
+      adopting({ Resources: { Dashboard: Resources["Dashboard"] as Resource } }),
+      /^CommandError: Cannot adopt larkpost-prod-events, .*: the stack larkpost-prod is there, .*or give the lane another name$/,
+    );
+    await assert.rejects(
+      adopting(undefined),
+      /^CommandError: Cannot make the change set: larkpost-prod-events already exists in stack/,
+    );
   });
 });
 
