@@ -176,30 +176,6 @@ const visible = (queue: string) => queueMetric(queue, "ApproximateNumberOfMessag
 for (const stack of stacks) {
   const { front, connected } = stack;
   describe(`alarms with ${front}, ${connected ? "with" : "without"} the long connection`, () => {
-    for (const [events, perMinutes, outcome, expected] of [
-      [20, 1, "failed", ["61 Page RunsFailed", "65 Ticket AllRunsFail", "110 Page DeadLetters"]],
-      [1, 1, "failed", ["64 Ticket AllRunsFail", "64 Page RunsFailed", "114 Page DeadLetters"]],
-      [1, 5, "failed", ["64 Ticket AllRunsFail"]],
-      [1, 30, "failed", ["72 Ticket AllRunsFail"]],
-      [20, 1, "load", ["61 Page RunsFailed", "62 Ticket AllRunsFail", "110 Page DeadLetters"]],
-      [20, 1, "nonRetryable", ["61 Page DeadLetters", "62 Page RunsFailed"]],
-    ] as const) {
-      test(`D.4: a release whose every handler throws (${outcome}) from minute 60 on rings within five minutes of the first failure, at ${events} events in ${perMinutes} min`, () => {
-        // What rings later is each event's own.
-        const minutes = perMinutes === 1 ? 120 : 74;
-        const stage = new Stage(stack, minutes);
-        const failures = simulate(stage, seeded(14), {
-          minutes,
-          perMinute: events / perMinutes,
-          run: ({ minute }) => (minute < 60 ? "handled" : outcome),
-        });
-        const urgent = perMinutes === 1 ? "Page RunsFailed" : "Ticket AllRunsFail";
-        const ring = expected.find((one) => one.endsWith(urgent)) ?? "";
-        assert.ok(Number.parseInt(ring, 10) <= Math.min(...failures) + 5, ring);
-        stage.assertRings(expected);
-      });
-    }
-
     test("D.4: a callback handler that throws rings by minute 65, also for the few", () => {
       const stage = new Stage(stack, 120);
       for (let minute = 0; minute < 120; minute++) {
@@ -219,11 +195,13 @@ for (const stack of stacks) {
     });
 
     test("D.4: a good day with an event every five minutes and a failure now and then rings nothing", () => {
-      const stage = new Stage(stack, 1_440);
+      // Only the alarms of the fronts differ, and they read five minutes at most.
+      const minutes = stack === stacks[0] ? 1_440 : 240;
+      const stage = new Stage(stack, minutes);
       const random = seeded(7);
       const failing = new Set<number>();
       simulate(stage, random, {
-        minutes: 1_440,
+        minutes,
         perMinute: 0.2,
         run: ({ event }) => {
           if (failing.has(event) || !random.chance(0.05)) return "handled";
@@ -231,41 +209,16 @@ for (const stack of stacks) {
           return "failed";
         },
       });
-      for (let minute = 0; minute < 1_440; minute += 20) stage.callback(minute, minute === 700 ? "failed" : "handled");
-      assert.ok(failing.size > 10);
+      for (let minute = 0; minute < minutes; minute += 20)
+        stage.callback(minute, minute === minutes / 2 ? "failed" : "handled");
+      assert.ok(failing.size > minutes / 144);
       stage.assertRings([]);
     });
 
-    for (const [minutesApart, poisoned, expected] of [
-      [1, 30, ["81 Page DeadLetters"]],
-      [5, 6, ["75 Page DeadLetters"]],
-      // Nothing else runs near it, so all runs fail.
-      [30, 2, ["44 Ticket AllRunsFail", "91 Page DeadLetters"]],
-    ] as const) {
-      test(`D2: one event that always fails is no bad release, and pages nobody until it is dead, with one every ${minutesApart} min`, () => {
-        const stage = new Stage(stack, 240);
-        simulate(stage, seeded(3), {
-          minutes: 240,
-          perMinute: 1 / minutesApart,
-          run: ({ event }) => (event === poisoned ? "failed" : "handled"),
-        });
-        stage.assertRings(expected);
-      });
-    }
-
-    test("D.4: handlers that ask to run later call nobody, however many do", () => {
+    test("D.4: five errors within a minute page nobody where a day has 300,000 requests", () => {
       const stage = new Stage(stack, 60);
-      simulate(stage, seeded(5), { minutes: 60, perMinute: 20, run: () => "later" });
-      assert.deepEqual(
-        stage.rings().filter((ring) => ring.includes("RunsFailed")),
-        [],
-      );
-    });
-
-    test("D.4: five errors in 300,000 requests page nobody, though they are within a minute", () => {
-      const stage = new Stage(stack, 1_440);
-      for (let minute = 0; minute < 1_440; minute++) {
-        const failed = minute === 700 ? 5 : 0;
+      for (let minute = 0; minute < 60; minute++) {
+        const failed = minute === 30 ? 5 : 0;
         stage.answer("Webhook", minute, 209, failed);
         stage.callback(minute, "handled", 20);
         stage.run(minute, ["started", "handled"], 209);
@@ -274,41 +227,8 @@ for (const stack of stacks) {
           stage.callback(minute, "late", failed);
         }
       }
-      assert.deepEqual(stage.rings(), ["701 Ticket Unavailable"]);
+      assert.deepEqual(stage.rings(), ["31 Ticket Unavailable"]);
       for (const one of others) assert.ok(stage.rings(one).every((ring) => !ring.includes("Page")));
-    });
-
-    for (const [alarm, queue] of [
-      ["DeadLetters", "DeadLetterQueue"],
-      ["Quarantined", "QuarantineQueue"],
-    ] as const) {
-      /** Puts what the queue holds from each minute on; SQS reports nothing about a queue that has long been empty. */
-      const holding = (minutes: number, held: Readonly<Record<number, number>>) => {
-        const stage = new Stage(stack, minutes);
-        let count: number | undefined;
-        for (let minute = 0; minute < minutes; minute++) {
-          count = held[minute] ?? count;
-          if (count !== undefined) stage.cloudWatch.put(visible(queue), minute, count);
-        }
-        stage.cloudWatch.put(queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage"), minutes - 1, 0);
-        return stage;
-      };
-
-      test(`D2, D3, P1: ${alarm} rings again whenever there are more, while the first ones are left`, () => {
-        const stage = holding(400, { 10: 1, 60: 2, 61: 3, 200: 1, 300: 40 });
-        stage.assertRings([`11 Page ${alarm}`, `61 Page ${alarm}`, `301 Page ${alarm}`]);
-      });
-
-      test(`D2, P1: ${alarm} rings once for a message that stays, and not when somebody looks at it`, () => {
-        holding(720, { 10: 1, 100: 0, 101: 1, 500: 0, 502: 1 }).assertRings([`11 Page ${alarm}`]);
-      });
-    }
-
-    test("M1, M11, S3: events that nobody fetches ring when the oldest has waited for 5 minutes, and for 15", () => {
-      const stage = new Stage(stack, 120);
-      const age = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
-      for (let minute = 0; minute < 120; minute++) stage.cloudWatch.put(age, minute, Math.max(0, minute - 59) * 60);
-      stage.assertRings(["66 Ticket EventsWait", "76 Page EventsStuck"]);
     });
 
     test("D.4: busy events, lost leases and late callbacks are counted, each by itself, and a lost lease rings", () => {
@@ -336,6 +256,105 @@ for (const stack of stacks) {
     });
   });
 }
+
+describe("the alarms of the worker and of the queues", () => {
+  const [stack] = stacks;
+
+  test("are the same in every stack, with what they count", () => {
+    const ofFront = /^(Unavailable|UnavailableOften|Refused|AllRefused)Alarm$/;
+    const watching = ({ template }: Compiled) =>
+      Object.entries(template.Resources).filter(
+        ([id, { Type }]) =>
+          /::(Alarm|MetricFilter)$/.test(Type) && !ofFront.test(id) && !id.startsWith("LongConnection"),
+      );
+    const [first, ...more] = [...compiled.values()].map(watching);
+    assert.ok((first ?? []).length > 20);
+    for (const one of more) assert.deepEqual(one, first);
+  });
+
+  for (const [events, perMinutes, outcome, expected] of [
+    [20, 1, "failed", ["61 Page RunsFailed", "65 Ticket AllRunsFail", "110 Page DeadLetters"]],
+    [1, 1, "failed", ["64 Ticket AllRunsFail", "64 Page RunsFailed", "114 Page DeadLetters"]],
+    [1, 5, "failed", ["64 Ticket AllRunsFail"]],
+    [1, 30, "failed", ["72 Ticket AllRunsFail"]],
+    [20, 1, "load", ["61 Page RunsFailed", "62 Ticket AllRunsFail", "110 Page DeadLetters"]],
+    [20, 1, "nonRetryable", ["61 Page DeadLetters", "62 Page RunsFailed"]],
+  ] as const) {
+    test(`D.4: a release whose every handler throws (${outcome}) from minute 60 on rings within five minutes of the first failure, at ${events} events in ${perMinutes} min`, () => {
+      // What rings later is each event's own.
+      const minutes = perMinutes === 1 ? 120 : 74;
+      const stage = new Stage(stack, minutes);
+      const failures = simulate(stage, seeded(14), {
+        minutes,
+        perMinute: events / perMinutes,
+        run: ({ minute }) => (minute < 60 ? "handled" : outcome),
+      });
+      const urgent = perMinutes === 1 ? "Page RunsFailed" : "Ticket AllRunsFail";
+      const ring = expected.find((one) => one.endsWith(urgent)) ?? "";
+      assert.ok(Number.parseInt(ring, 10) <= Math.min(...failures) + 5, ring);
+      stage.assertRings(expected);
+    });
+  }
+
+  for (const [minutesApart, poisoned, expected] of [
+    [1, 30, ["81 Page DeadLetters"]],
+    [5, 6, ["75 Page DeadLetters"]],
+    // Nothing else runs near it, so all runs fail.
+    [30, 2, ["44 Ticket AllRunsFail", "91 Page DeadLetters"]],
+  ] as const) {
+    test(`D2: one event that always fails is no bad release, and pages nobody until it is dead, with one every ${minutesApart} min`, () => {
+      const stage = new Stage(stack, 240);
+      simulate(stage, seeded(3), {
+        minutes: 240,
+        perMinute: 1 / minutesApart,
+        run: ({ event }) => (event === poisoned ? "failed" : "handled"),
+      });
+      stage.assertRings(expected);
+    });
+  }
+
+  test("D.4: handlers that ask to run later call nobody, however many do", () => {
+    const stage = new Stage(stack, 60);
+    simulate(stage, seeded(5), { minutes: 60, perMinute: 20, run: () => "later" });
+    assert.deepEqual(
+      stage.rings().filter((ring) => ring.includes("RunsFailed")),
+      [],
+    );
+  });
+
+  for (const [alarm, queue] of [
+    ["DeadLetters", "DeadLetterQueue"],
+    ["Quarantined", "QuarantineQueue"],
+  ] as const) {
+    /** Puts what the queue holds from each minute on; SQS reports nothing about a queue that has long been empty. */
+    const holding = (minutes: number, held: Readonly<Record<number, number>>) => {
+      const stage = new Stage(stack, minutes);
+      let count: number | undefined;
+      for (let minute = 0; minute < minutes; minute++) {
+        count = held[minute] ?? count;
+        if (count !== undefined) stage.cloudWatch.put(visible(queue), minute, count);
+      }
+      stage.cloudWatch.put(queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage"), minutes - 1, 0);
+      return stage;
+    };
+
+    test(`D2, D3, P1: ${alarm} rings again whenever there are more, while the first ones are left`, () => {
+      const stage = holding(400, { 10: 1, 60: 2, 61: 3, 200: 1, 300: 40 });
+      stage.assertRings([`11 Page ${alarm}`, `61 Page ${alarm}`, `301 Page ${alarm}`]);
+    });
+
+    test(`D2, P1: ${alarm} rings once for a message that stays, and not when somebody looks at it`, () => {
+      holding(720, { 10: 1, 100: 0, 101: 1, 500: 0, 502: 1 }).assertRings([`11 Page ${alarm}`]);
+    });
+  }
+
+  test("M1, M11, S3: events that nobody fetches ring when the oldest has waited for 5 minutes, and for 15", () => {
+    const stage = new Stage(stack, 120);
+    const age = queueMetric("EventsQueue", "ApproximateAgeOfOldestMessage");
+    for (let minute = 0; minute < 120; minute++) stage.cloudWatch.put(age, minute, Math.max(0, minute - 59) * 60);
+    stage.assertRings(["66 Ticket EventsWait", "76 Page EventsStuck"]);
+  });
+});
 
 test("each alarm reads at most ten metrics, and no log group has more than a hundred filters", () => {
   for (const { template } of compiled.values()) {
