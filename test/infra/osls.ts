@@ -27,7 +27,8 @@ process.on("message", (job: Job) => {
 });
 process.on("disconnect", () => process.exit());
 const require = createRequire(import.meta.url);
-const command = require.resolve("osls/scripts/serverless.js");
+const command = require.resolve("osls/bin/serverless.js");
+const script = require.resolve("osls/scripts/serverless.js");
 // To save its state, osls calls toJSON of each value, and catches the error where there is none. That takes longer than to
 // compile the stack, so here each has one.
 const cycle = createRequire(command)("json-cycle") as { stringify: (...args: unknown[]) => string };
@@ -70,6 +71,6 @@ process.on("beforeExit", () => {
   process.argv = [process.execPath, command, ...args];
   for (const name of Object.keys(process.env)) Reflect.deleteProperty(process.env, name);
   Object.assign(process.env, env);
-  Reflect.deleteProperty(require.cache, command);
+  for (const module of [command, script]) Reflect.deleteProperty(require.cache, module);
   require(command);
 });
