@@ -1,21 +1,19 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
 import { dynamoAnswers, rememberAnswerSeconds } from "../../lib/aws/answers.ts";
+import type { Item } from "../../lib/aws/client.ts";
 import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { clientTo } from "../support/aws.ts";
 import { memoryAnswers } from "../support/callbacks.ts";
 import { denied, firstTry, internal, throttled } from "../support/faults.ts";
 import { seeded } from "../support/random.ts";
-import { startTable, type Table } from "../support/table.ts";
+import { type FaultyTable, startFaultyTable } from "../support/table.ts";
 
-let bench: Table;
+let bench: FaultyTable;
 let answers: AnswerStore;
 before(async () => {
-  bench = await startTable();
-  // So that its calls are counted also where none goes wrong.
-  bench.faults.watch(() => {});
-  answers = dynamoAnswers(bench.client, bench.table);
+  bench = await startFaultyTable();
+  answers = dynamoAnswers(bench.client, bench.name);
 });
 beforeEach(() => bench.faults.reset());
 after(() => bench.stop());
@@ -27,14 +25,14 @@ const { signal } = new AbortController();
 const claim = (key: string, owner: string, atMs = nowMs) => answers.claim({ key, owner, nowMs: atMs }, signal);
 const record = (key: string, owner: string, answer: string, atMs = nowMs) =>
   answers.record({ key, owner, nowMs: atMs, answer }, signal);
-const rowOf = async (key: string) => {
-  return (await bench.dynamo.send(new GetItemCommand({ TableName: bench.table, Key: { pk: { S: `answer#${key}` } } })))
-    .Item;
-};
+const rowOf = async (key: string) =>
+  (await bench.call<{ Item?: Item }>("GetItem", { Key: { pk: { S: `answer#${key}` } } })).Item;
 
 describe("a callback's claim", () => {
   test("of a key that nobody has seen is one write", async () => {
+    const unwatch = bench.faults.watch(() => {});
     assert.deepEqual(await claim(newKey(), "a"), { state: "claimed" });
+    unwatch();
     assert.deepEqual([bench.faults.calls("PutItem"), bench.faults.calls("GetItem")], [1, 0]);
   });
 
@@ -180,7 +178,7 @@ test("the answers in memory, which other tests use, agree with these on random s
 });
 
 test("the answers' rows stand under a prefix of their own, beside the ledger's", async () => {
-  const { Items = [] } = await bench.dynamo.send(new ScanCommand({ TableName: bench.table }));
+  const { Items = [] } = await bench.call<{ Items?: Item[] }>("Scan");
   assert.ok(Items.length > 10);
   for (const item of Items) {
     assert.match(item["pk"]?.S ?? "", /^answer#/);
@@ -196,7 +194,7 @@ test("C4: a claim that arrives long after it was given up holds the key, and not
   const hasty = clientTo(bench.faults.endpoint, { tryMs: { dynamodb: 400 } });
   try {
     const stop = bench.faults.inject("PutItem", { kind: "hold" }, firstTry);
-    const late = dynamoAnswers(hasty, bench.table);
+    const late = dynamoAnswers(hasty, bench.name);
     assert.deepEqual(await late.claim({ key, owner: "a", nowMs }, signal), { state: "claimed" });
     await late.record({ key, owner: "a", nowMs, answer: '{"n":1}' }, signal);
     stop();

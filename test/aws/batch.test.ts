@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { CreateQueueCommand } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { settle, toBatchResponse } from "../../lib/aws/batch.ts";
 import { type AwsClient, awsClient } from "../../lib/aws/client.ts";
@@ -335,7 +334,7 @@ describe("a record of a lane", () => {
   });
 
   test("holds back its group alone while it waits, and comes before what was sent behind it", async () => {
-    const url = queueUrl(bench.services.endpoints.sqs, "events-held.fifo");
+    const url = queueUrl(bench.env.AWS_ENDPOINT_URL_SQS, "events-held.fifo");
     await bench.services.callSqs("CreateQueue", { QueueName: "events-held.fifo" });
     const laneOf = laneFinder([{ name: "held", types: ["test.event"], order: "chat" }]);
     for (const [id, chat] of [
@@ -544,8 +543,8 @@ describe("an event that is being stored", () => {
 
   test("Q5: is refused while there is no queue, and stored once there is", async () => {
     const name = `made-late-${bench.newId()}`;
-    const urls = { ...bench.urls, eventsQueueUrl: queueUrl(bench.services.endpoints.sqs, name) };
-    const mend = () => bench.services.sqs.send(new CreateQueueCommand({ QueueName: name }));
+    const urls = { ...bench.urls, eventsQueueUrl: queueUrl(bench.env.AWS_ENDPOINT_URL_SQS, name) };
+    const mend = () => bench.services.callSqs("CreateQueue", { QueueName: name });
     const answers = await pushedUntil(bench.newId(), mend, urls);
     assert.deepEqual(answers, [...Array(4).fill("QueueDoesNotExist"), 200]);
     assert.equal(await bench.services.count(urls.eventsQueueUrl), 1);

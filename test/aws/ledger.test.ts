@@ -1,33 +1,25 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { DeleteItemCommand, GetItemCommand, ScanCommand } from "@aws-sdk/client-dynamodb";
-import type { AwsClient } from "../../lib/aws/client.ts";
+import type { Item } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { clientTo } from "../support/aws.ts";
-import { denied, type Faults, firstTry, internal, startFaults } from "../support/faults.ts";
+import { denied, firstTry, internal } from "../support/faults.ts";
 import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
-import { type Services, startServices } from "../support/services.ts";
+import { type FaultyTable, startFaultyTable } from "../support/table.ts";
 import { memoryLedger } from "../support/worker.ts";
 
-let services: Services;
-let faults: Faults;
-let client: AwsClient;
+let table: FaultyTable;
+let faults: FaultyTable["faults"];
 let ledger: Ledger;
 before(async () => {
-  services = await startServices();
-  Object.assign(process.env, services.env);
-  faults = await startFaults(services.endpoints.dynamo);
-  client = clientTo(faults.endpoint);
-  ledger = dynamoLedger(client, services.ledgerTable);
+  table = await startFaultyTable();
+  ({ faults } = table);
+  ledger = dynamoLedger(table.client, table.name);
 });
 beforeEach(() => faults.reset());
-after(async () => {
-  client.destroy();
-  await faults.stop();
-  await services.stop();
-});
+after(() => table.stop());
 
 const nowMs = 1_760_000_000_000;
 const leaseMs = 70_000;
@@ -46,14 +38,14 @@ const request = (key: string, owner: string, given: Partial<ClaimRequest> = {}):
     ...given,
   };
 };
-const rowOf = async (key: string) => {
-  const { dynamo, ledgerTable } = services;
-  return (await dynamo.send(new GetItemCommand({ TableName: ledgerTable, Key: { pk: { S: `claim#${key}` } } }))).Item;
-};
+const rowOf = async (key: string) =>
+  (await table.call<{ Item?: Item }>("GetItem", { Key: { pk: { S: `claim#${key}` } } })).Item;
 
 describe("a claim", () => {
   test("of a key that nobody has seen is one write", async () => {
+    const unwatch = faults.watch(() => {});
     assert.deepEqual(await ledger.claim(request(newKey(), "a")), { state: "claimed", run: 1 });
+    unwatch();
     assert.deepEqual([faults.calls("PutItem"), faults.calls("GetItem")], [1, 0]);
   });
 
@@ -105,7 +97,7 @@ describe("a claim", () => {
       const hasty = clientTo(faults.endpoint, { tryMs: { dynamodb: 400 } });
       try {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
-        const late = dynamoLedger(hasty, services.ledgerTable);
+        const late = dynamoLedger(hasty, table.name);
         assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed", run: 1 });
         assert.equal(await late.conclude(key, "a", { phase: "done", nowMs }), true);
         assert.ok(faults.injected("hold") > 0);
@@ -343,7 +335,7 @@ test("the ledger in memory, which rows of many cases use, agrees with this one o
 });
 
 test("the ledger's rows hold no payload, and stand under a prefix of their own", async () => {
-  const { Items = [] } = await services.dynamo.send(new ScanCommand({ TableName: services.ledgerTable }));
+  const { Items = [] } = await table.call<{ Items?: Item[] }>("Scan");
   assert.ok(Items.length > 10);
   for (const item of Items) {
     assert.match(item["pk"]?.S ?? "", /^claim#/);
@@ -370,9 +362,7 @@ test("the ledger's rows hold no payload, and stand under a prefix of their own",
   }
   const key = newKey();
   await ledger.claim(request(key, "a"));
-  await services.dynamo.send(
-    new DeleteItemCommand({ TableName: services.ledgerTable, Key: { pk: { S: `claim#${key}` } } }),
-  );
+  await table.call("DeleteItem", { Key: { pk: { S: `claim#${key}` } } });
   // I14: a row that is gone, as after a restore, is a key that nobody has seen.
   assert.equal(await ledger.conclude(key, "a", { phase: "done", nowMs }), false);
   assert.equal((await ledger.claim(request(key, "b"))).state, "claimed");

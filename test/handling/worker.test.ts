@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { type Message, SendMessageCommand } from "@aws-sdk/client-sqs";
+import type { Message } from "@aws-sdk/client-sqs";
 import { deferralsTo } from "../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../lib/aws/record.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
@@ -865,13 +865,11 @@ describe("a second delivery", () => {
     await bench.send(eventBody({ id }));
     await bench.drain({ handlers: works });
     // As if it lay in the dead-letter queue, too: a copy whose first delivery was never deleted.
-    await bench.services.sqs.send(
-      new (await import("@aws-sdk/client-sqs")).SendMessageCommand({
-        QueueUrl: bench.urls.deadLetterQueueUrl,
-        MessageBody: eventBody({ id }),
-        MessageAttributes: { deadReason: { DataType: "String", StringValue: "attemptsExhausted" } },
-      }),
-    );
+    await bench.services.callSqs("SendMessage", {
+      QueueUrl: bench.urls.deadLetterQueueUrl,
+      MessageBody: eventBody({ id }),
+      MessageAttributes: { deadReason: { DataType: "String", StringValue: "attemptsExhausted" } },
+    });
     assert.equal(await bench.redrive(), 1);
     await bench.drain({ handlers: works });
     assert.deepEqual(bench.stagesOf(id), ["started", "handled", "duplicate", "duplicate"]);
@@ -899,13 +897,10 @@ describe("a second delivery", () => {
       await bench.drain({ handlers: dies });
       const [message] = await bench.lying();
       assert.equal(message?.MessageAttributes?.["redrives"]?.StringValue, redrives);
-      const { sqs, count } = bench.services;
+      const { callSqs, count } = bench.services;
       assert.equal(await count(bench.urls.deadLetterQueueUrl), 1);
-      const { ChangeMessageVisibilityCommand } = await import("@aws-sdk/client-sqs");
-      const QueueUrl = bench.urls.deadLetterQueueUrl;
-      await sqs.send(
-        new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle: message?.ReceiptHandle, VisibilityTimeout: 0 }),
-      );
+      const letter = { QueueUrl: bench.urls.deadLetterQueueUrl, ReceiptHandle: message?.ReceiptHandle };
+      await callSqs("ChangeMessageVisibility", { ...letter, VisibilityTimeout: 0 });
       await bench.redrive();
     }
     const started = bench.trace.entries.filter((entry) => entry.id === id && entry.stage === "started");
@@ -1143,13 +1138,11 @@ describe("deferred work", () => {
       assert.equal(dead?.MessageAttributes?.["deadReason"]?.StringValue, "nonRetryable");
       assert.equal(dead?.MessageAttributes?.["eventId"]?.StringValue, `${id}#deferred`);
       assert.deepEqual(fromRecord({ body: dead?.Body ?? "" }), jobFor(id));
-      await bench.services.sqs.send(
-        new SendMessageCommand({
-          QueueUrl: bench.urls.eventsQueueUrl,
-          MessageBody: dead?.Body,
-          MessageAttributes: dead?.MessageAttributes,
-        }),
-      );
+      await bench.services.callSqs("SendMessage", {
+        QueueUrl: bench.urls.eventsQueueUrl,
+        MessageBody: dead?.Body,
+        MessageAttributes: dead?.MessageAttributes,
+      });
       const payloads: unknown[] = [];
       await bench.drain(file((payload) => void payloads.push(payload)));
       assert.deepEqual(payloads, [{ order: 42 }]);
@@ -1645,7 +1638,7 @@ async function runWorkerFunction(eventList: string, batches: readonly unknown[])
     }`;
   const { NODE_COMPILE_CACHE } = process.env;
   const child = spawn(process.execPath, ["--import", url(hooks), "--input-type=module", "--eval", driver], {
-    env: { NODE_COMPILE_CACHE, ...bench.services.env, APP_ID: "cli_a1b2c3d4e5f6a7b8" },
+    env: { NODE_COMPILE_CACHE, ...bench.env, APP_ID: "cli_a1b2c3d4e5f6a7b8" },
     stdio: ["ignore", "pipe", "inherit"],
   });
   let output = "";

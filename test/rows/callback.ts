@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { DeleteMessageCommand } from "@aws-sdk/client-sqs";
 import { dynamoAnswers } from "../../lib/aws/answers.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { bounds } from "../../lib/feishu/open.ts";
@@ -27,7 +26,7 @@ import {
 } from "../support/push.ts";
 import { type Random, seeded } from "../support/random.ts";
 import { startServices } from "../support/services.ts";
-import { startTable } from "../support/table.ts";
+import { startFaultyTable } from "../support/table.ts";
 import { toRecord } from "../support/worker.ts";
 import { value } from "./ingress.ts";
 import type { Row } from "./row.ts";
@@ -66,12 +65,12 @@ export const callbackRows: readonly Row[] = [
     full: 1_000,
     sample: 40,
     async check({ n, random, progress }) {
-      const table = await startTable();
+      const table = await startFaultyTable();
       const runs = new Map<string, number>();
       const ends: (() => void)[] = [];
       const callbacks = startCallbacks({
         clock: wallClock,
-        ports: { answers: dynamoAnswers(table.client, table.table) },
+        ports: { answers: dynamoAnswers(table.client, table.name) },
         callbacks: {
           [cardType]: async ({ token }) => {
             const run = (runs.get(token) ?? 0) + 1;
@@ -181,11 +180,11 @@ export const slowCallbackRows: readonly Row[] = [
     full: 200,
     sample: 20,
     async check({ n, progress }) {
-      const table = await startTable();
+      const table = await startFaultyTable();
       let ended = 0;
       const callbacks = startCallbacks({
         clock: wallClock,
-        ports: { answers: dynamoAnswers(table.client, table.table) },
+        ports: { answers: dynamoAnswers(table.client, table.name) },
         callbacks: { [cardType]: () => pause(10_000).then(() => void ended++) },
       });
       let answered = 0;
@@ -268,9 +267,7 @@ export const slowCallbackRows: readonly Row[] = [
               const id = /"event_id\\":\\"(click-\d+)/.exec(Body)?.[1] ?? "";
               hits.set(id, (hits.get(id) ?? 0) + 1);
             } else if (!failed.includes(MessageId)) {
-              await services.sqs.send(
-                new DeleteMessageCommand({ QueueUrl: services.urls.eventsQueueUrl, ReceiptHandle }),
-              );
+              await services.callSqs("DeleteMessage", { QueueUrl: services.urls.eventsQueueUrl, ReceiptHandle });
             }
           }
         }

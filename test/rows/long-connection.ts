@@ -54,7 +54,7 @@ function lineRow(
 /** The process of a user: connected to the simulator, and to embedded queues by way of the faults. */
 function processEnv(bench: Worker, origin: string) {
   return {
-    ...bench.services.env,
+    ...bench.env,
     AWS_ENDPOINT_URL_SQS: bench.sqsFaults.endpoint,
     EVENTS_QUEUE_URL: queueUrl(bench.sqsFaults.endpoint, "events"),
     ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: origin },

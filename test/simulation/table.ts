@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import type { Exchange } from "../../lib/local/exchange.ts";
 
 export type Input = Readonly<Record<string, unknown>>;
 export type Item = Readonly<Record<string, { readonly S?: string; readonly N?: string }>>;
@@ -81,6 +82,13 @@ export function createTable() {
   }
   return {
     call,
+    /** A request without a connection, as the embedded services answer it. */
+    exchange: (async (headers, body) => {
+      const reply = call(String(headers["x-amz-target"]).replace(/^.*\./, ""), JSON.parse(String(body)));
+      const type = { "content-type": "application/x-amz-json-1.0" };
+      return { status: reply.status, headers: type, body: Buffer.from(JSON.stringify(reply.body)) };
+    }) satisfies Exchange,
+    clear: () => items.clear(),
     itemOf(pk: string): Item | undefined {
       const { body } = call("GetItem", { TableName: "ledger", Key: { pk: { S: pk } } });
       return (body as { Item?: Item }).Item;

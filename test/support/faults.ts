@@ -1,5 +1,4 @@
 import http from "node:http";
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { type Exchange, exchangeOver } from "../../lib/local/exchange.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
@@ -213,14 +212,4 @@ export async function startFaults(
       destroy();
     },
   };
-}
-
-/** Has an SDK client's calls answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */
-export function directSdk(client: DynamoDBClient, exchange: Exchange): DynamoDBClient {
-  const { requestHandler } = client.config;
-  requestHandler.handle = async (request) => {
-    const { status, headers, body } = await exchange(request.headers, Buffer.from(request.body));
-    return { response: { statusCode: status, headers, body } } as never;
-  };
-  return client;
 }

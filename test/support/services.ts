@@ -1,29 +1,22 @@
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { type Message, SQS } from "@aws-sdk/client-sqs";
-import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
-import { callService, clientOf } from "../../lib/local/exchange.ts";
+import type { Message } from "@aws-sdk/client-sqs";
+import { callService } from "../../lib/local/exchange.ts";
 import { queueArn, queueUrl, startSqs } from "../../lib/local/sqs.ts";
-import { directSdk } from "./faults.ts";
+import { startTable } from "./table.ts";
 
 const region = "us-east-1";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 
-/** Embedded SQS and DynamoDB with the three queues and the ledger's table, on free ports of 127.0.0.1. */
-export async function startServices(options: { visibilityTimeoutSeconds?: number; maxReceiveCount?: number } = {}) {
+/** Embedded SQS with the three queues, on a free port of 127.0.0.1. */
+export async function startQueues(options: { visibilityTimeoutSeconds?: number; maxReceiveCount?: number } = {}) {
   const { visibilityTimeoutSeconds = 30, maxReceiveCount = 10 } = options;
-  const [sqsServer, dynamoServer] = await Promise.all([startSqs(), startDynamoDb()]);
-  /** The SDK's clients, for those that ask: they take longer than the services' own start. */
-  let sqs: SQS | undefined;
-  let dynamo: DynamoDBClient | undefined;
+  const { endpoint, exchange, stop } = await startSqs();
   const urls = {
-    eventsQueueUrl: queueUrl(sqsServer.endpoint, "events"),
-    quarantineQueueUrl: queueUrl(sqsServer.endpoint, "quarantine"),
-    deadLetterQueueUrl: queueUrl(sqsServer.endpoint, "dead-letters"),
+    eventsQueueUrl: queueUrl(endpoint, "events"),
+    quarantineQueueUrl: queueUrl(endpoint, "quarantine"),
+    deadLetterQueueUrl: queueUrl(endpoint, "dead-letters"),
   };
-  const ledgerTable = "ledger";
   /** Calls SQS as a test itself does. The code under test has a client, and a connection. */
   async function callSqs<Answer = unknown>(action: string, input: object): Promise<Answer> {
-    return callService<Answer>(sqsServer.exchange, `AmazonSQS.${action}`, input);
+    return callService<Answer>(exchange, `AmazonSQS.${action}`, input);
   }
   for (const QueueName of ["quarantine", "dead-letters"]) await callSqs("CreateQueue", { QueueName });
   await callSqs("CreateQueue", {
@@ -33,36 +26,19 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
       RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("dead-letters", region), maxReceiveCount }),
     },
   });
-  await createLedgerTable(clientOf("DynamoDB_20120810", dynamoServer.exchange), ledgerTable);
   return {
-    get sqs() {
-      sqs ??= new SQS({ region, credentials, endpoint: sqsServer.endpoint });
-      return sqs;
-    },
-    get dynamo() {
-      dynamo ??= directSdk(
-        new DynamoDBClient({ region, credentials, endpoint: dynamoServer.endpoint }),
-        dynamoServer.exchange,
-      );
-      return dynamo;
-    },
     callSqs,
-    exchangeSqs: sqsServer.exchange,
-    exchangeDynamo: dynamoServer.exchange,
+    exchangeSqs: exchange,
     urls,
-    ledgerTable,
-    endpoints: { sqs: sqsServer.endpoint, dynamo: dynamoServer.endpoint },
-    /** Environment of a function that is to use these services. */
+    /** Environment of a function that is to use these queues. */
     env: {
       AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-      AWS_ENDPOINT_URL_SQS: sqsServer.endpoint,
-      AWS_ENDPOINT_URL_DYNAMODB: dynamoServer.endpoint,
+      AWS_ACCESS_KEY_ID: "local",
+      AWS_SECRET_ACCESS_KEY: "local",
+      AWS_ENDPOINT_URL_SQS: endpoint,
       EVENTS_QUEUE_URL: urls.eventsQueueUrl,
       QUARANTINE_QUEUE_URL: urls.quarantineQueueUrl,
       DEAD_LETTER_QUEUE_URL: urls.deadLetterQueueUrl,
-      LEDGER_TABLE: ledgerTable,
     },
     /** Messages in a queue, visible, hidden and delayed together. */
     async count(url: string): Promise<number> {
@@ -86,10 +62,22 @@ export async function startServices(options: { visibilityTimeoutSeconds?: number
       });
       return Messages;
     },
+    stop,
+  };
+}
+
+/** Embedded SQS and DynamoDB with the three queues and the ledger's table, on free ports of 127.0.0.1. */
+export async function startServices(options: Parameters<typeof startQueues>[0] = {}) {
+  const [queues, table] = await Promise.all([startQueues(options), startTable()]);
+  return {
+    ...queues,
+    exchangeDynamo: table.exchange,
+    ledgerTable: table.name,
+    endpoints: { sqs: queues.env.AWS_ENDPOINT_URL_SQS, dynamo: table.endpoint },
+    /** Environment of a function that is to use these services. */
+    env: { ...queues.env, AWS_ENDPOINT_URL_DYNAMODB: table.endpoint, LEDGER_TABLE: table.name },
     async stop(): Promise<void> {
-      sqs?.destroy();
-      dynamo?.destroy();
-      await Promise.all([sqsServer.stop(), dynamoServer.stop()]);
+      await Promise.all([queues.stop(), table.stop()]);
     },
   };
 }

@@ -1,29 +1,32 @@
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
-import { clientOf } from "../../lib/local/exchange.ts";
+import { callService, clientOf } from "../../lib/local/exchange.ts";
 import { clientTo, direct } from "./aws.ts";
-import { directSdk, startFaults } from "./faults.ts";
+import { startFaults } from "./faults.ts";
 
-const region = "us-east-1";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-
-/** An embedded DynamoDB with the table alone. The client under test goes through `faults` while one is in force there. */
+/** An embedded DynamoDB with the ledger's table, on a free port of 127.0.0.1. */
 export async function startTable() {
   const server = await startDynamoDb();
-  const dynamo = directSdk(new DynamoDBClient({ region, credentials, endpoint: server.endpoint }), server.exchange);
-  const table = "ledger";
-  await createLedgerTable(clientOf("DynamoDB_20120810", server.exchange), table);
-  const faults = await startFaults(server.endpoint);
-  const client = direct(clientTo(faults.endpoint), server.exchange, faults.isIdle);
+  const name = "ledger";
+  /** Calls DynamoDB as a test itself does. */
+  const call = <Answer = unknown>(action: string, input: object = {}) =>
+    callService<Answer>(server.exchange, `DynamoDB_20120810.${action}`, { TableName: name, ...input });
+  await createLedgerTable(clientOf("DynamoDB_20120810", server.exchange), name);
+  return { ...server, name, call };
+}
+
+/** The table behind faults. The client under test has connections only while one of them is in force, or is watched. */
+export async function startFaultyTable() {
+  const table = await startTable();
+  const faults = await startFaults(table.exchange);
+  const client = direct(clientTo(faults.endpoint), table.exchange, faults.isIdle);
   return {
-    ...{ table, dynamo, faults, client },
+    ...table,
+    ...{ faults, client },
     async stop(): Promise<void> {
       client.destroy();
-      dynamo.destroy();
-      await faults.stop();
-      await server.stop();
+      await Promise.all([faults.stop(), table.stop()]);
     },
   };
 }
 
-export type Table = Awaited<ReturnType<typeof startTable>>;
+export type FaultyTable = Awaited<ReturnType<typeof startFaultyTable>>;

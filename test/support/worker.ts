@@ -10,13 +10,14 @@ import { jobDispatcher } from "../../lib/handling/dispatcher.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { consume, type WorkerPorts } from "../../lib/handling/worker.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
+import { createTable } from "../simulation/table.ts";
 import { clientTo, direct } from "./aws.ts";
 import { callbackList, type TestCallbacks } from "./callbacks.ts";
-import { testClock } from "./clock.ts";
+import { settled, testClock } from "./clock.ts";
 import { appId, chainLimits, handlerList, noCallbacks, type TestHandlers } from "./events.ts";
 import { startFaults } from "./faults.ts";
 import { seeded } from "./random.ts";
-import { startServices } from "./services.ts";
+import { startQueues } from "./services.ts";
 import { recordTrace } from "./trace.ts";
 
 /** What a handler under test may do to the process it runs in. */
@@ -62,7 +63,7 @@ const longestSeconds = 43_200;
 const never = new Promise<never>(() => {});
 
 /**
- * The worker between an embedded SQS and DynamoDB, on a clock that stands still: receives batches,
+ * The worker between an embedded SQS and {@link createTable}, on a clock that stands still: receives batches,
  * hands them to `settle` with `consume` wired as in `functions/worker.ts`, and deletes what Lambda would.
  * The calls of the code under test go through `sqsFaults`, and `dynamoFaults` while it has a rule. With `memory` the ledger is
  * {@link memoryLedger}, for rows of many cases that are not about the table.
@@ -71,22 +72,22 @@ export async function startWorker(
   options: { seed?: number; maxReceiveCount?: number; memory?: boolean; ledgerTryMs?: number } = {},
 ) {
   const { seed = 1, maxReceiveCount = 100, memory = false, ledgerTryMs = defaultTryMs.dynamodb } = options;
-  const services = await startServices({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
-  const { callSqs, urls, ledgerTable } = services;
-  // The clients under test take region, credentials and endpoint from the environment, as in a function.
-  Object.assign(process.env, services.env);
+  const services = await startQueues({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
+  const { callSqs, urls } = services;
+  const table = createTable();
+  const ledgerTable = "ledger";
   const [sqsFaults, dynamoFaults] = await Promise.all([
     startFaults(services.exchangeSqs, ({ action, body }) =>
       action === "ChangeMessageVisibility" ? { ...body, VisibilityTimeout: longestSeconds } : body,
     ),
-    startFaults(services.endpoints.dynamo),
+    startFaults(async (...call) => {
+      // As the embedded one does: time that passes with a call has passed when its answer comes.
+      await settled();
+      return table.exchange(...call);
+    }),
   ]);
   const endpoints = { AWS_ENDPOINT_URL_SQS: sqsFaults.endpoint, AWS_ENDPOINT_URL_DYNAMODB: dynamoFaults.endpoint };
-  const client = direct(
-    clientTo(endpoints, { tryMs: { dynamodb: ledgerTryMs } }),
-    services.exchangeDynamo,
-    dynamoFaults.isIdle,
-  );
+  const client = direct(clientTo(endpoints, { tryMs: { dynamodb: ledgerTryMs } }), table.exchange, dynamoFaults.isIdle);
   const ledger = memory ? memoryLedger() : dynamoLedger(client, ledgerTable);
   const clock = testClock();
   const random = seeded(seed);
@@ -253,8 +254,14 @@ export async function startWorker(
   }
 
   return {
-    ...{ services, urls, client, ledger, ledgerTable, clock, random, trace, sqsFaults, dynamoFaults },
+    ...{ services, urls, client, ledger, ledgerTable, table, clock, random, trace, sqsFaults, dynamoFaults },
     ...{ startProcess, invoke, receive, show, remove, drain, send, lying, redrive },
+    /** Environment of a function that is to use the queues and the table. */
+    env: {
+      ...services.env,
+      AWS_ENDPOINT_URL_DYNAMODB: dynamoFaults.endpoint,
+      LEDGER_TABLE: ledgerTable,
+    },
     /** Receives after which SQS would move a record to the dead-letter queue. */
     maxReceives: maxReceiveCount,
     /** An event id that no other test has. */

@@ -83,9 +83,11 @@ before(async () => {
   address = `http://127.0.0.1:${gateway.port}`;
   await listenOnLoopback(echo);
   for (const QueueName of laneQueues) await services.callSqs("CreateQueue", { QueueName });
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: services.endpoints.sqs });
   const pollers = ["events", ...laneQueues].map((name) =>
     startPoller({
-      client: services.sqs,
+      client: sqs,
       queueUrl: queueUrl(services.endpoints.sqs, name),
       ...{ batchSize: 10, concurrency: 1, visibilityTimeoutSeconds: 30, waitSeconds: 4 },
       ...{ onProblem: () => {}, hasCrashed: () => false, whenUp: async () => {} },
@@ -98,6 +100,7 @@ before(async () => {
     await Promise.all([gateway.stop(), cloud.stop(), sqsFaults.stop(), dynamoFaults.stop()]);
     echo.closeAllConnections();
     echo.close();
+    sqs.destroy();
     await services.stop();
   };
 });
