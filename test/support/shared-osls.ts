@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, realpathSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, unlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
@@ -19,15 +19,12 @@ export async function shareOsls(root: string) {
     socket.end(JSON.stringify(ended));
   });
   const port = await listenOnLoopback(server);
-  const modules = join(root, "node_modules");
-  const installed = realpathSync(modules);
-  unlinkSync(modules);
-  mkdirSync(join(modules, "osls/bin"), { recursive: true });
-  for (const name of readdirSync(installed)) {
-    if (name !== "osls") symlinkSync(join(installed, name), join(modules, name), "dir");
-  }
+  // The engine is a link, and finds its packages beside itself.
+  unlinkSync(join(root, "node_modules"));
+  const bin = join(root, "node_modules/osls/bin");
+  mkdirSync(bin, { recursive: true });
   writeFileSync(
-    join(modules, "osls/bin/serverless.js"),
+    join(bin, "serverless.js"),
     `const socket = require("node:net").connect(${port}, "127.0.0.1");
 let text = "";
 socket.setEncoding("utf8").on("data", (part) => (text += part));

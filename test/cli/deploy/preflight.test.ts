@@ -1,8 +1,8 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { faultLine } from "../../../lib/cli/check/finding.ts";
 import { awsClients, type Clients } from "../../../lib/cli/deploy/clients.ts";
@@ -12,11 +12,10 @@ import { describeStack, type Stack } from "../../../lib/cli/deploy/stack.ts";
 import { compile, oslsEnv, writeConfig } from "../../infra/stack.ts";
 import { type Cloud, type CloudKey, startCloud } from "../../support/cloud.ts";
 import { account, region } from "../../support/cloudformation.ts";
-import { temporaryProject } from "../../support/project.ts";
 import { shareOsls } from "../../support/shared-osls.ts";
 import { command, secrets } from "../run.ts";
+import { smallProject } from "./deployment.ts";
 
-const projectFolder = resolve(import.meta.dirname, "../../..");
 const { appId } = secrets;
 const keyArn = `arn:aws:kms:${region}:${account}:key/0f4c`;
 const topicArn = `arn:aws:sns:${region}:${account}:pager`;
@@ -582,7 +581,7 @@ describe("the preflight of a deployment", () => {
 
 describe("npm run deploy, of a project with faults", () => {
   let cloud: Cloud;
-  let made: Awaited<ReturnType<typeof temporaryProject>>;
+  let made: Awaited<ReturnType<typeof smallProject>>;
   let osls: Awaited<ReturnType<typeof shareOsls>>;
   const deploy = async (...args: string[]) => {
     const env = { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId };
@@ -594,11 +593,7 @@ describe("npm run deploy, of a project with faults", () => {
 
   beforeEach(async () => {
     cloud = await startCloud();
-    made = await temporaryProject({ "im.message.receive_v1": "export default 1;\n" });
-    writeFileSync(join(made.root, "serverless.yml"), readFileSync(join(projectFolder, "serverless.yml"), "utf8"));
-    for (const name of ["webhook", "callback", "worker"]) {
-      writeFileSync(join(made.root, `functions/${name}.ts`), "export const handler = async () => {};\n");
-    }
+    made = await smallProject();
     osls = await shareOsls(made.root);
   });
   afterEach(async () => {
@@ -607,6 +602,7 @@ describe("npm run deploy, of a project with faults", () => {
   });
 
   test("says all of them at once, the code's and AWS's, and sends nothing", async () => {
+    made.write("im.message.receive_v1", "export default 1;\n");
     writeConfig(made.root, { limits: { webhookReservedConcurrency: 950 } });
     const stage = "s".repeat(50);
     writeFileSync(
@@ -661,21 +657,14 @@ describe("npm run deploy, of a project with faults", () => {
     cloud.denied.add("sts:GetCallerIdentity");
     const { head, lines } = await deploy("--stage", "prod");
     assert.equal(head, "Cannot deploy. Fix this first:");
-    assert.deepEqual(
-      lines.filter((line) => !line.includes("functions/events/")),
-      [
-        '✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked',
-        "✖ larkpost.config.js:2  workerTimeoutSeconds is below 10, and handlers get 5 s less",
-        "✖ larkpost.config.js:2  maxAttempts is below 1: no event would ever run",
-      ],
-    );
+    assert.deepEqual(lines, [
+      '✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked',
+      "✖ larkpost.config.js:2  workerTimeoutSeconds is below 10, and handlers get 5 s less",
+      "✖ larkpost.config.js:2  maxAttempts is below 1: no event would ever run",
+    ]);
   });
 
   test("says once what osls says for each part, and what stack the user may not see", async () => {
-    made.write(
-      "im.message.receive_v1",
-      'import { onEvent } from "larkpost";\nexport default onEvent("im.message.receive_v1", async () => {});\n',
-    );
     assert.deepEqual((await deploy("--stage", "prod", "--param", "front=x")).lines, [
       '✖ serverless.yml  front is "x", neither "httpApi" nor "functionUrl" nor "both" nor "none". Check --param front',
     ]);
