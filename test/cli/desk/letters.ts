@@ -1,10 +1,10 @@
 import { hash } from "node:crypto";
+import { type ListenOptions, Server } from "node:net";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { SQS } from "@aws-sdk/client-sqs";
 import { projectOf } from "../../../infra/project.js";
 import { createQueues } from "../../../lib/local/queues.ts";
-import { startServices } from "../../../lib/local/runtime.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { lockState, storedQueues } from "../../../lib/local/state.ts";
 import { appId, eventBody } from "../../support/events.ts";
@@ -53,17 +53,25 @@ export function deathOf(given: {
   };
 }
 
-/** The embedded services as a running `npm start` has them. A desk that finds them starts none. */
+/** The embedded SQS as a running `npm start` has it, in this process. A desk that finds it starts none. */
 export async function runServices(folder: string, config: object = {}) {
   const unlock = lockState(folder);
-  const { endpoints, accessKeyId, stop } = await startServices(folder);
-  const credentials = { accessKeyId, secretAccessKey: "local" };
-  const sqs = new SQS({ region: "us-east-1", credentials, endpoint: endpoints.sqs });
+  const { startFauxqs } = await import("fauxqs");
+  const { listen } = Server.prototype;
+  // As `embedded.ts` does: fauxqs would listen on every network interface.
+  Server.prototype.listen = function (this: Server, options: ListenOptions, ...rest: never[]) {
+    return listen.call(this, { ...options, host: "127.0.0.1" }, ...rest);
+  } as typeof listen;
+  const server = await startFauxqs({ port: 0, logger: false, dataDir: join(folder, "sqs") });
+  Server.prototype.listen = listen;
+  const endpoint = `http://127.0.0.1:${server.port}`;
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  const sqs = new SQS({ region: "us-east-1", credentials, endpoint });
   await createQueues(sqs, projectOf(config));
-  const urlOf = (queue: string) => queueUrl(endpoints.sqs, queue);
+  const urlOf = (queue: string) => queueUrl(endpoint, queue);
   return {
     /** As `local.json` has them. */
-    services: { ...endpoints, accessKeyId },
+    services: { sqs: endpoint, dynamo: "http://127.0.0.1:9", accessKeyId: credentials.accessKeyId },
     /** Sends these letters; those before them are gone. */
     async put(letters: readonly TestLetter[]): Promise<void> {
       for (const { name } of storedQueues(folder, Date.now())) await sqs.purgeQueue({ QueueUrl: urlOf(name) });
@@ -73,9 +81,14 @@ export async function runServices(folder: string, config: object = {}) {
         await sqs.sendMessage({ QueueUrl: urlOf(queue), MessageBody: body, MessageAttributes, ...fifo });
       }
     },
+    /** Hides so many dead letters for a minute, as a desk does that works on them. */
+    async hide(count: number): Promise<void> {
+      const seen = { MaxNumberOfMessages: count, VisibilityTimeout: 60 };
+      await sqs.receiveMessage({ QueueUrl: urlOf("dead-letters"), ...seen });
+    },
     async stop(): Promise<void> {
       sqs.destroy();
-      await stop();
+      await server.stop();
       unlock();
     },
   };
