@@ -229,7 +229,8 @@ bot › You said: 1\\u001b[2J
       `import { answers } from "larkpost/test";\nexport default answers({ ${own} });\n`,
     );
     await until("the answer", () => lines.some((line) => line.includes("~ test/simulated/drive.ts added")));
-    assert.equal((await chat("look\n")).code, 0);
+    // The first one is tried again in Mei's chat, and would have hers wait.
+    assert.equal((await chat("/as tomas\nlook\n")).code, 0);
     await until("what it logs", () => lines.some((line) => line.includes("copied to copy_of_box_1")));
   });
 
@@ -323,10 +324,6 @@ bot › You said: 1\\u001b[2J
     const isHandled = async () => (await desk("trace", "new-here")).stdout.includes("handled");
     await until("it is handled", isHandled, { everyMs: 100 });
     assert.match(await replay("new-here", "--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
-    assert.match(
-      await replay(id, "--same-id"),
-      /\nIt is not over yet: .*\nA lane with `order` drops what was pushed less than five minutes before\n$/,
-    );
     assert.match(await replay(id), /^200 in .*\n(?:.*\n)*\S+ {2}handled .*attempt 1, lane talk\n$/);
     const editor = join(project.root, "editor.cjs");
     writeFileSync(

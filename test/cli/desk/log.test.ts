@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
@@ -10,8 +10,9 @@ import { keepRecent, type LogEntry, openRecent } from "../../../lib/cli/state/re
 import type { Clock } from "../../../lib/clock.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
+import { eventText } from "../../support/events.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, temporaryRoot } from "../run.ts";
+import { larkpost, secrets, startReceiver, temporaryRoot } from "../run.ts";
 
 type Line = Record<string, unknown>;
 
@@ -166,6 +167,23 @@ describe("npm run events, trace and logs, on this machine", () => {
     assert.match(elsewhere, /Check the id: "npm run events -- list --state \.other"\n$/);
     assert.match((await run("events", "replay", "click#deferred")).stderr, /Take the callback: the id before the #/);
     assert.equal((await run("events", "--last", "0")).code, 2);
+  });
+
+  test("events replay --same-id says so when nothing becomes of what was pushed", async (t) => {
+    const receiver = await startReceiver();
+    t.after(() => receiver.stop());
+    const { appId, encryptKey, verificationToken } = secrets;
+    const local = join(state, "local.json");
+    writeFileSync(local, JSON.stringify({ url: receiver.url, appId, encryptKey, verificationToken }));
+    const kept = keepRecent(state, assert.fail);
+    kept.push({ id: "dropped", kind: "event", text: eventText({ id: "dropped", type }) });
+    kept.close();
+    assert.match(
+      await said("events", "replay", "dropped", "--same-id"),
+      /\nIt is not over yet: npm run trace -- dropped\nA lane with `order` drops what was pushed less than five minutes before\n$/,
+    );
+    assert.equal(receiver.events()[0]?.id, "dropped");
+    rmSync(local);
   });
 
   test("trace shows one timeline by the event's id, the log id of its push or a call, or a chat's message", async () => {
