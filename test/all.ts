@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
-import { isHandlerTest, runFiles } from "./support/runner.ts";
+import { isHandlerTest, problemOf, runFiles } from "./support/runner.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
 // its end, so that one run names all that is wrong.
@@ -81,17 +81,9 @@ process.env["NODE_COMPILE_CACHE"] ??= join(root, "node_modules/.cache/larkpost")
 // esbuild and tsc are Go programs that live for seconds: a fifth of their time would go into collecting garbage.
 process.env["GOGC"] ??= "400";
 const asked = process.argv.slice(2);
-const absent = asked.filter((file) => !existsSync(resolve(root, file)));
-const notTests = asked.filter((file) => !file.endsWith(".test.ts"));
-if (absent.length === 0 && notTests.length > 0) {
-  const [file = ""] = notTests;
-  const beside = file.replace(/\.ts$/, ".test.ts");
-  const advice = existsSync(resolve(root, beside)) ? `Did you mean ${beside}?` : "Its name ends with .test.ts";
-  console.error(`Cannot test ${file}: it is no test. ${advice}`);
-  process.exit(2);
-}
-if (absent.length > 0) {
-  console.error(`Cannot test ${absent.join(", ")}: there is no such file. Give its path from the project's folder`);
+const problem = problemOf(root, asked);
+if (problem !== undefined) {
+  console.error(problem);
   process.exit(2);
 }
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { oddName } from "./support/project.ts";
-import { isHandlerTest } from "./support/runner.ts";
+import { isHandlerTest, problemOf } from "./support/runner.ts";
 
 const root = mkdtempSync(join(tmpdir(), oddName));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -52,20 +52,12 @@ async function runFiles(options: object): Promise<{ isOk: boolean; output: strin
   return { isOk: code === 0, output };
 }
 
-test("npm test is well when every file is, and names the slowest", async () => {
-  const { isOk, output } = await runFiles({
-    together: [["leaves.test.mjs"], ["finds.test.mjs"], ["good.test.mjs"]],
-    sharedProcesses: 1,
-  });
+test("npm test is well when every file is, names the slowest, and runs files in turn in one of the shared processes", async () => {
+  const inTurn = ["leaves.test.mjs", "finds.test.mjs", "before.test.mjs", "after.test.mjs"];
+  const { isOk, output } = await runFiles({ together: [["good.test.mjs"], inTurn] });
   assert.ok(isOk, output);
-  assert.match(output, /^3 test files share 1 processes, 0 have one of their own/);
-  assert.match(output, /slowest files\n(?: +0\.\d s {2}\w+\.test\.mjs\n){3}/);
-});
-
-test("npm test runs files that are to be run in turn in one of the shared processes", async () => {
-  const { isOk, output } = await runFiles({ together: [["good.test.mjs"], ["before.test.mjs", "after.test.mjs"]] });
-  assert.ok(isOk, output);
-  assert.match(output, /^3 test files share 2 processes/);
+  assert.match(output, /^5 test files share 2 processes, 0 have one of their own/);
+  assert.match(output, /slowest files\n(?: +0\.\d s {2}\w+\.test\.mjs\n){5}/);
 });
 
 test("npm test names what fails, what cannot be loaded and what hangs, and runs the rest", async () => {
@@ -93,10 +85,10 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
 });
 
 test("npm test fails when an error is awaited by nobody, and says which", async () => {
-  for (const how of [{ alone: ["drops.test.mjs"] }, { together: [["drops.test.mjs"]] }]) {
-    const { isOk, output } = await runFiles(how);
-    assert.ok(!isOk && output.includes("not awaited"), output);
-  }
+  const { isOk, output } = await runFiles({ alone: ["drops.test.mjs"], together: [["drops.test.mjs"]] });
+  assert.ok(!isOk, output);
+  for (const file of ["drops.test.mjs", "shared process"]) assert.ok(output.includes(`✖ ${file} `), output);
+  assert.equal(output.split('"Error: not awaited"').length, 3, output);
 });
 
 test("npm test ends, and names file and test, when a file neither tests nor ends, or blocks its process", async () => {
@@ -116,13 +108,15 @@ test("npm test with a handler's test alone leaves the engine's format and types 
   }
 });
 
-for (const { file, says } of [
-  { file: "nowhere.test.ts", says: /^Cannot test nowhere\.test\.ts: there is no such file\./ },
-  { file: "functions/webhook.ts", says: /^Cannot test functions\/webhook\.ts: it is no test\. Its name ends with/ },
-]) {
-  test(`npm test of ${file} says that it cannot, and tests nothing`, () => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [join(import.meta.dirname, "all.ts"), file]);
-    assert.deepEqual([status, String(stdout)], [2, ""]);
-    assert.match(String(stderr), says);
-  });
-}
+test("npm test of what is no test says that it cannot, and tests nothing", () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [
+    join(import.meta.dirname, "all.ts"),
+    "nowhere.test.ts",
+  ]);
+  assert.deepEqual([status, String(stdout)], [2, ""]);
+  assert.match(String(stderr), /^Cannot test nowhere\.test\.ts: there is no such file\./);
+  const project = join(import.meta.dirname, "..");
+  const because = /^Cannot test functions\/webhook\.ts: it is no test\. Its name ends with/;
+  assert.match(problemOf(project, ["functions/webhook.ts"]) ?? "", because);
+  assert.equal(problemOf(project, ["test/runner.test.ts"]), undefined);
+});

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -17,6 +17,19 @@ const paint = (style: "green" | "red" | "dim", text: string) => styleText(style,
 export function isHandlerTest(root: string, files: readonly string[]): boolean {
   const folder = join(root, "functions") + sep;
   return files.length > 0 && files.every((file) => resolve(root, file).startsWith(folder));
+}
+
+/** Why these files cannot be tested. */
+export function problemOf(root: string, files: readonly string[]): string | undefined {
+  const absent = files.filter((file) => !existsSync(resolve(root, file)));
+  if (absent.length > 0) {
+    return `Cannot test ${absent.join(", ")}: there is no such file. Give its path from the project's folder`;
+  }
+  const file = files.find((one) => !one.endsWith(".test.ts"));
+  if (file === undefined) return undefined;
+  const beside = file.replace(/\.ts$/, ".test.ts");
+  const advice = existsSync(resolve(root, beside)) ? `Did you mean ${beside}?` : "Its name ends with .test.ts";
+  return `Cannot test ${file}: it is no test. ${advice}`;
 }
 
 /** Runs test files, prints each as it ends, then what failed and what took longest. */

@@ -196,7 +196,7 @@ describe("send", { concurrency: 4 }, () => {
 
   test("--times sends as many events, pushes again after 15 s what was answered 503, and sums up", async (t) => {
     const pushed = new Set<string>();
-    const { receiver, sendProcess } = await setUp(t, {
+    const { receiver, send } = await setUp(t, {
       answer({ envelope }) {
         const id = envelope?.kind === "event" ? envelope.id : "";
         const isFirst = !pushed.has(id);
@@ -204,18 +204,18 @@ describe("send", { concurrency: 4 }, () => {
         return { status: isFirst && pushed.size % 5 === 0 ? 503 : 200 };
       },
     });
-    const { code, stdout, stderr } = await sendProcess(type, "--times", "40", "--speed", "1000");
+    const { code, stdout, stderr } = await send(type, "--times", "20", "--speed", "1000");
     assert.deepEqual(
       [code, stderr],
       [0, "Warning: some were answered 503: they are pushed again after 15 s, as the platform does\n"],
     );
     assert.match(
       stdout,
-      /^48 sent: 40 × 200, 8 × 503\n {2}answered 503\n {2}Unavailable\. .*\nack min \d+ ms, median .*, p99 .*, max /,
+      /^24 sent: 20 × 200, 4 × 503\n {2}answered 503\n {2}Unavailable\. .*\nack min \d+ ms, median .*, p99 .*, max /,
     );
     const events = receiver.events();
-    assert.equal(new Set(events.map(({ id }) => id)).size, 40);
-    assert.equal(new Set(messageIds(events)).size, 40);
+    assert.equal(new Set(events.map(({ id }) => id)).size, 20);
+    assert.equal(new Set(messageIds(events)).size, 20);
   });
 
   test("--times pushes nothing again but what was answered 503, and that once", async (t) => {

@@ -27,9 +27,9 @@ async function setUp(t: TestContext) {
     await server.close();
   });
   const call = async (method: string, path: string, body?: unknown, headers: Record<string, string> = bearer) => {
-    const content = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
-    const response = await fetch(server.url + path, { method, headers, ...content });
-    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+    const text = typeof body === "string" ? body : (JSON.stringify(body) ?? "");
+    const answer = await ask(server.url + path, { method, headers, body: text });
+    return { status: answer.status, body: JSON.parse(answer.body) as Record<string, unknown> };
   };
   return { clock, conversation, url: server.url, call };
 }
@@ -50,10 +50,10 @@ test("there is nothing to push over where there is no long connection", async (t
   assert.equal((await call("POST", "/push", {})).status, 400);
 });
 
-for (const { who, headers } of strangers) {
-  test(`who ${who} can neither talk nor listen`, async (t) => {
-    const { conversation, call } = await setUp(t);
-    conversation.say("a secret", "p2p");
+test("who does not know the token can neither talk nor listen", async (t) => {
+  const { conversation, call } = await setUp(t);
+  conversation.say("a secret", "p2p");
+  for (const { who, headers } of strangers) {
     const attempts = [
       call("POST", "/say", { text: "hello" }, headers),
       call("POST", "/choose", { messageId: "om_1", version: 1, number: 1 }, headers),
@@ -62,15 +62,15 @@ for (const { who, headers } of strangers) {
       call("GET", "/nowhere", undefined, headers),
     ];
     for (const { status, body } of await Promise.all(attempts)) {
-      assert.deepEqual([status, body], [401, { error: "the token is missing or wrong" }]);
+      assert.deepEqual([status, body], [401, { error: "the token is missing or wrong" }], who);
     }
-    assert.equal(conversation.count(), 1);
-  });
-}
+  }
+  assert.equal(conversation.count(), 1);
+});
 
-for (const { from, headers } of pages) {
-  test(`${from} can neither talk nor listen, though it knows the token`, async (t) => {
-    const { conversation, url } = await setUp(t);
+test("no page of a browser can talk or listen, though it knows the token", async (t) => {
+  const { conversation, url } = await setUp(t);
+  for (const { from, headers } of pages) {
     for (const [method, path] of [
       ["POST", "/say"],
       ["POST", "/push"],
@@ -78,11 +78,12 @@ for (const { from, headers } of pages) {
       ["OPTIONS", "/say"],
     ] as const) {
       const body = method === "POST" ? '{"text":"hello"}' : "";
-      assertRefused(await ask(url + path, { method, body, headers: { ...bearer, ...headers } }), path);
+      const answer = await ask(url + path, { method, body, headers: { ...bearer, ...headers } });
+      assertRefused(answer, `${method} ${path} of ${from}`);
     }
-    assert.equal(conversation.count(), 0);
-  });
-}
+  }
+  assert.equal(conversation.count(), 0);
+});
 
 test("says what it is asked to say, and tells what was said", async (t) => {
   const { conversation, call } = await setUp(t);
@@ -133,12 +134,12 @@ const wrong: readonly [status: number, method: string, path: string, body?: unkn
   [404, "GET", "/say"],
   [404, "GET", "//"],
 ];
-for (const [status, method, path, body] of wrong) {
-  test(`answers ${status} to ${method} ${path} ${JSON.stringify(body) ?? ""}`, async (t) => {
-    const { conversation, call } = await setUp(t);
+test("says what is wrong with a request that it cannot do, and does nothing", async (t) => {
+  const { conversation, call } = await setUp(t);
+  for (const [status, method, path, body] of wrong) {
     const answer = await call(method, path, body);
-    assert.equal(answer.status, status);
-    assert.equal(typeof answer.body["error"], "string");
-    assert.equal(conversation.count(), 0);
-  });
-}
+    const asked = `${method} ${path} ${JSON.stringify(body) ?? ""}`;
+    assert.deepEqual([answer.status, typeof answer.body["error"]], [status, "string"], asked);
+  }
+  assert.equal(conversation.count(), 0);
+});
