@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { http } from "../../node-http.ts";
 import { guard, listenOnLoopback } from "../loopback.ts";
+import { largestFileBytes } from "./uploads.ts";
 
 export interface ApiRequest {
   readonly method: string;
@@ -27,8 +28,8 @@ export interface ApiResponse {
 export type Handle = (request: ApiRequest, signal?: AbortSignal) => Promise<ApiResponse | null>;
 
 const megabyte = 1024 * 1024;
-/** The longest text, 150 KB, if each byte is escaped as six; the largest file, 30 MB, in its form. */
-const bodyLimitBytes = { text: megabyte, form: 31 * megabyte };
+/** The longest text, 150 KB, if each byte is escaped as six; the largest file in its form. */
+const bodyLimitBytes = { text: megabyte, form: largestFileBytes + megabyte };
 /** Up to this length, a body that is too long is read and dropped, because the client reads no answer before that. */
 const maxReadBytes = 64 * megabyte;
 

@@ -5,6 +5,7 @@ import { type Call, type Route, required } from "./route.ts";
 import type { World } from "./world.ts";
 
 const megabyte = 1024 * 1024;
+export const largestFileBytes = 30 * megabyte;
 const malformed = 234001;
 /** Upload and download of each kind, the most bytes, and the values of the member that says what it is. */
 const kinds = [
@@ -13,7 +14,7 @@ const kinds = [
     ...{ typeName: "image_type", types: ["message", "avatar"] },
   },
   {
-    ...{ name: "file", path: "files", limitBytes: 30 * megabyte, prefix: "file_v3_" },
+    ...{ name: "file", path: "files", limitBytes: largestFileBytes, prefix: "file_v3_" },
     ...{ typeName: "file_type", types: ["opus", "mp4", "pdf", "doc", "xls", "ppt", "stream"] },
   },
 ] as const;

@@ -84,7 +84,7 @@ test("rules use themselves up in their order, for the calls that fit them", asyn
 });
 
 test("a closed connection did nothing; a lost answer did all, and its uuid tells", async (t) => {
-  const { call, simulator } = await startWithToken(t);
+  const { callOverHttp: call, simulator } = await startWithToken(t);
   const body = { receive_id: groupChat, ...text("x"), uuid: "u-1" };
   simulator.addRule({ method: "POST", fault: { kind: "close" } });
   await assert.rejects(call("POST", toChat, body), /fetch failed/);
@@ -107,9 +107,9 @@ test("a closed connection did nothing; a lost answer did all, and its uuid tells
 });
 
 test("an answer that is held back ends with the server, and leaves no timer behind", async (t) => {
-  const { call, clock, simulator, close } = await startWithToken(t);
+  const { callOverHttp, clock, simulator, close } = await startWithToken(t);
   simulator.addRule({ delayMs: hour });
-  const held = assert.rejects(call("GET", `contact/v3/users/${mei.open_id}`));
+  const held = assert.rejects(callOverHttp("GET", `contact/v3/users/${mei.open_id}`));
   while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
   await close();
   await held;
