@@ -306,7 +306,7 @@ describe("an answer is not sent, and the member at fault is named:", () => {
         },
       },
     ],
-    ["what nests 1,000,000 deep", { card: nested(1_000_000) }],
+    ["what nests 200,000 deep", { card: nested(200_000) }],
     ["what nests in objects, 100,000 deep", nested(100_000, (inner) => ({ inner }))],
   ];
   for (const [what, answer] of hostile) {
@@ -322,11 +322,10 @@ describe("an answer is not sent, and the member at fault is named:", () => {
           type === oldCard,
       );
     }
-    for (const depth of [answerLimitDepth, 500, 2_000, 5_000, 10_000]) {
-      for (const make of [(inner: unknown) => [inner], (inner: unknown) => ({ a: inner })]) {
-        const data = nested(depth, make);
-        for (const type of [...callbackTypes, "another"]) assert.equal(faultOf(type, { data }), "answer");
-      }
+    for (const make of [(inner: unknown) => [inner], (inner: unknown) => ({ a: inner })]) {
+      const of = (depth: number) => ({ data: nested(depth, make) });
+      for (const type of [...callbackTypes, "another"]) assert.equal(faultOf(type, of(answerLimitDepth)), "answer");
+      for (const depth of [500, 2_000, 5_000, 10_000]) assert.equal(faultOf(card, of(depth)), "answer");
     }
   });
 
@@ -343,7 +342,7 @@ describe("an answer is not sent, and the member at fault is named:", () => {
       assert.ok("answer" in checkAnswer(card, of(letter.repeat(most))), letter);
       assert.equal(faultOf(card, of(letter.repeat(most + 1))), "answer", letter);
     }
-    assert.equal(faultOf(card, of("x".repeat(20_000_000))), "answer");
+    assert.equal(faultOf(card, of("x".repeat(2_000_000))), "answer");
   });
 });
 

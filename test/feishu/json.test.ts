@@ -30,7 +30,7 @@ describe("inspect", () => {
         assert.ok(depth >= 0 && depth <= text.length);
         for (const [start, end] of tokens) assert.ok(start >= 0 && end > start && end <= text.length);
       }),
-      { seed: 31, numRuns: 100 },
+      { seed: 31, numRuns: 40 },
     );
   });
 });
@@ -84,7 +84,7 @@ describe("the token in a text", () => {
           assert.equal(fill(emptied(text), inspect(emptied(text)).tokens, token), text);
         },
       ),
-      { seed: 32, numRuns: 100 },
+      { seed: 32, numRuns: 40 },
     );
   });
 });
@@ -113,7 +113,7 @@ describe("the event in a text", () => {
         const { event: _, ...others } = top;
         assert.equal(event(JSON.stringify({ ...others, event: value, after: 1 })), JSON.stringify(value));
       }),
-      { seed: 33, numRuns: 100 },
+      { seed: 33, numRuns: 40 },
     );
   });
 });

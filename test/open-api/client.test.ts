@@ -1,3 +1,4 @@
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { json } from "node:stream/consumers";

@@ -1,11 +1,11 @@
-// alone: it changes the certificates that the process trusts, and how it looks up names.
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import dns from "node:dns";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { connect, type Socket } from "node:net";
 import { Readable } from "node:stream";
-import { before, describe, type TestContext, test } from "node:test";
+import { after, before, describe, type TestContext, test } from "node:test";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { inspect } from "node:util";
 import { WebSocketServer } from "ws";
@@ -24,7 +24,9 @@ import { until } from "../support/until.ts";
 
 const credentials = "larkpost:CANARY-PASSWORD";
 
-before(() => setDefaultCACertificates([...getCACertificates("default"), authority]));
+const trusted = getCACertificates("default");
+before(() => setDefaultCACertificates([...trusted, authority]));
+after(() => setDefaultCACertificates(trusted));
 
 /** The platform over TLS on 127.0.0.1: its token, messages, files, discovery and WebSocket. */
 async function startPlatform(t: TestContext) {

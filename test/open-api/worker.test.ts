@@ -1,3 +1,4 @@
+// in turn: they share the official SDK.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import { toBody } from "../../lib/aws/record.ts";

@@ -74,7 +74,7 @@ describe("the log of a sample", () => {
     for (const one of entries) log(one);
     return lines;
   };
-  const ids = Array.from({ length: 4_000 }, (_, index) => createHash("md5").update(`${index}`).digest("hex"));
+  const ids = Array.from({ length: 1_000 }, (_, index) => createHash("md5").update(`${index}`).digest("hex"));
 
   test("has queued and handled of as many events as it is told, and of the same ones", () => {
     for (const rate of [undefined, 1, 0.5, 0.1, 0]) {
@@ -85,7 +85,7 @@ describe("the log of a sample", () => {
         ).map(({ id }) => id),
       );
       assert.deepEqual(queued, handled);
-      assert.ok(Math.abs((queued?.length ?? 0) / ids.length - (rate ?? 1)) < 0.02, `${rate}: ${queued?.length}`);
+      assert.ok(Math.abs((queued?.length ?? 0) / ids.length - (rate ?? 1)) < 0.04, `${rate}: ${queued?.length}`);
     }
   });
 
