@@ -1,37 +1,37 @@
 // first: it builds and starts bundles.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { deflateRawSync } from "node:zlib";
 import type { Metafile } from "esbuild";
-import { build, functionNames } from "../../lib/cli/deploy/build.ts";
-import { type Functions, startFunctions } from "../../lib/local/functions.ts";
-import { toRecord } from "../../lib/local/poller.ts";
+import { build } from "../../lib/cli/deploy/build.ts";
+import { once } from "../../lib/once.ts";
 import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
 import { behindDomain, functionUrl, httpApi } from "../support/http-events.ts";
+import { selfBuilt } from "../support/open-api.ts";
 import { fixtureProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
 import { failing, failuresInBundles, writeHelper } from "./failures.ts";
+import { inFreshProcess } from "./fresh-process.ts";
 import { callers, openApiInBundles } from "./open-api.ts";
 
 const keysEnv = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
   VERIFICATION_TOKEN: "bundle-test-verification-token",
-  APP_ID: "cli_00000000000000cc",
+  APP_ID: selfBuilt.appId,
 };
 
 const parameter = "/larkpost/bundled/app";
 const storedSecrets = JSON.stringify({
   appId: keysEnv.APP_ID,
+  appSecret: selfBuilt.appSecret,
   encryptKeys: [{ value: keysEnv.ENCRYPT_KEY }],
   verificationTokens: [{ value: keysEnv.VERIFICATION_TOKEN }],
 });
@@ -77,10 +77,7 @@ describe("the built bundles", () => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "larkpost-dist-")));
   let project: Awaited<ReturnType<typeof fixtureProject>>;
   let services: Services;
-  let functions: Functions;
   let store: Store;
-  /** The same, with their keys in the store. */
-  let storedFunctions: Functions;
   let built: Awaited<ReturnType<typeof build>>;
 
   before(async () => {
@@ -97,21 +94,8 @@ describe("the built bundles", () => {
     built = parts.flat();
     [services, store] = started;
     store.put(parameter, storedSecrets);
-    const start = (env: NodeJS.ProcessEnv, names: readonly string[] = functionNames) =>
-      startFunctions({
-        modules: new Map(built.filter(({ name }) => names.includes(name)).map(({ name, file }) => [name, file])),
-        env: { ...process.env, ...services.env, ...env, LOG_LEVEL: "error" },
-        onLine: () => {},
-        onNotice: (notice) => assert.fail(notice),
-      });
-    functions = start(keysEnv);
-    // What an event goes through; the callback would ask the store for itself.
-    const stored = { ...store.env, SECRETS_PARAMETER: parameter, APP_ID: keysEnv.APP_ID };
-    storedFunctions = start(stored, ["webhook", "worker"]);
-    await Promise.all([functions.ready(), storedFunctions.ready()]);
   });
   after(async () => {
-    await Promise.all([functions.stop(0), storedFunctions.stop(0)]);
     await Promise.all([services.stop(), store.stop()]);
     project.remove();
     rmSync(folder, { recursive: true, force: true });
@@ -127,10 +111,6 @@ describe("the built bundles", () => {
     return httpApi(sealNow(text, env), { path: "/", base64: true });
   }
 
-  async function deliver(text: string, to = functions, env = keysEnv) {
-    return (await to.invoke("webhook", toHttpEvent(text, env), 10_000)) as { statusCode: number; body: string };
-  }
-
   const challenge = challengeText({ challenge: "c-1" });
 
   function message(id: string): string {
@@ -141,42 +121,57 @@ describe("the built bundles", () => {
     return eventText({ id, type: "im.message.receive_v1", app: keysEnv.APP_ID, event });
   }
 
-  test("answer a challenge", async () => {
-    const { statusCode, body } = await deliver(challenge);
-    assert.equal(statusCode, 200);
-    assert.deepEqual(JSON.parse(body), { challenge: "c-1" });
-  });
+  const fileOf = (name: string) => built.find((one) => one.name === name)?.file ?? assert.fail(name);
+  /** A function's keys are in the store. */
+  const stored = () => ({ ENCRYPT_KEY: null, VERIFICATION_TOKEN: null, ...store.env, SECRETS_PARAMETER: parameter });
+  const stranger = { ...keysEnv, ENCRYPT_KEY: "an-encrypt-key-of-a-stranger" };
 
-  test("answer at their paths behind a domain with a base path, and by a Function URL, at the same time", async () => {
-    for (const toEvent of [behindDomain, functionUrl]) {
-      const at = async (name: string, path: string, text: string, env = keysEnv) => {
-        const event = toEvent(sealNow(text, env), { path, base64: true });
-        return ((await functions.invoke(name, event, 10_000)) as { statusCode: number; body: string }).statusCode;
-      };
-      const stranger = { ...keysEnv, ENCRYPT_KEY: "an-encrypt-key-of-a-stranger" };
-      for (const [name, path] of [
-        ["webhook", "/webhook"],
-        ["callback", "/callback"],
-      ] as const) {
-        assert.equal(await at(name, path, challenge), 200, path);
-        assert.equal(await at(name, path, message(`${path}-of-a-stranger`), stranger), 401, path);
-      }
-      assert.equal(await at("webhook", "/webhook", message(`by-${toEvent.name}`)), 200);
-      assert.equal((await services.take(services.urls.eventsQueueUrl)).length, 1);
-    }
+  /** What the functions answer by the doors of AWS, and the events that they queued. */
+  const answered = once(async () => {
+    const doors = [behindDomain, functionUrl].flatMap((toEvent) =>
+      ["webhook", "callback"].map((name) => {
+        const at = (text: string, env = keysEnv) => ({
+          file: fileOf(name),
+          event: toEvent(sealNow(text, env), { path: `/${name}`, base64: true }),
+        });
+        const signed = name === "webhook" ? [at(message(`by-${toEvent.name}`))] : [];
+        return { name, steps: [at(challenge), at(message("of-a-stranger"), stranger), ...signed] };
+      }),
+    );
     // The base path is none of theirs.
     const other = behindDomain(sealNow(challenge, keysEnv), { path: "/", base64: true });
-    const unmatched = { ...other, routeKey: "$default", rawPath: "/feishu/v1" };
-    assert.equal(((await functions.invoke("webhook", unmatched, 10_000)) as { statusCode: number }).statusCode, 404);
+    const file = fileOf("webhook");
+    const steps = [
+      { file, event: toHttpEvent(challenge), settings: stored() },
+      { file, event: toHttpEvent(message("forged"), stranger) },
+      { file, event: toHttpEvent(message("stored")) },
+      { file, event: toHttpEvent(challenge), settings: { ...keysEnv, SECRETS_PARAMETER: null } },
+      ...doors.flatMap(({ name, steps }) => (name === "webhook" ? steps : [])),
+      { file, event: { ...other, routeKey: "$default", rawPath: "/feishu/v1" } },
+      ...doors.flatMap(({ name, steps }) => (name === "callback" ? steps : [])),
+    ];
+    const done = await inFreshProcess(steps, { ...services.env, APP_ID: keysEnv.APP_ID, LOG_LEVEL: "error" });
+    return { done, asked: store.asked(), queued: await services.take(services.urls.eventsQueueUrl) };
   });
 
-  test("queue a signed event, and complete it once in the worker", async () => {
-    assert.equal((await deliver(message("bundled"))).statusCode, 200);
-    const [received] = await services.take(services.urls.eventsQueueUrl);
-    assert.ok(received);
-    const batch = { Records: [toRecord(received, services.urls.eventsQueueUrl)] };
-    assert.deepEqual(await functions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
-    assert.deepEqual(await functions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
+  test("answer at their paths behind a domain with a base path and by a Function URL, with keys in the store and in the environment", async () => {
+    const { done, asked, queued } = await answered();
+    assert.deepEqual(
+      done.map(({ answer }) => answer.statusCode),
+      [200, 401, 200, 200, 200, 401, 200, 200, 401, 200, 404, 200, 401, 200, 401],
+    );
+    for (const index of [0, 3]) assert.deepEqual(JSON.parse(done[index]?.answer.body), { challenge: "c-1" });
+    assert.equal(queued.length, 3);
+    assert.equal(asked, 1, "once, while the function was loaded");
+  });
+
+  test("the webhook loads one file, for a challenge and for an event", async () => {
+    const { done } = await answered();
+    const file = relative(root, fileOf("webhook"));
+    for (const { loaded } of done.slice(0, 11)) {
+      const files = loaded.filter((url) => url.startsWith("file:")).map((url) => relative(root, fileURLToPath(url)));
+      assert.deepEqual([...new Set(files)], [file]);
+    }
   });
 
   test("each handler file is a chunk of its own", () => {
@@ -214,78 +209,23 @@ describe("the built bundles", () => {
     }
   });
 
-  test("K1: twenty cold webhooks at a store that throttles the first of them wait for their keys, and answer their first request", async () => {
+  test("K1: six cold webhooks at a store that throttles the first of them wait for their keys, and answer their first request", async () => {
     const file = built.find(({ name }) => name === "webhook")?.file ?? "";
-    const found = await coldInstances(file, { count: 20, perSecond: 10_000, firstThrottled: 8, waitsMs: [0] });
-    assert.equal(found.throttled, 8);
-    assert.deepEqual([found.requests, found.unavailable, found.reads], [20, 0, 20]);
-  });
-
-  test("verify with the keys of SECRETS_PARAMETER: a challenge, and an event up to its handler", async () => {
-    const { statusCode, body } = await deliver(challenge, storedFunctions);
-    assert.deepEqual([statusCode, JSON.parse(body)], [200, { challenge: "c-1" }]);
-    const stranger = { ...keysEnv, ENCRYPT_KEY: "an-encrypt-key-of-a-stranger" };
-    assert.equal((await deliver(message("forged"), storedFunctions, stranger)).statusCode, 401);
-    assert.equal((await deliver(message("stored"), storedFunctions)).statusCode, 200);
-    const [received, ...more] = await services.take(services.urls.eventsQueueUrl);
-    assert.ok(received);
-    assert.deepEqual(more, []);
-    const batch = { Records: [toRecord(received, services.urls.eventsQueueUrl)] };
-    assert.deepEqual(await storedFunctions.invoke("worker", batch, 60_000), { batchItemFailures: [] });
-    // Once by each function, while it was loaded.
-    assert.equal(store.asked(), 2);
-  });
-
-  describe("load, in a fresh process,", () => {
-    /** Posts a challenge, then an event, and says which files were loaded by the time of each answer. */
-    async function trace(settings: NodeJS.ProcessEnv) {
-      const source = `
-        import { registerHooks } from "node:module";
-        import { pathToFileURL } from "node:url";
-        const loaded = [];
-        registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
-        const { handler } = await import(pathToFileURL(process.env.ENTRY).href);
-        const answers = [];
-        for (const event of JSON.parse(process.env.EVENTS)) {
-          const { statusCode } = await handler(event);
-          answers.push({ statusCode, loaded: [...loaded] });
-        }
-        process.stderr.write(JSON.stringify(answers));`;
-      const { PATH, NODE_COMPILE_CACHE } = process.env;
-      const events = [toHttpEvent(challenge), toHttpEvent(message("traced"))];
-      const env = {
-        PATH,
-        NODE_COMPILE_CACHE,
-        ...services.env,
-        ...settings,
-        ENTRY: webhook().file,
-        EVENTS: JSON.stringify(events),
-      };
-      const args = ["--input-type=module", "-e", source];
-      // A process that does not end by itself is ended after a minute, and the promise rejects.
-      const { stderr } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });
-      const answers = JSON.parse(stderr) as { statusCode: number; loaded: string[] }[];
-      await services.take(services.urls.eventsQueueUrl);
-      return answers.map(({ statusCode, loaded }) => {
-        const files = loaded.filter((url) => url.startsWith("file:")).map((url) => relative(root, fileURLToPath(url)));
-        return { statusCode, files: files.sort() };
-      });
-    }
-
-    test("one file, for a challenge and for an event, with keys in the environment or in the store", async () => {
-      for (const settings of [keysEnv, { ...store.env, SECRETS_PARAMETER: parameter }]) {
-        const answers = await trace(settings);
-        assert.deepEqual(
-          answers,
-          [1, 2].map(() => ({ statusCode: 200, files: [relative(root, webhook().file)] })),
-        );
-      }
-    });
+    const found = await coldInstances(file, { count: 6, perSecond: 10_000, firstThrottled: 3, waitsMs: [0] });
+    assert.equal(found.throttled, 3);
+    assert.deepEqual([found.requests, found.unavailable, found.reads], [6, 0, 6]);
   });
 
   describe("a failure in the bundles", () => failuresInBundles(() => ({ built, services, root: project.root })));
 
-  describe("the Open API in the bundles", () => openApiInBundles(() => ({ built, services })));
+  describe("the Open API in the bundles", () =>
+    openApiInBundles(() => ({
+      built,
+      services,
+      store,
+      stored: stored(),
+      queued: async () => (await answered()).queued,
+    })));
 
   describe("the webhook's size", () => {
     const how = "If it is meant to be so, record it: UPDATE_FIXTURES=1 npx node --test test/functions/bundle.test.ts";

@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import { toBody } from "../../lib/aws/record.ts";
 import type { build } from "../../lib/cli/deploy/build.ts";
 import { classify } from "../../lib/feishu/classify.ts";
@@ -15,6 +12,7 @@ import { eventBody, jobOf, record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { sealNow } from "../support/sealed.ts";
 import type { Services } from "../support/services.ts";
+import { type Done, inFreshProcess } from "./fresh-process.ts";
 
 const keys = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
@@ -152,29 +150,17 @@ export function failuresInBundles(
     readonly root: string;
   },
 ): void {
-  /** Invokes a function in a fresh process, and resolves with the errors that it logged. Its records never were in a queue. */
-  async function run(name: "worker" | "callback", invocations: readonly unknown[], settings = {}): Promise<Line[]> {
-    const script = `
-      const { handler } = await import(process.env.ENTRY);
-      for (const event of JSON.parse(process.env.EVENTS)) await handler(event);
-      process.exit();`;
+  /** The errors that a call logs. Its records never were in a queue. */
+  const logged = ({ lines }: Done) =>
+    lines.map((line) => JSON.parse(line) as Line).filter(({ reason }) => reason !== "visibility");
+  async function run(steps: readonly (readonly ["worker" | "callback", unknown])[], settings = {}): Promise<Line[][]> {
     const { built, services } = given();
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
-    const env = {
-      ...{ PATH, NODE_COMPILE_CACHE, ...services.env, ...keys, LOG_LEVEL: "warn", CALLBACK_DEADLINE_MS: "200" },
-      ...{
-        ENTRY: pathToFileURL(built.find((one) => one.name === name)?.file ?? "").href,
-        EVENTS: JSON.stringify(invocations),
-        ...settings,
-      },
-    };
-    const args = ["--input-type=module", "-e", script];
-    const { stdout } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });
-    return stdout
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Line)
-      .filter(({ reason }) => reason !== "visibility");
+    const fileOf = (name: string) => built.find((one) => one.name === name)?.file ?? assert.fail(name);
+    const done = await inFreshProcess(
+      steps.map(([name, event]) => ({ file: fileOf(name), event })),
+      { ...services.env, ...keys, LOG_LEVEL: "warn", CALLBACK_DEADLINE_MS: "200", ...settings },
+    );
+    return done.map(logged);
   }
 
   const batch = (how: string, type = eventType) => ({
@@ -193,11 +179,17 @@ export function failuresInBundles(
 
   const place = (file: string, mark: string, text: string) => placeIn(given().root, file, mark, text);
 
-  test("a failed event is logged with the class that the handler threw and its place in the source", async () => {
-    const lines = await run(
-      "worker",
-      ["one", "other", "plain", "safe", "member", "leak"].map((how) => batch(how)).concat(batch("", misfitType)),
-    );
+  test("a failed event is logged with the class that the handler threw and its place in the source, and so is a callback that fails, is late or answers wrongly", async () => {
+    const events = [
+      ...["one", "other", "plain", "safe", "member", "leak"].map((how) => batch(how)),
+      batch("", misfitType),
+    ];
+    const clicks = ["plain", "late", "answer"].map(preview);
+    const logs = await run([
+      ...events.map((event) => ["worker", event] as const),
+      ...clicks.map((event) => ["callback", event] as const),
+    ]);
+    const lines = logs.slice(0, events.length).flat();
     const [one, other, plain, safe, member, leaked, failed, misfit, ...rest] = lines;
     assert.deepEqual(rest, []);
     const thrown = "new HrServiceDown";
@@ -215,13 +207,19 @@ export function failuresInBundles(
     assert.deepEqual([failed?.stage, failed?.at], ["failed", leaked?.at]);
     assert.deepEqual([misfit?.errorClass, misfit?.at], ["ConfigError", `functions/events/${misfitType}.ts`]);
     assert.match(String(misfit?.message), /its default export is not onEvent/);
-    assert.ok(!JSON.stringify(lines).includes(canary));
+    assert.ok(!JSON.stringify(logs).includes(canary));
     assert.match(String(one?.codeVersion), /^[0-9a-f]{12}$/);
+
+    const [refused, late, invalid] = logs.slice(events.length).flat();
+    assertCallbackFailure(refused, given().root);
+    assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", callbackFile]);
+    assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", callbackFile]);
   });
 
   test("a dead letter says the same in one attribute, with the causes, and with messages if the setting says so", async () => {
     const { services } = given();
-    const lines = await run("worker", [batch("cause"), job("cause")], { LOG_ERROR_MESSAGES: "true" });
+    const calls = [batch("cause"), job("cause")].map((event) => ["worker", event] as const);
+    const lines = (await run(calls, { LOG_ERROR_MESSAGES: "true" })).flat();
     const letters = await services.take(services.urls.deadLetterQueueUrl);
     const told = letters.map(({ MessageAttributes: { error, deadReason } = {} }) => {
       assert.equal(deadReason?.StringValue, "nonRetryable");
@@ -246,14 +244,5 @@ export function failuresInBundles(
       );
     }
     assert.notEqual(told[0]?.fingerprint, told[1]?.fingerprint);
-  });
-
-  test("a callback that fails, is late or answers wrongly is logged with its place, too", async () => {
-    const lines = await run("callback", ["plain", "late", "answer"].map(preview));
-    const [failed, late, invalid] = lines;
-    assertCallbackFailure(failed, given().root);
-    assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", callbackFile]);
-    assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", callbackFile]);
-    assert.ok(!JSON.stringify(lines).includes(canary));
   });
 }

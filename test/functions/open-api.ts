@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { basename } from "node:path";
-import { type TestContext, test } from "node:test";
-import { promisify } from "node:util";
+import { test } from "node:test";
+import type { Message } from "@aws-sdk/client-sqs";
 import type { build } from "../../lib/cli/deploy/build.ts";
+import { toRecord } from "../../lib/local/poller.ts";
 import { groupChat, mei } from "../../lib/simulator/samples/facts.ts";
 import { type EventParts, eventBody, record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { marketplace, selfBuilt, startOpenApi } from "../support/open-api.ts";
 import { sealNow } from "../support/sealed.ts";
 import type { Services } from "../support/services.ts";
+import type { Store } from "../support/ssm.ts";
+import { inFreshProcess, type Step } from "./fresh-process.ts";
 
 const keys = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
@@ -52,44 +54,39 @@ export const callers = {
 
 /** What handlers load of the Open API, and when, in built functions. */
 export function openApiInBundles(
-  given: () => { readonly built: Awaited<ReturnType<typeof build>>; readonly services: Services },
+  given: () => {
+    readonly built: Awaited<ReturnType<typeof build>>;
+    readonly services: Services;
+    readonly store: Store;
+    /** With these, a function has its keys from the store. */
+    readonly stored: Readonly<Record<string, string | null>>;
+    /** What the webhook has queued. */
+    readonly queued: () => Promise<Message[]>;
+  },
 ): void {
-  /** Invokes a function in a fresh process, and says which chunks were loaded by the end of each invocation. */
-  async function trace(
-    t: TestContext,
+  /** Calls a function in a fresh process, with a simulated Open API. */
+  async function run(
     name: "worker" | "callback",
-    invocations: readonly unknown[],
-    settings: Readonly<Record<string, string>> = {},
-    simulated?: Awaited<ReturnType<typeof startOpenApi>>,
+    steps: readonly Omit<Step, "file">[],
+    { url, simulator }: Awaited<ReturnType<typeof startOpenApi>>,
   ) {
-    const { url, simulator } = simulated ?? (await startOpenApi(t));
-    const script = `
-      import { registerHooks } from "node:module";
-      import { pathToFileURL } from "node:url";
-      const loaded = [];
-      registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
-      const { handler } = await import(pathToFileURL(process.env.ENTRY).href);
-      const seen = [];
-      for (const event of JSON.parse(process.env.EVENTS)) seen.push({ answer: await handler(event), loaded: [...loaded] });
-      process.stderr.write(JSON.stringify(seen));
-      process.exit();`;
     const { built, services } = given();
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
-    const env = {
-      ...{ PATH, NODE_COMPILE_CACHE, ...services.env, ...keys, LOG_LEVEL: "error" },
-      ...{ APP_SECRET: selfBuilt.appSecret, LARK_DOMAIN: url, ...settings },
-      ...{ ENTRY: built.find((one) => one.name === name)?.file, EVENTS: JSON.stringify(invocations) },
+    const file = built.find((one) => one.name === name)?.file ?? assert.fail(name);
+    const done = await inFreshProcess(
+      steps.map((step) => ({ ...step, file })),
+      { ...services.env, ...keys, APP_SECRET: selfBuilt.appSecret, LARK_DOMAIN: url, LOG_LEVEL: "error" },
+    );
+    const sent = simulator.messages(groupChat);
+    return {
+      texts: sent.map(({ content }) => JSON.parse(content).text),
+      tenants: sent.map(({ tenant }) => tenant),
+      answers: done.map(({ answer }) => answer),
+      loaded: done.map(({ loaded }) => loaded),
     };
-    const args = ["--input-type=module", "-e", script];
-    const { stderr } = await promisify(execFile)(process.execPath, args, { env, timeout: 60_000 });
-    const seen = JSON.parse(stderr) as { answer: unknown; loaded: string[] }[];
-    const texts = simulator.messages(groupChat).map(({ content }) => JSON.parse(content).text);
-    const tenants = simulator.messages(groupChat).map(({ tenant }) => tenant);
-    return { texts, tenants, answers: seen.map(({ answer }) => answer), loaded: seen.map(({ loaded }) => loaded) };
   }
 
   const ways = ["nothing", "request", "send", "lark", "check"] as const;
-  function assertLoaded(loaded: readonly string[][]): void {
+  function assertLoaded(loaded: readonly (readonly string[])[]): void {
     const has = (chunk: RegExp) => loaded.map((urls) => urls.some((url) => chunk.test(url)));
     assert.deepEqual(has(api), [false, true, true, true, true], "the API's chunk, from the first call on");
     assert.deepEqual(has(messages), [false, false, true, true, true], "what a handler says in one line, when it does");
@@ -97,17 +94,40 @@ export function openApiInBundles(
     assert.deepEqual(has(cardRules), [false, false, false, false, true], "the rules for cards, when one is checked");
   }
 
-  test("a worker's handler loads nothing of it until it calls, and the official client only when it asks for that", async (t) => {
-    const batches = ways.map((how) => ({
-      Records: [record(eventBody({ id: randomUUID(), type: eventType, app: keys.APP_ID, event: { how } }))],
-    }));
-    const { answers, loaded, texts } = await trace(t, "worker", batches);
+  test("the worker completes once what was queued; a handler loads nothing of the Open API until it calls, and the official client only when it asks for that; and a marketplace's app acts in the event's tenant, by the ticket that its worker was sent", async (t) => {
+    const { services, store, stored, queued } = given();
+    const batch = (parts: EventParts) => {
+      const id = randomUUID();
+      return { event: { Records: [record(eventBody({ id, ...parts }), { id })] } };
+    };
+    const Records = (await queued()).map((message) => toRecord(message, services.urls.eventsQueueUrl));
+    const asked = store.asked();
+    const tickets: string[] = [];
+    const simulated = await startOpenApi(t, { onAppTicket: ({ ticket }) => void tickets.push(ticket) });
+    simulated.simulator.issueAppTicket(marketplace.appId);
+    const ofTenant = { app: marketplace.appId, tenant: "their-tenant" };
+    const settings = { APP_ID: marketplace.appId, APP_SECRET: marketplace.appSecret, MARKETPLACE_APP: "true" };
+    const steps = [
+      { event: { Records }, settings: { ...stored, APP_SECRET: null } },
+      { event: { Records } },
+      ...ways.map((how) => batch({ type: eventType, app: keys.APP_ID, event: { how } })),
+      {
+        ...batch({ ...ofTenant, type: eventType, event: { how: "request" } }),
+        settings: { ...keys, SECRETS_PARAMETER: null, ...settings },
+      },
+      batch({ ...ofTenant, type: "app_ticket", event: { app_ticket: tickets[0] } }),
+      batch({ ...ofTenant, type: eventType, event: { how: "lark" } }),
+    ];
+    const { answers, loaded, texts, tenants } = await run("worker", steps, simulated);
+    // The marketplace's first one waits for a ticket; it would have been hidden, were it in a queue.
     assert.deepEqual(
-      answers,
-      ways.map(() => ({ batchItemFailures: [] })),
+      answers.map(({ batchItemFailures }) => batchItemFailures.length),
+      [0, 0, ...ways.map(() => 0), 1, 0, 0],
     );
-    assert.deepEqual(texts, ["request", "send", "lark"]);
-    assertLoaded(loaded);
+    assert.deepEqual(texts, ["request", "send", "lark", "lark"]);
+    assert.equal(tenants.at(-1), "their-tenant");
+    assertLoaded(loaded.slice(2, 2 + ways.length));
+    assert.equal(store.asked() - asked, 1, "once, while the function was loaded");
   });
 
   test("nor does a callback's", async (t) => {
@@ -118,38 +138,15 @@ export function openApiInBundles(
       };
       const action = { tag: "button", value: { how } };
       const event = { token: "c-1", operator: { open_id: mei.open_id }, action, context: {} };
-      return httpApi(sealNow(JSON.stringify({ schema: "2.0", header, event }), keys), { path: "/callback" });
+      return { event: httpApi(sealNow(JSON.stringify({ schema: "2.0", header, event }), keys), { path: "/callback" }) };
     });
-    const { answers, loaded, texts } = await trace(t, "callback", clicks);
+    const { answers, loaded, texts } = await run("callback", clicks, await startOpenApi(t));
     assert.deepEqual(
-      answers.map((answer) => (answer as { body: string }).body),
+      answers.map(({ body }) => body),
       ways.map(() => "{}"),
     );
     assert.deepEqual(texts, ["request", "send", "lark"]);
     assertLoaded(loaded);
-  });
-
-  test("a marketplace's app acts in the event's tenant, by the ticket that its worker was sent", async (t) => {
-    const tickets: string[] = [];
-    const simulated = await startOpenApi(t, { onAppTicket: ({ ticket }) => void tickets.push(ticket) });
-    simulated.simulator.issueAppTicket(marketplace.appId);
-    const batch = (parts: EventParts) => {
-      const id = randomUUID();
-      return { Records: [record(eventBody({ id, app: marketplace.appId, tenant: "their-tenant", ...parts }), { id })] };
-    };
-    const batches = [
-      batch({ type: eventType, event: { how: "request" } }),
-      batch({ type: "app_ticket", event: { app_ticket: tickets[0] } }),
-      batch({ type: eventType, event: { how: "lark" } }),
-    ];
-    const settings = { APP_ID: marketplace.appId, APP_SECRET: marketplace.appSecret, MARKETPLACE_APP: "true" };
-    const { answers, texts, tenants } = await trace(t, "worker", batches, settings, simulated);
-    // The first one waits for a ticket; it would have been hidden, were it in a queue.
-    assert.deepEqual(
-      answers.map((answer) => (answer as { batchItemFailures: unknown[] }).batchItemFailures.length),
-      [1, 0, 0],
-    );
-    assert.deepEqual([texts, tenants], [["lark"], ["their-tenant"]]);
   });
 
   test("the official client is a chunk of its own in both, and no part of it is elsewhere", () => {

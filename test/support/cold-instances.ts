@@ -8,7 +8,7 @@ import { startStore } from "./ssm.ts";
 const parameter = "/larkpost/cold/app";
 const secrets = { encryptKey: "an-encrypt-key-of-cold-instances", token: "a-token-of-cold-instances" };
 /** As many as a small machine has cores: an instance that waits for the CPU would be late for another reason. */
-const threads = 2;
+const mostThreads = 2;
 
 export interface ColdStart {
   readonly requests: number;
@@ -47,6 +47,7 @@ export async function coldInstances(
     EVENTS_QUEUE_URL: queue,
     QUARANTINE_QUEUE_URL: queue,
   };
+  const threads = Math.min(mostThreads, Math.ceil(count / 10));
   const event = httpApi(unsigned(challengeText({ token }), { encryptKey }));
   const startMs = Date.now();
   const all = await Promise.all(
