@@ -1,4 +1,3 @@
-// first: each client is a process of its own.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
