@@ -63,7 +63,10 @@ export type Simulate = Awaited<ReturnType<typeof startSimulate>>;
 export async function drive(client: Client, simulate: Simulate): Promise<void> {
   const { command, args, env, printsApproval, toast, title } = client;
   const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
-  const child = spawn(command, args, { env: { PATH, HOME, NODE_COMPILE_CACHE, ...env, ...simulate.settings }, stdio: "pipe" });
+  const child = spawn(command, args, {
+    env: { PATH, HOME, NODE_COMPILE_CACHE, ...env, ...simulate.settings },
+    stdio: "pipe",
+  });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (more) => (text += more));
   const closed = once(child, "close");
