@@ -1,16 +1,16 @@
-// processes: it waits for a bench.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { promisify, stripVTControlCharacters } from "node:util";
+import { stripVTControlCharacters } from "node:util";
 import { type Comparison, compare, exitCode, interleave, type Row, type Samples, spread } from "./bench/measure.ts";
 import { selfTimes } from "./bench/profile.ts";
 import { table } from "./bench/table.ts";
+import { command } from "./cli/run.ts";
 
-const main = join(import.meta.dirname, "bench/main.ts");
+const script = join(import.meta.dirname, "bench/main.ts");
+const bench = (...args: readonly string[]) => command(args, { script, env: { HOME: folder } });
 const folder = mkdtempSync(join(tmpdir(), "larkpost-bench-test-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -103,13 +103,10 @@ test("a profile counts what Node's small modules do for whoever called them, and
 
 test("the bench prints its table, writes the same as JSON, and exits with 1 only when a row is missed", async () => {
   const file = join(folder, "bench.json");
-  const ran = await promisify(execFile)(process.execPath, [main, "--only", "zip", "--json", file]).then(
-    ({ stdout }) => ({ stdout, code: 0 }),
-    ({ stdout, code }: { stdout: string; code: number }) => ({ stdout, code }),
-  );
+  const ran = await bench("--only", "zip", "--json", file);
   const { node, rows } = JSON.parse(readFileSync(file, "utf8")) as { node: string; rows: readonly Row[] };
   assert.equal(node, process.version);
-  assert.equal(ran.stdout, table(rows));
+  assert.equal(ran.stdout, stripVTControlCharacters(table(rows)));
   assert.equal(ran.code, exitCode(rows));
   assert.ok((rows[0]?.medians["ours"] ?? 0) > 1, "the webhook's zip has a size");
 });
@@ -120,9 +117,8 @@ test("the bench names what it measures when asked for something else", async () 
     ["--only", `${names} zip scale`],
     ["--profile", names],
   ] as const) {
-    await assert.rejects(promisify(execFile)(process.execPath, [main, option, "speed"]), {
-      code: 2,
-      stderr: `There is no speed. Names: ${known}\n`,
+    assert.deepEqual(await bench(option, "speed"), {
+      ...{ code: 2, stdout: "", stderr: `There is no speed. Names: ${known}\n` },
     });
   }
 });

@@ -17,4 +17,5 @@ process.stdout.on("error", (error) => {
   if (isRead) process.emit("SIGTERM", "SIGTERM");
   isRead = false;
 });
-await import("./main.ts");
+const { run } = await import("./main.ts");
+await run(process.argv.slice(2));

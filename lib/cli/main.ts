@@ -60,14 +60,19 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "syscall" in error && "path" in error;
 }
 
-// npm does not always pass on the signal that ends it, and without npm nobody would end this process.
-if (process.env["npm_lifecycle_event"] !== undefined) watchNpm(() => process.kill(process.pid, "SIGTERM"));
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  process.exitCode = exitCodeOf(error);
-  // Commander has printed its own.
-  if (error instanceof LarkpostError) console.error(error.message);
-  else if (isSystemError(error)) console.error(`Cannot go on: ${error.message}. Check that path and its rights`);
-  else if (!(error instanceof CommanderError)) console.error(error);
+/** Runs a command, and sets the process's exit code. */
+export async function run(args: readonly string[]): Promise<void> {
+  // npm does not always pass on the signal that ends it, and without npm nobody would end this process.
+  if (process.env["npm_lifecycle_event"] !== undefined) watchNpm(() => process.kill(process.pid, "SIGTERM"));
+  try {
+    await main(args);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+    // Commander has printed its own.
+    if (error instanceof LarkpostError) console.error(error.message);
+    else if (isSystemError(error)) console.error(`Cannot go on: ${error.message}. Check that path and its rights`);
+    else if (!(error instanceof CommanderError)) console.error(error);
+  }
 }
+
+if (import.meta.main) await run(process.argv.slice(2));

@@ -52,6 +52,8 @@ export interface Ended {
 }
 
 interface CommandOptions {
+  /** Another file than the command line's, which runs when it is imported. */
+  readonly script?: string;
   /** All that the command finds in its environment, but for PATH, what keeps colours away, and what makes compilers fast. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
@@ -115,7 +117,7 @@ export function command(args: readonly string[], options: CommandOptions): Promi
 }
 
 async function runHere(args: readonly string[], options: CommandOptions): Promise<Ended> {
-  const { env, cwd = process.cwd(), input = "", isTyped = false } = options;
+  const { script, env, cwd = process.cwd(), input = "", isTyped = false } = options;
   const { argv, exit, exitCode } = process;
   const stdin = Object.getOwnPropertyDescriptor(process, "stdin") as PropertyDescriptor;
   const given = Object.assign(Readable.from([input]), isTyped ? { isTTY: true, setRawMode: () => {} } : {});
@@ -124,7 +126,7 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
   // As with NODE_USE_ENV_PROXY=1. Nothing listens there, so what goes by it fails: this machine is reached without one.
   const restoreProxy = setGlobalProxyFromEnv({ http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" });
   try {
-    process.argv = [...argv.slice(0, 1), join(projectFolder, "lib/cli/main.ts"), ...args];
+    process.argv = [...argv.slice(0, 1), script ?? join(projectFolder, "lib/cli/main.ts"), ...args];
     const { PATH, GOGC, NODE_COMPILE_CACHE } = before.env;
     setEnv({ PATH, GOGC, NODE_COMPILE_CACHE, NO_COLOR: "1", ...env });
     process.chdir(cwd);
@@ -134,7 +136,12 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
       store.exitCode ??= Number(code ?? process.exitCode ?? 0);
       throw new Exit();
     };
-    await running.run(store, () => import(`../../lib/cli/main.ts?run=${++runs}`));
+    await running.run(store, async () => {
+      if (script === undefined) return (await import("../../lib/cli/main.ts")).run(args);
+      await import(`${script}?run=${++runs}`).catch((error: unknown) => {
+        if (!(error instanceof Exit)) throw error;
+      });
+    });
     return { code: store.exitCode ?? Number(process.exitCode ?? 0), stdout: store.stdout, stderr: store.stderr };
   } finally {
     restoreProxy();

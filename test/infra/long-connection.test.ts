@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { contradictions, limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnectionConfig } from "../../lib/aws/config.ts";
@@ -280,25 +281,35 @@ describe("the long connection's alarms", () => {
 });
 
 describe("the long connection's health check", () => {
+  const [kind, program, ...args] = container().HealthCheck.Command as string[];
+  const proxy = { NODE_USE_ENV_PROXY: "1", http_proxy: "http://127.0.0.1:9" };
+
+  /** As a container runs it, with a proxy in the environment. */
+  const inProcess = (env: NodeJS.ProcessEnv) =>
+    new Promise<number>((done) => {
+      const options = { env: { PATH: process.env["PATH"], ...env, ...proxy }, timeout: 10_000 };
+      const child = execFile(process.execPath, args, options, () => done(child.exitCode ?? -1));
+    });
+  /** The same code in this process. */
+  const here = (env: NodeJS.ProcessEnv) =>
+    new Promise<number>((exit) => {
+      new Function("require", "process", args[1] ?? "")(createRequire(import.meta.url), { env, exit });
+    });
+
   /** Runs the container's own command against a server that answers so; `undefined`: nothing listens. */
-  async function exitCode(status: number | undefined): Promise<number> {
+  async function exitCode(status: number | undefined, run = here): Promise<number> {
     const server = createServer((_request, response) => response.writeHead(status ?? 0).end());
     const port = await listenOnLoopback(server);
     if (status === undefined) await new Promise((closed) => server.close(closed));
-    const [kind, program, ...args] = container().HealthCheck.Command;
-    assert.deepEqual([kind, program], ["CMD", "node"]);
-    const proxy = { NODE_USE_ENV_PROXY: "1", http_proxy: "http://127.0.0.1:9" };
-    const env = { PATH: process.env["PATH"], HEALTH_PORT: String(port), ...proxy };
-    const code = await new Promise<number>((done) => {
-      const child = execFile(process.execPath, args, { env, timeout: 10_000 }, () => done(child.exitCode ?? -1));
-    });
+    const code = await run({ HEALTH_PORT: String(port) });
     server.closeAllConnections();
     server.close();
     return code;
   }
 
   test("passes while connected, fails while not, and when nothing answers", async () => {
-    assert.deepEqual(await Promise.all([exitCode(200), exitCode(503), exitCode(undefined)]), [0, 1, 1]);
+    assert.deepEqual([kind, program, args[0], args.length], ["CMD", "node", "-e", 2]);
+    assert.deepEqual(await Promise.all([exitCode(200, inProcess), exitCode(503), exitCode(undefined)]), [0, 1, 1]);
   });
 
   test("replaces a process that is away for minutes, not one that reconnects", () => {

@@ -7,7 +7,7 @@ import { type TestContext, test } from "node:test";
 import { checkEngineParts, entryFiles } from "../../lib/cli/check/engine-parts.ts";
 import { create } from "../../package/create.ts";
 import { deriveLock, type Manifest } from "../../package/lock.ts";
-import { enginePackage, packedManifest } from "../../package/pack.ts";
+import { enginePackage, packedManifest, runWithFolder } from "../../package/pack.ts";
 import { projectFiles } from "../../package/project.ts";
 
 // What `npm run create` writes, and what `check` finds in it after an upgrade. `npm run try-package` installs and runs it.
@@ -206,7 +206,7 @@ test("create refuses a name that no service has, a folder inside this repository
   assert.deepEqual(globSync("**", { cwd: folder }).sort(), [".", "bot", "bot/mine"]);
 });
 
-test("the scripts say how they are called, take a folder from where npm was called, and name one that cannot be written", (t) => {
+test("the scripts say how they are called, take a folder from where npm was called, and name one that cannot be written", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost thin-"));
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, "file"), "");
@@ -225,8 +225,14 @@ test("the scripts say how they are called, take a folder from where npm was call
   );
   const usage = "npm run create -- ../my-bot\n";
   assert.deepEqual(run("create", "--help"), { status: 0, output: `Usage: ${usage}` });
+  const { argv, exitCode } = process;
+  const printed = t.mock.method(console, "error", () => {});
   for (const args of [[], ["one", "two"], ["--force"]]) {
-    assert.deepEqual(run("create", ...args), { status: 2, output: `Called wrongly. It is ${usage}` });
+    process.argv = [...argv.slice(0, 2), ...args];
+    await runWithFolder(usage.trim(), () => assert.fail());
+    assert.deepEqual(printed.mock.calls.at(-1)?.arguments, [`Called wrongly. It is ${usage.trim()}`]);
+    assert.equal(process.exitCode, 2);
+    Object.assign(process, { argv, exitCode });
   }
   const { status, output } = run("create", "file/bot");
   assert.equal(status, 1);
