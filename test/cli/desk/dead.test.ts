@@ -5,11 +5,13 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, beforeEach, describe, test } from "node:test";
+import type { SQS } from "@aws-sdk/client-sqs";
 import { laneFinder, parseLanes } from "../../../lib/aws/lanes.ts";
 import { receiverQueues } from "../../../lib/aws/queues.ts";
 import { fromRecord, toBody } from "../../../lib/aws/record.ts";
 import { storedDeadLetters, toLetter } from "../../../lib/cli/desk/letters.ts";
 import { runHandler } from "../../../lib/cli/desk/run.ts";
+import { lookByReceives } from "../../../lib/cli/desk/sqs.ts";
 import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import type { EventEnvelope } from "../../../lib/feishu/envelope.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
@@ -578,10 +580,17 @@ describe("npm run dead, on a stage", () => {
     assert.match(stdout, /^test\.event {2}logged\n[\s\S]*AccessDenied.*You need the right logs:StartQuery\n/);
   });
 
-  test("says how many of all it has seen when SQS shows no more", async () => {
+  test("ends a look when SQS shows no more, however many there are", async () => {
+    const { urls, callSqs, take } = services;
     await bury(manyLetters(12));
-    await services.take(services.urls.deadLetterQueueUrl);
-    assert.match((await dead()).stdout, /^2 dead letters in 2 groups: .* \(2 of about 12 were seen: SQS/);
+    await take(urls.deadLetterQueueUrl);
+    const sqs = {
+      receiveMessage: (input: object) => callSqs("ReceiveMessage", input),
+      getQueueAttributes: (input: object) => callSqs("GetQueueAttributes", input),
+    } as SQS;
+    const given = { sqs, url: urls.deadLetterQueueUrl, onSeen: undefined, most: undefined };
+    const { messages, total } = await lookByReceives("Cannot list", given);
+    assert.deepEqual([messages.length, total], [2, 12]);
   });
 
   test("redrives what died before the worker was last changed", async () => {
@@ -717,7 +726,10 @@ describe("npm run dead, on a stage", () => {
       const MessageBody = inChat(id, MessageGroupId);
       await callSqs("SendMessage", { QueueUrl: fifoUrl, MessageBody, MessageGroupId, MessageDeduplicationId: id });
     }
-    assert.match((await dead("list", "--lane", "ai")).stdout, /^2 dead letters in 1 group.*\(2 of about 3 were seen/);
+    assert.match(
+      (await dead("list", "--lane", "ai")).stdout,
+      /^2 dead letters in 1 group.*\(2 of about 3 were seen: SQS/,
+    );
     await until(
       "they are shown again",
       async () => (await count(fifoUrl ?? "")) === 3 && (await take(fifoUrl ?? "", { hiddenSeconds: 0 })).length === 2,
