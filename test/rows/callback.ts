@@ -63,7 +63,7 @@ export const callbackRows: readonly Row[] = [
     id: "C4",
     title: "of callbacks that come twice, at once or later, each runs once, and both pushes get the same answer",
     full: 1_000,
-    sample: 40,
+    sample: 20,
     async check({ n, random, progress }) {
       const table = await startFaultyTable();
       const runs = new Map<string, number>();
@@ -84,10 +84,10 @@ export const callbackRows: readonly Row[] = [
       const lane = async () => {
         for (let pair = next++; pair < n; pair = next++) {
           // For 12 pairs of 50, what is stored is often not confirmed: no second run may come of it, nor another answer.
-          if (pair % 50 === 20) {
+          if (pair % 50 === 4) {
             for (const action of ["PutItem", "UpdateItem"])
               ends.push(table.faults.inject(action, { kind: "lost" }, (call) => firstTry(call) && random.chance(0.35)));
-          } else if (pair % 50 === 32) for (const end of ends.splice(0)) end();
+          } else if (pair % 50 === 16) for (const end of ends.splice(0)) end();
           const isNamed = random.chance(0.8);
           const text = cardText({ id: isNamed ? `pair-${pair}` : null, event: { token: `token-${pair}` } });
           const first = callbacks.ask(text);

@@ -30,7 +30,7 @@ export const faultRows: readonly Row[] = [
     title:
       "built functions, under faults at every call, lose no event, complete none twice and explain every dead letter",
     full: 20_000,
-    sample: 24,
+    sample: 10,
     async run({ n, seed, progress }) {
       const handler = readFileSync(join(import.meta.dirname, "../fixtures/simulated-handler.ts"), "utf8");
       const project = await temporaryProject({ _default: handler });

@@ -7,7 +7,7 @@ export const lanesRows: readonly Row[] = [
     id: "LANES",
     title: "the runs of a chat follow its sends, a poisoned chat delays no other, and a slow lane no fast one",
     full: 100_000,
-    sample: 300,
+    sample: 100,
     async run({ n, seed, progress }) {
       const healthy = await waitsOf({ n, seed, isPoisoned: false, progress: (done) => progress(done / 2) });
       const poisoned = await waitsOf({ n, seed, isPoisoned: true, progress: (done) => progress((n + done) / 2) });

@@ -302,8 +302,9 @@ export const platformRows: readonly Row[] = [
   row({
     id: "E4-30",
     title: "while 30 % of all answers are lost and a tenth of the events is repeated, every event completes once",
+    memory: true,
     full: 10_000,
-    sample: 60,
+    sample: 30,
     check: (given) =>
       withLostAnswers(given, {
         isLost: () => given.random.chance(0.3),

@@ -161,7 +161,7 @@ export const workerRows: readonly Row[] = [
     id: "S1",
     title: "of events of which a fifth comes twice, half of those at the same time, none completes twice",
     full: 100_000,
-    sample: 30,
+    sample: 20,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -246,7 +246,7 @@ export const workerRows: readonly Row[] = [
     id: "I2",
     title: "a claim whose first answer is lost runs its event at once, and once",
     full: 10_000,
-    sample: 20,
+    sample: 10,
     async check(given) {
       const { bench } = given;
       bench.dynamoFaults.inject("PutItem", { kind: "lost" }, firstTry);

@@ -94,6 +94,8 @@ export function createLanesSimulation(options: {
 }) {
   const { n, seed, isPoisoned, progress } = options;
   const chats = Math.max(20, Math.round(n / 100));
+  // A sample has one such chat, of five events.
+  const poisonShare = n < 1_000 ? 0.8 : 0.2;
   const schedule = createSchedule<() => void>();
   const table = createTable();
   const violations: string[] = [];
@@ -331,7 +333,7 @@ export function createLanesSimulation(options: {
   }
 
   function add(id: string, type: string, chat: number, sentAtMs: number): Subject {
-    const isPoison = isPoisoned && type === chatType && chat % 20 === 7 && rollFor(seed, id, "isPoison") < 0.2;
+    const isPoison = isPoisoned && type === chatType && chat % 20 === 7 && rollFor(seed, id, "isPoison") < poisonShare;
     const subject: Subject = { id, type, chat, isPoison, runs: 0, completions: new Set() };
     subjects.set(id, subject);
     byKey.set(`claim#${idempotencyKey({ app: appId, handler: type, id })}`, subject);

@@ -28,7 +28,9 @@ export function planOf(seed: number, index: number): Plan {
   if (index % 300 === 5) return { acts: ["hang", "return"], end: "completed" };
   // It freezes when hardly anything else is under way: the clock has to jump while its two real seconds last.
   if (place === 6) return { acts: ["much-later", "freeze", "return"], end: "completed" };
-  if (place > 12) return { acts: [place < 20 ? "slow" : "return"], end: "completed" };
+  // A sample of ten has one of each, and two that fail first.
+  if (place === 8 || place > 14) return { acts: [place < 21 ? "slow" : "return"], end: "completed" };
+  if (place === 9) return { acts: ["return"], end: "completed" };
   const failures = Array.from({ length: 1 + Math.floor(4 * rollFor(seed, "failures", index)) }, (_, run) => {
     return (["throw", "later", "leak"] as const)[Math.floor(3 * rollFor(seed, "failure", index, run))] ?? "throw";
   });
@@ -53,6 +55,15 @@ const callFaults: readonly (readonly [Fault, number])[] = [
 export const refused: ReadonlySet<Fault> = new Set(["unavailable", "throttled", "denied", "cut"]);
 /** Faults that hold the process until its client gives up, in real time. */
 export const stalls: ReadonlySet<Fault> = new Set(["stall", "mute", "late"]);
+
+/** So that a sample meets what is rare as well: the fault of an event's first call of a kind. */
+export const sampledFaults: ReadonlyMap<string, Fault> = new Map([
+  ["event-0 PutItem", "kill-after"],
+  ["event-7 UpdateItem", "kill"],
+  ["event-8 SendMessage", "late"],
+  ["event-9 PutItem", "stall"],
+  ["event-9 UpdateItem", "mute"],
+]);
 
 export const faultNames: readonly Fault[] = [...callFaults.map(([name]) => name), "denied"];
 

@@ -7,7 +7,19 @@ import { retryDelaysMs } from "../../lib/simulator/platform/retries.ts";
 import { httpApi } from "../support/http-events.ts";
 import { type Call, type Cloud, type Fault, type Message, startCloud } from "./cloud.ts";
 import { type Ended, type Fleet, type FleetOptions, type Instance, startFleet } from "./fleet.ts";
-import { arrivalMs, chances, faultOf, isDown, type Plan, planOf, refused, rollFor, stalls, targetOf } from "./plan.ts";
+import {
+  arrivalMs,
+  chances,
+  faultOf,
+  isDown,
+  type Plan,
+  planOf,
+  refused,
+  rollFor,
+  sampledFaults,
+  stalls,
+  targetOf,
+} from "./plan.ts";
 import { toRecord } from "./sqs.ts";
 import type { Item } from "./table.ts";
 
@@ -455,11 +467,14 @@ export class Simulation {
     const job = this.#jobFor(call);
     if (job !== undefined) this.#jobOf.set(call, job);
     this.#count("calls");
-    const roll = this.#roll(`${job?.subject.id ?? call.process} ${call.action}`);
+    const name = `${job?.subject.id ?? call.process} ${call.action}`;
+    const isFirst = !this.#rolls.has(name);
+    const roll = this.#roll(name);
     if (job?.invocation.isSpared) return "none";
-    let fault = isDown(targetOf(call), this.sinceStartMs()) ? "denied" : faultOf(roll);
+    const sampled = isFirst && this.options.n < 1_000 ? sampledFaults.get(name) : undefined;
+    let fault = isDown(targetOf(call), this.sinceStartMs()) ? "denied" : (sampled ?? faultOf(roll));
     // A stall takes real time, so it is injected only while other invocations are under way.
-    if (stalls.has(fault) && this.#busy.size < 3) fault = "none";
+    if (stalls.has(fault) && sampled === undefined && this.#busy.size < 3) fault = "none";
     if (fault === "none") return fault;
     this.#count(fault);
     this.#note(job?.subject, `${call.process}: ${call.action} ${call.queue ?? ""} meets ${fault}`);
