@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 
 /** One run of osls. */
 export interface Job {
@@ -44,11 +46,39 @@ cycle.stringify = (...args) => {
     Reflect.deleteProperty(Object.prototype, "toJSON");
   }
 };
-// The schema of serverless.yml is always the same: its validator is looked up once, by a hash of 280 KB.
+// The schema of serverless.yml is always the same, so its validator is made once, and refuses what serverless.yml and
+// infra/functions.js do not name. With all that osls knows it is 8 MB of code, which take five seconds to write.
+interface Schema {
+  properties: {
+    provider: { properties: Record<string, unknown> };
+    functions: { patternProperties: Record<string, { properties: { events: { items: Events } } }> };
+  };
+}
+interface Events {
+  anyOf: { required: string[] }[];
+}
+const named = new Set(
+  ["serverless.yml", "infra/functions.js"].flatMap((file) => {
+    const text = readFileSync(join(import.meta.dirname, "../..", file), "utf8");
+    return [...text.matchAll(/\b(\w+)\b/g)].map(([name]) => name);
+  }),
+);
 const validators = require.resolve("osls/lib/classes/config-schema-handler/resolve-ajv-validate.js");
-const validatorOf = require(validators) as (schema: unknown) => Promise<unknown>;
+const validatorOf = require(validators) as (schema: Schema) => Promise<unknown>;
 let validator: Promise<unknown> | undefined;
-Object.assign(require.cache[validators] ?? {}, { exports: (schema: unknown) => (validator ??= validatorOf(schema)) });
+const validatorOnce = (schema: Schema) => {
+  const { provider, functions } = schema.properties;
+  const members = Object.values(functions.patternProperties).map(({ properties }) => properties);
+  for (const { events } of members) {
+    events.items.anyOf = events.items.anyOf.filter(({ required: [name = ""] }) => named.has(name));
+  }
+  for (const properties of [provider.properties, ...members]) {
+    for (const name of Object.keys(properties)) if (!named.has(name)) Reflect.deleteProperty(properties, name);
+  }
+  validator ??= validatorOf(schema);
+  return validator;
+};
+Object.assign(require.cache[validators] ?? {}, { exports: validatorOnce });
 let output = "";
 for (const stream of [process.stdout, process.stderr]) {
   stream.write = (text: string | Uint8Array) => {
