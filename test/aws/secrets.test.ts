@@ -181,10 +181,10 @@ describe("a webhook whose keys are stored", () => {
     assert.ok(clock.nowMs() - startMs < emptyWaitMs);
   });
 
-  test("K1: a hundred requests without keys ask a failing store a few times between them, with growing pauses", async (t) => {
+  test("K1: twenty requests without keys ask a failing store a few times between them, with growing pauses", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     store.become("denied");
-    const asked = Promise.all(Array.from({ length: 100 }, () => webhook.status(event())));
+    const asked = Promise.all(Array.from({ length: 20 }, () => webhook.status(event())));
     // In small steps: a read takes real time, in which the pauses between reads must not pass.
     const answers = await inTime(clock, asked, 2);
     assert.deepEqual(new Set(answers), new Set([503]));
@@ -337,34 +337,34 @@ describe("a webhook whose keys are stored", () => {
   });
 
   for (const isDown of [false, true]) {
-    test(`K2: asks at most twice a minute under 200 forged requests${isDown ? " while the store is down" : ""}`, async (t) => {
+    test(`K2: asks at most twice a minute under 40 forged requests${isDown ? " while the store is down" : ""}`, async (t) => {
       const { store, clock, webhook } = await setUp(t);
       assert.equal(await webhook.status(event()), 200);
       await clock.advance(renewalPauseMs);
       if (isDown) store.become("denied");
       const asked = store.asked();
       const statuses = new Map<number, number>();
-      for (let nth = 0; nth < 200; nth++) {
+      for (let nth = 0; nth < 40; nth++) {
         const status = await webhook.status(stranger());
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
-        if (nth % 20 === 0) assert.equal(await webhook.status(event()), 200);
-        await clock.advance(295);
+        if (nth % 4 === 0) assert.equal(await webhook.status(event()), 200);
+        await clock.advance(1_475);
       }
       assert.ok(store.asked() - asked <= 2, `it asked ${store.asked() - asked} times`);
       // Whether a key had been replaced could not be known for those that asked in vain.
-      assert.deepEqual(statuses, new Map(isDown ? [[503, 200]] : [[401, 200]]));
+      assert.deepEqual(statuses, new Map([[isDown ? 503 : 401, 40]]));
     });
   }
 
-  test("K2: asks once for a hundred requests at the same time, at the start and at a mismatch", async (t) => {
+  test("K2: asks once for twenty requests at the same time, at the start and at a mismatch", async (t) => {
     const { store, clock, webhook } = await setUp(t);
-    const hundred = (request: () => SealedRequest) =>
-      Promise.all(Array.from({ length: 100 }, () => webhook.status(request())));
-    assert.deepEqual(new Set(await hundred(event)), new Set([200]));
+    const twenty = (request: () => SealedRequest) =>
+      Promise.all(Array.from({ length: 20 }, () => webhook.status(request())));
+    assert.deepEqual(new Set(await twenty(event)), new Set([200]));
     assert.equal(store.asked(), 1);
     store.put(parameter, stored({ encryptKeys: [{ value: key("b") }] }));
     await clock.advance(renewalPauseMs);
-    assert.deepEqual(new Set(await hundred(() => event({ key: "b" }))), new Set([200]));
+    assert.deepEqual(new Set(await twenty(() => event({ key: "b" }))), new Set([200]));
     assert.equal(store.asked(), 2);
   });
 
@@ -496,9 +496,9 @@ describe("a webhook whose keys are stored", () => {
       assert.equal(await webhook.status(event()), 200);
       fail(store);
       await clock.advance(cacheMs);
-      for (let nth = 0; nth < 60; nth++) {
+      for (let nth = 0; nth < 12; nth++) {
         assert.deepEqual([await webhook.status(event()), await webhook.status(challenge())], [200, 200]);
-        await clock.advance(2_000);
+        await clock.advance(10_000);
       }
       assert.equal(toldAt("stale-keys").length, 2);
       const [line] = toldAt("stale-keys");
@@ -590,16 +590,16 @@ describe("a webhook whose keys are stored", () => {
     assert.equal(sent(), 3);
   });
 
-  test("K2: asks at most twice a minute under 200 forged requests while the store is down and its keys are old", async (t) => {
+  test("K2: asks at most twice a minute under 40 forged requests while the store is down and its keys are old", async (t) => {
     const { store, clock, webhook } = await setUp(t);
     assert.equal(await webhook.status(event()), 200);
     store.become("denied");
     await clock.advance(2 * cacheMs);
     const asked = store.asked();
-    for (let nth = 0; nth < 200; nth++) {
+    for (let nth = 0; nth < 40; nth++) {
       assert.equal(await webhook.status(stranger()), 503);
-      if (nth % 20 === 0) assert.equal(await webhook.status(event()), 200);
-      await clock.advance(295);
+      if (nth % 4 === 0) assert.equal(await webhook.status(event()), 200);
+      await clock.advance(1_475);
     }
     assert.ok(store.asked() - asked <= 2, `it asked ${store.asked() - asked} times`);
   });
@@ -894,7 +894,7 @@ describe("a rotation of key and token", () => {
         : [{ value: make("b") }, { value: make("a"), notAfter: end(storeMs + overlapMs) }];
 
     type Due = { atMs: number; nth: number; id: string; request?: SealedRequest };
-    const due: Due[] = Array.from({ length: 80 }, (_, at) => {
+    const due: Due[] = Array.from({ length: 40 }, (_, at) => {
       return { atMs: startMs + random.below(endMs - startMs), nth: 0, id: `event-${at}` };
     });
     const counts = { refused: 0, unavailable: 0, retired: 0, retiredTried: 0 };
@@ -939,15 +939,15 @@ describe("a rotation of key and token", () => {
     return { ...counts, accepted: once.size, kept: kept.length };
   }
 
-  test("G19, K3, K5: refuses none of 80 events, and takes nothing under a retired one", async (t) => {
+  test("G19, K3, K5: refuses none of 40 events, and takes nothing under a retired one", async (t) => {
     const { retiredTried, ...counts } = await rotate(t, { random: seeded(1), platformFirst: false });
-    assert.deepEqual(counts, { refused: 0, unavailable: 0, retired: 0, accepted: 80, kept: 80 });
-    assert.ok(retiredTried > 15);
+    assert.deepEqual(counts, { refused: 0, unavailable: 0, retired: 0, accepted: 40, kept: 40 });
+    assert.ok(retiredTried > 7);
   });
 
   test("G19, K3, K5: loses none when the platform changes first: what was refused is pushed again", async (t) => {
     const { retiredTried, refused, ...counts } = await rotate(t, { random: seeded(3), platformFirst: true });
-    assert.deepEqual(counts, { unavailable: 0, retired: 0, accepted: 80, kept: 80 });
-    assert.ok(refused > 0 && retiredTried > 15);
+    assert.deepEqual(counts, { unavailable: 0, retired: 0, accepted: 40, kept: 40 });
+    assert.ok(refused > 0 && retiredTried > 7);
   });
 });

@@ -42,7 +42,7 @@ export const signatureRows: readonly Row[] = [
     id: "SIGV4",
     title: "a request is signed as the SDK signs it, byte by byte",
     full: 20_000,
-    sample: 60,
+    sample: 20,
     async run({ n, seed, progress }) {
       const random = seeded(seed);
       for (let done = 0; done < n; done++) {
