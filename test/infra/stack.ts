@@ -53,6 +53,15 @@ export const canaries = {
   AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-access-key",
 };
 
+/** A lane of each kind, for templates that test files share. */
+export const lanes = {
+  ai: {
+    ...{ types: ["im.message.receive_v1"], order: "message.chat_id", timeoutSeconds: 600, concurrency: 200 },
+    ...{ memoryMb: 1_024, attempts: 3, maxAgeSeconds: 900 },
+  },
+  bulk: { types: ["contact.*"], concurrency: 5 },
+};
+
 /** What has been compiled, by stage and options: test files that share their process ask for some alike. */
 const compiled = new Map<string, Promise<Compiled>>();
 /** The process that runs osls for this one. It waits for jobs without keeping this one alive. */

@@ -40,7 +40,7 @@ import { deployment } from "./deployment.ts";
 import { parse } from "./expression.ts";
 import { acceptedOn, keyThrough, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
-import { type Compiled, canaries, compile, leaves, type Resource, type Template } from "./stack.ts";
+import { type Compiled, canaries, compile, lanes, leaves, type Resource, type Template } from "./stack.ts";
 import { unnoticed, unproven } from "./waivers.ts";
 
 const customerKeyArn = "arn:aws:kms:ap-southeast-1:111122223333:key/0f4c";
@@ -52,14 +52,6 @@ const topics = {
 const names = ["Webhook", "Callback", "Worker"];
 const answering = ["Webhook", "Callback"];
 const stateful = ["EventsQueue", "DeadLetterQueue", "QuarantineQueue", "LedgerTable"];
-/** A lane of each kind. */
-const lanes = {
-  ai: {
-    ...{ types: ["im.message.receive_v1"], order: "message.chat_id", timeoutSeconds: 600, concurrency: 200 },
-    ...{ memoryMb: 1_024, attempts: 3, maxAgeSeconds: 900 },
-  },
-  bulk: { types: ["contact.*"], concurrency: 5 },
-};
 
 /** Every entry of the limits file, changed. */
 const changes = {

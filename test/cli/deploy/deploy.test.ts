@@ -14,7 +14,7 @@ import { type Hop, hopLine, probe, senderOf } from "../../../lib/cli/deploy/prob
 import { describeStack, type Resource, readStack, type Template } from "../../../lib/cli/deploy/stack.ts";
 import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
-import { type Compiled, compile, writeConfig } from "../../infra/stack.ts";
+import { type Compiled, compile, lanes, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
 import { command, secrets, startReceiver } from "../run.ts";
@@ -80,15 +80,14 @@ describe("npm run deploy", () => {
   };
 
   before(async () => {
-    const ai = { types: ["im.message.receive_v1"], order: "message.chat_id" };
-    const bulk = { types: ["contact.*"], concurrency: 5 };
-    const withLanes = (lanes: object) => compile("prod", { config: { lanes } as object });
+    const { ai, bulk } = lanes;
+    const drained = { ...bulk, types: [] };
     [made, { cloud, receiver }, compiled, laned, ordered] = await Promise.all([
       smallProject(),
       cloudWithReceiver(),
       compile("prod"),
-      withLanes({ ai, bulk }),
-      withLanes({ ai, bulk: { ...bulk, types: [] }, chats: { ...bulk, order: "user_id" } }),
+      compile("prod", { config: { lanes } }),
+      compile("prod", { config: { lanes: { ai, bulk: drained, chats: { ...bulk, order: "user_id" } } } }),
     ]);
     Object.assign(process.env, cloud.env);
     clients = awsClients({ region: "ap-southeast-1" });

@@ -65,7 +65,7 @@ describe("the preflight of a deployment", () => {
       compile("prod", { params: extra, config: { secrets: ["CRM_TOKEN"] } }),
       compile("prod", { params: { front: "functionUrl" } }),
       compile("prod"),
-      compile("prod", { params: { front: "none" } }),
+      compile("prod", { params: { front: "none" }, env: { AWS_REGION: "cn-north-1" } }),
     ]);
     const [one, two, three, four] = compiled.map(({ template }): Stack => {
       return { name: "larkpost-prod", service: "larkpost", stage: "prod", region, tags: {}, kept: [], template };
