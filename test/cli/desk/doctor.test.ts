@@ -246,7 +246,7 @@ describe("npm run doctor, on a stage", () => {
   });
 
   /** What is planted in one round: none of it changes what another finds. */
-  const together: readonly (readonly Case[])[] = [
+  const rounds: readonly (readonly Case[])[] = [
     [
       {
         ids: ["stack-stuck"],
@@ -547,88 +547,97 @@ describe("npm run doctor, on a stage", () => {
         text: /has no App Secret.*\nRun "npm run secrets -- set .*" with APP_SECRET/,
       },
     ],
+    [
+      {
+        ids: ["stack-missing"],
+        when: "there is no such stack",
+        plant: ({ resources }) => {
+          for (const id of Object.keys(resources)) delete resources[id];
+        },
+        text: /there is no stack larkpost-prod in ap-southeast-1\nCheck --stage and --region/,
+      },
+      {
+        ids: ["keys-missing"],
+        when: "no keys are stored",
+        plant: (world) => {
+          world.parameter = { value: undefined };
+        },
+        text: /there is no \/larkpost\/prod\/app\nRun "npm run secrets -- set --stage prod --region ap-southeast-1"/,
+      },
+    ],
+    [
+      {
+        ids: ["region-lacks"],
+        when: "the region lacks what the stack needs",
+        plant: ({ resources }) => {
+          delete resources["EventsQueue"];
+          for (const id of ["dead-lettersAlarm", "events-wait-vipAlarm"]) delete resources[id];
+        },
+        args: ["--region", "us-gov-east-1"],
+        text: /no log lines in JSON.*\nUse another region/,
+      },
+      {
+        ids: ["keys-unusable"],
+        when: "what is stored is no JSON",
+        plant: (world) => {
+          world.parameter = { value: "CANARY" };
+        },
+        text: /cannot be used: they are not JSON\n/,
+      },
+    ],
+    [
+      {
+        ids: ["region-doubtful", "kms-key", "topic-unusable"],
+        when: "the region is not known, and key and topic are of another",
+        plant: () => {},
+        args: ["--region", "eu-nowhere-1"],
+        text: /is no region that Larkpost knows[\s\S]*is a key of ap-southeast-1/,
+      },
+      {
+        ids: ["keys-other-app", "keys-ended"],
+        when: "the keys are another app's, and no token is accepted any more",
+        plant({ outputs, stored }) {
+          Object.assign(outputs, { AppId: "cli_fedcba9876543210" });
+          Object.assign(stored, { verificationTokens: [{ value: verificationToken, notAfter: 1 }] });
+        },
+        text: /has the keys of "cli_0123456789abcdef", and the stack is of "cli_fedcba9876543210"[\s\S]*no stored Verification Token is accepted any more/,
+      },
+    ],
+    [
+      {
+        ids: ["right-missing"],
+        when: "one missing right stops several checks",
+        plant: () => cloud.denied.add("lambda:GetFunction"),
+        text: /not checked: the concurrency, the functions, the workers' code, the platform: .*\nYou need the right lambda:GetFunction/,
+      },
+      {
+        ids: ["keys-unusable"],
+        when: "a stored key is padded",
+        plant: ({ stored }) => Object.assign(stored, { encryptKeys: [{ value: `${encryptKey} ` }] }),
+        text: /ENCRYPT_KEY begins or ends with white space\nCheck for a line break after it; then store it: "npm run secrets/,
+      },
+    ],
+    [
+      {
+        ids: ["right-missing"],
+        when: "neither the keys nor the project's own secrets may be read",
+        plant() {
+          writeFileSync(join(project.root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
+          cloud.store.become("denied");
+        },
+        text: /not checked: the app's keys, the project's own secrets, .*\nYou need the right ssm:GetParameter/,
+      },
+    ],
+    [
+      {
+        ids: ["credentials"],
+        when: "there are no credentials",
+        plant: ({ env }) =>
+          Object.assign(env, { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_EC2_METADATA_DISABLED: "true" }),
+        text: /not checked: the stack, .*the alarms.*: CredentialsProviderError\nRun "aws sso login"/,
+      },
+    ],
   ];
-  const alone: readonly Case[] = [
-    {
-      ids: ["stack-missing"],
-      when: "there is no such stack",
-      plant: ({ resources }) => {
-        for (const id of Object.keys(resources)) delete resources[id];
-      },
-      text: /there is no stack larkpost-prod in ap-southeast-1\nCheck --stage and --region/,
-    },
-    {
-      ids: ["region-lacks"],
-      when: "the region lacks what the stack needs",
-      plant: ({ resources }) => {
-        delete resources["EventsQueue"];
-        for (const id of ["dead-lettersAlarm", "events-wait-vipAlarm"]) delete resources[id];
-      },
-      args: ["--region", "us-gov-east-1"],
-      text: /no log lines in JSON.*\nUse another region/,
-    },
-    {
-      ids: ["region-doubtful", "kms-key", "topic-unusable"],
-      when: "the region is not known, and key and topic are of another",
-      plant: () => {},
-      args: ["--region", "eu-nowhere-1"],
-      text: /is no region that Larkpost knows[\s\S]*is a key of ap-southeast-1/,
-    },
-    {
-      ids: ["keys-missing"],
-      when: "no keys are stored",
-      plant: (world) => {
-        world.parameter = { value: undefined };
-      },
-      text: /there is no \/larkpost\/prod\/app\nRun "npm run secrets -- set --stage prod --region ap-southeast-1"/,
-    },
-    {
-      ids: ["keys-unusable"],
-      when: "a stored key is padded",
-      plant: ({ stored }) => Object.assign(stored, { encryptKeys: [{ value: `${encryptKey} ` }] }),
-      text: /ENCRYPT_KEY begins or ends with white space\nCheck for a line break after it; then store it: "npm run secrets/,
-    },
-    {
-      ids: ["keys-unusable"],
-      when: "what is stored is no JSON",
-      plant: (world) => {
-        world.parameter = { value: "CANARY" };
-      },
-      text: /cannot be used: they are not JSON\n/,
-    },
-    {
-      ids: ["keys-other-app", "keys-ended"],
-      when: "the keys are another app's, and no token is accepted any more",
-      plant({ outputs, stored }) {
-        Object.assign(outputs, { AppId: "cli_fedcba9876543210" });
-        Object.assign(stored, { verificationTokens: [{ value: verificationToken, notAfter: 1 }] });
-      },
-      text: /has the keys of "cli_0123456789abcdef", and the stack is of "cli_fedcba9876543210"[\s\S]*no stored Verification Token is accepted any more/,
-    },
-    {
-      ids: ["right-missing"],
-      when: "one missing right stops several checks",
-      plant: () => cloud.denied.add("lambda:GetFunction"),
-      text: /not checked: the concurrency, the functions, the workers' code, the platform: .*\nYou need the right lambda:GetFunction/,
-    },
-    {
-      ids: ["right-missing"],
-      when: "neither the keys nor the project's own secrets may be read",
-      plant() {
-        writeFileSync(join(project.root, "larkpost.config.js"), 'export default { secrets: ["CRM_TOKEN"] };\n');
-        cloud.store.become("denied");
-      },
-      text: /not checked: the app's keys, the project's own secrets, .*\nYou need the right ssm:GetParameter/,
-    },
-    {
-      ids: ["credentials"],
-      when: "there are no credentials",
-      plant: ({ env }) =>
-        Object.assign(env, { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_EC2_METADATA_DISABLED: "true" }),
-      text: /not checked: the stack, .*the alarms.*: CredentialsProviderError\nRun "aws sso login"/,
-    },
-  ];
-  const rounds = [...together, ...alone.map((one) => [one])];
   for (const [index, round] of rounds.entries()) {
     describe(`round ${index + 1}`, () => {
       let code: number | null;
