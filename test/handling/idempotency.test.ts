@@ -138,13 +138,13 @@ describe("the idempotency key", () => {
 describe("a ledger that cannot be reached", () => {
   for (const [what, fault] of Object.entries({ fails: internal, "denies access": denied })) {
     test(`I1: and ${what} lets no handler run, and loses no event`, async () => {
-      const ids = Array.from({ length: 10 }, () => bench.newId());
+      const ids = Array.from({ length: 4 }, () => bench.newId());
       let runs = 0;
       const handlers: TestHandlers = { "test.event": () => void runs++ };
       await bench.send(...ids.map((id) => eventBody({ id })));
       const stop = bench.dynamoFaults.inject("PutItem", fault);
       const { kept } = await bench.invoke(await bench.receive(), { handlers });
-      assert.deepEqual([runs, kept.length], [0, 10]);
+      assert.deepEqual([runs, kept.length], [0, 4]);
       assert.ok(
         kept.every(({ waitSeconds }) => waitSeconds >= 8 && waitSeconds <= 12),
         "they come back soon",
