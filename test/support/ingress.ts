@@ -90,13 +90,13 @@ export function ingressBehaves(
 
     test("P7, C-47: of any type is queued like any other", async () => {
       const names = ["unknown.type_v1", "../../x", "constructor", "__proto__", "toString", "a\0b", "\u{1f44b}"];
-      for (const type of [...names, "t".repeat(300_000)]) {
+      for (const type of [...names, "t".repeat(70_000)]) {
         assert.equal((await queuesOne(v2Text({ header: { event_type: type } }))).type, type);
       }
     });
 
     test("C-48: of an id of any characters is queued under that id", async () => {
-      for (const id of ["a\r\nb", "\u001b[31mred", "i".repeat(300_000), "#", '"', "'", "\u202e"]) {
+      for (const id of ["a\r\nb", "\u001b[31mred", "i".repeat(70_000), "#", '"', "'", "\u202e"]) {
         assert.equal((await queuesOne(v2Text({ header: { event_id: id } }))).id, id);
       }
     });
