@@ -130,7 +130,7 @@ export const apiRows: readonly Row[] = [
     id: "A3",
     title: "of events that create, reply and forward, where every call's first answer is lost, each sends each once",
     full: 10_000,
-    sample: 15,
+    sample: 8,
     async run(options) {
       const first = new Set<string>();
       await viaWorker(

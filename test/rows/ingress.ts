@@ -485,7 +485,7 @@ const c64: Row = {
   id: "C-64",
   title: "answers a flood of distinct bad requests without a fault, in steady memory and with a bounded log",
   full: 60_000,
-  sample: 400,
+  sample: 150,
   async run({ n, seed, progress }) {
     const random = seeded(seed);
     const clock = testClock(Math.ceil(startMs / 60_000) * 60_000);

@@ -284,7 +284,7 @@ export const platformRows: readonly Row[] = [
     title: "events whose first answer was lost are stored at least twice, and complete once",
     memory: true,
     full: 10_000,
-    sample: 20,
+    sample: 10,
     check: (given) =>
       withLostAnswers(given, {
         isLost: (number) => number === 1,

@@ -272,7 +272,7 @@ export const workerRows: readonly Row[] = [
     title: "of two runs, the first of which stalled past its lease, one completes",
     memory: true,
     full: 1_000,
-    sample: 20,
+    sample: 10,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench, random } = given;
@@ -319,7 +319,7 @@ export const workerRows: readonly Row[] = [
     title: "of two deliveries at the same time one runs, and the other is received once more at most",
     memory: true,
     full: 1_000,
-    sample: 20,
+    sample: 10,
     check: (given) =>
       byTheHundred(given, async (from, count) => {
         const { bench } = given;
@@ -490,7 +490,7 @@ export const workerRows: readonly Row[] = [
     title: "events that were all stored twice, since each first answer was lost, complete once",
     memory: true,
     full: 10_000,
-    sample: 20,
+    sample: 10,
     async check(given) {
       const { bench } = given;
       const ports = receiverQueues(patientClient(bench), bench.urls);
