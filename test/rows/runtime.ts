@@ -31,10 +31,10 @@ const visibilitySeconds = 6 * workerTimeoutSeconds;
 const shortVisibilitySeconds = workerTimeoutSeconds + leaseMarginMs / 1000 + 1;
 
 /**
- * Has processes read another `infra/limits.js`: the worker's timeout is {@link workerTimeoutSeconds}, which no project may
+ * Has `npm start` read another `infra/limits.js`: the worker's timeout is {@link workerTimeoutSeconds}, which no project may
  * ask for, and if it is to be over soon, its queue shows a lost record again after {@link shortVisibilitySeconds}.
  *
- * @returns `NODE_OPTIONS` for them. With a copy of the project instead, Node would find nothing of it compiled.
+ * @returns `NODE_OPTIONS` for it. With a copy of the project instead, Node would find nothing of it compiled.
  */
 function shorten(root: string, isSoon: boolean): string {
   const edits: [RegExp, string][] = [
@@ -53,6 +53,8 @@ function shorten(root: string, isSoon: boolean): string {
   writeFileSync(
     hook,
     `import { registerHooks } from "node:module";
+    // Those that it starts are told the numbers.
+    if (process.argv[1]?.endsWith("larkpost.js")) delete process.env.NODE_OPTIONS;
     const load = (url, context, next) => ({
       ...next(url, context),
       ...(url === ${JSON.stringify(url)} ? { source: ${JSON.stringify(source)} } : {}),

@@ -82,6 +82,15 @@ describe("the long connection of npm start", () => {
     await until("no connection", () => platform.connections(appId).length === 0);
   });
 
+  test("L4: says why when the platform refuses the app", async () => {
+    const connection = await prepare({ env: real() });
+    const wrong = functionsEnv({ ...real(), APP_SECRET: "another-secret-0123" });
+    await assert.rejects(connection.start({ env: wrong, ...output }), {
+      name: "LongConnectionError",
+      message: `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET`,
+    });
+  });
+
   for (const [name, env, says] of [
     ["the app's secret", { APP_ID: appId }, /APP_SECRET is not set/],
     ["the app's id", { APP_SECRET: appSecret }, /APP_ID is not set/],

@@ -6,7 +6,9 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../../lib/clock.ts";
+import { codes, jsonAnswer, platformConfig } from "../../../lib/simulator/long-connection/discovery.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
+import { writeConfig } from "../../infra/stack.ts";
 import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -54,21 +56,24 @@ describe("npm start -- --long-connection", () => {
   function start(settings: NodeJS.ProcessEnv = env()) {
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
       env: settings,
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);
-    let text = "";
-    child.stdout.setEncoding("utf8").on("data", (more: string) => {
-      text += more;
-    });
-    const lines = () => text.split("\n").slice(0, -1);
+    const printed = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].setEncoding("utf8").on("data", (more: string) => {
+        printed[name] += more;
+      });
+    }
+    const lines = () => printed.stdout.split("\n").slice(0, -1);
     const told = (what: string) => lines().some((line) => line.includes(what));
-    return { child, lines, told, closed: once(child, "close") as Promise<[number | null, string | null]> };
+    return { child, printed, lines, told, closed: once(child, "close") as Promise<[number | null, string | null]> };
   }
 
-  test("with a real app: an event over the connection runs its handler here, and a doubt about a setting is said once", async () => {
+  test("L4: with a real app: an event over the connection runs its handler here, a doubt about a setting is said once, and it ends with 1 and one clear line when the platform refuses the app", async () => {
     const keys = { ENCRYPT_KEY: "an Encrypt Key of some length", VERIFICATION_TOKEN: "a short token" };
-    const { child, lines, told, closed } = start({ ...env(), ...keys, http_proxy: "http://127.0.0.1:9" });
+    platform.configure({ ...platformConfig, ReconnectNonce: 1 });
+    const { printed, lines, told, closed } = start({ ...env(), ...keys, http_proxy: "http://127.0.0.1:9" });
     await until("a connection", () => platform.connections(appId).length === 1);
     const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
     const text = eventText({ id: "from-afar", type: "im.message.receive_v1", app: appId, event });
@@ -81,9 +86,13 @@ describe("npm start -- --long-connection", () => {
       "http_proxy is set and not used: the platform is called over HTTPS. Set HTTPS_PROXY",
     ]);
     assert.ok(told(`the long connection goes to 127.0.0.1:`));
-    child.kill("SIGTERM");
-    assert.deepEqual(await closed, [0, null]);
-    await until("no connection", () => platform.connections().length === 0);
+    platform.answerNext(jsonAnswer(200, { code: codes.wrongSecret, msg: "auth failed" }));
+    platform.connections(appId)[0]?.drop();
+    assert.deepEqual(await closed, [1, null]);
+    assert.equal(
+      printed.stderr,
+      `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
+    );
   });
 
   test("without an app: send and chat go over the connection to a simulated platform", async () => {
@@ -135,18 +144,14 @@ describe("npm start -- --long-connection", () => {
     }
   });
 
-  test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
-    const { code, stderr } = await larkpostProcess(args, {
-      root: project.root,
-      env: { ...env(), APP_SECRET: "another-secret-0123" },
+  test("what has started ends when the rest cannot", async () => {
+    writeConfig(project.root, {
+      resources: { Ledger: { Type: "AWS::DynamoDB::Table", Properties: { TableName: "ledger" } } },
     });
-    assert.deepEqual(
-      [code, stderr],
-      [
-        1,
-        `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
-      ],
-    );
+    const { code, stderr } = await larkpostProcess(args, { root: project.root });
+    assert.equal(code, 1);
+    assert.match(stderr, /^Cannot create the table "Ledger" of larkpost\.config\.js: [^\n]+\n$/);
+    writeConfig(project.root, {});
   });
 
   test("does not start at all with the app of a deployed stage", async () => {
