@@ -355,7 +355,9 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     const request = click("twice", { order: 18 });
     const first = await ask(runtime.callbackUrl, request);
     const again = await ask(runtime.callbackUrl.replace("/callback", "//callback/"), request);
-    assert.deepEqual(again, first);
+    // The next second may have begun.
+    const date = first.headers.date;
+    assert.deepEqual({ ...again, headers: { ...again.headers, date } }, first);
     await until("the duplicate is told", () => stagesOf("twice").includes("duplicate"));
     assert.equal(stagesOf("twice").filter((stage) => stage === "started").length, 1);
   });
