@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { parseEnv } from "node:util";
 import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { until } from "../../support/until.ts";
@@ -16,8 +16,11 @@ describe("npm run simulate", () => {
   before(async () => {
     receiver = await startReceiver();
   });
+  // One that a failed test left behind would let no other start.
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill("SIGKILL");
+  });
   after(async () => {
-    for (const child of children) child.kill("SIGKILL");
     await receiver.stop();
     remove();
   });
@@ -36,7 +39,10 @@ describe("npm run simulate", () => {
       });
     }
     const closed = once(child, "close") as Promise<[number | null, string | null]>;
-    await until("its settings", () => printed.stdout.includes("LARK_DOMAIN"));
+    await until("its settings", () => {
+      assert.equal(child.exitCode, null, printed.stderr);
+      return printed.stdout.includes("LARK_DOMAIN");
+    });
     return {
       printed,
       settings: parseEnv(printed.stdout),
@@ -67,7 +73,7 @@ describe("npm run simulate", () => {
     // Without a client, nothing is delivered, over the long connection that it is sent by.
     const { code, stdout } = await larkpost(["send", "im.message.receive_v1"], { root });
     assert.equal(code, 1);
-    assert.match(stdout, /^none in 0 ms {2}im\.message\.receive_v1 .* no client is connected\n$/);
+    assert.match(stdout, /^none in \d+ ms {2}im\.message\.receive_v1 .* no client is connected\n$/);
     assert.deepEqual(await first.stop(), [0, null]);
 
     // With an address to push to, it makes the keys of pushes too.
@@ -102,8 +108,9 @@ describe("npm run simulate", () => {
     assert.deepEqual(await stop(), [0, null]);
   });
 
-  test("encrypts nothing, and prints JSON", async () => {
+  test("encrypts nothing, and prints JSON", async (t) => {
     const plain = await startReceiver({ isPlain: true });
+    t.after(plain.stop);
     const { APP_ID, VERIFICATION_TOKEN } = env;
     const given = { APP_ID, VERIFICATION_TOKEN, APP_SECRET: "CANARY-of-the-environment", ALLOW_UNENCRYPTED: "true" };
     const { printed, stop } = await start(["--push-to", plain.url, "--json"], given);
@@ -117,7 +124,6 @@ describe("npm run simulate", () => {
       ["event", "event"],
     );
     await stop();
-    await plain.stop();
     const [, line = ""] = printed.stdout.split("\n");
     assert.partialDeepStrictEqual(JSON.parse(line), { type: "im.message.receive_v1", status: 200, delivered: true });
     assert.ok(!printed.stdout.includes("CANARY"));
