@@ -6,7 +6,8 @@ import { setting } from "../../settings/environment.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { asking } from "../prompt.ts";
-import { asked, editParameter, parameterName, patient, patientClient, regionOf, storing } from "./parameter-store.ts";
+import { awsClients } from "./clients.ts";
+import { asked, editParameter, parameterName, patient, regionOf, storing } from "./parameter-store.ts";
 
 /** What a standard parameter of SSM holds. */
 const mostBytes = 4_096;
@@ -38,7 +39,7 @@ export async function setExtra(
   if (isAsked) process.env[name] = await asking("Cannot store", (ask) => ask(`${name}: `));
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
-  const { reader, write } = editParameter(await patientClient(regionOf(region)), parameter);
+  const { reader, write } = editParameter(awsClients({ region: regionOf(region) }).ssm, parameter);
   const before = await asked(parameter, readExtraSecrets(patient(reader), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {

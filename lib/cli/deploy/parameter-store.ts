@@ -60,15 +60,6 @@ export function patient(ssm: Pick<SSM, "getParameter" | "destroy">): AwsClient {
   return fromSdk({ ssm }, { ...defaultTryMs, ssm: 10_000 });
 }
 
-/**
- * A person at a shell, perhaps far from the region, waits longer than a function. Loaded here, because most commands that
- * use this file's names ask SSM nothing.
- */
-export async function patientClient(region: string): Promise<SSM> {
-  const { SSM } = await import("@aws-sdk/client-ssm");
-  return new SSM({ requestHandler: { connectionTimeout: 5_000, socketTimeout: 10_000 }, region });
-}
-
 /** The stored secrets, or `undefined` when there is no such parameter. */
 export async function findSecrets(
   client: Pick<SSM, "getParameter" | "destroy">,

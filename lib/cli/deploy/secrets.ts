@@ -5,13 +5,13 @@ import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { type Ask, asking } from "../prompt.ts";
+import { awsClients } from "./clients.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
 import {
   asked,
   editParameter,
   findSecrets,
   parameterName,
-  patientClient,
   readThroughput,
   regionOf,
   storing,
@@ -133,7 +133,7 @@ async function set(options: SetOptions): Promise<void> {
     throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
   }
   loadEnv(projectRoot());
-  const client = await patientClient(regionOf(options.region));
+  const client = awsClients({ region: regionOf(options.region) }).ssm;
   const name = parameterName(options.stage, "app");
   const { reader, write } = editParameter(client, name);
   const isAsked = options.prompt === true;
@@ -201,7 +201,7 @@ async function finish(options: ShowOptions & { readonly kmsKey?: string }): Prom
   const { stage, region, kmsKey, json = false } = options;
   loadEnv(projectRoot());
   const name = parameterName(stage, "app");
-  const client = await patientClient(regionOf(region));
+  const client = awsClients({ region: regionOf(region) }).ssm;
   const { reader, write } = editParameter(client, name);
   const found = await readStored(reader, name);
   if (found === undefined) throw noParameter("end the overlap", { name, stage, region });
@@ -230,7 +230,7 @@ function noParameter(task: string, given: { name: string; stage: string; region:
 async function show({ stage, region, json = false }: ShowOptions): Promise<void> {
   loadEnv(projectRoot());
   const name = parameterName(stage, "app");
-  const client = await patientClient(regionOf(region));
+  const client = awsClients({ region: regionOf(region) }).ssm;
   const found = await asked(name, findSecrets(client, name));
   if (found === undefined) throw noParameter("show the keys", { name, stage, region });
   await print(client, name, found, json, "Found", await findExtra(client, stage));
@@ -240,7 +240,7 @@ async function throughput({ region: given, on = false, off = false, json = false
   if (on && off) throw new UsageError("Cannot change the throughput: --on and --off are given. Leave one of them out");
   loadEnv(projectRoot());
   const region = regionOf(given);
-  const client = await patientClient(region);
+  const client = awsClients({ region }).ssm;
   const before = await asked("its throughput", readThroughput(client));
   const isHigh = on || (before.isHigh && !off);
   if (isHigh !== before.isHigh) await asked("its throughput", writeThroughput(client, before.arn, isHigh));

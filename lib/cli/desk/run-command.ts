@@ -2,7 +2,8 @@ import type { Command } from "commander";
 import { apiConfig } from "../../open-api/config.ts";
 import { noSecret } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
-import { asked as askSsm, findSecrets, parameterName, patientClient } from "../deploy/parameter-store.ts";
+import { awsClients } from "../deploy/clients.ts";
+import { asked as askSsm, findSecrets, parameterName } from "../deploy/parameter-store.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place, stoppable } from "./place.ts";
@@ -72,7 +73,9 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
   const own = isOther ? undefined : process.env["APP_SECRET"];
   const name = stage === undefined ? "" : parameterName(stage, "app");
   const stored =
-    own || stage === undefined ? undefined : await askSsm(name, findSecrets(await patientClient(region ?? ""), name));
+    own || stage === undefined
+      ? undefined
+      : await askSsm(name, findSecrets(awsClients({ region: region ?? "" }).ssm, name));
   const secret = own || stored?.appSecret;
   if (!secret) throw new CommandError(`Cannot run with --send: ${noSecret}`);
   const { appId: calledAs, origin, proxyEnv } = api;
