@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { DynamoDBClient, GetItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoTokens } from "../../lib/aws/tokens.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { createLedgerTable, startDynamoDb } from "../../lib/local/dynamodb.ts";
-import { clientOf } from "../../lib/local/exchange.ts";
 import { ticketKeeper } from "../../lib/open-api/tickets.ts";
 import { tokenRequest } from "../../lib/open-api/token-request.ts";
 import { type TokenStore, tokenSource } from "../../lib/open-api/tokens.ts";
@@ -16,27 +14,22 @@ import { clientTo, direct } from "../support/aws.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { marketplace, text } from "../support/open-api.ts";
 import { seeded } from "../support/random.ts";
+import { startTable } from "../support/table.ts";
 import { recordTrace } from "../support/trace.ts";
 import { until } from "../support/until.ts";
 
 const minute = 60_000;
-const table = "ledger";
 const toChat = { query: { receive_id_type: "chat_id" }, body: { receive_id: groupChat, ...text("hello") } };
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 
-let server: Awaited<ReturnType<typeof startDynamoDb>>;
-let dynamo: DynamoDBClient;
+let table: Awaited<ReturnType<typeof startTable>>;
 let client: AwsClient;
 before(async () => {
-  server = await startDynamoDb();
-  dynamo = new DynamoDBClient({ region: "us-east-1", credentials, endpoint: server.endpoint });
-  client = direct(clientTo(server.endpoint), server.exchange);
-  await createLedgerTable(clientOf("DynamoDB_20120810", server.exchange), table);
+  table = await startTable();
+  client = direct(clientTo(table.endpoint), table.exchange);
 });
 after(async () => {
-  dynamo.destroy();
   client.destroy();
-  await server.stop();
+  await table.stop();
 });
 
 /** A platform whose tokens are numbers, on a clock that stands still. */
@@ -78,7 +71,7 @@ describe("tokens", () => {
   test("A5: twenty processes that start at the same time ask for two at most, whatever the table's order", async (t) => {
     for (const seed of [1, 2]) {
       const random = seeded(seed);
-      const store = dynamoTokens(client, table);
+      const store = dynamoTokens(client, table.name);
       const appSecret = `the secret of run ${seed}`;
       const app = { kind: "self-built", appId: `cli_00000000000001${seed}0`, appSecret } as const;
       const { run, startProcess, called } = await startApi(t, {
@@ -332,7 +325,7 @@ describe("tokens", () => {
 
   test("lie in the table encrypted: under the app's secret, and under their own name", async () => {
     const clock = testClock(Date.now());
-    const store = dynamoTokens(client, table);
+    const store = dynamoTokens(client, table.name);
     const make = (secret: string) => {
       let asked = 0;
       const tokens = tokenSource({
@@ -344,14 +337,15 @@ describe("tokens", () => {
     const first = make("secret one");
     assert.equal(await first.get("cli_x/a", "a"), "t-of-a-1");
     const row = async (name: string) =>
-      (await dynamo.send(new GetItemCommand({ TableName: table, Key: { pk: { S: `token#${name}` } } }))).Item;
+      (await table.call<{ Item?: Record<string, AttributeValue> }>("GetItem", { Key: { pk: { S: `token#${name}` } } }))
+        .Item;
     const item = await row("cli_x/a");
     assert.ok(item?.["sealed"]?.S !== undefined);
     assert.ok(!JSON.stringify(item).includes("t-of-a"));
     assert.ok(!Buffer.from(item["sealed"].S, "base64").toString("latin1").includes("t-of-a"));
     assert.equal(Number(item["expiresAtSeconds"]?.N), Math.ceil((clock.nowMs() + 120 * minute) / 1000));
     // Put by hand where another tenant's should be, it is none.
-    await dynamo.send(new PutItemCommand({ TableName: table, Item: { ...item, pk: { S: "token#cli_x/b" } } }));
+    await table.call("PutItem", { Item: { ...item, pk: { S: "token#cli_x/b" } } });
     const second = make("secret one");
     assert.equal(await second.get("cli_x/a", "a"), "t-of-a-1");
     assert.equal(second.asked(), 0);
@@ -362,7 +356,7 @@ describe("tokens", () => {
   });
 
   test("are leased to one of two processes, and to the next when the lease is over", async () => {
-    const store = dynamoTokens(client, table);
+    const store = dynamoTokens(client, table.name);
     assert.deepEqual(
       await Promise.all([1, 2, 3].map(() => store.lease("leased", { nowMs: 1_000, untilMs: 11_000 }))).then((all) =>
         all.sort(),
@@ -386,7 +380,7 @@ describe("tokens", () => {
   });
 
   test("are not overwritten by one that ends before them, whose writer gives its lease back all the same", async () => {
-    const store = dynamoTokens(client, table);
+    const store = dynamoTokens(client, table.name);
     for (const [sealed, endsAtMs] of [
       ["first", 5_000],
       ["newer", 6_000],
