@@ -314,6 +314,7 @@ export async function startCloud() {
     logs,
     putStack: formation.putStack,
     failAt: formation.failAt,
+    deploy: formation.deploy,
     async stop(): Promise<void> {
       server.closeAllConnections();
       await Promise.all([store.stop(), new Promise((stopped) => server.close(stopped))]);

@@ -353,6 +353,13 @@ export function cloudFormation(options: {
     failAt: (logicalId: string) => {
       failing = logicalId;
     },
+    /** Makes or updates a stack at once, as osls does. */
+    deploy(name: string, template: Template): void {
+      const type = stacks.has(name) ? "UPDATE" : "CREATE";
+      const { changeSets } = stacks.get(name) ?? putStack(name, { Resources: {} }, "REVIEW_IN_PROGRESS");
+      changeSets.set("osls", { template, type, fault: undefined, isCompared: true });
+      execute(new URLSearchParams({ StackName: name, ChangeSetName: "osls" }));
+    },
     answer,
     resolve,
   };

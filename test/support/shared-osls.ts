@@ -1,44 +1,71 @@
-import { mkdirSync, unlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import childProcess, { type ChildProcess, type SpawnOptions } from "node:child_process";
+import { EventEmitter } from "node:events";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
-import { json } from "node:stream/consumers";
-import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { PassThrough } from "node:stream";
 import { runOsls } from "../infra/stack.ts";
+
+/** One run of osls, in place of its process. */
+type Run = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+) => Promise<{ readonly code: number; readonly output: string }>;
+
+/** The projects, by their folders, whose osls is another function. */
+const projects = new Map<string, Run>();
+const oslsScript = join("osls/bin/serverless.js");
+const { spawn } = childProcess;
+
+/**
+ * Has each run of osls in this project done by a function. A process would take more than most commands do, and with it
+ * this process copies the memory that it writes to next.
+ * @returns Takes it back.
+ */
+export function runOslsBy(root: string, run: Run): () => void {
+  projects.set(root, run);
+  replaceSpawn(spawnOutside);
+  return () => {
+    projects.delete(root);
+    if (projects.size === 0) replaceSpawn(spawn);
+  };
+}
 
 /**
  * Gives a temporary project an osls that has each of its runs done by the process that the tests share: to load it takes
  * ten times as long as what it does.
  */
-export async function shareOsls(root: string) {
+export function shareOsls(root: string) {
   const runs: { readonly args: readonly string[]; readonly output: string }[] = [];
-  // Without HTTP, which would double what it takes to load the other side.
-  const server = createServer({ allowHalfOpen: true }, async (socket) => {
-    const job = (await json(socket)) as { args: string[]; env: Record<string, string> };
-    const ended = await runOsls({ folder: root, ...job });
-    runs.push({ args: job.args, output: ended.output });
-    socket.end(JSON.stringify(ended));
+  const stop = runOslsBy(root, async (args, env) => {
+    const ended = await runOsls({ folder: root, args, env });
+    runs.push({ args, output: ended.output });
+    return ended;
   });
-  const port = await listenOnLoopback(server);
-  // The engine is a link, and finds its packages beside itself.
-  unlinkSync(join(root, "node_modules"));
-  const bin = join(root, "node_modules/osls/bin");
-  mkdirSync(bin, { recursive: true });
-  writeFileSync(
-    join(bin, "serverless.js"),
-    `const socket = require("node:net").connect(${port}, "127.0.0.1");
-let text = "";
-socket.setEncoding("utf8").on("data", (part) => (text += part));
-socket.on("end", () => {
-  const { code, output } = JSON.parse(text);
-  process.stdout.write(output);
-  process.exitCode = code;
-});
-socket.end(JSON.stringify({ args: process.argv.slice(2), env: process.env }));
-`,
-  );
   return {
     /** What it was asked since the start, and printed. */
     runs,
-    stop: () => new Promise((stopped) => server.close(stopped)),
+    stop,
   };
+}
+
+function replaceSpawn(by: unknown): void {
+  Object.assign(childProcess, { spawn: by });
+  syncBuiltinESMExports();
+}
+
+function spawnOutside(file: string, args: readonly string[], options: SpawnOptions): ChildProcess | EventEmitter {
+  const [script = "", ...others] = args;
+  const run = projects.get(String(options.cwd));
+  if (run === undefined || !script.endsWith(oslsScript)) return spawn(file, args, options);
+  // What the command prints to its own terminal is not asked for.
+  const stdout = options.stdio === "inherit" ? null : new PassThrough();
+  const child = Object.assign(new EventEmitter(), { stdout, stderr: null });
+  run(others, { ...(process.env as Record<string, string>) }).then(
+    ({ code, output }) => {
+      if (stdout === null) child.emit("close", code);
+      else stdout.once("end", () => child.emit("close", code)).end(output);
+    },
+    (error: unknown) => child.emit("error", error),
+  );
+  return child;
 }

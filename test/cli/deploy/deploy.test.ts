@@ -1,6 +1,7 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, fstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
@@ -8,7 +9,7 @@ import { changeLines } from "../../../lib/cli/deploy/changes.ts";
 import { awsClients, type Clients } from "../../../lib/cli/deploy/clients.ts";
 import { adopt, findLeft } from "../../../lib/cli/deploy/kept.ts";
 import { laneCostLines } from "../../../lib/cli/deploy/lane-cost.ts";
-import { oslsFindings } from "../../../lib/cli/deploy/osls.ts";
+import { osls, oslsFindings } from "../../../lib/cli/deploy/osls.ts";
 import type { Ready } from "../../../lib/cli/deploy/preflight/preflight.ts";
 import { type Hop, hopLine, probe, senderOf } from "../../../lib/cli/deploy/probe.ts";
 import { describeStack, type Resource, readStack, type Template } from "../../../lib/cli/deploy/stack.ts";
@@ -17,6 +18,7 @@ import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
 import { type Compiled, compile, lanes, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
+import { runOslsBy } from "../../support/shared-osls.ts";
 import { command, secrets, startReceiver } from "../run.ts";
 import { cloudWithReceiver, smallProject, stored } from "./deployment.ts";
 
@@ -29,6 +31,7 @@ describe("npm run deploy", () => {
   let made: Awaited<ReturnType<typeof smallProject>>;
   let cloud: Cloud;
   let receiver: Awaited<ReturnType<typeof startReceiver>>;
+  let stopOsls: () => void;
   let compiled: Compiled;
   /** With two lanes; and after one of them has got an order, under another name. */
   let laned: Compiled;
@@ -39,11 +42,8 @@ describe("npm run deploy", () => {
   const deploy = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     command(["deploy", ...args], { env: { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env } });
   const prod = (...args: string[]) => deploy(["--stage", "prod", ...args]);
-  const calls = () =>
-    readFileSync(join(made.root, "calls"), "utf8")
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as string[]);
+  /** What osls was asked. */
+  const calls: (readonly string[])[] = [];
   /** Said by the deployment of a stage that has one. */
   const ofLongConnection = /^The stage's long connection has the settings of its own last deployment/m;
   const recorded = () => JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
@@ -56,6 +56,26 @@ describe("npm run deploy", () => {
     const state = { service: "larkpost", provider, initialServerlessConfig };
     writeFileSync(join(folder, "serverless-state.json"), JSON.stringify({ service: state }));
     writeFileSync(join(folder, "cloudformation-template-update-stack.json"), JSON.stringify(template));
+  };
+  /** Compiles nothing, and updates the stack as osls does. */
+  const runOsls = async (args: readonly string[], env: Readonly<Record<string, string>>) => {
+    calls.push(args);
+    const from = join(made.root, "packaged");
+    const to = join(made.root, ".serverless");
+    if (args.includes("front=x")) {
+      const part = ' Cannot resolve "x" out of "x.js": Received rejection: Cannot deploy: front is "x", neither one';
+      const lines = ["functions.webhook", "resources.4"].map(
+        (name) => `  - Cannot resolve variable at "${name}":${part},`,
+      );
+      const head = ["Error:", "Cannot resolve serverless.yml: Variables resolution errored with:"];
+      return { code: 1, output: [...head, ...lines].join("\n") };
+    }
+    if (args[0] === "package") cpSync(from, to, { recursive: true });
+    else if (env["EXIT"] !== "early") {
+      const text = readFileSync(join(to, "cloudformation-template-update-stack.json"), "utf8");
+      cloud.deploy(`larkpost-${args[args.indexOf("--stage") + 1]}`, JSON.parse(text) as Template);
+    }
+    return { code: args[0] === "package" || env["EXIT"] === undefined ? 0 : 1, output: "" };
   };
   /** The template with another property of a resource. */
   const changed = (id: string, properties: object): Template => {
@@ -91,64 +111,23 @@ describe("npm run deploy", () => {
     ]);
     Object.assign(process.env, cloud.env);
     clients = awsClients({ region: "ap-southeast-1" });
-    unlinkSync(join(made.root, "node_modules"));
     for (const folder of ["packaged", ".serverless"]) {
       mkdirSync(join(made.root, folder));
       for (const name of ["webhook", "callback", "worker", "workerAi", "workerBulk", "workerChats"])
         writeFileSync(join(made.root, folder, `${name}.zip`), "");
     }
-    const bin = join(made.root, "node_modules/osls/bin");
-    mkdirSync(bin, { recursive: true });
-    // Compiles nothing, and updates the stack as osls does.
-    writeFileSync(
-      join(bin, "serverless.js"),
-      `const fs = require("node:fs");
-const [command, ...args] = process.argv.slice(2);
-fs.appendFileSync("calls", JSON.stringify([command, ...args]) + "\\n");
-const StackName = "larkpost-" + args[args.indexOf("--stage") + 1];
-// To load fetch takes longer than all else here.
-const send = (service, method, path, body) => new Promise((resolve, reject) => {
-  const headers = {
-    authorization: "/ap-southeast-1/" + service + "/aws4_request",
-    "content-type": "application/x-www-form-urlencoded",
-  };
-  const request = require("node:http").request(process.env.AWS_ENDPOINT_URL + path, { method, headers }, (answer) =>
-    answer.resume().on("end", () => resolve({ ok: answer.statusCode === 200 })));
-  request.on("error", reject).end(body);
-});
-const call = (Action, more) =>
-  send("cloudformation", "POST", "/", String(new URLSearchParams({ Action, StackName, ChangeSetName: "x", ...more })));
-async function deploy() {
-  const path = "/bucket/template.json";
-  await send("s3", "PUT", path, fs.readFileSync(".serverless/cloudformation-template-update-stack.json"));
-  const ChangeSetType = (await call("DescribeStacks")).ok ? "UPDATE" : "CREATE";
-  await call("CreateChangeSet", { ChangeSetType, TemplateURL: process.env.AWS_ENDPOINT_URL + path });
-  await call("ExecuteChangeSet");
-}
-if (args.includes("front=x")) {
-  const part = ' Cannot resolve "x" out of "x.js": Received rejection: Cannot deploy: front is "x", neither one';
-  console.log('Error:\\nCannot resolve serverless.yml: Variables resolution errored with:');
-  for (const name of ["functions.webhook", "resources.4"]) console.log('  - Cannot resolve variable at "' + name + '":' + part + ",");
-  process.exit(1);
-}
-if (command === "package") {
-  fs.mkdirSync(".serverless", { recursive: true });
-  for (const name of fs.readdirSync("packaged")) fs.copyFileSync("packaged/" + name, ".serverless/" + name);
-} else {
-  if (process.env.EXIT !== "early") deploy();
-  process.exitCode = process.env.EXIT === undefined ? 0 : 1;
-}
-`,
-    );
+    stopOsls = runOslsBy(made.root, runOsls);
   });
   beforeEach(() => {
-    for (const name of ["calls", "larkpost.stages.json"]) rmSync(join(made.root, name), { force: true });
+    rmSync(join(made.root, "larkpost.stages.json"), { force: true });
+    calls.length = 0;
     pack(compiled.template);
     for (const all of [cloud.stacks, cloud.holders]) all.clear();
   });
   after(async () => {
     for (const name of Object.keys(cloud.env)) Reflect.deleteProperty(process.env, name);
     Object.assign(process.env, env);
+    stopOsls();
     await Promise.all([cloud.stop(), receiver.stop()]);
     made.remove();
   });
@@ -224,7 +203,7 @@ if (command === "package") {
       }
       const { AlarmActions } = stack()?.template.Resources["LongConnectionUnavailableAlarm"]?.Properties ?? {};
       assert.deepEqual(AlarmActions, ["arn:aws:sns:a:1:tickets"]);
-      assert.equal(existsSync(join(made.root, "calls")), false);
+      assert.deepEqual(calls, []);
       assert.deepEqual(cloud.stacks.get("larkpost-prod")?.events, []);
 
       // What is not said again stays.
@@ -414,7 +393,7 @@ if (command === "package") {
       assert.equal(code, 2);
       assert.match(stderr, message);
     }
-    assert.equal(existsSync(join(made.root, "calls")), false);
+    assert.deepEqual(calls, []);
   });
 
   test("is not packaged when osls compiles nothing, which is said once, though osls says it for each part", async () => {
@@ -438,7 +417,7 @@ if (command === "package") {
     const which = ["--region", "ap-northeast-1", "--config", "other.yml", "--param", "front=functionUrl"];
     const { code, stdout, stderr } = await prod(...which, "--force", "--", "--verbose");
     assert.equal(code, 0, stderr);
-    assert.deepEqual(calls(), [
+    assert.deepEqual(calls, [
       ["package", "--stage", "prod", ...which],
       ["deploy", "--stage", "prod", "--package", ".serverless", ...which, "--force", "--verbose"],
     ]);
@@ -513,7 +492,7 @@ if (command === "package") {
     );
     assert.equal(before.changeSets.size, 0);
     assert.deepEqual(
-      calls().map(([name]) => name),
+      calls.map(([name]) => name),
       ["package"],
     );
   });
@@ -592,7 +571,7 @@ if (command === "package") {
     assert.equal(code, 1);
     assert.equal(stderr, `Cannot deploy. Something would be lost:\n${lines.join("\n")}\n`);
     assert.deepEqual(
-      calls().map(([name]) => name),
+      calls.map(([name]) => name),
       ["package", "package"],
     );
   });
@@ -614,7 +593,7 @@ if (command === "package") {
       stderr,
       /^! larkpost-prod {2}was not compared with the template: Cannot show the changes: the template has \d+ bytes, and CloudFormation compares 51200/m,
     );
-    assert.equal(calls().at(-1)?.[0], "deploy");
+    assert.equal(calls.at(-1)?.[0], "deploy");
     assert.equal(existsSync(join(made.root, "larkpost.stages.json")), false);
   });
 
@@ -733,6 +712,31 @@ describe("the probe of an address", () => {
       "  ✖ does not store an event: answered 503 {}",
     ]);
   });
+});
+
+test("osls is a process of its own in the project's folder: what it says is kept, or printed where this process prints", async (t) => {
+  const root = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  const bin = join(root, "node_modules/osls/bin");
+  mkdirSync(bin, { recursive: true });
+  writeFileSync(
+    join(bin, "serverless.js"),
+    `const { fstatSync, writeFileSync } = require("node:fs");
+writeFileSync("pid", String(process.ppid));
+if (process.argv[2] === "package") {
+  console.log(process.argv.slice(2).join());
+  console.error(process.env.AWS_REGION);
+} else writeFileSync("stdout", [fstatSync(1).dev, fstatSync(1).ino].join());
+process.exitCode = 3;
+`,
+  );
+  process.env["AWS_REGION"] = "eu-west-1";
+  const { code, output } = await osls(["package", "--stage", "a b"], { root, isQuiet: true });
+  Reflect.deleteProperty(process.env, "AWS_REGION");
+  assert.deepEqual([code, output.split("\n").toSorted()], [3, ["", "eu-west-1", "package,--stage,a b"]]);
+  assert.deepEqual(await osls(["deploy"], { root }), { code: 3, output: "" });
+  const read = (name: string) => readFileSync(join(root, name), "utf8");
+  assert.deepEqual([read("pid"), read("stdout")], [String(process.pid), `${fstatSync(1).dev},${fstatSync(1).ino}`]);
 });
 
 test("a failure of osls without a reason is a finding, too, and a link to osls's guides is none", () => {

@@ -17,17 +17,18 @@ const isShown = (output: string) => !output.includes("Select a timestamp");
 
 describe("the life of a stage, by the real osls", () => {
   let made: Awaited<ReturnType<typeof smallProject>>;
-  let osls: Awaited<ReturnType<typeof shareOsls>>;
+  let osls: ReturnType<typeof shareOsls>;
   let cloud: Cloud;
   let receiver: Awaited<ReturnType<typeof startReceiver>>;
 
   before(async () => {
     [made, { cloud, receiver }] = await Promise.all([smallProject(), cloudWithReceiver()]);
-    osls = await shareOsls(made.root);
+    osls = shareOsls(made.root);
     cloud.store.put("/larkpost/prod/app", undefined);
   });
   after(async () => {
-    await Promise.all([cloud.stop(), receiver.stop(), osls.stop()]);
+    osls.stop();
+    await Promise.all([cloud.stop(), receiver.stop()]);
     made.remove();
   });
 

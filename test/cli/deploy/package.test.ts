@@ -28,7 +28,7 @@ async function project() {
   }
   writeFileSync(join(made.root, "functions/worker.ts"), toCrlf(worker));
   writeFileSync(join(made.root, "functions/callback.ts"), "export const handler = async () => {};\n");
-  return { ...made, osls: await shareOsls(made.root) };
+  return { ...made, osls: shareOsls(made.root) };
 }
 
 function toCrlf(text: string): string {
@@ -59,8 +59,8 @@ describe("npm run package", () => {
     assert.equal(stderr, "");
     printed = JSON.parse(stdout) as typeof printed;
   });
-  after(async () => {
-    await made.osls.stop();
+  after(() => {
+    made.osls.stop();
     made.remove();
   });
 

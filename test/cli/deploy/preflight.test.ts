@@ -582,7 +582,7 @@ describe("the preflight of a deployment", () => {
 describe("npm run deploy, of a project with faults", () => {
   let cloud: Cloud;
   let made: Awaited<ReturnType<typeof smallProject>>;
-  let osls: Awaited<ReturnType<typeof shareOsls>>;
+  let osls: ReturnType<typeof shareOsls>;
   const deploy = async (...args: string[]) => {
     const env = { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, APP_ID: appId };
     const { code, stdout, stderr } = await command(["deploy", ...args], { env });
@@ -594,10 +594,11 @@ describe("npm run deploy, of a project with faults", () => {
   beforeEach(async () => {
     cloud = await startCloud();
     made = await smallProject();
-    osls = await shareOsls(made.root);
+    osls = shareOsls(made.root);
   });
   afterEach(async () => {
-    await Promise.all([cloud.stop(), osls.stop()]);
+    osls.stop();
+    await cloud.stop();
     made.remove();
   });
 
