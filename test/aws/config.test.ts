@@ -324,6 +324,15 @@ describe("the app's secret", () => {
   });
 });
 
+test("stored secrets that are no JSON are refused with what to run, and not printed", () => {
+  const refused = 'Cannot read the stored secrets: they are not JSON. Run "npm run secrets -- set"';
+  for (const text of ["", "CANARY", '{"appId":'])
+    assert.equal(
+      problem(() => parseSecrets(text)),
+      refused,
+    );
+});
+
 describe("the lanes", () => {
   const LANES =
     '{"ai":{"types":["im.message.receive_v1"],"order":"message.chat_id"},"bulk":{"types":["contact.*","app_open"]}}';

@@ -388,6 +388,25 @@ describe("a connection", () => {
     assert.equal(server.discoveries, 2);
   });
 
+  test("whose peer does not even read its first reply is replaced 5 s after it, whatever comes meanwhile", async (t) => {
+    const clock = testClock();
+    const store = collectingPorts();
+    const { queued } = store;
+    const { socket } = await startRawPeer(t, clock, store);
+    socket.pause();
+    // The reply repeats the headers, and is more than the kernel takes.
+    for (const length of [8 * 1_048_576, 1]) {
+      const headers = Object.entries({ type: "event", message_id: "m-1", padding: "x".repeat(length) });
+      const payload = Buffer.from(v2Text());
+      socket.send(encodeFrame({ seqId: 1n, logId: 1n, service: 1, method: dataMethod, headers, payload }));
+      await until("it is stored", () => queued.length === (length === 1 ? 2 : 1));
+      await settled();
+      assert.deepEqual(told("disconnected"), []);
+      await clock.advance(2_500);
+    }
+    assert.equal((await disconnected()).facts?.["reason"], "the peer does not read its replies");
+  });
+
   test("pings at once, at the server's interval, and at another one from the pong that names it", async (t) => {
     const clock = testClock();
     const line = await startLine(t, { clock, config: { PingInterval: 20 } });

@@ -10,6 +10,7 @@ import { SQS } from "@aws-sdk/client-sqs";
 import { callback } from "../../../lib/aws/entries/callback.ts";
 import { webhook } from "../../../lib/aws/entries/webhook.ts";
 import { worker } from "../../../lib/aws/entries/worker.ts";
+import type { Lane } from "../../../lib/aws/lanes.ts";
 import { type Hop, senderOf } from "../../../lib/cli/deploy/probe.ts";
 import { type Subject, tryHops } from "../../../lib/cli/desk/hops.ts";
 import type { CallbackList, EventList } from "../../../lib/handler.ts";
@@ -303,7 +304,7 @@ for (const { when, plant, stdout, stderr } of refusals) {
 }
 
 /** Follows an event into a queue that nobody takes from. `meanwhile` runs at the first look, and a look takes 20 s. */
-async function lost(meanwhile: () => Promise<unknown>): Promise<Hop | undefined> {
+async function lost(meanwhile: () => Promise<unknown>, ofLanes: readonly Lane[] = []): Promise<Hop | undefined> {
   const settings = { region: "us-east-1", credentials: { accessKeyId: "local", secretAccessKey: "local" } };
   let nowMs = Date.now();
   const startMs = nowMs;
@@ -314,7 +315,7 @@ async function lost(meanwhile: () => Promise<unknown>): Promise<Hop | undefined>
     sqs: new SQS({ ...settings, endpoint: sqsFaults.endpoint }),
     table: services.ledgerTable,
     eventsUrl: services.urls.quarantineQueueUrl,
-    lanes: [],
+    lanes: ofLanes,
     clock: {
       nowMs: () => nowMs,
       after(_ms, fire) {
@@ -349,6 +350,16 @@ const losses = [
     advice: /^The event has left the queue: another worker takes from it/,
   },
   {
+    when: "waits in its lane's queue, and not in the events queue",
+    async meanwhile() {
+      await take();
+      await services.callSqs("CreateQueue", { QueueName: "quarantine-bulk" });
+    },
+    ofLanes: [{ name: "bulk", types: [] }],
+    text: "1 wait there, 0 are being handled",
+    advice: /^Nothing takes events: look whether the worker is paused/,
+  },
+  {
     when: "fails in the worker",
     async meanwhile() {
       const [message] = await take();
@@ -375,9 +386,9 @@ const losses = [
     advice: /^You need the right sqs:GetQueueAttributes/,
   },
 ];
-for (const { when, meanwhile, text, advice } of losses) {
+for (const { when, meanwhile, ofLanes, text, advice } of losses) {
   test(`gives up after a minute when the event ${when}, and says so`, async () => {
-    const hop = await lost(meanwhile);
+    const hop = await lost(meanwhile, ofLanes);
     assert.equal(hop?.isOk, false);
     assert.ok(hop.text.includes(text), hop.text);
     assert.match(hop.advice ?? "", advice);
