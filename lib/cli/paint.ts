@@ -7,6 +7,21 @@ export function paint(style: Style, text: string): string {
   return styleText(style, text, { stream: process.stdout });
 }
 
+/** How far long work is, on one line at a terminal. Scripts and logs get none of it. */
+export function progressLine(): { show(text: string): void; clear(): void } {
+  if (process.stderr.isTTY !== true) return { show() {}, clear() {} };
+  let shownAtMs = Number.NEGATIVE_INFINITY;
+  return {
+    show(text) {
+      const nowMs = performance.now();
+      if (nowMs - shownAtMs < 50) return;
+      shownAtMs = nowMs;
+      process.stderr.write(`\r${text}\x1b[K`);
+    },
+    clear: () => void process.stderr.write("\r\x1b[K"),
+  };
+}
+
 /** How many columns of a terminal a text takes: Chinese characters and their punctuation take two. */
 export function columnsOf(text: string): number {
   return [...text].reduce(

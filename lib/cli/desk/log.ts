@@ -6,6 +6,7 @@ import { CommandError, UsageError } from "../command.ts";
 import { awsClients, reasonOf } from "../deploy/clients.ts";
 import { serviceName } from "../deploy/parameter-store.ts";
 import { longConnectionOf, stackResources } from "../deploy/stack.ts";
+import { progressLine } from "../paint.ts";
 import { rank } from "../start/output.ts";
 import { type LogEntry, openRecent } from "../state/recent.ts";
 import { type QueueName, toLetter } from "./letters.ts";
@@ -215,7 +216,10 @@ function stageLog(cannot: string, place: { stage: string; region: string }): Log
 
 type LogGroup = Awaited<ReturnType<typeof logGroupsOf>>[number];
 
-/** Reads log groups. When it follows them, it asks again for what CloudWatch may show late, and gives each line once. */
+/**
+ * Reads log groups. The first look may take minutes, so a terminal is told how far it is. When it follows them, it asks again
+ * for what CloudWatch may show late, and gives each line once.
+ */
 export async function readGroups(
   cannot: string,
   options: ReadOptions & {
@@ -229,10 +233,18 @@ export async function readGroups(
   let { sinceMs } = options;
   let newestMs = 0;
   const seen = new Map<string, number>();
-  const look = async () => {
+  const progress = progressLine();
+  let count = 0;
+  const onFirstPage = (lines: number) => {
+    count += lines;
+    progress.show(`looking: ${count} lines`);
+  };
+  const look = async (onPage = (_: number) => {}) => {
     const untilMs = clock.nowMs() + client.config.systemClockOffset;
-    const given = { client, filterPattern, sinceMs, signal };
-    const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...given, ...group })));
+    const given = { client, filterPattern, sinceMs, signal, onPage };
+    const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...given, ...group }))).finally(
+      progress.clear,
+    );
     const fresh = found.flat().filter(({ eventId }) => !seen.has(eventId));
     for (const { eventId, entry } of fresh.sort((a, b) => a.entry.atMs - b.entry.atMs)) {
       seen.set(eventId, entry.atMs);
@@ -242,7 +254,7 @@ export async function readGroups(
     sinceMs = Math.max(sinceMs, Math.min(newestMs, untilMs) - lateMs, untilMs - skewMs - lateMs);
     for (const [eventId, atMs] of seen) if (atMs < sinceMs) seen.delete(eventId);
   };
-  await look();
+  await look(onFirstPage);
   while (follows) {
     await pause(clock, followMs, signal);
     if (signal.aborted) return;
@@ -261,7 +273,7 @@ async function resultsOf(
   given: { client: CloudWatchLogs; queryId: string | undefined; signal: AbortSignal },
 ) {
   const { client, queryId, signal } = given;
-  const isShown = process.stderr.isTTY === true;
+  const progress = progressLine();
   try {
     for (;;) {
       const {
@@ -273,15 +285,14 @@ async function resultsOf(
       if (status !== "Scheduled" && status !== "Running") {
         throw new CommandError(`${cannot}: the query of the log ended as ${status}. Type the command again`);
       }
-      if (isShown)
-        process.stderr.write(`\rlooking: ${Math.round((statistics?.bytesScanned ?? 0) / 1_048_576)} MB\x1b[K`);
+      progress.show(`looking: ${Math.round((statistics?.bytesScanned ?? 0) / 1_048_576)} MB`);
       await pause(systemClock, queryPollMs, signal);
       if (!signal.aborted) continue;
       await client.stopQuery({ queryId }).catch(() => {});
       throw new CommandError(`${cannot}: it was stopped`);
     }
   } finally {
-    if (isShown) process.stderr.write("\r\x1b[K");
+    progress.clear();
   }
 }
 
@@ -306,9 +317,10 @@ async function eventsOf(
     filterPattern: string;
     sinceMs: number;
     signal: AbortSignal;
+    onPage: (lines: number) => void;
   },
 ): Promise<{ eventId: string; entry: LogEntry }[]> {
-  const { client, group, source, filterPattern, sinceMs, signal } = given;
+  const { client, group, source, filterPattern, sinceMs, signal, onPage } = given;
   const found: { eventId: string; entry: LogEntry }[] = [];
   for (let nextToken: string | undefined; !signal.aborted; ) {
     const page = await asked(
@@ -319,6 +331,7 @@ async function eventsOf(
     for (const { eventId = "", timestamp = 0, message = "" } of page.events ?? []) {
       for (const entry of toEntry(timestamp, source, message)) found.push({ eventId, entry });
     }
+    onPage(page.events?.length ?? 0);
     nextToken = page.nextToken;
     if (nextToken === undefined) break;
   }

@@ -1,15 +1,14 @@
 import { CommandError, oneLine } from "../command.ts";
+import { progressLine } from "../paint.ts";
 import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
 import { wholeId } from "./log.ts";
 import type { Place } from "./place.ts";
 
 /** The letters of a place's queue. A terminal is told how far it is. */
 export async function lettersIn(place: Place, queue: QueueName): Promise<{ letters: Letter[]; total: number }> {
-  const isShown = process.stderr.isTTY === true;
-  const { messages, total } = await place.look(queue, (seen, of) => {
-    if (isShown) process.stderr.write(`\r${seen} of ${of} seen\x1b[K`);
-  });
-  if (isShown) process.stderr.write("\r\x1b[K");
+  const progress = progressLine();
+  const { messages, total } = await place.look(queue, (seen, of) => progress.show(`${seen} of ${of} seen`));
+  progress.clear();
   return { letters: messages.map((message) => toLetter(message, queue, place.lanes)), total };
 }
 

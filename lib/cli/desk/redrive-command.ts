@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../../clock.ts";
 import { CommandError, UsageError } from "../command.ts";
+import { progressLine } from "../paint.ts";
 import { keepRecent } from "../state/recent.ts";
 import { hasId, matches } from "./letters.ts";
 import { notFound } from "./look.ts";
@@ -73,7 +74,8 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
     const { sqs, eventsQueueUrl, letters, isIdle } = await place.queues();
     const encryptKeys = await place.encryptKeys(queue);
     const missing = new Set(ids);
-    const show = progress("redriven");
+    const progress = progressLine();
+    let count = 0;
     const passes: Redriven[] = [];
     for (const { url, isFifo } of letters[queue]) {
       const pass = await redrive({
@@ -87,7 +89,7 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
         },
         isEnough: () => ids.length > 0 && missing.size === 0,
         onRedriven(letter) {
-          show.one();
+          progress.show(`${++count} redriven`);
           const { id, type, lane } = letter;
           recent?.line("desk", { level: "info", stage: "redriven", id, type, lane, by: userInfo().username });
         },
@@ -99,7 +101,7 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
     const hiddenIn = (isFifo: boolean) =>
       passes.reduce((sum, pass, index) => sum + (letters[queue][index]?.isFifo === isFifo ? pass.hidden : 0), 0);
     const [hidden, behind] = [hiddenIn(false), hiddenIn(true)];
-    show.end();
+    progress.clear();
     const isStopped = stopping.signal.aborted;
     const why = [...Map.groupBy(refused.values(), (reason) => reason)].map(([reason, { length: count }]) => ({
       reason,
@@ -128,17 +130,4 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
     recent?.close();
     await place.close();
   }
-}
-
-/** Counts at a terminal. */
-function progress(done: string): { one: () => void; end: () => void } {
-  const isShown = process.stderr.isTTY === true;
-  let count = 0;
-  return {
-    one() {
-      count++;
-      if (isShown) process.stderr.write(`\r${count} ${done}\x1b[K`);
-    },
-    end: () => void (isShown && count > 0 && process.stderr.write("\r\x1b[K")),
-  };
 }

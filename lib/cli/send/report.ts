@@ -109,18 +109,3 @@ export function summaryText(outcomes: readonly Outcome[], givenUp: readonly stri
     `ack min ${shownMs(ackMs.min)}, median ${shownMs(ackMs.median)}, p99 ${shownMs(ackMs.p99)}, max ${shownMs(ackMs.max)}`,
   ].join("\n");
 }
-
-/** Shows the progress of a long run at a terminal. Scripts and logs get no output. */
-export function progressLine(total: number | undefined): { show(done: number): void; clear(): void } {
-  if (total === undefined || !process.stderr.isTTY) return { show() {}, clear() {} };
-  let shownAtMs = 0;
-  return {
-    show(done) {
-      const nowMs = performance.now();
-      if (nowMs - shownAtMs < 50) return;
-      shownAtMs = nowMs;
-      process.stderr.write(`\r${done} of ${total}`);
-    },
-    clear: () => void process.stderr.write("\r\u001b[K"),
-  };
-}

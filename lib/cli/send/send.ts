@@ -10,6 +10,7 @@ import { find, nearestText } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
 import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
+import { progressLine } from "../paint.ts";
 import { loadEnv, projectRoot, readText } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
@@ -24,7 +25,7 @@ import {
   wrapEvent,
 } from "./payload.ts";
 import { concurrency, isUnreachable, pushAll, pushChallenge } from "./pushes.ts";
-import { facts, line, type Outcome, progressLine, summary, summaryText } from "./report.ts";
+import { facts, line, type Outcome, summary, summaryText } from "./report.ts";
 
 interface Options {
   readonly set?: readonly string[];
@@ -99,9 +100,9 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
 
   const { json = false, repush = false, badSignature = false } = options;
-  const progress = progressLine(json || times === 1 ? undefined : times);
+  const progress = progressLine();
   const show = (outcome: Outcome, done: number): void => {
-    progress.show(done);
+    if (!json && times > 1) progress.show(`${done} of ${times}`);
     if (json) print(JSON.stringify(facts(outcome)));
     else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
   };

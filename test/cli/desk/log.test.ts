@@ -378,6 +378,16 @@ describe("npm run trace and logs, on a stage", () => {
     assert.equal(found.trimEnd().split("\n").length, 5);
   });
 
+  test("trace and logs tell a terminal how far they are, and leave nothing of it behind", async (t) => {
+    const { isTTY } = process.stderr;
+    process.stderr.isTTY = true;
+    t.after(() => void Object.assign(process.stderr, { isTTY }));
+    cloud.logs.pace.looks = 1;
+    assert.equal((await run("trace", "one")).stderr, "\rlooking: 5 MB\x1b[K\r\x1b[K");
+    const { stderr } = await run("logs");
+    assert.ok(stderr.startsWith("\rlooking: ") && stderr.endsWith(" lines\x1b[K\r\x1b[K"), JSON.stringify(stderr));
+  });
+
   test("logs --follow asks again from a minute before, prints each line once, and goes on when it is throttled", async (t) => {
     const seen: unknown[] = [];
     const stopping = new AbortController();
