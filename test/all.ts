@@ -5,10 +5,12 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
+import { passedParts } from "./support/passed.ts";
 import { isHandlerTest, problemOf, runFiles } from "./support/runner.ts";
+import { tscArguments } from "./support/types.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
-// its end, so that one run names all that is wrong.
+// its end, so that one run names all that is wrong. Where they passed for the same files before, they are not looked at again.
 //
 // Test files share a few processes, where what they import is loaded once. A file whose first line is `// alone: <why>`
 // has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others. Those with
@@ -89,21 +91,24 @@ if (problem !== undefined) {
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.
 const { changed } = await generate({ root });
 if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
-// Several threads would each check the types that they share; the cores have the tests to run. What a run has found out
-// about files that have not changed since is kept for the next one.
-const tsc = (project: string, kept: string) => {
-  const incremental = ["--incremental", "--tsBuildInfoFile", join(root, "node_modules/.cache/larkpost", kept)];
-  return [bin("tsc", "typescript"), "--singleThreaded", ...incremental, "--project", project] as const;
+const passed = passedParts(root);
+/** Runs a part that judges files alone, unless it passed for the same files. */
+const judge = async (name: string, script: string, ...args: readonly string[]): Promise<Part> => {
+  if (passed.has(name)) return { name: `${name}: as when they passed`, isOk: true, seconds: "0 s" };
+  const judged = await part(name, script, ...args);
+  if (judged.isOk) passed.add(name);
+  return judged;
 };
+// Whoever tests handlers has changed nothing that the others look at.
+const ofHandlers = isHandlerTest(root, asked);
+const tsc = [bin("tsc", "typescript"), ...tscArguments(ofHandlers ? ["functions"] : ["types", "functions"])] as const;
 const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
-const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", colors, "."] as const;
+// One thread, since several would wait for each other.
+const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", "--threads=1", colors, "."] as const;
 const parts = await Promise.all([
   tests(asked),
-  part("types of functions", ...tsc("functions", "functions.tsbuildinfo")),
-  // Whoever tests handlers has changed nothing that these look at.
-  ...(isHandlerTest(root, asked)
-    ? []
-    : [part("format and lint", ...biome), part("types", ...tsc(".", "types.tsbuildinfo"))]),
+  judge(ofHandlers ? "types of functions" : "types", ...tsc),
+  ...(ofHandlers ? [] : [judge("format and lint", ...biome)]),
 ]);
 for (const { name, isOk, output } of parts) {
   if (!isOk && output !== undefined) console.log(`\n${paint("red", `✖ ${name}`)}\n${output.trimEnd()}`);
