@@ -5,9 +5,10 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
+import { pageProjects } from "./support/pages.ts";
 import { passedParts } from "./support/passed.ts";
 import { isHandlerTest, problemOf, runFiles } from "./support/runner.ts";
-import { tscArguments } from "./support/types.ts";
+import { pagesAreJudged, tscArguments } from "./support/types.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
 // its end, so that one run names all that is wrong. Where they passed for the same files before, they are not looked at again.
@@ -101,13 +102,16 @@ const judge = async (name: string, script: string, ...args: readonly string[]): 
 };
 // Whoever tests handlers has changed nothing that the others look at.
 const ofHandlers = isHandlerTest(root, asked);
-const tsc = [bin("tsc", "typescript"), ...tscArguments(ofHandlers ? ["functions"] : ["types", "functions"])] as const;
+const typesOf = ofHandlers ? "types of functions" : "types";
+const pages = ofHandlers || passed.has(typesOf) ? undefined : await pageProjects();
+process.env[pagesAreJudged] = "1";
+const tsc = tscArguments(ofHandlers ? ["functions"] : ["types", "functions"], pages && [pages.folder]);
 const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
 // One thread, since several would wait for each other.
 const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", "--threads=1", colors, "."] as const;
 const parts = await Promise.all([
   tests(asked),
-  judge(ofHandlers ? "types of functions" : "types", ...tsc),
+  judge(typesOf, bin("tsc", "typescript"), ...tsc).finally(() => pages?.remove()),
   ...(ofHandlers ? [] : [judge("format and lint", ...biome)]),
 ]);
 for (const { name, isOk, output } of parts) {

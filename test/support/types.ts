@@ -5,11 +5,15 @@ const root = resolve(import.meta.dirname, "../..");
 const folder = join(root, "node_modules/.cache/larkpost/types");
 const configs = { types: join(root, "tsconfig.json"), functions: join(root, "functions/tsconfig.json") };
 
+/** The variable that tells tests that the code of the pages is judged beside them. */
+export const pagesAreJudged = "LARKPOST_TESTS_PAGES_ARE_JUDGED";
+
 /**
  * What tsc is given to judge several projects in one process, where the types of packages are parsed once: the official
  * SDK's alone are 17 MB. What it found out about files that have not changed since is kept for the next run.
+ * @param others Folders of other projects, of which nothing is kept.
  */
-export function tscArguments(projects: readonly (keyof typeof configs)[]): string[] {
+export function tscArguments(projects: readonly (keyof typeof configs)[], others: readonly string[] = []): string[] {
   const files = projects.map((name) => {
     const file = join(folder, name, "tsconfig.json");
     const compilerOptions = { incremental: true, tsBuildInfoFile: join(folder, `${name}.tsbuildinfo`) };
@@ -19,5 +23,5 @@ export function tscArguments(projects: readonly (keyof typeof configs)[]): strin
     return file;
   });
   // Several threads would each check the types that they share; the cores have the tests to run.
-  return ["--build", "--singleThreaded", "--pretty", "false", ...files];
+  return ["--build", "--singleThreaded", "--pretty", "false", ...files, ...others];
 }
