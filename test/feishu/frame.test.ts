@@ -165,7 +165,7 @@ describe("the reply", () => {
 const part = (sum: number | string | null, seq: number | string, payload: Uint8Array | string, id = "m-1"): Frame => ({
   ...plain,
   headers: [["message_id", id], ...(sum === null ? [] : [["sum", String(sum)] as const]), ["seq", String(seq)]],
-  payload: Buffer.from(payload),
+  payload: typeof payload === "string" ? Buffer.from(payload) : payload,
 });
 const textOf = (message: Message | string) =>
   typeof message === "string" ? message : Buffer.from(message.payload).toString("utf8");
@@ -267,31 +267,34 @@ describe("parts of a message", () => {
 
   test("L6: of more than 32 MiB push the oldest out, be they bytes, names or many small ones", () => {
     const mebibyte = 1_048_576;
-    const bytes = new Uint8Array(partBounds.bytes);
-    const large = partJoiner();
-    for (let index = 0; index < 33; index++) large.add(part(2, 0, bytes.subarray(0, mebibyte), `m-${index}`), 0);
-    assert.equal(large.pending, 31);
-    for (const [more, pending] of [
-      [0, 1],
-      [1, 0],
-    ] as const) {
-      const one = partJoiner();
-      one.add(part(2, 0, bytes.subarray(1_024 + 2 * "m-1".length - more), "m-1"), 0);
-      assert.equal(one.pending, pending);
-    }
-    const named = partJoiner();
-    for (let index = 0; index < 17; index++) named.add(part(2, 0, "", `${index}${"n".repeat(mebibyte)}`), 0);
-    assert.equal(named.pending, 15);
     let forgotten = 0;
-    const many = partJoiner((count) => {
+    const joiner = partJoiner((count) => {
       forgotten += count;
     });
-    many.add(part(2, 0, bytes.subarray(mebibyte), "the oldest"), 0);
+    // What an empty part takes, with its name.
+    const least = 1_024 + 2 * "m-10".length;
+    const bytes = new Uint8Array(mebibyte - least);
+    for (let index = 10; index < 42; index++) joiner.add(part(2, 0, bytes, `m-${index}`), 0);
+    assert.deepEqual([joiner.pending, forgotten], [32, 0]);
+    joiner.add(part(2, 0, "", "m-42"), 0);
+    assert.deepEqual([joiner.pending, forgotten], [32, 1]);
+    // One byte more than what is left.
+    joiner.add(part(2, 0, bytes.subarray(least - 1), "m-43"), 0);
+    assert.deepEqual([joiner.pending, forgotten], [32, 2]);
     for (let index = 0; index < 1_100; index++) {
-      const names = { message_id: `m-${index % 100}`, sum: "1000", seq: String(Math.floor(index / 100)) };
-      many.add({ ...plain, headers: Object.entries(names) }, 0);
+      const names = { message_id: `m-${100 + (index % 100)}`, sum: "1000", seq: String(Math.floor(index / 100)) };
+      joiner.add({ ...plain, headers: Object.entries(names) }, 0);
     }
-    assert.equal(forgotten, 1, "empty parts take room as well");
+    assert.equal(forgotten, 3, "empty parts take room as well");
+    const named = partJoiner();
+    for (const [id, pending] of [
+      ["a", 1],
+      ["b", 1],
+      ["bb", 0],
+    ] as const) {
+      named.add(part(2, 0, "", id.repeat(9 * mebibyte)), 0);
+      assert.equal(named.pending, pending);
+    }
   });
 
   test("L6: keep nothing alive but their own bytes", () => {
