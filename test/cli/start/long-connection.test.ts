@@ -5,12 +5,13 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../../lib/clock.ts";
+import { codes, jsonAnswer, platformConfig } from "../../../lib/simulator/long-connection/discovery.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
+import { larkpost, projectFolder } from "../run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -46,13 +47,15 @@ describe("npm run long-connection", () => {
   function start(...args: string[]) {
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "long-connection", ...args], {
       env: env(),
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);
-    const printed = { stdout: "" };
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      printed.stdout += text;
-    });
+    const printed = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].setEncoding("utf8").on("data", (text: string) => {
+        printed[name] += text;
+      });
+    }
     return { child, printed, closed: once(child, "close") as Promise<[number | null, string | null]> };
   }
 
@@ -62,31 +65,34 @@ describe("npm run long-connection", () => {
     assert.equal((await platform.deliver(eventText({ id: "commanded", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
     assert.match(message?.Body ?? "", /commanded/);
-    child.kill("SIGTERM");
+    // A container's manager sends SIGTERM: the bundle's own tests do.
+    child.kill("SIGINT");
     assert.deepEqual(await closed, [0, null]);
+    assert.equal(printed.stderr, "");
     assert.match(
       printed.stdout,
       /^\d\d:\d\d:\d\d {2}connected[^\n]*\n\d\d:\d\d:\d\d {2}queued +test\.event {2}commanded/,
     );
   });
 
-  test("prints JSON with --json", async () => {
-    const { child, printed, closed } = start("--json");
-    await until("a connection", () => platform.connections().length === 1);
-    child.kill("SIGINT");
-    assert.deepEqual(await closed, [0, null]);
-    const lines = printed.stdout.trim().split("\n");
-    assert.equal((JSON.parse(lines[0] ?? "") as { stage: string }).stage, "connected");
-  });
-
-  test("L4: ends with 1 and one clear line when the platform refuses the app", async () => {
-    const { code, stdout, stderr } = await larkpostProcess(["long-connection"], {
-      root: project.root,
-      env: { ...env(), APP_SECRET: "another-secret-0123" },
-    });
-    assert.deepEqual([code, stdout], [1, ""]);
+  test("L4: prints JSON with --json, and ends with 1 and one clear line when the platform refuses the app", async () => {
+    platform.configure({ ...platformConfig, ReconnectNonce: 1 });
+    const { printed, closed } = start("--json");
+    const [connection] = await until(
+      "a connection",
+      () => platform.connections().length === 1 && platform.connections(),
+    );
+    await until("its line", () => printed.stdout.includes("\n"));
+    platform.answerNext(jsonAnswer(200, { code: codes.wrongSecret, msg: "auth failed" }));
+    connection?.drop();
+    assert.deepEqual(await closed, [1, null]);
+    const stages = printed.stdout
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { stage: string }).stage);
+    assert.deepEqual(stages, ["connected", "disconnected", "misconfigured"]);
     assert.equal(
-      stderr,
+      printed.stderr,
       `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
     );
   });
@@ -110,7 +116,9 @@ describe("npm run long-connection", () => {
   test("reads .env, and refuses an option that it does not have with 2", async () => {
     writeFileSync(join(project.root, ".env"), "APP_ID=cli_wrong\n");
     const { APP_ID: _, ...given } = env();
-    const { stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
+    const before = platform.discoveries;
+    const { code, stdout, stderr } = await larkpost(["long-connection"], { root: project.root, env: given });
+    assert.deepEqual([code, stdout, platform.discoveries], [1, "", before]);
     assert.match(stderr, /^Cannot start: APP_ID is not "cli_" and 16/);
     writeFileSync(join(project.root, ".env"), "");
     const wrong = await larkpost(["long-connection", "--nothing"], { root: project.root, env: env() });
