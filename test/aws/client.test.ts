@@ -15,7 +15,7 @@ import { amzDate, authorization } from "../../lib/aws/signature.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { signatureRows } from "../rows/signature.ts";
-import { clientTo } from "../support/aws.ts";
+import { clientTo, patience } from "../support/aws.ts";
 import { settled, testClock } from "../support/clock.ts";
 import { authority, identity } from "../support/platform-tls.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -23,20 +23,20 @@ import { startStore } from "../support/ssm.ts";
 import { until } from "../support/until.ts";
 
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-/** Longer than any answer takes on a busy machine. What stalls has another. */
-const patientMs = 20_000;
+/** Of the SDK's tries at what stalls: they are of real time. */
 const hastyMs = 200;
 
 /** The two clients, at one endpoint: what is true of one is true of the other. */
 const clients: Readonly<Record<string, (endpoint: string, tryMs?: number) => AwsClient>> = {
-  "the own client": (endpoint, tryMs = patientMs) =>
-    clientTo(endpoint, { tryMs: { sqs: tryMs, dynamodb: tryMs, ssm: tryMs } }),
-  "the SDK": (endpoint, tryMs = patientMs) => {
+  "the own client": (endpoint, tryMs) =>
+    clientTo(endpoint, tryMs === undefined ? {} : { tryMs: { sqs: tryMs, dynamodb: tryMs, ssm: tryMs } }),
+  "the SDK": (endpoint, tryMs = patience.sqs) => {
     const requestHandler = {
       ...{ connectionTimeout: tryMs, requestTimeout: tryMs, throwOnRequestTimeout: true, socketTimeout: tryMs },
     };
     const settings = { region: "us-east-1", endpoint, credentials, maxAttempts: 2, requestHandler };
-    return fromSdk({ sqs: new SQS(settings), dynamodb: new DynamoDB(settings), ssm: new SSM(settings) });
+    // Before its second try, the SDK pauses for up to a second when it is throttled.
+    return fromSdk({ sqs: new SQS(settings), dynamodb: new DynamoDB(settings), ssm: new SSM(settings) }, patience);
   },
 };
 

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import type { Item } from "../../lib/aws/client.ts";
+import { defaultTryMs, type Item } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { type ClaimRequest, type Ledger, maxUnfinishedStarts } from "../../lib/handling/idempotency.ts";
 import { clientTo } from "../support/aws.ts";
+import { testClock } from "../support/clock.ts";
 import { denied, firstTry, internal } from "../support/faults.ts";
-import { leastMs } from "../support/least.ts";
 import { seeded } from "../support/random.ts";
 import { type FaultyTable, startFaultyTable } from "../support/table.ts";
+import { until } from "../support/until.ts";
 import { memoryLedger } from "../support/worker.ts";
 
 let table: FaultyTable;
@@ -93,14 +94,16 @@ describe("a claim", () => {
     test(`I2: of ${of} that arrives a second time, after its run is done, does not open the key again`, async () => {
       const key = newKey();
       await prepare(key);
-      // As the client under test, but quicker to give up.
-      const hasty = clientTo(faults.endpoint, { tryMs: { dynamodb: 400 } });
+      const clock = testClock(Date.now());
+      const hasty = clientTo(faults.endpoint, { clock, random: () => 0 });
       try {
         const stop = faults.inject("PutItem", { kind: "hold" }, firstTry);
         const late = dynamoLedger(hasty, table.name);
-        assert.deepEqual(await late.claim(request(key, "a")), { state: "claimed", run: 1 });
+        const claiming = late.claim(request(key, "a"));
+        await until("the first try is held", () => faults.injected("hold") === 1);
+        await clock.advance(defaultTryMs.dynamodb);
+        assert.deepEqual(await claiming, { state: "claimed", run: 1 });
         assert.equal(await late.conclude(key, "a", { phase: "done", nowMs }), true);
-        assert.ok(faults.injected("hold") > 0);
         stop();
         await faults.release();
         assert.equal((await ledger.claim(request(key, "b", { nowMs: nowMs + 2 * leaseMs }))).state, "done");
@@ -121,10 +124,23 @@ describe("a claim", () => {
   }
 
   test("I1: rejects within its time while the table does not answer", async () => {
+    const clock = testClock(Date.now());
+    const client = clientTo(faults.endpoint, { clock, random: () => 1 });
     faults.inject("*", { kind: "stall" }, firstTry);
     faults.inject("*", denied);
-    const tookMs = await leastMs(1_600, () => assert.rejects(ledger.claim(request(newKey(), "a"))));
-    assert.ok(tookMs > 900 && tookMs < 1_600, `${tookMs} ms`);
+    let isOver = false;
+    const rejected = assert
+      .rejects(dynamoLedger(client, table.name).claim(request(newKey(), "a")), { name: "AccessDeniedException" })
+      .finally(() => {
+        isOver = true;
+      });
+    await until("the first try stalls", () => faults.injected("stall") === 1);
+    await clock.advance(999);
+    assert.deepEqual([isOver, faults.calls("PutItem")], [false, 1]);
+    await clock.advance(1 + 100);
+    await rejected;
+    assert.equal(clock.pending, 0);
+    client.destroy();
   });
 
   test("W2: is deadly after five runs in a row that left no outcome, and not after four", async () => {

@@ -64,6 +64,9 @@ test("files are compared where the file system tells of no change, and only ther
 
 for (const usePolling of [false, true]) {
   test(`a changed handler is told of ${usePolling ? "by comparing files" : "by the file system's events"}`, async (t) => {
+    const timers: NodeJS.Timeout[] = [];
+    // Before the folder is removed: hooks run in the order of their calls.
+    t.after(() => timers.forEach(clearInterval));
     const root = folder(t);
     const file = "functions/events/im.message.receive_v1.ts";
     mkdirSync(join(root, "functions/events"), { recursive: true });
@@ -81,19 +84,18 @@ for (const usePolling of [false, true]) {
     );
     t.after(() => watcher.close());
     // The first look at the files is over at an unknown time, so the file changes until that is noticed.
-    const changing = setInterval(() => appendFileSync(join(root, file), "// more\r\n"), 50);
-    t.after(() => clearInterval(changing));
+    timers.push(setInterval(() => appendFileSync(join(root, file), "// more\r\n"), 50));
     assert.equal(await told.promise, file);
     // What a handler imports from elsewhere, once it is known; also when it comes back.
     const outside = "src/tax.mts";
     mkdirSync(join(root, "src"));
     writeFileSync(join(root, outside), "one");
     watcher.add([file, outside]);
-    const touching = setInterval(() => {
+    const touch = () => {
       rmSync(join(root, outside), { force: true });
       writeFileSync(join(root, outside), "more");
-    }, 50);
-    t.after(() => clearInterval(touching));
+    };
+    timers.push(setInterval(touch, 50));
     assert.equal(await toldOutside.promise, outside);
     assert.equal(events.mock.callCount() === 0, usePolling);
     events.mock.restore();

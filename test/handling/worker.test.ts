@@ -1292,7 +1292,8 @@ describe("deferred work", () => {
     bench.sqsFaults.inject("SendMessage", { kind: "stall" });
     const { store } = deferralsTo(bench.client, { ...bench.urls, ...chainLimits });
     const sending = store(jobFor(bench.newId()), { delaySeconds: 3, signal: stop.signal });
-    setTimeout(() => stop.abort(), 30);
+    await until("it is sent", () => bench.sqsFaults.injected("stall") === 1);
+    stop.abort();
     await assert.rejects(sending, { name: "AbortError" });
     assert.equal((await bench.counts()).queued, 0);
   });

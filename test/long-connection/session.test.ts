@@ -217,21 +217,30 @@ describe("a frame", () => {
     );
   });
 
+  /** What a count is, once it was not less than that and has not changed for some turns of the event loop. */
+  const atRest = async (least: number, count: () => number) => {
+    let same = 0;
+    let before = 0;
+    await until("it reads no more", () => {
+      same = count() === before && count() >= least ? same + 1 : 0;
+      before = count();
+      return same === 10;
+    });
+    return before;
+  };
+
   test("waits in the socket while 64 others are in hand, and is not lost", async (t) => {
-    const { deliver, queued, first } = await startLine(t);
+    const { deliver, queued, first } = await startLine(t, { answerWithinMs: 60_000 });
     let inHand = 0;
-    let most = 0;
     const released = Promise.withResolvers<void>();
-    first(async () => {
-      most = Math.max(most, ++inHand);
-      await released.promise;
-      inHand--;
+    first(() => {
+      inHand++;
+      return released.promise;
     });
     // Larger than what one read of the socket takes, so that a pause shows.
     const text = v2Text({ event: { text: "x".repeat(70_000) } });
-    const deliveries = Array.from({ length: 80 }, () => deliver(text));
-    await until("64 are in hand", () => inHand >= 64);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const deliveries = Array.from({ length: 80 }, () => deliver(text, { deadlineMs: 60_000 }));
+    const most = await atRest(64, () => inHand);
     assert.ok(most < 70, `${most} are in hand`);
     released.resolve();
     assert.ok((await Promise.all(deliveries)).every(({ status }) => status === 200));
@@ -246,17 +255,7 @@ describe("a frame", () => {
       stores.push(store);
       return store.promise;
     });
-    /** How many are being stored, once no more were for some turns of the event loop. */
-    const inHand = async (least: number) => {
-      let same = 0;
-      let before = 0;
-      await until("it reads no more", () => {
-        same = stores.length === before && stores.length >= least ? same + 1 : 0;
-        before = stores.length;
-        return same === 10;
-      });
-      return before;
-    };
+    const inHand = (least: number) => atRest(least, () => stores.length);
     const small = deliver(v2Text({ header: { event_id: "small" } }), { deadlineMs: 60_000 });
     await inHand(1);
     // A message's last frame and its payload count, so one of 1 MiB is 2 MiB in hand.

@@ -25,15 +25,18 @@ const hurried: Clock = {
   },
 };
 
+/** The same without a deadline: those are of ten seconds and more. */
+const undated: Clock = { ...hurried, after: (ms, fire) => (ms < 10_000 ? hurried.after(ms, fire) : () => {}) };
+
 type Perform = () => Promise<ApiResponse | null>;
 /** What becomes of a call: `perform` does it, and gives its answer. */
 type Fate = (request: ApiRequest, perform: Perform, signal: AbortSignal | undefined) => Promise<ApiResponse | null>;
 
 /** The simulator over HTTP, what handlers call it by, and each call's fate. */
-async function startPlatform(random: Random, fate: Fate) {
+async function startPlatform(random: Random, fate: Fate, clock = hurried) {
   const problems: unknown[] = [];
   const simulator = simulate({
-    clock: hurried,
+    clock,
     newId: () => random.hex(32),
     apps: [app],
     onProblem: (problem) => problems.push(problem),
@@ -41,7 +44,7 @@ async function startPlatform(random: Random, fate: Fate) {
   const server = await serve((request, signal) => fate(request, () => simulator.handle(request), signal), 0);
   const { appId } = app;
   const appSecret = async () => app.appSecret;
-  const api = { appId, appSecret, origin: server.url, store: memoryTokens(), clock: hurried, random: random.next };
+  const api = { appId, appSecret, origin: server.url, store: memoryTokens(), clock, random: random.next };
   const sign = () => Promise.reject(new Error("nothing is signed"));
   return {
     simulator,
@@ -174,11 +177,12 @@ export const apiRows: readonly Row[] = [
     async run({ n, seed, progress }) {
       const random = seeded(seed);
       let isDead = false;
-      const platform = await startPlatform(random, async (_request, perform) => {
+      const fate: Fate = async (_request, perform) => {
         if (!isDead) return perform();
         isDead = false;
         return null;
-      });
+      };
+      const platform = await startPlatform(random, fate, undated);
       try {
         const api = platform.openApi();
         const signal = new AbortController().signal;

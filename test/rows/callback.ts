@@ -8,7 +8,7 @@ import { bounds } from "../../lib/feishu/open.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { cardText, cardType, objectOf, previewText, previewType, startCallbacks, toast } from "../support/callbacks.ts";
-import type { TestClock } from "../support/clock.ts";
+import { patientClock, type TestClock } from "../support/clock.ts";
 import { firstTry } from "../support/faults.ts";
 import { shapes } from "../support/http-events.ts";
 import { refuse } from "../support/odd.ts";
@@ -69,7 +69,7 @@ export const callbackRows: readonly Row[] = [
       const runs = new Map<string, number>();
       const ends: (() => void)[] = [];
       const callbacks = startCallbacks({
-        clock: wallClock,
+        clock: patientClock() as TestClock,
         ports: { answers: dynamoAnswers(table.client, table.name) },
         callbacks: {
           [cardType]: async ({ token }) => {

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { messageVersion } from "../../lib/aws/record.ts";
-import { systemClock, withDeadline } from "../../lib/clock.ts";
+import { type Clock, withDeadline } from "../../lib/clock.ts";
 import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { consume } from "../../lib/handling/worker.ts";
 import { answerWithinMs } from "../../lib/receiving/http.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { clientTo } from "../support/aws.ts";
+import { testClock } from "../support/clock.ts";
 import {
   envelopeOf,
   eventBody,
@@ -19,6 +20,7 @@ import {
 } from "../support/events.ts";
 import { firstTry, internal, share, unavailable } from "../support/faults.ts";
 import { type Random, seeded } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { type Outcome, startWorker, type Worker } from "../support/worker.ts";
 import type { Row } from "./row.ts";
 
@@ -37,8 +39,7 @@ export function row(
   return {
     ...rest,
     async run({ n, seed, progress }) {
-      // None of these rows is about the ledger's patience: a call that a busy machine makes slow is no fault.
-      const bench = await startWorker({ seed, memory, ledgerTryMs: 30_000 });
+      const bench = await startWorker({ seed, memory });
       try {
         const said = await check({ bench, random: seeded(seed), n, progress });
         return said ?? "";
@@ -107,31 +108,29 @@ export function assertOnceEach(bench: Worker, ids: readonly string[]): void {
 
 /**
  * Pushes an event as the platform does: again, up to five times in all, until it is answered 200. The platform waits
- * for 3 s; an answer is late when a timer of 2 s, set with the push, fires before it: however busy this machine is,
- * timers fire in the order of their times.
+ * for 3 s; an answer is late when it takes 2 s by this clock, which stands still unless the row moves it on.
  */
 async function pushed(
   text: string,
   ports: Parameters<typeof receive>[1],
+  clock: Clock = testClock(),
 ): Promise<{ attempts: number; isLate: boolean }> {
   let isLate = false;
   for (let attempts = 1; attempts <= 5; attempts++) {
-    const startMs = performance.now();
-    const elapsedMs = () => performance.now() - startMs;
-    const timer = setTimeout(() => {
+    const startMs = clock.nowMs();
+    const elapsedMs = () => clock.nowMs() - startMs;
+    const inTime = clock.after(2_000, () => {
       isLate = true;
-    }, 2_000);
+    });
     try {
-      const { status } = await withDeadline(
-        systemClock,
-        { ms: answerWithinMs, error: () => new Error("late") },
-        (signal) => receive(envelopeOf(text), ports, { signal, elapsedMs }),
+      const { status } = await withDeadline(clock, { ms: answerWithinMs, error: () => new Error("late") }, (signal) =>
+        receive(envelopeOf(text), ports, { signal, elapsedMs }),
       );
       if (status === 200) return { attempts, isLate };
     } catch {
       // A 503: the platform comes again.
     } finally {
-      clearTimeout(timer);
+      inTime();
     }
   }
   return { attempts: Number.POSITIVE_INFINITY, isLate };
@@ -145,11 +144,6 @@ async function emptied(bench: Worker): Promise<string[]> {
     await bench.remove(records);
   }
   return ids;
-}
-
-/** The receiver's client, for a row that is not about time: a call that a busy machine makes slow is no fault. */
-function patientClient(bench: Worker) {
-  return clientTo(bench.sqsFaults.endpoint, { tryMs: { sqs: 30_000 } });
 }
 
 const turns = async (count: number) => {
@@ -442,7 +436,7 @@ export const workerRows: readonly Row[] = [
     sample: 30,
     async check(given) {
       const { bench, random } = given;
-      const ports = receiverQueues(patientClient(bench), bench.urls);
+      const ports = receiverQueues(bench.client, bench.urls);
       bench.sqsFaults.inject("SendMessage", unavailable, share(0.1, random.next));
       await byTheHundred(given, async (from, count) => {
         const ids = Array.from({ length: count }, (_, index) => `q1-${from + index}`);
@@ -462,21 +456,38 @@ export const workerRows: readonly Row[] = [
     full: 10_000,
     sample: 30,
     async check(given) {
-      const { bench, n, progress } = given;
-      const ports = receiverQueues(bench.client, bench.urls);
+      const { bench, random, n, progress } = given;
+      const clock = testClock(Date.now());
+      const client = clientTo(bench.sqsFaults.endpoint, { clock, random: random.next });
+      const ports = receiverQueues(client, bench.urls);
       let sends = 0;
       bench.sqsFaults.inject("SendMessage", { kind: "stall" }, () => ++sends % 20 === 5);
       bench.sqsFaults.inject("SendMessage", { kind: "mute" }, () => sends % 20 === 15);
+      const faults = () => bench.sqsFaults.injected("stall") + bench.sqsFaults.injected("mute");
       const ids = Array.from({ length: n }, (_, index) => `q2-${index}`);
       let done = 0;
       let repeated = 0;
-      await inLanes(n, 20, async (index) => {
-        const { attempts, isLate } = await pushed(eventText({ id: ids[index] ?? "" }), ports);
-        repeated += attempts - 1;
-        assert.ok(attempts <= 5);
-        assert.ok(!isLate, "an answer came late");
-        progress(++done);
-      });
+      for (let from = 0; from < n; from += 20) {
+        const wave = ids.slice(from, from + 20);
+        const pushes = wave.map(async (id) => {
+          const { attempts, isLate } = await pushed(eventText({ id }), ports, clock);
+          repeated += attempts - 1;
+          assert.ok(attempts <= 5);
+          assert.ok(!isLate, "an answer came late");
+          progress(++done);
+        });
+        const all = Promise.all(pushes);
+        let endured = faults();
+        while (done < from + wave.length) {
+          const isStill = () => faults() - endured === from + wave.length - done;
+          await Promise.race([all, until("each push is answered, or waits for a send that stalls", isStill)]);
+          endured = faults();
+          // The time of one try, and the longest pause before the next.
+          await clock.advance(600);
+        }
+        await all;
+      }
+      client.destroy();
       const [stalls, mutes] = [bench.sqsFaults.injected("stall"), bench.sqsFaults.injected("mute")];
       assert.ok(stalls > 0 && mutes > 0);
       // The second try stores what the first could not: seldom does the platform have to push again.
@@ -493,7 +504,7 @@ export const workerRows: readonly Row[] = [
     sample: 10,
     async check(given) {
       const { bench } = given;
-      const ports = receiverQueues(patientClient(bench), bench.urls);
+      const ports = receiverQueues(bench.client, bench.urls);
       bench.sqsFaults.inject("SendMessage", { kind: "lost" }, firstTry);
       await byTheHundred(given, async (from, count) => {
         const ids = Array.from({ length: count }, (_, index) => `q3-${from + index}`);
@@ -514,7 +525,6 @@ export const workerRows: readonly Row[] = [
     full: 1_000,
     sample: 18,
     async check({ bench, n, progress }) {
-      // Few at a time: the 0.5 s that a try may take are real ones, also on a busy machine.
       const lanes = 6;
       const clients = Array.from({ length: lanes }, () => clientTo(bench.sqsFaults.endpoint));
       try {

@@ -1,13 +1,21 @@
-import { type AwsClient, awsClient, serviceOf } from "../../lib/aws/client.ts";
+import { type AwsClient, awsClient, serviceOf, type TryMs } from "../../lib/aws/client.ts";
 import { callService, type Exchange } from "../../lib/local/exchange.ts";
 
 type Options = Omit<NonNullable<Parameters<typeof awsClient>[0]>, "env">;
 
-/** The functions' client, at this endpoint for every service or at these of the environment. */
+/** Longer than any call takes on a busy machine. */
+const patientMs = 60_000;
+export const patience: TryMs = { sqs: patientMs, dynamodb: patientMs, ssm: patientMs };
+
+/**
+ * The functions' client, at this endpoint for every service or at these of the environment. Its tries end when a test's
+ * clock says so: with the machine's own clock they take as long as they need, since a busy machine is no fault.
+ */
 export function clientTo(endpoint: string | Readonly<Record<string, string>>, options: Options = {}): AwsClient {
+  const { clock, tryMs = clock === undefined ? patience : {} } = options;
   const local = { AWS_REGION: "us-east-1", AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
   const endpoints = typeof endpoint === "string" ? { AWS_ENDPOINT_URL: endpoint } : endpoint;
-  return awsClient({ ...options, env: { ...local, ...endpoints } });
+  return awsClient({ ...options, tryMs, env: { ...local, ...endpoints } });
 }
 
 /** Has calls of DynamoDB answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */

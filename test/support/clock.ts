@@ -1,4 +1,4 @@
-import type { Clock } from "../../lib/clock.ts";
+import { type Clock, systemClock } from "../../lib/clock.ts";
 
 /** A clock that stands still until it is told to go on; timers fire in the order of their times. */
 export interface TestClock extends Clock {
@@ -35,6 +35,14 @@ export function testClock(startMs = 1_760_000_000_000): TestClock {
       return timers.size;
     },
   };
+}
+
+/** The longest pause between two polls, or before a second try. Every deadline is longer. */
+const longestPauseMs = 100;
+
+/** A clock for what is not about deadlines: pauses end, and no deadline comes, however busy the machine is. */
+export function patientClock(nowMs = Date.now()): Clock {
+  return { nowMs: () => nowMs, after: (ms, fire) => (ms > longestPauseMs ? () => {} : systemClock.after(ms, fire)) };
 }
 
 /** Lets every promise that can settle without new input do so. */

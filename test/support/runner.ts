@@ -6,6 +6,7 @@ import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
 import { pathToFileURL } from "node:url";
 import { styleText } from "node:util";
+import { type Clock, systemClock } from "../../lib/clock.ts";
 
 /** More than the cores that a small machine has: most files wait for something now and then. */
 const concurrency = 5;
@@ -48,8 +49,11 @@ export async function runFiles(options: {
   readonly testLimitMs?: number;
   /** In which some test ends. Without one, something blocks its process, and the whole run is ended. */
   readonly silenceLimitMs?: number;
+  /** Of the silence. */
+  readonly clock?: Clock;
 }): Promise<boolean> {
-  const { root, first, alone, isWhole, sharedProcesses = 3, testLimitMs = 180_000, silenceLimitMs = 210_000 } = options;
+  const { root, first, alone, isWhole, sharedProcesses = 3 } = options;
+  const { testLimitMs = 180_000, silenceLimitMs = 210_000, clock = systemClock } = options;
   const kept = join(root, "node_modules/.cache/larkpost/test-seconds.json");
   const seconds = new Map(Object.entries(isWhole ? readSeconds(kept) : {}));
   /** Before a first run, a longer file is expected to take longer. */
@@ -79,7 +83,7 @@ export async function runFiles(options: {
     signal: stop.signal,
   });
   const nameOf = (file: string) => (file === sharedEntry ? "shared process" : relative(root, file));
-  const { seconds: measured, complaints } = watch(events, { nameOf, isWhole, stop, silenceLimitMs });
+  const { seconds: measured, complaints } = watch(events, { nameOf, isWhole, stop, silenceLimitMs, clock });
   const isOk = verdict(events);
   await pipeline(
     events,
@@ -111,9 +115,10 @@ function watch(
     readonly isWhole: boolean;
     readonly stop: AbortController;
     readonly silenceLimitMs: number;
+    readonly clock: Clock;
   },
 ) {
-  const { nameOf, isWhole, stop, silenceLimitMs } = options;
+  const { nameOf, isWhole, stop, silenceLimitMs, clock } = options;
   const seconds = new Map<string, number>();
   const failed = new Set<string>();
   /** What the processes wrote to stderr whose file failed. */
@@ -125,13 +130,13 @@ function watch(
     console.log(paint("red", `✖ nothing has ended for ${silenceLimitMs / 1000} s: ended, with ${what}`));
     stop.abort();
   };
-  let silence = setTimeout(onSilence, silenceLimitMs);
+  let endSilence = clock.after(silenceLimitMs, onSilence);
   events.on("test:dequeue", ({ name, file = "" }) => {
     running.set(`${file} ${name}`, name === file ? nameOf(file) : `${nameOf(file)}: ${name}`);
   });
   events.on("test:complete", ({ name, file = "", details }) => {
-    clearTimeout(silence);
-    silence = setTimeout(onSilence, silenceLimitMs);
+    endSilence();
+    endSilence = clock.after(silenceLimitMs, onSilence);
     running.delete(`${file} ${name}`);
     const tookSeconds = details.duration_ms / 1000;
     const isFailed = details.error !== undefined;
@@ -149,7 +154,7 @@ function watch(
   events.on("test:stderr", ({ file, message }) => {
     if (isWhole && failed.has(file)) complaints.set(nameOf(file), (complaints.get(nameOf(file)) ?? "") + message);
   });
-  events.once("end", () => clearTimeout(silence));
+  events.once("end", () => endSilence());
   return { seconds, complaints };
 }
 

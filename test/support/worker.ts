@@ -1,7 +1,7 @@
 import type { Message } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
 import { type SettleOptions, settle } from "../../lib/aws/batch.ts";
-import { type AwsClient, defaultTryMs } from "../../lib/aws/client.ts";
+import type { AwsClient } from "../../lib/aws/client.ts";
 import { dynamoLedger, rememberSeconds } from "../../lib/aws/ledger.ts";
 import { deferralsTo } from "../../lib/aws/queues.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -68,10 +68,8 @@ const never = new Promise<never>(() => {});
  * The calls of the code under test go through `sqsFaults`, and `dynamoFaults` while it has a rule. With `memory` the ledger is
  * {@link memoryLedger}, for rows of many cases that are not about the table.
  */
-export async function startWorker(
-  options: { seed?: number; maxReceiveCount?: number; memory?: boolean; ledgerTryMs?: number } = {},
-) {
-  const { seed = 1, maxReceiveCount = 100, memory = false, ledgerTryMs = defaultTryMs.dynamodb } = options;
+export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
+  const { seed = 1, maxReceiveCount = 100, memory = false } = options;
   const services = await startQueues({ visibilityTimeoutSeconds: longestSeconds, maxReceiveCount });
   const { callSqs, urls } = services;
   const table = createTable();
@@ -87,7 +85,7 @@ export async function startWorker(
     }),
   ]);
   const endpoints = { AWS_ENDPOINT_URL_SQS: sqsFaults.endpoint, AWS_ENDPOINT_URL_DYNAMODB: dynamoFaults.endpoint };
-  const client = direct(clientTo(endpoints, { tryMs: { dynamodb: ledgerTryMs } }), table.exchange, dynamoFaults.isIdle);
+  const client = direct(clientTo(endpoints), table.exchange, dynamoFaults.isIdle);
   const ledger = memory ? memoryLedger() : dynamoLedger(client, ledgerTable);
   const clock = testClock();
   const random = seeded(seed);

@@ -77,7 +77,8 @@ describe("npm start -- --long-connection", () => {
     await until("a connection", () => platform.connections(appId).length === 1);
     const event = { message: { message_id: "om_1", chat_type: "p2p", message_type: "text", content: "{}" } };
     const text = eventText({ id: "from-afar", type: "im.message.receive_v1", app: appId, event });
-    assert.equal((await platform.deliver(text, { appId })).status, 200);
+    // Like the platform, push it again when a busy machine was too slow.
+    await until("it is stored", async () => (await platform.deliver(text, { appId })).status === 200);
     await until("its run", () => told('"stage":"handled","id":"from-afar"'));
     await until("its start", () => told('"ready":true'));
     const doubts = lines().filter((line) => /shorter than|not used/.test(line));

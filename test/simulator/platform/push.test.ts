@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -33,6 +34,8 @@ after(() => {
   for (const stop of stops) stop();
 });
 
+const path = "/webhook?a=1";
+
 async function listen(answer: RequestListener): Promise<string> {
   const server = createServer(answer);
   const port = await listenOnLoopback(server);
@@ -40,7 +43,7 @@ async function listen(answer: RequestListener): Promise<string> {
     server.closeAllConnections();
     server.close();
   });
-  return `http://127.0.0.1:${port}/webhook?a=1`;
+  return `http://127.0.0.1:${port}${path}`;
 }
 
 test("posts the sealed bytes with the platform's headers in the platform's spelling", async () => {
@@ -81,18 +84,44 @@ for (const status of [201, 204, 299, 300, 301, 302, 307, 399, 400, 401, 404, 413
   });
 }
 
-const late: readonly { when: string; answer: RequestListener; status: number | null }[] = [
-  { when: "nothing is answered", answer: () => {}, status: null },
-  { when: "the head comes but the body does not end", answer: (_, response) => response.write("{"), status: 200 },
+const late: readonly { when: string; answer: RequestListener; reached: string; status: number | null }[] = [
+  { when: "nothing is answered", answer: () => {}, reached: "http.server.request.start", status: null },
+  {
+    when: "the head comes but the body does not end",
+    answer: (_, response) => response.write("{"),
+    reached: "http.client.response.finish",
+    status: 200,
+  },
 ];
-for (const { when, answer, status } of late) {
-  test(`is not delivered when ${when} before the deadline`, async () => {
-    const result = await push(await listen(answer), sealed, { deadlineMs: 40 });
+for (const { when, answer, reached, status } of late) {
+  test(`is not delivered when ${when} before the deadline`, async (t) => {
+    const url = await listen(answer);
+    // Only timers of our own code: those of the sockets are not touched.
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const isReached = published(reached);
+    const pushed = push(url, sealed, { deadlineMs: 40 });
+    await isReached;
+    t.mock.timers.tick(40);
+    const result = await pushed;
     assert.equal(result.delivered, false);
     assert.equal(result.status, status);
     assert.equal(result.code, "ETIMEDOUT");
     assert.equal(result.problem, "no answer within 0.04 s");
   });
+}
+
+/** Resolves when Node has published a request to this channel, and whoever listens behind it has been called. */
+async function published(channel: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const reached = (message: unknown) => {
+    // Other files' tests share the process.
+    const { request } = message as { request: { readonly path?: string; readonly url?: string } };
+    if ((request.path ?? request.url) === path) resolve();
+  };
+  subscribe(channel, reached);
+  await promise;
+  unsubscribe(channel, reached);
+  await new Promise((turned) => setImmediate(turned));
 }
 
 test("reads an answer that was packed because the platform allows it", async () => {
