@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { registerHooks } from "node:module";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, mock, test } from "node:test";
 import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
+import { storeTryMs } from "../../lib/aws/entries/callback.ts";
 import type { HttpResponse } from "../../lib/aws/gateway.ts";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -25,18 +26,22 @@ import {
   type TestCallbacks,
   toast,
 } from "../support/callbacks.ts";
+import { goBy, inTime, patientClock, testClock } from "../support/clock.ts";
 import { firstTry, startFaults } from "../support/faults.ts";
 import { functionUrl, httpApi, loadBalancer, restApi, shapes } from "../support/http-events.ts";
 import { appId, bare, challengeText, encryptKey, push, unsigned, v2Text, verificationToken } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
 import { messageOf, recordTrace } from "../support/trace.ts";
+import { until } from "../support/until.ts";
 import { toRecord } from "../support/worker.ts";
 
 const trace = recordTrace();
 beforeEach(() => {
   trace.entries.length = 0;
 });
+before(() => goBy(mock, patientClock()));
+after(() => mock.restoreAll());
 
 /** What the generated list holds in these tests; a load of a function reads it. */
 const list: Record<string, () => Promise<unknown>> = {};
@@ -256,17 +261,19 @@ describe("the callback function", () => {
     assert.deepEqual(objectOf(await handler(click)), fallback(cardType, "failed"));
   });
 
-  test("C1: starts although a handler's file never ends loading, and answers that one's callbacks in time", async () => {
+  test("C1: starts although a handler's file never ends loading, and answers that one's callbacks in time", async (t) => {
+    const clock = testClock(Date.now());
+    goBy(t.mock, clock);
     for (const type of Object.keys(list)) delete list[type];
     list[cardType] = () => new Promise(() => {});
     list[previewType] = async () => ({ default: { type: previewType, handle: () => ({ inline: { title: "t" } }) } });
-    const handler = await loadAsIs("callback", { CALLBACK_DEADLINE_MS: "200" });
+    const handler = await inTime(clock, loadAsIs("callback", { CALLBACK_DEADLINE_MS: "200" }), 100);
     assert.deepEqual(objectOf(await handler(toCallback(pushed(previewText())))), { inline: { title: "t" } });
-    const startMs = performance.now();
-    const click = toCallback(pushed(cardText({ id: newId() })));
-    assert.deepEqual(objectOf(await handler(click)), fallback(cardType, "late"));
-    const tookMs = performance.now() - startMs;
-    assert.ok(tookMs >= 195 && tookMs < 400, `${tookMs} ms`);
+    const late = handler(toCallback(pushed(cardText({ id: newId() }))));
+    await clock.advance(199);
+    assert.ok(!trace.stages().includes("late"));
+    await clock.advance(1);
+    assert.deepEqual(objectOf(await late), fallback(cardType, "late"));
   });
 
   const settings = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID", "EVENTS_QUEUE_URL", "LEDGER_TABLE"];
@@ -308,7 +315,9 @@ describe("the callback function", () => {
     await services.take(services.urls.eventsQueueUrl);
   });
 
-  test("C1: answers one stalled try at the table by another: the handler runs, and its answer is remembered", async () => {
+  test("C1: answers one stalled try at the table by another: the handler runs, and its answer is remembered", async (t) => {
+    const clock = testClock(Date.now());
+    goBy(t.mock, clock);
     const faults = await startFaults(services.endpoints.dynamo);
     try {
       for (const action of ["PutItem", "UpdateItem"]) {
@@ -320,7 +329,10 @@ describe("the callback function", () => {
         );
         faults.inject(action, { kind: "stall" }, firstTry);
         const click = toCallback(pushed(cardText({ id: newId() })));
-        assert.deepEqual(objectOf(await handler(click)), toast("run 1"), action);
+        const answer = handler(click);
+        await until("a try stalls", () => faults.injected("stall") === 1);
+        await clock.advance(storeTryMs + 100);
+        assert.deepEqual(objectOf(await answer), toast("run 1"), action);
         assert.equal(faults.injected("stall"), 1);
         faults.reset();
         assert.deepEqual(objectOf(await handler(click)), toast("run 1"), action);
@@ -349,14 +361,17 @@ describe("the callback function", () => {
       }
     };
 
-    test("C1: answers 503 200 ms behind its deadline while its keys do not come", () =>
+    test("C1: answers 503 200 ms behind its deadline while its keys do not come", (t) =>
       whileStored(async (store) => {
+        const clock = testClock(Date.now());
+        goBy(t.mock, clock);
         store.become("stalled");
-        const handler = await load("callback", {}, { ...unset, CALLBACK_DEADLINE_MS: "150" });
-        const startMs = performance.now();
-        assert.equal((await handler(toCallback(pushed(cardText())))).statusCode, 503);
-        const tookMs = performance.now() - startMs;
-        assert.ok(tookMs >= 345 && tookMs < 600, `${tookMs} ms`);
+        const handler = await inTime(clock, load("callback", {}, { ...unset, CALLBACK_DEADLINE_MS: "150" }), 100);
+        const late = handler(toCallback(pushed(cardText())));
+        await clock.advance(349);
+        assert.ok(!trace.stages().includes("unavailable"));
+        await clock.advance(1);
+        assert.equal((await late).statusCode, 503);
       }));
 
     test("K2: takes a key that was changed meanwhile, once it may look again", (t) =>

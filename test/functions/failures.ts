@@ -12,7 +12,7 @@ import { eventBody, jobOf, record } from "../support/events.ts";
 import { httpApi } from "../support/http-events.ts";
 import { sealNow } from "../support/sealed.ts";
 import type { Services } from "../support/services.ts";
-import { type Done, inFreshProcess } from "./fresh-process.ts";
+import { type Done, inFreshProcess, type Step } from "./fresh-process.ts";
 
 const keys = {
   ENCRYPT_KEY: "bundle-test-encrypt-key",
@@ -153,12 +153,15 @@ export function failuresInBundles(
   /** The errors that a call logs. Its records never were in a queue. */
   const logged = ({ lines }: Done) =>
     lines.map((line) => JSON.parse(line) as Line).filter(({ reason }) => reason !== "visibility");
-  async function run(steps: readonly (readonly ["worker" | "callback", unknown])[], settings = {}): Promise<Line[][]> {
+  async function run(
+    steps: readonly (readonly ["worker" | "callback", unknown, Step["settings"]?])[],
+    settings = {},
+  ): Promise<Line[][]> {
     const { built, services } = given();
     const fileOf = (name: string) => built.find((one) => one.name === name)?.file ?? assert.fail(name);
     const done = await inFreshProcess(
-      steps.map(([name, event]) => ({ file: fileOf(name), event })),
-      { ...services.env, ...keys, LOG_LEVEL: "warn", CALLBACK_DEADLINE_MS: "200", ...settings },
+      steps.map(([name, event, own]) => ({ file: fileOf(name), event, ...(own && { settings: own }) })),
+      { ...services.env, ...keys, LOG_LEVEL: "warn", ...settings },
     );
     return done.map(logged);
   }
@@ -184,10 +187,11 @@ export function failuresInBundles(
       ...["one", "other", "plain", "safe", "member", "leak"].map((how) => batch(how)),
       batch("", misfitType),
     ];
-    const clicks = ["plain", "late", "answer"].map(preview);
+    const clicks = ["plain", "answer"].map(preview);
     const logs = await run([
       ...events.map((event) => ["worker", event] as const),
       ...clicks.map((event) => ["callback", event] as const),
+      ["callback", preview("late"), { CALLBACK_DEADLINE_MS: "100" }],
     ]);
     const lines = logs.slice(0, events.length).flat();
     const [one, other, plain, safe, member, leaked, failed, misfit, ...rest] = lines;
@@ -210,7 +214,7 @@ export function failuresInBundles(
     assert.ok(!JSON.stringify(logs).includes(canary));
     assert.match(String(one?.codeVersion), /^[0-9a-f]{12}$/);
 
-    const [refused, late, invalid] = logs.slice(events.length).flat();
+    const [refused, invalid, late] = logs.slice(events.length).flat();
     assertCallbackFailure(refused, given().root);
     assert.deepEqual([late?.stage, late?.errorClass, late?.at], ["late", "HandlerTimeoutError", callbackFile]);
     assert.deepEqual([invalid?.errorClass, invalid?.at], ["InvalidAnswerError", callbackFile]);

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, mock, test } from "node:test";
 import { promisify } from "node:util";
 import type { HttpResponse } from "../../lib/aws/gateway.ts";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { publish, subscribe } from "../../lib/trace/trace.ts";
-import { settled } from "../support/clock.ts";
+import { goBy, patientClock, settled } from "../support/clock.ts";
 import { functionUrl, httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
 import { ingressBehaves } from "../support/ingress.ts";
 import {
@@ -28,6 +28,8 @@ const trace = recordTrace();
 beforeEach(() => {
   trace.entries.length = 0;
 });
+before(() => goBy(mock, patientClock()));
+after(() => mock.restoreAll());
 
 const toJson = ({ statusCode, body }: HttpResponse) => ({ status: statusCode, body: JSON.parse(body) as unknown });
 

@@ -1,7 +1,7 @@
 // in turn: they share the web frameworks.
 import assert from "node:assert/strict";
 import { createServer, type RequestListener } from "node:http";
-import { after, afterEach, before, beforeEach, describe, type TestContext, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, mock, type TestContext, test } from "node:test";
 import Router from "@koa/router";
 import bodyParser from "body-parser";
 import expressApp from "express";
@@ -22,7 +22,7 @@ import {
 } from "larkpost/http";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { cardText, cardType } from "../support/callbacks.ts";
-import { settled } from "../support/clock.ts";
+import { goBy, patientClock, settled } from "../support/clock.ts";
 import { mount, openDoor, type Sent } from "../support/doors.ts";
 import {
   appId,
@@ -43,6 +43,8 @@ const trace = recordTrace();
 beforeEach(() => {
   trace.entries.length = 0;
 });
+before(() => goBy(mock, patientClock()));
+after(() => mock.restoreAll());
 
 const keys = { ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken, APP_ID: appId };
 const callbacks: CallbackList = {

@@ -1,4 +1,8 @@
+import type { MockTracker } from "node:test";
 import { type Clock, systemClock } from "../../lib/clock.ts";
+
+/** The machine's own, also while a test has the functions go by another. */
+const { after } = systemClock;
 
 /** A clock that stands still until it is told to go on; timers fire in the order of their times. */
 export interface TestClock extends Clock {
@@ -42,7 +46,24 @@ const longestPauseMs = 100;
 
 /** A clock for what is not about deadlines: pauses end, and no deadline comes, however busy the machine is. */
 export function patientClock(nowMs = Date.now()): Clock {
-  return { nowMs: () => nowMs, after: (ms, fire) => (ms > longestPauseMs ? () => {} : systemClock.after(ms, fire)) };
+  return { nowMs: () => nowMs, after: (ms, fire) => (ms > longestPauseMs ? () => {} : after(ms, fire)) };
+}
+
+/** Has the functions, whose clock is the machine's, go by this one until the mock is restored. */
+export function goBy(mock: MockTracker, clock: Clock): void {
+  mock.method(systemClock, "nowMs", clock.nowMs);
+  mock.method(systemClock, "after", clock.after);
+}
+
+/** What was asked for, with the clock going on meanwhile. */
+export async function inTime<T>(clock: TestClock, asked: Promise<T>, stepMs = 10): Promise<T> {
+  const pending = Symbol();
+  for (;;) {
+    const turn = new Promise<typeof pending>((resolve) => setTimeout(resolve, 1, pending));
+    const first = await Promise.race([asked, turn]);
+    if (first !== pending) return first;
+    await clock.advance(stepMs);
+  }
 }
 
 /** Lets every promise that can settle without new input do so. */

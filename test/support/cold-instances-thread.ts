@@ -9,6 +9,8 @@ export interface Task {
   readonly startMs: number;
   /** Between an instance's requests; the first is for after its load. */
   readonly waitsMs: readonly number[];
+  /** So many times slower does time pass for them. */
+  readonly slowness: number;
 }
 
 /** One request: when it came, in milliseconds since the start, its answer, and which of its instance's it was. */
@@ -19,7 +21,15 @@ export interface Asked {
   readonly nth: number;
 }
 
-const { file, event, count, startMs, waitsMs } = workerData as Task;
+const { file, event, count, startMs, waitsMs, slowness } = workerData as Task;
+
+if (slowness !== 1) {
+  const { now } = Date;
+  const { setTimeout: after } = globalThis;
+  const sinceMs = now();
+  Date.now = () => sinceMs + Math.round((now() - sinceMs) / slowness);
+  globalThis.setTimeout = ((fire: () => void, ms = 0) => after(fire, slowness * ms)) as typeof setTimeout;
+}
 
 async function instance(index: number): Promise<Asked[]> {
   const { handler } = (await import(`${file}?${index}`)) as {

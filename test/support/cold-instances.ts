@@ -24,15 +24,22 @@ export interface ColdStart {
 
 /**
  * Loads a built webhook `count` times, as fast as the machine can, while the store lets `perSecond` reads through in
- * each second. Each instance gets three requests: as soon as it is loaded, and after each of the other pauses.
+ * each second. Each instance gets three requests: as soon as it is loaded, and after each of the other pauses. With a
+ * slowness, a busy machine is late for none of them.
  *
  * @param file The bundle's entry. Each load has its own keys, client and clock.
  */
 export async function coldInstances(
   file: string,
-  options: { count: number; perSecond: number; firstThrottled?: number; waitsMs?: readonly number[] },
+  options: {
+    readonly count: number;
+    readonly perSecond: number;
+    readonly firstThrottled?: number;
+    readonly waitsMs?: readonly number[];
+    readonly slowness?: number;
+  },
 ): Promise<ColdStart> {
-  const { count, perSecond, firstThrottled, waitsMs = [0, 500, 500] } = options;
+  const { count, perSecond, firstThrottled, waitsMs = [0, 500, 500], slowness = 1 } = options;
   const store = await startStore();
   store.limit(perSecond, firstThrottled);
   const { encryptKey, token } = secrets;
@@ -52,7 +59,7 @@ export async function coldInstances(
   const startMs = Date.now();
   const all = await Promise.all(
     Array.from({ length: threads }, async (_, thread) => {
-      const task: Task = { file, event, count: Math.ceil((count - thread) / threads), startMs, waitsMs };
+      const task: Task = { file, event, count: Math.ceil((count - thread) / threads), startMs, waitsMs, slowness };
       const worker = new Worker(new URL("./cold-instances-thread.ts", import.meta.url), {
         workerData: task,
         env: { ...process.env, ...store.env, ...settings, LOG_LEVEL: "error" },
