@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { createRequire, Module } from "node:module";
 import { join } from "node:path";
 
 /** One run of osls. */
@@ -31,6 +31,11 @@ process.on("disconnect", () => process.exit());
 const require = createRequire(import.meta.url);
 const command = require.resolve("osls/bin/serverless.js");
 const script = require.resolve("osls/scripts/serverless.js");
+// osls loads these with everything else, and no job uses them.
+for (const name of ["undici", "@aws-sdk/client-api-gateway", "@aws-sdk/client-apigatewayv2", "@aws-sdk/client-iam"]) {
+  const file = createRequire(command).resolve(name);
+  require.cache[file] = Object.assign(new Module(file), { filename: file, loaded: true });
+}
 // To save its state, osls calls toJSON of each value, and catches the error where there is none. That takes longer than to
 // compile the stack, so here each has one.
 const cycle = createRequire(command)("json-cycle") as { stringify: (...args: unknown[]) => string };
@@ -67,7 +72,17 @@ const validators = require.resolve("osls/lib/classes/config-schema-handler/resol
 const validatorOf = require(validators) as (schema: Schema) => Promise<unknown>;
 let validator: Promise<unknown> | undefined;
 const validatorOnce = (schema: Schema) => {
-  const { provider, functions } = schema.properties;
+  validator ??= validatorOf(schema);
+  return validator;
+};
+Object.assign(require.cache[validators] ?? {}, { exports: validatorOnce });
+// Before osls puts in place all that the schema refers to.
+const { prototype } = require("osls/lib/classes/config-schema-handler/index.js") as {
+  prototype: { schema: Schema; validateConfig: (config: unknown) => Promise<void> };
+};
+const { validateConfig } = prototype;
+prototype.validateConfig = function (config) {
+  const { provider, functions } = this.schema.properties;
   const members = Object.values(functions.patternProperties).map(({ properties }) => properties);
   for (const { events } of members) {
     events.items.anyOf = events.items.anyOf.filter(({ required: [name = ""] }) => named.has(name));
@@ -75,10 +90,8 @@ const validatorOnce = (schema: Schema) => {
   for (const properties of [provider.properties, ...members]) {
     for (const name of Object.keys(properties)) if (!named.has(name)) Reflect.deleteProperty(properties, name);
   }
-  validator ??= validatorOf(schema);
-  return validator;
+  return validateConfig.call(this, config);
 };
-Object.assign(require.cache[validators] ?? {}, { exports: validatorOnce });
 let output = "";
 for (const stream of [process.stdout, process.stderr]) {
   stream.write = (text: string | Uint8Array) => {
