@@ -182,23 +182,27 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     const [amid, ...more] = await services.take(services.urls.eventsQueueUrl);
     assert.match(amid?.Body ?? "", /amid/);
     assert.deepEqual(more, []);
+    // A push that was answered too late says so.
+    const loud = lines.filter(({ level, stage }) => level !== "debug" && stage !== "unavailable");
     assert.deepEqual(
-      lines.filter(({ level }) => level === "error"),
+      loud.filter(({ level }) => level === "error"),
       [failed],
     );
-    const told = lines.filter(({ level }) => level !== "debug").map(({ stage }) => stage);
+    const told = loud.map(({ stage }) => stage);
     assert.deepEqual(told.slice(0, 2), ["connected", "queued"]);
     for (const mark of [appSecret, "ticket", "ws://", "hello"]) assert.ok(!text().includes(mark), mark);
   });
 
-<<<<<<< HEAD
-  test("L4: ends within 5 s with exit code 1 and one clear line when the platform refuses the secret", async (t) => {
+  test("L4: ends at once with exit code 1 and one clear line when the platform refuses the secret", async (t) => {
     const server = await startPlatformEnd();
     t.after(() => server.close());
     const startMs = performance.now();
-    const { lines, text, exited } = start(server, { APP_SECRET: "CANARY-SECRET-1b2c3d" });
+    const { child, lines, text, exited } = start(server, { APP_SECRET: "CANARY-SECRET-1b2c3d" });
+    const toldMs = once(child.stdout, "data").then(() => performance.now());
     assert.deepEqual(await exited, [1, null]);
-    assert.ok(performance.now() - startMs < 5_000);
+    // On a busy machine its start takes long as well.
+    const endMs = performance.now() - (await toldMs);
+    assert.ok(endMs < (await toldMs) - startMs, `it ended ${endMs} ms after its line`);
     const [line, ...others] = lines;
     assert.deepEqual(others, []);
     assert.deepEqual([line?.["level"], line?.["stage"]], ["error", "misconfigured"]);
@@ -206,41 +210,6 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     assert.ok(!text().includes("CANARY"));
     assert.equal(server.discoveries, 1);
   });
-=======
-  const refusals = [
-    {
-      when: "the platform refuses the secret",
-      given: { APP_SECRET: "CANARY-SECRET-1b2c3d" },
-      says: /the app's id or secret is wrong\. Check APP_ID and APP_SECRET$/,
-      calls: 1,
-    },
-    {
-      when: "the app's id has no shape that the platform gives",
-      given: { APP_ID: "cli_short", APP_SECRET: appSecret },
-      says: /^Cannot start: APP_ID /,
-      calls: 0,
-    },
-  ];
-  for (const { when, given, says, calls } of refusals) {
-    test(`L4: ends at once with exit code 1 and one clear line when ${when}`, async (t) => {
-      const server = await startPlatformEnd();
-      t.after(() => server.close());
-      const startMs = performance.now();
-      const { child, lines, text, exited } = start(server, given);
-      const toldMs = once(child.stdout ?? assert.fail(), "data").then(() => performance.now());
-      assert.deepEqual(await exited, [1, null]);
-      // On a busy machine its start takes long as well.
-      const endMs = performance.now() - (await toldMs);
-      assert.ok(endMs < (await toldMs) - startMs, `it ended ${endMs} ms after its line`);
-      const [line, ...others] = lines;
-      assert.deepEqual(others, []);
-      assert.deepEqual([line?.["level"], line?.["stage"]], ["error", "misconfigured"]);
-      assert.match(String(line?.["message"]), says);
-      assert.ok(!text().includes("CANARY"));
-      assert.equal(server.discoveries, calls);
-    });
-  }
->>>>>>> beecd50 (fix(test): functions under test go by a test's clock, so that a busy machine is late for nobody)
 
   test("cannot say how it is on a port that is taken, and says so in a clear line", async (t) => {
     const server = createServer();
