@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 
 /**
  * Runs a script of a package on this process's Node.
+ * @param options.signal Ends it at once.
  * @param options.isQuiet Keeps what it prints, instead of printing it.
  * @returns Its exit code, 1 when a signal ended it, and what it printed if that was kept.
  */
@@ -14,6 +15,8 @@ export async function runScript(
   const child = spawn(process.execPath, [script, ...args], {
     cwd: root,
     signal,
+    // The compiler runs to its end after a SIGTERM.
+    killSignal: "SIGKILL",
     stdio: isQuiet ? ["ignore", "pipe", "pipe"] : "inherit",
   });
   let output = "";

@@ -6,42 +6,70 @@ import { runScript } from "../script.ts";
 import type { Finding } from "./finding.ts";
 
 /**
- * What the compiler says of the project's functions. One syntax error makes it silent about all types, so then it is
- * asked again without the files that have one.
+ * What the compiler says of the project's functions. One syntax error makes it silent about all types, so beside the run
+ * that takes seconds another one looks for those alone. If there are some, the first is ended, and one takes its place
+ * without the files that have them.
  */
 export async function checkTypes(
   root: string,
   { signal }: { signal?: AbortSignal | undefined } = {},
 ): Promise<Finding[]> {
-  const config = ["functions/tsconfig.json", "tsconfig.json"].find((file) => existsSync(join(root, file)));
-  if (config === undefined) return [];
-  const findings = await compile(root, join(root, config), signal);
-  const unreadable = new Set(findings.filter(({ message }) => isSyntax.test(message)).map(({ file }) => file));
-  if (unreadable.size === 0) return findings;
+  const name = ["functions/tsconfig.json", "tsconfig.json"].find((file) => existsSync(join(root, file)));
+  if (name === undefined) return [];
+  const config = join(root, name);
+  const silent = new AbortController();
+  const readSyntax = async () => {
+    const found = await compile(root, config, { options: syntaxAlone, signal });
+    const faults = found.filter(({ message }) => isSyntax.test(message));
+    if (faults.length > 0) silent.abort();
+    return faults;
+  };
+  const signals = [silent.signal, signal].filter((one) => one !== undefined);
+  const [faults, findings] = await Promise.all([
+    readSyntax(),
+    compile(root, config, { signal: AbortSignal.any(signals) }),
+  ]);
+  return faults.length === 0 ? findings : [...faults, ...(await compileOthers(root, config, { faults, signal }))];
+}
+
+/** Of each file that the configuration includes, without what it imports: there are no types to be judged. */
+const syntaxAlone = ["--noResolve", "--noLib", "--types", ""];
+/** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
+const isSyntax = /\(TS1[01]\d\d\)/;
+
+/** What the compiler says of the files without faults. */
+async function compileOthers(
+  root: string,
+  config: string,
+  { faults, signal }: { faults: readonly Finding[]; signal: AbortSignal | undefined },
+): Promise<Finding[]> {
+  const unreadable = new Set(faults.map(({ file }) => file));
   // The lists and the entries import every handler, so they would bring the broken files along.
   const files = globSync("functions/*/**/*.ts", { cwd: root })
     .map(posix)
     .filter((file) => !unreadable.has(file));
-  if (files.length === 0) return findings;
+  if (files.length === 0) return [];
   const partial = join(root, "node_modules/.cache/larkpost/tsconfig.json");
   mkdirSync(dirname(partial), { recursive: true });
   const paths = files.map((file) => join(root, file));
-  writeFileSync(partial, JSON.stringify({ extends: join(root, config), files: paths, include: [] }));
-  const rest = await compile(root, partial, signal);
-  return [...findings, ...rest.filter(({ file }) => !unreadable.has(file))];
+  writeFileSync(partial, JSON.stringify({ extends: config, files: paths, include: [] }));
+  const found = await compile(root, partial, { signal });
+  return found.filter(({ file }) => !unreadable.has(file));
 }
 
-/** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
-const isSyntax = /\(TS1[01]\d\d\)/;
 /** With these, Node cannot load the file either: its syntax, an enum, a module that is not there. */
 const isFatal = /^TS(1[01]\d\d|1294|2307|2882)$/;
 
-async function compile(root: string, config: string, signal: AbortSignal | undefined): Promise<Finding[]> {
+async function compile(
+  root: string,
+  config: string,
+  { options = [], signal }: { options?: readonly string[]; signal: AbortSignal | undefined },
+): Promise<Finding[]> {
   const require = createRequire(join(root, "package.json"));
   const packageFile = require.resolve("typescript/package.json");
   const { bin } = require(packageFile) as { bin: { tsc: string } };
   const tsc = join(dirname(packageFile), bin.tsc);
-  const args = ["--noEmit", "--pretty", "false", "--project", config];
+  const args = ["--noEmit", "--pretty", "false", "--project", config, ...options];
   const { code, output } = await runScript(tsc, args, { root, isQuiet: true, signal });
   if (code === 0 || signal?.aborted === true) return [];
   const findings = findingsIn(root, output);

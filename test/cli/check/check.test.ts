@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Finding } from "../../../lib/cli/check/finding.ts";
+import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
+import { until } from "../../support/until.ts";
 import { larkpost } from "../run.ts";
 
 const engine = resolve(import.meta.dirname, "../../..");
@@ -279,4 +281,22 @@ test("package refuses what check finds in the code, and start what it finds in t
     '✖ larkpost.config.js:1  "tag" is not a member. Did you mean "tags"?',
     "",
   ]);
+});
+
+test("a check of types that is out of date ends at once, though the compiler takes no SIGTERM", async (t) => {
+  const { root, remove } = await temporaryProject({});
+  t.after(remove);
+  const script = join(root, "compiler.mjs");
+  writeFileSync(
+    script,
+    'import { writeFileSync } from "node:fs"; process.on("SIGTERM", () => {}); setTimeout(() => {}, 60_000);' +
+      'writeFileSync("began", "");',
+  );
+  const stop = new AbortController();
+  const ended = runScript(script, [], { root, isQuiet: true, signal: stop.signal });
+  await until("the script has begun", () => existsSync(join(root, "began")));
+  const startMs = performance.now();
+  stop.abort();
+  assert.equal((await ended).code, 1);
+  assert.ok(performance.now() - startMs < 30_000);
 });
