@@ -40,6 +40,7 @@ interface ChangeSet {
   /** Why CloudFormation does not take it. */
   readonly fault: string | undefined;
   isCompared: boolean;
+  changes?: readonly Change[];
 }
 
 /** A queue or a table. It may be there without a stack. */
@@ -239,10 +240,9 @@ export function cloudFormation(options: {
     // It takes some time.
     if (!isCompared) return { ...which, Status: "CREATE_IN_PROGRESS", Changes: [] };
     if (fault !== undefined) return { ...which, Status: "FAILED", StatusReason: fault, Changes: [] };
-    const Changes = changesBetween(stack.template, template).map((ResourceChange) => ({
-      Type: "Resource",
-      ResourceChange,
-    }));
+    // Each page shows some of the same.
+    changeSet.changes ??= changesBetween(stack.template, template);
+    const Changes = changeSet.changes.map((ResourceChange) => ({ Type: "Resource", ResourceChange }));
     const StatusReason = "The submitted information didn't contain changes.";
     const status = Changes.length === 0 ? { Status: "FAILED", StatusReason } : { Status: "CREATE_COMPLETE" };
     const first = Number(form.get("NextToken") ?? 0);

@@ -79,7 +79,7 @@ describe("npm run deploy", () => {
   };
   /** The template with another property of a resource. */
   const changed = (id: string, properties: object): Template => {
-    const { template } = structuredClone(compiled);
+    const template = structuredClone(compiled.template);
     Object.assign(template.Resources[id]?.Properties ?? {}, properties);
     return template;
   };
@@ -299,7 +299,7 @@ describe("npm run deploy", () => {
       [
         "the app is in the marketplace",
         () => {
-          const { template } = structuredClone(compiled);
+          const template = structuredClone(compiled.template);
           const { Environment } = template.Resources["WorkerLambdaFunction"]?.Properties ?? {};
           Environment.Variables.MARKETPLACE_APP = "true";
           cloud.putStack("larkpost-prod", template);
