@@ -77,7 +77,8 @@ interface Ready {
 
 /** What is killed: all of it at one instant, or one of its processes. */
 const victims = ["all", "npm", "main", "embedded", "webhook", "callback", "worker"] as const;
-const sampleVictims = ["worker", "embedded", "all"] as const;
+/** That `npm start` ends when its embedded services do is shown by the chat's tests. */
+const sampleVictims = ["worker", "all"] as const;
 type Victim = (typeof victims)[number];
 
 /** `npm start` as a user has it: the runtime, its processes and, where it may be a victim, npm. */
@@ -150,7 +151,8 @@ class Run {
   }
 }
 
-async function pidOf(victim: Victim, group: number): Promise<number> {
+/** The process of that group of processes. */
+export async function pidOf(victim: Victim, group: number): Promise<number> {
   const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,pgid=,args="]);
   const file = victim === "main" ? "/larkpost.js" : `/${victim}.ts`;
   const found = stdout

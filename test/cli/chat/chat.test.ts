@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { findConversation } from "../../../lib/cli/chat/link.ts";
 import { writeConfig } from "../../infra/stack.ts";
+import { pidOf } from "../../rows/runtime.ts";
 import { ask, assertRefused } from "../../support/page.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -89,6 +90,7 @@ describe("a conversation with the bot", () => {
   let project: Awaited<ReturnType<typeof temporaryProject>>;
   let start: ChildProcess;
   const lines: string[] = [];
+  let complaint = "";
 
   before(async () => {
     project = await temporaryProject(
@@ -131,16 +133,23 @@ describe("a conversation with the bot", () => {
         LARKPOST_ROOT: project.root,
         LARK_DOMAIN: "https://open.feishu.cn",
       },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
+      // Its embedded services are found by their group.
+      detached: true,
+    });
+    start.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      complaint += text;
     });
     if (start.stdout === null) throw new Error("there is no output");
     createInterface({ input: start.stdout }).on("line", (line) => lines.push(line));
     await until("the runtime runs", () => lines.some((line) => line.includes("LARK_DOMAIN is not used")));
   });
   after(async () => {
-    const ended = once(start, "exit");
-    start.kill("SIGTERM");
-    await ended;
+    if (start.exitCode === null) {
+      const ended = once(start, "exit");
+      start.kill("SIGTERM");
+      await ended;
+    }
     project.remove();
   });
 
@@ -353,6 +362,13 @@ bot › You said: 1\\u001b[2J
       readFileSync(join(project.state, "local.json"), "utf8"),
     );
     for (const secret of [encryptKey, verificationToken, appSecret]) assert.ok(!kept.includes(secret));
+  });
+
+  test("npm start ends with 1 and one clear line when its embedded services end", async () => {
+    const closed = once(start, "close");
+    process.kill(await pidOf("embedded", start.pid ?? 0), "SIGKILL");
+    assert.deepEqual(await closed, [1, null]);
+    assert.match(complaint, /^Cannot go on: the embedded SQS and DynamoDB have ended \(SIGKILL\)\..*\n$/);
   });
 });
 
