@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, fork, spawn } from "node:child_process";
+import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,11 +18,8 @@ test("the embedded services tell of a damaged store, end polls when told, and en
   const services = fork(join(import.meta.dirname, "../../lib/local/embedded.ts"), [folder], {
     execArgv: ["--disable-warning=ExperimentalWarning"],
   });
-  const idle = ["-e", "setInterval(() => {}, 1_000)"];
-  const [blocked, left] = [spawn(process.execPath, idle), spawn(process.execPath, idle)] as [
-    ChildProcess,
-    ChildProcess,
-  ];
+  const idle = () => spawn("sleep", ["600"]);
+  const [blocked, left] = [idle(), idle()] as const;
   t.after(() => {
     for (const child of [services, blocked, left]) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { flushCompileCache } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { readProject } from "../../../infra/project.js";
@@ -179,6 +180,8 @@ process.once("message", (order: RunOrder) => {
   const onExit = () => sayEnd(order.place.root);
   process.once("exit", onExit);
   runHere(order)
+    // Node would write its compile cache at exit, but the parent ends this process.
+    .finally(flushCompileCache)
     .then(
       (outcome) => send({ outcome }),
       (error: unknown) =>

@@ -59,8 +59,10 @@ const saves: Readonly<Record<string, { saved: Files; kept: readonly string[]; to
     saved: { [file(first)]: handler(first, "rate", typo), [file(second)]: handler(second, "rate", "void 0;\n") },
     kept: [file(first)],
   },
-  "a JSON file is broken": { saved: { [data]: '{ "rate":' }, kept: [data] },
-  "code outside functions/ is broken": { saved: { [outside]: typo }, kept: [outside] },
+  "a JSON file and code outside functions/ are broken": {
+    saved: { [data]: '{ "rate":', [outside]: typo },
+    kept: [data, outside],
+  },
   "shared code is deleted": {
     saved: { [rates]: undefined },
     kept: [rates],

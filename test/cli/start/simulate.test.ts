@@ -136,7 +136,7 @@ describe("npm run simulate", () => {
     const server = createServer();
     const port = await listenOnLoopback(server);
     t.after(() => server.close());
-    const taken = await larkpostProcess(["simulate", "--port", String(port)], { root });
+    const taken = await larkpost(["simulate", "--port", String(port)], { root });
     assert.equal(taken.code, 1);
     assert.equal(taken.stderr, `Cannot start: the port ${port} is in use. Choose another with --port\n`);
   });
