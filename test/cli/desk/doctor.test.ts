@@ -1042,18 +1042,22 @@ for (const { ids, when, plant, text } of askedCases) {
   });
 }
 
-test("finds not-checked when a check has no answer in time, and makes the others", async () => {
+test("finds not-checked when a check has no answer in time, makes the others, and names the right that a refusal does not", async () => {
   const clock = testClock();
   const check = { about: "a thing", fine: "all is well" };
+  // Which does not name the right.
+  const refusal = Object.assign(new Error("no"), { name: "AccessDeniedException" });
   const checks: Check<null>[] = [
     { ...check, id: "late", find: () => new Promise(() => {}) },
     { ...check, id: "good", find: async () => [] },
     { ...check, id: "none", find: async () => undefined },
+    { ...check, id: "refused", right: "kms:DescribeKey", find: () => Promise.reject(refusal) },
   ];
   const examined = examine(checks, null, clock);
   await clock.advance(withinMs);
   const findings = await examined;
-  assertFound(findings, ["not-checked"], /not checked: a thing: no answer within 20 s/);
+  assertFound(findings, ["not-checked", "right-missing"], /not checked: a thing: no answer within 20 s/);
+  assert.equal(findings.find(({ id }) => id === "right-missing")?.cure, "You need the right kms:DescribeKey");
   assert.deepEqual(findings[0], { id: "good", level: "ok", what: "all is well", cure: null });
   assert.equal(clock.pending, 0);
 });
