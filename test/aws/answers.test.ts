@@ -5,7 +5,7 @@ import { defaultTryMs, type Item } from "../../lib/aws/client.ts";
 import type { AnswerStore } from "../../lib/handling/answered-once.ts";
 import { clientTo } from "../support/aws.ts";
 import { memoryAnswers } from "../support/callbacks.ts";
-import { testClock } from "../support/clock.ts";
+import { endsAtOnce, testClock } from "../support/clock.ts";
 import { denied, firstTry, internal, throttled } from "../support/faults.ts";
 import { seeded } from "../support/random.ts";
 import { type FaultyTable, startFaultyTable } from "../support/table.ts";
@@ -108,6 +108,7 @@ describe("a callback's claim", () => {
     const claiming = answers.claim({ key: newKey(), owner: "a", nowMs }, stop.signal);
     await until("it is sent", () => bench.faults.injected("stall") === 1);
     stop.abort();
+    assert.ok(await endsAtOnce(claiming));
     await assert.rejects(claiming, { name: "AbortError" });
   });
 

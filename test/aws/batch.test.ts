@@ -10,7 +10,7 @@ import { NonRetryableError, RetryLaterError } from "../../lib/errors.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { receive } from "../../lib/receiving/receiver.ts";
 import { clientTo, patience } from "../support/aws.ts";
-import { testClock } from "../support/clock.ts";
+import { endsAtOnce, testClock } from "../support/clock.ts";
 import {
   appId,
   chainLimits,
@@ -501,8 +501,9 @@ describe("an event that is being stored", () => {
       signal: controller.signal,
       elapsedMs: () => 0,
     });
-    const abort = () => (bench.sqsFaults.calls("SendMessage") > 0 ? controller.abort() : setImmediate(abort));
-    abort();
+    await until("it is sent", () => bench.sqsFaults.injected("stall") === 1);
+    controller.abort();
+    assert.ok(await endsAtOnce(storing));
     await assert.rejects(storing, { name: "AbortError" });
     assert.equal(bench.sqsFaults.calls("SendMessage"), 1);
   });

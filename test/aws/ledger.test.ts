@@ -138,6 +138,7 @@ describe("a claim", () => {
     await clock.advance(999);
     assert.deepEqual([isOver, faults.calls("PutItem")], [false, 1]);
     await clock.advance(1 + 100);
+    await until("the second try is sent", () => faults.calls("PutItem") === 2, { withinMs: 20_000 });
     await rejected;
     assert.equal(clock.pending, 0);
     client.destroy();

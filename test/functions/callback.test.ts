@@ -26,7 +26,7 @@ import {
   type TestCallbacks,
   toast,
 } from "../support/callbacks.ts";
-import { goBy, inTime, patientClock, testClock } from "../support/clock.ts";
+import { endsAtOnce, goBy, inTime, patientClock, testClock } from "../support/clock.ts";
 import { firstTry, startFaults } from "../support/faults.ts";
 import { functionUrl, httpApi, loadBalancer, restApi, shapes } from "../support/http-events.ts";
 import { appId, bare, challengeText, encryptKey, push, unsigned, v2Text, verificationToken } from "../support/push.ts";
@@ -273,6 +273,7 @@ describe("the callback function", () => {
     await clock.advance(199);
     assert.ok(!trace.stages().includes("late"));
     await clock.advance(1);
+    assert.ok(await endsAtOnce(late));
     assert.deepEqual(objectOf(await late), fallback(cardType, "late"));
   });
 
@@ -371,6 +372,7 @@ describe("the callback function", () => {
         await clock.advance(349);
         assert.ok(!trace.stages().includes("unavailable"));
         await clock.advance(1);
+        assert.ok(await endsAtOnce(late));
         assert.equal((await late).statusCode, 503);
       }));
 

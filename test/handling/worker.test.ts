@@ -12,6 +12,7 @@ import type { ChainLimits } from "../../lib/handling/deferral.ts";
 import { reportLeak } from "../../lib/handling/run.ts";
 import type { ErrorDescription } from "../../lib/trace/error.ts";
 import { callbackOf, cardText, cardType, type TestCallbacks } from "../support/callbacks.ts";
+import { endsAtOnce } from "../support/clock.ts";
 import {
   appId,
   chainLimits,
@@ -1294,6 +1295,7 @@ describe("deferred work", () => {
     const sending = store(jobFor(bench.newId()), { delaySeconds: 3, signal: stop.signal });
     await until("it is sent", () => bench.sqsFaults.injected("stall") === 1);
     stop.abort();
+    assert.ok(await endsAtOnce(sending));
     await assert.rejects(sending, { name: "AbortError" });
     assert.equal((await bench.counts()).queued, 0);
   });

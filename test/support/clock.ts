@@ -66,6 +66,15 @@ export async function inTime<T>(clock: TestClock, asked: Promise<T>, stepMs = 10
   }
 }
 
+/** Whether it ends although no time passes. What never does would only be noticed by the limit of its test. */
+export function endsAtOnce(asked: Promise<unknown>): Promise<boolean> {
+  const ended = asked.then(
+    () => true,
+    () => true,
+  );
+  return Promise.race([ended, settled().then(() => false)]);
+}
+
 /** Lets every promise that can settle without new input do so. */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -21,6 +21,7 @@ import {
 } from "../../../lib/simulator/platform/push.ts";
 import { checkAddress, toWebhook } from "../../../lib/simulator/platform/webhook.ts";
 import { sampleText } from "../../../lib/simulator/samples/samples.ts";
+import { endsAtOnce } from "../../support/clock.ts";
 
 const nowMs = 1_760_000_000_000;
 const appId = "cli_0123456789abcdef";
@@ -102,6 +103,7 @@ for (const { when, answer, reached, status } of late) {
     const pushed = push(url, sealed, { deadlineMs: 40 });
     await isReached;
     t.mock.timers.tick(40);
+    assert.ok(await endsAtOnce(pushed));
     const result = await pushed;
     assert.equal(result.delivered, false);
     assert.equal(result.status, status);
