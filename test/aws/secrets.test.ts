@@ -9,7 +9,7 @@ import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib
 import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { appSigner, cardSigner, readValue, signValue } from "../../lib/signed-value.ts";
 import { toLine } from "../../lib/trace/log.ts";
-import { goBy, inTime, patientClock, settled, type TestClock, testClock } from "../support/clock.ts";
+import { endsAtOnce, goBy, inTime, patientClock, settled, type TestClock, testClock } from "../support/clock.ts";
 import { httpApi, refusal } from "../support/http-events.ts";
 import { appId, challengeText, push, signedPush, startMs, unsigned, v2Text } from "../support/push.ts";
 import { type Random, seeded } from "../support/random.ts";
@@ -844,6 +844,7 @@ describe("the webhook function with SECRETS_PARAMETER", () => {
     await clock.advance(799);
     assert.equal(isLoaded, false);
     await clock.advance(1);
+    assert.ok(await endsAtOnce(loading));
     const status = await loading;
     store.become("up");
     assert.equal(await inTime(clock, status(challenge())), 200);

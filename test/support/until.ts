@@ -5,7 +5,7 @@
 export async function until<T>(
   what: string,
   ask: () => T | undefined | false | Promise<T | undefined | false>,
-  { withinMs = 60_000, everyMs = 10 }: { withinMs?: number; everyMs?: number } = {},
+  { withinMs = 150_000, everyMs = 10 }: { withinMs?: number; everyMs?: number } = {},
 ) {
   const endMs = Date.now() + withinMs;
   for (;;) {
