@@ -1,4 +1,4 @@
-import childProcess, { type ChildProcess, type SpawnOptions } from "node:child_process";
+import childProcess, { type SpawnOptions } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
@@ -53,14 +53,14 @@ function replaceSpawn(by: unknown): void {
   syncBuiltinESMExports();
 }
 
-function spawnOutside(file: string, args: readonly string[], options: SpawnOptions): ChildProcess | EventEmitter {
-  const [script = "", ...others] = args;
-  const run = projects.get(String(options.cwd));
-  if (run === undefined || !script.endsWith(oslsScript)) return spawn(file, args, options);
+function spawnOutside(...given: readonly unknown[]): unknown {
+  const [, args, options] = given as [string, (readonly string[])?, SpawnOptions?];
+  const run = projects.get(String(options?.cwd));
+  if (run === undefined || args?.[0]?.endsWith(oslsScript) !== true) return Reflect.apply(spawn, childProcess, given);
   // What the command prints to its own terminal is not asked for.
-  const stdout = options.stdio === "inherit" ? null : new PassThrough();
+  const stdout = options?.stdio === "inherit" ? null : new PassThrough();
   const child = Object.assign(new EventEmitter(), { stdout, stderr: null });
-  run(others, { ...(process.env as Record<string, string>) }).then(
+  run(args.slice(1), { ...(process.env as Record<string, string>) }).then(
     ({ code, output }) => {
       if (stdout === null) child.emit("close", code);
       else stdout.once("end", () => child.emit("close", code)).end(output);
