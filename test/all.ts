@@ -6,12 +6,11 @@ import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
 import { pageProjects } from "./support/pages.ts";
-import { passedParts } from "./support/passed.ts";
 import { isHandlerTest, problemOf, runFiles } from "./support/runner.ts";
 import { pagesAreJudged, tscArguments } from "./support/types.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
-// its end, so that one run names all that is wrong. Where they passed for the same files before, they are not looked at again.
+// its end, so that one run names all that is wrong.
 //
 // Test files share a few processes, where what they import is loaded once. A file whose first line is `// alone: <why>`
 // has a process of its own; so has one with `// first: <why>`, which takes long and is begun before the others. Those with
@@ -92,18 +91,9 @@ if (problem !== undefined) {
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.
 const { changed } = await generate({ root });
 if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
-const passed = passedParts(root);
-/** Runs a part that judges files alone, unless it passed for the same files. */
-const judge = async (name: string, script: string, ...args: readonly string[]): Promise<Part> => {
-  if (passed.has(name)) return { name: `${name}: as when they passed`, isOk: true, seconds: "0 s" };
-  const judged = await part(name, script, ...args);
-  if (judged.isOk) passed.add(name);
-  return judged;
-};
 // Whoever tests handlers has changed nothing that the others look at.
 const ofHandlers = isHandlerTest(root, asked);
-const typesOf = ofHandlers ? "types of functions" : "types";
-const pages = ofHandlers || passed.has(typesOf) ? undefined : await pageProjects();
+const pages = ofHandlers ? undefined : await pageProjects();
 process.env[pagesAreJudged] = "1";
 const tsc = tscArguments(ofHandlers ? ["functions"] : ["types", "functions"], pages && [pages.folder]);
 const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
@@ -111,8 +101,8 @@ const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
 const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", "--threads=1", colors, "."] as const;
 const parts = await Promise.all([
   tests(asked),
-  judge(typesOf, bin("tsc", "typescript"), ...tsc).finally(() => pages?.remove()),
-  ...(ofHandlers ? [] : [judge("format and lint", ...biome)]),
+  part(ofHandlers ? "types of functions" : "types", bin("tsc", "typescript"), ...tsc).finally(() => pages?.remove()),
+  ...(ofHandlers ? [] : [part("format and lint", ...biome)]),
 ]);
 for (const { name, isOk, output } of parts) {
   if (!isOk && output !== undefined) console.log(`\n${paint("red", `✖ ${name}`)}\n${output.trimEnd()}`);

@@ -2,12 +2,11 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { passedParts } from "./support/passed.ts";
 import { oddName } from "./support/project.ts";
 import { isHandlerTest, problemOf } from "./support/runner.ts";
 
@@ -115,39 +114,6 @@ test("npm test ends, and names file and test, when a file neither tests nor ends
   for (const named of ["endless.test.mjs", "blocks.test.mjs", "blocks.test.mjs: blocks"]) {
     assert.ok(line.includes(named), `${named} is not in:\n${output}`);
   }
-});
-
-test("npm test judges types, format and lint again after a file, a file's name or a package has changed", () => {
-  const project = mkdtempSync(join(tmpdir(), "larkpost-passed-"));
-  after(() => rmSync(project, { recursive: true, force: true }));
-  const write = (path: string, text: string) => {
-    mkdirSync(dirname(join(project, path)), { recursive: true });
-    writeFileSync(join(project, path), text);
-    // A copy may have the time of what it was copied from.
-    utimesSync(join(project, path), 0, 0);
-  };
-  const isPassed = (part = "types") => passedParts(project).has(part);
-  write("tsconfig.json", "{}");
-  write("lib/aws/queue.ts", "export const a = 1;");
-  write("node_modules/.package-lock.json", "1.0.0");
-  assert.equal(isPassed(), false);
-  passedParts(project).add("types");
-  assert.deepEqual([isPassed(), isPassed("format and lint")], [true, false]);
-  const changes: readonly (readonly [path: string, text: string, before?: string])[] = [
-    ["lib/aws/queue.ts", "export const a = 2;", "export const a = 1;"],
-    ["tsconfig.json", "[]", "{}"],
-    ["node_modules/.package-lock.json", "1.0.1", "1.0.0"],
-    ["functions/events/x.ts", ""],
-  ];
-  for (const [path, text, before] of changes) {
-    write(path, text);
-    assert.equal(isPassed(), false, path);
-    if (before === undefined) rmSync(join(project, path));
-    else write(path, before);
-    assert.equal(isPassed(), true, path);
-  }
-  renameSync(join(project, "lib/aws/queue.ts"), join(project, "lib/aws/queues.ts"));
-  assert.equal(isPassed(), false);
 });
 
 test("npm test with a handler's test alone leaves the engine's format and types unchecked", () => {

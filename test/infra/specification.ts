@@ -1,7 +1,5 @@
-import { hash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import type { Property, PropertyType, Resource as SpecResource, TypeDefinition } from "@aws-cdk/service-spec-types";
 import type { Template } from "./stack.ts";
@@ -9,95 +7,45 @@ import type { Template } from "./stack.ts";
 const attributes = new Set(["Type", "Properties", "DependsOn", "DeletionPolicy", "UpdateReplacePolicy", "Metadata"]);
 const pseudo = new Set(["AWS::Region", "AWS::AccountId", "AWS::Partition", "AWS::URLSuffix", "AWS::StackName"]);
 
-type Definitions = Readonly<Record<string, TypeDefinition>>;
+type Definitions = ReadonlyMap<string, TypeDefinition>;
 interface Stored<T> {
   readonly entities: readonly (T & { readonly $id: string })[];
-}
-/** What the specification says of one type of resource, with the definitions that it refers to. */
-interface Specified {
-  /** Left out: there is no such type. */
-  readonly resource?: SpecResource | undefined;
-  readonly definitions: Definitions;
 }
 
 let loaded: ReturnType<typeof load> | undefined;
 
-/** AWS's own specification of its resources, as shipped for the CDK. */
+/**
+ * AWS's own specification of its resources, as shipped for the CDK. It is read without the CDK's database, whose
+ * indexes take twice as long to make as the file takes to parse.
+ */
 export function loadSpecification() {
   loaded ??= load();
   return loaded;
 }
 
-/**
- * Finds what the specification says of a type, and keeps it for the next run: to read all of it takes longer than most
- * test files, and leaves 60 MB to the garbage collector.
- */
-function specifiedTypes(): (type: string) => Specified {
-  const packed = readFileSync(createRequire(import.meta.url).resolve("@aws-cdk/aws-service-spec/db.json.gz"));
-  const cache = join(import.meta.dirname, "../../node_modules/.cache/larkpost");
-  const kept = join(cache, `specification-${hash("sha1", packed)}.json`);
-  const text = existsSync(kept) ? readFileSync(kept, "utf8") : "{}";
-  const types = new Map(Object.entries(JSON.parse(text) as Record<string, Specified>));
-  let readType: ((type: string) => Specified) | undefined;
-  return (type) => {
-    if (readType === undefined && !types.has(type)) {
-      readType = readAll(packed);
-      process.once("exit", () => {
-        mkdirSync(dirname(kept), { recursive: true });
-        // Whole at once, because other processes read it.
-        writeFileSync(`${kept}.${process.pid}`, JSON.stringify(Object.fromEntries(types)));
-        renameSync(`${kept}.${process.pid}`, kept);
-      });
-    }
-    const found = types.get(type) ?? (readType as (type: string) => Specified)(type);
-    types.set(type, found);
-    return found;
-  };
-}
-
-/** Reads the file without the CDK's database, whose indexes take twice as long to make as the file takes to parse. */
-function readAll(packed: Buffer): (type: string) => Specified {
-  const { schema } = JSON.parse(gunzipSync(packed).toString("utf8")) as {
+function load() {
+  const file = createRequire(import.meta.url).resolve("@aws-cdk/aws-service-spec/db.json.gz");
+  const { schema } = JSON.parse(gunzipSync(readFileSync(file)).toString("utf8")) as {
     schema: { readonly resource: Stored<SpecResource>; readonly typeDefinition: Stored<TypeDefinition> };
   };
   const resources = new Map(schema.resource.entities.map((resource) => [resource.cloudFormationType, resource]));
-  const all = new Map(schema.typeDefinition.entities.map((definition) => [definition.$id, definition]));
-  return (type) => {
-    const resource = resources.get(type);
-    const definitions: Record<string, TypeDefinition> = {};
-    const visit = (value: unknown): void => {
-      if (typeof value !== "object" || value === null) return;
-      const { $ref: id } = value as { readonly $ref?: string };
-      const definition = id === undefined ? undefined : all.get(id);
-      if (id !== undefined && definition !== undefined && !Object.hasOwn(definitions, id)) {
-        definitions[id] = definition;
-        visit(definition.properties);
-      }
-      for (const member of Object.values(value)) visit(member);
-    };
-    visit(resource?.properties);
-    return { resource, definitions };
-  };
-}
-
-function load() {
-  const specified = specifiedTypes();
-  const resourceOf = (type: string) => specified(type).resource;
+  const definitions: Definitions = new Map(schema.typeDefinition.entities.map((type) => [type.$id, type]));
+  const resourceOf = (type: string): SpecResource | undefined => resources.get(type);
 
   return {
     /** What the specification has against a template, a sentence each. */
     problems(template: Template): string[] {
       const found: string[] = [];
       for (const [id, resource] of Object.entries(template.Resources)) {
-        const { resource: type, definitions } = specified(resource.Type);
-        if (type === undefined) {
+        const specified = resourceOf(resource.Type);
+        if (specified === undefined) {
           found.push(`${id}: there is no type ${resource.Type}`);
           continue;
         }
         for (const name of Object.keys(resource)) {
           if (!attributes.has(name)) found.push(`${id}: there is no attribute ${name}`);
         }
-        found.push(...membersOf(resource.Properties, type.properties, `${id}`, definitions));
+        found.push(...membersOf(resource.Properties, specified.properties, `${id}`, definitions));
       }
       found.push(...danglingReferences(template, resourceOf));
       return found;
@@ -156,7 +104,7 @@ function valueProblems(value: unknown, type: PropertyType, path: string, definit
       );
     case "ref":
       if (!isObject(value)) return wrong;
-      return membersOf(value, definitions[type.reference.$ref]?.properties ?? {}, path, definitions);
+      return membersOf(value, definitions.get(type.reference.$ref)?.properties ?? {}, path, definitions);
     case "union": {
       const tries = type.types.map((one) => valueProblems(value, one, path, definitions));
       return tries.some((problems) => problems.length === 0) ? [] : (tries[0] ?? []);
