@@ -41,7 +41,8 @@ const signature = event.headers.get("x-lark-signature") ?? "";
 
 /**
  * Milliseconds of computing, the least of three runs: what the work costs, whatever else the machine and the process do meanwhile.
- * Once a run costs less than `enoughMs`, there is no further one.
+ * Once a run costs less than `enoughMs`, there is no further one. The kernel counts a thread's time in ticks of 4 ms or 10 ms, so
+ * that a few milliseconds may be none.
  */
 async function cost(work: () => unknown, enoughMs = 0): Promise<number> {
   let best = Number.POSITIVE_INFINITY;
@@ -659,8 +660,8 @@ describe("a body", () => {
       const whole = of(n);
       const parseMs = await cost(() => JSON.parse(whole), 50);
       const eighthMs = await answer(of(n / 8), 10);
-      // The constant parts are for hashing, decrypting and packing a megabyte.
-      const mostMs = Math.min(10 * parseMs + 50, 24 * eighthMs + 20);
+      // The constant parts are for ticks, and for hashing, decrypting and packing a megabyte.
+      const mostMs = Math.min(10 * parseMs + 150, 24 * eighthMs + 100);
       const wholeMs = await answer(whole, mostMs);
       assert.ok(wholeMs < mostMs, `${wholeMs} ms, after ${eighthMs} for an eighth of it, and ${parseMs} to parse`);
     });
@@ -684,7 +685,7 @@ describe("a body", () => {
         const n = 200_000_000 / text(1_000).length;
         const [eighth, whole] = [of(n / 8), of(n)];
         const eighthMs = await cost(() => assert.equal(classify(eighth).kind, "event"), 2);
-        const mostMs = 24 * eighthMs + 20;
+        const mostMs = 24 * eighthMs + 100;
         const wholeMs = await cost(() => assert.equal(classify(whole).kind, "event"), mostMs);
         assert.ok(wholeMs < mostMs, `${place}: ${wholeMs} ms, after ${eighthMs} for an eighth of it`);
       }
@@ -1049,7 +1050,7 @@ describe("C-80: no pattern of ours takes more than twice as long for twice the t
         const quick = await cost(() => work(twice), 5);
         if (quick < 5) continue;
         const onceMs = await cost(() => work(once));
-        assert.ok(quick < 3 * onceMs + 10, `${JSON.stringify(seed)}: ${quick} ms after ${onceMs} ms for half of it`);
+        assert.ok(quick < 3 * onceMs + 30, `${JSON.stringify(seed)}: ${quick} ms after ${onceMs} ms for half of it`);
       }
     });
   }
