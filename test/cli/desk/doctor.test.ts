@@ -582,7 +582,7 @@ describe("npm run doctor, on a stage", () => {
         plant: (world) => {
           world.parameter = { value: "CANARY" };
         },
-        text: /cannot be used: they are not JSON\n/,
+        text: /cannot be used: they are not JSON\nRun "npm run secrets -- set --stage prod --region us-gov-east-1"$/,
       },
     ],
     [

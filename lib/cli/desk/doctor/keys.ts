@@ -15,8 +15,9 @@ export const keyChecks: readonly Check<Stage>[] = [
       const set = `npm run secrets -- set${args}`;
       const [{ secrets, problem }, stack] = await Promise.all([keys(), deployed().catch(() => undefined)]);
       if (problem !== undefined) {
-        const [what = "", ...advice] = problem.split(". ");
-        const cure = `${advice.length === 0 ? "" : `${advice.join(". ")}; then store it: `}"${set}"`;
+        const [what = "", ...rest] = problem.split(". ");
+        const advice = rest.filter((text) => !text.startsWith('Run "npm run secrets')).join(". ");
+        const cure = advice === "" ? `Run "${set}"` : `${advice}; then store it: "${set}"`;
         return [found("keys-unusable", `${parameter} cannot be used: ${what}`, cure)];
       }
       if (secrets === undefined) return [found("keys-missing", `there is no ${parameter}`, `Run "${set}"`)];
