@@ -10,7 +10,8 @@ export function paint(style: Style, text: string): string {
 /** How far long work is, on one line at a terminal. Scripts and logs get none of it. */
 export function progressLine(): { show(text: string): void; clear(): void } {
   if (process.stderr.isTTY !== true) return { show() {}, clear() {} };
-  let shownAtMs = Number.NEGATIVE_INFINITY;
+  const never = Number.NEGATIVE_INFINITY;
+  let shownAtMs = never;
   return {
     show(text) {
       const nowMs = performance.now();
@@ -18,7 +19,10 @@ export function progressLine(): { show(text: string): void; clear(): void } {
       shownAtMs = nowMs;
       process.stderr.write(`\r${text}\x1b[K`);
     },
-    clear: () => void process.stderr.write("\r\x1b[K"),
+    clear() {
+      if (shownAtMs !== never) process.stderr.write("\r\x1b[K");
+      shownAtMs = never;
+    },
   };
 }
 
