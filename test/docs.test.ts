@@ -18,7 +18,7 @@ import { longConnection } from "./infra/connected.ts";
 import { deployment } from "./infra/deployment.ts";
 import { readPage, rowCells } from "./support/markdown.ts";
 import { pageProjects, pairs } from "./support/pages.ts";
-import { pagesAreJudged } from "./support/types.ts";
+import { pagesAreJudged, tscArguments } from "./support/types.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -208,9 +208,7 @@ interface Poll {
 /** @returns The compiler's errors. */
 function compile(folder: string): string[] {
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  // Several threads would each check the types that they share.
-  const args = [tsc, "--singleThreaded", "--pretty", "false"];
-  const ran = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
+  const ran = spawnSync(process.execPath, [tsc, ...tscArguments([], [folder])], { cwd: folder, encoding: "utf8" });
   return `${ran.stdout}${ran.stderr}`.split("\n").filter((line) => line !== "");
 }
 
