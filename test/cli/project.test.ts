@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { engineModules, loadEnv, refuseUnset } from "../../lib/cli/project.ts";
-import { mustPoll, watch } from "../../lib/cli/start/watch.ts";
+import { type Change, mustPoll, watch } from "../../lib/cli/start/watch.ts";
 import { oddName } from "../support/project.ts";
+import { until } from "../support/until.ts";
 
 function folder(t: TestContext): string {
   const root = mkdtempSync(join(tmpdir(), oddName));
@@ -73,19 +74,23 @@ for (const usePolling of [false, true]) {
     writeFileSync(join(root, file), "one\r\n");
     const events = t.mock.method(fs, "watch");
     syncBuiltinESMExports();
-    const told = Promise.withResolvers<string>();
-    const toldOutside = Promise.withResolvers<string>();
+    const first = new Map<string, Change["kind"]>();
+    const toldOf = (path: string) => until(path, () => first.get(path));
     const watcher = watch(
       root,
       async (changes) => {
-        for (const { path } of changes) (path === file ? told : toldOutside).resolve(path);
+        for (const { path, kind } of changes) if (!first.has(path)) first.set(path, kind);
       },
       { usePolling },
     );
     t.after(() => watcher.close());
     // The first look at the files is over at an unknown time, so the file changes until that is noticed.
     timers.push(setInterval(() => appendFileSync(join(root, file), "// more\r\n"), 50));
-    assert.equal(await told.promise, file);
+    assert.equal(await toldOf(file), "changed");
+    // An editor creates a file, and writes it a little later.
+    const added = "functions/events/contact.user.created_v3.ts";
+    timers.push(setInterval(() => appendFileSync(join(root, added), "// more\r\n"), 15));
+    assert.equal(await toldOf(added), "added");
     // What a handler imports from elsewhere, once it is known; also when it comes back.
     const outside = "src/tax.mts";
     mkdirSync(join(root, "src"));
@@ -96,7 +101,7 @@ for (const usePolling of [false, true]) {
       writeFileSync(join(root, outside), "more");
     };
     timers.push(setInterval(touch, 50));
-    assert.equal(await toldOutside.promise, outside);
+    await toldOf(outside);
     assert.equal(events.mock.callCount() === 0, usePolling);
     events.mock.restore();
     syncBuiltinESMExports();

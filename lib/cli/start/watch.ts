@@ -27,6 +27,12 @@ export function mustPoll(fileSystem: number): boolean {
   return silentFileSystems.has(fileSystem);
 }
 
+/** What two changes of one file come to, the later one `now`: an editor creates a file first, and then writes it. */
+function netKind(before: Change["kind"] | undefined, now: Change["kind"]): Change["kind"] {
+  if (before === "added" && now === "changed") return "added";
+  return before === "removed" && now === "added" ? "changed" : now;
+}
+
 /** Calls `changed` once for the changes within 30 ms. A call waits until the one before has ended. */
 export function watch(
   root: string,
@@ -50,7 +56,7 @@ export function watch(
     const path = posix(file);
     const kind = kinds[event];
     if (kind === undefined) return;
-    changes.set(path, { path, kind });
+    changes.set(path, { path, kind: netKind(changes.get(path)?.kind, kind) });
     // A single file that is gone is no longer watched.
     if (kind === "removed" && others.has(path)) watcher.add(path);
     clearTimeout(timer);
