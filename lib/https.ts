@@ -1,4 +1,4 @@
-import type { Agent, IncomingHttpHeaders } from "node:http";
+import type { Agent } from "node:http";
 import https from "node:https";
 import { isLoopback } from "./feishu/domain.ts";
 import { fieldsOf, stringOf } from "./feishu/json.ts";
@@ -73,7 +73,7 @@ export async function bytesOf(
   return Buffer.concat(chunks);
 }
 
-export function headerMap(headers: IncomingHttpHeaders | object): ReadonlyMap<string, string> {
+export function headerMap(headers: object): ReadonlyMap<string, string> {
   return new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
 }
 

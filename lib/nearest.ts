@@ -3,9 +3,9 @@ export function nearest(name: string, names: readonly string[], n: number): stri
   // No name is half as long; it bounds the work that a pasted page of text makes.
   const wanted = name.slice(0, 200).toLowerCase();
   return names
-    .map((one) => {
-      const lower = one.toLowerCase();
-      return { name: one, isPart: wanted.length > 2 && lower.includes(wanted), edits: editsBetween(wanted, lower) };
+    .map((known) => {
+      const lower = known.toLowerCase();
+      return { name: known, isPart: wanted.length > 2 && lower.includes(wanted), edits: editsBetween(wanted, lower) };
     })
     .sort((a, b) => Number(b.isPart) - Number(a.isPart) || a.edits - b.edits || (a.name < b.name ? -1 : 1))
     .slice(0, n)

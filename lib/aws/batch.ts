@@ -159,20 +159,17 @@ async function quarantine(
   return { kind: "done" };
 }
 
+/** What the attributes of a dead letter say. */
+interface DeadLetter extends Omit<Death, "reason"> {
+  /** `receivesExhausted`: no delivery came to a verdict. */
+  readonly reason: Death["reason"] | "receivesExhausted";
+  readonly id?: string | undefined;
+  readonly type?: string | undefined;
+}
+
 async function bury(
   record: SQSRecord,
-  {
-    reason,
-    error,
-    runs,
-    id,
-    type,
-  }: Omit<Death, "reason"> & {
-    /** `receivesExhausted`: no delivery came to a verdict. */
-    reason: Death["reason"] | "receivesExhausted";
-    id?: string | undefined;
-    type?: string | undefined;
-  },
+  { reason, error, runs, id, type }: DeadLetter,
   { client, urls, clock }: SettleOptions,
 ): Promise<void> {
   await client.call("SendMessage", {

@@ -107,8 +107,8 @@ export function awsClient(
 ): AwsClient {
   const { env = process.env, clock = systemClock, random = Math.random } = options;
   const tryMs = { ...defaultTryMs, ...options.tryMs };
-  const region = env["AWS_REGION"];
-  if (!region) throw new ConfigError("Cannot start: AWS_REGION is not set. Lambda sets it");
+  const { AWS_REGION: region = "" } = env;
+  if (region === "") throw new ConfigError("Cannot start: AWS_REGION is not set. Lambda sets it");
   const connections = Object.fromEntries(
     Object.keys(services).map((service) => [service, new Connections(endpointOf(service, region, env), clock)]),
   ) as Record<Service, Connections>;
@@ -140,9 +140,7 @@ export function awsClient(
     ];
     if (token) signed.push(["x-amz-security-token", token]);
     signed.push(["x-amz-target", `${target}.${name}`]);
-    const signature = authorization(signed, {
-      ...{ path, body, date, region: region as string, service, accessKeyId, secretAccessKey },
-    });
+    const signature = authorization(signed, { path, body, date, region, service, accessKeyId, secretAccessKey });
     const headers: [string, string][] = [
       ...signed,
       ["authorization", signature],

@@ -20,16 +20,16 @@ export interface Post {
   /** For one try, from when it has a connection. Connecting may take half of it. */
   readonly tryMs: number;
   readonly abortSignal?: AbortSignal | undefined;
-  /** Told when the request gets a connection, since to wait for one takes only the caller's time. */
+  /** Called when the request gets a connection: the wait for a free one is not part of `tryMs`. */
   readonly onConnection?: () => void;
 }
 
-/** A connection, and who is told of what arrives on it. Nobody while it lies idle: then it is closed. */
+/** A connection, and the listeners of the answer that it brings. An idle one has none, and is closed when bytes arrive. */
 interface Connection {
   readonly socket: net.Socket;
   wasUsed: boolean;
   onBytes: ((bytes: Buffer) => void) | undefined;
-  /** Without an error when the other side has closed it. */
+  /** Gets no error when the other side has closed it. */
   onClose: ((error?: NodeJS.ErrnoException) => void) | undefined;
 }
 
@@ -103,7 +103,7 @@ export class Connections {
       abortSignal?.removeEventListener("abort", giveUp);
     };
     const fail = (error: NodeJS.ErrnoException) => {
-      ({ code } = error);
+      code = error.code;
       // As the SDK names it: there was no answer.
       if (!isAnswered && endedCodes.has(code)) error.name = "TimeoutError";
       end();
@@ -136,7 +136,8 @@ export class Connections {
         done: (answer, isReusable) => {
           end();
           resolve(answer);
-          // A refusal of half a request: the rest would wait here. A little is only not told to be sent yet.
+          // After an answer to half a request, the rest of it would be sent before the next request. A small rest may be
+          // sent already: Node has only not reported it.
           if (isReusable && socket.writableLength <= restBytes) this.#free(connection);
           else socket.destroy();
         },

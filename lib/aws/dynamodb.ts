@@ -1,6 +1,4 @@
-import type { AwsClient, AwsError, Calls, Item } from "./client.ts";
-
-type Options = { readonly abortSignal?: AbortSignal };
+import type { AwsClient, AwsError, CallOptions, Calls, Item } from "./client.ts";
 
 /**
  * One kind of item in the table, which all kinds share: `pk` is the kind and the name. A write resolves with
@@ -17,15 +15,15 @@ export function itemsOf(client: AwsClient, table: string, kind: "claim" | "answe
       },
     );
   return {
-    async read(name: string, options?: Options): Promise<Item | undefined> {
+    async read(name: string, options?: CallOptions): Promise<Item | undefined> {
       const input = { TableName: table, Key: keyOf(name), ConsistentRead: true };
       return (await client.call("GetItem", input, options)).Item;
     },
-    put(name: string, item: Item, input: Omit<Calls["PutItem"][0], "TableName" | "Item">, options?: Options) {
+    put(name: string, item: Item, input: Omit<Calls["PutItem"][0], "TableName" | "Item">, options?: CallOptions) {
       const Item = { ...keyOf(name), ...item } as Calls["PutItem"][0]["Item"];
       return unlessRefused(client.call("PutItem", { TableName: table, Item, ...input }, options));
     },
-    update(name: string, input: Omit<Calls["UpdateItem"][0], "TableName" | "Key">, options?: Options) {
+    update(name: string, input: Omit<Calls["UpdateItem"][0], "TableName" | "Key">, options?: CallOptions) {
       return unlessRefused(client.call("UpdateItem", { TableName: table, Key: keyOf(name), ...input }, options));
     },
   };

@@ -1,5 +1,6 @@
 import { systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import { type Secrets, secretsFrom } from "../secrets.ts";
 import type { Env } from "../settings/environment.ts";
 import { publish } from "../trace/trace.ts";
@@ -64,10 +65,10 @@ export async function readExtraSecrets(
 ): Promise<Readonly<Record<string, string>>> {
   try {
     const stored: unknown = JSON.parse(await readParameter(client, parameter));
-    const isUsable = Object.values(Object(stored)).every((value) => typeof value === "string");
+    const isUsable = Object.values(fieldsOf(stored)).every((value) => typeof value === "string");
     if (typeof stored === "object" && stored !== null && isUsable) return stored as Readonly<Record<string, string>>;
   } catch (error) {
-    if (Object(error).name === "ParameterNotFound") return {};
+    if (fieldsOf(error)["name"] === "ParameterNotFound") return {};
     if (!(error instanceof SyntaxError)) throw error;
   }
   throw new ConfigError(`Cannot read ${parameter}: it is not JSON of texts by name. Delete it, and store each again`);

@@ -22,9 +22,9 @@ export type LaneOf = (type: string) => Lane | undefined;
  */
 export function parseLanes(text: string | undefined): readonly Lane[] {
   if (!text) return [];
-  const given = parseObject(text);
-  const lanes = Object.entries(given ?? {}).map(([name, lane]) => ({ ...fieldsOf(lane), name }) as Lane);
-  if (given !== undefined && lanes.every(isLane)) return lanes;
+  const parsed = parseObject(text);
+  const lanes = Object.entries(parsed ?? {}).map(([name, lane]) => ({ ...fieldsOf(lane), name }) as Lane);
+  if (parsed !== undefined && lanes.every(isLane)) return lanes;
   throw new ConfigError("Cannot start: LANES is not the JSON of lanes. Copy it from the stack's output Lanes");
 }
 

@@ -1,5 +1,6 @@
 import { type Clock, pause, withDeadline } from "../clock.ts";
 import { ConfigError, DeadlineError } from "../errors.ts";
+import { fieldsOf } from "../feishu/json.ts";
 import { publish } from "../trace/trace.ts";
 
 /** A value older than this is read again before use, so a revoked key is refused everywhere by then, while SSM answers. */
@@ -139,7 +140,7 @@ async function loggingMistakes<T>(parameter: string, readValue: () => Promise<T>
   try {
     return await readValue();
   } catch (thrown) {
-    const error = Object(thrown).name === "ParameterNotFound" ? missing(parameter, thrown) : thrown;
+    const error = fieldsOf(thrown)["name"] === "ParameterNotFound" ? missing(parameter, thrown) : thrown;
     if (error instanceof ConfigError) {
       publish({ stage: "misconfigured", level: "error", facts: { message: error.message } });
     }

@@ -50,14 +50,14 @@ function eventMessage(queues: Queues, envelope: EventEnvelope | JobEnvelope): Se
  * Where an event's message goes: its lane's queue, and its group there. A FIFO queue runs a group's messages one after
  * another, and drops a second message with the same deduplication id within five minutes.
  *
- * @param given.redrive Makes another deduplication id: a redriven message must not be dropped for the first one.
+ * @param options.redrive Makes another deduplication id: a redriven message must not be dropped for the first one.
  */
 export function addressOf(
   envelope: EventEnvelope | JobEnvelope,
   lane: Lane | undefined,
-  given: Pick<Queues, "eventsQueueUrl" | "isMarketplace"> & { readonly redrive?: number | string },
+  options: Pick<Queues, "eventsQueueUrl" | "isMarketplace"> & { readonly redrive?: number | string },
 ): Pick<SendMessageCommandInput, "QueueUrl" | "MessageGroupId" | "MessageDeduplicationId"> {
-  const { eventsQueueUrl, isMarketplace, redrive = 0 } = given;
+  const { eventsQueueUrl, isMarketplace, redrive = 0 } = options;
   const { id, app, receivedBy, tenant, event } = envelope;
   const QueueUrl = lane === undefined ? eventsQueueUrl : laneQueueUrl(eventsQueueUrl, lane);
   const group = isMarketplace ? tenant : null;

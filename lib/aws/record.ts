@@ -148,11 +148,13 @@ export function fromRecord(record: Pick<SQSRecord, "body">): DecodedRecord {
 
 /** A job's place in its chain. In version 1 a callback deferred once, and that was the whole chain. */
 function chainOf(message: JsonObject, { id: root, createdAtMs }: Pick<JobEnvelope, "id" | "createdAtMs">) {
-  const { place: given, key, depth, chainStartedAtMs } = message;
-  const place = /^[\w-]{1,16}$/.exec(stringOf(given) ?? "")?.[0] ?? "";
+  const { place: sent, key, depth, chainStartedAtMs } = message;
+  const place = /^[\w-]{1,16}$/.exec(stringOf(sent) ?? "")?.[0] ?? "";
   const id = jobId(root, place);
   return {
-    ...{ id, root, place },
+    id,
+    root,
+    place,
     key: stringOf(key) ?? id,
     depth: typeof depth === "number" ? depth : 1,
     chainStartedAtMs: typeof chainStartedAtMs === "number" ? chainStartedAtMs : (createdAtMs ?? 0),

@@ -26,13 +26,6 @@ export function checkCard(value: unknown, known: KnownParts = {}): CheckedCard {
   return { faults: findings.faults, warnings: findings.warnings };
 }
 
-/** A finding in the words of the platform's answer. */
-export function findingText({ code, path, message, value }: CardFinding): string {
-  const members = { ErrCode: code, ErrPath: path, ErrMsg: message, ErrorValue: value };
-  const texts = Object.entries(members).filter(([, text]) => text !== undefined && text !== null);
-  return texts.map(([name, text]) => `${name}: ${text}; `).join("");
-}
-
 /** The value as it goes over the wire; `undefined` when it cannot, or nests deeper than a card can be shown. */
 function jsonOf(value: unknown): JsonObject | undefined {
   try {
@@ -45,21 +38,21 @@ function jsonOf(value: unknown): JsonObject | undefined {
 
 function checkTemplate(data: unknown, known: KnownParts, { refuse, warn }: Findings): void {
   const path = "ROOT -> data";
-  const { template_id: id, template_variable: given = {} } = fieldsOf(data);
+  const { template_id: id, template_variable: values = {} } = fieldsOf(data);
   if (typeof id !== "string" || id === "") return void refuse("json", path, "template_id is required");
-  if (!isObject(given)) return void refuse("json", path, "template_variable is not an object");
+  if (!isObject(values)) return void refuse("json", path, "template_variable is not an object");
   const template = known.template?.(id);
   if (template === null) return void refuse("template", path, `templateID: ${id}`);
   const variables = template?.variables ?? {};
   for (const [name, expected] of Object.entries(variables)) {
-    const actual = Array.isArray(given[name]) ? "array" : typeof given[name];
+    const actual = Array.isArray(values[name]) ? "array" : typeof values[name];
     if (actual === "undefined") warn(path, `the template's variable ${name} has no value`, rules.variables);
     else if (actual !== expected) {
       refuse("variable", path, `varName: ${name}, expectType: ${expected}, actualType: ${actual}`);
     }
   }
   if (template === undefined) return;
-  for (const name of Object.keys(given)) {
+  for (const name of Object.keys(values)) {
     if (!Object.hasOwn(variables, name)) warn(path, `the template has no variable ${name}`, rules.variables);
   }
 }

@@ -19,8 +19,8 @@ export function aesKey(encryptKey: string): KeyObject {
  * the padding is checked without branches, the text is always decoded, and the caller parses it before it looks at
  * `intact`.
  *
- * @returns The plain text without a byte order mark, to be used only if it is intact. Not intact: not strict base64, no whole block, wrong padding, or
- * not UTF-8.
+ * @returns The plain text without a byte order mark, to be used only if it is intact. Not intact: not strict base64, no
+ * whole block, wrong padding, or not UTF-8.
  */
 export function decrypt(encrypted: string, key: KeyObject): { readonly text: string; readonly intact: boolean } {
   const blob = Buffer.from(encrypted, "base64");

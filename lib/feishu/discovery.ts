@@ -52,16 +52,16 @@ const refusals = new Map<unknown, { readonly kind: Refusal["kind"]; readonly fou
 ]);
 const longestMessage = 200;
 
-/** What a line says of the platform's answer: its code, its own words without `secrets`, cut, and what they mean. */
+/** Words a platform's answer for a log line: its code, its own text, cut and without `secrets`, and what the code means. */
 function reasonOf(
-  said: string,
+  beginning: string,
   answer: { code: number; message: unknown; secrets: readonly string[] },
   found: string | undefined,
 ): string {
   const { code, message, secrets } = answer;
   const text = typeof message === "string" ? secrets.reduce(without, message).slice(0, longestMessage) : "";
   const words = text === "" ? "" : `, ${JSON.stringify(text)}`;
-  return `${said} ${code}${words}${found === undefined ? "" : `: ${found}`}`;
+  return `${beginning} ${code}${words}${found === undefined ? "" : `: ${found}`}`;
 }
 
 /** Hides a secret that an answer repeats: as it is, in JSON, in a URL or in base64. */
@@ -80,12 +80,12 @@ function without(text: string, secret: string): string {
 
 /**
  * Reads the answer to a discovery call. The code is read whatever the status, and before the data, which may be absent on
- * errors. The platform's words are told, without the secrets.
+ * errors. The reason has the platform's own text, without the secrets.
  * https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
  *
  * @param options.config The present one, of which the server may change a part.
- * @param options.apiHost The host that was asked.
- * @param options.secrets What was sent, and must not be told.
+ * @param options.apiHost The host that answered.
+ * @param options.secrets What was sent, and must not be in the reason.
  */
 export function readDiscovery(
   answer: { status: number; body: string },

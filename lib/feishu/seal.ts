@@ -45,7 +45,7 @@ export function sealText(text: string, key: KeyObject | undefined, iv: Uint8Arra
   return Buffer.from(key === undefined ? text : JSON.stringify({ encrypt: encrypt(text, key, iv) }), "utf8");
 }
 
-export function signed(rawBody: Uint8Array, headers: [string, string][], options: SealOptions): SealedRequest {
+function signed(rawBody: Uint8Array, headers: [string, string][], options: SealOptions): SealedRequest {
   const encryptKey = options.keys.get(options.app)?.encryptKeys[0]?.value;
   if (encryptKey === undefined) return { app: options.app, headers: new Map(headers), rawBody };
   return withSignature(rawBody, headers, options, (proof) => sign({ ...proof, encryptKey }));

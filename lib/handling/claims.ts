@@ -50,7 +50,7 @@ export interface ClaimsOptions {
   /** Whether there is time for one more try at the ledger. */
   readonly hasTime: () => boolean;
   readonly publishStage: PublishStage;
-  readonly reactions: Pick<Reactions, "found" | "remove">;
+  readonly reactions: Pick<Reactions, "inherit" | "remove">;
   /** Called when the event is in the dead-letter queue and its key is marked, so once for each death. Never rejects. */
   readonly giveUp: (death: Death, key: string) => Promise<void>;
 }
@@ -112,7 +112,7 @@ export class Claims {
     });
     if (claim.state === "busy") return this.#wait(claim.leaseEndsAtMs);
     const { reactions } = this.#options;
-    reactions.found(claim.reactions);
+    reactions.inherit(claim.reactions);
     if ("run" in claim) this.#held.set(key, claim.run);
     if (claim.state === "claimed") return undefined;
     await reactions.remove();

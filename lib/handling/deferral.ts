@@ -42,10 +42,11 @@ export async function withDeferral<T>(
   const stored: Promise<void>[] = [];
   let isOver = false;
   try {
-    return await handle((payload, { delaySeconds: asked = 0 } = {}) => {
-      const refusal = refusalOf(asked);
+    return await handle((payload, { delaySeconds: requestedDelay = 0 } = {}) => {
+      const refusal = refusalOf(requestedDelay);
       if (refusal !== undefined) return Promise.reject(refusal);
-      const delaySeconds = Math.ceil(envelope.kind === "callback" ? Math.max(answerSeconds, asked) : asked);
+      const leastSeconds = envelope.kind === "callback" ? answerSeconds : 0;
+      const delaySeconds = Math.ceil(Math.max(leastSeconds, requestedDelay));
       const storing = store(payload, delaySeconds).then(() =>
         publishStage({ stage: "deferred", level: "info", facts: { depth, delaySeconds } }),
       );

@@ -16,7 +16,7 @@ const answerMs = 500;
 export async function giveUp(
   envelope: EventEnvelope | JobEnvelope,
   { reason, error, runs = 0 }: Death,
-  given: {
+  options: {
     readonly file: HandlerFile;
     readonly path: string;
     readonly key: string;
@@ -24,7 +24,7 @@ export async function giveUp(
     readonly publishStage: PublishStage;
   },
 ): Promise<void> {
-  const { file, path, key, ports, publishStage } = given;
+  const { file, path, key, ports, publishStage } = options;
   const { clock } = ports;
   const ms = Math.min(giveUpWithinMs, ports.remainingMs() - answerMs);
   const endsAtMs = clock.nowMs() + ms;
@@ -45,15 +45,8 @@ export async function giveUp(
       signal.throwIfAborted();
       const payload = envelope.kind === "job" ? envelope.payload : undefined;
       const { errorClass: name = "", errorCode: code, message, at } = error ?? {};
-      await onGiveUp(
-        envelope.event,
-        { ...context, payload },
-        {
-          reason,
-          attempts: runs,
-          error: error && { name, code, message, at },
-        },
-      );
+      const death = { reason, attempts: runs, error: error && { name, code, message, at } };
+      await onGiveUp(envelope.event, { ...context, payload }, death);
     });
   } catch (thrown) {
     publishStage({ stage: "failed", level: "error", facts: { reason: "give-up" }, error: thrown });

@@ -21,8 +21,8 @@ export function reactionsOf(options: {
   const adding: Promise<unknown>[] = [];
   let isOver = false;
   return {
-    /** Those that a run before has stored. */
-    found(reactions: readonly string[] = []): void {
+    /** Takes over what an earlier run stored and may have left. */
+    inherit(reactions: readonly string[] = []): void {
       for (const reaction of reactions) stored.add(reaction);
     },
 

@@ -123,7 +123,8 @@ async function attempt(
       const context = contextOf(run, { attempt: claims.runs, tools });
       const hasDeferred = handler.deferred !== undefined;
       const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };
-      const react = (emoji: string) => reactions.add(emoji, tools.reactions, (given) => claims.storeReaction(given));
+      const react = (emoji: string) =>
+        reactions.add(emoji, tools.reactions, (reaction) => claims.storeReaction(reaction));
       await withDeferral(deferring, (defer) => handler.handle(input, { ...context, defer, react }));
     });
   } catch (error) {

@@ -139,8 +139,8 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
       return { bytes, name, type: answer.headers.get("content-type") ?? null };
     },
 
-    /** @param store Called with what {@link unreact} needs, before the reaction is added. */
-    async react(emoji: string, store: (reaction: string) => Promise<void> = async () => {}): Promise<void> {
+    /** @param store Called with what `unreact` needs, before the reaction is added. */
+    async react(emoji: string, store: (reaction: string) => Promise<void>): Promise<void> {
       const messageId = messageIdOf(event);
       await store(`${messageId} ${emoji}`);
       const body = { reaction_type: { emoji_type: emoji } };

@@ -119,7 +119,7 @@ function libraryExchange(options: HttpOptions, fields: Readonly<Record<string, u
       if (isText) throw unreadableError();
       return { status: 200, headers: headerMap(answer.headers), body: answer.data };
     } catch (error) {
-      const { response } = Object(error) as { response?: { status: number; headers: object; data: unknown } };
+      const { response } = fieldsOf(error) as { response?: { status: number; headers: object; data: unknown } };
       // The library's error holds the request with its token, and must not be logged.
       if (response === undefined) throw Object.assign(new Error("no answer"), { code: networkCode(error) });
       return { status: response.status, headers: headerMap(response.headers), body: await refusal(response.data) };

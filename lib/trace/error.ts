@@ -19,8 +19,8 @@ export function describeError(thrown: unknown): ErrorDescription {
   for (const error of errors) for (const cause of causesOf(error)) if (errors.size < 5) errors.add(cause);
   const all = [...errors].map(inspect);
   const [{ places: own, ...summary }, ...causes] = all as [Inspected, ...Inspected[]];
-  // V8 gives the errors of `fetch` and of `Promise.any` no frames. What they met has a code, and may have frames.
-  const met = own.length > 0 ? [] : causes.map(({ errorClass, errorCode }) => `${errorClass} ${errorCode}`);
+  // V8 gives the errors of `fetch` and of `Promise.any` no frames. Their causes have a code, and may have frames.
+  const codes = own.length > 0 ? [] : causes.map(({ errorClass, errorCode }) => `${errorClass} ${errorCode}`);
   const places = all.find((error) => error.places.length > 0)?.places ?? own;
   return {
     ...summary,
@@ -28,7 +28,7 @@ export function describeError(thrown: unknown): ErrorDescription {
     // To group log lines by, and not for security.
     fingerprint: process
       .getBuiltinModule("node:zlib")
-      .crc32([summary.errorClass, ...met, ...places.map(({ key }) => key)].join("\n"))
+      .crc32([summary.errorClass, ...codes, ...places.map(({ key }) => key)].join("\n"))
       .toString(16)
       .padStart(8, "0"),
     frames: places.length > 1 ? places.map(({ at }) => at) : undefined,
@@ -40,7 +40,7 @@ export function describeError(thrown: unknown): ErrorDescription {
 function causesOf(error: unknown): unknown[] {
   try {
     const errors = error instanceof AggregateError ? error.errors.slice(0, 4) : [];
-    return [error instanceof Error ? error.cause : undefined, ...errors].filter((one) => one !== undefined);
+    return [error instanceof Error ? error.cause : undefined, ...errors].filter((cause) => cause !== undefined);
   } catch {
     return [];
   }

@@ -67,7 +67,7 @@ export function framesOf(thrown: unknown): Frame[] {
 }
 
 /** The frame in a line of a stack. */
-export function frameIn(text: string): Frame | undefined {
+function frameIn(text: string): Frame | undefined {
   const pattern = /^ {4}at (?:async )?(?:[^()]{0,200}\()?(?:file:\/\/)?(\/[^()]{1,400}):(\d+):(\d+)\)?$/;
   const [, path, line, column] = pattern.exec(text) ?? [];
   if (!path || path.includes("/node_modules/")) return undefined;

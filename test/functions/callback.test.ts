@@ -7,7 +7,7 @@ import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, mock, test } from "node:test";
 import { adaptDefault, EventDispatcher, LoggerLevel } from "@larksuiteoapi/node-sdk";
-import { storeTryMs } from "../../lib/aws/entries/callback.ts";
+import { callbackTryMs } from "../../lib/aws/entries/callback.ts";
 import type { HttpResponse } from "../../lib/aws/gateway.ts";
 import { fromRecord } from "../../lib/aws/record.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -332,7 +332,7 @@ describe("the callback function", () => {
         const click = toCallback(pushed(cardText({ id: newId() })));
         const answer = handler(click);
         await until("a try stalls", () => faults.injected("stall") === 1);
-        await clock.advance(storeTryMs + 100);
+        await clock.advance(callbackTryMs.dynamodb + 100);
         assert.deepEqual(objectOf(await answer), toast("run 1"), action);
         assert.equal(faults.injected("stall"), 1);
         faults.reset();

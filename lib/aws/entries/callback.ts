@@ -3,7 +3,7 @@ import { defaultApp } from "../../feishu/keys.ts";
 import type { CallbackList } from "../../handler.ts";
 import { prepareProcess } from "../../handling/run.ts";
 import { apiConfig } from "../../open-api/config.ts";
-import { awsClient } from "../client.ts";
+import { awsClient, defaultTryMs, type TryMs } from "../client.ts";
 import { callbackConfig } from "../config.ts";
 import { type Answering, answering, type HttpHandler } from "./answering.ts";
 import { callbackPorts } from "./callback-ports.ts";
@@ -12,8 +12,8 @@ import type { EntryOptions } from "./options.ts";
 // Each entry is bundled with this file alone.
 export { fromSdk } from "../sdk.ts";
 
-/** Two tries at the store fit into the 900 ms that a claim may take, so a click survives one lost packet. */
-export const storeTryMs = 350;
+/** Two tries at the ledger fit into the 900 ms that a claim may take, so a click survives one lost packet. */
+export const callbackTryMs: TryMs = { ...defaultTryMs, dynamodb: 350 };
 /** How long the function waits for its handlers' files to load. */
 const loadWithinMs = 2_000;
 /** How long the answer may take after the handler's deadline. */
@@ -32,7 +32,7 @@ export async function answeringCallbacks({
   aws,
 }: Omit<EntryOptions, "events">): Promise<Answering> {
   const config = callbackConfig(env);
-  const client = aws ?? awsClient({ env, tryMs: { dynamodb: storeTryMs } });
+  const client = aws ?? awsClient({ env, tryMs: callbackTryMs });
   // Not waited for: a challenge needs neither.
   void client.connect(["dynamodb", "sqs"]);
   const api = apiConfig(env, config.keys.get(defaultApp)?.appId ?? config.stored?.appId);

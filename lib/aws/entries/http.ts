@@ -4,9 +4,9 @@ import type { HttpOptions } from "../../receiving/http.ts";
 import type { Env } from "../../settings/environment.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
-import { type AwsClient, awsClient, defaultTryMs } from "../client.ts";
+import { type AwsClient, awsClient } from "../client.ts";
 import { httpOptions } from "./answering.ts";
-import { answeringCallbacks, storeTryMs } from "./callback.ts";
+import { answeringCallbacks, callbackTryMs } from "./callback.ts";
 import { answeringEvents } from "./webhook.ts";
 
 // `larkpost/http`: the webhook and the callback function at one address of a server of yours.
@@ -49,9 +49,8 @@ export function createReceiver({
 
 /** The small client, if the environment has what it needs. The SDK finds credentials elsewhere, and takes long to load. */
 async function clientFor(env: Env): Promise<AwsClient> {
-  const tryMs = { ...defaultTryMs, dynamodb: storeTryMs };
   const { AWS_REGION: region, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = env;
-  if (region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY) return awsClient({ env, tryMs });
+  if (region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY) return awsClient({ env, tryMs: callbackTryMs });
   const { sdkClient } = await import("../sdk-client.ts");
-  return sdkClient(tryMs, region ? { region } : {});
+  return sdkClient(callbackTryMs, region ? { region } : {});
 }

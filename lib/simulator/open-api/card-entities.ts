@@ -1,10 +1,10 @@
-import { checkCard, findingText, type KnownParts } from "../../feishu/card.ts";
+import { checkCard, type KnownParts } from "../../feishu/card.ts";
 import rules from "../../feishu/card-rules.json" with { type: "json" };
 import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Activity } from "./activity.ts";
 import { Refusal, rateLimited } from "./answer.ts";
 import { type Draft, type Effect, objectOf } from "./card-elements.ts";
-import { isShared } from "./content.ts";
+import { findingText, isShared } from "./content.ts";
 import type { Message, Messages } from "./messages.ts";
 import { type Call, object } from "./route.ts";
 
@@ -72,10 +72,14 @@ export function createCardEntities(options: {
     const entity: Entity = {
       // 19 digits, as on the platform.
       cardId: String(7n * 10n ** 18n + (BigInt(`0x${newId().slice(0, 15)}`) % 10n ** 18n)),
-      ...{ appId, card, sequence: 0, messageId: undefined },
+      appId,
+      card,
+      sequence: 0,
+      messageId: undefined,
       createdAtMs: nowMs(),
       streamingSinceMs: isStreaming(card) ? nowMs() : undefined,
-      ...{ uuids: new Set<string>(), operationsAtMs: [] },
+      uuids: new Set<string>(),
+      operationsAtMs: [],
       history: [{ what: "created", atMs: nowMs(), sequence: null, card }],
     };
     byId.set(entity.cardId, entity);

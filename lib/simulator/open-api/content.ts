@@ -1,4 +1,4 @@
-import { checkCard, findingText, type KnownParts } from "../../feishu/card.ts";
+import { type CardFinding, checkCard, type KnownParts } from "../../feishu/card.ts";
 import { isObject, type JsonObject } from "../../feishu/json.ts";
 import { Refusal } from "./answer.ts";
 import { object } from "./route.ts";
@@ -51,6 +51,13 @@ export function checkContent(
   const fault = msgType === "interactive" ? cardFault(fields, known) : undefined;
   if (fault !== undefined) throw new Refusal(230099, fault);
   return { msgType, content };
+}
+
+/** A finding in the words of the platform's answer. */
+export function findingText({ code, path, message, value }: CardFinding): string {
+  const members = { ErrCode: code, ErrPath: path, ErrMsg: message, ErrorValue: value };
+  const texts = Object.entries(members).filter(([, text]) => text !== undefined && text !== null);
+  return texts.map(([name, text]) => `${name}: ${text}; `).join("");
 }
 
 /** Why the platform refuses a card, in its words. */

@@ -1,5 +1,5 @@
-import { checkCard, findingText } from "../../feishu/card.ts";
 import { fieldsOf, isObject, type JsonObject, parseObject } from "../../feishu/json.ts";
+import { cardFault as refusalOf } from "../open-api/content.ts";
 import type { PushResult } from "./push.ts";
 
 // How the platform and the Feishu client treat the answer to a callback. It shares no check with the code by which
@@ -154,8 +154,8 @@ function cardFault(card: unknown): Fault | undefined {
 }
 
 function rawFault(card: JsonObject): Fault | undefined {
-  const [fault] = checkCard(card).faults;
-  return fault === undefined ? undefined : badCard(findingText(fault));
+  const refusal = refusalOf(card, {});
+  return refusal === undefined ? undefined : badCard(refusal);
 }
 
 function templateFault(content: unknown, at: "data" | "card.data"): Fault | undefined {
