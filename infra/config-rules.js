@@ -1,3 +1,4 @@
+import { fieldsOf, isObject } from "../lib/feishu/json.ts";
 import { editsBetween, nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
@@ -183,7 +184,7 @@ function typeMistakes(at, type, handled) {
  */
 function overlaps(lanes) {
   const claims = lanes.flatMap(([name, lane]) => {
-    const { types } = /** @type {Fields} */ (Object(lane));
+    const { types } = fieldsOf(lane);
     return Array.isArray(types) ? types.map((type) => ({ name, type: String(type) })) : [];
   });
   return claims.flatMap((claim, index) => {
@@ -221,7 +222,8 @@ function environmentMistakes(given, { resources, secrets }) {
     if (!isObject(value) || Object.keys(value).join() !== "Ref") {
       return [`${at} is ${shown(value)}, not a text. Put it in quotes`];
     }
-    const tables = Object.keys(Object(resources)).filter((id) => Object(Object(resources)[id]).Type === tableType);
+    const ofProject = fieldsOf(resources);
+    const tables = Object.keys(ofProject).filter((id) => fieldsOf(ofProject[id])["Type"] === tableType);
     const table = String(value["Ref"]);
     return tables.includes(table) ? [] : [`${at}.Ref: ${unknown(table, "a table in resources", tables)}`];
   });
@@ -353,14 +355,6 @@ function unknown(name, what, names, ofLimits = []) {
  */
 function isSome(value, passes) {
   return Array.isArray(value) ? value.length > 0 && value.every(passes) : passes(value);
-}
-
-/**
- * @param {unknown} value
- * @returns {value is Fields}
- */
-export function isObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** @param {unknown} value */

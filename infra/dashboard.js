@@ -1,3 +1,4 @@
+import { fieldsOf } from "../lib/feishu/json.ts";
 import { alarmResources } from "./alarms.js";
 import { frontsOf, nameOf } from "./deployment.js";
 import { isSeveral, metricsOf } from "./metrics.js";
@@ -281,7 +282,10 @@ function place([first, ...others]) {
   const region = { Ref: "AWS::Region" };
   const [width, height, top] = [12, 6, 4];
   const at = others.map((one, index) => ({
-    ...{ x: width * (index % 2), y: top + height * Math.floor(index / 2), width, height },
+    x: width * (index % 2),
+    y: top + height * Math.floor(index / 2),
+    width,
+    height,
     one,
   }));
   return [{ x: 0, y: 0, width: 2 * width, height: top, one: first }, ...at].map(({ one, ...where }) => {
@@ -296,7 +300,7 @@ function place([first, ...others]) {
  * @param {unknown} value
  */
 function asSub(_, value) {
-  const { Ref: name, "Fn::GetAtt": attribute } = /** @type {Record<string, unknown>} */ (Object(value));
+  const { Ref: name, "Fn::GetAtt": attribute } = fieldsOf(value);
   if (typeof name === "string") return `\${${name}}`;
   return Array.isArray(attribute) ? `\${${attribute.join(".")}}` : value;
 }

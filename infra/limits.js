@@ -236,8 +236,9 @@ export const receivesPerAttempt = 10;
 /** As in lib/handling/backoff.ts. */
 export const longestBackoffSeconds = 900;
 
-/** Worker invocations at once of a provisioned poller, and the messages of a queue that SQS lets be in flight. */
-const batchesPerPoller = 10;
+/** Worker invocations at once of a provisioned poller. */
+export const batchesPerPoller = 10;
+/** The messages of a queue that SQS lets be in flight. */
 const mostInFlight = 120_000;
 
 /**

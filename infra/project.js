@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { isObject, mistakesIn } from "./config-rules.js";
+import { isObject } from "../lib/feishu/json.ts";
+import { mistakesIn } from "./config-rules.js";
 import { laneContradictions } from "./lanes.js";
 import {
   contradictions,

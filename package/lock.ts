@@ -1,3 +1,5 @@
+import { isObject } from "../lib/feishu/json.ts";
+
 type Dependencies = Readonly<Record<string, string>>;
 
 /** An entry under `packages` of a lock file, as far as it is read here. */
@@ -78,10 +80,6 @@ function inOrder(members: Readonly<Record<string, unknown>>): object {
       Number(isObject(a)) - Number(isObject(b)) || rank(one) - rank(other) || one.localeCompare(other, "en"),
   );
   return Object.fromEntries(sorted);
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Places of all packages that these need. */

@@ -102,7 +102,11 @@ export async function startRuntime(options: RuntimeOptions) {
       startWorker({
         client: sqs,
         queueUrl: queueUrl(services.endpoints.sqs, lane.queueName),
-        ...{ lane, functions, functionName, onInvoke: options.onInvoke, onProblem: onNotice },
+        lane,
+        functions,
+        functionName,
+        onInvoke: options.onInvoke,
+        onProblem: onNotice,
       });
     const pollers = [...workers].map(([name, lane]) => poll(name, lane));
     for (const { lane, name, count } of await queuesWithoutLane(sqs, lanes)) {

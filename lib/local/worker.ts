@@ -18,7 +18,10 @@ export function startWorker(options: {
   const { lane, functions, functionName, onInvoke, ...poller } = options;
   const { batchSize, concurrency, timeoutSeconds, visibilityTimeoutSeconds } = lane;
   return startPoller({
-    ...{ ...poller, batchSize, concurrency, visibilityTimeoutSeconds },
+    ...poller,
+    batchSize,
+    concurrency,
+    visibilityTimeoutSeconds,
     async invoke(event) {
       // It may have crashed while the messages were received.
       await functions.whenUp(functionName);

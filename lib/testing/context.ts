@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
@@ -24,7 +23,7 @@ import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
 import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
 import { loadOwn } from "../simulator/open-api/own-answers.ts";
-import { sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
+import { randomId, sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
 import { memoryTokens } from "./tokens.ts";
 
 export { checkAnswer } from "../feishu/answers.ts";
@@ -164,7 +163,7 @@ export async function withOpenApi<C extends Omit<Context, "react">>(
 ) {
   const problems: unknown[] = [];
   const onProblem = (problem: unknown) => void problems.push(problem);
-  const simulator = simulatedOpenApi({ clock: systemClock, newId, apps: [app], onProblem });
+  const simulator = simulatedOpenApi({ clock: systemClock, newId: randomId, apps: [app], onProblem });
   await loadOwn(process.cwd(), simulator);
   const server = await simulator.listen();
   t.after(async () => {
@@ -209,12 +208,7 @@ function merged(value: unknown, members: unknown): unknown {
 }
 
 function sampling() {
-  return { nowMs: Date.now(), appId: app.appId, newId };
-}
-
-/** 32 hex digits. */
-function newId(): string {
-  return randomUUID().replaceAll("-", "");
+  return { nowMs: Date.now(), appId: app.appId, newId: randomId };
 }
 
 /** The sample of a card's action, as the old protocol words it: without an envelope, and its parts at the top. */

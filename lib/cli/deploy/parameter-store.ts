@@ -5,6 +5,7 @@ import { type AwsClient, type CallOptions, defaultTryMs } from "../../aws/client
 import { fromSdk } from "../../aws/sdk.ts";
 import { readSecrets } from "../../aws/secrets.ts";
 import { ConfigError, LarkpostError } from "../../errors.ts";
+import { fieldsOf } from "../../feishu/json.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
 import { projectRoot } from "../project.ts";
@@ -68,7 +69,7 @@ export async function findSecrets(
   try {
     return await readSecrets(patient(client), parameter);
   } catch (error) {
-    if (Object(error).name === "ParameterNotFound") return undefined;
+    if (fieldsOf(error)["name"] === "ParameterNotFound") return undefined;
     throw error;
   }
 }
@@ -106,7 +107,7 @@ export function editParameter(ssm: SSM, parameter: string) {
       return (await ssm.putParameter(input)).Version ?? 0;
     };
     const written = await put(JSON.stringify(stored), version > 0).catch((error: unknown) => {
-      throw Object(error).name === "ParameterAlreadyExists" ? changed : error;
+      throw fieldsOf(error)["name"] === "ParameterAlreadyExists" ? changed : error;
     });
     // The first version: it was deleted meanwhile.
     if (written === version + 1 || written === 1) return;

@@ -8,7 +8,7 @@ import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { toMessage } from "../../simulator/platform/platform.ts";
 import { type PushResult, spoilSignature } from "../../simulator/platform/push.ts";
 import { checkAddress, toWebhook } from "../../simulator/platform/webhook.ts";
-import { sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { randomId, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
 import { probeLogId } from "../start/render.ts";
@@ -159,14 +159,10 @@ async function pushSmoke(
   url: string,
   { keys, appId, clock, spoil, type = smokeType }: Sender & { clock: Clock; spoil?: typeof forge; type?: string },
 ) {
-  const eventId = newId();
-  const text = JSON.stringify(sampleEnvelope(type, { nowMs: clock.nowMs(), appId, newId, eventId }));
+  const eventId = randomId();
+  const text = JSON.stringify(sampleEnvelope(type, { nowMs: clock.nowMs(), appId, newId: randomId, eventId }));
   const result = await toWebhook({ url, keys, clock, randomBytes, spoil })(toMessage(text), { number: 1 });
   return { result, eventId };
-}
-
-export function newId(): string {
-  return randomUUID().replaceAll("-", "");
 }
 
 function forge(sealed: SealedRequest): SealedRequest {

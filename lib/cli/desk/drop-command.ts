@@ -3,7 +3,7 @@ import { CommandError, UsageError } from "../command.ts";
 import { drop, droppedFile, isConfirmed } from "./drop.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
-import { findPlace } from "./place.ts";
+import { findPlace, stoppable } from "./place.ts";
 import { countOfLetters, letterFacts } from "./text.ts";
 
 export function addDrop(parent: Command): void {
@@ -35,27 +35,25 @@ async function dropLetters(
   const why = options.why.trim();
   if (why === "") throw new UsageError("Cannot drop: --why is empty. Say why");
   const place = await findPlace("Cannot drop", options);
-  const stopping = new AbortController();
-  const stop = () => stopping.abort();
   try {
     const found = (await Promise.all(ids.map((id) => findLetters(place, queue, id)))).flat();
-    const what = `${countOfLetters(new Set(found.map(({ messageId }) => messageId)).size, queue)} of ${place.name}`;
+    const messageIds = [...new Set(found.map(({ messageId }) => messageId))];
+    const what = `${countOfLetters(messageIds.length, queue)} of ${place.name}`;
     if (!yes && !(await isConfirmed(`Drop ${what} for good?`))) {
       throw new CommandError("Nothing was dropped");
     }
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
-    const messageIds = [...new Set(found.map(({ messageId }) => messageId))];
-    const dropped = await drop(messageIds, { place, queue, why, signal: stopping.signal });
-    if (json)
-      console.log(JSON.stringify({ dropped: dropped.map(letterFacts), why, isStopped: stopping.signal.aborted }));
+    const { dropped, isStopped } = await stoppable(async (signal) => {
+      const letters = await drop(messageIds, { place, queue, why, signal });
+      return { dropped: letters, isStopped: signal.aborted };
+    });
+    if (json) console.log(JSON.stringify({ dropped: dropped.map(letterFacts), why, isStopped }));
     else
       console.log(
         `Dropped: ${countOfLetters(dropped.length, queue)} of ${place.name}. ${droppedFile} says who and why`,
       );
-    if (dropped.length === messageIds.length || stopping.signal.aborted) return;
+    if (dropped.length === messageIds.length || isStopped) return;
     throw new CommandError("Cannot drop the others: another desk has them. Look again in a minute");
   } finally {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
     await place.close();
   }
 }

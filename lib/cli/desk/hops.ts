@@ -15,9 +15,9 @@ import { idempotencyKey } from "../../handling/idempotency.ts";
 import { appSigner, cardSigner, signValue } from "../../signed-value.ts";
 import { toMessage } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
-import { sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { randomId, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { adviceOn, reasonOf } from "../deploy/clients.ts";
-import { type Hop, hopOf, newId, probe, type Sender, storeSmoke } from "../deploy/probe.ts";
+import { type Hop, hopOf, probe, type Sender, storeSmoke } from "../deploy/probe.ts";
 
 /** What is tried: addresses, and what is behind them. */
 export interface Subject extends Sender {
@@ -68,9 +68,9 @@ export async function tryHops(subject: Subject, onHop: OnHop): Promise<void> {
 /** Stores an event as the long connection does, for a stage without address. */
 async function put(type: string, subject: Subject, onHop: OnHop): Promise<string | undefined> {
   const { appId, sqs, eventsUrl: eventsQueueUrl, lanes, clock = systemClock } = subject;
-  const eventId = newId();
+  const eventId = randomId();
   const startMs = clock.nowMs();
-  const text = JSON.stringify(sampleEnvelope(type, { nowMs: startMs, appId, newId, eventId }));
+  const text = JSON.stringify(sampleEnvelope(type, { nowMs: startMs, appId, newId: randomId, eventId }));
   const notice = classify(text);
   if (notice.kind !== "event") throw new TypeError("An event of the smoke test is none");
   const { token: _, ...event } = notice;
@@ -179,7 +179,7 @@ async function click(url: string, subject: Subject, onHop: OnHop): Promise<void>
     ),
   };
   const value = isSigned ? await signValue({}, context, { purpose: smokeType }) : {};
-  const envelope = sampleEnvelope("card.action.trigger", { nowMs: clock.nowMs(), appId, newId, tenant });
+  const envelope = sampleEnvelope("card.action.trigger", { nowMs: clock.nowMs(), appId, newId: randomId, tenant });
   envelope.event["action"] = { tag: smokeType, value };
   const result = await toWebhook({ url, keys, clock, randomBytes })(toMessage(JSON.stringify(envelope)), { number: 1 });
   const wanted = smokeAnswer({ isSigned }).toast.content;

@@ -157,7 +157,7 @@ export async function logGroupsOf(cannot: string, { stage, region }: { stage: st
   // Few stages have one.
   const beside = await asked(cannot, right, stackResources(cloudFormation, longConnectionOf(name))).catch(
     (error: CommandError) => {
-      if (/does not exist/.test(String(Object(error.cause).message))) return [];
+      if (/does not exist/.test(String(fieldsOf(error.cause)["message"]))) return [];
       throw error;
     },
   );

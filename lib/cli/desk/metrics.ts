@@ -26,8 +26,11 @@ export async function lastHour(client: CloudWatch, queries: readonly Query[], no
   const results: Values[] = queries.map(() => ({ values: [], latestAtMs: 0 }));
   for (let NextToken: string | undefined; ; ) {
     const page = await client.getMetricData({
-      ...{ MetricDataQueries, ScanBy: "TimestampDescending", NextToken },
-      ...{ StartTime: new Date(nowMs - 3_600_000), EndTime: new Date(nowMs) },
+      MetricDataQueries,
+      ScanBy: "TimestampDescending",
+      NextToken,
+      StartTime: new Date(nowMs - 3_600_000),
+      EndTime: new Date(nowMs),
     });
     for (const { Id = "", Values = [], Timestamps = [] } of page.MetricDataResults ?? []) {
       const index = Number(Id.slice(1));

@@ -187,7 +187,10 @@ async function localPlace(
   }
   return {
     name: `this machine (${shown})`,
-    ...{ root, stateFolder, stage: undefined, region: undefined },
+    root,
+    stateFolder,
+    stage: undefined,
+    region: undefined,
     args,
     lanes: { list: parseLanes(lanesText(project)), eventsQueue: "events" },
     async look(queue) {

@@ -8,7 +8,7 @@ import { keepRecent } from "../state/recent.ts";
 import { hasId, matches } from "./letters.ts";
 import { notFound } from "./look.ts";
 import { type CommonOptions, common, type FilterOptions, filtered, filtersOf } from "./options.ts";
-import { findPlace } from "./place.ts";
+import { findPlace, type Place, stoppable } from "./place.ts";
 import { type Redriven, redrive } from "./redrive.ts";
 import { countOfLetters } from "./text.ts";
 
@@ -58,28 +58,60 @@ interface RedriveOptions extends CommonOptions, FilterOptions {
 
 async function redriveLetters(ids: readonly string[], options: RedriveOptions): Promise<void> {
   const cannot = "Cannot redrive";
-  const { queue, json = false, all = false, force = false, rate: perSecond } = options;
-  const filters = filtersOf(options);
-  const isChosen = ids.length > 0 || all || filters.fingerprint !== undefined;
+  const { queue, json = false, all = false, force = false } = options;
+  const isChosen = ids.length > 0 || all || filtersOf(options).fingerprint !== undefined;
   if (!isChosen) throw new UsageError(`${cannot}: nothing says which letters. Give ids, --fingerprint or --all`);
   if (ids.length > 0 && all) throw new UsageError(`${cannot}: ids and --all are given. Leave one of them out`);
   const place = await findPlace(cannot, options);
-  const stopping = new AbortController();
-  const stop = () => stopping.abort();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+  try {
+    const { isIdle, missing, ...outcome } = await stoppable((signal) => redriveFrom(place, { ids, options, signal }));
+    if (json) console.log(JSON.stringify({ ...outcome, refused: Object.fromEntries(outcome.refused) }));
+    else {
+      for (const line of outcomeLines(outcome, { queue, place })) console.log(line);
+      if (isIdle && outcome.redriven.length > 0) console.log('They run when "npm start" runs');
+    }
+    if (outcome.isStopped) return;
+    if (outcome.refused.size > 0) {
+      const advice = force ? "Repair the cause" : "Repair the cause, or pass --force";
+      throw new CommandError(`${cannot} ${countOfLetters(outcome.refused.size, queue)}. ${advice}`);
+    }
+    if (missing.size > 0) throw notFound([...missing].join(", "), queue, place);
+  } finally {
+    await place.close();
+  }
+}
+
+/** What was done in all the queues of dead letters. */
+interface Outcome extends Redriven {
+  /** How many letters SQS shows only when those before them in their chats are gone. */
+  readonly behind: number;
+  readonly isStopped: boolean;
+}
+
+async function redriveFrom(
+  place: Place,
+  { ids, options, signal }: { ids: readonly string[]; options: RedriveOptions; signal: AbortSignal },
+): Promise<Outcome & { readonly isIdle: boolean; readonly missing: ReadonlySet<string> }> {
+  const { queue, force = false, rate: perSecond } = options;
+  const filters = filtersOf(options);
   const isLocal = place.stage === undefined && existsSync(place.stateFolder);
   const recent = isLocal ? keepRecent(place.stateFolder, console.error) : undefined;
+  const progress = progressLine();
   try {
     const codeChangedAtMs = force ? 0 : await place.codeChangedAtMs();
     const { sqs, eventsQueueUrl, letters, isIdle } = await place.queues();
     const encryptKeys = await place.encryptKeys(queue);
     const missing = new Set(ids);
-    const progress = progressLine();
     let count = 0;
-    const passes: Redriven[] = [];
+    const passes: (Redriven & { readonly isFifo: boolean })[] = [];
     for (const { url, isFifo } of letters[queue]) {
       const pass = await redrive({
-        ...{ sqs, perSecond, isFifo, lanes: place.lanes.list, clock: systemClock, signal: stopping.signal },
+        sqs,
+        perSecond,
+        isFifo,
+        lanes: place.lanes.list,
+        clock: systemClock,
+        signal,
         urls: { events: eventsQueueUrl, letters: url },
         judge: { queue, nowMs: Date.now(), codeChangedAtMs, force, encryptKeys },
         wants(letter) {
@@ -94,40 +126,37 @@ async function redriveLetters(ids: readonly string[], options: RedriveOptions): 
           recent?.line("desk", { level: "info", stage: "redriven", id, type, lane, by: userInfo().username });
         },
       });
-      passes.push(pass);
+      passes.push({ ...pass, isFifo });
     }
-    const redriven = passes.flatMap((pass) => pass.redriven);
-    const refused = new Map(passes.flatMap((pass) => [...pass.refused]));
-    const hiddenIn = (isFifo: boolean) =>
-      passes.reduce((sum, pass, index) => sum + (letters[queue][index]?.isFifo === isFifo ? pass.hidden : 0), 0);
-    const [hidden, behind] = [hiddenIn(false), hiddenIn(true)];
-    progress.clear();
-    const isStopped = stopping.signal.aborted;
-    const why = [...Map.groupBy(refused.values(), (reason) => reason)].map(([reason, { length: count }]) => ({
-      reason,
-      count,
-    }));
-    if (json)
-      console.log(JSON.stringify({ redriven, refused: Object.fromEntries(refused), hidden, behind, isStopped }));
-    else {
-      console.log(`Redriven: ${countOfLetters(redriven.length, queue)} of ${place.name}`);
-      for (const { reason, count } of why) console.log(`Refused:  ${count} × ${reason}`);
-      if (hidden > 0)
-        console.log(`Hidden:   ${hidden}, by another desk or one that was killed. They are back within a minute`);
-      if (behind > 0)
-        console.log(`Behind:   ${behind}, which SQS shows when those before them in their chats are gone`);
-      if (isStopped) console.log("Stopped. The same command goes on where it was");
-      if (isIdle && redriven.length > 0) console.log('They run when "npm start" runs');
-    }
-    if (isStopped) return;
-    if (refused.size > 0) {
-      const advice = force ? "Repair the cause" : "Repair the cause, or pass --force";
-      throw new CommandError(`${cannot} ${countOfLetters(refused.size, queue)}. ${advice}`);
-    }
-    if (missing.size > 0) throw notFound([...missing].join(", "), queue, place);
+    const hiddenIn = (wantsFifo: boolean) =>
+      passes.reduce((sum, { isFifo, hidden }) => sum + (isFifo === wantsFifo ? hidden : 0), 0);
+    return {
+      redriven: passes.flatMap(({ redriven }) => redriven),
+      refused: new Map(passes.flatMap(({ refused }) => [...refused])),
+      hidden: hiddenIn(false),
+      behind: hiddenIn(true),
+      isStopped: signal.aborted,
+      isIdle,
+      missing,
+    };
   } finally {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+    progress.clear();
     recent?.close();
-    await place.close();
   }
+}
+
+function outcomeLines(
+  { redriven, refused, hidden, behind, isStopped }: Outcome,
+  { queue, place }: { queue: CommonOptions["queue"]; place: Place },
+): string[] {
+  const counts = [...Map.groupBy(refused.values(), (reason) => reason)];
+  return [
+    `Redriven: ${countOfLetters(redriven.length, queue)} of ${place.name}`,
+    ...counts.map(([reason, { length: count }]) => `Refused:  ${count} × ${reason}`),
+    ...(hidden > 0
+      ? [`Hidden:   ${hidden}, by another desk or one that was killed. They are back within a minute`]
+      : []),
+    ...(behind > 0 ? [`Behind:   ${behind}, which SQS shows when those before them in their chats are gone`] : []),
+    ...(isStopped ? ["Stopped. The same command goes on where it was"] : []),
+  ];
 }

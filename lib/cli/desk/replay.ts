@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { pause, systemClock } from "../../clock.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { idempotencyKey } from "../../handling/idempotency.ts";
+import { randomId } from "../../simulator/samples/samples.ts";
 import { CommandError } from "../command.ts";
 import { applySetting, parseExact, parseSetting, readPayload } from "../send/payload.ts";
 import { isUnreachable, pushAll } from "../send/pushes.ts";
 import type { Outcome } from "../send/report.ts";
-import { messageOf, newId, unreachableText, warn } from "../send/send.ts";
+import { messageOf, unreachableText, warn } from "../send/send.ts";
 import { hidden, payloadText } from "../start/payloads.ts";
 import { isOutcome } from "../start/render.ts";
 import type { LogEntry, Push, Recent } from "../state/recent.ts";
@@ -42,7 +43,10 @@ export async function replayed(
     throw new CommandError("Cannot replay an app_ticket: its ticket was not kept. The platform sends one each hour");
   }
   const message = messageOf(content, type, {
-    ...{ nowMs: Date.now(), appId: target.appId, newId, keep: false },
+    nowMs: Date.now(),
+    appId: target.appId,
+    newId: randomId,
+    keep: false,
     ...(sameId ? { eventId: push.id } : {}),
     ...tenantOf(text),
   });
@@ -52,7 +56,11 @@ export async function replayed(
   if (!sameId) await forget(push, { stateFolder, appId: target.appId });
   const before = recent.after(0).at(-1)?.n ?? 0;
   const { outcomes } = await pushAll(target, () => message, {
-    ...{ times: 1, clock: systemClock, repush: false, badSignature: false, isOneEvent: false },
+    times: 1,
+    clock: systemClock,
+    repush: false,
+    badSignature: false,
+    isOneEvent: false,
     onRetry() {},
     show() {},
   });
@@ -104,7 +112,7 @@ async function forget({ id, text }: Push, given: { stateFolder: string; appId: s
 function withUpdateToken(text: string): string {
   const envelope = parseExact(text);
   if (fieldsOf(fieldsOf(envelope)["event"])["token"] !== hidden) return text;
-  applySetting(envelope as object, parseSetting(`event.token=c-${newId()}`));
+  applySetting(envelope as object, parseSetting(`event.token=c-${randomId()}`));
   return JSON.stringify(envelope);
 }
 

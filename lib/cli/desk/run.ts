@@ -79,7 +79,9 @@ export async function runHandler(
 ): Promise<RunReport> {
   const { timeoutSeconds } = order.lane;
   const child = fork(moduleBeside(import.meta, "runner"), [], {
-    ...{ signal, killSignal: "SIGKILL" as const, serialization: "advanced" as const },
+    signal,
+    killSignal: "SIGKILL" as const,
+    serialization: "advanced" as const,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     execArgv: ["--enable-source-maps", "--disable-warning=ExperimentalWarning"],
   });
@@ -106,7 +108,7 @@ export async function runHandler(
     else if ("place" in message) onText(message.place.join("\n"));
     else {
       if ("outcome" in message) outcome ??= message.outcome;
-      else ({ problem } = message);
+      else problem = message.problem;
       // What the handler left running would keep it alive.
       child.kill("SIGKILL");
     }

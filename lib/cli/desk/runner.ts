@@ -19,6 +19,7 @@ import { appSigner } from "../../signed-value.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
 import { loadOwn } from "../../simulator/open-api/own-answers.ts";
 import { serve } from "../../simulator/open-api/server.ts";
+import { randomId } from "../../simulator/samples/samples.ts";
 import { describeError } from "../../trace/error.ts";
 import { toLine } from "../../trace/log.ts";
 import { subscribe } from "../../trace/trace.ts";
@@ -97,7 +98,11 @@ async function runHere({ envelope, place, lane, api }: RunOrder): Promise<RunOut
         },
       },
       {
-        ...{ ledger, clock: systemClock, random: Math.random, maxAttempts, newOwner: randomUUID },
+        ledger,
+        clock: systemClock,
+        random: Math.random,
+        maxAttempts,
+        newOwner: randomUUID,
         dispatch,
         dispatchJob: jobDispatcher(dispatch, callbackDispatcher(callbacks.callbacks)),
         deferrals: {
@@ -140,9 +145,13 @@ function listUrl(root: string, name: "events" | "callbacks"): string {
 async function startRecorder(appId: string, root: string) {
   const appSecret = randomUUID();
   const problems: unknown[] = [];
-  const newId = () => randomUUID().replaceAll("-", "");
   const onProblem = (problem: unknown) => void problems.push(problem);
-  const simulated = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
+  const simulated = openApi({
+    clock: systemClock,
+    newId: randomId,
+    apps: [{ kind: "self-built", appId, appSecret }],
+    onProblem,
+  });
   await loadOwn(root, simulated);
   const server = await serve(async (request, signal) => {
     const { method, url, body, form } = request;

@@ -124,8 +124,11 @@ export async function stageStatus(
   cloudWatch.destroy();
   return {
     stack: {
-      ...{ name, status: stack.status, changedAtMs: stack.changedAtMs },
-      ...{ release: stack.outputs.get("Release"), app: outputs.AppId },
+      name,
+      status: stack.status,
+      changedAtMs: stack.changedAtMs,
+      release: stack.outputs.get("Release"),
+      app: outputs.AppId,
     },
     addresses: addressesOf(stack.outputs),
     queues: isKnown(counts)
@@ -135,7 +138,10 @@ export async function stageStatus(
         }))
       : counts,
     runs: isKnown(measured) ? measured.runs : measured,
-    ...{ longConnection, functions, dead, keys },
+    longConnection,
+    functions,
+    dead,
+    keys,
   };
 }
 
@@ -212,8 +218,13 @@ async function deadGroups(place: Place): Promise<DeadGroups> {
     ({ fingerprint, letters }) => {
       const [latest] = letters;
       return {
-        ...{ fingerprint, count: letters.length, reason: latest?.reason ?? "", type: latest?.type },
-        ...{ errorClass: latest?.error.errorClass, at: latest?.error.at, lastDiedAtMs: latest?.diedAtMs ?? 0 },
+        fingerprint,
+        count: letters.length,
+        reason: latest?.reason ?? "",
+        type: latest?.type,
+        errorClass: latest?.error.errorClass,
+        at: latest?.error.at,
+        lastDiedAtMs: latest?.diedAtMs ?? 0,
       };
     },
   );
@@ -228,9 +239,12 @@ async function keysState({ ssm }: Clients, parameter: string, args: string): Pro
   const { appSecret, encryptKeys, verificationTokens } = parseSecrets(Parameter?.Value ?? "");
   const ends = (list: readonly Secret[]) => list.map(({ notAfter = null }) => ({ notAfterMs: notAfter }));
   return {
-    ...{ parameter, version: Parameter?.Version ?? 0, storedAtMs: Parameter?.LastModifiedDate?.getTime() },
-    ...{ hasAppSecret: appSecret !== undefined },
-    ...{ encryptKeys: ends(encryptKeys), verificationTokens: ends(verificationTokens) },
+    parameter,
+    version: Parameter?.Version ?? 0,
+    storedAtMs: Parameter?.LastModifiedDate?.getTime(),
+    hasAppSecret: appSecret !== undefined,
+    encryptKeys: ends(encryptKeys),
+    verificationTokens: ends(verificationTokens),
   };
 }
 
@@ -257,7 +271,8 @@ export async function localStatus(place: Place, running: LocalRuntime | undefine
     codeChangedAtMs: await place.codeChangedAtMs(),
     queues: storedQueues(place.stateFolder, Date.now()),
     dead: await deadGroups(place),
-    ...{ addresses, events },
+    addresses,
+    events,
   };
 }
 
@@ -271,7 +286,9 @@ async function phasesOf(endpoint: string, accessKeyId: string): Promise<Record<s
   try {
     for (let ExclusiveStartKey: Record<string, AttributeValue> | undefined; ; ) {
       const page = await client.scan({
-        ...{ TableName: ledgerTable, ProjectionExpression: "phase", ExclusiveStartKey },
+        TableName: ledgerTable,
+        ProjectionExpression: "phase",
+        ExclusiveStartKey,
         FilterExpression: "begins_with(pk, :claim) AND expiresAtSeconds >= :since",
         ExpressionAttributeValues: { ":claim": { S: "claim#" }, ":since": { N: String(since) } },
       });

@@ -56,8 +56,19 @@ export function letterFacts(letter: Letter) {
   const { errorClass, errorCode, at } = error;
   const isoTime = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString());
   return {
-    ...{ id, messageId, type, lane, reason, errorClass, errorCode, at, fingerprint, attempts, redrives },
-    ...{ firstAttemptAt: isoTime(firstAttemptAtMs), diedAt: isoTime(diedAtMs) },
+    id,
+    messageId,
+    type,
+    lane,
+    reason,
+    errorClass,
+    errorCode,
+    at,
+    fingerprint,
+    attempts,
+    redrives,
+    firstAttemptAt: isoTime(firstAttemptAtMs),
+    diedAt: isoTime(diedAtMs),
   };
 }
 

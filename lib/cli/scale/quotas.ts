@@ -1,3 +1,4 @@
+import { batchesPerPoller } from "../../../infra/limits.js";
 import { use } from "../cost/model.ts";
 
 /** When the quotas were looked up, on the page beside each. */
@@ -52,7 +53,7 @@ export const quotas: Quotas = {
   mappingGrowth: 300 / 60,
   mappingMost: 1_250,
   pollerGrowth: 1_000 / 60,
-  batchesPerPoller: 10,
+  batchesPerPoller,
   recordsPerPoller: 100,
   inFlight: 120_000,
   tableWrites: 4_000,

@@ -1,11 +1,10 @@
-import { visibilityTimeoutSeconds } from "../../../infra/limits.js";
+import { longestBackoffSeconds, visibilityTimeoutSeconds } from "../../../infra/limits.js";
 import { Bucket } from "./bucket.ts";
 import { draw } from "./draw.ts";
 import { type Load, type Place, type Step, tickSeconds } from "./step.ts";
 import type { Watch } from "./watch.ts";
 
 /** The first waits of a record whose ledger cannot be written, as in lib/handling/backoff.ts. */
-const longestBackoffSeconds = 900;
 const backoffSeconds = (receives: number) => Math.min(longestBackoffSeconds, 10 * 2 ** (receives - 1));
 /** Of records that were received before 0, 1, … times; from 8 on, each wait is the longest. */
 const emptyGroups = () => [0, 0, 0, 0, 0, 0, 0, 0, 0];

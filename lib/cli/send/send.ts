@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
 import { styleText } from "node:util";
 import type { Command } from "commander";
@@ -8,7 +7,7 @@ import { isLoopback } from "../../feishu/domain.ts";
 import { classifyOldCard } from "../../feishu/old-card.ts";
 import { find, nearestText } from "../../simulator/catalogue.ts";
 import { type Message, toMessage } from "../../simulator/platform/platform.ts";
-import { oldCardSample, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { oldCardSample, randomId, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { progressLine } from "../paint.ts";
 import { loadEnv, projectRoot, readText } from "../project.ts";
@@ -181,7 +180,7 @@ function pushes(
 
   const make = (): Message => {
     const schema = sentType === undefined ? undefined : find(sentType)?.version;
-    const options: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId, eventId, schema };
+    const options: SampleOptions = { nowMs: Date.now(), appId: target.appId, newId: randomId, eventId, schema };
     return messageOf(content, sentType, { ...options, keep }, settings);
   };
   const first = make();
@@ -290,10 +289,6 @@ function speed({ speed: text = "1" }: Options): number {
 /** Its delays are `factor` times shorter. Its time is the real one, because signatures contain it. */
 function fasterClock(factor: number): Clock {
   return { nowMs: systemClock.nowMs, after: (ms, fire) => systemClock.after(ms / factor, fire) };
-}
-
-export function newId(): string {
-  return randomUUID().replaceAll("-", "");
 }
 
 function print(text: string): void {

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { systemClock } from "../../clock.ts";
 import { serveControl } from "../../simulator/chat/control.ts";
 import { startConversation } from "../../simulator/chat/conversation.ts";
@@ -6,6 +6,7 @@ import type { Entry } from "../../simulator/chat/journal.ts";
 import { startLongConnectionServer, toLongConnection } from "../../simulator/long-connection/server.ts";
 import { openApi } from "../../simulator/open-api/open-api.ts";
 import { type Deliver, toMessage } from "../../simulator/platform/platform.ts";
+import { randomId } from "../../simulator/samples/samples.ts";
 import type { LocalApp } from "../state/local-keys.ts";
 
 /**
@@ -24,8 +25,12 @@ export async function startSimulated(options: {
 }) {
   const { app, port, onEntry, onConnections, onProblem } = options;
   const { appId, appSecret } = app;
-  const newId = () => randomUUID().replaceAll("-", "");
-  const api = openApi({ clock: systemClock, newId, apps: [{ kind: "self-built", appId, appSecret }], onProblem });
+  const api = openApi({
+    clock: systemClock,
+    newId: randomId,
+    apps: [{ kind: "self-built", appId, appSecret }],
+    onProblem,
+  });
   const server = await startLongConnectionServer({
     apps: [{ appId, appSecret }],
     openApi: api.handle,
@@ -39,7 +44,7 @@ export async function startSimulated(options: {
   const conversation = startConversation({
     api,
     appId,
-    newId,
+    newId: randomId,
     clock: systemClock,
     random: Math.random,
     deliver: async (message, push) => (await listening.promise)(message, push),

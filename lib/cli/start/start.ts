@@ -142,7 +142,11 @@ async function run(options: StartOptions): Promise<void> {
     };
     const onInvoke = (name: string, event: unknown) => payloadsOf(name, event, keys, Date.now()).forEach(onPayload);
     const runtime = await startRuntime({
-      ...{ root, stateFolder, port, project, env },
+      root,
+      stateFolder,
+      port,
+      project,
+      env,
       onNotice,
       onLine,
       onInvoke,

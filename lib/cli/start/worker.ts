@@ -100,8 +100,13 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
     throw error;
   }
   const worker = startWorker({
-    ...{ client, queueUrl, waitSeconds, lane: { ...lane, visibilityTimeoutSeconds } },
-    ...{ functions, functionName: "worker", onProblem: onNotice },
+    client,
+    queueUrl,
+    waitSeconds,
+    lane: { ...lane, visibilityTimeoutSeconds },
+    functions,
+    functionName: "worker",
+    onProblem: onNotice,
   });
   const handlers = handlerNames("events", root);
   const ready = `Ready: receives from ${queueUrl}, for ${handlers.join(", ") || "no handler"}`;

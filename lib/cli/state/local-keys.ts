@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fieldsOf } from "../../feishu/json.ts";
 
 const ofRealApp = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
 
@@ -25,7 +26,7 @@ export function hasRealApp(env: NodeJS.ProcessEnv): boolean {
 /** Keys for this machine alone, made once and kept in the state folder. */
 export function keptApp(stateFolder: string): LocalApp {
   const local = readLocal(localFile(stateFolder));
-  const kept = Object(local["kept"] ?? local) as Readonly<Record<string, unknown>>;
+  const kept = fieldsOf(local["kept"] ?? local);
   const textOr = (name: keyof LocalApp, make: () => string) => {
     const value = kept[name];
     return typeof value === "string" ? value : make();

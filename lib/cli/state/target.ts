@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
+import { fieldsOf } from "../../feishu/json.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import { UsageError } from "../command.ts";
 
@@ -102,8 +103,8 @@ export function readLocal(file: string): LocalRuntime | undefined {
     string,
     unknown
   >;
-  const { url: controlUrl, token } = Object(control) as Record<string, unknown>;
-  const { sqs, dynamo, accessKeyId } = Object(services) as Record<string, unknown>;
+  const { url: controlUrl, token } = fieldsOf(control);
+  const { sqs, dynamo, accessKeyId } = fieldsOf(services);
   return {
     ...(typeof controlUrl === "string" && typeof token === "string" ? { control: { url: controlUrl, token } } : {}),
     ...(typeof sqs === "string" && typeof dynamo === "string" && typeof accessKeyId === "string"

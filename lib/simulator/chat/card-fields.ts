@@ -59,7 +59,10 @@ export function fieldOf(element: JsonObject): Field | undefined {
   const label = textOf(element["label"]) || textOf(element["text"]) || textOf(element["placeholder"]) || named;
   const max = typeof maxLength === "number" ? maxLength : 1_000;
   return {
-    ...{ kind, name: named, label: label || String(tag), isRequired: required === true },
+    kind,
+    name: named,
+    label: label || String(tag),
+    isRequired: required === true,
     options: isOfPeople && given.length === 0 ? people : given,
     initial: initialOf(element),
     maxLength: kind === "text" ? max : undefined,

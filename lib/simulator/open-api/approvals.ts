@@ -72,8 +72,15 @@ export function createApprovals(options: {
     if (approval !== undefined) return approval;
     if (isStrict || !codeShape.test(instanceCode)) throw new Refusal(1390003);
     return keep({
-      ...{ instanceCode, approvalCode: "", userId: mei.open_id, form: "[]", status: "APPROVED", uuid: "" },
-      ...{ startedAtMs: nowMs(), endedAtMs: nowMs(), tasks: [] },
+      instanceCode,
+      approvalCode: "",
+      userId: mei.open_id,
+      form: "[]",
+      status: "APPROVED",
+      uuid: "",
+      startedAtMs: nowMs(),
+      endedAtMs: nowMs(),
+      tasks: [],
     });
   }
 
@@ -111,8 +118,15 @@ export function createApprovals(options: {
     const before = [...byCode.values()].find((approval) => given !== "" && approval.uuid === given);
     if (before !== undefined) return success({ instance_code: before.instanceCode });
     const { instanceCode } = changed({
-      ...{ instanceCode: uuid(newId()).toUpperCase(), approvalCode, userId, form, uuid: given },
-      ...{ status: "PENDING", startedAtMs: nowMs(), endedAtMs: null, tasks: approvers(body).map(newTask) },
+      instanceCode: uuid(newId()).toUpperCase(),
+      approvalCode,
+      userId,
+      form,
+      uuid: given,
+      status: "PENDING",
+      startedAtMs: nowMs(),
+      endedAtMs: null,
+      tasks: approvers(body).map(newTask),
     });
     onActivity({ what: "requested", about: `approval ${instanceCode}` });
     return success({ instance_code: instanceCode });
@@ -123,20 +137,37 @@ export function createApprovals(options: {
     const idsOf = (openId: string) => ({ user_id: world.user("open_id", openId)?.user_id ?? "", open_id: openId });
     const ended = tasks.filter(({ status }) => status === "APPROVED" || status === "REJECTED");
     return success({
-      ...{ approval_code: rest.approvalCode, approval_name: "Approval", instance_code: rest.instanceCode },
-      ...{ ...idsOf(userId), department_id: department, form: rest.form, status: rest.status, uuid: rest.uuid },
-      ...{ serial_number: "", start_time: String(startedAtMs), end_time: String(endedAtMs ?? 0), reverted: false },
+      approval_code: rest.approvalCode,
+      approval_name: "Approval",
+      instance_code: rest.instanceCode,
+      ...idsOf(userId),
+      department_id: department,
+      form: rest.form,
+      status: rest.status,
+      uuid: rest.uuid,
+      serial_number: "",
+      start_time: String(startedAtMs),
+      end_time: String(endedAtMs ?? 0),
+      reverted: false,
       task_list: tasks.map((task) => ({
-        ...{ id: task.id, ...idsOf(task.userId), status: task.status, type: "AND" },
-        ...{ node_id: node.node_id, node_name: node.name },
-        ...{ start_time: String(task.startedAtMs), end_time: String(task.endedAtMs ?? 0) },
+        id: task.id,
+        ...idsOf(task.userId),
+        status: task.status,
+        type: "AND",
+        node_id: node.node_id,
+        node_name: node.name,
+        start_time: String(task.startedAtMs),
+        end_time: String(task.endedAtMs ?? 0),
       })),
       comment_list: [],
       timeline: [
         { type: "START", create_time: String(startedAtMs), ...idsOf(userId) },
         ...ended.map((task) => ({
-          ...{ type: task.status === "APPROVED" ? "PASS" : "REJECT", task_id: task.id },
-          ...{ create_time: String(task.endedAtMs), ...idsOf(task.userId), node_key: node.node_id },
+          type: task.status === "APPROVED" ? "PASS" : "REJECT",
+          task_id: task.id,
+          create_time: String(task.endedAtMs),
+          ...idsOf(task.userId),
+          node_key: node.node_id,
         })),
       ],
     });
@@ -240,10 +271,17 @@ export function createApprovals(options: {
 }
 
 const node = {
-  ...{ name: "Approval", node_id: "b078ffd28db767c502ac367053f6e0ac", node_type: "AND", need_approver: false },
-  ...{ approver_chosen_multi: false, require_signature: false },
+  name: "Approval",
+  node_id: "b078ffd28db767c502ac367053f6e0ac",
+  node_type: "AND",
+  need_approver: false,
+  approver_chosen_multi: false,
+  require_signature: false,
 };
 const definition = {
-  ...{ approval_name: "Approval", status: "ACTIVE", form: "[]", node_list: [node] },
+  approval_name: "Approval",
+  status: "ACTIVE",
+  form: "[]",
+  node_list: [node],
   viewers: [{ type: "TENANT", id: "", user_id: "" }],
 };

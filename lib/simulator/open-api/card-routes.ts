@@ -49,7 +49,9 @@ export function cardRoutes(entities: CardEntities, messages: Messages): Route[] 
     what: string,
     change: (draft: Draft, call: Call) => Effect,
   ): Route => ({
-    ...{ method, malformed, access: "tenant" },
+    method,
+    malformed,
+    access: "tenant",
     path: `/open-apis/cardkit/v1/cards/:card_id${path}`,
     operation(call: Call) {
       entities.operate(call, what, (draft) => change(draft, call));

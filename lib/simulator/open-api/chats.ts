@@ -12,12 +12,23 @@ const uuidMs = 10 * hourMs;
 
 /** What a chat of the simulator is set to, and cannot be set to otherwise. */
 const settings = {
-  ...{ avatar: "", external: false, chat_mode: "group", chat_type: "private", chat_tag: "inner" },
-  ...{ group_message_type: "chat", add_member_permission: "all_members", share_card_permission: "allowed" },
-  ...{ at_all_permission: "all_members", edit_permission: "all_members", urgent_setting: "all_members" },
-  ...{ join_message_visibility: "all_members", leave_message_visibility: "all_members" },
-  ...{ membership_approval: "no_approval_required", moderation_permission: "all_members" },
-  ...{ video_conference_setting: "all_members", hide_member_count_setting: "all_members" },
+  avatar: "",
+  external: false,
+  chat_mode: "group",
+  chat_type: "private",
+  chat_tag: "inner",
+  group_message_type: "chat",
+  add_member_permission: "all_members",
+  share_card_permission: "allowed",
+  at_all_permission: "all_members",
+  edit_permission: "all_members",
+  urgent_setting: "all_members",
+  join_message_visibility: "all_members",
+  leave_message_visibility: "all_members",
+  membership_approval: "no_approval_required",
+  moderation_permission: "all_members",
+  video_conference_setting: "all_members",
+  hide_member_count_setting: "all_members",
 };
 
 /**
@@ -60,10 +71,16 @@ export function chatRoutes(options: {
     const { name, description, ownerId, kind } = chat;
     const owner = ownerId === null ? undefined : world.users().find(({ open_id }) => open_id === ownerId);
     return {
-      ...{ name, description, tenant_key: defaultTenant, chat_status: "normal", ...settings, chat_mode: kind },
+      name,
+      description,
+      tenant_key: defaultTenant,
+      chat_status: "normal",
+      ...settings,
+      chat_mode: kind,
       // A bot that owns a chat is not named.
       ...(owner === undefined ? {} : { owner_id: owner[idType], owner_id_type: idType }),
-      ...{ user_count: String(chat.users.size), bot_count: String(chat.bots.size) },
+      user_count: String(chat.users.size),
+      bot_count: String(chat.bots.size),
     };
   }
 

@@ -55,9 +55,17 @@ export function contactRoutes(world: World): Route[] {
     const leader = mei[idTypeOf(query, malformed)];
     return success({
       department: {
-        ...{ name: "Warehouse", i18n_name: {}, parent_department_id: "0", order: "1" },
-        ...{ department_id: department.slice(3, 11), open_department_id: department, leader_user_id: leader },
-        ...{ member_count: world.users().length, status: { is_deleted: false }, leaders: [], chat_id: groupChat },
+        name: "Warehouse",
+        i18n_name: {},
+        parent_department_id: "0",
+        order: "1",
+        department_id: department.slice(3, 11),
+        open_department_id: department,
+        leader_user_id: leader,
+        member_count: world.users().length,
+        status: { is_deleted: false },
+        leaders: [],
+        chat_id: groupChat,
       },
     });
   }

@@ -79,8 +79,10 @@ export function createReading(options: {
     const { items, ...rest } = page(found, call.query, { code: malformed, size: 20, maxSize: 100 });
     return success({
       items: items.map(([openId, atMs]) => ({
-        ...{ user_id_type: idType, user_id: world.user("open_id", openId)?.[idType] ?? openId },
-        ...{ timestamp: String(atMs), tenant_key: message.tenant },
+        user_id_type: idType,
+        user_id: world.user("open_id", openId)?.[idType] ?? openId,
+        timestamp: String(atMs),
+        tenant_key: message.tenant,
       })),
       ...rest,
     });
@@ -167,7 +169,10 @@ function seconds(query: URLSearchParams, name: string, otherwise: number): numbe
 
 function pinView({ messageId, chatId, appId, atMs }: Pin): object {
   return {
-    ...{ message_id: messageId, chat_id: chatId },
-    ...{ operator_id: appId, operator_id_type: "app_id", create_time: String(atMs) },
+    message_id: messageId,
+    chat_id: chatId,
+    operator_id: appId,
+    operator_id_type: "app_id",
+    create_time: String(atMs),
   };
 }

@@ -9,7 +9,11 @@ export type At = (id: string) => { readonly key: string; readonly name: string }
 const inline =
   /!\[[^\]]{0,500}\]\(([^)\s]{1,500})\)|\[([^\]]{1,500})\]\(([^)\s]{1,2000})\)|<at (?:user_)?id="?([^">\s]{1,80})"?>[^<]{0,200}<\/at>|(\*{1,3}|~{1,2})(?=\S)(.{1,2000}?)\5/g;
 const styles: Readonly<Record<string, readonly string[]>> = {
-  ...{ "***": ["bold", "italic"], "**": ["bold"], "*": ["italic"], "~~": ["lineThrough"], "~": ["underline"] },
+  "***": ["bold", "italic"],
+  "**": ["bold"],
+  "*": ["italic"],
+  "~~": ["lineThrough"],
+  "~": ["underline"],
 };
 
 /**

@@ -10,12 +10,20 @@ const malformed = 234001;
 /** Upload and download of each kind, the most bytes, and the values of the member that says what it is. */
 const kinds = [
   {
-    ...{ name: "image", path: "images", limitBytes: 10 * megabyte, prefix: "img_v3_" },
-    ...{ typeName: "image_type", types: ["message", "avatar"] },
+    name: "image",
+    path: "images",
+    limitBytes: 10 * megabyte,
+    prefix: "img_v3_",
+    typeName: "image_type",
+    types: ["message", "avatar"],
   },
   {
-    ...{ name: "file", path: "files", limitBytes: largestFileBytes, prefix: "file_v3_" },
-    ...{ typeName: "file_type", types: ["opus", "mp4", "pdf", "doc", "xls", "ppt", "stream"] },
+    name: "file",
+    path: "files",
+    limitBytes: largestFileBytes,
+    prefix: "file_v3_",
+    typeName: "file_type",
+    types: ["opus", "mp4", "pdf", "doc", "xls", "ppt", "stream"],
   },
 ] as const;
 
@@ -68,7 +76,9 @@ export function uploadRoutes({ newId, uploads, messages, world, onActivity }: Up
     const key = `${prefix}${newId()}`;
     const durationMs = Number(body["duration"] ?? Number.NaN);
     uploads.set(key, {
-      ...{ bytes, appId: caller.appId, type },
+      bytes,
+      appId: caller.appId,
+      type,
       ...(name === "file" ? { name: about } : {}),
       ...(Number.isInteger(durationMs) ? { durationMs } : {}),
     });

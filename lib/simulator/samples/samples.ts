@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { callbackTypes } from "../../feishu/classify.ts";
 import { approvals } from "./approvals.ts";
 import { callbacks } from "./callbacks.ts";
@@ -36,6 +36,11 @@ export interface SampleOptions {
 
 /** An envelope as the platform would push it, but with an empty token: `seal` sets it. */
 export type SampleEnvelope = Record<string, unknown> & { event: Record<string, unknown> };
+
+/** An id like those of the platform's events. */
+export function randomId(): string {
+  return randomUUID().replaceAll("-", "");
+}
 
 /**
  * An envelope of any type, from its written sample or a generic one.

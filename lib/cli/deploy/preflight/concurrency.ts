@@ -1,11 +1,10 @@
+import { batchesPerPoller } from "../../../../infra/limits.js";
 import { fieldsOf } from "../../../feishu/json.ts";
 import type { Finding } from "../../check/finding.ts";
 import { ofType, workerOf } from "../stack.ts";
 import { about, type Context, type Local, unlessRefused, warning } from "./context.ts";
 
 const place = "larkpost.config.js";
-/** Worker invocations at once of a provisioned poller. */
-const batchesPerPoller = 10;
 /** The functions that answer HTTP, with their limit. */
 const answering = {
   WebhookLambdaFunction: "webhookReservedConcurrency",

@@ -20,7 +20,9 @@ const readWithinMs = 600_000;
 
 function addressCheck(id: string, about: string, kind: "Request" | "Callback"): Check<Addressed> {
   return {
-    ...{ id, about, fine: `${about} answers a challenge, refuses a forged event and stores one` },
+    id,
+    about,
+    fine: `${about} answers a challenge, refuses a forged event and stores one`,
     async find(subject) {
       const given = await subject.addressed(kind);
       if (given === undefined || given.addresses.length === 0) return undefined;

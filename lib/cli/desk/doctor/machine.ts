@@ -34,7 +34,9 @@ export function findMachine(given: Pick<Machine, "root" | "stateFolder" | "args"
   const { env } = process;
   const holder = once(() => holderOf(stateFolder));
   return {
-    ...{ ...given, env, holder },
+    ...given,
+    env,
+    holder,
     nodeVersion: process.versions.node,
     freeBytes() {
       const { bavail, bsize } = statfsSync(nearestFolder(stateFolder));

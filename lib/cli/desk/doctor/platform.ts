@@ -63,7 +63,10 @@ function caller({ origin, proxyEnv }: App, onSkew: (ms: number) => void): Call {
   const agent: Agent = agentFor(new URL(origin), proxyEnv);
   return async (method, path, { body, token } = {}) => {
     const { status, headers, bytes } = await exchange(new URL(path, origin), {
-      ...{ method, agent, signal: AbortSignal.timeout(10_000), body: body && JSON.stringify(body) },
+      method,
+      agent,
+      signal: AbortSignal.timeout(10_000),
+      body: body && JSON.stringify(body),
       headers: {
         "content-type": "application/json; charset=utf-8",
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),

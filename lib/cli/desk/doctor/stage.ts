@@ -88,7 +88,15 @@ export async function findStage(given: Pick<Stage, "stage" | "region" | "root" |
     return new Map(await Promise.all(found));
   });
   return {
-    ...{ ...given, name, clients, parameter, deployed, lanes, queues, keys, functions },
+    ...given,
+    name,
+    clients,
+    parameter,
+    deployed,
+    lanes,
+    queues,
+    keys,
+    functions,
     context: ofStack(async (found) => {
       const [template, { Account: account = "" }] = await Promise.all([
         deployedTemplate(clients.cloudFormation, name),
@@ -165,7 +173,10 @@ async function measure(
   const queues = urls.map(nameIn);
   const workers = lanes.map(({ lane }) => `${name}-worker${lane.id}`);
   const throttlesOf = (FunctionName: string): Query => ({
-    ...{ namespace: "AWS/Lambda", name: "Throttles", dimensions: { FunctionName }, stat: "Sum" },
+    namespace: "AWS/Lambda",
+    name: "Throttles",
+    dimensions: { FunctionName },
+    stat: "Sum",
   });
   const values = await lastHour(client, [...queues.map(oldestOf), ...workers.map(throttlesOf)], nowMs);
   return {
