@@ -265,7 +265,7 @@ function statementMistakes(given) {
   });
 }
 
-export const tableType = "AWS::DynamoDB::Table";
+const tableType = "AWS::DynamoDB::Table";
 const attributes = [
   "Type",
   "Properties",

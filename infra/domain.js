@@ -56,7 +56,7 @@ function certificatesOf(region, arn) {
  * A domain in front of the HTTP API, so that the addresses in the developer console outlast the API.
  * @param {Deployment} deployment
  */
-export function domainResources(deployment) {
+function domainResources(deployment) {
   const found = domainOf(deployment);
   if (found === undefined) return {};
   const { host, basePath } = found;

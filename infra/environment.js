@@ -25,7 +25,7 @@ export function extraSecretsParameter({ service, stage }) {
  * @param {Pick<import("./deployment.js").Deployment, "service" | "stage">} deployment
  * @param {import("./project.js").Project} project
  */
-export function ownVariables(deployment, { environment, secrets, logErrorMessages }) {
+function ownVariables(deployment, { environment, secrets, logErrorMessages }) {
   // Only the names: the parameter holds the values.
   const names = secrets.join(",");
   const extra = { EXTRA_SECRETS: names, EXTRA_SECRETS_PARAMETER: extraSecretsParameter(deployment) };
@@ -40,7 +40,7 @@ export function ownVariables(deployment, { environment, secrets, logErrorMessage
  * What is logged.
  * @param {Pick<import("./project.js").Project, "logSampleRate">} project
  */
-export function logVariables({ logSampleRate }) {
+function logVariables({ logSampleRate }) {
   return { LOG_LEVEL: "info", ...(logSampleRate === 1 ? {} : { LOG_SAMPLE_RATE: String(logSampleRate) }) };
 }
 

@@ -114,7 +114,7 @@ function doorOf(front, paths) {
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
-export function extensionsOf(deployment, project = projectOf({})) {
+function extensionsOf(deployment, project = projectOf({})) {
   const { customerKeyArn } = deployment;
   const { limits, optional, eventCountMetrics } = project;
   const reasons = {

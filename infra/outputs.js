@@ -12,7 +12,7 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
  * @param {string} app
  * @param {import("./project.js").Project} project
  */
-export function outputsOf(deployment, app, project) {
+function outputsOf(deployment, app, project) {
   const lanes = lanesText(project);
   const hasFifo = lanesOf(project).some(({ order }) => order !== null);
   const { front, hostedZoneId, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;

@@ -60,7 +60,7 @@ export function cardSigner(signer: Pick<Signer, "sign">, clock: { nowMs(): numbe
 }
 
 /** A card's value, checked. */
-export type ReadValue =
+type ReadValue =
   | { readonly state: "signed"; readonly value: unknown; readonly purpose: string | null }
   /** `forged`: changed, or signed by another app or for another tenant. */
   | { readonly state: "unsigned" | "forged" | "expired" };

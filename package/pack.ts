@@ -14,7 +14,7 @@ const root = resolve(import.meta.dirname, "..");
 const run = promisify(execFile);
 
 /** This repository's package.json, as far as it is read here. */
-export interface EnginePackage {
+interface EnginePackage {
   readonly name: string;
   readonly version: string;
   readonly exports: Readonly<Record<string, string>>;

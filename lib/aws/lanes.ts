@@ -49,7 +49,7 @@ export function laneQueueUrl(eventsQueueUrl: string, { name, order }: Pick<Lane,
 }
 
 /** The queue that a record came from. */
-export interface OwnQueue {
+interface OwnQueue {
   readonly url: string;
   /** `undefined` for the events queue, and for a queue that is not a lane's. */
   readonly lane?: string;

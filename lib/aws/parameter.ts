@@ -23,7 +23,7 @@ const staleLogMs = 60_000;
 /** Below the 8 hours that a replaced key is accepted after `secrets set`. */
 const defaultStaleMs = 6 * 3_600_000;
 
-export interface CachedParameter<T> {
+interface CachedParameter<T> {
   /** Reads the value before the first request, for 0.8 s at most: a challenge must be answered within a second. */
   load(): Promise<void>;
   /**

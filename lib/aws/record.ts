@@ -105,7 +105,7 @@ function toSafeText(json: string): string {
   });
 }
 
-export type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "undecodable"; readonly reason: string };
+type DecodedRecord = EventEnvelope | JobEnvelope | { readonly kind: "undecodable"; readonly reason: string };
 
 /**
  * Reads the event or the job of an SQS record. A body that this project did not write is `undecodable`: a retry cannot

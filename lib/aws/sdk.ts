@@ -3,7 +3,7 @@ import { type AwsClient, type CallOptions, type Calls, callMs, defaultTryMs, ser
 type Method<N extends keyof Calls> = (input: Calls[N][0], options: CallOptions) => Promise<Calls[N][1]>;
 
 /** `new SQS()`, `new DynamoDB()` and `new SSM()` of the AWS SDK. A webhook needs no DynamoDB. */
-export interface SdkClients {
+interface SdkClients {
   readonly sqs?: {
     sendMessage: Method<"SendMessage">;
     changeMessageVisibility: Method<"ChangeMessageVisibility">;

@@ -17,7 +17,7 @@ export interface SealedRequest extends ReceivedRequest {
 }
 
 /** How a message reached us. */
-export interface TransportFields {
+interface TransportFields {
   /** `X-Tt-Logid`, else `X-Request-Id`: vendor support asks for it. Outside text. */
   readonly requestId: string | null;
   readonly transport: "webhook" | "long-connection";

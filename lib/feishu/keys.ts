@@ -12,7 +12,7 @@ export interface EncryptKey extends Secret {
   readonly aes: KeyObject;
 }
 
-export interface VerificationToken extends Secret {
+interface VerificationToken extends Secret {
   /** SHA-256 of its UTF-8 bytes, in lower-case hex. */
   readonly digest: string;
 }

@@ -7,7 +7,7 @@ import { signOldCard } from "./old-card.ts";
 import { sign } from "./signature.ts";
 
 /** Time and randomness come from the caller: this room has neither. */
-export interface SealOptions {
+interface SealOptions {
   readonly keys: KeyRing;
   readonly app: string;
   readonly nowMs: number;

@@ -2,7 +2,7 @@ import { type Clock, pause, withDeadline } from "../clock.ts";
 import type { JsonAnswer } from "../feishu/answers.ts";
 import type { PublishStage } from "./stages.ts";
 
-export type AnswerClaim =
+type AnswerClaim =
   | { readonly state: "claimed" }
   /** The callback ran already, and this is its answer (JSON). */
   | { readonly state: "answered"; readonly answer: string }

@@ -23,7 +23,7 @@ interface LoadedFile {
   readonly onGiveUp?: ((event: unknown, context: GiveUpContext, death: Death) => unknown) | undefined;
 }
 
-export interface LoadedHandler extends LoadedFile {
+interface LoadedHandler extends LoadedFile {
   readonly handle: (event: unknown, context: Context) => unknown;
   readonly key?: ((event: unknown, context: KeyContext) => unknown) | undefined;
   /** `off`: without the ledger. */

@@ -19,7 +19,7 @@ export type Claim =
       readonly death?: string | undefined;
     } & LeftBehind);
 
-export interface LeftBehind {
+interface LeftBehind {
   /** What earlier runs stored with `storeReaction`, if anything. */
   readonly reactions?: readonly string[];
 }
@@ -40,7 +40,7 @@ export interface ClaimRequest {
 }
 
 /** How a run ended: it completed, its event is in the dead-letter queue, or the key is open for another run. */
-export interface Conclusion {
+interface Conclusion {
   readonly phase: "done" | "dead" | "open";
   readonly nowMs: number;
   /** When the next run may claim an open key; at once by default. */

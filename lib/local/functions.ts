@@ -3,7 +3,7 @@ import { ConfigError } from "../errors.ts";
 import type { Invocation } from "./host.ts";
 import { kill, type ManagedProcessOptions, manageProcess, ProcessEndedError } from "./process.ts";
 
-export interface FunctionsOptions {
+interface FunctionsOptions {
   /** Function name → path of its module. */
   readonly modules: ReadonlyMap<string, string>;
   readonly env: NodeJS.ProcessEnv;

@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { manageProcess } from "./process.ts";
 
-export interface LongConnectionProcessOptions {
+interface LongConnectionProcessOptions {
   /** Path of functions/long-connection.ts. */
   readonly module: string;
   readonly env: NodeJS.ProcessEnv;

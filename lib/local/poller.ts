@@ -5,7 +5,7 @@ import { ProcessEndedError } from "./process.ts";
 /** The SDK's client, or one of `exchange.ts`. */
 export type PollerClient = Pick<SQS, "receiveMessage" | "deleteMessageBatch" | "changeMessageVisibilityBatch">;
 
-export interface PollerOptions {
+interface PollerOptions {
   readonly client: PollerClient;
   readonly queueUrl: string;
   readonly batchSize: number;

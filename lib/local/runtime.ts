@@ -15,7 +15,7 @@ import { queueUrl } from "./sqs.ts";
 import { createTables } from "./tables.ts";
 import { startWorker, workerEnv } from "./worker.ts";
 
-export interface RuntimeOptions {
+interface RuntimeOptions {
   readonly root: string;
   /** Folder of the queues' and the ledger's data. The caller has locked it. */
   readonly stateFolder: string;

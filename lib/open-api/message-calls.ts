@@ -23,7 +23,7 @@ export interface InnerOptions extends RequestOptions, Pick<ApiRequest, "isRepeat
   readonly form?: Form;
 }
 
-export interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
+interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
   readonly appId: string;
   readonly request: (method: string, path: string, options?: InnerOptions) => Promise<ApiAnswer>;
   readonly send: Transport;

@@ -19,7 +19,7 @@ export interface TokenStore {
   write(name: string, token: { sealed: string; endsAtMs: number }): Promise<void>;
 }
 
-export interface TokenSourceOptions {
+interface TokenSourceOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly store: TokenStore;

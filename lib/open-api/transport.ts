@@ -56,7 +56,7 @@ export interface ApiRequest extends Sending {
 
 export type Transport = (request: ApiRequest, exchange: Exchange) => Promise<ApiResponse>;
 
-export interface TransportOptions {
+interface TransportOptions {
   readonly origin: string;
   readonly clock: Clock;
   readonly random: () => number;

@@ -23,7 +23,7 @@ import { type Secrets, secretsFrom } from "../secrets.ts";
 import { find } from "../simulator/catalogue.ts";
 import { openApi as simulatedOpenApi } from "../simulator/open-api/open-api.ts";
 import { loadOwn } from "../simulator/open-api/own-answers.ts";
-import { randomId, sampleEnvelope, sampleText } from "../simulator/samples/samples.ts";
+import { oldCardSample, randomId, sampleText } from "../simulator/samples/samples.ts";
 import { memoryTokens } from "./tokens.ts";
 
 export { checkAnswer } from "../feishu/answers.ts";
@@ -133,7 +133,7 @@ export function callbackContextFor<T extends CallbackType>(
   const { event: members } = options;
   const message =
     type === oldCardType
-      ? classifyOldCard(JSON.stringify(merged(JSON.parse(oldCardText()), members)), {})
+      ? classifyOldCard(JSON.stringify(merged(oldCardSample(sampling()), members)), {})
       : classify(withEvent(sampleText(type, { ...sampling() }), members));
   if (message.kind !== "callback") throw new Error(`Cannot make a context: "${type}" is not the type of a callback`);
   const { context, logged, deferred } = contextOf(message, type, options);
@@ -200,24 +200,14 @@ function withEvent(text: string, members: unknown): string {
 }
 
 function merged(value: unknown, members: unknown): unknown {
-  const isObject = (part: unknown) => typeof part === "object" && part !== null && !Array.isArray(part);
   if (!isObject(members)) return members === undefined ? value : members;
-  const before = (isObject(value) ? value : {}) as Record<string, unknown>;
-  const replaced = Object.entries(members as object).map(([name, member]) => [name, merged(before[name], member)]);
+  const before = isObject(value) ? value : {};
+  const replaced = Object.entries(members).map(([name, member]) => [name, merged(before[name], member)]);
   return { ...before, ...Object.fromEntries(replaced) };
 }
 
 function sampling() {
   return { nowMs: Date.now(), appId: app.appId, newId: randomId };
-}
-
-/** The sample of a card's action, as the old protocol words it: without an envelope, and its parts at the top. */
-function oldCardText(): string {
-  const { operator, token, action, context } = sampleEnvelope("card.action.trigger", sampling()).event as Record<
-    string,
-    object
-  >;
-  return JSON.stringify({ ...operator, ...context, token, action });
 }
 
 function contextOf(

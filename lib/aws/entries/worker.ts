@@ -19,7 +19,7 @@ import type { EntryOptions } from "./options.ts";
 // Each entry is bundled with this file alone.
 export { fromSdk } from "../sdk.ts";
 
-export type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
+type WorkerHandler = (event: SQSEvent, context?: Partial<Context>) => Promise<SQSBatchResponse>;
 
 /** SQS in: decode → consume → which records failed. Deferred work runs here too. */
 export async function worker(options: EntryOptions = {}): Promise<WorkerHandler> {

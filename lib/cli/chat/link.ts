@@ -18,7 +18,7 @@ export class RefusedError extends LarkpostError {
   readonly code = "CHAT_REFUSED";
 }
 
-export interface Choosing {
+interface Choosing {
   readonly messageId: string;
   readonly version: number;
   readonly number: number;

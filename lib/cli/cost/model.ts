@@ -31,7 +31,7 @@ export interface Usage {
 }
 
 /** What events of up to 64 KB cost that succeed at once. */
-export interface Bill {
+interface Bill {
   /** Without the time of your handlers. */
   readonly parts: Readonly<Record<string, number>>;
   readonly sum: number;

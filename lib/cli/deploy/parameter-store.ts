@@ -13,9 +13,6 @@ import { credentialsCure, isUnknownUser, reasonOf } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
-/** The account's own setting, in each region. */
-const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
-
 /** Name of a stage's parameter, of the app's keys or of the project's further secrets: as in the template. */
 export function parameterName(stage: string, what: "app" | "extra"): string {
   return `/${serviceName()}/${stage}/${what}`;
@@ -126,18 +123,4 @@ export function editParameter(ssm: SSM, parameter: string) {
   }
 
   return { reader, write };
-}
-
-/**
- * Whether Parameter Store's higher throughput is on in this account and region.
- * https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html
- */
-export async function readThroughput(client: SSM): Promise<{ readonly isHigh: boolean; readonly arn: string }> {
-  const { ServiceSetting } = await client.getServiceSetting({ SettingId: throughputSetting });
-  return { isHigh: ServiceSetting?.SettingValue === "true", arn: ServiceSetting?.ARN ?? throughputSetting };
-}
-
-/** @param arn As {@link readThroughput} found it: a policy can allow this one setting only by its ARN. */
-export async function writeThroughput(client: SSM, arn: string, isHigh: boolean): Promise<void> {
-  await client.updateServiceSetting({ SettingId: arn, SettingValue: String(isHigh) });
 }

@@ -87,7 +87,7 @@ export function hopLine({ isOk, ms, text, lane }: Hop): string {
   return isOk ? `  ${paint("green", "✔")} ${what}, ${ms} ms` : `  ${paint("red", "✖")} ${what}`;
 }
 
-export interface ProbeOptions extends Sender {
+interface ProbeOptions extends Sender {
   readonly onHop: (hop: Hop) => void;
   readonly clock?: Clock | undefined;
   /** Between two challenges, until one is answered. */

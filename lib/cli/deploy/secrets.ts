@@ -1,3 +1,4 @@
+import type { SSM } from "@aws-sdk/client-ssm";
 import type { Command } from "commander";
 import { ConfigError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
@@ -7,16 +8,8 @@ import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { type Ask, asking } from "../prompt.ts";
 import { awsClients } from "./clients.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
-import {
-  asked,
-  editParameter,
-  findSecrets,
-  parameterName,
-  readThroughput,
-  regionOf,
-  storing,
-  writeThroughput,
-} from "./parameter-store.ts";
+import { asked, editParameter, findSecrets, parameterName, regionOf, storing } from "./parameter-store.ts";
+import { addThroughput, throughputLine } from "./throughput.ts";
 
 const hourMs = 3_600_000;
 
@@ -81,35 +74,8 @@ Example: npm run secrets -- finish --stage prod`,
     .option("--redacted", "without the values; there is no other way to print them", true)
     .option("--json", "print one JSON object")
     .action((options: ShowOptions) => show(options));
-  command
-    .command("throughput")
-    .description("print how often SSM's parameters can be read in this account and region, or change it")
-    .option("--region <region>", "region of the deployment (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
-    .option("--on", "10,000 reads a second")
-    .option("--off", "40 reads a second, AWS's default")
-    .option("--json", "print one JSON object")
-    .addHelpText(
-      "after",
-      `
-Each new instance of a function reads the keys once while it loads, and again about every 3 minutes while it is used.
-At 40 reads a second, a deployment that replaces hundreds of instances at once has some requests answered with 503
-until all have read. Feishu pushes such an event again, but no callback.
-
-The setting is the account's, in one region: it changes the limit and the bill of every other application there as
-well. While it is on, AWS bills each call of Parameter Store, 0.05 USD for 10,000. It needs the rights
-ssm:GetServiceSetting and ssm:UpdateServiceSetting.
-
-Example: npm run secrets -- throughput --on`,
-    )
-    .action((options: ThroughputOptions) => throughput(options));
+  addThroughput(command);
   return command;
-}
-
-interface ThroughputOptions {
-  readonly region?: string;
-  readonly on?: boolean;
-  readonly off?: boolean;
-  readonly json?: boolean;
 }
 
 interface ShowOptions {
@@ -191,7 +157,7 @@ async function readStored(client: Reader, name: string): Promise<AppSecrets | un
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw new ConfigError(
-      `Cannot store the keys: what ${name} holds cannot be read, so no key in it could be kept. Mend it, or delete that parameter and run this again`,
+      `Cannot store the keys: what ${name} holds cannot be read, so no key in it could be kept. Correct it, or delete that parameter and run this again`,
       { cause: error },
     );
   }
@@ -236,25 +202,6 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
   await print(client, name, found, json, "Found", await findExtra(client, stage));
 }
 
-async function throughput({ region: given, on = false, off = false, json = false }: ThroughputOptions): Promise<void> {
-  if (on && off) throw new UsageError("Cannot change the throughput: --on and --off are given. Leave one of them out");
-  loadEnv(projectRoot());
-  const region = regionOf(given);
-  const client = awsClients({ region }).ssm;
-  const before = await asked("its throughput", readThroughput(client));
-  const isHigh = on || (before.isHigh && !off);
-  if (isHigh !== before.isHigh) await asked("its throughput", writeThroughput(client, before.arn, isHigh));
-  if (json) {
-    console.log(JSON.stringify({ region, isHigh, wasHigh: before.isHigh }));
-    return;
-  }
-  const [now, cost] = isHigh
-    ? ["10,000 reads a second", "AWS bills each call of Parameter Store, 0.05 USD for 10,000"]
-    : ["40 reads a second", "AWS's default, without a price"];
-  const verb = isHigh === before.isHigh ? "is" : "is now";
-  console.log(`The throughput of Parameter Store ${verb} ${now} in this account and ${region} (${cost})`);
-}
-
 /** The new secret first; each other one that is still accepted ends with the overlap, or earlier if it did before. */
 function rotated(wanted: readonly Secret[], before: readonly Secret[], notAfter: number): Secret[] {
   const values = new Set(wanted.map(({ value }) => value));
@@ -264,22 +211,9 @@ function rotated(wanted: readonly Secret[], before: readonly Secret[], notAfter:
   return [...wanted, ...kept];
 }
 
-/** What limits a deployment that replaces many instances. The keys do not depend on it: a refusal is only printed. */
-async function throughputLine(client: Parameters<typeof readThroughput>[0]) {
-  try {
-    const { isHigh } = await readThroughput(client);
-    const text =
-      "40 reads a second in this account and region: when a deployment replaces hundreds of instances at once, some requests get 503. See npm run secrets -- throughput --help";
-    return { isHigh, lines: isHigh ? [] : [text] };
-  } catch (error) {
-    const name = error instanceof Error ? oneLine(error.name, 100) : "unknown error";
-    return { isHigh: null, lines: [`not checked (ssm:GetServiceSetting: ${name})`] };
-  }
-}
-
 /** Lengths and ends: enough to see which keys there are, nothing to guess them by. */
 async function print(
-  client: Parameters<typeof readThroughput>[0],
+  client: SSM,
   name: string,
   secrets: AppSecrets,
   json: boolean,

@@ -27,7 +27,7 @@ export interface PlaceOptions {
 }
 
 /** A queue of letters. Where a lane is a FIFO queue, SQS moves its letters to another FIFO queue. */
-export interface LettersQueue {
+interface LettersQueue {
   readonly url: string;
   readonly isFifo: boolean;
 }

@@ -22,7 +22,7 @@ const deadAgain = "redriven just now, and dead again: its cause is still there";
 /** Reasons that are the fault of code. */
 const faults: ReadonlySet<string> = new Set(["nonRetryable", "attemptsExhausted", "deadly"]);
 
-export interface Judge {
+interface Judge {
   readonly queue: QueueName;
   readonly nowMs: number;
   /** When the code that runs was last changed. */

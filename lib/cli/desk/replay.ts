@@ -21,7 +21,7 @@ import { findTarget, readLocal } from "../state/target.ts";
 /** How long a replay waits for what becomes of the event. */
 const waitMs = 10_000;
 
-export interface Replayed {
+interface Replayed {
   readonly outcome: Outcome;
   readonly newId: string;
   /** What became of it in time. */

@@ -9,7 +9,7 @@ import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place, stoppable } from "./place.ts";
 import { eventOf } from "./redrive.ts";
 import { laneNamed, runHandler } from "./run.ts";
-import { runLines } from "./text.ts";
+import { runLines } from "./run-text.ts";
 
 export function addRun(parent: Command): void {
   common(parent.command("run"))

@@ -10,7 +10,7 @@ import { defaultLane } from "./letters.ts";
 import type { Place } from "./place.ts";
 
 /** A call of the Open API that was recorded instead of sent. */
-export interface RecordedCall {
+interface RecordedCall {
   readonly method: string;
   readonly path: string;
   readonly body: string | undefined;
@@ -19,7 +19,7 @@ export interface RecordedCall {
 }
 
 /** Work that was recorded instead of deferred. */
-export interface RecordedWork {
+interface RecordedWork {
   readonly payload: unknown;
   readonly delaySeconds: number;
 }

@@ -29,7 +29,7 @@ import { failureLines } from "../start/failure.ts";
 import { setVariables } from "../start/variables.ts";
 import { readLocal } from "../state/target.ts";
 import type { RunApi, RunMessage, RunOrder, RunOutcome } from "./run.ts";
-import { entryText } from "./text.ts";
+import { entryText } from "./run-text.ts";
 
 // The program of the process in which `dead run` runs a handler. It says each step at once, because the handler may end
 // it or block it.

@@ -2,13 +2,14 @@ import type { Command } from "commander";
 import { LarkpostError } from "../../errors.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { parseExact } from "../send/payload.ts";
+import { contentText, type LetterLog, showText } from "./letter-text.ts";
 import { appOf, type Letter } from "./letters.ts";
 import { logOf } from "./log.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place, stoppable } from "./place.ts";
 import { eventOf } from "./redrive.ts";
-import { contentText, type LetterLog, letterFacts, showText } from "./text.ts";
+import { letterFacts } from "./text.ts";
 import { entryFacts } from "./timeline.ts";
 
 export function addShow(parent: Command): void {

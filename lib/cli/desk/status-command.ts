@@ -4,8 +4,9 @@ import type { Command } from "commander";
 import { isLockedByOther, lockState } from "../../local/state.ts";
 import { subcommand } from "../command.ts";
 import { readLocal } from "../state/target.ts";
+import { localStatus } from "./local-status.ts";
 import { findPlace, type Place, type PlaceOptions, placed } from "./place.ts";
-import { isKnown, localStatus, stageStatus } from "./status.ts";
+import { isKnown, stageStatus } from "./status.ts";
 import { localText, stageText } from "./status-text.ts";
 
 const cannot = "Cannot say how it is";

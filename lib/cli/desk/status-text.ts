@@ -1,15 +1,8 @@
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
+import type { LocalStatus } from "./local-status.ts";
 import type { Place } from "./place.ts";
-import {
-  type DeadGroups,
-  isKnown,
-  type KeysState,
-  type LocalStatus,
-  type Part,
-  type QueueState,
-  type StageStatus,
-} from "./status.ts";
+import { type DeadGroups, isKnown, type KeysState, type Part, type QueueState, type StageStatus } from "./status.ts";
 import { ago } from "./text.ts";
 
 interface Given {

@@ -1,13 +1,9 @@
 import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
-import type { AttributeValue } from "@aws-sdk/client-dynamodb";
 import { limits, optional } from "../../../infra/limits.js";
 import { metricsOf } from "../../../infra/metrics.js";
-import { rememberSeconds } from "../../aws/ledger.ts";
 import { LarkpostError } from "../../errors.ts";
-import { fieldsOf, parseJson } from "../../feishu/json.ts";
+import { parseJson } from "../../feishu/json.ts";
 import type { Secret } from "../../feishu/keys.ts";
-import { ledgerTable } from "../../local/runtime.ts";
-import { storedQueues } from "../../local/state.ts";
 import { parseSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
 import { adviceOn, awsClients, type Clients, reasonOf } from "../deploy/clients.ts";
@@ -15,7 +11,6 @@ import { parameterName, serviceName } from "../deploy/parameter-store.ts";
 import { addressesOf } from "../deploy/probe.ts";
 import { describeStack, longConnectionOf } from "../deploy/stack.ts";
 import { deployedStage } from "../state/deployed.ts";
-import type { LocalRuntime } from "../state/target.ts";
 import { groupsOf, toLetter } from "./letters.ts";
 import { agesOf, lastHour, oldestOf, sumOf } from "./metrics.ts";
 import type { Place } from "./place.ts";
@@ -82,7 +77,7 @@ const mostLetters = 200;
 const verdicts = ["started", "failed", "dead", "busy", "lease-lost", "stale"];
 
 /** Reads a part. What AWS refuses takes nothing from the others. */
-async function part<T>(right: string, read: () => Promise<T>): Promise<Part<T>> {
+export async function part<T>(right: string, read: () => Promise<T>): Promise<Part<T>> {
   try {
     return await read();
   } catch (error) {
@@ -212,7 +207,7 @@ async function measure(
   };
 }
 
-async function deadGroups(place: Place): Promise<DeadGroups> {
+export async function deadGroups(place: Place): Promise<DeadGroups> {
   const { messages, total } = await place.look("dead", undefined, mostLetters);
   const groups = groupsOf(messages.map((message) => toLetter(message, "dead", place.lanes))).map(
     ({ fingerprint, letters }) => {
@@ -246,60 +241,4 @@ async function keysState({ ssm }: Clients, parameter: string, args: string): Pro
     encryptKeys: ends(encryptKeys),
     verificationTokens: ends(verificationTokens),
   };
-}
-
-export interface LocalStatus {
-  readonly isRunning: boolean;
-  readonly app: string | undefined;
-  readonly addresses: readonly string[];
-  readonly codeChangedAtMs: number;
-  readonly queues: readonly QueueState[];
-  /** Events of the last hour by the phase of their claim in the ledger, which is read while `npm start` runs. */
-  readonly events: Part<Readonly<Record<string, number>>> | null;
-  readonly dead: DeadGroups;
-}
-
-/** @param running What `npm start` has written, if it runs. */
-export async function localStatus(place: Place, running: LocalRuntime | undefined): Promise<LocalStatus> {
-  const { url, services } = running ?? {};
-  const addresses = url === undefined ? [] : [url, new URL("callback", url).href];
-  const events =
-    services === undefined ? null : await part("dynamodb:Scan", () => phasesOf(services.dynamo, services.accessKeyId));
-  return {
-    isRunning: running !== undefined,
-    app: running?.appId ?? process.env["APP_ID"],
-    codeChangedAtMs: await place.codeChangedAtMs(),
-    queues: storedQueues(place.stateFolder, Date.now()),
-    dead: await deadGroups(place),
-    addresses,
-    events,
-  };
-}
-
-/** A row's expiry says when it was written last. */
-async function phasesOf(endpoint: string, accessKeyId: string): Promise<Record<string, number>> {
-  const credentials = { accessKeyId, secretAccessKey: "local" };
-  const { DynamoDB } = await import("@aws-sdk/client-dynamodb");
-  const client = new DynamoDB({ region: "us-east-1", endpoint, credentials, maxAttempts: 1 });
-  const since = Math.floor(Date.now() / 1000) - 3_600 + rememberSeconds;
-  const phases: Record<string, number> = { done: 0, dead: 0, open: 0, running: 0 };
-  try {
-    for (let ExclusiveStartKey: Record<string, AttributeValue> | undefined; ; ) {
-      const page = await client.scan({
-        TableName: ledgerTable,
-        ProjectionExpression: "phase",
-        ExclusiveStartKey,
-        FilterExpression: "begins_with(pk, :claim) AND expiresAtSeconds >= :since",
-        ExpressionAttributeValues: { ":claim": { S: "claim#" }, ":since": { N: String(since) } },
-      });
-      for (const item of page.Items ?? []) {
-        const phase = String(fieldsOf(item["phase"])["S"]);
-        phases[phase] = (phases[phase] ?? 0) + 1;
-      }
-      ExclusiveStartKey = page.LastEvaluatedKey;
-      if (ExclusiveStartKey === undefined) return phases;
-    }
-  } finally {
-    client.destroy();
-  }
 }

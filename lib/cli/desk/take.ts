@@ -4,7 +4,7 @@ import { asked, countOf, type Look, receive } from "./sqs.ts";
 /** How long a letter that was received is hidden from other desks. The alarm does not take it for a new one then. */
 export const hiddenSeconds = 60;
 
-export interface Taking {
+interface Taking {
   /** The beginning of each message: `Cannot redrive`. */
   readonly cannot: string;
   readonly sqs: Pick<SQS, "receiveMessage" | "getQueueAttributes" | "changeMessageVisibilityBatch">;

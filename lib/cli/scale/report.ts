@@ -32,7 +32,7 @@ export interface Outcome extends Forecast {
 }
 
 /** @property lane Of whose queue or worker it is, if not the default one's. */
-export type LaneReading = Reading & { readonly lane?: string };
+type LaneReading = Reading & { readonly lane?: string };
 
 export interface Report {
   /** What came by each lane, with lanes. */

@@ -254,7 +254,7 @@ export function startRunning(
   }
 }
 
-export interface Progress {
+interface Progress {
   /** Records whose runs began, and those whose runs ended. */
   readonly claimed: number;
   readonly ended: number;

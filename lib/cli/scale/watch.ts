@@ -1,5 +1,5 @@
 /** The limits, in the order in which an event meets them. */
-export const limitNames = [
+const limitNames = [
   "route",
   "gateway",
   "requests",

@@ -18,7 +18,7 @@ export interface LongConnectionOptions {
   readonly force: boolean;
 }
 
-export interface LongConnectionStart {
+interface LongConnectionStart {
   /** The environment of the local functions: queues, ledger, keys and the platform's domain. */
   readonly env: NodeJS.ProcessEnv;
   readonly onLine: (line: Record<string, unknown>, detail: string | undefined) => void;

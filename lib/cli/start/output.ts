@@ -18,7 +18,7 @@ import type { Change } from "./watch.ts";
 /** Severity of the levels. */
 export const rank = { debug: 0, info: 1, warn: 2, error: 3 };
 
-export interface CheckedHandlers extends Handlers {
+interface CheckedHandlers extends Handlers {
   readonly changes?: readonly Change[];
   readonly checked: Checked;
   /** The files whose last good version runs. */
@@ -30,7 +30,7 @@ interface Handlers {
   readonly callbacks: readonly string[];
 }
 
-export interface Started extends Handlers {
+interface Started extends Handlers {
   readonly url: string;
   readonly callbackUrl: string;
   readonly services: object;

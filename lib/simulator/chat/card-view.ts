@@ -19,7 +19,7 @@ export type Choice =
   | { readonly does: "nothing"; readonly label: string; readonly why: string };
 
 /** The `action` of the callback. */
-export interface ChosenAction {
+interface ChosenAction {
   readonly tag: string;
   readonly value?: unknown;
   readonly name?: string | undefined;

@@ -22,7 +22,7 @@ export class RefusedAction extends Error {
   override readonly name = "RefusedAction";
 }
 
-export interface ConversationOptions {
+interface ConversationOptions {
   readonly api: OpenApi;
   /** Over any transport. */
   readonly deliver: Deliver;

@@ -19,7 +19,7 @@ const socketPath = "/ws/v2";
 
 type HandshakeHeaders = Readonly<Record<string, string>>;
 
-export interface LongConnectionServerOptions {
+interface LongConnectionServerOptions {
   readonly apps: readonly SimulatedApp[];
   /** The simulated Open API: the platform has one domain for both. */
   readonly openApi?: Handle | undefined;

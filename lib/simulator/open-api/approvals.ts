@@ -8,7 +8,7 @@ import { idTypeOf, type User, type World } from "./world.ts";
 export type ApprovalStatus = "PENDING" | "APPROVED" | "REJECTED" | "CANCELED" | "DELETED";
 
 /** What one person is asked. */
-export interface ApprovalTask {
+interface ApprovalTask {
   readonly id: string;
   /** open_id */
   readonly userId: string;
@@ -180,7 +180,9 @@ export function createApprovals(options: {
       throw new Refusal(malformed, "approval_code, start_time and end_time are required");
     }
     const isWithin = ({ startedAtMs }: Approval) => startedAtMs >= (from ?? 0) && startedAtMs <= (to ?? 0);
-    const found = [...byCode.values()].filter((one) => one.approvalCode === approvalCode && isWithin(one));
+    const found = [...byCode.values()].filter(
+      (approval) => approval.approvalCode === approvalCode && isWithin(approval),
+    );
     const { items, ...rest } = page(found, query, { code: malformed, size: 100, maxSize: 100 });
     return success({ instance_code_list: items.map(({ instanceCode }) => instanceCode), ...rest });
   }

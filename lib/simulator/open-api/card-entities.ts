@@ -181,14 +181,11 @@ export function createCardEntities(options: {
       const { type, data } = object(content) ?? {};
       if (type !== "card") return undefined;
       const entity = byId.get(String(fieldsOf(data)["card_id"]));
-      const reason =
-        entity === undefined || entity.appId !== appId || nowMs() - entity.createdAtMs > lifeMs
-          ? "cardid is invalid"
-          : entity.messageId === undefined
-            ? undefined
-            : "cardid is invalid, it was sent before";
       // The page names no code for a second message. Users of the platform report this one for an id that is not valid.
-      if (reason !== undefined) throw new Refusal(230099, `ErrCode: 11310; ErrMsg: ${reason}; `);
+      const invalid = (reason: string) => new Refusal(230099, `ErrCode: 11310; ErrMsg: ${reason}; `);
+      const isUsable = entity?.appId === appId && nowMs() - entity.createdAtMs <= lifeMs;
+      if (!isUsable) throw invalid("cardid is invalid");
+      if (entity.messageId !== undefined) throw invalid("cardid is invalid, it was sent before");
       return entity;
     },
     sent(entity: Entity, { messageId }: Message): void {

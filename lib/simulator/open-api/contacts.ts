@@ -38,7 +38,7 @@ export function contactRoutes(world: World): Route[] {
     }
     const [emails, mobiles] = lists.map(([, list]) => (list as unknown[]).map(String));
     const byEmail = (emails ?? []).map((email) => {
-      const user = world.users().find((one) => one.email === email);
+      const user = world.users().find(({ email: known }) => known === email);
       return user === undefined ? { email } : { user_id: user[idType], email, status };
     });
     return success({ user_list: [...byEmail, ...(mobiles ?? []).map((mobile) => ({ mobile }))] });

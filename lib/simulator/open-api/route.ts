@@ -1,4 +1,4 @@
-import { depthOf, isObject, type JsonObject, maxDepth } from "../../feishu/json.ts";
+import { depthOf, type JsonObject, maxDepth, parseObject } from "../../feishu/json.ts";
 import { type Answer, NotSimulated, Refusal } from "./answer.ts";
 
 /** The app and the tenant that a call's token stands for. */
@@ -67,13 +67,8 @@ export function find(routes: readonly Route[], method: string, path: string) {
 
 /** Parses a JSON object. Deep nesting is refused, because other code prints the value again. */
 export function object(text: unknown): JsonObject | undefined {
-  if (typeof text !== "string") return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) && depthOf(value, maxDepth + 1) <= maxDepth ? value : undefined;
-  } catch {
-    return undefined;
-  }
+  const value = typeof text === "string" ? parseObject(text) : undefined;
+  return depthOf(value, maxDepth + 1) <= maxDepth ? value : undefined;
 }
 
 /** @throws {Refusal} `code`, when the member is not a string or is empty. */

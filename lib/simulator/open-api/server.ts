@@ -14,7 +14,7 @@ export interface ApiRequest {
   readonly form?: FormFields | undefined;
 }
 
-export type FormFields = Readonly<Record<string, string | Uint8Array>>;
+type FormFields = Readonly<Record<string, string | Uint8Array>>;
 
 export interface ApiResponse {
   readonly status: number;

@@ -34,7 +34,7 @@ const imageFormats =
 /** Messages whose files the platform does not give out. */
 const withoutResources: ReadonlySet<string> = new Set(["interactive", "merge_forward", "sticker"]);
 
-export interface Upload {
+interface Upload {
   readonly bytes: Uint8Array;
   /** Whose it is; absent for a user's. */
   readonly appId?: string;

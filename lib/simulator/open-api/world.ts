@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { groupChat, groupNames, mei, tomas, type UserId } from "../samples/facts.ts";
+import { groupChat, groupNames, mei, people, tomas, type UserId } from "../samples/facts.ts";
 import { Refusal } from "./answer.ts";
 
 export interface User extends UserId {
@@ -20,7 +20,7 @@ export interface Chat {
   readonly bots: ReadonlySet<string>;
 }
 
-export interface NewChat {
+interface NewChat {
   readonly chatId: string;
   readonly kind?: Chat["kind"];
   readonly name?: string;
@@ -32,7 +32,7 @@ export interface NewChat {
 
 type MutableChat = Chat & { readonly users: Set<string>; readonly bots: Set<string> };
 
-export const userIdTypes = ["open_id", "union_id", "user_id"] as const;
+const userIdTypes = ["open_id", "union_id", "user_id"] as const;
 export type UserIdType = (typeof userIdTypes)[number];
 
 /** The kind of id that a call gives and wants for people; by default the open_id. @throws {Refusal} `code` */
@@ -78,8 +78,8 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
     return added;
   }
 
-  addUser({ ...mei, name: "Mei Okafor", email: "mei.okafor@warehouse.example" });
-  addUser({ ...tomas, name: "Tomas Reyes", email: "tomas.reyes@warehouse.example" });
+  addUser({ ...mei, name: people.mei.name, email: "mei.okafor@warehouse.example" });
+  addUser({ ...tomas, name: people.tomas.name, email: "tomas.reyes@warehouse.example" });
   addChat({ chatId: groupChat, name: groupNames.en_us, ownerId: mei.open_id, users: [mei.open_id, tomas.open_id] });
 
   function user(type: UserIdType | "email", id: string): User | undefined {

@@ -22,7 +22,7 @@ export interface Counts {
   readonly givenUp: number;
 }
 
-export interface GivenUp {
+interface GivenUp {
   readonly id: string;
   readonly type: string;
   /** When the last push failed, in epoch milliseconds. */

@@ -51,7 +51,7 @@ export interface PlatformOptions {
   readonly onAttempt?: ((message: Message, attempt: Attempt & { readonly isDuplicate: boolean }) => void) | undefined;
 }
 
-export interface Platform {
+interface Platform {
   /**
    * Pushes a message, an event with retries. Resolves when the message is delivered, or is not pushed again.
    * @param options.orderKey Events of one key are pushed in order: each waits until the one before it is acknowledged

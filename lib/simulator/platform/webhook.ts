@@ -48,7 +48,7 @@ function isOldCard({ type, text }: Message): boolean {
   return type === oldCardType && classify(text).kind === "unreadable";
 }
 
-export interface AddressCheck {
+interface AddressCheck {
   readonly result: PushResult;
   /** Whether the console would save the address: it answered 200 within a second, with the same challenge in JSON. */
   readonly isAccepted: boolean;

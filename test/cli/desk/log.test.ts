@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
-import { logOf, readGroups } from "../../../lib/cli/desk/log.ts";
+import { readGroups } from "../../../lib/cli/desk/cloudwatch-logs.ts";
+import { logOf } from "../../../lib/cli/desk/log.ts";
 import { findPlace } from "../../../lib/cli/desk/place.ts";
 import { verdictOf } from "../../../lib/cli/desk/timeline.ts";
 import { keepRecent, type LogEntry, openRecent } from "../../../lib/cli/state/recent.ts";

@@ -46,7 +46,7 @@ Examples:
     .action(run);
 }
 
-export const stageChecks: readonly Check<Stage>[] = [
+const stageChecks: readonly Check<Stage>[] = [
   ...stackChecks,
   ...keyChecks,
   ...addressChecks,

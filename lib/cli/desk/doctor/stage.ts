@@ -22,7 +22,7 @@ import type { Addressed } from "./addresses.ts";
 import type { App, WithApp } from "./platform.ts";
 
 /** The app's keys, as they are stored. */
-export interface StoredKeys {
+interface StoredKeys {
   readonly storedAtMs: number;
   /** None: there is no parameter, or it cannot be used. */
   readonly secrets?: AppSecrets;
