@@ -125,11 +125,10 @@ async function lineOf(
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {
     const isRefused = kept.includes(id);
-    if (!isRefused && PolicyAction === "Retain") {
-      return { text: `  - lets go of ${name}: it stays, outside of the stack`, isRefused };
-    }
     const end = lost === undefined ? moves : ` and ${lost}`;
-    return { text: `  - deletes ${name}${end}${isRefused ? ". Refused: the engine needs it" : ""}`, isRefused };
+    const what =
+      PolicyAction === "Retain" ? `lets go of ${name}: it stays, outside of the stack` : `deletes ${name}${end}`;
+    return { text: `  - ${what}${isRefused ? ". Refused: the engine needs it" : ""}`, isRefused };
   }
   const targets = Details.map(({ Target: { Attribute, Name } = {} }) =>
     Attribute === "Properties" ? Name : Attribute,

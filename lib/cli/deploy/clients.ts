@@ -95,9 +95,18 @@ export function isUnknownUser(reason: string): boolean {
 export const credentialsCure =
   'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
 
-/** What to do when AWS gives no answer. */
+/** Whether AWS, or its SDK, gave no answer. */
+export function isOfAws(error: unknown): boolean {
+  return error instanceof Error && ("$metadata" in error || isUnknownUser(error.name));
+}
+
+/**
+ * What to do when AWS gives no answer.
+ * @param right What AWS wants for it, where {@link reasonOf} names none.
+ */
 export function adviceOn(reason: string, right: string): string {
-  if (isDenied(reason)) return `You need the right ${right}`;
+  const [, named = right] = /\(([a-z-]+:\w+)\)$/.exec(reason) ?? [];
+  if (isDenied(reason)) return `You need the right ${named}`;
   if (isUnknownUser(reason)) return credentialsCure;
-  return "Check the region and the network, and type the command again: it goes on where it was";
+  return 'Check the region and the network; "npm run doctor" finds what is missing';
 }

@@ -563,7 +563,7 @@ describe("npm run deploy", () => {
     const dry = await prod("--dry-run");
     assert.equal(dry.code, 1);
     const lines = [
-      "  - deletes QuarantineQueue (AWS::SQS::Queue) and its messages. Refused: the engine needs it",
+      "  - lets go of QuarantineQueue (AWS::SQS::Queue): it stays, outside of the stack. Refused: the engine needs it",
       "  ! replaces LedgerTable (AWS::DynamoDB::Table): KeySchema. Refused, since the new one lacks its items. Undo it, or give the new one an id of its own",
     ];
     for (const line of lines) assert.ok(dry.stdout.includes(`${line}\n`), dry.stdout);

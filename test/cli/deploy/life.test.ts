@@ -4,6 +4,7 @@ import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
+import type { Resource } from "../../../lib/cli/deploy/stack.ts";
 import { oslsEnv } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
@@ -137,6 +138,22 @@ describe("the life of a stage, by the real osls", () => {
     assert.equal(dry.code, 0, dry.stderr);
     assert.match(dry.stdout, /^Would go back from .* UTC to .* UTC:$/m);
     assert.match(dry.stdout, /^ {2}~ updates WorkerLambdaFunction \(AWS::Lambda::Function\): Code, Environment$/m);
+    assert.equal(domain(), "lark");
+    cloud.denied.add("cloudformation:CreateChangeSet");
+    const unseen = await run("rollback", "--to", before, "--dry-run");
+    cloud.denied.clear();
+    const said = "AccessDenied (cloudformation:CreateChangeSet). You need the right cloudformation:CreateChangeSet\n";
+    assert.deepEqual([unseen.code, unseen.stderr], [1, `Cannot go on: ${said}`]);
+    // The queue of a lane that this earlier deployment does not have.
+    const resources = stack()?.template.Resources as Record<string, Resource>;
+    resources["EventsAiQueue"] = { Type: "AWS::SQS::Queue", DeletionPolicy: "Retain" };
+    const [lost, kept] = [await run("rollback", "--to", before, "--dry-run"), await run("rollback", "--to", before)];
+    delete resources["EventsAiQueue"];
+    const line =
+      "  - lets go of EventsAiQueue (AWS::SQS::Queue): it stays, outside of the stack. Refused: the engine needs it\n";
+    assert.deepEqual([lost.code, lost.stderr], [1, ""]);
+    assert.ok(lost.stdout.includes(line), lost.stdout);
+    assert.deepEqual([kept.code, kept.stderr], [1, `Cannot roll back. Something would be lost:\n${line}`]);
     assert.equal(domain(), "lark");
     const { code, stdout, stderr } = await run("rollback", "--to", before);
     assert.equal(code, 0, stderr);

@@ -65,9 +65,8 @@ function refusalOf(error: unknown, { right = "that AWS names" }: { readonly righ
   }
   const known = cause instanceof DeadlineError ? cause.message : reasonOf(cause);
   if (isDenied(known)) {
-    const [, named = right] = /\(([a-z-]+:\w+)\)$/.exec(known) ?? [];
-    const reason = known.includes(named) ? known : `${known}: ${named}`;
-    return { id: "right-missing", reason, cure: adviceOn(known, named) } as const;
+    const reason = known.endsWith(")") ? known : `${known}: ${right}`;
+    return { id: "right-missing", reason, cure: adviceOn(known, right) } as const;
   }
   if (isUnknownUser(known)) return { id: "credentials", reason: known, cure: credentialsCure } as const;
   const code = networkCode(cause);
