@@ -13,6 +13,9 @@ export interface AppSecrets {
   readonly warnings: readonly string[];
 }
 
+/** `secrets set` replaces nothing that it cannot read: a key in it may still be accepted. */
+const anew = 'Delete the parameter, and run "npm run secrets -- set"';
+
 /**
  * Reads stored secrets, with the same checks as for the environment's.
  * @throws {ConfigError} Not JSON, or a secret is missing, blank, padded with white space or a placeholder. The message holds no value.
@@ -22,13 +25,13 @@ export function parseSecrets(json: string): AppSecrets {
   try {
     stored = fieldsOf(JSON.parse(json));
   } catch {
-    throw new ConfigError('Cannot read the stored secrets: they are not JSON. Run "npm run secrets -- set"');
+    throw new ConfigError(`Cannot read the stored secrets: they are not JSON. ${anew}`);
   }
   const warnings: string[] = [];
   const list = (name: string, label: string): Secret[] => {
     const entries = stored[name];
     if (!Array.isArray(entries) || entries.length === 0) {
-      throw new ConfigError(`Cannot start: ${name} in the stored secrets is empty. Run "npm run secrets -- set"`);
+      throw new ConfigError(`Cannot start: ${name} in the stored secrets is empty. ${anew}`);
     }
     return entries.map((entry: unknown) => {
       const { value, notAfter } = fieldsOf(entry);

@@ -325,7 +325,8 @@ describe("the app's secret", () => {
 });
 
 test("stored secrets that are no JSON are refused with what to run, and not printed", () => {
-  const refused = 'Cannot read the stored secrets: they are not JSON. Run "npm run secrets -- set"';
+  const refused =
+    'Cannot read the stored secrets: they are not JSON. Delete the parameter, and run "npm run secrets -- set"';
   for (const text of ["", "CANARY", '{"appId":'])
     assert.equal(
       problem(() => parseSecrets(text)),

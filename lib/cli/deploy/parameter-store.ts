@@ -53,6 +53,18 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Why stored keys cannot be used, and what to do: `secrets set` replaces nothing that it cannot read.
+ *
+ * @param set The command that stores the stage's keys.
+ */
+export function unusableKeys({ message }: ConfigError, given: { parameter: string; region: string; set: string }) {
+  const { parameter, region, set } = given;
+  const [, what = message] = /^Cannot [\w ]+: (.*?)(?:\. [A-Z].*)?$/.exec(message) ?? [];
+  const remove = `aws ssm delete-parameter --name ${parameter} --region ${region}`;
+  return { what, cure: `Delete it, then store the keys again: "${remove}", "${set}"` };
+}
+
 /** A person waits longer than a function. */
 export function patient(ssm: Pick<SSM, "getParameter" | "destroy">): AwsClient {
   return fromSdk({ ssm }, { ...defaultTryMs, ssm: 10_000 });

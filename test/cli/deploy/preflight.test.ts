@@ -325,7 +325,7 @@ describe("the preflight of a deployment", () => {
     [
       "the stored keys cannot be read",
       () => store('{"appId":"cli_a1"}'),
-      /^✖ \/larkpost\/prod\/app {2}cannot be used: encryptKeys in the stored secrets is empty\. Run "npm run secrets -- set"$/,
+      `✖ ${parameter}  cannot be used: encryptKeys in the stored secrets is empty. Delete it, then store the keys again: "aws ssm delete-parameter --name ${parameter} --region ap-southeast-1", "npm run secrets -- set --stage prod --region ap-southeast-1"`,
     ],
     [
       "the stored keys are another app's",

@@ -582,7 +582,7 @@ describe("npm run doctor, on a stage", () => {
         plant: (world) => {
           world.parameter = { value: "CANARY" };
         },
-        text: /cannot be used: they are not JSON\nRun "npm run secrets -- set --stage prod --region us-gov-east-1"$/,
+        text: /cannot be used: they are not JSON\nDelete it, then store the keys again: "aws ssm delete-parameter --name \/larkpost\/prod\/app --region us-gov-east-1", "npm run secrets -- set --stage prod --region us-gov-east-1"$/,
       },
     ],
     [
@@ -614,7 +614,7 @@ describe("npm run doctor, on a stage", () => {
         ids: ["keys-unusable"],
         when: "a stored key is padded",
         plant: ({ stored }) => Object.assign(stored, { encryptKeys: [{ value: `${encryptKey} ` }] }),
-        text: /ENCRYPT_KEY begins or ends with white space\nCheck for a line break after it; then store it: "npm run secrets/,
+        text: /cannot be used: ENCRYPT_KEY begins or ends with white space\nDelete it, then store the keys again: "aws ssm/,
       },
     ],
     [

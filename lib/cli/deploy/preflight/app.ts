@@ -7,7 +7,7 @@ import type { AppSecrets } from "../../../settings/app-secrets.ts";
 import type { Finding } from "../../check/finding.ts";
 import { oneLine } from "../../command.ts";
 import { readStages, stagesFile } from "../../state/stages.ts";
-import { findSecrets, patient } from "../parameter-store.ts";
+import { findSecrets, patient, unusableKeys } from "../parameter-store.ts";
 import { type Stack, variableOf } from "../stack.ts";
 import { about, type Context, type Local, unlessRefused, warning } from "./context.ts";
 
@@ -73,8 +73,8 @@ export function findKeyFaultsIn(
       secrets = await findSecrets(clients.ssm, parameter);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      const [, text] = /^Cannot [\w ]+: (.*)/.exec(error.message) ?? [];
-      return [about(parameter, `cannot be used: ${text ?? error.message}`)];
+      const { what, cure } = unusableKeys(error, { parameter, region: stack.region, set: setKeys(stack) });
+      return [about(parameter, `cannot be used: ${what}. ${cure}`)];
     }
     if (secrets === undefined) return [about(parameter, `there is no such parameter. Run "${setKeys(stack)}"`)];
     const isSecretMissing = needsSecret && secrets.appSecret === undefined;

@@ -1,5 +1,6 @@
 import { type Secret, unexpired } from "../../../feishu/keys.ts";
 import { findExtra } from "../../deploy/extra-secrets.ts";
+import { unusableKeys } from "../../deploy/parameter-store.ts";
 import type { Check } from "./check.ts";
 import { type Finding, found } from "./finding.ts";
 import type { Stage } from "./stage.ts";
@@ -11,13 +12,11 @@ export const keyChecks: readonly Check<Stage>[] = [
     fine: "the keys are stored, current, and of this app",
     right: "ssm:GetParameter",
     async find(stage) {
-      const { keys, deployed, parameter, args } = stage;
+      const { keys, deployed, parameter, region, args } = stage;
       const set = `npm run secrets -- set${args}`;
       const [{ secrets, problem }, stack] = await Promise.all([keys(), deployed().catch(() => undefined)]);
       if (problem !== undefined) {
-        const [what = "", ...rest] = problem.split(". ");
-        const advice = rest.filter((text) => !text.startsWith('Run "npm run secrets')).join(". ");
-        const cure = advice === "" ? `Run "${set}"` : `${advice}; then store it: "${set}"`;
+        const { what, cure } = unusableKeys(problem, { parameter, region, set });
         return [found("keys-unusable", `${parameter} cannot be used: ${what}`, cure)];
       }
       if (secrets === undefined) return [found("keys-missing", `there is no ${parameter}`, `Run "${set}"`)];

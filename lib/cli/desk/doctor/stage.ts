@@ -27,7 +27,7 @@ interface StoredKeys {
   /** None: there is no parameter, or it cannot be used. */
   readonly secrets?: AppSecrets;
   /** Why it cannot be used. */
-  readonly problem?: string;
+  readonly problem?: ConfigError;
 }
 
 /**
@@ -155,7 +155,7 @@ async function readKeys({ ssm }: Clients, Name: string): Promise<StoredKeys> {
       return { storedAtMs, secrets: parseSecrets(Parameter?.Value ?? "") };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      return { storedAtMs, problem: error.message.replace(/^Cannot [\w ]+: /, "") };
+      return { storedAtMs, problem: error };
     }
   } catch (error) {
     if (error instanceof Error && error.name === "ParameterNotFound") return { storedAtMs: 0 };
