@@ -12,6 +12,11 @@ export function nearest(name: string, names: readonly string[], n: number): stri
     .map(({ name }) => name);
 }
 
+/** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
+export function isSlip(name: string, likely: string): boolean {
+  return editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
+}
+
 /** Levenshtein's distance: letters to insert, delete or replace. */
 export function editsBetween(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);

@@ -4,7 +4,7 @@ import { parseEnv } from "node:util";
 import { settings } from "../../../infra/config-rules.js";
 import { configFile, type Project, readProject } from "../../../infra/project.js";
 import { ConfigError } from "../../errors.ts";
-import { editsBetween, nearest } from "../../nearest.ts";
+import { isSlip, nearest } from "../../nearest.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
 import { envFile } from "../project.ts";
@@ -116,9 +116,4 @@ function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: 
   );
   if (!isPlain) checks.push(["ENCRYPT_KEY", () => secret(env, "ENCRYPT_KEY", [])]);
   return checks;
-}
-
-/** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
-function isSlip(name: string, likely: string): boolean {
-  return editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
 }

@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { oldCardType } from "../../feishu/classify.ts";
-import { type CatalogueEntry, doublySubscribed, find, nearestText } from "../../simulator/catalogue.ts";
+import { isSlip } from "../../nearest.ts";
+import { type CatalogueEntry, doublySubscribed, find, nearestText, nearestTypes } from "../../simulator/catalogue.ts";
 import { checkHandlers, resultLines } from "../check/check.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { paint } from "../paint.ts";
@@ -14,12 +15,14 @@ export function newCommand(): Command {
   return subcommand("new")
     .description("write a handler file for an event or callback type, with a test that runs it on a sample")
     .argument("<type>", 'like contact.user.created_v3 or url.preview.get; "npm run types" lists them')
+    .option("--force", "also a type that looks like a misspelt one of the catalogue")
     .addHelpText(
       "after",
       `
 Writes functions/events/<type>.ts and its test, functions/events/<type>.test.ts, and lists the handler in
 functions/events.gen.ts; for a callback type, the same under callbacks. Nothing that exists is overwritten.
-A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in.
+A type that the catalogue does not list is written as an event, with a declaration of its payload to fill in; without
+--force, only if it does not look like a misspelt one.
 
 Examples:
   npm run new -- contact.user.created_v3
@@ -28,9 +31,9 @@ Examples:
     .action(run);
 }
 
-async function run(type: string): Promise<void> {
+async function run(type: string, { force = false }: { readonly force?: boolean }): Promise<void> {
   const root = projectRoot();
-  const entry = find(type) ?? unlisted(type);
+  const entry = find(type) ?? unlisted(type, force);
   const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([
     [`functions/${folder}/${type}.ts`, handlerSource(entry)],
@@ -56,13 +59,20 @@ async function run(type: string): Promise<void> {
 
 /**
  * An entry for a type that the catalogue does not have: it may be newer.
- * @throws {UsageError} No type of the platform is spelt like this.
+ * @throws {UsageError} No type of the platform is spelt like this; or, unless forced, it looks like a misspelt one.
  */
-function unlisted(type: string): CatalogueEntry {
+function unlisted(type: string, isForced: boolean): CatalogueEntry {
   if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$/.test(type)) {
     throw new UsageError(
       `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only` +
         nearestText(type, 3),
+    );
+  }
+  const [likely = ""] = nearestTypes(type, 1);
+  if (!isForced && (likely.includes(type) || isSlip(type, likely))) {
+    throw new UsageError(
+      `Cannot write a handler for "${type}": the catalogue does not have it${nearestText(type, 3)}. ` +
+        "Correct it, or pass --force if the platform has that type",
     );
   }
   const version = type.includes(".") ? "2.0" : "1.0";

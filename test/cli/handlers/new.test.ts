@@ -233,14 +233,22 @@ describe("new", { concurrency: 3 }, () => {
     assert.equal(stderr.match(/^Warning: "message" and "im.message.receive_v1" report the same fact/gm)?.length, 1);
   });
 
-  test("writes a type that looks misspelt as it is asked to, and names the nearest", async (t) => {
-    const { root, remove } = await project();
-    t.after(remove);
-    const { code, stderr } = await larkpost(["new", "im.message.recieve_v1"], { root });
-    assert.equal(code, 0);
-    assert.match(stderr, /not in the catalogue\..* delete both files\. Nearest: "im\.message\.receive_v1"/);
-    assert.ok(existsSync(join(root, "functions/events/im.message.recieve_v1.ts")));
-  });
+  for (const type of ["im.message.recieve_v1", "im.message.receive_v2", "im.message.receive"]) {
+    test(`refuses "${type}", which looks misspelt, and writes it when it is forced to`, async (t) => {
+      const { root, remove } = await project();
+      t.after(remove);
+      const refused = await larkpost(["new", type], { root });
+      assert.deepEqual([refused.code, refused.stdout], [2, ""]);
+      const said = 'the catalogue does not have it. Nearest: "im.message.receive_v1"';
+      assert.ok(refused.stderr.startsWith(`Cannot write a handler for "${type}": ${said}`), refused.stderr);
+      assert.match(refused.stderr, /Correct it, or pass --force if the platform has that type\n$/);
+      assert.deepEqual(readdirSync(join(root, "functions/events")), []);
+      const { code, stderr } = await larkpost(["new", type, "--force"], { root });
+      assert.equal(code, 0);
+      assert.match(stderr, /not in the catalogue\..* delete both files\. Nearest: "im\.message\.receive_v1"/);
+      assert.ok(existsSync(join(root, `functions/events/${type}.ts`)));
+    });
+  }
 
   for (const name of [
     "../../escape",
