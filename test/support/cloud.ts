@@ -87,6 +87,7 @@ export async function startCloud() {
       const form = new URLSearchParams(String(body));
       const action = form.get("Action") ?? "";
       count(`${service}:${action}`);
+      if (denied.has(`${service}:${action} ${form.get("StackName")}`)) throw new Refusal("AccessDenied", "no", 403);
       const result = service === "cloudformation" ? formation.answer(action, form) : other(action, form);
       response.writeHead(200, { "content-type": "text/xml" });
       response.end(xml({ [`${action}Response`]: { [`${action}Result`]: result } }));
@@ -307,7 +308,7 @@ export async function startCloud() {
     addresses,
     /** Each call as IAM names it: `cloudformation:DescribeStacks`. */
     calls,
-    /** What the caller may not do. */
+    /** What the caller may not do: an action, or with a stack's name behind it that of one stack, whose refusal names no right. */
     denied,
     /** How often a call is throttled before it is answered. */
     throttled,

@@ -791,8 +791,16 @@ describe("npm run dead, on a stage", () => {
     const other = { APP_ID: "cli_of_tests", APP_SECRET: "CANARY-of-tests" };
     const { code, stdout, stderr } = await run(root, args, { ...env(), LARK_DOMAIN, ...other });
     assert.deepEqual([code, stderr], [0, ""]);
-    const { verdict, isSent } = JSON.parse(stdout) as { verdict: string; isSent: boolean };
+    const { verdict, isSent, lines } = JSON.parse(stdout) as {
+      verdict: string;
+      isSent: boolean;
+      lines: readonly { stage: string; id: string }[];
+    };
     assert.deepEqual([verdict, isSent], ["done", true]);
+    assert.deepEqual(
+      lines.map(({ stage, id }) => [stage, id]),
+      ["started", "called", "handled"].map((one) => [one, "sent"]),
+    );
     assert.deepEqual(
       calls.map(([path]) => path),
       ["/open-apis/auth/v3/tenant_access_token/internal", "/open-apis/vc/v1/rooms"],

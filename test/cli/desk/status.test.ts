@@ -153,6 +153,18 @@ describe("npm run status, on a stage", () => {
     });
   }
 
+  test("shows the long connection's stack, or names the right that it lacks", async () => {
+    const name = "larkpost-prod-long-connection";
+    cloud.putStack(name, { Resources: {} });
+    assert.match((await stage()).stdout, /^ {2}Connection long connection, UPDATE_COMPLETE, deployed \d+ d ago$/m);
+    cloud.denied.add(`cloudformation:DescribeStacks ${name}`);
+    const { code, stdout } = await stage();
+    assert.equal(code, 1);
+    const said = "not known: AccessDenied. You need the right cloudformation:DescribeStacks";
+    assert.ok(stdout.includes(`  Connection ${said}\n`), stdout);
+    cloud.stacks.delete(name);
+  });
+
   test("says what to run when no keys are stored, and when there is no such stack", async () => {
     cloud.store.put("/larkpost/prod/app", undefined);
     const { code, stdout } = await stage();
