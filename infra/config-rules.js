@@ -1,5 +1,5 @@
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
-import { editsBetween, nearest } from "../lib/nearest.ts";
+import { nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
@@ -343,9 +343,7 @@ function unknown(name, what, names, ofLimits = []) {
   const [one, other] = [name.toLowerCase(), likely.toLowerCase()];
   const isPart = likely !== "" && (other.includes(one) || one.endsWith(other));
   if (ofLimits.includes(name) && !isPart) return `"${name}" is not ${what}. It is in limits, for all lanes`;
-  // What takes more edits is another name.
-  const isLikely = isPart || 2 * editsBetween(one, other) < one.length;
-  return `"${name}" is not ${what}${isLikely ? `. Did you mean "${likely}"?` : ""}`;
+  return `"${name}" is not ${what}${likely === "" ? "" : `. Did you mean "${likely}"?`}`;
 }
 
 /**

@@ -1,4 +1,7 @@
-/** What someone who wrote `name` may have meant: names that contain it, then those it takes the fewest edits to reach. */
+/**
+ * What someone who wrote `name` may have meant: names that contain it, then those it takes the fewest edits to reach. A
+ * name that `name` does not contain and that takes more edits than half of its letters is another name.
+ */
 export function nearest(name: string, names: readonly string[], n: number): string[] {
   // No name is half as long; it bounds the work that a pasted page of text makes.
   const wanted = name.slice(0, 200).toLowerCase();
@@ -7,6 +10,7 @@ export function nearest(name: string, names: readonly string[], n: number): stri
       const lower = known.toLowerCase();
       return { name: known, isPart: wanted.length > 2 && lower.includes(wanted), edits: editsBetween(wanted, lower) };
     })
+    .filter(({ name, isPart, edits }) => isPart || 2 * edits <= wanted.length || wanted.includes(name.toLowerCase()))
     .sort((a, b) => Number(b.isPart) - Number(a.isPart) || a.edits - b.edits || (a.name < b.name ? -1 : 1))
     .slice(0, n)
     .map(({ name }) => name);
@@ -15,6 +19,12 @@ export function nearest(name: string, names: readonly string[], n: number): stri
 /** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
 export function isSlip(name: string, likely: string): boolean {
   return editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
+}
+
+/** ` Did you mean "x"?`, the end of a message; empty when no name is near. */
+export function didYouMean(name: string, names: readonly string[]): string {
+  const [likely] = nearest(name, names, 1);
+  return likely === undefined ? "" : ` Did you mean "${likely}"?`;
 }
 
 /** Levenshtein's distance: letters to insert, delete or replace. */

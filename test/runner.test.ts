@@ -134,5 +134,6 @@ test("npm test of what is no test says that it cannot, and tests nothing", () =>
   const project = join(import.meta.dirname, "..");
   const because = /^Cannot test functions\/webhook\.ts: it is no test\. Its name ends with/;
   assert.match(problemOf(project, ["functions/webhook.ts"]) ?? "", because);
+  assert.match(problemOf(project, ["functions"]) ?? "", /^Cannot test functions: it is no test\. Its name ends with/);
   assert.equal(problemOf(project, ["test/runner.test.ts"]), undefined);
 });

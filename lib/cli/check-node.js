@@ -4,7 +4,8 @@ const [major = 0] = process.versions.node.split(".").map(Number);
 if (major < 24) {
   console.error(
     `Cannot run on Node ${process.versions.node}: Larkpost runs on Node 24, which "npm ci" installs beside it. ` +
-      'Check that npm may run the install script of the package "node" (npm ci --foreground-scripts shows it)',
+      "Start it by an npm script (npm run …) or npx, which take that one, and check that npm may run the install script of " +
+      'the package "node" (npm ci --foreground-scripts shows it)',
   );
   process.exit(1);
 }

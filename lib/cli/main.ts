@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
 import { watchNpm } from "../local/parent.ts";
-import { nearest } from "../nearest.ts";
+import { didYouMean } from "../nearest.ts";
 import { UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
 import { adviceOn, isOfAws, reasonOf } from "./deploy/clients.ts";
@@ -20,10 +20,8 @@ async function main(args: readonly string[]): Promise<void> {
   const asked = commands.get(name);
   const isHelp = ["", "help", "--help", "-h"].includes(name);
   if (asked === undefined && !isHelp && !name.startsWith("-")) {
-    const [likely] = nearest(name, [...commands.keys()], 1);
-    throw new UsageError(
-      `There is no command "${name}". Did you mean "${likely}"? Commands: ${[...commands.keys()].join(", ")}`,
-    );
+    const names = [...commands.keys()];
+    throw new UsageError(`There is no command "${name}".${didYouMean(name, names)} Commands: ${names.join(", ")}`);
   }
   const loads = isHelp ? [...commands.values()] : [];
   if (asked !== undefined) loads.push(asked);

@@ -39,6 +39,7 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     code: 2,
     says: /^There is no command "strat"\. Did you mean "start"\?/,
   },
+  { when: "a command that is near none", args: ["foo"], code: 2, says: /^There is no command "foo"\. Commands: / },
   { when: "an unknown option before a command", args: ["--bogus"], code: 2, says: /unknown option '--bogus'/ },
   ...[
     "start",
@@ -208,7 +209,18 @@ ${pages}/card-json-v2-structure
   const right = await check({ msg_type: "interactive", content: JSON.stringify({ elements: [] }) }, "--json");
   assert.deepEqual([right.code, JSON.parse(right.stdout)], [0, { faults: [], warnings: [] }]);
   const none = await check([]);
-  assert.deepEqual([none.code, none.stderr], [1, `Cannot check ${file}: it is not the JSON of an object\n`]);
+  assert.deepEqual([none.code, none.stderr], [2, `Cannot read ${file}: it is JSON, but not an object\n`]);
+  writeFileSync(file, "\ufeff{");
+  assert.match(
+    (await command(["card", file], { env: { LARKPOST_ROOT: root } })).stderr,
+    /: it is not JSON \(.*position 1/,
+  );
+  for (const around of [
+    { toast: { content: "Done" }, card: { type: "raw", data: faulty } },
+    { msg_type: "interactive", card: faulty },
+  ]) {
+    assert.equal((await check(around)).stdout, stdout);
+  }
   writeFileSync(file, `{"elements":${"[".repeat(20_000)}${"]".repeat(20_000)}}`);
   const input = JSON.stringify(faulty);
   const read = async (from: string) => command(["card", from], { env: { LARKPOST_ROOT: root }, input });

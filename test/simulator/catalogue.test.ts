@@ -68,7 +68,8 @@ test("names the nearest types for a misspelt or partial name", () => {
   assert.equal(nearestTypes("aproval_instance", 1)[0], "approval_instance");
   assert.equal(nearestTypes("IM.MESSAGE.RECEIVE", 1)[0], "im.message.receive_v1");
   assert.ok(nearestTypes("reaction", 2).every((type) => type.includes("reaction")));
-  assert.equal(nearestTypes("x".repeat(1_000_000), 3).length, 3);
+  for (const other of ["x".repeat(1_000_000), "my.own.type_v1", "zzz"]) assert.deepEqual(nearestTypes(other, 3), []);
+  assert.deepEqual(nearestTypes("functions/events/out_approval.ts", 1), ["out_approval"]);
 });
 
 test("names the types that a title finds, and none for a name that is neither found nor in Latin letters", () => {

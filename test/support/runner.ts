@@ -29,7 +29,8 @@ export function problemOf(root: string, files: readonly string[]): string | unde
   const file = files.find((one) => !one.endsWith(".test.ts"));
   if (file === undefined) return undefined;
   const beside = file.replace(/\.ts$/, ".test.ts");
-  const advice = existsSync(resolve(root, beside)) ? `Did you mean ${beside}?` : "Its name ends with .test.ts";
+  const advice =
+    beside !== file && existsSync(resolve(root, beside)) ? `Did you mean ${beside}?` : "Its name ends with .test.ts";
   return `Cannot test ${file}: it is no test. ${advice}`;
 }
 

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { type CardFinding, checkCard } from "../../feishu/card.ts";
@@ -7,6 +6,8 @@ import { cardView } from "../../simulator/chat/card-view.ts";
 import { cardLines } from "../chat/lines.ts";
 import { CommandError, oneLine, subcommand } from "../command.ts";
 import { paint } from "../paint.ts";
+import { readText } from "../project.ts";
+import { parseObject } from "../send/payload.ts";
 
 export function cardCommand(): Command {
   return subcommand("card")
@@ -21,6 +22,7 @@ export function cardCommand(): Command {
       `
 ✖: Feishu refuses the card, with this code. !: it may be refused, or not be shown as meant. Each has its place as Feishu
 writes it, and the page that has the rule.
+A callback's answer and what a custom bot takes may stand around the card.
 Exit code: 0, or 1 if Feishu refuses the card.
 
 Examples:
@@ -31,8 +33,9 @@ Examples:
 }
 
 async function run(file: string, options: { json?: boolean }): Promise<void> {
-  const card = parseJson(await read(file));
-  if (!isObject(card)) throw new CommandError(`Cannot check ${file}: it is not the JSON of an object`);
+  const given = parseObject(await read(file), file);
+  // Around the card: a callback's answer, or what a custom bot takes.
+  const card = given["schema"] === undefined && isObject(given["card"]) ? given["card"] : given;
   // The card of a callback's answer, or the body of a message.
   const { type, data, content } = card;
   const shown = type === "raw" ? data : typeof content === "string" ? parseJson(content) : card;
@@ -46,12 +49,14 @@ async function run(file: string, options: { json?: boolean }): Promise<void> {
   if (checked.faults.length > 0) process.exitCode = 1;
 }
 
-/** Not by readFileSync(0): a pipe whose writer is slow would be an error. */
-function read(file: string): Promise<string> {
-  const reading = file === "-" ? text(process.stdin) : readFile(file, "utf8");
-  return reading.catch((error: Error) => {
-    throw new CommandError(`Cannot read ${file}: ${error.message}`);
-  });
+async function read(file: string): Promise<string> {
+  // Not by readFileSync(0): a pipe whose writer is slow would be an error.
+  if (file === "-") return text(process.stdin);
+  try {
+    return readText(file);
+  } catch (error) {
+    throw new CommandError(`Cannot read ${file}: ${(error as Error).message}`);
+  }
 }
 
 function findingLine(sign: string, { path, message, value, page }: CardFinding): string {

@@ -7,6 +7,7 @@ import { oneLine } from "../command.ts";
 import { paint, type Style } from "../paint.ts";
 import { duration } from "../send/report.ts";
 
+const emptyCard = "(an empty card)";
 const toastStyles: ReadonlyMap<string | null, Style> = new Map<string | null, Style>([
   ["success", "green"],
   ["error", "red"],
@@ -46,7 +47,7 @@ export function botLine(entry: Entry): string | undefined {
   if (!("by" in entry) || entry.by !== "bot") return undefined;
   const { what, message, streamed } = entry;
   if (streamed !== undefined) return joined("streamed", oneLine(streamed, 300), message.chat);
-  const line = joined(what, what === "recalled" ? undefined : oneLineOf(message), message.chat);
+  const line = joined(what, what === "recalled" ? undefined : oneLineOf(message) || emptyCard, message.chat);
   return [line, ...(message.warnings ?? []).map((warning) => paint("yellow", `! ${oneLine(warning, 300)}`))].join("  ");
 }
 
@@ -100,7 +101,7 @@ export function cardLines({ title, lines, choices }: CardView): readonly string[
     ...lines.flatMap((line) => line.split("\n")).map((line) => oneLine(line)),
     ...choices.map((choice, index) => choiceLine(choice, index + 1)),
   ];
-  return (shown.length === 0 ? ["(an empty card)"] : shown).map((line) => `${paint("dim", "│")} ${line}`);
+  return (shown.length === 0 ? [emptyCard] : shown).map((line) => `${paint("dim", "│")} ${line}`);
 }
 
 function choiceLine(choice: Choice, number: number): string {

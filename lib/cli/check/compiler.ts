@@ -1,6 +1,7 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import { nearestText } from "../../simulator/catalogue.ts";
 import { posix, within } from "../project.ts";
 import { runScript } from "../script.ts";
 import type { Finding } from "./finding.ts";
@@ -113,8 +114,10 @@ function withExtension(importer: string, message = ""): string {
 
 /** The compiler does not know what the platform has, and what Node strips. */
 function cure(message = ""): string {
-  if (message.includes("parameter of type 'EventType'")) {
-    return '. Declare its payload: declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
+  const [, type] = /^Argument of type '"(.*?)"' is not .* parameter of type 'EventType'/.exec(message) ?? [];
+  if (type !== undefined) {
+    const declaration = 'declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
+    return `${nearestText(type, 3)}. If the platform has it, declare its payload: ${declaration}`;
   }
   if (message.startsWith("Cannot find module")) {
     return ". Create or install it, or correct the import, in which capital letters count";

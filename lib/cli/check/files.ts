@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { isSmokeType } from "../../handling/dispatcher.ts";
-import { find, nearestText } from "../../simulator/catalogue.ts";
+import { type CatalogueEntry, find, nearestText } from "../../simulator/catalogue.ts";
 import { generate, type HandlerKind, handlerNames, reservedName } from "../handlers/generate.ts";
 import { posix } from "../project.ts";
 import type { Finding } from "./finding.ts";
@@ -25,7 +25,22 @@ export async function checkFiles(root: string): Promise<Finding[]> {
       isBroken: true,
     };
   });
-  return [...checkFolder(root, "events"), ...checkFolder(root, "callbacks"), ...stale];
+  return [...checkFolder(root, "events"), ...checkFolder(root, "callbacks"), ...checkBeside(root), ...stale];
+}
+
+/** Handlers elsewhere in `functions/`, by their names. A file of the same name in its folder may load such a one. */
+function checkBeside(root: string): Finding[] {
+  const folder = join(root, "functions");
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, encoding: "utf8" }).flatMap((path): Finding[] => {
+    const file = `functions/${posix(path)}`;
+    const [, name = ""] = /([^/]+)\.[cm]?[jt]sx?$/.exec(file) ?? [];
+    const entry = find(name);
+    if (entry === undefined || /^functions\/(events|callbacks)\//.test(file)) return [];
+    const wanted = `functions/${folderOf(entry)}/${entry.type}.ts`;
+    if (existsSync(join(root, wanted)) || !declaresHandler.test(readFileSync(join(folder, path), "utf8"))) return [];
+    return [{ part: "files", file, line: 1, message: `is ignored: it is in another folder. Make it ${wanted}` }];
+  });
 }
 
 function checkFolder(root: string, kind: HandlerKind): Finding[] {
@@ -40,11 +55,15 @@ function checkFolder(root: string, kind: HandlerKind): Finding[] {
       const message = nameMistake(kind, basename(name, ".ts"), () => readFileSync(join(folder, path), "utf8"));
       return message === undefined ? [] : [{ part: "files", file, line: 1, message }];
     }
-    const isCode = otherCode.test(name) || /(?<!\.test|\.d)\.ts$/.test(name);
-    if (!isCode || !declaresHandler.test(readFileSync(join(folder, path), "utf8"))) return [];
-    const wanted = `functions/${kind}/${basename(name).replace(/\.\w+$/, "")}.ts`;
+    const isCode = otherCode.test(name) || /(?<!\.test|\.d)\.ts$/i.test(name);
+    const stem = basename(name).replace(/\.\w+$/, "");
+    // Without a call of ours, it may be what was written for the official SDK.
+    const isNamed = !isInside && find(stem) !== undefined;
+    if (!isCode || (!isNamed && !declaresHandler.test(readFileSync(join(folder, path), "utf8")))) return [];
+    const wanted = `functions/${kind}/${stem}.ts`;
     const why = isInside ? "it is in a sub-folder" : "it is not a .ts file";
-    return [{ part: "files", file, line: 1, message: `is ignored: ${why}. Make it ${wanted}` }];
+    const cure = existsSync(join(root, wanted)) ? `Delete it: there is ${wanted}` : `Make it ${wanted}`;
+    return [{ part: "files", file, line: 1, message: `is ignored: ${why}. ${cure}` }];
   });
 }
 
@@ -55,7 +74,7 @@ function nameMistake(kind: HandlerKind, name: string, source: () => string): str
   if (copy.test(name)) return `looks like a copy of ${name.replace(copy, "")}.ts. Delete it`;
   const entry = find(name);
   if (entry !== undefined) {
-    const wanted = entry.kind === "callback" ? "callbacks" : "events";
+    const wanted = folderOf(entry);
     const what = entry.kind === "callback" ? "a callback" : "an event";
     return wanted === kind
       ? undefined
@@ -66,6 +85,10 @@ function nameMistake(kind: HandlerKind, name: string, source: () => string): str
   return declaresHandler.test(source())
     ? `"${name}" is not in the catalogue${near}. If the platform has it, declare its payload (declare module "larkpost")`
     : `is no handler, and "${name}" is no type${near}. Move code that handlers share to functions/shared/`;
+}
+
+function folderOf({ kind }: CatalogueEntry): HandlerKind {
+  return kind === "callback" ? "callbacks" : "events";
 }
 
 /** Whether the file declares the payload of its type, which makes it a type of the project's own. */

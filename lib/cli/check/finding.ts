@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { paint } from "../paint.ts";
 
 /** One fault, where it is, and what to do about it. */
@@ -26,13 +27,27 @@ export function findingLine({ file, line, column, message, output }: Finding): s
   return `${place}  ${message.replaceAll("\n", "\n    ")}${printed}`;
 }
 
-/** By file and place. Where the compiler says why a file cannot be loaded, the failure to load it is left out. */
+/** Whether the compiler only repeats, at a list of handler files, what another finding says of the file that it loads. */
+export function isRepeated({ part, file, message }: Finding, others: readonly Finding[]): boolean {
+  const [, kind] = /^functions\/(events|callbacks)\.gen\.ts$/.exec(file) ?? [];
+  if (part !== "types" || kind === undefined) return false;
+  return others.some((other) => {
+    const name = basename(other.file, ".ts");
+    const isOfHandler = other.part !== "types" && other.file === `functions/${kind}/${name}.ts`;
+    return isOfHandler && [`/${name}.ts"`, `'${name}'`, `"${name}"`].some((quoted) => message.includes(quoted));
+  });
+}
+
+/**
+ * By file and place, each fault once: where the compiler says why a file cannot be loaded, the failure to load it is left
+ * out, and so is what {@link isRepeated}.
+ */
 export function sorted(findings: readonly Finding[]): Finding[] {
   const explained = new Set(
     findings.filter(({ part, isBroken }) => part === "types" && isBroken).map(({ file }) => file),
   );
   return findings
-    .filter(({ part, file }) => part !== "loading" || !explained.has(file))
+    .filter((one) => (one.part !== "loading" || !explained.has(one.file)) && !isRepeated(one, findings))
     .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : (a.line ?? 0) - (b.line ?? 0)));
 }
 

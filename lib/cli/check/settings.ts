@@ -47,7 +47,8 @@ function lineOf(source: string, mistake: string): number {
 }
 
 /** Names that `.env` may have which are none of the functions' settings. */
-const alsoOurs = ["LARKPOST_ROOT", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "CALLBACK_DEADLINE_MS"];
+const proxies = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
+const alsoOurs = ["LARKPOST_ROOT", "CALLBACK_DEADLINE_MS", ...proxies, ...proxies.map((name) => name.toLowerCase())];
 const logLevels = ["debug", "info", "warn", "error"];
 const ofRealApp = ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"];
 
@@ -67,9 +68,16 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
   const misspelt = Object.keys(inFile).flatMap((name) => {
     if (ours.includes(name) || own.has(name)) return [];
     const [likely = ""] = nearest(name, [...ours, ...own], 1);
-    return isSlip(name, likely) && all[likely] === undefined
+    return isSlip(name.toUpperCase(), likely) && all[likely] === undefined
       ? [placed(name, `${name} is no setting. Did you mean ${likely}?`)]
       : [];
+  });
+  const unread = lines.flatMap((one, index): Finding[] => {
+    const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(one) ?? [];
+    // A line of a value that has several is no setting.
+    const isInValue = Object.values(inFile).some((value) => value?.includes(one));
+    if (isInValue || one.includes("=") || !(ours.includes(name) || own.has(name))) return [];
+    return [{ part: "settings", file: ".env", line: index + 1, message: `is not read. Write it as ${name}=…` }];
   });
   const swallowing = lines.flatMap((one, index): Finding[] => {
     const [, name] = /^\s*(\w+)\s*=[ \t]+$/.exec(one) ?? [];
@@ -85,7 +93,7 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       throw error;
     }
   });
-  return [...misspelt, ...swallowing, ...faults];
+  return [...misspelt, ...unread, ...swallowing, ...faults];
 }
 
 function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {

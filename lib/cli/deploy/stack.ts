@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
 import { fieldsOf } from "../../feishu/json.ts";
-import { nearest } from "../../nearest.ts";
+import { didYouMean } from "../../nearest.ts";
 import type { Finding } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
@@ -76,8 +76,8 @@ function findUnknownParameters({ param = [] }: StackOptions, declared: Readonly<
     .map((one) => one.split("=", 1).join())
     .filter((name) => !Object.hasOwn(declared, name))
     .map((name) => {
-      const [likely] = nearest(name, Object.keys(declared), 1);
-      const message = `serverless.yml has no such parameter, so nothing would take it. Did you mean "${likely}"?`;
+      const advice = didYouMean(name, Object.keys(declared));
+      const message = `serverless.yml has no such parameter, so nothing would take it.${advice}`;
       return { part: "deployment", file: `--param ${name}`, message };
     });
 }

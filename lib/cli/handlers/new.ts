@@ -62,10 +62,10 @@ async function run(type: string, { force = false }: { readonly force?: boolean }
  * @throws {UsageError} No type of the platform is spelt like this; or, unless forced, it looks like a misspelt one.
  */
 function unlisted(type: string, isForced: boolean): CatalogueEntry {
-  if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$/.test(type)) {
+  if (!/^(?=.{1,200}$)[a-z][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*(?<!\.ts)$/.test(type)) {
     throw new UsageError(
-      `Cannot write a handler for "${oneLine(type, 100)}": a type has letters, digits, "_" and "." only` +
-        nearestText(type, 3),
+      `Cannot write a handler for "${oneLine(type, 100)}": a type begins with a small letter, has letters, digits, "_" and ` +
+        `"." only, and is no file's name${nearestText(type, 3)}`,
     );
   }
   const [likely = ""] = nearestTypes(type, 1);

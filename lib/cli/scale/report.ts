@@ -2,7 +2,7 @@ import { lanesOf } from "../../../infra/lanes.js";
 import type { presets } from "../../../infra/limits.js";
 import { regions } from "../../../infra/prices.js";
 import type { Project } from "../../../infra/project.js";
-import { nearest } from "../../nearest.ts";
+import { didYouMean } from "../../nearest.ts";
 import { CommandError } from "../command.ts";
 import { billOf } from "../cost/model.ts";
 import { advise, type Change, holds } from "./advice.ts";
@@ -89,13 +89,11 @@ function lanesFor(
   const lanes = lanesOf(project).filter(({ name, types }) => name !== "default" && types.length > 0);
   for (const name of Object.keys({ ...share, ...handler })) {
     if (lanes.some((lane) => lane.name === name)) continue;
-    const [likely] = nearest(
-      name,
-      lanes.map((lane) => lane.name),
-      1,
+    const names = lanes.map((lane) => lane.name);
+    const known = names.length === 0 ? "larkpost.config.js has none" : `larkpost.config.js has ${names.join(", ")}.`;
+    throw new CommandError(
+      `Cannot simulate: "${name}" is no lane that takes events; ${known}${didYouMean(name, names)}`,
     );
-    const hint = likely === undefined ? "larkpost.config.js has none" : `did you mean "${likely}"?`;
-    throw new CommandError(`Cannot simulate: "${name}" is no lane that takes events; ${hint}`);
   }
   const given = Object.values(share).reduce((sum, part) => sum + part, 0);
   if (given > 1) throw new CommandError(`Cannot simulate: the shares are ${given} together, and 1 is all events`);

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { presets } from "../../../infra/limits.js";
 import { pricesOf, regions } from "../../../infra/prices.js";
 import { projectOf, readProject } from "../../../infra/project.js";
-import { nearest } from "../../nearest.ts";
+import { didYouMean } from "../../nearest.ts";
 import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { quotas as awsQuotas, type Quotas, quotasOf } from "./quotas.ts";
@@ -85,6 +85,5 @@ function handlerOf(text: string, others: Readonly<Record<string, number>> = {}) 
 function quotaOf(text: string, others: Partial<Quotas> = {}): Partial<Quotas> {
   const [name = "", value = ""] = text.split("=");
   if (Object.hasOwn(awsQuotas, name)) return { ...others, [name]: numberAbove0(value) };
-  const [likely] = nearest(name, Object.keys(awsQuotas), 1);
-  throw new InvalidArgumentError(`"${name}" is no quota. Did you mean "${likely}"?`);
+  throw new InvalidArgumentError(`"${name}" is no quota.${didYouMean(name, Object.keys(awsQuotas))}`);
 }

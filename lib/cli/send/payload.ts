@@ -162,7 +162,8 @@ function jsonOrText(value: string): unknown {
   }
 }
 
-function parseObject(text: string, file: string): JsonObject {
+/** @throws {UsageError} */
+export function parseObject(text: string, file: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,6 +1,7 @@
 import { lastGoodVariable } from "../../local/last-good.ts";
 import { checkHandlers } from "../check/check.ts";
 import { checkTypes } from "../check/compiler.ts";
+import { type Finding, isRepeated } from "../check/finding.ts";
 import { rememberGood } from "./last-good.ts";
 import type { createOutput } from "./output.ts";
 import type { Change } from "./watch.ts";
@@ -30,7 +31,8 @@ export function startChecking(options: {
     output.checked({ changes, checked, kept, ...names() });
     compiled = checkTypes(root, { signal }).then((findings) => {
       const told = new Set(checked.findings.map(({ file }) => file));
-      if (!signal.aborted) output.compiled(findings.filter(({ file, isBroken }) => !(isBroken && told.has(file))));
+      const isTold = (one: Finding) => (one.isBroken && told.has(one.file)) || isRepeated(one, checked.findings);
+      if (!signal.aborted) output.compiled(findings.filter((finding) => !isTold(finding)));
     });
     return checked.modules;
   }

@@ -8,7 +8,7 @@ import { startFunctions } from "../../local/functions.ts";
 import { reasonOf } from "../../local/long-connection.ts";
 import { moduleBeside } from "../../local/module-beside.ts";
 import { startWorker, workerEnv } from "../../local/worker.ts";
-import { nearest } from "../../nearest.ts";
+import { didYouMean } from "../../nearest.ts";
 import { levelOf } from "../../trace/log.ts";
 import { CommandError, subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
@@ -125,10 +125,8 @@ function laneNamed(name: string, lanes: readonly Lane[]): Lane {
   const lane = lanes.find((one) => one.name === name);
   if (lane !== undefined) return lane;
   const names = lanes.map((one) => one.name);
-  const [likely] = nearest(name, names, 1);
-  throw new UsageError(
-    `Cannot start: larkpost.config.js has no lane "${name}". It has ${names.join(", ")}. Did you mean "${likely}"?`,
-  );
+  const advice = didYouMean(name, names);
+  throw new UsageError(`Cannot start: larkpost.config.js has no lane "${name}". It has ${names.join(", ")}.${advice}`);
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { Finding } from "../../../lib/cli/check/finding.ts";
+import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -83,7 +83,7 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
   default: {
     source: good("default"),
     line: 1,
-    says: /^"default" is not in the catalogue\. Nearest: "_default", /,
+    says: /^"default" is not in the catalogue\. Nearest: "_default"\. /,
     isBroken: false,
   },
   helper: {
@@ -140,6 +140,11 @@ describe("npm run check", () => {
     write("functions/shared/lib/rates.ts", 'export const rates: unknown = JSON.parse("{");\n');
     write("functions/events/sub/url.preview.get.ts", good("url.preview.get"));
     write("functions/events/drive.file.edit_v1.js", good("drive.file.edit_v1"));
+    write("functions/events/im.chat.member.user.added_v1.js", "module.exports = async (data) => data;\n");
+    write("functions/events/im.chat.disbanded_v1.js", good("im.chat.disbanded_v1"));
+    write("functions/im.chat.member.user.deleted_v1.ts", good("im.chat.member.user.deleted_v1"));
+    write("functions/shared/message.ts", "export const message = 1;\n");
+    write("functions/shared/im.chat.disbanded_v1.ts", good("im.chat.disbanded_v1"));
     write("functions/events/notes.js.md", good("drive.file.edit_v1"));
     write("functions/events/neon.js", "neonEvent();\n");
     const options = { extends: join(engine, "functions/tsconfig.json"), include: ["."] };
@@ -153,7 +158,8 @@ describe("npm run check", () => {
     write(
       ".env",
       "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
-        "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n",
+        "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n" +
+        'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n',
     );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
@@ -213,6 +219,20 @@ describe("npm run check", () => {
     );
     assert.match(of("functions/events/sub/url.preview.get.ts")[0]?.message ?? "", /^is ignored: it is in a sub-folder/);
     assert.match(of("functions/events/drive.file.edit_v1.js")[0]?.message ?? "", /^is ignored: it is not a \.ts file/);
+    for (const [file, message] of [
+      [
+        "events/im.chat.member.user.added_v1.js",
+        /^is ignored: it is not a \.ts file\. Make it functions\/events\/[\w.]+\.ts$/,
+      ],
+      [
+        "events/im.chat.disbanded_v1.js",
+        /^is ignored: it is not a \.ts file\. Delete it: there is functions\/events\//,
+      ],
+      ["im.chat.member.user.deleted_v1.ts", /^is ignored: it is in another folder\. Make it functions\/events\/im\./],
+    ] as const) {
+      assert.match(of(`functions/${file}`)[0]?.message ?? "", message);
+    }
+    for (const name of ["message", "im.chat.disbanded_v1"]) assert.deepEqual(of(`functions/shared/${name}.ts`), []);
     const [, compilers] = of("functions/events/contact.custom_attr_event.updated_v3.ts");
     assert.match(compilers?.message ?? "", /Did you mean '\.\.\/shared\/lib\/rates\.ts'\? \(TS2835\)$/);
     for (const name of ["notes.js.md", "neon.js"]) assert.deepEqual(of(`functions/events/${name}`), []);
@@ -238,14 +258,39 @@ describe("npm run check", () => {
       /^5 LOG_LEVEL is "verbose"\. It is one of debug, info, warn, error$/,
       /^- APP_SECRET is not set/,
       /^- ENCRYPT_KEY is not set/,
+      /^13 lark_domain is no setting\. Did you mean LARK_DOMAIN\?$/,
+      /^14 is not read\. Write it as PORT=…$/,
     ]) {
       assert.ok(
         said.some((line) => expected.test(line)),
         `${expected}\n${said.join("\n")}`,
       );
     }
-    assert.equal(said.length, 6, said.join("\n"));
+    assert.equal(said.length, 8, said.join("\n"));
   });
+});
+
+test("what the compiler says of a list is left out where the handler file has a finding of its own", () => {
+  const file = "functions/events.gen.ts";
+  const said = (message: string): Finding => ({ part: "types", file, line: 3, message });
+  const own = (name: string, part: Finding["part"]): Finding => ({
+    part,
+    file: `functions/events/${name}.ts`,
+    message: "…",
+  });
+  const mismatch = said(`Type '() => Promise<typeof import("./events/im.chat.updated_v1.ts")>' is not assignable to …`);
+  const unknown = said(
+    "Object literal may only specify known properties, and 'helper' does not exist in type 'EventList'.",
+  );
+  const quoted = said(
+    `Object literal may only specify known properties, and '"a.b_v1"' does not exist in type 'EventList'.`,
+  );
+  const all = [mismatch, unknown, quoted];
+  assert.deepEqual(sorted(all), all);
+  const others = [own("im.chat.updated_v1", "loading"), own("helper", "files"), own("a.b_v1", "files")];
+  assert.deepEqual(new Set(sorted([...all, ...others])), new Set(others));
+  const theirs = [own("im.chat.updated_v1", "types"), own("chat.updated_v1", "files"), own("b_v1", "files")];
+  assert.deepEqual(new Set(sorted([...all, ...theirs])), new Set([...all, ...theirs]));
 });
 
 test("package refuses what check finds in the code, and start what it finds in this machine's settings", async (t) => {

@@ -67,7 +67,7 @@ function nextSteps(type: string): string[] {
 /** What is said of a type that the catalogue does not list. */
 function warning(type: string): RegExp {
   return type === "calendar.room.booked_v9"
-    ? /^Warning: "calendar\.room\.booked_v9" is not in the catalogue\. The handler declares its payload .* Nearest: "[^\n]*\n$/
+    ? /^Warning: "calendar\.room\.booked_v9" is not in the catalogue\. The handler declares its payload .* delete both files\n$/
     : /^$/;
 }
 
@@ -255,6 +255,7 @@ describe("new", { concurrency: 3 }, () => {
     "__proto__",
     "_default",
     "Im.message",
+    "im.message.receive_v1.ts",
     "im..message",
     "a/b",
     'x"; import "y',
@@ -266,7 +267,10 @@ describe("new", { concurrency: 3 }, () => {
       t.after(remove);
       const { code, stdout, stderr } = await larkpost(["new", name], { root });
       assert.deepEqual([code, stdout], [2, ""]);
-      assert.match(stderr, /a type has letters, digits, "_" and "\." only(\. Nearest: ".*)?\n$/);
+      assert.match(
+        stderr,
+        /a type begins with a small letter, has letters, .* and is no file's name(\. Nearest: ".*)?\n$/,
+      );
       assert.deepEqual(readdirSync(join(root, "functions/events")), []);
       assert.deepEqual(readdirSync(join(root, "functions/callbacks")), []);
     });

@@ -100,7 +100,7 @@ describe("types", { concurrency: 3 }, () => {
     t.after(remove);
     const { code, stdout, stderr } = await larkpost(["types", "mesage"], { root });
     assert.deepEqual([code, stdout], [1, ""]);
-    assert.match(stderr, /^No type has "mesage"\. Nearest: "message", /);
+    assert.match(stderr, /^No type has "mesage"\. Nearest: "message"\n$/);
     // Three letters may be a part of a name. Two would be a part of many.
     assert.deepEqual(nearest("abc", ["xxabcxx", "abd"], 1), ["xxabcxx"]);
     assert.deepEqual(nearest("ab", ["xxabxx", "ac"], 1), ["ac"]);

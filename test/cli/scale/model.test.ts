@@ -323,7 +323,10 @@ describe("the model of scale", () => {
     });
 
     for (const [given, message] of [
-      [{ share: { al: 0.5 } }, 'Cannot simulate: "al" is no lane that takes events; did you mean "ai"?'],
+      [
+        { share: { al: 0.5 } },
+        'Cannot simulate: "al" is no lane that takes events; larkpost.config.js has ai, bulk. Did you mean "ai"?',
+      ],
       [{ handler: { old: 5 } }, /^Cannot simulate: "old" is no lane/],
       [{ share: { ai: 0.9, bulk: 0.2 } }, /^Cannot simulate: the shares are 1\.1\d* together/],
     ] as const) {

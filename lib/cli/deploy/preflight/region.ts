@@ -1,4 +1,4 @@
-import { nearest } from "../../../nearest.ts";
+import { didYouMean } from "../../../nearest.ts";
 import type { Finding } from "../../check/finding.ts";
 import { type Lack, regions, regionsAsOf } from "../regions.ts";
 import { ofType } from "../stack.ts";
@@ -9,8 +9,7 @@ export function findLacks({ stack }: Local): Finding[] {
   const { region, stage } = stack;
   const lacks = regions.get(region);
   if (lacks === undefined) {
-    const [likely] = nearest(region, [...regions.keys()], 1);
-    const text = `"${region}" is no region that Larkpost knows (${regionsAsOf}). Did you mean "${likely}"?`;
+    const text = `"${region}" is no region that Larkpost knows (${regionsAsOf}).${didYouMean(region, [...regions.keys()])}`;
     return [warning("--region", text)];
   }
   const byLongConnection = `front=none and, after it, "npm run deploy -- --stage ${stage} --region ${region} --long-connection": docs/where-to-deploy.md`;
