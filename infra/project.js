@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -38,9 +39,22 @@ export async function readProject(root) {
   try {
     loaded = await import(pathToFileURL(file).href);
   } catch (error) {
-    throw refusal(`Cannot read ${configFile}: ${error instanceof Error ? (error.stack ?? error) : error}`);
+    throw refusal(`Cannot read ${configFile}: ${reasonIn(file, error)}`);
   }
   return projectOf(loaded.default, handledTypes(root));
+}
+
+/**
+ * Why a file cannot be loaded, and where. Only `node --check` says the line of a syntax error; the frames of Node's own
+ * loader say nothing.
+ * @param {string} file
+ * @param {unknown} error
+ */
+function reasonIn(file, error) {
+  const isSyntax = error instanceof SyntaxError;
+  const checked = isSyntax ? spawnSync(process.execPath, ["--check", file], { encoding: "utf8" }).stderr : "";
+  const text = checked || (error instanceof Error && error.stack) || String(error);
+  return text.replace(/\n +at [^\n]*\bnode:[\s\S]*/, "");
 }
 
 /**

@@ -133,7 +133,16 @@ test("without the file, or with an empty one, everything is as infra/limits.js s
 });
 
 for (const [what, source, says] of [
-  ["a syntax error", "export default {", /^Cannot read larkpost\.config\.js: SyntaxError/],
+  [
+    "a syntax error",
+    "export default {\n  limits: {{\n",
+    /^Cannot read larkpost\.config\.js: .*larkpost\.config\.js:2\n {2}limits: \{\{\n +\^\n\nSyntaxError: [^\n]*$/,
+  ],
+  [
+    "an error that it throws",
+    "export default {};\nthrow new TypeError('no URL');",
+    /^Cannot read larkpost\.config\.js: TypeError: no URL\n {4}at file:[^\n]*larkpost\.config\.js:2:7$/,
+  ],
   [
     "no default export",
     "export const config = {};",

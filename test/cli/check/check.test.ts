@@ -6,7 +6,7 @@ import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
-import { larkpost } from "../run.ts";
+import { larkpost, larkpostProcess } from "../run.ts";
 
 const engine = resolve(import.meta.dirname, "../../..");
 
@@ -326,6 +326,13 @@ test("package refuses what check finds in the code, and start what it finds in t
     '✖ larkpost.config.js:1  "tag" is not a member. Did you mean "tags"?',
     "",
   ]);
+  writeFileSync(join(root, "larkpost.config.js"), "export default {\n  limits: {{\n");
+  // This process would not load the file again.
+  const unread = await larkpostProcess(["start", "--port", "0"], { root });
+  assert.equal(
+    unread.stderr.split("\n")[1],
+    "✖ larkpost.config.js:2  cannot be read: SyntaxError: Unexpected token '{'",
+  );
 });
 
 test("a check of types that is out of date ends at once, though the compiler takes no SIGTERM", async (t) => {
