@@ -342,7 +342,7 @@ describe("npm run doctor, on a stage", () => {
         ids: ["queue-missing"],
         when: "a queue is gone",
         plant: () => cloud.messages.delete("events-vip.fifo"),
-        text: /there is no queue events-vip\.fifo/,
+        text: /there is no queue events-vip\.fifo\nHave it made again: "aws cloudformation create-change-set --stack-name larkpost-prod .* --deployment-mode REVERT_DRIFT /,
       },
       {
         ids: ["events-wait"],
@@ -376,7 +376,7 @@ describe("npm run doctor, on a stage", () => {
         ids: ["ledger-missing"],
         when: "the ledger is gone",
         plant: ({ resources }) => delete resources["LedgerTable"],
-        text: /there is no table ledger: nothing can run/,
+        text: /there is no table ledger: nothing can run\nRestore it from the backup .*"aws dynamodb list-backups --table-name ledger --region ap-southeast-1 --backup-type SYSTEM"/,
       },
       {
         ids: ["alarms-without-topic"],
@@ -504,7 +504,7 @@ describe("npm run doctor, on a stage", () => {
         ids: ["function-missing", "mapping-missing"],
         when: "somebody has deleted a worker",
         plant: ({ resources }) => delete resources["WorkerVipLambdaFunction"],
-        text: /there is no function larkpost-prod-workerVip\nDeploy again[\s\S]*nothing takes events to larkpost-prod-workerVip/,
+        text: /there is no function larkpost-prod-workerVip\nHave it made again: "aws cloudformation create-change-set [\s\S]*nothing takes events to larkpost-prod-workerVip/,
       },
       {
         ids: ["host-unknown"],

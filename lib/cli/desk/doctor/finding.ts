@@ -102,6 +102,13 @@ export function found(id: Cause, what: string, cure: string): Finding {
   return { id, level: causes[id], what: oneLine(what), cure: oneLine(cure) };
 }
 
+/** What to do about a resource of the stack that somebody has deleted: a deployment leaves it out, since its template has not changed. */
+export function makeAgain({ name, region }: { readonly name: string; readonly region: string }): string {
+  const stack = `--stack-name ${name} --change-set-name again --region ${region}`;
+  const how = "--use-previous-template --deployment-mode REVERT_DRIFT --capabilities CAPABILITY_NAMED_IAM";
+  return `Have it made again: "aws cloudformation create-change-set ${stack} ${how}", look at what it says, then "aws cloudformation execute-change-set ${stack}"`;
+}
+
 /**
  * What a check of a deployment, or of the project, has found: its last sentence is the cure.
  * @throws What AWS answered, where it did not let that be checked.

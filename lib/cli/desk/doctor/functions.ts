@@ -1,6 +1,6 @@
 import type { EventSourceMappingConfiguration } from "@aws-sdk/client-lambda";
 import type { Check } from "./check.ts";
-import { type Finding, found } from "./finding.ts";
+import { type Finding, found, makeAgain } from "./finding.ts";
 import type { Stage } from "./stage.ts";
 
 export const functionChecks: readonly Check<Stage>[] = [
@@ -9,12 +9,14 @@ export const functionChecks: readonly Check<Stage>[] = [
     about: "the functions",
     fine: "all functions are there, and their last update succeeded",
     right: "lambda:GetFunction",
-    async find({ functions, region, args }) {
+    async find({ functions, name: stack, region, args }) {
       const all = await functions();
       if (all === undefined) return undefined;
       const deploy = `Deploy again: "npm run deploy --${args}"`;
       return [...all].flatMap(([name, answer]): Finding[] => {
-        if (answer === undefined) return [found("function-missing", `there is no function ${name}`, deploy)];
+        if (answer === undefined) {
+          return [found("function-missing", `there is no function ${name}`, makeAgain({ name: stack, region }))];
+        }
         const { State, StateReason, LastUpdateStatus, LastUpdateStatusReason } = answer.Configuration ?? {};
         if (answer.Concurrency?.ReservedConcurrentExecutions === 0) {
           const cure = `Let it run: "aws lambda delete-function-concurrency --function-name ${name} --region ${region}"`;
@@ -58,7 +60,7 @@ export const functionChecks: readonly Check<Stage>[] = [
       if (workers === undefined) return undefined;
       const mapped = workers.map(async (FunctionName) => {
         const { EventSourceMappings = [] } = await clients.lambda.listEventSourceMappings({ FunctionName });
-        return mappingFaults(FunctionName, EventSourceMappings, { region, args });
+        return mappingFaults(FunctionName, EventSourceMappings, { name, region, args });
       });
       return (await Promise.all(mapped)).flat();
     },
@@ -91,17 +93,11 @@ export const functionChecks: readonly Check<Stage>[] = [
 function mappingFaults(
   worker: string,
   mappings: readonly EventSourceMappingConfiguration[],
-  { region, args }: { region: string; args: string },
+  { region, args, ...of }: { name: string; region: string; args: string },
 ): Finding[] {
   const [mapping] = mappings;
   if (mapping === undefined) {
-    return [
-      found(
-        "mapping-missing",
-        `nothing takes events to ${worker}: they wait`,
-        `Deploy again: "npm run deploy --${args}"`,
-      ),
-    ];
+    return [found("mapping-missing", `nothing takes events to ${worker}: they wait`, makeAgain({ region, ...of }))];
   }
   const { UUID, State = "", LastProcessingResult = "" } = mapping;
   if (State.startsWith("Disabl")) {

@@ -11,22 +11,22 @@ export const ledgerChecks: readonly Check<Stage>[] = [
     about: "the ledger",
     fine: "the ledger is there, forgets what is old, and is protected",
     right: "dynamodb:DescribeTable",
-    async find({ clients, deployed, region, args }) {
+    async find({ clients, deployed, region }) {
       const TableName = (await deployed())?.outputs.get("LedgerTableName");
       if (TableName === undefined) return undefined;
-      const missing = () => [
-        found(
-          "ledger-missing",
-          `there is no table ${TableName}: nothing can run`,
-          `Deploy again: "npm run deploy --${args} --adopt"`,
-        ),
-      ];
+      const aws = (action: string) => `"aws dynamodb ${action} --table-name ${TableName} --region ${region}`;
+      const missing = () => {
+        // An empty one would let run again what has run. AWS makes a backup when a table with point-in-time recovery is deleted.
+        const backup = `${aws("list-backups")} --backup-type SYSTEM"`;
+        const restore = `"aws dynamodb restore-table-from-backup --target-table-name ${TableName} --backup-arn …"`;
+        const cure = `Restore it from the backup that AWS keeps for 35 days: ${backup} names it for ${restore}`;
+        return [found("ledger-missing", `there is no table ${TableName}: nothing can run`, cure)];
+      };
       try {
         const [{ Table }, { TimeToLiveDescription }] = await Promise.all([
           clients.dynamo.describeTable({ TableName }),
           clients.dynamo.describeTimeToLive({ TableName }),
         ]);
-        const aws = (action: string) => `"aws dynamodb ${action} --table-name ${TableName} --region ${region}`;
         const findings: Finding[] = [];
         if (!usable.has(Table?.TableStatus)) {
           const cure = "Look at the table in the console: its KMS key, or a restore that is running";

@@ -1,7 +1,7 @@
 import { alarmThresholds } from "../../../../infra/limits.js";
 import { nameIn, type QueueState, queueState } from "../status.ts";
 import type { Check } from "./check.ts";
-import { type Finding, found } from "./finding.ts";
+import { type Finding, found, makeAgain } from "./finding.ts";
 import type { Stage } from "./stage.ts";
 
 const ofLetters = /(dead-letters(\.fifo)?|quarantine)$/;
@@ -13,10 +13,11 @@ export const queueChecks: readonly Check<Stage>[] = [
     about: "the queues",
     fine: "all queues are there, and no dead letter and no unreadable message waits",
     right: "sqs:GetQueueAttributes",
-    async find({ clients, queues, args }) {
+    async find({ clients, queues, name, region, args }) {
       const urls = await queues();
       if (urls === undefined) return undefined;
-      const found = urls.map((url) => queueState(clients, url).catch((error: Error) => missing(error, url, args)));
+      const cure = makeAgain({ name, region });
+      const found = urls.map((url) => queueState(clients, url).catch((error: Error) => missing(error, url, cure)));
       return (await Promise.all(found)).flatMap((one) => ("id" in one ? [one] : lettersIn(one, args)));
     },
   },
@@ -41,9 +42,9 @@ export function waitIn(queue: string, seconds: number, args: string): Finding[] 
     : [found("events-wait", what, `Look what is slow or fails: "npm run logs --${args} --failed"`)];
 }
 
-function missing(error: Error, url: string, args: string): Finding {
+function missing(error: Error, url: string, cure: string): Finding {
   if (!isMissing.test(error.name)) throw error;
-  return found("queue-missing", `there is no queue ${nameIn(url)}`, `Deploy again: "npm run deploy --${args} --adopt"`);
+  return found("queue-missing", `there is no queue ${nameIn(url)}`, cure);
 }
 
 /** Letters that wait for a person. */
