@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { subcommand } from "../command.ts";
+import { oneLine, subcommand } from "../command.ts";
 import type { LogEntry } from "../state/recent.ts";
 import { logOf } from "./log.ts";
 import { sinceOption } from "./options.ts";
@@ -53,4 +53,9 @@ async function run({ json = false, ...options }: LogsOptions): Promise<void> {
   };
   await stoppable((signal) => logOf(cannot, place).read({ id, isFailed, sinceMs }, { follows, signal, onEntry }));
   await place.close();
+  if (json || follows || day !== undefined) return;
+  // Else nobody knows whether the right log was read. What reads the lines does not see it.
+  const what = isFailed ? "no warning and no error" : "nothing";
+  const about = id === undefined ? "" : ` about "${oneLine(id, 100)}"`;
+  console.error(`The log of ${place.name} has ${what}${about} since ${new Date(sinceMs).toISOString()}`);
 }

@@ -98,7 +98,10 @@ describe("npm run events, trace and logs, on this machine", () => {
 
   test("say that there is nothing where nothing has run", async () => {
     assert.equal(await said("events"), "Nothing has come yet\n");
-    assert.equal(await said("logs"), "");
+    assert.equal(await said("logs", "--json"), "");
+    const { code, stdout, stderr } = await run("logs", "--failed", "--since", "2026-01-31T12:00:00Z");
+    assert.deepEqual([code, stdout], [0, ""]);
+    assert.match(stderr, /^The log of this machine .* has no warning and no error since 2026-01-31T12:00:00\.000Z\n$/);
     const none = await run("trace", "one");
     assert.deepEqual([none.code, none.stdout], [1, ""]);
     assert.match(
