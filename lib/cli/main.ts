@@ -69,8 +69,7 @@ export async function run(args: readonly string[]): Promise<void> {
     process.exitCode = exitCodeOf(error);
     // Commander has printed its own.
     if (error instanceof LarkpostError) console.error(error.message);
-    else if (isOfAws(error))
-      console.error(`Cannot go on: ${reasonOf(error)}. ${adviceOn(reasonOf(error), "that AWS names")}`);
+    else if (isOfAws(error)) console.error(`Cannot go on: ${reasonOf(error)}. ${adviceOn(reasonOf(error))}`);
     else if (isSystemError(error)) console.error(`Cannot go on: ${error.message}. Check that path and its rights`);
     else if (!(error instanceof CommanderError)) console.error(error);
   }

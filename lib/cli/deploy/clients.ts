@@ -104,9 +104,9 @@ export function isOfAws(error: unknown): boolean {
  * What to do when AWS gives no answer.
  * @param right What AWS wants for it, where {@link reasonOf} names none.
  */
-export function adviceOn(reason: string, right: string): string {
+export function adviceOn(reason: string, right?: string): string {
   const [, named = right] = /\(([a-z-]+:\w+)\)$/.exec(reason) ?? [];
-  if (isDenied(reason)) return `You need the right ${named}`;
+  if (isDenied(reason)) return named ? `You need the right ${named}` : "Check what these AWS credentials may do";
   if (isUnknownUser(reason)) return credentialsCure;
   return 'Check the region and the network; "npm run doctor" finds what is missing';
 }

@@ -9,7 +9,7 @@ import { fieldsOf } from "../../feishu/json.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
 import { projectRoot } from "../project.ts";
-import { credentialsCure, isUnknownUser, reasonOf } from "./clients.ts";
+import { adviceOn, reasonOf } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
@@ -48,8 +48,7 @@ export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
     const reason = reasonOf(error);
-    const advice = isUnknownUser(reason) ? credentialsCure : "Check what the AWS credentials may do, and AWS_REGION";
-    throw new CommandError(`Cannot ask SSM for ${name}: ${reason}. ${advice}`, { cause: error });
+    throw new CommandError(`Cannot ask SSM for ${name}: ${reason}. ${adviceOn(reason)}`, { cause: error });
   }
 }
 

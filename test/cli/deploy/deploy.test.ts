@@ -327,7 +327,7 @@ describe("npm run deploy", () => {
         () => cloud.denied.add("sts:GetCallerIdentity"),
         wishes,
         [
-          '✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked',
+          "✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). You need the right sts:GetCallerIdentity. What AWS knows was not checked",
         ],
       ],
       [

@@ -659,7 +659,7 @@ describe("npm run deploy, of a project with faults", () => {
     const { head, lines } = await deploy("--stage", "prod");
     assert.equal(head, "Cannot deploy. Fix this first:");
     assert.deepEqual(lines, [
-      '✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. What AWS knows was not checked',
+      "✖ AWS credentials  AWS does not say whose they are: AccessDenied (sts:GetCallerIdentity). You need the right sts:GetCallerIdentity. What AWS knows was not checked",
       "✖ larkpost.config.js:2  workerTimeoutSeconds is below 10, and handlers get 5 s less",
       "✖ larkpost.config.js:2  maxAttempts is below 1: no event would ever run",
     ]);

@@ -483,7 +483,7 @@ describe("secrets", { concurrency: 4 }, () => {
     assert.deepEqual([code, stdout], [1, ""]);
     assertSaid(
       stderr,
-      /^Cannot ask SSM for its throughput: AccessDeniedException \(ssm:UpdateServiceSetting\)\. Check/,
+      /^Cannot ask SSM for its throughput: AccessDeniedException \(ssm:UpdateServiceSetting\)\. You need the right ssm:UpdateServiceSetting$/m,
     );
   });
 
@@ -520,9 +520,9 @@ describe("secrets", { concurrency: 4 }, () => {
     const stranger = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
     const offline = { AWS_ENDPOINT_URL_SSM: "http://127.0.0.1:9", AWS_MAX_ATTEMPTS: "1" };
     const results = await Promise.all([set(), show(), set(stranger), set(offline)]);
-    const denied = "AccessDeniedException\\b.*AWS_REGION";
+    const denied = "AccessDeniedException \\(ssm:GetParameter\\)\\. You need the right ssm:GetParameter";
     const unknown = 'CredentialsProviderError. Run "aws sso login", or set AWS_PROFILE';
-    const reasons = [denied, denied, unknown, "connect ECONNREFUSED 127.0.0.1:9"];
+    const reasons = [denied, denied, unknown, "connect ECONNREFUSED 127.0.0.1:9\\. Check the region"];
     for (const [at, { code, stdout, stderr }] of results.entries()) {
       assert.deepEqual([code, stdout], [1, ""]);
       assertSaid(stderr, new RegExp(`^Cannot ask SSM for /larkpost/prod/app: ${reasons[at]}`));

@@ -56,7 +56,7 @@ const otherwise = "Type the command again; if it stays so, look at AWS's health 
 const unknownHost = /^(ENOTFOUND|EAI_AGAIN)$/;
 
 /** Why a check was not made, and what to do. */
-function refusalOf(error: unknown, { right = "that AWS names" }: { readonly right?: string }) {
+function refusalOf(error: unknown, { right }: { readonly right?: string }) {
   // What AWS answered is the cause of a command's own error.
   const cause = error instanceof CommandError ? (error.cause ?? error) : error;
   if (cause instanceof LarkpostError && !(cause instanceof DeadlineError)) {
@@ -65,7 +65,7 @@ function refusalOf(error: unknown, { right = "that AWS names" }: { readonly righ
   }
   const known = cause instanceof DeadlineError ? cause.message : reasonOf(cause);
   if (isDenied(known)) {
-    const reason = known.endsWith(")") ? known : `${known}: ${right}`;
+    const reason = known.endsWith(")") || right === undefined ? known : `${known}: ${right}`;
     return { id: "right-missing", reason, cure: adviceOn(known, right) } as const;
   }
   if (isUnknownUser(known)) return { id: "credentials", reason: known, cure: credentialsCure } as const;
