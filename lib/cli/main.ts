@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
 import { watchNpm } from "../local/parent.ts";
 import { didYouMean } from "../nearest.ts";
-import { UsageError } from "./command.ts";
+import { oneLine, UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
 import { adviceOn, isOfAws, reasonOf } from "./deploy/clients.ts";
 import { engineRoot } from "./project.ts";
@@ -19,16 +19,22 @@ async function main(args: readonly string[]): Promise<void> {
   const [name = ""] = args;
   const asked = commands.get(name);
   const isHelp = ["", "help", "--help", "-h"].includes(name);
-  if (asked === undefined && !isHelp && !name.startsWith("-")) {
-    const names = [...commands.keys()];
-    throw new UsageError(`There is no command "${name}".${didYouMean(name, names)} Commands: ${names.join(", ")}`);
-  }
+  if (!isHelp) refuseUnknown(name, [...commands.keys()]);
   const loads = isHelp ? [...commands.values()] : [];
   if (asked !== undefined) loads.push(asked);
   const loaded = await Promise.all(loads.map((load) => load()));
   for (const command of loaded) program.addCommand(command);
+  const inner = isHelp ? [] : loaded.flatMap((command) => command.commands.map((one) => one.name()));
+  if (inner.length > 0) refuseUnknown(args[1] ?? "", inner, name);
   if (asked !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);
   await program.parseAsync(args, { from: "user" });
+}
+
+/** @throws {UsageError} It is neither an option nor the name of a command, which may be one of a command `of` several. */
+function refuseUnknown(name: string, names: readonly string[], of?: string): void {
+  if (name === "" || name.startsWith("-") || [...names, "help"].includes(name)) return;
+  const shown = oneLine(of === undefined ? name : `${of} ${name}`, 100);
+  throw new UsageError(`There is no command "${shown}".${didYouMean(name, names)} Commands: ${names.join(", ")}`);
 }
 
 /**

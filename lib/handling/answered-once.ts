@@ -1,4 +1,5 @@
 import { type Clock, pause, withDeadline } from "../clock.ts";
+import { DeadlineError } from "../errors.ts";
 import type { JsonAnswer } from "../feishu/answers.ts";
 import type { PublishStage } from "./stages.ts";
 
@@ -31,6 +32,12 @@ export class StoreFailure extends Error {
   constructor(options?: ErrorOptions) {
     super("Cannot tell whether the callback came before", options);
   }
+}
+
+function answerNotStored(): DeadlineError {
+  return new DeadlineError(
+    "Cannot store the callback's answer: no time is left. Check the ledger, and whether the handler blocks its process",
+  );
 }
 
 /** Answers one callback once: claims its key before the handler runs, and stores the answer. */
@@ -70,7 +77,7 @@ export function answeredOnce(options: {
       const request = { key: claimed, owner, nowMs: clock.nowMs(), answer };
       const ms = Math.min(claimWithinMs, leftMs() + recordWithinMs);
       try {
-        await withDeadline(clock, { ms, error: () => new StoreFailure() }, (signal) => store.record(request, signal));
+        await withDeadline(clock, { ms, error: answerNotStored }, (signal) => store.record(request, signal));
       } catch (error) {
         publishStage({ stage: "failed", level: "error", facts: { reason: "store" }, error });
       }

@@ -40,6 +40,12 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     says: /^There is no command "strat"\. Did you mean "start"\?/,
   },
   { when: "a command that is near none", args: ["foo"], code: 2, says: /^There is no command "foo"\. Commands: / },
+  {
+    when: "an id where a command of several belongs",
+    args: ["dead", "5e3702a84e847582be8db7fb73283c02"],
+    code: 2,
+    says: /^There is no command "dead 5e37\w+"\. Commands: list, show, redrive, run, drop\n$/,
+  },
   { when: "an unknown option before a command", args: ["--bogus"], code: 2, says: /unknown option '--bogus'/ },
   ...[
     "start",
@@ -60,7 +66,12 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     code: 2,
     says: /unknown option '--bogus'/,
   })),
-  { when: "an unknown command of secrets", args: ["secrets", "sett"], code: 2, says: /unknown command 'sett'/ },
+  {
+    when: "an unknown command of secrets",
+    args: ["secrets", "sett"],
+    code: 2,
+    says: /^There is no command "secrets sett"\. Did you mean "set"\?/,
+  },
   { when: "an argument that is missing", args: ["new"], code: 2, says: /missing required argument 'type'/ },
   {
     when: "a number of cost",

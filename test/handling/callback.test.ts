@@ -614,6 +614,10 @@ describe("while the table is down", () => {
       assert.deepEqual([objectOf(response), pending], [toast("done"), 0]);
       assert.ok(atMs <= 1_000, `${atMs}`);
       assert.deepEqual(outcomes(), ["handled", "failed"]);
+      const { error } = trace.entries.at(-2) ?? {};
+      const says =
+        record === never ? /^Cannot store the callback's answer: .* whether the handler blocks/ : /^(down|trap)$/;
+      assert.match(`${(error as Error).message}`, says);
     }
   });
 });
