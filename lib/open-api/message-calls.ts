@@ -3,7 +3,7 @@ import { open } from "node:fs/promises";
 import type { Agent } from "node:http";
 import { basename } from "node:path";
 import { NonRetryableError } from "../errors.ts";
-import { fieldsOf, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
+import { fieldsOf, isObject, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
 import type { ApiAnswer, DownloadedFile, MessageContent, Receiver, RequestOptions } from "../handler.ts";
 import { bytesOf, exchange } from "../https.ts";
 import { type Bot, type MessageResource, mentionsBot, type ReceivedMessage, textOf } from "../message.ts";
@@ -62,6 +62,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
   async function messageOf(content: MessageContent): Promise<{ msg_type: string; content: string }> {
     const message = (msg_type: string, json: unknown) => ({ msg_type, content: JSON.stringify(json) });
     if (typeof content === "string") return message("text", { text: content });
+    if (!isObject(content)) throw new NonRetryableError("Cannot send the message: it is neither a text nor an object");
     const { markdown, image, file, name, type, data } = content as Record<string, unknown>;
     // Where a value is missing, an empty card would be sent instead, and the event would be done.
     if ("markdown" in content) {

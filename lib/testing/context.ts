@@ -183,8 +183,10 @@ export async function withOpenApi<C extends Omit<Context, "react">>(
   const { lark, request, messageCalls } = api.forRun({ key, tenant, signal, remainingMs: () => 60_000 });
   const envelope = JSON.parse(context.raw) as { event?: JsonObject };
   // The old card callback has no envelope.
-  const { unreact: _, ...calls } = await messageCalls(envelope.event ?? (envelope as JsonObject));
-  return { context: { ...context, lark, request, ...calls }, simulator, sent: simulator.sent };
+  const { unreact: _, react: add, ...calls } = await messageCalls(envelope.event ?? (envelope as JsonObject));
+  // Nothing is stored, since nothing removes it.
+  const react = (emoji: string) => add(emoji, async () => {});
+  return { context: { ...context, lark, request, ...calls, react }, simulator, sent: simulator.sent };
 }
 
 /** What the first work that the handler deferred gets. */

@@ -270,6 +270,15 @@ describe("what a handler says", () => {
     });
   });
 
+  test("may be a reaction, which stays", async (t) => {
+    const { event, context: bare } = contextFor("im.message.receive_v1");
+    const { context, simulator } = await withOpenApi(t, bare);
+    await context.react("OnIt");
+    await assert.rejects(context.react("No emoji"), NonRetryableError);
+    const emojis = simulator.reactions(event.message.message_id).map(({ emoji }) => emoji);
+    assert.deepEqual(emojis, ["OnIt"]);
+  });
+
   test("goes to a chat or a person by each kind of id", async (t) => {
     const { context, simulator } = await withOpenApi(t, contextFor("im.chat.updated_v1").context);
     const [{ open_id, union_id, user_id, email } = assert.fail()] = simulator.world.users();
@@ -297,10 +306,10 @@ describe("what a handler says", () => {
 
   test("is not sent where its text or file is missing, nor as an empty card", async (t) => {
     const { context, simulator } = await withOpenApi(t, contextFor("im.message.receive_v1").context);
-    for (const content of [{ markdown: undefined }, { image: undefined }, { file: null }, { file: { path: readme } }]) {
+    for (const content of [undefined, null, 5, [], { markdown: undefined }, { image: undefined }, { file: null }, { file: { path: readme } }]) {
       await assert.rejects(
         context.reply(content as never),
-        /^NonRetryableError: Cannot send the (Markdown|image|file): it is not/,
+        /^NonRetryableError: Cannot send the (message|Markdown|image|file): it is n/,
       );
     }
     assert.deepEqual(simulator.calls(), []);
