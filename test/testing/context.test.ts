@@ -306,7 +306,16 @@ describe("what a handler says", () => {
 
   test("is not sent where its text or file is missing, nor as an empty card", async (t) => {
     const { context, simulator } = await withOpenApi(t, contextFor("im.message.receive_v1").context);
-    for (const content of [undefined, null, 5, [], { markdown: undefined }, { image: undefined }, { file: null }, { file: { path: readme } }]) {
+    for (const content of [
+      undefined,
+      null,
+      5,
+      [],
+      { markdown: undefined },
+      { image: undefined },
+      { file: null },
+      { file: { path: readme } },
+    ]) {
       await assert.rejects(
         context.reply(content as never),
         /^NonRetryableError: Cannot send the (message|Markdown|image|file): it is n/,
