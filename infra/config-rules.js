@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
 import { nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
@@ -85,7 +86,7 @@ const defaults = { ...limits, ...optional, ...alarmThresholds };
  * @param {unknown} given
  */
 function limitMistakes(given) {
-  if (!isObject(given)) return ["limits is not an object of numbers"];
+  if (!isPlain(given)) return ["limits is not an object of numbers"];
   return Object.entries(given).flatMap(([name, value]) => {
     if (!Object.hasOwn(defaults, name)) return [unknown(name, "a limit", Object.keys(defaults))];
     if (value === undefined || (value === null && Object.hasOwn(optional, name))) return [];
@@ -115,7 +116,7 @@ const mostLanes = 9;
  * @returns {string[]}
  */
 function laneMistakes(given, _, handled) {
-  if (!isObject(given)) return ["lanes is not an object of lanes"];
+  if (!isPlain(given)) return ["lanes is not an object of lanes"];
   const names = Object.keys(given);
   const tooMany = `lanes has ${names.length} lanes, over ${mostLanes}: SQS lets a dead-letter queue serve ten queues`;
   return [
@@ -124,7 +125,7 @@ function laneMistakes(given, _, handled) {
       const at = `lanes.${name}`;
       if (name === "default") return [`${at} is the lane of all other types. Its numbers are in limits`];
       if (!/^[a-z][a-z0-9]{0,15}$/.test(name)) return [`${at}: a name has up to 16 small letters and digits`];
-      return isObject(lane) ? mistakesInLane(at, lane, handled) : [`${at} is not an object`];
+      return isPlain(lane) ? mistakesInLane(at, lane, handled) : [`${at} is not an object`];
     }),
     ...overlaps(Object.entries(given)),
   ];
@@ -147,7 +148,7 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
     ...(Array.isArray(types)
       ? types.flatMap((type) => typeMistakes(at, type, handled))
       : [`${at}.types is not a list of event types`]),
-    ...(!hasOrder || (typeof order === "string" && /^\w+(\.\w+)*$/.test(order))
+    ...(!hasOrder || isMatch(order, /^\w+(\.\w+)*$/)
       ? []
       : [`${at}.order is ${shown(order)}, no path like "message.chat_id"`]),
     ...misplaced.filter((name) => lane[name] !== undefined).map((name) => `${at}.${name} ${rule}`),
@@ -211,17 +212,21 @@ function matchesType(entry, type) {
  * @param {Fields} config
  */
 function environmentMistakes(given, { resources, secrets }) {
-  if (!isObject(given)) return ["environment is not an object of texts"];
+  if (!isPlain(given)) return ["environment is not an object of texts"];
   return Object.entries(given).flatMap(([name, value]) => {
     const at = `environment.${name}`;
-    if (!/^[A-Za-z][A-Za-z0-9_]*$/.test(name)) return [`"${name}" cannot be the name of a variable`];
+    // Lambda takes no name of one letter.
+    if (!/^[A-Za-z][A-Za-z0-9_]+$/.test(name)) return [`"${name}" cannot be the name of a variable`];
     const taken = takenBy(name);
     if (taken !== undefined) return [`${at} is a setting of ${taken}. Choose another name`];
     if (Array.isArray(secrets) && secrets.includes(name)) return [`${name} is in environment and in secrets`];
     if (typeof value === "string") return [];
-    if (!isObject(value) || Object.keys(value).join() !== "Ref") {
-      return [`${at} is ${shown(value)}, not a text. Put it in quotes`];
+    if (!isPlain(value)) {
+      const advice = typeof value === "number" || typeof value === "boolean" ? ". Put it in quotes" : "";
+      return [`${at} is ${shown(value)}, not a text${advice}`];
     }
+    const strange = Object.keys(value).filter((member) => member !== "Ref");
+    if (strange.length > 0) return strange.map((member) => unknown(member, `a member of ${at}`, ["Ref"]));
     const ofProject = fieldsOf(resources);
     const tables = Object.keys(ofProject).filter((id) => fieldsOf(ofProject[id])["Type"] === tableType);
     const table = String(value["Ref"]);
@@ -249,18 +254,20 @@ function statementMistakes(given) {
   if (!Array.isArray(given)) return ["statements is not a list"];
   return given.flatMap((statement, index) => {
     const at = `statements[${index}]`;
-    if (!isObject(statement)) return [`${at} is not an object`];
-    const { Effect, Action, Resource } = statement;
+    if (!isPlain(statement)) return [`${at} is not an object`];
+    const { Sid = "", Effect, Action, Resource, Condition = {} } = statement;
     const strange = Object.keys(statement).filter((name) => !statementMembers.includes(name));
     return [
       ...strange.map((name) => unknown(name, `a member of ${at}`, statementMembers)),
       ...(Effect === "Allow" || Effect === "Deny" ? [] : [`${at}.Effect is neither "Allow" nor "Deny"`]),
-      ...(isSome(Action, (action) => typeof action === "string" && /^(\*|[\w-]+:[\w*?]+)$/.test(action))
+      ...(isSome(Action, (action) => isMatch(action, /^(\*|[\w-]+:[\w*?]+)$/))
         ? []
         : [`${at}.Action is no list of actions, like ["dynamodb:PutItem"]`]),
-      ...(isSome(Resource, (resource) => isObject(resource) || (typeof resource === "string" && resource !== ""))
+      ...(isSome(Resource, (resource) => isPlain(resource) || isMatch(resource, /^(\*|arn:.+)$/))
         ? []
         : [`${at}.Resource is no list of ARNs`]),
+      ...(isMatch(Sid, /^[A-Za-z0-9]*$/) ? [] : [`${at}.Sid is ${shown(Sid)}. It has letters and digits only`]),
+      ...(isPlain(Condition) ? [] : [`${at}.Condition is not an object`]),
     ];
   });
 }
@@ -280,17 +287,21 @@ const attributes = [
 
 /** @param {unknown} given */
 function resourceMistakes(given) {
-  if (!isObject(given)) return ["resources is not an object of CloudFormation resources"];
+  if (!isPlain(given)) return ["resources is not an object of CloudFormation resources"];
   return Object.entries(given).flatMap(([id, resource]) => {
     const at = `resources.${id}`;
     if (!/^[A-Za-z0-9]{1,255}$/.test(id)) return [`${at}: a logical id has letters and digits only`];
-    if (!isObject(resource)) return [`${at} is not an object`];
+    if (!isPlain(resource)) return [`${at} is not an object`];
     const { Type, Properties = {} } = resource;
     const strange = Object.keys(resource).filter((name) => !attributes.includes(name));
     return [
       ...strange.map((name) => unknown(name, `an attribute of ${at}`, attributes)),
       ...(typeof Type === "string" && Type.includes("::") ? [] : [`${at}.Type is no type, like "${tableType}"`]),
-      ...(isObject(Properties) ? [] : [`${at}.Properties is not an object`]),
+      // A misspelt one would not be there on this machine, and nothing would say so.
+      ...(/^AWS::DynamoDB::(?!(Global)?Table$)/i.test(String(Type))
+        ? [`${at}.Type: ${unknown(String(Type), "a type", [tableType, "AWS::DynamoDB::GlobalTable"])}`]
+        : []),
+      ...(isPlain(Properties) ? [] : [`${at}.Properties is not an object`]),
     ];
   });
 }
@@ -311,15 +322,17 @@ function rateMistakes(given) {
 
 /** @param {unknown} given */
 function tagMistakes(given) {
-  if (!isObject(given)) return ["tags is not an object of texts"];
+  if (!isPlain(given)) return ["tags is not an object of texts"];
   const names = ["SERVICE", "STAGE", ...Object.keys(given)];
   return Object.entries(given).flatMap(([name, value]) => {
     // Of one name, the project's value holds.
     const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
     if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];
     if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) return [`"${name}" cannot be the name of a tag`];
-    const isText = typeof value === "string" && value.length <= 256;
-    return isText ? [] : [`tags.${name} is ${shown(value)}, not a text of at most 256 characters`];
+    // The rule of IAM, the strictest.
+    const isText = isMatch(value, /^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$/u);
+    const rule = 'not a text of at most 256 characters: letters, digits, spaces and "_.:/=+-@"';
+    return isText ? [] : [`tags.${name} is ${shown(value)}, ${rule}`];
   });
 }
 
@@ -355,7 +368,26 @@ function isSome(value, passes) {
   return Array.isArray(value) ? value.length > 0 && value.every(passes) : passes(value);
 }
 
+/**
+ * Whether it is a text of that form.
+ * @param {unknown} value
+ * @param {RegExp} form
+ */
+function isMatch(value, form) {
+  return typeof value === "string" && form.test(value);
+}
+
+/**
+ * Whether an object is one of a literal. A promise or a Map has no members to be checked, so nothing of it would hold.
+ * @param {unknown} value
+ * @returns {value is Fields}
+ */
+export function isPlain(value) {
+  const prototype = isObject(value) && Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
 /** @param {unknown} value */
 function shown(value) {
-  return JSON.stringify(value) ?? String(value);
+  return typeof value === "string" ? JSON.stringify(value) : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
 }

@@ -161,11 +161,12 @@ export function laneContradictions({ environment, ...project }) {
     ];
     return relations.filter(([holds]) => !holds).map(([, says]) => `lanes.${lane.name}.${says}`);
   });
-  if (text === undefined || bytes <= environmentBytes - ownBytes) return found;
   const most = environmentBytes - ownBytes;
+  if (bytes <= most) return found;
+  const advice = text === undefined ? "" : '. Write types as patterns, such as "contact.*"';
   return [
     ...found,
-    `lanes and environment have ${bytes} bytes, over ${most}: Lambda takes 4 KB with Larkpost's own settings. Write types as patterns, such as "contact.*"`,
+    `lanes and environment have ${bytes} bytes, over ${most}: Lambda takes 4 KB with Larkpost's own settings${advice}`,
   ];
 }
 

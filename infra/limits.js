@@ -252,6 +252,31 @@ export function isAgeWithin(maxAgeSeconds, { queueRetentionSeconds }) {
 
 export const ageOutside = "is not from 1 to below queueRetentionSeconds: SQS deletes an event that is older";
 
+/**
+ * The least and the most that AWS takes. It would refuse other numbers halfway through a deployment.
+ * @type {readonly (readonly [name: keyof typeof limits | keyof typeof optional, least: number, most: number])[]}
+ */
+const ranges = [
+  ["webhookMemoryMb", 128, 10_240],
+  ["callbackMemoryMb", 128, 10_240],
+  ["workerMemoryMb", 128, 10_240],
+  ["batchSize", 1, 10_000],
+  ["batchWindowSeconds", 0, 300],
+  ["queueRetentionSeconds", 60, 1_209_600],
+  ["deadLetterRetentionSeconds", 60, 1_209_600],
+  ["maxConcurrency", 2, 1_000],
+  ["longConnectionReplicas", 1, 5],
+  ["minimumPollers", 2, 200],
+  ["queueKeyReuseSeconds", 60, 86_400],
+];
+/** The days that CloudWatch Logs keeps a line. Fewer than these are below a dead letter's. */
+const retentionDays = [14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+/** @param {number} value */
+function shown(value) {
+  return value.toLocaleString("en-US");
+}
+
 /** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
 const feishuWaitsMs = 3_000;
 const answerMs = 200;
@@ -269,7 +294,7 @@ const runsOfOneEvent = 6;
  */
 export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
   const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
-  const { minimumPollers = null, maximumPollers = null, queueKeyReuseSeconds, maxAgeSeconds } = chosen;
+  const { minimumPollers = null, maximumPollers = null, maxAgeSeconds } = chosen;
   const hasPollers = maximumPollers !== null;
   const days = (/** @type {number} */ seconds) => seconds / 86_400;
   const tooShort = "is below 10: a function that crashed could not load again in it";
@@ -280,7 +305,6 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
   const relations = [
     [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
     [given.workerTimeoutSeconds <= 900, "workerTimeoutSeconds is over 900: Lambda runs nothing for longer"],
-    [visibilityTimeoutSeconds(given) <= 43_200, "batchWindowSeconds makes a visibility timeout over 12 hours"],
     [given.webhookTimeoutSeconds >= 10, `webhookTimeoutSeconds ${tooShort}`],
     [given.webhookTimeoutSeconds < 30, `webhookTimeoutSeconds ${tooLong}`],
     [given.callbackTimeoutSeconds >= 10, `callbackTimeoutSeconds ${tooShort}`],
@@ -313,6 +337,10 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       given.logRetentionDays > days(given.deadLetterRetentionSeconds),
       "logRetentionDays is not above the dead letters'",
     ],
+    [
+      given.logRetentionDays < 14 || retentionDays.includes(given.logRetentionDays),
+      `logRetentionDays is none that CloudWatch Logs has: ${retentionDays.join(", ")}`,
+    ],
     [given.maxAttempts >= 1, "maxAttempts is below 1: no event would ever run"],
     [
       given.maxReceiveCount >= receivesPerAttempt * given.maxAttempts,
@@ -323,12 +351,7 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       given.maxReceiveCount <= mostReceives,
       `maxReceiveCount is over ${mostReceives}: so often ${longestWaitSeconds} s (900, or 6 × workerTimeoutSeconds) outlast queueRetentionSeconds, and SQS would delete events before they are dead`,
     ],
-    [given.maxConcurrency >= 2 && given.maxConcurrency <= 1_000, "maxConcurrency is not within 2 and 1,000"],
     [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],
-    [
-      given.longConnectionReplicas >= 1 && given.longConnectionReplicas <= 5,
-      "longConnectionReplicas is not within 1 and 5",
-    ],
     [
       isFargatePair(given.longConnectionCpu, given.longConnectionMemoryMb),
       "longConnectionCpu and longConnectionMemoryMb are no pair that Fargate has (256 and 512, 512 and 1024, …)",
@@ -340,7 +363,6 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       `workerReservedConcurrency is below maxConcurrency (${given.maxConcurrency})`,
     ],
     [(minimumPollers === null) === (maximumPollers === null), "minimumPollers and maximumPollers are not set together"],
-    [(minimumPollers ?? 2) >= 2 && (minimumPollers ?? 2) <= 200, "minimumPollers is not within 2 and 200"],
     [
       (maximumPollers ?? 2_000) <= 2_000 && (maximumPollers ?? 2_000) >= (minimumPollers ?? 0),
       "maximumPollers is not within minimumPollers and 2,000",
@@ -354,15 +376,15 @@ export function contradictions(given = limits, chosen = optional, thresholds = a
       "10 × maximumPollers × batchSize is over 120,000 records in flight",
     ],
     [
-      (queueKeyReuseSeconds ?? 60) >= 60 && (queueKeyReuseSeconds ?? 60) <= 86_400,
-      "queueKeyReuseSeconds is not within 60 and 86,400",
-    ],
-    [
       // AWS takes one out of the other, and would refuse halfway through a deployment.
       (callbackProvisionedConcurrency ?? 0) <= (callbackReservedConcurrency ?? Infinity),
       `callbackProvisionedConcurrency is above callbackReservedConcurrency (${callbackReservedConcurrency})`,
     ],
   ];
+  for (const [name, least, most] of ranges) {
+    const value = { ...given, ...chosen }[name] ?? least;
+    relations.push([value >= least && value <= most, `${name} is not within ${shown(least)} and ${shown(most)}`]);
+  }
   for (const name of /** @type {const} */ ([
     "routeRatePerSecond",
     "routeBurst",

@@ -2,8 +2,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { isObject } from "../lib/feishu/json.ts";
-import { mistakesIn } from "./config-rules.js";
+import { inspect } from "node:util";
+import { isPlain, mistakesIn } from "./config-rules.js";
 import { laneContradictions } from "./lanes.js";
 import {
   contradictions,
@@ -53,7 +53,7 @@ export async function readProject(root) {
 function reasonIn(file, error) {
   const isSyntax = error instanceof SyntaxError;
   const checked = isSyntax ? spawnSync(process.execPath, ["--check", file], { encoding: "utf8" }).stderr : "";
-  const text = checked || (error instanceof Error && error.stack) || String(error);
+  const text = checked || (error instanceof Error && error.stack) || inspect(error);
   return text.replace(/\n +at [^\n]*\bnode:[\s\S]*/, "");
 }
 
@@ -87,7 +87,7 @@ const nothing = {
  * @returns {Project}
  */
 export function projectOf(config, handled = []) {
-  const mistakes = isObject(config)
+  const mistakes = isPlain(config)
     ? mistakesIn(config, handled)
     : ["its default export is not an object. Write export default defineConfig({ … })"];
   if (mistakes.length > 0) throw refused(mistakes);

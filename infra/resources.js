@@ -10,12 +10,39 @@ import { tableResources } from "./tables.js";
 const prefixes = /^(Webhook|Callback|Worker|HttpApi|Serverless)/;
 
 /**
- * The project's own resources. A name of Larkpost's would change a resource that Larkpost needs, so it is refused.
+ * One with all the names that a stage may have, for commands that know no stage.
+ * @type {import("./deployment.js").Deployment}
+ */
+const anyDeployment = {
+  service: "",
+  stage: "",
+  region: "",
+  front: "both",
+  domain: "",
+  certificateArn: "",
+  hostedZoneId: "",
+  secretsParameter: "",
+  customerKeyArn: "",
+  pageTopicArn: "",
+  ticketTopicArn: "",
+};
+
+/**
+ * The project's own resources.
  * @param {import("./deployment.js").Deployment} deployment
  * @param {import("./project.js").Project} project
  */
 export function ownResources(deployment, project) {
-  const { resources } = project;
+  refuseTakenNames(project, deployment);
+  return project.resources;
+}
+
+/**
+ * A resource by a name of Larkpost's would change one that Larkpost needs.
+ * @param {import("./project.js").Project} project
+ * @param {import("./deployment.js").Deployment} [deployment]
+ */
+export function refuseTakenNames(project, deployment = anyDeployment) {
   const larkposts = {
     ...queueResources(deployment, project),
     ...tableResources(deployment),
@@ -23,8 +50,8 @@ export function ownResources(deployment, project) {
     ...alarmResources(deployment, project),
     ...dashboardResources(deployment, project),
   };
-  const clash = Object.keys(resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
-  if (clash === undefined) return resources;
+  const clash = Object.keys(project.resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
+  if (clash === undefined) return;
   throw refusal(`Cannot use larkpost.config.js: resources.${clash} has a name that Larkpost uses. Choose another name`);
 }
 

@@ -41,6 +41,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
     "infra/metrics.js",
     "infra/prices.js",
     "infra/project.js",
+    "infra/resources.js",
     "lib",
     "lib/aws",
     "lib/feishu",

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
+import { inspect } from "node:util";
 import { defineConfig } from "../../infra/config.js";
 import { lanesOf, lanesText } from "../../infra/lanes.js";
 import { alarmThresholds, limits, optional } from "../../infra/limits.js";
@@ -239,6 +240,8 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     { lanes: { ai }, environment: { TEXT: "x".repeat(2_484) } },
     "lanes and environment have 2561 bytes, over 2560: Lambda takes 4 KB",
   ],
+  [{ environment: { TEXT: "x".repeat(2_552) } }, "lanes and environment have 2561 bytes, over 2560: Lambda takes 4 KB"],
+  [{ environment: { A: "x" } }, '"A" cannot be the name of a variable'],
   [{ environment: { "CRM-URL": "x" } }, '"CRM-URL" cannot be the name of a variable'],
   [{ environment: { "1CRM": "x" } }, '"1CRM" cannot be the name of a variable'],
   [{ environment: { AWS_REGION: "x" } }, "environment.AWS_REGION is a setting of AWS. Choose another name"],
@@ -251,7 +254,16 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     { environment: { TABLE: { Ref: "Order" } }, resources: { Order: { Type: "AWS::SNS::Topic" }, Orders: table } },
     'environment.TABLE.Ref: "Order" is not a table in resources. Did you mean "Orders"?',
   ],
+  [
+    { environment: { TABLE: { ref: "Orders" } }, resources: { Orders: table } },
+    '"ref" is not a member of environment.TABLE. Did you mean "Ref"?',
+  ],
+  [{ environment: { CRM_URL: undefined } }, "environment.CRM_URL is undefined, not a text\n"],
   [{ environment: "x" }, "environment is not an object of texts"],
+  // Nothing in them would hold.
+  [Promise.resolve({}), "its default export is not an object"],
+  [{ limits: new Map([["maxAttempts", 5]]) }, "limits is not an object of numbers"],
+  [{ limits: { maxAttempts: 5n } }, "limits.maxAttempts is 5n, not a whole number"],
   [{ environment: { TOKEN: "x" }, secrets: ["TOKEN"] }, "TOKEN is in environment and in secrets"],
   [{ secrets: "CRM_TOKEN" }, 'secrets is not a list of names, like ["CRM_TOKEN"]'],
   ...["crm-token", "CRM-TOKEN", "xCRM", "1CRM"].map(
@@ -270,12 +282,20 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   ...["SendEmail", "ses: SendEmail", "a ses:SendEmail", "ses:SendEmail,sns:Publish", "**"].map(
     (Action) => [{ statements: [{ ...statement, Action }] }, "statements[0].Action is no list of actions"] as const,
   ),
-  [{ statements: [{ ...statement, Resource: undefined }] }, "statements[0].Resource is no list of ARNs"],
+  ...[undefined, [], "orders", [["*"]]].map(
+    (Resource) => [{ statements: [{ ...statement, Resource }] }, "statements[0].Resource is no list of ARNs"] as const,
+  ),
+  [{ statements: [{ ...statement, Sid: "send mail" }] }, 'statements[0].Sid is "send mail". It has letters and digits'],
+  [{ statements: [{ ...statement, Condition: "x" }] }, "statements[0].Condition is not an object"],
   [{ resources: [] }, "resources is not an object of CloudFormation resources"],
   [{ resources: { "Orders-Table": table } }, "resources.Orders-Table: a logical id has letters and digits only"],
   [{ resources: { "-Orders": table } }, "resources.-Orders: a logical id has letters and digits only"],
   [{ resources: { ["x".repeat(256)]: table } }, "a logical id has letters and digits only"],
   [{ resources: { Orders: 1 } }, "resources.Orders is not an object"],
+  [
+    { resources: { Orders: { Type: "AWS::DynamoDB::Tabel" } } },
+    'resources.Orders.Type: "AWS::DynamoDB::Tabel" is not a type. Did you mean "AWS::DynamoDB::Table"?',
+  ],
   [{ resources: { Orders: { Type: "Table" } } }, 'resources.Orders.Type is no type, like "AWS::DynamoDB::Table"'],
   [
     { resources: { Orders: { ...table, Propertis: {} } } },
@@ -293,10 +313,11 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     (name) => [{ tags: { [name]: "y" } }, `"${name}" cannot be the name of a tag`] as const,
   ),
   [{ tags: { team: 5 } }, "tags.team is 5, not a text of at most 256 characters"],
+  [{ tags: { team: "a&b" } }, 'tags.team is "a&b", not a text of at most 256 characters: letters, digits, spaces and'],
   [{ tags: { team: "x".repeat(257) } }, "not a text of at most 256 characters"],
 ];
 for (const [given, says] of mistakes) {
-  test(`refuses ${JSON.stringify(given).slice(0, 120)}`, () => {
+  test(`refuses ${inspect(given, { breakLength: Infinity }).slice(0, 120)}`, () => {
     assert.throws(
       () => projectOf(given),
       ({ message }: Error) => {

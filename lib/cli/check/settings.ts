@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseEnv } from "node:util";
 import { settings } from "../../../infra/config-rules.js";
 import { configFile, type Project, readProject } from "../../../infra/project.js";
+import { refuseTakenNames } from "../../../infra/resources.js";
 import { ConfigError } from "../../errors.ts";
 import { isSlip, nearest } from "../../nearest.ts";
 import { apiConfig } from "../../open-api/config.ts";
@@ -13,7 +14,9 @@ import type { Finding } from "./finding.ts";
 /** @returns The project's configuration, or what is wrong with it. */
 export async function checkConfig(root: string): Promise<{ project?: Project; findings: Finding[] }> {
   try {
-    return { project: await readProject(root), findings: [] };
+    const project = await readProject(root);
+    refuseTakenNames(project);
+    return { project, findings: [] };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { findings: configFindings(root, error.message) };

@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
+import { checkConfig } from "../../../lib/cli/check/settings.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess } from "../run.ts";
+import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
 
 const engine = resolve(import.meta.dirname, "../../..");
 
@@ -333,6 +334,17 @@ test("package refuses what check finds in the code, and start what it finds in t
     unread.stderr.split("\n")[1],
     "✖ larkpost.config.js:2  cannot be read: SyntaxError: Unexpected token '{'",
   );
+});
+
+test("a resource by a name of Larkpost's is found before anything is packaged", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  const source = 'export default {\n  resources: { LedgerTable: { Type: "AWS::SQS::Queue" } },\n};\n';
+  writeFileSync(join(root, "larkpost.config.js"), source);
+  const message = "resources.LedgerTable has a name that Larkpost uses. Choose another name";
+  const { findings } = await checkConfig(root);
+  assert.partialDeepStrictEqual(findings, [{ file: "larkpost.config.js", line: 2, message }]);
+  assert.equal(findings.length, 1);
 });
 
 test("a check of types that is out of date ends at once, though the compiler takes no SIGTERM", async (t) => {
