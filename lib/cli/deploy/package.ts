@@ -5,9 +5,10 @@ import type { Command } from "commander";
 import { refuseFaults } from "../check/check.ts";
 import { refusal } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { projectRoot } from "../project.ts";
+import { existingRoot } from "../project.ts";
 import { build } from "./build.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
+import { findDangling, readTemplate, templateFile } from "./stack.ts";
 
 /** What is uploaded for one function. */
 export interface Zip {
@@ -31,21 +32,22 @@ async function run(
   passedOn: readonly string[],
   { stage, package: folder, json = false, ...stack }: StackOptions & { stage: string; package: string; json?: boolean },
 ): Promise<void> {
-  const root = projectRoot();
+  const root = existingRoot();
   await refuseFaults(root, "package");
   await build({ root });
   const args = ["package", "--stage", stage, "--package", folder, ...stackArgs(stack), ...passedOn];
   const { code, output } = await osls(args, { root, isQuiet: true });
-  if (code !== 0) throw new CommandError(refusal("package", oslsFindings(output)));
+  const written = resolve(root, folder);
+  const findings = code === 0 ? findDangling(readTemplate(written)) : oslsFindings(output);
+  if (code !== 0 || findings.length > 0) throw new CommandError(refusal("package", findings));
   if (!json) process.stdout.write(output);
-  const zips = zipsIn(resolve(root, folder));
-  const template = "cloudformation-template-update-stack.json";
-  if (json) console.log(JSON.stringify({ stage, folder: resolve(root, folder), zips, template }));
+  const zips = zipsIn(written);
+  if (json) console.log(JSON.stringify({ stage, folder: written, zips, template: templateFile }));
   else {
     for (const { name, bytes, sha256 } of zips) {
       console.log(`${join(folder, name)}  ${(bytes / 1024).toFixed(0)} KiB  sha256 ${sha256}`);
     }
-    console.log(`${join(folder, template)}  the template`);
+    console.log(`${join(folder, templateFile)}  the template`);
   }
 }
 

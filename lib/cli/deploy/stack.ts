@@ -16,10 +16,12 @@ export interface Resource {
   readonly Properties?: Readonly<Record<string, unknown>>;
   /** `Retain` or `RetainExceptOnCreate`: it is kept when the stack is deleted. */
   readonly DeletionPolicy?: string;
+  readonly DependsOn?: string | readonly string[];
 }
 
 export interface Template {
   readonly Resources: Readonly<Record<string, Resource>>;
+  readonly Parameters?: Readonly<Record<string, unknown>>;
   readonly Outputs?: Readonly<Record<string, { readonly Value: unknown }>>;
 }
 
@@ -37,6 +39,7 @@ export interface Stack {
 
 /** Where osls writes what it packages, and takes what it deploys. */
 export const packageFolder = ".serverless";
+export const templateFile = "cloudformation-template-update-stack.json";
 
 /**
  * Compiles serverless.yml for a stage, and zips the functions of `dist`. Nothing leaves this machine.
@@ -61,13 +64,45 @@ export function readStack(
   const { stackName = `${service}-${stage}`, region, stackTags, stackPolicy = [] } = provider;
   // As osls sets them.
   const tags = { STAGE: stage, ...stackTags };
-  const template = read("cloudformation-template-update-stack.json") as Template;
+  const template = readTemplate(join(root, packageFolder));
   const kept = stackPolicy
     .filter(({ Effect }) => Effect === "Deny")
     .flatMap(({ Resource }) => [Resource].flat())
     .map((resource) => resource.replace("LogicalResourceId/", ""));
-  const findings = findUnknownParameters(options, { ...fieldsOf(params["default"]), ...fieldsOf(params[stage]) });
+  const declared = { ...fieldsOf(params["default"]), ...fieldsOf(params[stage]) };
+  const findings = [...findUnknownParameters(options, declared), ...findDangling(template)];
   return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings };
+}
+
+/** The template in a folder that osls has written. */
+export function readTemplate(folder: string): Template {
+  return JSON.parse(readFileSync(join(folder, templateFile), "utf8")) as Template;
+}
+
+/** References to nothing, for which CloudFormation refuses the template: a misspelt name in `statements` or `resources`. */
+export function findDangling(template: Template): Finding[] {
+  const known = [...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})];
+  const order = Object.values(template.Resources).flatMap(({ DependsOn = [] }) => DependsOn);
+  return [...new Set([...order, ...referencesIn(template)])]
+    .filter((name) => !name.startsWith("AWS::") && !known.includes(name))
+    .map((name) => {
+      const advice = didYouMean(name, known) || " Check larkpost.config.js and serverless.yml";
+      return { part: "deployment", file: "the template", message: `has no resource "${name}".${advice}` };
+    });
+}
+
+/** The names in `Ref`, `Fn::GetAtt` and `Fn::Sub`. */
+function referencesIn(value: unknown): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  const { Ref, "Fn::GetAtt": attribute, "Fn::Sub": sub } = value as Readonly<Record<string, unknown>>;
+  const [text, variables] = [sub].flat();
+  const inText = [...`${text}`.matchAll(/\$\{([^!}][^}]*)\}/g)].map(([, name = ""]) => name);
+  const [of] = [attribute].flat();
+  const names = [Ref, of, ...inText.filter((name) => !Object.hasOwn(fieldsOf(variables), name))];
+  return [
+    ...names.flatMap((name) => (typeof name === "string" ? name.split(".", 1) : [])),
+    ...Object.values(value).flatMap(referencesIn),
+  ];
 }
 
 /** osls takes any name. With a mistyped one, a setting would silently be its default. */

@@ -473,8 +473,9 @@ describe("npm run deploy", () => {
     const { template } = compiled;
     const alarms = Object.entries(template.Resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
     const others = Object.entries(template.Resources).filter(([, { Type }]) => Type !== "AWS::CloudWatch::Alarm");
-    const before = cloud.putStack("larkpost-prod", { ...template, Resources: Object.fromEntries(others) });
-    const { HttpApi, ...Resources } = changed("LedgerTable", { TableName: { Ref: "OtherTable" } }).Resources;
+    const Before = { ...Object.fromEntries(others), OldApi: { Type: "AWS::ApiGatewayV2::Api" } };
+    const before = cloud.putStack("larkpost-prod", { ...template, Resources: Before });
+    const { Resources } = changed("LedgerTable", { TableName: { Ref: "EventsQueue" } });
     Object.assign(Resources["WorkerLambdaFunction"]?.Properties ?? {}, { MemorySize: 640 });
     pack({ ...template, Resources });
     const { code, stdout, stderr } = await prod("--dry-run");
@@ -486,7 +487,7 @@ describe("npm run deploy", () => {
       [
         "  ~ updates WorkerLambdaFunction (AWS::Lambda::Function): MemorySize",
         "  ! may replace LedgerTable (AWS::DynamoDB::Table): TableName",
-        "  - deletes HttpApi (AWS::ApiGatewayV2::Api). Its address changes: paste the new one into the developer console",
+        "  - deletes OldApi (AWS::ApiGatewayV2::Api). Its address changes: paste the new one into the developer console",
         ...alarms.map(([id]) => `  + creates ${id} (AWS::CloudWatch::Alarm)`),
       ].sort(),
     );
@@ -559,7 +560,10 @@ describe("npm run deploy", () => {
   test("refuses to replace what holds messages or items, and to delete what the engine needs", async () => {
     const { QuarantineQueue, ...Resources } = changed("LedgerTable", { KeySchema: [] }).Resources;
     cloud.putStack("larkpost-prod", compiled.template);
-    pack({ ...compiled.template, Resources });
+    const elsewhere = JSON.stringify({ ...compiled.template, Resources })
+      .replaceAll('"QuarantineQueue"', '"DeadLetterQueue"')
+      .replaceAll(`\${QuarantineQueue.`, `\${DeadLetterQueue.`);
+    pack(JSON.parse(elsewhere) as Template);
     const dry = await prod("--dry-run");
     assert.equal(dry.code, 1);
     const lines = [
@@ -619,18 +623,20 @@ describe("npm run deploy", () => {
   });
 
   test("names what moves an address or starts the worker, and says when there is nothing to adopt, and what it could not protect", async () => {
-    cloud.putStack("larkpost-prod", compiled.template);
-    const { HttpApi, ...Resources } = changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled: false }).Resources;
-    const outputs = Object.entries(compiled.template.Outputs).filter(
-      ([, one]) => !JSON.stringify(one).includes("HttpApi"),
-    );
-    pack({ Resources, Outputs: Object.fromEntries(outputs) });
+    const { Resources, Outputs } = compiled.template;
+    const OldApi = { Type: "AWS::ApiGatewayV2::Api" };
+    cloud.putStack("larkpost-prod", { ...compiled.template, Resources: { ...Resources, OldApi } });
+    const outputs = Object.entries(Outputs).filter(([, one]) => !JSON.stringify(one).includes("HttpApi"));
+    pack({
+      ...changed("WorkerEventSourceMappingSQSEventsQueue", { Enabled: false }),
+      Outputs: Object.fromEntries(outputs),
+    });
     cloud.denied.add("dynamodb:UpdateTable");
     const { code, stderr } = await prod("--adopt", "--no-probe");
     cloud.denied.clear();
     assert.equal(code, 1);
     for (const line of [
-      /^ {2}- deletes HttpApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m,
+      /^ {2}- deletes OldApi \(AWS::ApiGatewayV2::Api\)\. Its address changes: paste the new one/m,
       /^ {2}~ updates WorkerEventSourceMappingSQSEventsQueue .*: Enabled\. The worker starts to take events, or stops$/m,
       /^Nothing to adopt: no removed stack has left anything of larkpost-prod$/m,
       /^Did not protect the table larkpost-prod-ledger from deletion: AccessDenied \(dyn/m,

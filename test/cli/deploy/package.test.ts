@@ -1,7 +1,7 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Zip } from "../../../lib/cli/deploy/package.ts";
@@ -110,5 +110,33 @@ describe("npm run package", () => {
       assert.ok(content.equals(first.get(name) ?? Buffer.of()));
     for (const { name, sha256 } of printed.zips) assert.ok(stdout.includes(`again/${name}`) && stdout.includes(sha256));
     assert.ok(stdout.includes(`again/${printed.template}`));
+  });
+
+  test("what refers to nothing is refused with the nearest name, and what the stack has is found", async () => {
+    const Resource = [
+      { "Fn::GetAtt": ["OrderTable", "Arn"] },
+      { "Fn::GetAtt": "EventQueue.Arn" },
+      { "Fn::Sub": `\${OrdersTabl.Arn}/index/*` },
+      { "Fn::Sub": [`\${mine}\${OrdersTable.Arn}\${AWS::Region}\${!literal}`, { mine: { Ref: "Elsewhere" } }] },
+      { "Fn::GetAtt": ["EventsQueue", "Arn"] },
+    ];
+    const Resources = {
+      OrdersTable: { Type: "AWS::DynamoDB::Table", DependsOn: ["LedgerTabel", "LedgerTable"] },
+      Policy: { Type: "AWS::IAM::ManagedPolicy", Properties: { PolicyDocument: { Statement: [{ Resource }] } } },
+    };
+    // Under `resources`, the last key.
+    appendFileSync(join(made.root, "serverless.yml"), `  - ${JSON.stringify({ Resources })}\n`);
+    const { code, stdout, stderr } = await command(["package", "--package", "third"], { env: env() });
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.equal(
+      stderr,
+      `Cannot package. Fix this first:
+✖ the template  has no resource "LedgerTabel". Did you mean "LedgerTable"?
+✖ the template  has no resource "OrderTable". Did you mean "OrdersTable"?
+✖ the template  has no resource "EventQueue". Did you mean "EventsQueue"?
+✖ the template  has no resource "OrdersTabl". Did you mean "OrdersTable"?
+✖ the template  has no resource "Elsewhere". Check larkpost.config.js and serverless.yml
+`,
+    );
   });
 });

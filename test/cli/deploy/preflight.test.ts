@@ -604,7 +604,9 @@ describe("npm run deploy, of a project with faults", () => {
 
   test("says all of them at once, the code's and AWS's, and sends nothing", async () => {
     made.write("im.message.receive_v1", "export default 1;\n");
-    writeConfig(made.root, { limits: { webhookReservedConcurrency: 950 } });
+    const Resource = { "Fn::GetAtt": ["EventQueue", "Arn"] };
+    const statements = [{ Effect: "Allow" as const, Action: "sqs:SendMessage", Resource }];
+    writeConfig(made.root, { limits: { webhookReservedConcurrency: 950 }, statements });
     const stage = "s".repeat(50);
     writeFileSync(
       join(made.root, "larkpost.stages.json"),
@@ -633,6 +635,7 @@ describe("npm run deploy, of a project with faults", () => {
       "functions/events/im.message.receive_v1.ts:1",
       "larkpost.config.js",
       "larkpost.stages.json",
+      "the template",
     ];
     const found = lines.map((line) => /^✖ (.+?) {2}/.exec(line)?.[1] ?? "");
     for (const place of places)
