@@ -17,5 +17,9 @@ process.stdout.on("error", (error) => {
   if (isRead) process.emit("SIGTERM", "SIGTERM");
   isRead = false;
 });
+// `2>&1 | head` as well, where there is nothing to stop.
+process.stderr.on("error", (error) => {
+  if (/** @type {NodeJS.ErrnoException} */ (error).code !== "EPIPE") throw error;
+});
 const { run } = await import("./main.ts");
 await run(process.argv.slice(2));

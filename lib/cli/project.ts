@@ -42,12 +42,28 @@ export function isEngine(module: string): boolean {
  * or the current one.
  */
 export function projectRoot(): string {
+  return findRoot() ?? process.cwd();
+}
+
+/**
+ * The project's folder, for a command that needs one.
+ * @throws {ConfigError} There is no project: files would be looked for, or written, anywhere.
+ */
+export function existingRoot(): string {
+  const root = findRoot();
+  if (root !== undefined) return root;
+  const advice = "Change into the project's folder, or name it in LARKPOST_ROOT";
+  throw new ConfigError(
+    `There is no project: neither ${process.cwd()} nor a folder above it has a serverless.yml. ${advice}`,
+  );
+}
+
+function findRoot(): string | undefined {
   const given = process.env["LARKPOST_ROOT"];
   if (given !== undefined) return resolve(given);
-  const current = process.cwd();
-  for (let folder = current; ; folder = dirname(folder)) {
+  for (let folder = process.cwd(); ; folder = dirname(folder)) {
     if (existsSync(join(folder, "serverless.yml"))) return folder;
-    if (folder === dirname(folder)) return current;
+    if (folder === dirname(folder)) return undefined;
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
@@ -145,13 +145,26 @@ for (const { when, args, code, says } of endings) {
   });
 }
 
-test("ends without a word when its reader has read enough, as with | head", async () => {
-  const child = spawn(process.execPath, [join(projectFolder, bin.larkpost), "types"], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+test("ends without a word when its reader has read enough, as with | head and 2>&1 | head", async () => {
+  const run = (args: string[]) =>
+    spawn(process.execPath, [join(projectFolder, bin.larkpost), ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const [child, wrong] = [run(["types"]), run([])];
   child.stdout.destroy();
-  const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
-  assert.deepEqual([stderr, code], ["", 0]);
+  wrong.stderr.destroy();
+  const ends = [text(child.stderr), once(child, "close"), once(wrong, "exit")] as const;
+  const [stderr, [code], [codeOfWrong]] = await Promise.all(ends);
+  assert.deepEqual([stderr, code, codeOfWrong], ["", 0, 2]);
+});
+
+test("where there is no project, new, check, start and secrets say so and write nothing", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  for (const args of [["new", "contact.user.created_v3"], ["check"], ["start"], ["secrets", "show", "--stage", "x"]]) {
+    const { code, stderr } = await command(args, { env: {}, cwd: root });
+    assert.match(stderr, /^There is no project: neither /);
+    assert.equal(code, 1);
+  }
+  assert.deepEqual(readdirSync(root), []);
 });
 
 test("refuses an option that npm has taken, and no other that npm knows", async () => {

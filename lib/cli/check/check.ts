@@ -7,7 +7,7 @@ import { tableName } from "../../local/tables.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { paint } from "../paint.ts";
-import { loadEnv, projectRoot } from "../project.ts";
+import { existingRoot, loadEnv } from "../project.ts";
 import { setVariables } from "../start/variables.ts";
 import { checkTypes } from "./compiler.ts";
 import { checkEngineParts } from "./engine-parts.ts";
@@ -34,7 +34,7 @@ npm start, npm run package and npm run deploy run the same checks. Exits with 1 
 }
 
 async function run({ json = false }: { json?: boolean }): Promise<void> {
-  const root = projectRoot();
+  const root = existingRoot();
   const checked = await check(root);
   if (json) console.log(JSON.stringify({ ok: checked.findings.length === 0, ...checked }));
   else for (const line of resultLines(checked)) console.log(line);

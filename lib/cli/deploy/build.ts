@@ -7,7 +7,7 @@ import { moduleBeside } from "../../local/module-beside.ts";
 import { type Finding, refusal } from "../check/finding.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate, handlerNames, listSource } from "../handlers/generate.ts";
-import { engineModules, isEngine, projectRoot, within } from "../project.ts";
+import { engineModules, existingRoot, isEngine, within } from "../project.ts";
 import { copyBeside } from "./beside.ts";
 import { isUsers, writePlaces } from "./places.ts";
 
@@ -47,7 +47,7 @@ export async function build(
     without?: ReadonlySet<string>;
   } = {},
 ) {
-  const { root = projectRoot(), outFolder = join(root, "dist"), names = functionNames, without } = options;
+  const { root = existingRoot(), outFolder = join(root, "dist"), names = functionNames, without } = options;
   if (without === undefined) await generate({ root });
   rmSync(outFolder, { recursive: true, force: true });
   const compiledAlike = compileAlike();

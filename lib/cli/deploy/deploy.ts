@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { subcommand, UsageError } from "../command.ts";
 import { smokeStack } from "../desk/smoke.ts";
 import { paint } from "../paint.ts";
-import { projectRoot } from "../project.ts";
+import { existingRoot } from "../project.ts";
 import { recordStage, stagesFile } from "../state/stages.ts";
 import { changeLines, printChanges, refuseLosses } from "./changes.ts";
 import { reasonOf } from "./clients.ts";
@@ -85,7 +85,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
       "Cannot deploy a packaged folder: its settings were taken when it was made. Leave --package out",
     );
   }
-  const root = projectRoot();
+  const root = existingRoot();
   const checked = await preflight(root, { ...stack, stage, force, adopt: mayAdopt });
   if (isDry) {
     if (!printChanges(checked, await changeLines(checked, root))) process.exitCode = 1;

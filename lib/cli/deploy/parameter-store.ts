@@ -8,7 +8,7 @@ import { ConfigError, LarkpostError } from "../../errors.ts";
 import { fieldsOf } from "../../feishu/json.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
-import { projectRoot } from "../project.ts";
+import { existingRoot } from "../project.ts";
 import { adviceOn, reasonOf } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
@@ -20,7 +20,7 @@ export function parameterName(stage: string, what: "app" | "extra"): string {
 
 /** The first part of the names of a stage's stack, parameters and resources. */
 export function serviceName(): string {
-  const template = readFileSync(join(projectRoot(), "serverless.yml"), "utf8");
+  const template = readFileSync(join(existingRoot(), "serverless.yml"), "utf8");
   const service = /^service:\s*([\w-]+)\s*$/m.exec(template)?.[1];
   if (service === undefined) throw new ConfigError('Cannot name the stack: serverless.yml has no line "service: name"');
   return service;

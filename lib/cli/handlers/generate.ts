@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { isSmokeType, smokeType } from "../../handling/dispatcher.ts";
 import { CommandError, subcommand } from "../command.ts";
-import { projectRoot } from "../project.ts";
+import { existingRoot, projectRoot } from "../project.ts";
 
 const lineWidth = 120;
 
@@ -24,7 +24,7 @@ export const reservedName = `would never run: ${smokeType} is reserved for "npm 
  * @returns The lists that were stale, relative to the root.
  */
 export async function generate(options: { root?: string; check?: boolean } = {}): Promise<{ changed: string[] }> {
-  const { root = projectRoot(), check = false } = options;
+  const { root = existingRoot(), check = false } = options;
   const changed: string[] = [];
   for (const kind of ["events", "callbacks"] as const) {
     const path = `functions/${kind}.gen.ts`;

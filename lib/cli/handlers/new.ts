@@ -7,7 +7,7 @@ import { type CatalogueEntry, doublySubscribed, find, nearestText, nearestTypes 
 import { checkHandlers, resultLines } from "../check/check.ts";
 import { CommandError, oneLine, subcommand, UsageError } from "../command.ts";
 import { paint } from "../paint.ts";
-import { projectRoot } from "../project.ts";
+import { existingRoot } from "../project.ts";
 import { generate, handlerNames } from "./generate.ts";
 import { handlerSource, testSource } from "./templates.ts";
 
@@ -32,7 +32,7 @@ Examples:
 }
 
 async function run(type: string, { force = false }: { readonly force?: boolean }): Promise<void> {
-  const root = projectRoot();
+  const root = existingRoot();
   const entry = find(type) ?? unlisted(type, force);
   const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([

@@ -18,7 +18,7 @@ import { checkConfig, checkSettings } from "../check/settings.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { storedDeadLetters } from "../desk/letters.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
-import { defaultState, loadEnv, projectRoot } from "../project.ts";
+import { defaultState, existingRoot, loadEnv } from "../project.ts";
 import { envOf, hasRealApp, keptApp, writeLocal } from "../state/local-keys.ts";
 import { keepRecent } from "../state/recent.ts";
 import { startChecking } from "./checking.ts";
@@ -74,7 +74,7 @@ interface StartOptions {
 }
 
 async function run(options: StartOptions): Promise<void> {
-  const root = projectRoot();
+  const root = existingRoot();
   loadEnv(root);
   const port = portOf(options.port, process.env["PORT"]);
   const { project, findings } = await checkConfig(root);
