@@ -15,9 +15,12 @@ export class CommandError extends LarkpostError {
 
 /** A command that throws where commander would end the process: `main.ts` alone decides the exit code. */
 export function subcommand(name: string): Command {
-  return new Command(name)
-    .showHelpAfterError(`Run "npm run ${name} -- --help" for options and examples.`)
-    .exitOverride();
+  return new Command(name).showHelpAfterError(helpOf(`${name} --`)).exitOverride();
+}
+
+/** @param command As it is typed after `npm run`: `dead -- drop`. */
+export function helpOf(command: string): string {
+  return `Run "npm run ${command} --help" for options and examples.`;
 }
 
 /** Outside text for a terminal: one line, and no control character that could move the cursor or hide text. */

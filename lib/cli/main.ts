@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
 import { watchNpm } from "../local/parent.ts";
 import { didYouMean } from "../nearest.ts";
-import { oneLine, UsageError } from "./command.ts";
+import { helpOf, oneLine, UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
 import { adviceOn, isOfAws, reasonOf } from "./deploy/clients.ts";
 import { engineRoot } from "./project.ts";
@@ -23,7 +23,10 @@ async function main(args: readonly string[]): Promise<void> {
   const loads = isHelp ? [...commands.values()] : [];
   if (asked !== undefined) loads.push(asked);
   const loaded = await Promise.all(loads.map((load) => load()));
-  for (const command of loaded) program.addCommand(command);
+  for (const command of loaded) {
+    program.addCommand(command);
+    for (const one of command.commands) one.showHelpAfterError(helpOf(`${command.name()} -- ${one.name()}`));
+  }
   const inner = isHelp ? [] : loaded.flatMap((command) => command.commands.map((one) => one.name()));
   if (inner.length > 0) refuseUnknown(args[1] ?? "", inner, name);
   if (asked !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);

@@ -39,6 +39,12 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     code: 2,
     says: /^There is no command "strat"\. Did you mean "start"\?/,
   },
+  {
+    when: "a command of several without its option",
+    args: ["dead", "drop", "x"],
+    code: 2,
+    says: /^Run "npm run dead -- drop --help" for options and examples\.$/m,
+  },
   { when: "a command that is near none", args: ["foo"], code: 2, says: /^There is no command "foo"\. Commands: / },
   {
     when: "an id where a command of several belongs",
