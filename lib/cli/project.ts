@@ -67,9 +67,14 @@ function findRoot(): string | undefined {
   }
 }
 
-/** Adds what is in the project's .env, and not in the environment. */
-export function loadEnv(root: string): void {
-  for (const [name, value] of Object.entries(parseEnv(envFile(root)))) process.env[name] ??= value;
+/**
+ * Adds what is in the project's .env, and not in the environment.
+ * @param except Names that are not read.
+ */
+export function loadEnv(root: string, except: readonly string[] = []): void {
+  for (const [name, value] of Object.entries(parseEnv(envFile(root)))) {
+    if (!except.includes(name)) process.env[name] ??= value;
+  }
 }
 
 /**

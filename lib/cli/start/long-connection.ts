@@ -27,8 +27,8 @@ export function longConnectionCommand(): Command {
       "after",
       `
 Settings come from the environment, and what is not there from a file .env: APP_ID, and APP_SECRET or
-SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of the deployed stage; if need be
-LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS credentials and region as everywhere.
+SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of the deployed stage; if need be LANES,
+LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. With --stage, the app of .env is not read. AWS credentials and region as everywhere.
 
 Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
 refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
@@ -48,7 +48,8 @@ interface Options {
 
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
-  loadEnv(root);
+  // .env has an app for this machine.
+  loadEnv(root, stage === undefined ? [] : ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   if (stage !== undefined) await setFromStage(stage, region);
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);
@@ -65,7 +66,7 @@ async function run({ json = false, stage, region }: Options): Promise<void> {
 
 /**
  * Sets what the environment lacks to what the stack has.
- * @throws {CommandError} The stack cannot be read, or is of an older release.
+ * @throws {CommandError} The stack cannot be read, is of an older release, or of another app.
  */
 async function setFromStage(stage: string, given: string | undefined): Promise<void> {
   // Loaded here, because they bring SDKs along.
@@ -90,6 +91,13 @@ async function setFromStage(stage: string, given: string | undefined): Promise<v
     }
     process.env[name] ||= value;
   }
+  const app = process.env["APP_ID"];
+  if (outputs.AppId !== undefined && app !== outputs.AppId) {
+    throw new CommandError(
+      `Cannot start: APP_ID is "${app}", and the stage "${stage}" is of the app "${outputs.AppId}": its worker runs no event of another. Unset APP_ID and APP_SECRET`,
+    );
+  }
+  if (outputs.Lanes !== undefined) process.env["LANES"] ||= outputs.Lanes;
   if (!process.env["APP_SECRET"]) process.env["SECRETS_PARAMETER"] ||= parameterName(stage, "app");
 }
 

@@ -132,13 +132,30 @@ describe("npm run deploy", () => {
     made.remove();
   });
 
-  test("long-connection --stage takes from the stack what is not set, and says what it does not find", async () => {
-    const connect = (stage = "prod") => {
-      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, HEALTH_PORT: "70000" };
+  test("long-connection --stage takes from the stack what is not set, and says what it does not find", async (t) => {
+    const connect = (stage = "prod", more: Readonly<Record<string, string>> = {}) => {
+      const env = { ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, HEALTH_PORT: "70000", ...more };
       return command(["long-connection", "--stage", stage, "--region", "eu-west-1"], { env });
     };
     const { LedgerTableName, ...older } = compiled.template.Outputs;
+    // An app for this machine, which is not the stage's.
+    writeFileSync(
+      join(made.root, ".env"),
+      "APP_ID=cli_fedcba9876543210\nAPP_SECRET=of-this-machine\nENCRYPT_KEY=of-it\n",
+    );
+    t.after(() => rmSync(join(made.root, ".env")));
+    const broken = { ...compiled.template.Outputs, Lanes: { Value: "[" } };
+    cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: broken });
+    assert.match(
+      (await connect()).stderr,
+      /^Cannot start: LANES is not the JSON of lanes\./,
+      "the lanes are not taken",
+    );
     cloud.putStack("larkpost-prod", compiled.template);
+    assert.match(
+      (await connect("prod", { APP_ID: "cli_fedcba9876543210" })).stderr,
+      /^Cannot start: APP_ID is "cli_fedcba9876543210", and the stage "prod" is of the app "cli_0123456789abcdef"/,
+    );
     // The last setting that is read: all others were found.
     assert.equal((await connect()).stderr, "Cannot start: HEALTH_PORT is not a port\n");
     cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: older });
