@@ -77,7 +77,7 @@ export async function readExtraSecrets(
 function view(names: readonly string[], values: Values, missing: string): Secrets {
   return secretsFrom((name) => {
     const value = values[name];
-    if (value !== undefined && names.includes(name)) return value;
+    if (value && names.includes(name)) return value;
     const found = names.includes(name)
       ? missing
       : "larkpost.config.js did not list it under secrets when this process started";

@@ -26,14 +26,16 @@ function failureOf(read: () => unknown): string {
 
 test("come from the environment on a developer's machine, and one that is not there says so when it is read", async () => {
   const secrets = await extraSecrets(
-    { EXTRA_SECRETS: "CRM_TOKEN,OTHER", CRM_TOKEN: canary, HOME: "/" },
+    { EXTRA_SECRETS: "CRM_TOKEN,OTHER,EMPTY", CRM_TOKEN: canary, EMPTY: "", HOME: "/" },
     nobody,
   ).current();
   assert.equal(secrets["CRM_TOKEN"], canary);
-  assert.equal(
-    failureOf(() => secrets["OTHER"]),
-    'Cannot read the secret "OTHER": it is not set. Put it into .env, and start again',
-  );
+  for (const name of ["OTHER", "EMPTY"]) {
+    assert.equal(
+      failureOf(() => secrets[name]),
+      `Cannot read the secret "${name}": it is not set. Put it into .env, and start again`,
+    );
+  }
   const unlisted =
     /^Cannot read the secret "HOME": larkpost\.config\.js did not list it under secrets when this process started$/;
   assert.match(

@@ -242,7 +242,7 @@ function readSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number, faults
 
 /** What the developer should know about the settings. */
 function advice({ secrets }: Project, handlers: readonly string[], isLocal: boolean): string[] {
-  const unset = secrets.filter((name) => process.env[name] === undefined);
+  const unset = secrets.filter((name) => !process.env[name]);
   const unused = ["LARK_DOMAIN", "APP_SECRET"].filter((name) => isLocal && process.env[name]);
   const noApp = "without APP_ID and its keys there is no real app, and handlers call the simulated one";
   return [
