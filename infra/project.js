@@ -33,7 +33,11 @@ export const configFile = "larkpost.config.js";
  */
 export async function readProject(root) {
   const file = join(root, configFile);
-  if (!existsSync(file)) return projectOf({});
+  if (!existsSync(file)) {
+    const other = namesIn(root).find((name) => /^larkpost\.config\.([cm]?[jt]sx?|json)$/.test(name));
+    if (other === undefined) return projectOf({});
+    throw refusal(`Cannot read ${other}: the file is ${configFile}, which is JavaScript. Rename it`);
+  }
   /** @type {{ default?: unknown }} */
   let loaded;
   try {
@@ -62,10 +66,14 @@ function reasonIn(file, error) {
  * @param {string} root
  */
 function handledTypes(root) {
-  const folder = join(root, "functions/events");
-  return (existsSync(folder) ? readdirSync(folder) : []).flatMap(
+  return namesIn(join(root, "functions/events")).flatMap(
     (file) => /^([^_.].*(?<!\.test|\.d))\.ts$/.exec(file)?.[1] ?? [],
   );
+}
+
+/** @param {string} folder */
+function namesIn(folder) {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** @type {Omit<Project, "limits" | "optional" | "alarmThresholds">} */

@@ -10,6 +10,7 @@ import { lanesOf, lanesText } from "../../infra/lanes.js";
 import { alarmThresholds, limits, optional } from "../../infra/limits.js";
 import { projectOf, readProject } from "../../infra/project.js";
 import { ownResources } from "../../infra/resources.js";
+import { checkConfig } from "../../lib/cli/check/settings.ts";
 import { longConnection } from "./connected.ts";
 import { deployment } from "./deployment.ts";
 import { statementsOf } from "./rules.ts";
@@ -131,6 +132,15 @@ test("without the file, or with an empty one, everything is as infra/limits.js s
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
   writeFileSync(join(folder, "larkpost.config.js"), "export default {};");
   assert.deepEqual(await readProject(folder), { limits, optional, alarmThresholds, ...none });
+});
+
+test("by another ending it is refused, and not passed over", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "larkpost.config.ts"), "export default {};\n");
+  const message = "Cannot read larkpost.config.ts: the file is larkpost.config.js, which is JavaScript. Rename it";
+  await assert.rejects(readProject(folder), { name: "ConfigError", message });
+  assert.equal((await checkConfig(folder)).findings[0]?.file, "larkpost.config.ts");
 });
 
 for (const [what, source, says] of [

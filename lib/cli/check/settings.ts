@@ -25,6 +25,8 @@ export async function checkConfig(root: string): Promise<{ project?: Project; fi
 
 /** The message has a line for each mistake, or the stack of what the file threw. */
 function configFindings(root: string, message: string): Finding[] {
+  const [, other] = /^Cannot read (.+?): the file is /.exec(message) ?? [];
+  if (other !== undefined) return [{ part: "config", file: other, message: message.replace(/^.*?: /, "") }];
   const source = readFileSync(join(root, configFile), "utf8");
   const [, thrown] = new RegExp(`^Cannot read ${configFile}: ([\\s\\S]*)`).exec(message) ?? [];
   if (thrown !== undefined) {
@@ -87,6 +89,11 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
     const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
     return name === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, message }];
   });
+  const cut = lines.flatMap((one, index): Finding[] => {
+    const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*=\s*[^\s'"`#]([^#]*[^\s#])?#/.exec(one) ?? [];
+    const message = `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`;
+    return ours.includes(name) || own.has(name) ? [{ part: "settings", file: ".env", line: index + 1, message }] : [];
+  });
   const faults = settingChecks(all).flatMap(([name, check]): Finding[] => {
     try {
       check();
@@ -96,7 +103,7 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       throw error;
     }
   });
-  return [...misspelt, ...unread, ...swallowing, ...faults];
+  return [...misspelt, ...unread, ...swallowing, ...cut, ...faults];
 }
 
 function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {

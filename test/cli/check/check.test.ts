@@ -160,7 +160,8 @@ describe("npm run check", () => {
       ".env",
       "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
         "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n" +
-        'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n',
+        'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n' +
+        "CALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
     );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
@@ -261,13 +262,14 @@ describe("npm run check", () => {
       /^- ENCRYPT_KEY is not set/,
       /^13 lark_domain is no setting\. Did you mean LARK_DOMAIN\?$/,
       /^14 is not read\. Write it as PORT=…$/,
+      /^19 CALLBACK_DEADLINE_MS ends at the "#": Node takes what follows for a comment\. Put the value in quotes$/,
     ]) {
       assert.ok(
         said.some((line) => expected.test(line)),
         `${expected}\n${said.join("\n")}`,
       );
     }
-    assert.equal(said.length, 8, said.join("\n"));
+    assert.equal(said.length, 9, said.join("\n"));
   });
 });
 
