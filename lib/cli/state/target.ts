@@ -61,9 +61,11 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
   ];
   if (missing.length > 0 || !verificationToken || !appId) {
     const found = local === undefined ? `, and there is no ${file} (another folder? --state)` : "";
+    // Keys that were given to npm start are not written down.
+    const advice = local?.url === undefined ? 'Run "npm start" first' : "Put those that npm start was given into .env";
     throw new ConfigError(
       `Cannot seal an event: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set${found}. ` +
-        'Run "npm start" first, or set ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID to the receiver\'s',
+        `${advice}, or set ENCRYPT_KEY, VERIFICATION_TOKEN and APP_ID to the receiver's`,
     );
   }
   const keys = appKeys({

@@ -467,6 +467,7 @@ describe("send", { concurrency: 4 }, () => {
   for (const [when, local] of [
     ["there are no keys", undefined],
     ["the runtime's file is broken", `{"encryptKey":"${secrets.encryptKey}",`],
+    ["npm start was given its keys", { url: "http://127.0.0.1:9/webhook" }],
   ] as const) {
     test(`exits with 1 when ${when}, and prints none`, async (t) => {
       const { root, remove } = temporaryRoot(local);
@@ -476,6 +477,7 @@ describe("send", { concurrency: 4 }, () => {
       assert.match(stderr, /npm start/);
       if (local === undefined) assert.match(stderr, /ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID are not set/);
       else assert.ok(!stderr.includes(secrets.encryptKey));
+      assert.equal(/Put those that npm start was given into \.env/.test(stderr), typeof local === "object");
     });
   }
 });
