@@ -4,8 +4,8 @@ import { nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
-// The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions() in limits.js checks
-// that the numbers fit each other.
+// The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions.js checks that the
+// numbers fit each other.
 
 /** @typedef {Readonly<Record<string, unknown>>} Fields */
 
@@ -54,9 +54,9 @@ const members = {
   secrets: secretMistakes,
   statements: statementMistakes,
   resources: resourceMistakes,
-  logErrorMessages: (/** @type {unknown} */ given) => flagMistakes("logErrorMessages", given),
+  logErrorMessages: (/** @type {unknown} */ flag) => flagMistakes("logErrorMessages", flag),
   logSampleRate: rateMistakes,
-  eventCountMetrics: (/** @type {unknown} */ given) => flagMistakes("eventCountMetrics", given),
+  eventCountMetrics: (/** @type {unknown} */ flag) => flagMistakes("eventCountMetrics", flag),
   tags: tagMistakes,
 };
 
@@ -73,21 +73,21 @@ export function mistakesIn(config, handled) {
   });
 }
 
-/** @param {unknown} given */
-function presetMistakes(given) {
+/** @param {unknown} preset */
+function presetMistakes(preset) {
   const names = Object.keys(presets);
-  return names.includes(String(given)) ? [] : [unknown(String(given), "a preset", names)];
+  return names.includes(String(preset)) ? [] : [unknown(String(preset), "a preset", names)];
 }
 
 const defaults = { ...limits, ...optional, ...alarmThresholds };
 
 /**
  * The mistakes in numbers that replace those of limits.js.
- * @param {unknown} given
+ * @param {unknown} numbers
  */
-function limitMistakes(given) {
-  if (!isPlain(given)) return ["limits is not an object of numbers"];
-  return Object.entries(given).flatMap(([name, value]) => {
+function limitMistakes(numbers) {
+  if (!isPlain(numbers)) return ["limits is not an object of numbers"];
+  return Object.entries(numbers).flatMap(([name, value]) => {
     if (!Object.hasOwn(defaults, name)) return [unknown(name, "a limit", Object.keys(defaults))];
     if (value === undefined || (value === null && Object.hasOwn(optional, name))) return [];
     const isWhole = Number.isInteger(value) && Number(value) >= 0;
@@ -110,24 +110,24 @@ const laneMembers = ["types", "order", ...laneNumbers];
 const mostLanes = 9;
 
 /**
- * @param {unknown} given
+ * @param {unknown} lanes
  * @param {Fields} _
  * @param {readonly string[]} handled
  * @returns {string[]}
  */
-function laneMistakes(given, _, handled) {
-  if (!isPlain(given)) return ["lanes is not an object of lanes"];
-  const names = Object.keys(given);
+function laneMistakes(lanes, _, handled) {
+  if (!isPlain(lanes)) return ["lanes is not an object of lanes"];
+  const names = Object.keys(lanes);
   const tooMany = `lanes has ${names.length} lanes, over ${mostLanes}: SQS lets a dead-letter queue serve ten queues`;
   return [
     ...(names.length > mostLanes ? [tooMany] : []),
-    ...Object.entries(given).flatMap(([name, lane]) => {
+    ...Object.entries(lanes).flatMap(([name, lane]) => {
       const at = `lanes.${name}`;
       if (name === "default") return [`${at} is the lane of all other types. Its numbers are in limits`];
       if (!/^[a-z][a-z0-9]{0,15}$/.test(name)) return [`${at}: a name has up to 16 small letters and digits`];
       return isPlain(lane) ? mistakesInLane(at, lane, handled) : [`${at} is not an object`];
     }),
-    ...overlaps(Object.entries(given)),
+    ...overlaps(Object.entries(lanes)),
   ];
 }
 
@@ -208,12 +208,12 @@ function matchesType(entry, type) {
 }
 
 /**
- * @param {unknown} given
+ * @param {unknown} variables
  * @param {Fields} config
  */
-function environmentMistakes(given, { resources, secrets }) {
-  if (!isPlain(given)) return ["environment is not an object of texts"];
-  return Object.entries(given).flatMap(([name, value]) => {
+function environmentMistakes(variables, { resources, secrets }) {
+  if (!isPlain(variables)) return ["environment is not an object of texts"];
+  return Object.entries(variables).flatMap(([name, value]) => {
     const at = `environment.${name}`;
     // Lambda takes no name of one letter.
     if (!/^[A-Za-z][A-Za-z0-9_]+$/.test(name)) return [`"${name}" cannot be the name of a variable`];
@@ -234,25 +234,25 @@ function environmentMistakes(given, { resources, secrets }) {
   });
 }
 
-/** @param {unknown} given */
-function secretMistakes(given) {
-  if (!Array.isArray(given)) return ['secrets is not a list of names, like ["CRM_TOKEN"]'];
-  return given.flatMap((name, index) => {
+/** @param {unknown} names */
+function secretMistakes(names) {
+  if (!Array.isArray(names)) return ['secrets is not a list of names, like ["CRM_TOKEN"]'];
+  return names.flatMap((name, index) => {
     if (typeof name !== "string" || !/^[A-Z][A-Z0-9_]*$/.test(name)) {
       return [`secrets has ${shown(name)}. A name has capital letters, digits and "_"`];
     }
     const taken = takenBy(name);
     if (taken !== undefined) return [`secrets has ${name}, a setting of ${taken}. Choose another name`];
-    return given.indexOf(name) === index ? [] : [`secrets has ${name} twice`];
+    return names.indexOf(name) === index ? [] : [`secrets has ${name} twice`];
   });
 }
 
 const statementMembers = ["Sid", "Effect", "Action", "Resource", "Condition"];
 
-/** @param {unknown} given */
-function statementMistakes(given) {
-  if (!Array.isArray(given)) return ["statements is not a list"];
-  return given.flatMap((statement, index) => {
+/** @param {unknown} statements */
+function statementMistakes(statements) {
+  if (!Array.isArray(statements)) return ["statements is not a list"];
+  return statements.flatMap((statement, index) => {
     const at = `statements[${index}]`;
     if (!isPlain(statement)) return [`${at} is not an object`];
     const { Sid = "", Effect, Action, Resource, Condition = {} } = statement;
@@ -285,10 +285,10 @@ const attributes = [
   "UpdateReplacePolicy",
 ];
 
-/** @param {unknown} given */
-function resourceMistakes(given) {
-  if (!isPlain(given)) return ["resources is not an object of CloudFormation resources"];
-  return Object.entries(given).flatMap(([id, resource]) => {
+/** @param {unknown} resources */
+function resourceMistakes(resources) {
+  if (!isPlain(resources)) return ["resources is not an object of CloudFormation resources"];
+  return Object.entries(resources).flatMap(([id, resource]) => {
     const at = `resources.${id}`;
     if (!/^[A-Za-z0-9]{1,255}$/.test(id)) return [`${at}: a logical id has letters and digits only`];
     if (!isPlain(resource)) return [`${at} is not an object`];
@@ -308,23 +308,23 @@ function resourceMistakes(given) {
 
 /**
  * @param {string} name
- * @param {unknown} given
+ * @param {unknown} flag
  */
-function flagMistakes(name, given) {
-  return typeof given === "boolean" ? [] : [`${name} is ${shown(given)}, neither true nor false`];
+function flagMistakes(name, flag) {
+  return typeof flag === "boolean" ? [] : [`${name} is ${shown(flag)}, neither true nor false`];
 }
 
-/** @param {unknown} given */
-function rateMistakes(given) {
-  const isRate = typeof given === "number" && given >= 0 && given <= 1;
-  return isRate ? [] : [`logSampleRate is ${shown(given)}, not a number from 0 to 1`];
+/** @param {unknown} rate */
+function rateMistakes(rate) {
+  const isRate = typeof rate === "number" && rate >= 0 && rate <= 1;
+  return isRate ? [] : [`logSampleRate is ${shown(rate)}, not a number from 0 to 1`];
 }
 
-/** @param {unknown} given */
-function tagMistakes(given) {
-  if (!isPlain(given)) return ["tags is not an object of texts"];
-  const names = ["SERVICE", "STAGE", ...Object.keys(given)];
-  return Object.entries(given).flatMap(([name, value]) => {
+/** @param {unknown} tags */
+function tagMistakes(tags) {
+  if (!isPlain(tags)) return ["tags is not an object of texts"];
+  const names = ["SERVICE", "STAGE", ...Object.keys(tags)];
+  return Object.entries(tags).flatMap(([name, value]) => {
     // Of one name, the project's value holds.
     const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
     if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];

@@ -275,21 +275,18 @@ function hidden(id, count) {
 }
 
 /**
- * Two graphs side by side, the alarms above them all.
+ * Two graphs side by side, and above them all the first widget, the alarms.
  * @param {readonly ({ type: string } & Options)[]} widgets
  */
-function place([first, ...others]) {
+function place(widgets) {
   const region = { Ref: "AWS::Region" };
   const [width, height, top] = [12, 6, 4];
-  const at = others.map((one, index) => ({
-    x: width * (index % 2),
-    y: top + height * Math.floor(index / 2),
-    width,
-    height,
-    one,
-  }));
-  return [{ x: 0, y: 0, width: 2 * width, height: top, one: first }, ...at].map(({ one, ...where }) => {
-    const { type, ...properties } = /** @type {{ type: string }} */ (one);
+  return widgets.map(({ type, ...properties }, index) => {
+    const [column, row] = [(index - 1) % 2, Math.floor((index - 1) / 2)];
+    const where =
+      index === 0
+        ? { x: 0, y: 0, width: 2 * width, height: top }
+        : { x: width * column, y: top + height * row, width, height };
     return { type, ...where, properties: type === "metric" ? { region, ...properties } : properties };
   });
 }

@@ -84,7 +84,7 @@ export async function callback(variables) {
 }
 
 /**
- * Those of a lane's worker, besides those of all that run handlers.
+ * Those of a lane's worker alone. It has those of all that run handlers as well.
  * @param {import("./lanes.js").Lane} lane
  */
 export function ofLane({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }) {

@@ -216,4 +216,4 @@ const urlExtensions = Object.fromEntries(
   ]),
 );
 
-export const functions = forDeployment((...given) => ({ extensions: extensionsOf(...given) }));
+export const functions = forDeployment((deployment, project) => ({ extensions: extensionsOf(deployment, project) }));

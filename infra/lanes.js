@@ -1,10 +1,5 @@
-import {
-  ageOutside,
-  isAgeWithin,
-  longestBackoffSeconds,
-  receivesPerAttempt,
-  visibilityTimeoutSeconds,
-} from "./limits.js";
+import { ageOutside, isAgeWithin } from "./contradictions.js";
+import { longestBackoffSeconds, receivesPerAttempt, visibilityTimeoutSeconds } from "./limits.js";
 
 /**
  * Of a project.
@@ -59,23 +54,23 @@ export function lanesOf({ limits, optional, lanes }) {
   const { maxReceiveCount } = limits;
   return [
     laneOf({ limits, optional }, "default", { types: [] }, maxReceiveCount),
-    ...Object.entries(lanes).map(([name, given]) => laneOf({ limits, optional }, name, given, null)),
+    ...Object.entries(lanes).map(([name, config]) => laneOf({ limits, optional }, name, config, null)),
   ];
 }
 
 /**
  * @param {Pick<Numbers, "limits" | "optional">} defaults
  * @param {string} name
- * @param {import("./config.js").LaneConfig} given
+ * @param {import("./config.js").LaneConfig} config
  * @param {number | null} receives
  * @returns {Lane}
  */
-function laneOf({ limits, optional }, name, given, receives) {
-  const { order = null, timeoutSeconds = limits.workerTimeoutSeconds, maxAgeSeconds = optional.maxAgeSeconds } = given;
+function laneOf({ limits, optional }, name, config, receives) {
+  const { order = null, timeoutSeconds = limits.workerTimeoutSeconds, maxAgeSeconds = optional.maxAgeSeconds } = config;
   const isFifo = order !== null;
-  const batchSize = isFifo ? 1 : (given.batchSize ?? limits.batchSize);
-  const batchWindowSeconds = isFifo ? 0 : (given.batchWindowSeconds ?? limits.batchWindowSeconds);
-  const holdSeconds = isFifo ? (given.holdSeconds ?? defaultHoldSeconds) : null;
+  const batchSize = isFifo ? 1 : (config.batchSize ?? limits.batchSize);
+  const batchWindowSeconds = isFifo ? 0 : (config.batchWindowSeconds ?? limits.batchWindowSeconds);
+  const holdSeconds = isFifo ? (config.holdSeconds ?? defaultHoldSeconds) : null;
   const hiddenSeconds = isFifo
     ? timeoutSeconds + fifoMarginSeconds
     : visibilityTimeoutSeconds({ workerTimeoutSeconds: timeoutSeconds, batchWindowSeconds });
@@ -85,12 +80,12 @@ function laneOf({ limits, optional }, name, given, receives) {
   const queueId = isDefault ? "EventsQueue" : `Lane${id}${isFifo ? "Fifo" : ""}Queue`;
   return {
     name,
-    types: given.types,
+    types: config.types,
     order,
     timeoutSeconds,
-    memoryMb: given.memoryMb ?? limits.workerMemoryMb,
-    concurrency: given.concurrency ?? limits.maxConcurrency,
-    attempts: given.attempts ?? limits.maxAttempts,
+    memoryMb: config.memoryMb ?? limits.workerMemoryMb,
+    concurrency: config.concurrency ?? limits.maxConcurrency,
+    attempts: config.attempts ?? limits.maxAttempts,
     // As often as the queue keeps a record, and not more: SQS would delete it before it is dead.
     maxReceiveCount:
       receives ?? Math.min(limits.maxReceiveCount, Math.floor(limits.queueRetentionSeconds / longestWaitSeconds)),

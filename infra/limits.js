@@ -180,55 +180,40 @@ export const alarmThresholds = {
 
 /**
  * How long SQS hides a record from the next attempt: six worker timeouts, as AWS advises, plus the batch window.
- * @param {Pick<typeof limits, "workerTimeoutSeconds" | "batchWindowSeconds">} given
+ * @param {Pick<typeof limits, "workerTimeoutSeconds" | "batchWindowSeconds">} numbers
  */
-export function visibilityTimeoutSeconds(given = limits) {
-  return 6 * given.workerTimeoutSeconds + given.batchWindowSeconds;
+export function visibilityTimeoutSeconds({ workerTimeoutSeconds, batchWindowSeconds } = limits) {
+  return 6 * workerTimeoutSeconds + batchWindowSeconds;
 }
 
 /**
  * The duration of a worker invocation that starts the alarm.
- * @param {Pick<typeof limits, "workerTimeoutSeconds">} given
+ * @param {Pick<typeof limits, "workerTimeoutSeconds">} numbers
  * @param {Pick<typeof alarmThresholds, "workerDurationPercent">} thresholds
  */
-export function workerDurationAlarmMs(given = limits, { workerDurationPercent } = alarmThresholds) {
-  return given.workerTimeoutSeconds * 10 * workerDurationPercent;
+export function workerDurationAlarmMs({ workerTimeoutSeconds } = limits, { workerDurationPercent } = alarmThresholds) {
+  return workerTimeoutSeconds * 10 * workerDurationPercent;
 }
 
 /**
  * The duration of a callback that starts the alarm.
- * @param {Pick<typeof limits, "callbackDeadlineMs">} given
+ * @param {Pick<typeof limits, "callbackDeadlineMs">} numbers
  * @param {Pick<typeof alarmThresholds, "callbackDurationPercent">} thresholds
  */
-export function callbackDurationAlarmMs(given = limits, { callbackDurationPercent } = alarmThresholds) {
-  return (given.callbackDeadlineMs * callbackDurationPercent) / 100;
+export function callbackDurationAlarmMs(
+  { callbackDeadlineMs } = limits,
+  { callbackDurationPercent } = alarmThresholds,
+) {
+  return (callbackDeadlineMs * callbackDurationPercent) / 100;
 }
 
 /**
  * Replicas during a deployment of the long connection, in percent of the usual ones: one more, since each uses one of the
  * app's 50 connections.
- * @param {Pick<typeof limits, "longConnectionReplicas">} given
+ * @param {Pick<typeof limits, "longConnectionReplicas">} numbers
  */
 export function longConnectionMaximumPercent({ longConnectionReplicas } = limits) {
   return Math.floor((100 * (longConnectionReplicas + 1)) / longConnectionReplicas);
-}
-
-/** The least and the most MB for each number of CPU units, in steps of 1,024 MB. 256 units have values of their own. */
-const fargateMemoryMb = new Map([
-  [512, [1_024, 4_096]],
-  [1_024, [2_048, 8_192]],
-  [2_048, [4_096, 16_384]],
-]);
-
-/**
- * https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
- * @param {number} cpu
- * @param {number} memoryMb
- */
-function isFargatePair(cpu, memoryMb) {
-  if (cpu === 256) return [512, 1_024, 2_048].includes(memoryMb);
-  const [least = Infinity, most = 0] = fargateMemoryMb.get(cpu) ?? [];
-  return memoryMb >= least && memoryMb <= most && memoryMb % 1_024 === 0;
 }
 
 /** A receive without a run is not an attempt, so an attempt may need many receives. */
@@ -238,171 +223,3 @@ export const longestBackoffSeconds = 900;
 
 /** Worker invocations at once of a provisioned poller. */
 export const batchesPerPoller = 10;
-/** The messages of a queue that SQS lets be in flight. */
-const mostInFlight = 120_000;
-
-/**
- * Whether SQS still has an event of that age.
- * @param {number | null} maxAgeSeconds
- * @param {Pick<typeof limits, "queueRetentionSeconds">} given
- */
-export function isAgeWithin(maxAgeSeconds, { queueRetentionSeconds }) {
-  return maxAgeSeconds === null || (maxAgeSeconds >= 1 && maxAgeSeconds < queueRetentionSeconds);
-}
-
-export const ageOutside = "is not from 1 to below queueRetentionSeconds: SQS deletes an event that is older";
-
-/**
- * The least and the most that AWS takes. It would refuse other numbers halfway through a deployment.
- * @type {readonly (readonly [name: keyof typeof limits | keyof typeof optional, least: number, most: number])[]}
- */
-const ranges = [
-  ["webhookMemoryMb", 128, 10_240],
-  ["callbackMemoryMb", 128, 10_240],
-  ["workerMemoryMb", 128, 10_240],
-  ["batchSize", 1, 10_000],
-  ["batchWindowSeconds", 0, 300],
-  ["queueRetentionSeconds", 60, 1_209_600],
-  ["deadLetterRetentionSeconds", 60, 1_209_600],
-  ["maxConcurrency", 2, 1_000],
-  ["longConnectionReplicas", 1, 5],
-  ["minimumPollers", 2, 200],
-  ["queueKeyReuseSeconds", 60, 86_400],
-];
-/** The days that CloudWatch Logs keeps a line. Fewer than these are below a dead letter's. */
-const retentionDays = [14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
-
-/** @param {number} value */
-function shown(value) {
-  return value.toLocaleString("en-US");
-}
-
-/** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
-const feishuWaitsMs = 3_000;
-const answerMs = 200;
-const networkMs = 300;
-
-/** Runs of one event in an alarm's five minutes, with the shortest waits of lib/handling/backoff.ts: after 0, 8, 24, 56, 120, 248 s. */
-const runsOfOneEvent = 6;
-
-/**
- * The relations that a set of numbers breaks, in words. A deployment that breaks one is refused.
- * @param {typeof limits} given
- * @param {Partial<typeof optional>} chosen
- * @param {typeof alarmThresholds} thresholds
- * @returns {string[]}
- */
-export function contradictions(given = limits, chosen = optional, thresholds = alarmThresholds) {
-  const { workerReservedConcurrency, callbackReservedConcurrency, callbackProvisionedConcurrency } = chosen;
-  const { minimumPollers = null, maximumPollers = null, maxAgeSeconds } = chosen;
-  const hasPollers = maximumPollers !== null;
-  const days = (/** @type {number} */ seconds) => seconds / 86_400;
-  const tooShort = "is below 10: a function that crashed could not load again in it";
-  const tooLong = "is over what the HTTP API waits, 29 s";
-  const longestWaitSeconds = Math.max(longestBackoffSeconds, visibilityTimeoutSeconds(given));
-  const mostReceives = Math.floor(given.queueRetentionSeconds / longestWaitSeconds);
-  /** @type {[holds: boolean, found: string][]} */
-  const relations = [
-    [given.workerTimeoutSeconds >= 10, "workerTimeoutSeconds is below 10, and handlers get 5 s less"],
-    [given.workerTimeoutSeconds <= 900, "workerTimeoutSeconds is over 900: Lambda runs nothing for longer"],
-    [given.webhookTimeoutSeconds >= 10, `webhookTimeoutSeconds ${tooShort}`],
-    [given.webhookTimeoutSeconds < 30, `webhookTimeoutSeconds ${tooLong}`],
-    [given.callbackTimeoutSeconds >= 10, `callbackTimeoutSeconds ${tooShort}`],
-    [given.callbackTimeoutSeconds < 30, `callbackTimeoutSeconds ${tooLong}`],
-    [given.callbackDeadlineMs >= 500, "callbackDeadlineMs is below 500: no handler could answer in it"],
-    [
-      given.callbackDeadlineMs + answerMs + networkMs <= feishuWaitsMs,
-      `callbackDeadlineMs is over ${feishuWaitsMs - answerMs - networkMs}: Feishu would not wait for the answer`,
-    ],
-    [given.staleKeysSeconds >= 300, "staleKeysSeconds is below 300: keys are not read more often"],
-    [
-      given.staleKeysSeconds <= 86_400,
-      "staleKeysSeconds is over 86,400: a revoked key would be accepted for more than a day while SSM cannot be read",
-    ],
-    [
-      given.deadLetterRetentionSeconds > given.queueRetentionSeconds,
-      "deadLetterRetentionSeconds is not above queueRetentionSeconds: a dead event keeps its age and would be gone at once",
-    ],
-    [
-      days(2 * given.queueRetentionSeconds + given.deadLetterRetentionSeconds) + 2.3 <= 35,
-      "queueRetentionSeconds and deadLetterRetentionSeconds outlast the 35 days that the ledger remembers",
-    ],
-    [given.maxDeferrals >= 1, "maxDeferrals is below 1: nothing could be deferred"],
-    [
-      days(given.deferForSeconds + given.queueRetentionSeconds + given.deadLetterRetentionSeconds) + 2.3 <= 35,
-      "deferForSeconds, queueRetentionSeconds and deadLetterRetentionSeconds outlast the 35 days that the ledger remembers",
-    ],
-    [isAgeWithin(maxAgeSeconds ?? null, given), `maxAgeSeconds ${ageOutside}`],
-    [
-      given.logRetentionDays > days(given.deadLetterRetentionSeconds),
-      "logRetentionDays is not above the dead letters'",
-    ],
-    [
-      given.logRetentionDays < 14 || retentionDays.includes(given.logRetentionDays),
-      `logRetentionDays is none that CloudWatch Logs has: ${retentionDays.join(", ")}`,
-    ],
-    [given.maxAttempts >= 1, "maxAttempts is below 1: no event would ever run"],
-    [
-      given.maxReceiveCount >= receivesPerAttempt * given.maxAttempts,
-      `maxReceiveCount is below ${receivesPerAttempt} × maxAttempts: SQS would take events that the worker has not judged`,
-    ],
-    [given.maxReceiveCount <= 1_000, "maxReceiveCount is over 1,000: SQS takes no more"],
-    [
-      given.maxReceiveCount <= mostReceives,
-      `maxReceiveCount is over ${mostReceives}: so often ${longestWaitSeconds} s (900, or 6 × workerTimeoutSeconds) outlast queueRetentionSeconds, and SQS would delete events before they are dead`,
-    ],
-    [given.maxConcurrency * given.batchSize <= 12_000, "maxConcurrency × batchSize is over 12,000 records in flight"],
-    [
-      isFargatePair(given.longConnectionCpu, given.longConnectionMemoryMb),
-      "longConnectionCpu and longConnectionMemoryMb are no pair that Fargate has (256 and 512, 512 and 1024, …)",
-    ],
-    [given.batchSize <= 10 || given.batchWindowSeconds > 0, "batchSize is over 10, which needs a batchWindowSeconds"],
-    [
-      // A throttled invocation hides its record for the visibility timeout, so healthy events would wait.
-      hasPollers || (workerReservedConcurrency ?? Infinity) >= given.maxConcurrency,
-      `workerReservedConcurrency is below maxConcurrency (${given.maxConcurrency})`,
-    ],
-    [(minimumPollers === null) === (maximumPollers === null), "minimumPollers and maximumPollers are not set together"],
-    [
-      (maximumPollers ?? 2_000) <= 2_000 && (maximumPollers ?? 2_000) >= (minimumPollers ?? 0),
-      "maximumPollers is not within minimumPollers and 2,000",
-    ],
-    [
-      (workerReservedConcurrency ?? Infinity) >= batchesPerPoller * (maximumPollers ?? 0),
-      `workerReservedConcurrency is below ${batchesPerPoller} × maximumPollers`,
-    ],
-    [
-      batchesPerPoller * (maximumPollers ?? 0) * given.batchSize <= mostInFlight,
-      "10 × maximumPollers × batchSize is over 120,000 records in flight",
-    ],
-    [
-      // AWS takes one out of the other, and would refuse halfway through a deployment.
-      (callbackProvisionedConcurrency ?? 0) <= (callbackReservedConcurrency ?? Infinity),
-      `callbackProvisionedConcurrency is above callbackReservedConcurrency (${callbackReservedConcurrency})`,
-    ],
-  ];
-  for (const [name, least, most] of ranges) {
-    const value = { ...given, ...chosen }[name] ?? least;
-    relations.push([value >= least && value <= most, `${name} is not within ${shown(least)} and ${shown(most)}`]);
-  }
-  for (const name of /** @type {const} */ ([
-    "routeRatePerSecond",
-    "routeBurst",
-    "callbackRatePerSecond",
-    "callbackBurst",
-  ])) {
-    relations.push([given[name] >= 1, `${name} is below 1: the HTTP API would refuse every request`]);
-  }
-  for (const name of /** @type {const} */ (["faults", "failedRuns", "failedCallbacks"])) {
-    const [count, percent] = [thresholds[`${name}PerFiveMinutes`], thresholds[`${name}Percent`]];
-    relations.push(
-      [count >= 1, `${name}PerFiveMinutes is below 1: the alarm would ring without a fault`],
-      [percent <= 100, `${name}Percent is over 100: the alarm would never ring`],
-    );
-  }
-  relations.push([
-    thresholds.failedRunsPerFiveMinutes > runsOfOneEvent,
-    `failedRunsPerFiveMinutes is below ${runsOfOneEvent + 1}: one event that fails runs ${runsOfOneEvent} times in five minutes, and would call somebody`,
-  ]);
-  return relations.filter(([holds]) => !holds).map(([, found]) => found);
-}

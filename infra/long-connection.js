@@ -1,4 +1,5 @@
-import { alarmsOf, page, ticket, when } from "./alarms.js";
+import { alarmsOf, page, ticket } from "./alarms.js";
+import { when } from "./conditions.js";
 import { accepted, nameOf } from "./deployment.js";
 import { longConnectionMaximumPercent } from "./limits.js";
 import { stageFilter } from "./metrics.js";
@@ -43,7 +44,7 @@ export function longConnectionTemplate(stage, service, project = projectOf({})) 
   const { image, vpc, subnets, hasPublicIp } = service;
   return {
     Resources: withTags(longConnectionResources(stage, service, project), stage, project),
-    // What the next deployment takes where it is told nothing else.
+    // The next deployment uses these, unless it gets other values.
     Outputs: {
       Image: { Value: image },
       Vpc: { Value: vpc },

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import { isPlain, mistakesIn } from "./config-rules.js";
+import { contradictions } from "./contradictions.js";
 import { laneContradictions } from "./lanes.js";
 import {
-  contradictions,
   limits as defaultLimits,
   optional as defaultOptional,
   alarmThresholds as defaultThresholds,
@@ -99,8 +99,8 @@ export function projectOf(config, handled = []) {
     ? mistakesIn(config, handled)
     : ["its default export is not an object. Write export default defineConfig({ … })"];
   if (mistakes.length > 0) throw refused(mistakes);
-  const { preset = "small", ...given } = /** @type {import("./config.js").Config} */ (config);
-  const limits = { ...presets[preset], ...given.limits };
+  const { preset = "small", limits: own } = /** @type {import("./config.js").Config} */ (config);
+  const limits = { ...presets[preset], ...own };
   const project = {
     limits: overridden(defaultLimits, limits),
     optional: overridden(defaultOptional, limits),

@@ -27,10 +27,10 @@ export async function architecture({ resolveVariable }) {
 
 export const httpApi = { shouldStartNameWithService: true };
 
-export const deploymentBucket = forDeployment((...given) => ({
+export const deploymentBucket = forDeployment((deployment, project) => ({
   blockPublicAccess: true,
   maxPreviousDeploymentArtifacts: 5,
-  tags: tagsOf(...given),
+  tags: tagsOf(deployment, project),
 }));
 
 const accessLog = {

@@ -55,4 +55,4 @@ export function refuseTakenNames(project, deployment = anyDeployment) {
   throw refusal(`Cannot use larkpost.config.js: resources.${clash} has a name that Larkpost uses. Choose another name`);
 }
 
-export const resources = forDeployment((...given) => ({ Resources: ownResources(...given) }));
+export const resources = forDeployment((deployment, project) => ({ Resources: ownResources(deployment, project) }));

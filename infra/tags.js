@@ -31,10 +31,11 @@ export function tagsOf({ service, stage }, { tags }) {
 
 /**
  * `Tags` as most types have them.
- * @param {Parameters<typeof tagsOf>} given
+ * @param {Parameters<typeof tagsOf>[0]} deployment
+ * @param {Parameters<typeof tagsOf>[1]} project
  */
-export function listOf(...given) {
-  return Object.entries(tagsOf(...given)).map(([Key, Value]) => ({ Key, Value }));
+export function listOf(deployment, project) {
+  return Object.entries(tagsOf(deployment, project)).map(([Key, Value]) => ({ Key, Value }));
 }
 
 /**
@@ -42,15 +43,17 @@ export function listOf(...given) {
  * resource has them itself, so that none depends on that.
  * @template {Record<string, object>} T
  * @param {T} resources
- * @param {Parameters<typeof tagsOf>} given
+ * @param {Parameters<typeof tagsOf>[0]} deployment
+ * @param {Parameters<typeof tagsOf>[1]} project
  * @returns {T}
  */
-export function withTags(resources, ...given) {
+export function withTags(resources, deployment, project) {
   const entries = Object.entries(resources).map(([id, resource]) => {
     const { Type, Properties } = /** @type {import("./config.js").Resource} */ (resource);
     const isByObject = taggedByObject.has(Type);
     if (!isByObject && !tagged.has(Type)) return [id, resource];
-    return [id, { ...resource, Properties: { ...Properties, Tags: (isByObject ? tagsOf : listOf)(...given) } }];
+    const Tags = (isByObject ? tagsOf : listOf)(deployment, project);
+    return [id, { ...resource, Properties: { ...Properties, Tags } }];
   });
   return Object.fromEntries(entries);
 }
@@ -60,7 +63,9 @@ export function withTags(resources, ...given) {
  * @param {(deployment: Deployment, project: Project) => Record<string, object>} build
  */
 export function stackResources(build) {
-  return forDeployment((...given) => ({ Resources: withTags(build(...given), ...given) }));
+  return forDeployment((deployment, project) => ({
+    Resources: withTags(build(deployment, project), deployment, project),
+  }));
 }
 
 /** Those of the stack. */

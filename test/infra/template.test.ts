@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { before, describe, test } from "node:test";
 import { deployerPolicies, type Policy, policiesOnPage, stalePolicyPages } from "../../docs/deployer-policy.ts";
+import { contradictions } from "../../infra/contradictions.js";
 import {
   allowOtherDomain,
   appId,
@@ -12,14 +13,7 @@ import {
   workerState,
 } from "../../infra/deployment.js";
 import { domainOf } from "../../infra/domain.js";
-import {
-  alarmThresholds,
-  contradictions,
-  limits,
-  optional,
-  presets,
-  visibilityTimeoutSeconds,
-} from "../../infra/limits.js";
+import { alarmThresholds, limits, optional, presets, visibilityTimeoutSeconds } from "../../infra/limits.js";
 import { type Prices, regions } from "../../infra/prices.js";
 import { projectOf } from "../../infra/project.js";
 import { queues } from "../../infra/queues.js";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { alarmThresholds, contradictions, limits, optional } from "../../../infra/limits.js";
+import { contradictions } from "../../../infra/contradictions.js";
+import { alarmThresholds, limits, optional } from "../../../infra/limits.js";
 import { projectOf } from "../../../infra/project.js";
 import { advise, holds } from "../../../lib/cli/scale/advice.ts";
 import { type Forecast, simulate } from "../../../lib/cli/scale/model.ts";
