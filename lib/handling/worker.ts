@@ -123,8 +123,7 @@ async function attempt(
       const context = contextOf(run, { attempt: claims.runs, tools });
       const hasDeferred = handler.deferred !== undefined;
       const deferring = { ...run, deferrals: ports.deferrals, clock, path, hasDeferred, publishStage };
-      const react = (emoji: string) =>
-        reactions.add(emoji, tools.reactions, (reaction) => claims.storeReaction(reaction));
+      const react = (emoji: string) => reactions.add(emoji, tools.reactions, (entry) => claims.storeReaction(entry));
       await withDeferral(deferring, (defer) => handler.handle(input, { ...context, defer, react }));
     });
   } catch (error) {

@@ -1,31 +1,18 @@
-import { randomUUID } from "node:crypto";
-import { open } from "node:fs/promises";
 import type { Agent } from "node:http";
-import { basename } from "node:path";
 import { NonRetryableError } from "../errors.ts";
-import { fieldsOf, isObject, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
-import type { ApiAnswer, DownloadedFile, MessageContent, Receiver, RequestOptions } from "../handler.ts";
-import { bytesOf, exchange } from "../https.ts";
+import { fieldsOf, type JsonObject, parseJson, stringOf } from "../feishu/json.ts";
+import type { DownloadedFile, MessageContent, Receiver } from "../handler.ts";
+import { exchange } from "../https.ts";
 import { type Bot, type MessageResource, mentionsBot, type ReceivedMessage, textOf } from "../message.ts";
-import { type ApiRequest, type ApiRun, refusalBytes, type Transport } from "./transport.ts";
+import { type InnerRequest, megabyte, messageOf, tooLarge } from "./message-content.ts";
+import { type ApiRun, refusalBytes, type Transport } from "./transport.ts";
 import { uuidMaker } from "./uuid.ts";
 
 // What handlers say in one line. This file is loaded at the first such call.
 
-/** A body that is no JSON. */
-export interface Form {
-  readonly contentType: string;
-  readonly bytes: Buffer;
-}
-
-/** Options of `request` that handlers do not have. */
-export interface InnerOptions extends RequestOptions, Pick<ApiRequest, "isRepeatable"> {
-  readonly form?: Form;
-}
-
 interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
   readonly appId: string;
-  readonly request: (method: string, path: string, options?: InnerOptions) => Promise<ApiAnswer>;
+  readonly request: InnerRequest;
   readonly send: Transport;
   readonly agent: Agent;
   readonly origin: string;
@@ -34,17 +21,7 @@ interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
 }
 
 const messagesPath = "/open-apis/im/v1/messages";
-const megabyte = 1024 * 1024;
 const defaultDownloadBytes = 32 * megabyte;
-/**
- * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/image/create
- * https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/file/create
- */
-const uploads = {
-  image: { path: "/open-apis/im/v1/images", limitBytes: 10 * megabyte, key: /^img_[\w-]+$/ },
-  file: { path: "/open-apis/im/v1/files", limitBytes: 30 * megabyte, key: /^file_[\w-]+$/ },
-} as const;
-
 /** The calls about messages that a handler makes, by what its event says. */
 export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
   const { key, tenant, appId, request, send, agent, origin, bots } = options;
@@ -54,42 +31,9 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
   async function post(path: string, place: Readonly<Record<string, unknown>>, content: MessageContent, query = {}) {
     // Taken before a file is uploaded, so the order of the handler's calls alone decides which message has which uuid.
     const uuid = uuidOf({ method: "POST", url: new URL(path, origin), content: { body: place } })?.value;
-    const body = { ...place, ...(await messageOf(content)), uuid };
+    const body = { ...place, ...(await messageOf(content, request)), uuid };
     const { data } = await request("POST", path, { query, body });
     return { messageId: String(fieldsOf(data)["message_id"]) };
-  }
-
-  async function messageOf(content: MessageContent): Promise<{ msg_type: string; content: string }> {
-    const message = (msg_type: string, json: unknown) => ({ msg_type, content: JSON.stringify(json) });
-    if (typeof content === "string") return message("text", { text: content });
-    if (!isObject(content)) throw new NonRetryableError("Cannot send the message: it is neither a text nor an object");
-    const { markdown, image, file, name, type, data } = content as Record<string, unknown>;
-    // Where a value is missing, an empty card would be sent instead, and the event would be done.
-    if ("markdown" in content) {
-      if (typeof markdown !== "string") throw new NonRetryableError("Cannot send the Markdown: it is not a text");
-      return message("post", { zh_cn: { content: [[{ tag: "md", text: markdown }]] } });
-    }
-    if ("image" in content) return message("image", { image_key: await keyOf("image", image) });
-    if ("file" in content) return message("file", { file_key: await keyOf("file", file, stringOf(name)) });
-    return message("interactive", type === "raw" ? data : content);
-  }
-
-  /** The key of a file, which is uploaded unless the source is a key. */
-  async function keyOf(kind: keyof typeof uploads, source: unknown, name?: string): Promise<string> {
-    const { path, limitBytes, key } = uploads[kind];
-    if (typeof source === "string" && key.test(source)) return source;
-    const isPath = typeof source === "string";
-    if (!isPath && !(source instanceof Uint8Array) && !(Symbol.asyncIterator in Object(source))) {
-      throw new NonRetryableError(`Cannot send the ${kind}: it is not a path, a key, a Buffer or a stream`);
-    }
-    const chunks = isPath ? (await open(source)).createReadStream() : source instanceof Uint8Array ? [source] : source;
-    const bytes = await bytesOf(chunks as AsyncIterable<Uint8Array | string>, limitBytes);
-    if (bytes.length > limitBytes) throw tooLarge(`send the ${kind}`, `Feishu takes ${limitBytes / megabyte} MB`);
-    const fileName = name ?? (isPath ? basename(source) : kind);
-    const file = { file_type: fileType(fileName), file_name: fileName };
-    const form = formOf(kind === "image" ? { image_type: "message" } : file, { name: kind, fileName, bytes });
-    const { data } = await request("POST", path, { form });
-    return String(fieldsOf(data)[`${kind}_key`]);
   }
 
   async function ownBot(): Promise<Bot> {
@@ -103,7 +47,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     return { open_id };
   }
 
-  /** Without a mention that may be the bot's, nobody is asked who that is. */
+  /** Feishu is asked who the bot is only where a mention may be the bot's. */
   async function botIn(message: ReceivedMessage): Promise<Bot | undefined> {
     const mentions: unknown = message?.mentions;
     const isOther = (mention: unknown) => fieldsOf(mention)["mentioned_type"] === "user";
@@ -212,27 +156,4 @@ function idTypeOf(id: string): string {
   throw new NonRetryableError(
     `Cannot send to "${id}": it is no id that begins with oc_, ou_ or on_, and no e-mail address. Of another kind, say which: { type: "user_id", id: "${id}" }`,
   );
-}
-
-/** Of a video or a sound that is uploaded as one, Feishu makes no message of the type `file`. */
-function fileType(name: string): string {
-  return /\.(pdf|doc|xls|ppt)x?$/i.exec(name)?.[1]?.toLowerCase() ?? "stream";
-}
-
-function formOf(
-  fields: Readonly<Record<string, string>>,
-  { name, fileName, bytes }: { name: string; fileName: string; bytes: Buffer },
-): Form {
-  const boundary = `larkpost-${randomUUID()}`;
-  const head = (about: string) => `--${boundary}\r\ncontent-disposition: form-data; ${about}\r\n`;
-  const texts = Object.entries(fields).map(([field, value]) => `${head(`name="${field}"`)}\r\n${value}\r\n`);
-  // As browsers escape it.
-  const escaped = fileName.replace(/["\r\n]/g, encodeURIComponent);
-  const file = `${head(`name="${name}"; filename="${escaped}"`)}content-type: application/octet-stream\r\n\r\n`;
-  const parts = [Buffer.from(texts.join("") + file), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)];
-  return { contentType: `multipart/form-data; boundary=${boundary}`, bytes: Buffer.concat(parts) };
-}
-
-function tooLarge(what: string, limit: string): NonRetryableError {
-  return Object.assign(new NonRetryableError(`Cannot ${what}: it is too large. ${limit}`), { isMessageSafe: true });
 }
