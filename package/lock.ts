@@ -93,7 +93,9 @@ function reach(packages: Packages, roots: Dependencies, { withOptional }: { with
       const { dependencies, optionalDependencies, peerDependencies = {}, peerDependenciesMeta } = packages[place] ?? {};
       const optionalPeers = Object.keys(peerDependencies).filter((peer) => peerDependenciesMeta?.[peer]?.optional);
       const optional = [...Object.keys(optionalDependencies ?? {}), ...optionalPeers];
-      const needed = Object.keys({ ...dependencies, ...peerDependencies }).filter((one) => !optional.includes(one));
+      const needed = Object.keys({ ...dependencies, ...peerDependencies }).filter(
+        (dependency) => !optional.includes(dependency),
+      );
       visit(place, withOptional ? [...needed, ...optional] : needed);
     }
   };

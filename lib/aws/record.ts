@@ -191,7 +191,7 @@ export function toGroupId(tenant: string): string {
   return /^[\x21-\x7e]{1,128}$/.test(tenant) ? tenant : digest("sha256", tenant);
 }
 
-/** A `MessageDeduplicationId` of what tells a message from others. */
+/** A `MessageDeduplicationId` from the parts in which a message differs from others. */
 export function toDeduplicationId(parts: readonly unknown[]): string {
   return digest("sha256", JSON.stringify(parts));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Static imports come first, so an old Node is told off before it meets TypeScript.
+// Static imports come first, so an old Node prints what to do, and not a syntax error of TypeScript.
 import "./check-node.js";
 import module from "node:module";
 import { tmpdir } from "node:os";

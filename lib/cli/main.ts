@@ -17,19 +17,19 @@ async function main(args: readonly string[]): Promise<void> {
     .exitOverride()
     .addHelpText("after", "\nExit code of every command: 0 done, 1 failed or refused, 2 called wrongly.");
   const [name = ""] = args;
-  const asked = commands.get(name);
+  const load = commands.get(name);
   const isHelp = ["", "help", "--help", "-h"].includes(name);
   if (!isHelp) refuseUnknown(name, [...commands.keys()]);
   const loads = isHelp ? [...commands.values()] : [];
-  if (asked !== undefined) loads.push(asked);
-  const loaded = await Promise.all(loads.map((load) => load()));
+  if (load !== undefined) loads.push(load);
+  const loaded = await Promise.all(loads.map((each) => each()));
   for (const command of loaded) {
     program.addCommand(command);
-    for (const one of command.commands) one.showHelpAfterError(helpOf(`${command.name()} -- ${one.name()}`));
+    for (const each of command.commands) each.showHelpAfterError(helpOf(`${command.name()} -- ${each.name()}`));
   }
-  const inner = isHelp ? [] : loaded.flatMap((command) => command.commands.map((one) => one.name()));
+  const inner = isHelp ? [] : loaded.flatMap((command) => command.commands.map((each) => each.name()));
   if (inner.length > 0) refuseUnknown(args[1] ?? "", inner, name);
-  if (asked !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);
+  if (load !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);
   await program.parseAsync(args, { from: "user" });
 }
 
@@ -45,8 +45,8 @@ function refuseUnknown(name: string, names: readonly string[], of?: string): voi
  * @throws {UsageError} It has taken one.
  */
 function refuseTaken([command]: readonly Command[], args: readonly string[]): void {
-  const inner = command?.commands.find((one) => one.name() === args[1]);
-  for (const { long, short, negate, hidden } of [command, inner].flatMap((one) => one?.options ?? [])) {
+  const inner = command?.commands.find((each) => each.name() === args[1]);
+  for (const { long, short, negate, hidden } of [command, inner].flatMap((each) => each?.options ?? [])) {
     const name = `${long}`.replace(negate ? "--no-" : "--", "").replaceAll("-", "_");
     const value = process.env[`npm_config_${name}`];
     const isOff = value === "" || value === "false";

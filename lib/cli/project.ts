@@ -59,8 +59,8 @@ export function existingRoot(): string {
 }
 
 function findRoot(): string | undefined {
-  const given = process.env["LARKPOST_ROOT"];
-  if (given !== undefined) return resolve(given);
+  const chosen = process.env["LARKPOST_ROOT"];
+  if (chosen !== undefined) return resolve(chosen);
   for (let folder = process.cwd(); ; folder = dirname(folder)) {
     if (existsSync(join(folder, "serverless.yml"))) return folder;
     if (folder === dirname(folder)) return undefined;

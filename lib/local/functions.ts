@@ -7,7 +7,7 @@ interface FunctionsOptions {
   /** Function name → path of its module. */
   readonly modules: ReadonlyMap<string, string>;
   readonly env: NodeJS.ProcessEnv;
-  /** What a function's environment has besides, by its name. */
+  /** Further variables of single functions, by their names. */
   readonly ownEnv?: ReadonlyMap<string, NodeJS.ProcessEnv>;
   readonly onLine: (functionName: string, line: Record<string, unknown>, detail: string | undefined) => void;
   /** Receives sentences for the developer. */

@@ -74,7 +74,7 @@ function causeLines(error: Error, depth = 4): string[] {
 /** Its frames, or its first cause's: V8 gives the error of `Promise.any` none. */
 function framesOf(error: Error, depth = 4): string[] {
   const frames = (error.stack ?? "").split(/\n(?= {4}at )/).slice(1);
-  const cause = causesOf(error).find((one) => one instanceof Error);
+  const cause = causesOf(error).find((each) => each instanceof Error);
   return frames.length > 0 || cause === undefined || depth === 1 ? frames : framesOf(cause, depth - 1);
 }
 

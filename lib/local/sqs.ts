@@ -50,8 +50,8 @@ export async function openSqs(
     if (handlers !== undefined) router.register(action, handlers[name]);
   };
 
-  const exchange: Exchange = async (given, payload) => {
-    const [, action] = /^AmazonSQS\.(\w+)$/.exec(String(given["x-amz-target"])) ?? [];
+  const exchange: Exchange = async (sent, payload) => {
+    const [, action] = /^AmazonSQS\.(\w+)$/.exec(String(sent["x-amz-target"])) ?? [];
     if (action !== undefined) {
       if (!actions.has(action)) actions.set(action, register(action));
       await actions.get(action);
@@ -66,7 +66,7 @@ export async function openSqs(
         headers[name] = value;
       },
     };
-    const answer = await router.handle({ headers: given, body: JSON.parse(String(payload) || "{}") }, reply);
+    const answer = await router.handle({ headers: sent, body: JSON.parse(String(payload) || "{}") }, reply);
     return { status, headers, body: Buffer.from(answer === undefined ? "" : JSON.stringify(answer)) };
   };
   const server = http.createServer((request, response) => {

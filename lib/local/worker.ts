@@ -39,7 +39,7 @@ export function isWorker(functionName: string): boolean {
   return functionName.startsWith("worker");
 }
 
-/** What a lane's worker has in its environment besides, as the deployed stack sets it. */
+/** The variables of a lane's worker alone, as the deployed stack sets them. */
 export function workerEnv({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }: Lane): Record<string, string> {
   return {
     MAX_ATTEMPTS: String(attempts),

@@ -43,8 +43,9 @@ export function levelOf(text: string | undefined): Level {
 }
 
 /**
- * What an event that goes well at once leaves, besides `started`, which a metric filter counts. Of an event that fails, all
- * that `queued` says is in its other lines, and `handled` belongs to a later attempt.
+ * The stages that `LOG_SAMPLE_RATE` leaves out: those of an event that succeeds at its first attempt, but for `started`,
+ * which a metric filter counts. Of an event that fails, other lines have all that `queued` says, and the `handled` of a
+ * later attempt is written.
  */
 export const sampledStages: ReadonlySet<Stage> = new Set(["queued", "handled"]);
 

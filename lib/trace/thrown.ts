@@ -58,7 +58,7 @@ export function framesOf(thrown: unknown): Frame[] {
   const message = memberOf(thrown, "message");
   if (typeof stack !== "string" || typeof message !== "string") return [];
   // The message comes first, and may hold lines that look like frames; only what follows it is V8's. If the message was
-  // changed later, the stack holds the earlier one, and its frames cannot be told from it.
+  // changed later, the stack holds the earlier one, and its frames cannot be separated from it.
   const start = stack.indexOf(message);
   if (start === -1) return [];
   const after = start + message.length;

@@ -23,8 +23,8 @@ export { keepRawBody, nodeListener, nodeListener as express } from "../../receiv
  *
  * @param options.env Instead of the process's own: the settings of the webhook function and, with callbacks, of the
  * callback function.
- * @param options.callbacks The generated list of `functions/callbacks`. Without it, a callback is told that it came to
- * the wrong address.
+ * @param options.callbacks The generated list of `functions/callbacks`. Without it, the answer to a callback says that it came
+ * to the wrong address.
  */
 export function createReceiver({
   env = process.env,

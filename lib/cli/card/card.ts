@@ -1,7 +1,7 @@
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { type CardFinding, checkCard } from "../../feishu/card.ts";
-import { depthOf, isObject, maxDepth, parseJson } from "../../feishu/json.ts";
+import { depthOf, isObject, type JsonObject, maxDepth, parseJson } from "../../feishu/json.ts";
 import { cardView } from "../../simulator/chat/card-view.ts";
 import { cardLines } from "../chat/lines.ts";
 import { CommandError, oneLine, subcommand } from "../command.ts";
@@ -33,12 +33,7 @@ Examples:
 }
 
 async function run(file: string, options: { json?: boolean }): Promise<void> {
-  const given = parseObject(await read(file), file);
-  // Around the card: a callback's answer, or what a custom bot takes.
-  const card = given["schema"] === undefined && isObject(given["card"]) ? given["card"] : given;
-  // The card of a callback's answer, or the body of a message.
-  const { type, data, content } = card;
-  const shown = type === "raw" ? data : typeof content === "string" ? parseJson(content) : card;
+  const shown = cardIn(parseObject(await read(file), file));
   const checked = checkCard(shown);
   if (options.json === true) print([JSON.stringify(checked, null, 2)]);
   else {
@@ -47,6 +42,14 @@ async function run(file: string, options: { json?: boolean }): Promise<void> {
     print(checked.warnings.map((finding) => findingLine(paint("yellow", "!"), finding)));
   }
   if (checked.faults.length > 0) process.exitCode = 1;
+}
+
+/** The card itself, or that of a callback's answer, of a message's body, or of what a custom bot takes. */
+function cardIn(parsed: JsonObject): unknown {
+  const around = parsed["schema"] === undefined && isObject(parsed["card"]) ? parsed["card"] : parsed;
+  const { type, data, content } = around;
+  if (type === "raw") return data;
+  return typeof content === "string" ? parseJson(content) : around;
 }
 
 async function read(file: string): Promise<string> {

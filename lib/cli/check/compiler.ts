@@ -25,7 +25,7 @@ export async function checkTypes(
     if (faults.length > 0) silent.abort();
     return faults;
   };
-  const signals = [silent.signal, signal].filter((one) => one !== undefined);
+  const signals = [silent.signal, signal].filter((each) => each !== undefined);
   const [faults, findings] = await Promise.all([
     readSyntax(),
     compile(root, config, { signal: AbortSignal.any(signals) }),

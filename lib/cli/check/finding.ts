@@ -47,8 +47,8 @@ export function sorted(findings: readonly Finding[]): Finding[] {
     findings.filter(({ part, isBroken }) => part === "types" && isBroken).map(({ file }) => file),
   );
   return findings
-    .filter((one) => (one.part !== "loading" || !explained.has(one.file)) && !isRepeated(one, findings))
-    .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : (a.line ?? 0) - (b.line ?? 0)));
+    .filter((each) => (each.part !== "loading" || !explained.has(each.file)) && !isRepeated(each, findings))
+    .sort((a, b) => Number(a.file > b.file) - Number(a.file < b.file) || (a.line ?? 0) - (b.line ?? 0));
 }
 
 /** Why a command does not do its task (`build`), with a line for each fault. */

@@ -42,14 +42,14 @@ export async function checkImports(
   }
   // A fault of shared code is one, however many handlers load it.
   const byFault = Map.groupBy(findings, ({ file, line, message }) => `${file}:${line} ${message}`);
-  const told = [...byFault.values()].flatMap(([first, ...others]): Finding[] => {
+  const distinct = [...byFault.values()].flatMap(([first, ...others]): Finding[] => {
     if (first === undefined) return [];
     const { handler, ...finding } = first;
     if (finding.file === handler) return [finding];
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     return [{ ...finding, message: `${finding.message} (loaded by ${handler}${more})` }];
   });
-  return { findings: told, modules };
+  return { findings: distinct, modules };
 }
 
 type LoadFinding = Finding & { readonly handler: string };

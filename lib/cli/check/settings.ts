@@ -31,11 +31,11 @@ function configFindings(root: string, message: string): Finding[] {
   const [, thrown] = new RegExp(`^Cannot read ${configFile}: ([\\s\\S]*)`).exec(message) ?? [];
   if (thrown !== undefined) {
     const [, line] = new RegExp(`${configFile}(?:\\?[^:]*)?:(\\d+)`).exec(thrown) ?? [];
-    const text = thrown.split("\n").find((one) => /^\w*Error/.test(one)) ?? thrown.split("\n")[0];
+    const text = thrown.split("\n").find((each) => /^\w*Error/.test(each)) ?? thrown.split("\n")[0];
     return [{ part: "config", file: configFile, line: Number(line ?? 1), message: `cannot be read: ${text}` }];
   }
-  return message.split("\n").map((one): Finding => {
-    const text = one.replace(`Cannot use ${configFile}: `, "");
+  return message.split("\n").map((mistake): Finding => {
+    const text = mistake.replace(`Cannot use ${configFile}: `, "");
     return { part: "config", file: configFile, line: lineOf(source, text), message: text };
   });
 }

@@ -168,14 +168,14 @@ function withoutComments(source: string): string {
 }
 
 /** Why a file cannot be copied beside the bundle; `undefined` if it can, or if a package does without. */
-function refusal(given: {
+function refusal(options: {
   source: string;
   target: string;
   folder: string;
   module: string;
   before: string | undefined;
 }) {
-  const { source, target, folder, module, before } = given;
+  const { source, target, folder, module, before } = options;
   if (!existsSync(source))
     return isPackage(module)
       ? undefined

@@ -90,8 +90,8 @@ export async function refuseLosses(task: string, stackName: string, compare: () 
     return true;
   }
   const refused = lines.filter(({ isRefused }) => isRefused).map(({ text }) => text);
-  const told = lines.filter(({ text }) => text.endsWith(moved) || text.endsWith(switched));
-  for (const { text } of told) console.error(paint("yellow", text));
+  const announced = lines.filter(({ text }) => text.endsWith(moved) || text.endsWith(switched));
+  for (const { text } of announced) console.error(paint("yellow", text));
   if (refused.length === 0) return lines.length > 0;
   throw new CommandError([`Cannot ${task}. Something would be lost:`, ...refused].join("\n"));
 }

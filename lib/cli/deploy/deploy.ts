@@ -77,7 +77,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
     }
     return deployLongConnection({ stage, ...others }, isDry);
   }
-  if ([image, vpc, subnets, publicIp].some((one) => one !== undefined)) {
+  if ([image, vpc, subnets, publicIp].some((option) => option !== undefined)) {
     throw new UsageError("Cannot deploy with --image, --vpc, --subnets or --public-ip: they need --long-connection");
   }
   if (folder !== undefined || passedOn.some((option) => /^(--package|-p)(=|$)/.test(option))) {
@@ -112,7 +112,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
     return;
   }
   if (code !== 0) console.error("\nThe stack is deployed. What failed came after it, and is above.");
-  // What `npm run secrets` must be told as well, to reach the same stack.
+  // The options with which `npm run secrets` reaches the same stack.
   const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
   // Of both fronts.
   const byUrl = ["RequestAddressByFunctionUrl", "CallbackAddressByFunctionUrl"].flatMap(

@@ -7,7 +7,7 @@ import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { asking } from "../prompt.ts";
 import { awsClients } from "./clients.ts";
-import { asked, editParameter, parameterName, patient, regionOf, storing } from "./parameter-store.ts";
+import { askSsm, editParameter, parameterName, patient, regionOf, storing } from "./parameter-store.ts";
 
 /** What a standard parameter of SSM holds. */
 const mostBytes = 4_096;
@@ -40,12 +40,12 @@ export async function setExtra(
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const { reader, write } = editParameter(awsClients({ region: regionOf(region) }).ssm, parameter);
-  const before = await asked(parameter, readExtraSecrets(patient(reader), parameter));
+  const before = await askSsm(parameter, readExtraSecrets(patient(reader), parameter));
   const next = { ...before, [name]: value };
   if (Buffer.byteLength(JSON.stringify(next)) > mostBytes) {
     throw new CommandError(`Cannot store ${name}: with it, ${parameter} has more than SSM's ${mostBytes} bytes`);
   }
-  await asked(parameter, write(next, kmsKey));
+  await askSsm(parameter, write(next, kmsKey));
   const verb = Object.hasOwn(before, name) ? "Replaced" : "Stored";
   console.log(
     json
@@ -59,6 +59,6 @@ export async function findExtra(client: SSM, stage: string): Promise<ExtraSecret
   const { secrets } = await readProject(projectRoot());
   if (secrets.length === 0) return undefined;
   const parameter = parameterName(stage, "extra");
-  const stored = Object.keys(await asked(parameter, readExtraSecrets(patient(client), parameter)));
+  const stored = Object.keys(await askSsm(parameter, readExtraSecrets(patient(client), parameter)));
   return { parameter, stored, missing: secrets.filter((name) => !stored.includes(name)) };
 }

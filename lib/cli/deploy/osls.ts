@@ -29,8 +29,8 @@ function collect(value: string, before: readonly string[] = []): readonly string
 
 export function stackArgs({ region, param = [], config, awsProfile }: StackOptions): string[] {
   const named = { region, config, "aws-profile": awsProfile };
-  const given = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
-  return [...given, ...param.flatMap((value) => ["--param", value])];
+  const args = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
+  return [...args, ...param.flatMap((value) => ["--param", value])];
 }
 
 /** Runs osls, the deployment tool, as {@link runScript} does. */

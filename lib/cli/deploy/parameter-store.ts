@@ -27,8 +27,8 @@ export function serviceName(): string {
 }
 
 /** The region that the stack goes to: the same chain as in serverless.yml, so that the functions find the keys there. */
-export function regionOf(asked: string | undefined): string {
-  return asked ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
+export function regionOf(typed: string | undefined): string {
+  return typed ?? (process.env["AWS_REGION"] || process.env["AWS_DEFAULT_REGION"] || "ap-southeast-1");
 }
 
 /** A setting that cannot be stored is no setting that a start lacks. */
@@ -42,7 +42,7 @@ export function storing<T>(read: () => T): T {
 }
 
 /** SSM's answer, or one line about why there is none: the fault's name and the right that is missing, if it names one. */
-export async function asked<T>(name: string, answer: Promise<T>): Promise<T> {
+export async function askSsm<T>(name: string, answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {

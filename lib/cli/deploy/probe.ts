@@ -134,9 +134,9 @@ export async function probe(
  */
 export async function storeSmoke(
   url: string,
-  { onHop, clock = systemClock, ...given }: ProbeOptions & { readonly type?: string },
+  { onHop, clock = systemClock, ...sender }: ProbeOptions & { readonly type?: string },
 ): Promise<string | undefined> {
-  const { result, eventId } = await pushSmoke(url, { ...given, clock });
+  const { result, eventId } = await pushSmoke(url, { ...sender, clock });
   onHop(hopOf("push", result.delivered, result, ["stores an event", "does not store an event", adviceOn(result)]));
   return result.delivered ? eventId : undefined;
 }

@@ -39,10 +39,10 @@ interface Left {
 }
 
 async function run(passedOn: readonly string[], options: StackOptions & { stage: string }): Promise<void> {
-  const { stage, ...given } = options;
+  const { stage, ...stackOptions } = options;
   const root = projectRoot();
-  const region = regionOf(given.region);
-  const clients = awsClients({ region, profile: given.awsProfile });
+  const region = regionOf(stackOptions.region);
+  const clients = awsClients({ region, profile: stackOptions.awsProfile });
   const { cloudFormation } = clients;
   const { stack, deployed } = await findStack(cloudFormation, { stage, region, task: "remove" });
   if (deployed.isProtected) {
@@ -60,14 +60,14 @@ async function run(passedOn: readonly string[], options: StackOptions & { stage:
   const resources = await stackResources(cloudFormation, stack.name);
   const left = resources.filter(({ id }) => isKept(stack.template.Resources[id]));
   console.log(`Removes the stack ${stack.name} in ${region}`);
-  const { code } = await osls(["remove", "--stage", stage, ...stackArgs(given), ...passedOn], { root });
+  const { code } = await osls(["remove", "--stage", stage, ...stackArgs(stackOptions), ...passedOn], { root });
   // Its last calls may fail when the stack is gone already.
   if (code !== 0 && !(await isGone(cloudFormation, deployed.id))) {
     process.exitCode = 1;
     return;
   }
   if (forgetStage(stage, root)) console.log(`${stagesFile} has no "${stage}" any more. Commit it.`);
-  const where = given.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${region}`;
+  const where = stackOptions.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${region}`;
   console.log(whatIsLeft(left, { stack, where }));
 }
 

@@ -38,13 +38,13 @@ interface Options extends StackOptions {
 }
 
 async function run(passedOn: readonly string[], options: Options): Promise<void> {
-  const { stage, to, dryRun: isDry = false, probe: isProbed, ...given } = options;
+  const { stage, to, dryRun: isDry = false, probe: isProbed, ...stackOptions } = options;
   const root = projectRoot();
-  const region = regionOf(given.region);
-  const clients = awsClients({ region, profile: given.awsProfile });
+  const region = regionOf(stackOptions.region);
+  const clients = awsClients({ region, profile: stackOptions.awsProfile });
   const { cloudFormation } = clients;
   const { stack } = await findStack(cloudFormation, { stage, region, task: "roll back" });
-  const args = ["rollback", "--stage", stage, ...stackArgs(given), ...passedOn];
+  const args = ["rollback", "--stage", stage, ...stackArgs(stackOptions), ...passedOn];
   const listed = await osls(args, { root, isQuiet: true });
   if (listed.code !== 0) {
     throw new CommandError(
@@ -104,11 +104,12 @@ function listOf(
   timestamps: readonly string[],
   { stack, current }: { stack: Stack; current: string | undefined },
 ): string {
-  const lines = timestamps.toReversed().map((timestamp) => {
+  const noteOn = (timestamp: string) => {
+    if (timestamp === current) return "  runs now";
     const isNewer = current !== undefined && Number(timestamp) > Number(current);
-    const note = timestamp === current ? "  runs now" : isNewer ? "  newer: it failed, or was rolled back" : "";
-    return `  ${timestamp}  ${dateOf(timestamp)}${note}`;
-  });
+    return isNewer ? "  newer: it failed, or was rolled back" : "";
+  };
+  const lines = timestamps.toReversed().map((timestamp) => `  ${timestamp}  ${dateOf(timestamp)}${noteOn(timestamp)}`);
   return [
     `Deployments of ${stack.name} in ${stack.region}, newest first:`,
     ...lines,

@@ -8,7 +8,7 @@ import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { type Ask, asking } from "../prompt.ts";
 import { awsClients } from "./clients.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
-import { asked, editParameter, findSecrets, parameterName, regionOf, storing } from "./parameter-store.ts";
+import { askSsm, editParameter, findSecrets, parameterName, regionOf, storing } from "./parameter-store.ts";
 import { addThroughput, throughputLine } from "./throughput.ts";
 
 const hourMs = 3_600_000;
@@ -108,8 +108,8 @@ async function set(options: SetOptions): Promise<void> {
     : undefined;
   refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
-  const given = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
-  const wanted = storing(() => parseSecrets(JSON.stringify(given)));
+  const values = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };
+  const wanted = storing(() => parseSecrets(JSON.stringify(values)));
   // Answers are about what was read before them: what somebody else has stored meanwhile is not to be replaced.
   const before = isAsked ? shown : await readStored(reader, name);
   if (before !== undefined && before.appId !== wanted.appId) {
@@ -126,7 +126,7 @@ async function set(options: SetOptions): Promise<void> {
     verificationTokens: rotated(wanted.verificationTokens, before?.verificationTokens ?? [], notAfter),
   };
   const { warnings, ...stored } = next;
-  await asked(name, write(stored, options.kmsKey));
+  await askSsm(name, write(stored, options.kmsKey));
   await print(client, name, next, options.json === true, before === undefined ? "Stored" : "Replaced");
   for (const warning of warnings) console.error(`Warning: ${warning}`);
 }
@@ -153,7 +153,7 @@ type Reader = Parameters<typeof findSecrets>[0];
 /** What is stored now. Keys in it stay valid for a while, so it must be readable. */
 async function readStored(client: Reader, name: string): Promise<AppSecrets | undefined> {
   try {
-    return await asked(name, findSecrets(client, name));
+    return await askSsm(name, findSecrets(client, name));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw new ConfigError(
@@ -182,12 +182,12 @@ async function finish(options: ShowOptions & { readonly kmsKey?: string }): Prom
   if (after.encryptKeys.length === 0 || after.verificationTokens.length === 0) {
     throw new ConfigError(`Cannot end the overlap: ${name} has no current key or token. Store them with "set"`);
   }
-  if (isChanged) await asked(name, write(after, kmsKey));
+  if (isChanged) await askSsm(name, write(after, kmsKey));
   await print(client, name, { ...after, warnings: [] }, json, isChanged ? "Ended the overlap in" : "No overlap in");
 }
 
-function noParameter(task: string, given: { name: string; stage: string; region: string | undefined }): ConfigError {
-  const { name, stage, region } = given;
+function noParameter(task: string, where: { name: string; stage: string; region: string | undefined }): ConfigError {
+  const { name, stage, region } = where;
   return new ConfigError(
     `Cannot ${task}: there is no parameter ${name}. Run "npm run secrets -- set --stage ${stage} --region ${regionOf(region)}"`,
   );
@@ -197,7 +197,7 @@ async function show({ stage, region, json = false }: ShowOptions): Promise<void>
   loadEnv(projectRoot());
   const name = parameterName(stage, "app");
   const client = awsClients({ region: regionOf(region) }).ssm;
-  const found = await asked(name, findSecrets(client, name));
+  const found = await askSsm(name, findSecrets(client, name));
   if (found === undefined) throw noParameter("show the keys", { name, stage, region });
   await print(client, name, found, json, "Found", await findExtra(client, stage));
 }

@@ -108,7 +108,7 @@ function referencesIn(value: unknown): string[] {
 /** osls takes any name. With a mistyped one, a setting would silently be its default. */
 function findUnknownParameters({ param = [] }: StackOptions, declared: Readonly<Record<string, unknown>>): Finding[] {
   return param
-    .map((one) => one.split("=", 1).join())
+    .map((variable) => variable.split("=", 1).join())
     .filter((name) => !Object.hasOwn(declared, name))
     .map((name) => {
       const advice = didYouMean(name, Object.keys(declared));

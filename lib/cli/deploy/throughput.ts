@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { awsClients } from "./clients.ts";
-import { asked, regionOf } from "./parameter-store.ts";
+import { askSsm, regionOf } from "./parameter-store.ts";
 
 /** The account's own setting, in each region. */
 const throughputSetting = "/ssm/parameter-store/high-throughput-enabled";
@@ -39,14 +39,19 @@ interface ThroughputOptions {
   readonly json?: boolean;
 }
 
-async function throughput({ region: given, on = false, off = false, json = false }: ThroughputOptions): Promise<void> {
+async function throughput({
+  region: typedRegion,
+  on = false,
+  off = false,
+  json = false,
+}: ThroughputOptions): Promise<void> {
   if (on && off) throw new UsageError("Cannot change the throughput: --on and --off are given. Leave one of them out");
   loadEnv(projectRoot());
-  const region = regionOf(given);
+  const region = regionOf(typedRegion);
   const client = awsClients({ region }).ssm;
-  const before = await asked("its throughput", readThroughput(client));
+  const before = await askSsm("its throughput", readThroughput(client));
   const isHigh = on || (before.isHigh && !off);
-  if (isHigh !== before.isHigh) await asked("its throughput", writeThroughput(client, before.arn, isHigh));
+  if (isHigh !== before.isHigh) await askSsm("its throughput", writeThroughput(client, before.arn, isHigh));
   if (json) {
     console.log(JSON.stringify({ region, isHigh, wasHigh: before.isHigh }));
     return;

@@ -7,7 +7,7 @@ import { serviceName } from "../deploy/parameter-store.ts";
 import { longConnectionOf, stackResources } from "../deploy/stack.ts";
 import { progressLine } from "../paint.ts";
 import type { LogEntry } from "../state/recent.ts";
-import { asked } from "./sqs.ts";
+import { askAws } from "./sqs.ts";
 import { rootOf } from "./timeline.ts";
 
 export interface LogFilter {
@@ -37,10 +37,10 @@ function checkId(cannot: string, id: string): void {
 }
 
 /** The query of CloudWatch Logs Insights for all about an event. */
-export function queryOf(cannot: string, given: string): string {
-  checkId(cannot, given);
-  const id = rootOf(given);
-  const conditions = [`id = "${id}"`, `id like "${id}#"`, ...otherIds.map((name) => `${name} = "${id}"`)];
+export function queryOf(cannot: string, id: string): string {
+  checkId(cannot, id);
+  const root = rootOf(id);
+  const conditions = [`id = "${root}"`, `id like "${root}#"`, ...otherIds.map((name) => `${name} = "${root}"`)];
   return `fields @timestamp, @log, @message
 | filter ${conditions.join(" or ")}
 | sort @timestamp asc
@@ -63,9 +63,9 @@ export async function logGroupsOf(cannot: string, { stage, region }: { stage: st
   const { cloudFormation } = awsClients({ region });
   const name = `${serviceName()}-${stage}`;
   const right = "cloudformation:ListStackResources";
-  const own = await asked(cannot, right, stackResources(cloudFormation, name));
+  const own = await askAws(cannot, right, stackResources(cloudFormation, name));
   // Few stages have one.
-  const beside = await asked(cannot, right, stackResources(cloudFormation, longConnectionOf(name))).catch(
+  const beside = await askAws(cannot, right, stackResources(cloudFormation, longConnectionOf(name))).catch(
     (error: CommandError) => {
       if (/does not exist/.test(String(fieldsOf(error.cause)["message"]))) return [];
       throw error;
@@ -82,8 +82,8 @@ export async function logGroupsOf(cannot: string, { stage, region }: { stage: st
 type LogGroup = Awaited<ReturnType<typeof logGroupsOf>>[number];
 
 /**
- * Reads log groups. The first look may take minutes, so a terminal is told how far it is. When it follows them, it asks again
- * for what CloudWatch may show late, and gives each line once.
+ * Reads log groups. The first look may take minutes, so it shows its progress at a terminal. When it follows them, it
+ * asks again for what CloudWatch may show late, and passes on each line once.
  */
 export async function readGroups(
   cannot: string,
@@ -106,8 +106,8 @@ export async function readGroups(
   };
   const look = async (onPage = (_: number) => {}) => {
     const untilMs = clock.nowMs() + client.config.systemClockOffset;
-    const given = { client, filterPattern, sinceMs, signal, onPage };
-    const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...given, ...group }))).finally(
+    const request = { client, filterPattern, sinceMs, signal, onPage };
+    const found = await Promise.all(groups.map((group) => eventsOf(cannot, { ...request, ...group }))).finally(
       progress.clear,
     );
     const fresh = found.flat().filter(({ eventId }) => !seen.has(eventId));
@@ -135,9 +135,9 @@ export async function readGroups(
 /** Waits for a query's results. At a terminal it says how much was looked through. */
 export async function resultsOf(
   cannot: string,
-  given: { client: CloudWatchLogs; queryId: string | undefined; signal: AbortSignal },
+  query: { client: CloudWatchLogs; queryId: string | undefined; signal: AbortSignal },
 ) {
-  const { client, queryId, signal } = given;
+  const { client, queryId, signal } = query;
   const progress = progressLine();
   try {
     for (;;) {
@@ -145,7 +145,7 @@ export async function resultsOf(
         status,
         results = [],
         statistics,
-      } = await asked(cannot, "logs:GetQueryResults", client.getQueryResults({ queryId }));
+      } = await askAws(cannot, "logs:GetQueryResults", client.getQueryResults({ queryId }));
       if (status === "Complete") return results;
       if (status !== "Scheduled" && status !== "Running") {
         throw new CommandError(`${cannot}: the query of the log ended as ${status}. Type the command again`);
@@ -175,7 +175,7 @@ export function patternOf(cannot: string, { id, isFailed }: LogFilter): string {
 /** All of a log group that a filter leaves, page by page. */
 async function eventsOf(
   cannot: string,
-  given: {
+  options: {
     client: CloudWatchLogs;
     group: string;
     source: string;
@@ -185,10 +185,10 @@ async function eventsOf(
     onPage: (lines: number) => void;
   },
 ): Promise<{ eventId: string; entry: LogEntry }[]> {
-  const { client, group, source, filterPattern, sinceMs, signal, onPage } = given;
+  const { client, group, source, filterPattern, sinceMs, signal, onPage } = options;
   const found: { eventId: string; entry: LogEntry }[] = [];
   for (let nextToken: string | undefined; !signal.aborted; ) {
-    const page = await asked(
+    const page = await askAws(
       cannot,
       "logs:FilterLogEvents",
       client.filterLogEvents({ logGroupName: group, startTime: sinceMs, filterPattern, nextToken }),

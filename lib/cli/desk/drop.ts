@@ -6,7 +6,7 @@ import { UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
 import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
 import type { Place } from "./place.ts";
-import { asked } from "./sqs.ts";
+import { askAws } from "./sqs.ts";
 import { takeLetters } from "./take.ts";
 import { letterFacts } from "./text.ts";
 
@@ -38,9 +38,9 @@ export async function isConfirmed(question: string): Promise<boolean> {
  */
 export async function drop(
   ids: readonly string[],
-  given: { place: Place; queue: QueueName; why: string; signal: AbortSignal },
+  options: { place: Place; queue: QueueName; why: string; signal: AbortSignal },
 ): Promise<Letter[]> {
-  const { place, queue, why, signal } = given;
+  const { place, queue, why, signal } = options;
   const cannot = "Cannot drop";
   const who = await callerOf(cannot, place);
   const { sqs, letters } = await place.queues();
@@ -56,7 +56,7 @@ export async function drop(
       const line = { droppedAt: new Date().toISOString(), who, why, place: place.name, queue, ...letterFacts(letter) };
       mkdirSync(place.stateFolder, { recursive: true, mode: 0o700 });
       appendFileSync(join(place.stateFolder, droppedFile), `${JSON.stringify(line)}\n`, { mode: 0o600 });
-      await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: url, ReceiptHandle: receipt }));
+      await askAws(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: url, ReceiptHandle: receipt }));
       dropped.push(letter);
       return true;
     }, taking);
@@ -68,6 +68,6 @@ export async function drop(
 async function callerOf(cannot: string, { stage, region }: Place): Promise<string> {
   if (stage === undefined || region === undefined) return userInfo().username;
   const { sts } = awsClients({ region });
-  const { Arn = "" } = await asked(cannot, "sts:GetCallerIdentity", sts.getCallerIdentity({}));
+  const { Arn = "" } = await askAws(cannot, "sts:GetCallerIdentity", sts.getCallerIdentity({}));
   return Arn;
 }

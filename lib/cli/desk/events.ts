@@ -117,11 +117,15 @@ function list({ type, failed = false, since = 0, last, json = false, ...options 
   const rows = wanted.map((event) => rowOf(event, Date.now()));
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   for (const row of rows) {
-    const verdict = row[2] ?? "";
-    const style = failures.has(verdict.split(" ", 1).join()) ? "red" : verdict === "handled" ? "green" : "reset";
     const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
-    console.log([...cells.slice(0, 2), paint(style, cells[2] ?? ""), ...cells.slice(3)].join("  ").trimEnd());
+    const verdict = paint(styleOf(row[2] ?? ""), cells[2] ?? "");
+    console.log([...cells.slice(0, 2), verdict, ...cells.slice(3)].join("  ").trimEnd());
   }
+}
+
+function styleOf(verdict: string): "red" | "green" | "reset" {
+  if (failures.has(verdict.split(" ", 1).join())) return "red";
+  return verdict === "handled" ? "green" : "reset";
 }
 
 interface RecentEvent {

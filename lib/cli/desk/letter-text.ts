@@ -92,7 +92,7 @@ function reasonText(reason: string, queue: QueueName): string {
 /** `undefined` where there are no lanes. */
 function laneText(name: string, { lanes: { list } }: Place): string | undefined {
   if (name === defaultLane) return list.length === 0 ? undefined : name;
-  const lane = list.find((one) => one.name === name);
+  const lane = list.find((each) => each.name === name);
   if (lane === undefined) return `${oneLine(name, 40)}, which is no more: redrive gives it to the default lane`;
   return lane.order === undefined ? name : `${name}, in the order of ${oneLine(lane.order, 100)}`;
 }

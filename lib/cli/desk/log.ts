@@ -17,7 +17,7 @@ import {
 } from "./cloudwatch-logs.ts";
 import { type QueueName, toLetter } from "./letters.ts";
 import type { Place } from "./place.ts";
-import { asked } from "./sqs.ts";
+import { askAws } from "./sqs.ts";
 import { rootOf } from "./timeline.ts";
 
 interface Range {
@@ -35,7 +35,7 @@ export interface Log {
   /**
    * What the filter leaves, oldest first, and then what comes, until the signal is aborted.
    */
-  read(filter: LogFilter, given: ReadOptions): Promise<void>;
+  read(filter: LogFilter, options: ReadOptions): Promise<void>;
 }
 
 /** @param cannot The beginning of each message: `Cannot trace`. */
@@ -46,12 +46,12 @@ export function logOf(cannot: string, place: Place): Log {
 
 /**
  * The whole id that the beginning of one stands for, or one that npm start has cut: `9a1d01f0…698a`.
- * @returns What was given, if it stands for none.
+ * @returns `typed` itself, if it stands for none.
  */
-export function wholeId(cannot: string, given: string, ids: ReadonlySet<string>): string {
-  const [start = "", end = ""] = given.split("…");
-  if (ids.has(given) || start.length < 6) return given;
-  const [found = given, ...others] = [...ids].filter((id) => id.startsWith(start) && id.endsWith(end));
+export function wholeId(cannot: string, typed: string, ids: ReadonlySet<string>): string {
+  const [start = "", end = ""] = typed.split("…");
+  if (ids.has(typed) || start.length < 6) return typed;
+  const [found = typed, ...others] = [...ids].filter((id) => id.startsWith(start) && id.endsWith(end));
   if (others.length === 0) return found;
   throw new CommandError(`${cannot}: ${others.length + 1} ids begin with "${start}". Give more of it`);
 }
@@ -78,10 +78,10 @@ function localLog(place: Place): Log {
     return letters.flat().flatMap((letter) => (letter.messageId === id && letter.id !== undefined ? [letter.id] : []));
   }
   return {
-    async about(given, { sinceMs, untilMs }) {
+    async about(typed, { sinceMs, untilMs }) {
       const entries = recent.after(0);
       const known = new Set(entries.flatMap(({ line }) => stringOf(line["id"]) ?? []).map(rootOf));
-      const id = wholeId("Cannot find it", rootOf(given), known);
+      const id = wholeId("Cannot find it", rootOf(typed), known);
       const own = new Set([id]);
       const ids = entries.some(({ line }) => isOf(line, own)) ? own : new Set(await eventsOf(id, entries));
       return entries.filter(
@@ -127,7 +127,7 @@ function stageLog(cannot: string, place: { stage: string; region: string }): Log
           startTime: Math.floor(sinceMs / 1000),
           endTime: Math.ceil(untilMs / 1000),
         };
-        const { queryId } = await asked(cannot, "logs:StartQuery", client.startQuery(query));
+        const { queryId } = await askAws(cannot, "logs:StartQuery", client.startQuery(query));
         const sources = new Map(groups.map(({ group, source }) => [group, source]));
         return (await resultsOf(cannot, { client, queryId, signal })).flatMap((row) => {
           const fields = Object.fromEntries(row.map(({ field = "", value = "" }) => [field, value]));
@@ -139,11 +139,11 @@ function stageLog(cannot: string, place: { stage: string; region: string }): Log
         client.destroy();
       }
     },
-    async read(filter, given) {
+    async read(filter, options) {
       const filterPattern = patternOf(cannot, filter);
       const { client, groups } = await open();
       try {
-        await readGroups(cannot, { ...given, client, groups, filterPattern, sinceMs: filter.sinceMs });
+        await readGroups(cannot, { ...options, client, groups, filterPattern, sinceMs: filter.sinceMs });
       } finally {
         client.destroy();
       }

@@ -4,7 +4,7 @@ import { hasId, type Letter, type QueueName, toLetter } from "./letters.ts";
 import { wholeId } from "./log.ts";
 import type { Place } from "./place.ts";
 
-/** The letters of a place's queue. A terminal is told how far it is. */
+/** The letters of a place's queue. At a terminal, it shows its progress. */
 export async function lettersIn(place: Place, queue: QueueName): Promise<{ letters: Letter[]; total: number }> {
   const progress = progressLine();
   const { messages, total } = await place.look(queue, (seen, of) => progress.show(`${seen} of ${of} seen`));

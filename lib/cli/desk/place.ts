@@ -12,12 +12,12 @@ import { queueUrl } from "../../local/sqs.ts";
 import { isLockedByOther, lockState, type StoredMessage, storedMessages } from "../../local/state.ts";
 import { CommandError, UsageError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
-import { asked as askSsm, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
+import { askSsm, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { defaultState, loadEnv, projectRoot, stateArgs } from "../project.ts";
 import { deployedStage } from "../state/deployed.ts";
 import { readLocal } from "../state/target.ts";
 import { type Lanes, localQueues, type QueueName } from "./letters.ts";
-import { asked, type Look, lookByReceives } from "./sqs.ts";
+import { askAws, type Look, lookByReceives } from "./sqs.ts";
 import { lookAtHeads } from "./take.ts";
 
 export interface PlaceOptions {
@@ -103,10 +103,10 @@ export async function findPlace(cannot: string, options: PlaceOptions): Promise<
 
 async function stagePlace(
   cannot: string,
-  given: { stage: string; region: string; root: string; stateFolder: string; args: string },
+  where: { stage: string; region: string; root: string; stateFolder: string; args: string },
 ): Promise<Place> {
-  const { stage, region } = given;
-  const { outputs, name } = await deployedStage(cannot, given);
+  const { stage, region } = where;
+  const { outputs, name } = await deployedStage(cannot, where);
   const urlOf = (output: "EventsQueueUrl" | "DeadLetterQueueUrl" | "QuarantineQueueUrl") => {
     const url = outputs[output];
     if (url !== undefined) return url;
@@ -127,7 +127,7 @@ async function stagePlace(
   const requestHandler = { connectionTimeout: 5_000, socketTimeout: 10_000 };
   const sqs = await sqsClient({ region, requestHandler, maxAttempts: 6 });
   return {
-    ...given,
+    ...where,
     name: `the stage ${stage} in ${region}`,
     lanes: { list: parseLanes(Lanes), eventsQueue: eventsQueueUrl },
     async look(queue, onSeen, most) {
@@ -154,7 +154,7 @@ async function stagePlace(
       const lanes = parseLanes(Lanes).map((lane) => laneId(lane.name));
       const changes = ["", ...lanes].map(async (id) => {
         const found = lambda.getFunction({ FunctionName: `${name}-worker${id}` });
-        const { Configuration } = await asked(cannot, "lambda:GetFunction", found);
+        const { Configuration } = await askAws(cannot, "lambda:GetFunction", found);
         return Date.parse(Configuration?.LastModified ?? "");
       });
       return Math.max(...(await Promise.all(changes)));

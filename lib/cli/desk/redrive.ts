@@ -10,7 +10,7 @@ import type { EventEnvelope, JobEnvelope } from "../../feishu/envelope.ts";
 import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import type { EncryptKey } from "../../feishu/keys.ts";
 import { type Letter, type QueueName, receivedBytes, toLetter } from "./letters.ts";
-import { asked } from "./sqs.ts";
+import { askAws } from "./sqs.ts";
 import { takeLetters } from "./take.ts";
 
 /** A letter that was redriven so often is refused: its cause is still there. */
@@ -122,9 +122,9 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
     await turn();
     if (signal.aborted) return false;
     const message = eventMessage(letter, { eventsQueueUrl: urls.events, lanes, judge });
-    await asked(cannot, "sqs:SendMessage", sqs.sendMessage(message));
-    await asked(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
-    redriven.add(nameOf(letter));
+    await askAws(cannot, "sqs:SendMessage", sqs.sendMessage(message));
+    await askAws(cannot, "sqs:DeleteMessage", sqs.deleteMessage({ QueueUrl: urls.letters, ReceiptHandle: receipt }));
+    redriven.add(idOf(letter));
     options.onRedriven?.(letter);
     return true;
   };
@@ -140,7 +140,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   const hidden = await takeLetters(async (message, receipt) => {
     const letter = toLetter(message, judge.queue, { list: lanes, eventsQueue: urls.events });
     if (!wants(letter)) return false;
-    const why = redriven.has(nameOf(letter)) ? deadAgain : refusalOf(letter, judge);
+    const why = redriven.has(idOf(letter)) ? deadAgain : refusalOf(letter, judge);
     if (why !== undefined) {
       refused.set(letter.messageId, why);
       return false;
@@ -155,7 +155,7 @@ export async function redrive(options: RedriveOptions): Promise<Redriven> {
   return { redriven: [...redriven], refused, hidden };
 }
 
-function nameOf({ id, messageId }: Letter): string {
+function idOf({ id, messageId }: Letter): string {
   return id ?? messageId;
 }
 

@@ -9,10 +9,10 @@ import { fieldsOf, parseJson, stringOf } from "../../feishu/json.ts";
 import { idempotencyKey } from "../../handling/idempotency.ts";
 import { randomId } from "../../simulator/samples/samples.ts";
 import { CommandError } from "../command.ts";
+import { messageOf } from "../send/message.ts";
 import { applySetting, parseExact, parseSetting, readPayload } from "../send/payload.ts";
 import { isUnreachable, pushAll } from "../send/pushes.ts";
-import type { Outcome } from "../send/report.ts";
-import { messageOf, unreachableText, warn } from "../send/send.ts";
+import { type Outcome, unreachableText, warn } from "../send/report.ts";
 import { hidden, payloadText } from "../start/payloads.ts";
 import { isOutcome } from "../start/render.ts";
 import type { LogEntry, Push, Recent } from "../state/recent.ts";
@@ -32,9 +32,9 @@ interface Replayed {
 /** Pushes again what was pushed once, and waits for what becomes of it. */
 export async function replayed(
   push: Push,
-  given: { recent: Recent; stateFolder: string; edit: boolean; sameId: boolean },
+  options: { recent: Recent; stateFolder: string; edit: boolean; sameId: boolean },
 ): Promise<Replayed> {
-  const { recent, stateFolder, edit, sameId } = given;
+  const { recent, stateFolder, edit, sameId } = options;
   const target = findTarget({ url: undefined, stateFolder, env: process.env });
   const text = edit ? await edited(payloadText(push.text)) : push.text;
   const content = readPayload(withUpdateToken(text), "the event");
@@ -76,12 +76,15 @@ export async function replayed(
  * Deletes from this machine's ledger under which keys of handlers' own the payload is done or dead: with a new id alone it
  * would be a duplicate. The event's own id is remembered.
  */
-async function forget({ id, text }: Push, given: { stateFolder: string; appId: string }): Promise<void> {
-  const services = readLocal(join(given.stateFolder, "local.json"))?.services;
+async function forget(
+  { id, text }: Push,
+  { stateFolder, appId }: { stateFolder: string; appId: string },
+): Promise<void> {
+  const services = readLocal(join(stateFolder, "local.json"))?.services;
   const { header, event } = fieldsOf(parseJson(text));
   const type = stringOf(fieldsOf(header)["event_type"]) ?? stringOf(fieldsOf(event)["type"]);
   if (services === undefined || type === undefined) return;
-  const own = [type, "_default"].map((handler) => `claim#${idempotencyKey({ app: given.appId, handler, id })}`);
+  const own = [type, "_default"].map((handler) => `claim#${idempotencyKey({ app: appId, handler, id })}`);
   const { DynamoDB, paginateScan } = await import("@aws-sdk/client-dynamodb");
   const credentials = { accessKeyId: services.accessKeyId, secretAccessKey: "local" };
   const dynamo = new DynamoDB({ region: "us-east-1", endpoint: services.dynamo, credentials, maxAttempts: 1 });

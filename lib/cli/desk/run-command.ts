@@ -3,7 +3,7 @@ import { apiConfig } from "../../open-api/config.ts";
 import { noSecret } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
 import { awsClients } from "../deploy/clients.ts";
-import { asked as askSsm, findSecrets, parameterName } from "../deploy/parameter-store.ts";
+import { askSsm, findSecrets, parameterName } from "../deploy/parameter-store.ts";
 import { findLetters } from "./look.ts";
 import { type CommonOptions, common } from "./options.ts";
 import { findPlace, type Place, stoppable } from "./place.ts";

@@ -129,7 +129,7 @@ export async function runHandler(
 /** Of a place's lanes. One that is no more has the numbers of the default one. */
 export async function laneNamed(name: string, root: string): Promise<Lane> {
   const lanes = lanesOf(await readProject(root));
-  const lane = lanes.find((one) => one.name === name) ?? lanes.find((one) => one.name === defaultLane);
+  const lane = lanes.find((each) => each.name === name) ?? lanes.find((each) => each.name === defaultLane);
   if (lane === undefined) throw new TypeError("Cannot run: there is no default lane");
   return lane;
 }

@@ -93,8 +93,8 @@ async function runHere({ envelope, place, lane, api }: RunOrder): Promise<RunOut
       {
         receives: 1,
         redrives: 0,
-        bury: async (given) => {
-          death = given;
+        bury: async (why) => {
+          death = why;
         },
       },
       {

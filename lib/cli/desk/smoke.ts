@@ -10,7 +10,7 @@ import { ledgerTable } from "../../local/runtime.ts";
 import { queueUrl } from "../../local/sqs.ts";
 import { CommandError, subcommand, UsageError } from "../command.ts";
 import { awsClients, type Clients } from "../deploy/clients.ts";
-import { asked, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
+import { askSsm, findSecrets, parameterName, regionOf } from "../deploy/parameter-store.ts";
 import { addressesOf, type Hop, hopLine, senderOf } from "../deploy/probe.ts";
 import { paint } from "../paint.ts";
 import { loadEnv, projectRoot } from "../project.ts";
@@ -49,12 +49,12 @@ Examples:
 async function run({ json = false, ...options }: PlaceOptions & { readonly json?: boolean }): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
-  const { stage, region: given } = options;
+  const { stage, region: typedRegion } = options;
   if (stage === undefined) {
-    if (given !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
+    if (typedRegion !== undefined) throw new UsageError(`${cannot}: --region is of a stage. Give --stage as well`);
     return report(await localSubject(root, resolve(root, options.state)), json);
   }
-  const where = { stage, region: regionOf(given) };
+  const where = { stage, region: regionOf(typedRegion) };
   const { stack } = await deployedStage(cannot, where);
   const clients = awsClients(where);
   await smokeStack({ ...where, outputs: stack.outputs, clients, json });
@@ -73,7 +73,7 @@ export async function smokeStack(options: {
 }): Promise<void> {
   const { stage, region, outputs, clients, json = false } = options;
   const name = parameterName(stage, "app");
-  const secrets = await asked(name, findSecrets(clients.ssm, name));
+  const secrets = await askSsm(name, findSecrets(clients.ssm, name));
   if (secrets === undefined) {
     throw new CommandError(
       `${cannot}: there is no ${name}. Run "npm run secrets -- set --stage ${stage} --region ${region}"`,

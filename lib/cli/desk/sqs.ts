@@ -18,14 +18,14 @@ const receivesAtOnce = 4;
 /** Receives with a visibility timeout of 0 until every message was seen, or nothing new comes. */
 export async function lookByReceives(
   cannot: string,
-  given: {
+  options: {
     sqs: SQS;
     url: string;
     onSeen: ((seen: number, total: number) => void) | undefined;
     most: number | undefined;
   },
 ): Promise<Look> {
-  const { sqs, url, onSeen, most = Number.POSITIVE_INFINITY } = given;
+  const { sqs, url, onSeen, most = Number.POSITIVE_INFINITY } = options;
   const total = await countOf(cannot, sqs, url);
   const seen = new Map<string, Message>();
   let idle = 0;
@@ -48,7 +48,7 @@ export async function receive(
   url: string,
   { max, hiddenSeconds, waitSeconds = 0 }: { max: number; hiddenSeconds: number; waitSeconds?: number },
 ): Promise<Message[]> {
-  const { Messages = [] } = await asked(
+  const { Messages = [] } = await askAws(
     cannot,
     "sqs:ReceiveMessage",
     sqs.receiveMessage({
@@ -66,7 +66,7 @@ export async function receive(
 /** Visible, hidden and delayed messages. */
 export async function countOf(cannot: string, sqs: Pick<SQS, "getQueueAttributes">, url: string): Promise<number> {
   const kinds = ["", "NotVisible", "Delayed"].map((kind) => `ApproximateNumberOfMessages${kind}` as const);
-  const { Attributes = {} } = await asked(
+  const { Attributes = {} } = await askAws(
     cannot,
     "sqs:GetQueueAttributes",
     sqs.getQueueAttributes({ QueueUrl: url, AttributeNames: kinds as "ApproximateNumberOfMessages"[] }),
@@ -78,7 +78,7 @@ export async function countOf(cannot: string, sqs: Pick<SQS, "getQueueAttributes
  * AWS's answer.
  * @throws {CommandError} One line: the fault's name, and for a right that is missing that right.
  */
-export async function asked<T>(cannot: string, right: string, answer: Promise<T>): Promise<T> {
+export async function askAws<T>(cannot: string, right: string, answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {

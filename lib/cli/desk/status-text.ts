@@ -23,8 +23,8 @@ export function stageText(status: StageStatus, { place, nowMs }: Given): string 
       list.map(({ name, sha256, changedAtMs }) => `${name}  sha256 ${sha256.slice(0, 12)}…  ${since(changedAtMs)}`),
     ),
     ...rows("Address", addresses, (list) => (list.length === 0 ? ["none"] : list)),
-    ...rows("Connection", longConnection, (one) =>
-      one === null ? [] : [`long connection, ${one.status}, deployed ${since(one.changedAtMs)}`],
+    ...rows("Connection", longConnection, (stack) =>
+      stack === null ? [] : [`long connection, ${stack.status}, deployed ${since(stack.changedAtMs)}`],
     ),
     ...rows("Queues", queues, queueLines),
     ...rows("Last hour", runs, ({ started = 0, others = 0, ...ended }) => [

@@ -1,5 +1,5 @@
 import type { Message, SQS } from "@aws-sdk/client-sqs";
-import { asked, countOf, type Look, receive } from "./sqs.ts";
+import { askAws, countOf, type Look, receive } from "./sqs.ts";
 
 /** How long a letter that was received is hidden from other desks. The alarm does not take it for a new one then. */
 export const hiddenSeconds = 60;
@@ -69,7 +69,7 @@ async function showAgain(cannot: string, sqs: Taking["sqs"], url: string, receip
       .slice(from, from + 10)
       .map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: 1 }));
     const shown = sqs.changeMessageVisibilityBatch({ QueueUrl: url, Entries });
-    await asked(cannot, "sqs:ChangeMessageVisibility", shown);
+    await askAws(cannot, "sqs:ChangeMessageVisibility", shown);
   }
 }
 

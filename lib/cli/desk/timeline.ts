@@ -79,7 +79,7 @@ function isCallback(source: string): boolean {
 
 /** Where an error was thrown, and what caused it. */
 function errorLines({ at, frames, causes }: LogEntry["line"]): string[] {
-  const places = Array.isArray(frames) ? frames : at === undefined ? [] : [at];
+  const places = Array.isArray(frames) ? frames : [at].filter((place) => place !== undefined);
   const causeLine = (cause: unknown) => {
     const { errorClass, errorCode, at: place, message } = fieldsOf(cause);
     const parts = [errorClass, errorCode, place, message].filter((part) => part !== undefined);

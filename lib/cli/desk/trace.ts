@@ -73,14 +73,14 @@ function traceText(id: string, entries: readonly LogEntry[], place: Place): stri
   // Lines of a request have no event's id: they are the event's, if the request has brought one.
   const [requested = id] = ids.size === 1 ? ids : [id];
   const groups = [...Map.groupBy(entries, ({ line }) => rootOf(stringOf(line["id"]) ?? requested))];
-  return groups.map(([own, lines]) => eventText(own, lines, { asked: id, place })).join("\n\n");
+  return groups.map(([own, lines]) => eventText(own, lines, { tracedId: id, place })).join("\n\n");
 }
 
 /** One event. */
 function eventText(
   id: string,
   entries: readonly LogEntry[],
-  { asked, place }: { asked: string; place: Place },
+  { tracedId, place }: { tracedId: string; place: Place },
 ): string {
   const type = entries.map(({ line }) => stringOf(line["type"])).find((found) => found !== undefined);
   const app = entries.map(({ line }) => stringOf(line["app"])).find((found) => found !== undefined);
@@ -91,7 +91,9 @@ function eventText(
   const advice = [
     ...(verdict === "dead" ? [`Its letter   npm run dead -- show ${id}${place.args}`] : []),
     // Of another id, a stage's query finds only the lines that have it.
-    ...(place.stage !== undefined && id !== rootOf(asked) ? [`All of it    npm run trace -- ${id}${place.args}`] : []),
+    ...(place.stage !== undefined && id !== rootOf(tracedId)
+      ? [`All of it    npm run trace -- ${id}${place.args}`]
+      : []),
   ];
   return [
     paint("bold", title.join("  ")),

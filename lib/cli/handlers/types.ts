@@ -40,8 +40,8 @@ function run(words: readonly string[], options: { json?: boolean }): void {
   if (options.json === true) print(JSON.stringify(found, null, 2));
   else if (found.length !== 0) show(list(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
   if (found.length !== 0) return;
-  const asked = words.join(" ");
-  console.error(`No type has "${oneLine(asked, 100)}"${nearestText(words.join("."), 5)}`);
+  const query = words.join(" ");
+  console.error(`No type has "${oneLine(query, 100)}"${nearestText(words.join("."), 5)}`);
   process.exitCode = 1;
 }
 

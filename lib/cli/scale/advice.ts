@@ -101,8 +101,9 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
       // The mapping catches up with what has waited as fast as it can.
       const places = [{ ...place, limits, optional }, ...otherLanes.map((lane) => placeOf(place, lane))];
       const catchingUp = places.reduce(
-        (sum, one, index) =>
-          sum + (mostBatches(one) * one.limits.batchSize) / secondsOf(one, otherLanes[index - 1] ?? load),
+        (sum, lanePlace, index) =>
+          sum +
+          (mostBatches(lanePlace) * lanePlace.limits.batchSize) / secondsOf(lanePlace, otherLanes[index - 1] ?? load),
         0,
       );
       const writes = Math.max(2 * Math.min(catchingUp, rate), Math.min(slightly * used, 3 * rate));

@@ -95,10 +95,10 @@ function lanesFor(
       `Cannot simulate: "${name}" is no lane that takes events; ${known}${didYouMean(name, names)}`,
     );
   }
-  const given = Object.values(share).reduce((sum, part) => sum + part, 0);
-  if (given > 1) throw new CommandError(`Cannot simulate: the shares are ${given} together, and 1 is all events`);
+  const total = Object.values(share).reduce((sum, part) => sum + part, 0);
+  if (total > 1) throw new CommandError(`Cannot simulate: the shares are ${total} together, and 1 is all events`);
   // The default lane has one of the equal parts.
-  const equal = (1 - given) / (lanes.length - Object.keys(share).length + 1);
+  const equal = (1 - total) / (lanes.length - Object.keys(share).length + 1);
   return lanes.map(({ name, concurrency, batchSize, batchWindowSeconds, timeoutSeconds, memoryMb }) => ({
     name,
     share: share[name] ?? equal,
@@ -139,7 +139,7 @@ function firstOf(
 ): LaneReading | undefined {
   const all: LaneReading[] = [
     ...limits,
-    ...lanes.flatMap(({ name: lane, limits }) => limits.map((one) => ({ ...one, lane }))),
+    ...lanes.flatMap(({ name: lane, limits }) => limits.map((reading) => ({ ...reading, lane }))),
   ];
   const passed = all
     .filter(({ passedAtSeconds }) => passedAtSeconds !== undefined)

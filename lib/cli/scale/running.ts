@@ -223,9 +223,9 @@ export function startRunning(
 
   function begin(
     { tick, ticks }: Step,
-    given: { usedSlots: number; batches: number; records: number; claimed: number; newInstances: number },
+    begun: { usedSlots: number; batches: number; records: number; claimed: number; newInstances: number },
   ): void {
-    const { usedSlots, batches, records, claimed, newInstances } = given;
+    const { usedSlots, batches, records, claimed, newInstances } = begun;
     const runTicks = (batchSeconds(records / batches) + (times.start * newInstances) / batches) / tickSeconds;
     // What is shorter than the step takes a part of a slot.
     const share = Math.min(1, runTicks / ticks);
@@ -244,8 +244,8 @@ export function startRunning(
     instances = Math.max(instances, busy);
   }
 
-  function causeOfWaiting(given: { isFull: boolean; fit: number; records: number; room: number }) {
-    const { isFull, fit, records, room } = given;
+  function causeOfWaiting(facts: { isFull: boolean; fit: number; records: number; room: number }) {
+    const { isFull, fit, records, room } = facts;
     if (waiting === 0) return undefined;
     if (fit <= records) return "in flight";
     if (!isFull) return undefined;

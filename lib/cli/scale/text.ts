@@ -4,13 +4,13 @@ import { quotasOf } from "./quotas.ts";
 import type { Options, Outcome, Report } from "./report.ts";
 import type { LimitName, Reading } from "./watch.ts";
 
-interface Told {
+interface LimitWords {
   /** As it is set, or whose quota it is. */
   readonly name: string;
   readonly turnsAway: string;
 }
 
-const told: Readonly<Record<LimitName, Told>> = {
+const limitWords: Readonly<Record<LimitName, LimitWords>> = {
   route: { name: "requests/s of the route (routeRatePerSecond)", turnsAway: "pushes" },
   gateway: { name: "requests/s of API Gateway in the account", turnsAway: "pushes" },
   requests: { name: "requests/s of the webhook in Lambda", turnsAway: "pushes" },
@@ -61,20 +61,20 @@ function verdict({ first, holds }: Outcome): string {
 
 /** As a lane has it set, if it is not the default one. */
 function nameOf(limit: LimitName, lane: string | undefined): string {
-  const { name } = told[limit];
+  const { name } = limitWords[limit];
   return lane === undefined ? name : name.replace("maxConcurrency", `lanes.${lane}.concurrency`);
 }
 
 /** What comes by each lane, and which shares were not given. */
-function shares(lanes: NonNullable<Report["lanes"]>, { share: given = {} }: Options): string[] {
+function shares(lanes: NonNullable<Report["lanes"]>, { share: typedShares = {} }: Options): string[] {
   if (lanes.length === 0) return [];
   const parts = lanes.map(({ name, share, handlerMs }) => {
     const percent = (100 * share).toFixed(1).replace(/\.0$/, "");
-    return `${name} ${percent} %${name === "default" || Object.hasOwn(given, name) ? "" : " (not given)"}, ${handlerMs} ms`;
+    return `${name} ${percent} %${name === "default" || Object.hasOwn(typedShares, name) ? "" : " (not given)"}, ${handlerMs} ms`;
   });
   return [
     `Lanes: ${parts.join("; ")}`,
-    ...(lanes.length - 1 > Object.keys(given).length
+    ...(lanes.length - 1 > Object.keys(typedShares).length
       ? ["Lanes without a --share have equal parts of what is left, as has the default one"]
       : []),
   ];
@@ -95,7 +95,7 @@ function table(readings: readonly Reading[], lane?: string): string[] {
     row(["limit", "most used", "limit", "passed", "turned away"]),
     ...readings.map(({ name, used, limit, passedAtSeconds, turnedAway }) => {
       const passed = passedAtSeconds === undefined ? "" : seconds(passedAtSeconds);
-      const away = turnedAway === 0 ? "" : `${whole(turnedAway)} ${told[name].turnsAway}`;
+      const away = turnedAway === 0 ? "" : `${whole(turnedAway)} ${limitWords[name].turnsAway}`;
       return `${row([nameOf(name, lane), whole(used), whole(limit), passed])}  ${away}`.trimEnd();
     }),
   ];

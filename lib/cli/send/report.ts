@@ -1,4 +1,6 @@
+import { styleText } from "node:util";
 import { oldCardType } from "../../feishu/classify.ts";
+import { isLoopback } from "../../feishu/domain.ts";
 import { fallback } from "../../handling/fallback.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
@@ -108,4 +110,20 @@ export function summaryText(outcomes: readonly Outcome[], givenUp: readonly stri
     ...(givenUp.length === 0 ? [] : [`${givenUp.length} given up: ${oneLine(givenUp.join(" "))}`]),
     `ack min ${shownMs(ackMs.min)}, median ${shownMs(ackMs.median)}, p99 ${shownMs(ackMs.p99)}, max ${shownMs(ackMs.max)}`,
   ].join("\n");
+}
+
+export function unreachableText({ url, result: { problem } }: Outcome): string {
+  const advice = isLoopback(new URL(url).hostname)
+    ? 'Start the runtime with "npm start" in another terminal'
+    : "Check --url";
+  return `Cannot reach ${url}: ${problem}. ${advice}`;
+}
+
+const warned = new Set<string>();
+
+/** Prints each warning once, however many pushes it concerns. */
+export function warn(text: string): void {
+  if (warned.has(text)) return;
+  warned.add(text);
+  console.error(styleText("yellow", `Warning: ${oneLine(text)}`, { stream: process.stderr }));
 }

@@ -1,30 +1,18 @@
 import { resolve } from "node:path";
-import { styleText } from "node:util";
 import type { Command } from "commander";
 import { type Clock, systemClock } from "../../clock.ts";
-import { classify, oldCardType } from "../../feishu/classify.ts";
-import { isLoopback } from "../../feishu/domain.ts";
-import { classifyOldCard } from "../../feishu/old-card.ts";
-import { find, nearestText } from "../../simulator/catalogue.ts";
-import { type Message, toMessage } from "../../simulator/platform/platform.ts";
-import { oldCardSample, randomId, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
+import { find } from "../../simulator/catalogue.ts";
+import type { Message } from "../../simulator/platform/platform.ts";
+import { randomId, type SampleOptions } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { progressLine } from "../paint.ts";
 import { loadEnv, projectRoot, readText } from "../project.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
-import {
-  applySetting,
-  completeEnvelope,
-  completeOldCard,
-  type FileContent,
-  parseSetting,
-  readPayload,
-  type Setting,
-  wrapEvent,
-} from "./payload.ts";
+import { checkContent, checkType, messageOf } from "./message.ts";
+import { parseSetting, readPayload, type Setting } from "./payload.ts";
 import { concurrency, isUnreachable, pushAll, pushChallenge } from "./pushes.ts";
-import { facts, line, type Outcome, summary, summaryText } from "./report.ts";
+import { facts, line, type Outcome, summary, summaryText, unreachableText, warn } from "./report.ts";
 
 interface Options {
   readonly set?: readonly string[];
@@ -123,7 +111,8 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   progress.clear();
 
   // The last push of each message counts.
-  const isOk = options.challenge === true ? outcomes.every((one) => one.isOk) : endings.every((one) => one.isOk);
+  const isOk =
+    options.challenge === true ? outcomes.every((ending) => ending.isOk) : endings.every((ending) => ending.isOk);
   const missed = isOk ? undefined : outcomes.find(({ result }) => isUnreachable(result));
   if (missed !== undefined) console.error(unreachableText(missed));
   const givenUp = endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id);
@@ -194,75 +183,6 @@ function pushes(
   };
 }
 
-/** The content as a push has it, with the settings. */
-export function messageOf(
-  content: FileContent | undefined,
-  type: string | undefined,
-  options: SampleOptions & { readonly keep: boolean },
-  settings: readonly Setting[] = [],
-): Message {
-  const envelope = envelopeOf(content, type, options);
-  for (const setting of settings) applySetting(envelope, setting);
-  const text = JSON.stringify(envelope);
-  return type === oldCardType && content?.is !== "envelope" ? oldCard(text) : toCheckedMessage(text);
-}
-
-/** @throws {UsageError} The file's content and the type do not go together. */
-function checkContent(
-  content: FileContent | undefined,
-  { type, file, keep, target }: { type: string | undefined; file: string | undefined; keep: boolean; target: Target },
-): void {
-  if (content?.is === "event" && type === undefined) {
-    throw new UsageError(
-      `Cannot send ${file}: it holds an event without an envelope, so its type has to be given as well`,
-    );
-  }
-  if (content !== undefined && content.is !== "event" && type !== undefined && type !== content.type) {
-    throw new UsageError(`Cannot send ${file} as "${type}": it holds "${content.type ?? "no type"}"`);
-  }
-  if (keep && content?.is === "envelope" && content.app !== undefined && content.app !== target.appId) {
-    warn(`${file} names the app "${content.app}", but the receiver's is "${target.appId}": it will be refused`);
-  }
-}
-
-function envelopeOf(
-  content: FileContent | undefined,
-  type = "",
-  options: SampleOptions & { readonly keep: boolean },
-): Record<string, unknown> {
-  if (content?.is === "old card") return completeOldCard(content.text, options);
-  if (content?.is === "envelope") return completeEnvelope(content.text, options);
-  if (content?.is === "event") return wrapEvent(content.text, type, options);
-  return type === oldCardType ? oldCardSample(options) : sampleEnvelope(type, options);
-}
-
-/** It has no envelope with its kind and id. A receiver without LEGACY_CARD_CALLBACK refuses it. */
-function oldCard(text: string): Message {
-  const { kind, ...callback } = classifyOldCard(text, {});
-  if (kind === "callback" && "id" in callback) return { kind, id: callback.id, type: oldCardType, text };
-  throw new UsageError("Cannot send the old card callback: it has no action");
-}
-
-function toCheckedMessage(text: string): Message {
-  const classified = classify(text);
-  if (classified.kind === "unreadable") {
-    warn(`this is not an envelope that Larkpost can read (${classified.reason}): it will be quarantined`);
-  }
-  return toMessage(text);
-}
-
-function checkType(type: string): void {
-  if (find(type) !== undefined) return;
-  warn(`"${type}" is not in the catalogue; it is sent as schema 2.0${nearestText(type, 3)}`);
-}
-
-export function unreachableText({ url, result: { problem } }: Outcome): string {
-  const advice = isLoopback(new URL(url).hostname)
-    ? 'Start the runtime with "npm start" in another terminal'
-    : "Check --url";
-  return `Cannot reach ${url}: ${problem}. ${advice}`;
-}
-
 function textOf(file: string): string {
   try {
     return readText(file);
@@ -293,13 +213,4 @@ function fasterClock(factor: number): Clock {
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
-}
-
-const warned = new Set<string>();
-
-/** Prints each warning once, however many pushes it concerns. */
-export function warn(text: string): void {
-  if (warned.has(text)) return;
-  warned.add(text);
-  console.error(styleText("yellow", `Warning: ${oneLine(text)}`, { stream: process.stderr }));
 }

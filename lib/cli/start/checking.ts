@@ -30,9 +30,10 @@ export function startChecking(options: {
     await reload?.();
     output.checked({ changes, checked, kept, ...names() });
     compiled = checkTypes(root, { signal }).then((findings) => {
-      const told = new Set(checked.findings.map(({ file }) => file));
-      const isTold = (one: Finding) => (one.isBroken && told.has(one.file)) || isRepeated(one, checked.findings);
-      if (!signal.aborted) output.compiled(findings.filter((finding) => !isTold(finding)));
+      const broken = new Set(checked.findings.map(({ file }) => file));
+      const isPrinted = (finding: Finding) =>
+        (finding.isBroken && broken.has(finding.file)) || isRepeated(finding, checked.findings);
+      if (!signal.aborted) output.compiled(findings.filter((finding) => !isPrinted(finding)));
     });
     return checked.modules;
   }

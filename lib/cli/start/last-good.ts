@@ -38,7 +38,7 @@ export function rememberGood(root: string, file: string) {
       const changed = [...now]
         .filter(([path, text]) => good.has(path) && good.get(path) !== text && !(text === undefined && isHandler(path)))
         .map(([path]) => path);
-      // A file that nobody touched is broken by one that somebody did, and it is not known by which.
+      // An unchanged file can only be broken by a changed one, and it is not known which.
       const isExplained = [...broken].every((path) => changed.includes(path) || !good.has(path));
       let replaced = put(isExplained ? changed.filter((path) => broken.has(path)) : changed);
       // Nor may an old version fit what else has changed, such as a name that it imports.

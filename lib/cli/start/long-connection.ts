@@ -68,13 +68,13 @@ async function run({ json = false, stage, region }: Options): Promise<void> {
  * Sets what the environment lacks to what the stack has.
  * @throws {CommandError} The stack cannot be read, is of an older release, or of another app.
  */
-async function setFromStage(stage: string, given: string | undefined): Promise<void> {
+async function setFromStage(stage: string, typedRegion: string | undefined): Promise<void> {
   // Loaded here, because they bring SDKs along.
   const [{ parameterName, regionOf }, { deployedStage }] = await Promise.all([
     import("../deploy/parameter-store.ts"),
     import("../state/deployed.ts"),
   ]);
-  const region = regionOf(given);
+  const region = regionOf(typedRegion);
   process.env["AWS_REGION"] = region;
   const { outputs, name: stack } = await deployedStage("Cannot start", { stage, region });
   const found = {

@@ -223,7 +223,7 @@ async function run(options: StartOptions): Promise<void> {
 
 /**
  * Reads the callback function's settings, which include all of the webhook's.
- * @param faults All that is wrong with the settings. Without one, the first that stops the function is told.
+ * @param faults All that is wrong with the settings. Without one, the first that stops the function is printed.
  */
 function readSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number, faults: readonly Finding[]) {
   try {

@@ -61,9 +61,9 @@ export function watch(
     if (kind === "removed" && others.has(path)) watcher.add(path);
     clearTimeout(timer);
     timer = setTimeout(() => {
-      const told = [...changes.values()];
+      const batch = [...changes.values()];
       changes = new Map();
-      working = working.then(() => changed(told)).catch((error: unknown) => console.error(error));
+      working = working.then(() => changed(batch)).catch((error: unknown) => console.error(error));
     }, 30);
   });
   return {

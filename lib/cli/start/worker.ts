@@ -93,7 +93,7 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
   });
   try {
     await functions.ready();
-    // A setting or a secret that is wrong was told before that.
+    // A wrong setting or secret stops it before that.
     await Promise.race([stopped.promise, undefined]);
   } catch (error) {
     await functions.stop(0);
@@ -122,9 +122,9 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
 
 /** @throws {UsageError} */
 function laneNamed(name: string, lanes: readonly Lane[]): Lane {
-  const lane = lanes.find((one) => one.name === name);
+  const lane = lanes.find((each) => each.name === name);
   if (lane !== undefined) return lane;
-  const names = lanes.map((one) => one.name);
+  const names = lanes.map((each) => each.name);
   const advice = didYouMean(name, names);
   throw new UsageError(`Cannot start: larkpost.config.js has no lane "${name}". It has ${names.join(", ")}.${advice}`);
 }
@@ -136,8 +136,8 @@ function laneNamed(name: string, lanes: readonly Lane[]): Lane {
  */
 async function visibilityOf(queueUrl: string, client: SQS, lane: Lane): Promise<number> {
   const { timeoutSeconds, visibilityTimeoutSeconds } = lane;
-  const asked = client.getQueueAttributes({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
-  const { Attributes } = await asked.catch((cause: Error) => {
+  const attributes = client.getQueueAttributes({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
+  const { Attributes } = await attributes.catch((cause: Error) => {
     const advice = "Check EVENTS_QUEUE_URL, AWS_REGION, and the credentials and their rights";
     throw new CommandError(`Cannot start: the events queue does not answer: ${cause.message}. ${advice}`, { cause });
   });

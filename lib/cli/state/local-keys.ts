@@ -39,7 +39,7 @@ export function keptApp(stateFolder: string): LocalApp {
   };
 }
 
-/** What a local runtime or a simulated platform tells other commands. Keys from the environment are not written down. */
+/** Writes what other commands need of a local runtime or a simulated platform. Keys from the environment are not written down. */
 export function writeLocal(
   stateFolder: string,
   facts: Partial<Omit<LocalApp, "encryptKey">> & {

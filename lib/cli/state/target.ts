@@ -21,7 +21,7 @@ export interface Target {
   readonly control?: { readonly url: string; readonly token: string } | undefined;
 }
 
-/** What the local runtime, or the simulated platform alone, tells of itself. */
+/** What the local runtime, or the simulated platform alone, has written for other commands. */
 export interface LocalRuntime {
   readonly url?: string;
   readonly pushTo?: string;

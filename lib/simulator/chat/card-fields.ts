@@ -55,7 +55,7 @@ export function fieldOf(element: JsonObject): Field | undefined {
   if (kind === undefined) return undefined;
   const named = typeof name === "string" ? name : "";
   const isOfPeople = tag === "select_person" || tag === "multi_select_person";
-  const given = optionsOf(options, isOfPeople);
+  const listed = optionsOf(options, isOfPeople);
   const label = textOf(element["label"]) || textOf(element["text"]) || textOf(element["placeholder"]) || named;
   const max = typeof maxLength === "number" ? maxLength : 1_000;
   return {
@@ -63,7 +63,7 @@ export function fieldOf(element: JsonObject): Field | undefined {
     name: named,
     label: label || String(tag),
     isRequired: required === true,
-    options: isOfPeople && given.length === 0 ? people : given,
+    options: isOfPeople && listed.length === 0 ? people : listed,
     initial: initialOf(element),
     maxLength: kind === "text" ? max : undefined,
   };

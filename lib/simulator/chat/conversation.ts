@@ -237,8 +237,8 @@ function actionOn(
   const [first] = values;
   if (isSubmit !== true)
     return { ...action, ...zone, ...(first === undefined ? {} : actionWith(first.field, first.value)) };
-  const given = values.filter(({ value }) => value !== undefined).map(({ field, value }) => [field.name, value]);
-  return { ...action, ...zone, form_value: Object.fromEntries(given) };
+  const filledIn = values.filter(({ value }) => value !== undefined).map(({ field, value }) => [field.name, value]);
+  return { ...action, ...zone, form_value: Object.fromEntries(filledIn) };
 }
 
 function filled(field: Field, typed: string): unknown {

@@ -11,7 +11,7 @@ export type Fact =
       readonly id: string;
       readonly message: MessageView;
     }
-  /** What a user did besides writing and clicking, in words for a person. */
+  /** What else a user did, in words for a person. */
   | { readonly what: "acted"; readonly user: Person; readonly id: string; readonly about: string }
   | {
       readonly what: "said" | "updated" | "recalled";
@@ -20,7 +20,7 @@ export type Fact =
       /** Of an update: the text that the client types out. */
       readonly streamed?: string | undefined;
     }
-  /** What the bot did besides, in words for a person; `missing`: a call that is not simulated, and what it was answered. */
+  /** What else the bot did, in words for a person; `missing`: a call that is not simulated, and its answer. */
   | { readonly what: "did"; readonly did: string; readonly about: string; readonly chat: MessageView["chat"] | null }
   /** A push of an event failed. It is pushed again after `againMs`; `null`: never. */
   | {

@@ -114,15 +114,15 @@ export function createApprovals(options: {
     const form = required(body, "form", malformed);
     if (!Array.isArray(parseJson(form))) throw new Refusal(malformed, "form is not a list in JSON");
     const { open_id: userId } = applicant(body);
-    const given = stringOf(body["uuid"]) ?? "";
-    const before = [...byCode.values()].find((approval) => given !== "" && approval.uuid === given);
+    const requestUuid = stringOf(body["uuid"]) ?? "";
+    const before = [...byCode.values()].find((approval) => requestUuid !== "" && approval.uuid === requestUuid);
     if (before !== undefined) return success({ instance_code: before.instanceCode });
     const { instanceCode } = changed({
       instanceCode: uuid(newId()).toUpperCase(),
       approvalCode,
       userId,
       form,
-      uuid: given,
+      uuid: requestUuid,
       status: "PENDING",
       startedAtMs: nowMs(),
       endedAtMs: null,
@@ -215,13 +215,13 @@ export function createApprovals(options: {
   function settle(call: Call, status: "APPROVED" | "REJECTED" | "TRANSFERRED"): Answer {
     const { approval, openId } = named(call);
     const id = required(call.body, "task_id", malformed);
-    const task = approval.tasks.find((one) => one.id === id && one.userId === openId && one.status === "PENDING");
+    const task = approval.tasks.find((each) => each.id === id && each.userId === openId && each.status === "PENDING");
     if (task === undefined) throw new Refusal(1390010);
     const next =
       status === "TRANSFERRED" ? [newTask(person(call.query, required(call.body, "transfer_user_id", malformed)))] : [];
-    const tasks = approval.tasks.map((one) => (one === task ? { ...one, status, endedAtMs: nowMs() } : one));
+    const tasks = approval.tasks.map((each) => (each === task ? { ...each, status, endedAtMs: nowMs() } : each));
     const settled = keep({ ...approval, tasks: [...tasks, ...next] });
-    const isPending = settled.tasks.some((one) => one.status === "PENDING");
+    const isPending = settled.tasks.some((each) => each.status === "PENDING");
     if (status === "REJECTED" || (status === "APPROVED" && !isPending)) end(settled, status);
     onActivity({ what: status.toLowerCase(), about: `approval ${approval.instanceCode}` });
     return success();

@@ -121,7 +121,7 @@ export function createCardEntities(options: {
     const { streamingSinceMs } = entity;
     if (streamingSinceMs === undefined) throw new Refusal(300309);
     if (nowMs() - streamingSinceMs < streamingMs) return;
-    // The call that finds out is told so. Those after it find the mode closed.
+    // The first call after the 10 minutes has a code of its own. Those after it find the mode closed.
     entity.streamingSinceMs = undefined;
     entity.card = { ...entity.card, config: { ...fieldsOf(entity.card["config"]), streaming_mode: false } };
     throw new Refusal(200850);

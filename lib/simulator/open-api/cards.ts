@@ -3,7 +3,7 @@ import { isObject } from "../../feishu/json.ts";
 import { groupChat } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import { cardFault, cardLimitBytes, isShared } from "./content.ts";
-import type { Message, Messages } from "./messages.ts";
+import { isOf, type Message, type Messages } from "./messages.ts";
 import type { Call, Route } from "./route.ts";
 import { isId } from "./world.ts";
 
@@ -81,8 +81,7 @@ export function createCards(options: {
 
     const message: Message = messages.named(credential.messageId);
     if (message.isRecalled) throw new Refusal(200000);
-    const isOwn = message.isAssumed || (message.sender.kind === "app" && message.sender.id === call.caller.appId);
-    if (!isOwn) throw new Refusal(200310);
+    if (!isOf(message, call.caller.appId)) throw new Refusal(200310);
     credential.uses++;
     messages.change(message, "updated", { msgType: "interactive", content: checked });
     return success();

@@ -2,7 +2,7 @@ import type { KnownParts } from "../../feishu/card.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import type { CardEntities } from "./card-entities.ts";
 import { checkContent, isShared } from "./content.ts";
-import { type Message, type Messages, type NewMessage, threadIdOf } from "./messages.ts";
+import { isOf, type Message, type Messages, type NewMessage, threadIdOf } from "./messages.ts";
 import type { View } from "./received.ts";
 import { type Call, object, type Route, required } from "./route.ts";
 import { createSentOnce } from "./sent-once.ts";
@@ -70,10 +70,7 @@ export function createAccess(messages: Messages, world: World) {
       needBot(message.chatId, call);
       return message;
     },
-    /** An invented message is treated as the caller's, because its sender is not known. */
-    isOwn(message: Message, { caller }: Call): boolean {
-      return message.isAssumed || (message.sender.kind === "app" && message.sender.id === caller.appId);
-    },
+    isOwn: (message: Message, { caller }: Call): boolean => isOf(message, caller.appId),
   };
 }
 

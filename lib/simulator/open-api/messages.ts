@@ -56,6 +56,11 @@ export function threadIdOf({ messageId }: Pick<Message, "messageId">): string {
   return `omt_${messageId.slice(3)}`;
 }
 
+/** Whether the app has sent it. An invented message is treated as the caller's, because its sender is not known. */
+export function isOf(message: Message, appId: string): boolean {
+  return message.isAssumed || (message.sender.kind === "app" && message.sender.id === appId);
+}
+
 function isInThread(message: Message, threadId: string): boolean {
   return (message.threadId ?? threadIdOf(message)) === threadId;
 }

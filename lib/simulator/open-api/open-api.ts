@@ -141,9 +141,9 @@ export function openApi(options: OpenApiOptions) {
     /** The chats and their members. */
     world,
     /** The templates of the card builder whose variables are checked. They replace earlier ones. */
-    setTemplates(given: Templates): void {
+    setTemplates(declared: Templates): void {
       templates.clear();
-      for (const [id, template] of Object.entries(given)) templates.set(id, template);
+      for (const [id, template] of Object.entries(declared)) templates.set(id, template);
     },
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {

@@ -40,13 +40,13 @@ type Key = `${"GET" | "POST" | "PUT" | "PATCH" | "DELETE"} /open-apis/${string}`
  * Answers to calls that the simulated Feishu does not know, or answers otherwise. A file in `test/simulated/` exports
  * them as its default. A segment of a path that begins with a colon matches any text.
  */
-export function answers<Keys extends Key>(given: OwnAnswers<Keys>): OwnAnswers {
-  return given as OwnAnswers;
+export function answers<Keys extends Key>(ownAnswers: OwnAnswers<Keys>): OwnAnswers {
+  return ownAnswers as OwnAnswers;
 }
 
 /** @throws {TypeError} A key is not a method and a path. */
-export function ownRoutes(given: OwnAnswers): Route[] {
-  return Object.entries(given).map(([key, own]): Route => {
+export function ownRoutes(ownAnswers: OwnAnswers): Route[] {
+  return Object.entries(ownAnswers).map(([key, own]): Route => {
     const [, method, path] = /^(GET|POST|PUT|PATCH|DELETE) (\/open-apis\/\S+)$/.exec(key) ?? [];
     if (method === undefined || path === undefined) {
       throw new TypeError(`"${key}" is not a method and a path, like "GET /open-apis/drive/v1/files/:token"`);

@@ -129,7 +129,9 @@ export function createReading(options: {
     needBot(chatId, call);
     const from = Number(query.get("start_time") ?? 0);
     const to = Number(query.get("end_time") ?? Number.POSITIVE_INFINITY);
-    const found = [...pins.values()].filter((one) => one.chatId === chatId && one.atMs >= from && one.atMs <= to);
+    const found = [...pins.values()].filter(
+      (entry) => entry.chatId === chatId && entry.atMs >= from && entry.atMs <= to,
+    );
     const { items, ...rest } = page(found, query, { code: malformed, size: 20, maxSize: 50 });
     return success({ items: items.map(pinView), ...rest });
   }

@@ -4,10 +4,16 @@ import { type Message, type Messages, threadIdOf } from "./messages.ts";
 import { type At, receivedCard, receivedPost } from "./rich-text.ts";
 import { object } from "./route.ts";
 import type { Uploads } from "./uploads.ts";
-import { idTypeOf, type User, type World } from "./world.ts";
+import { idTypeOf, type User, type UserIdType, type World } from "./world.ts";
 
-/** What stands for the bot in what a user writes. */
+/** The bot's mention in a text that a user writes. */
 export const mentionKey = "@_user_1";
+
+/** By how they begin. A user_id begins in any way. */
+const idTypes: ReadonlyMap<string, UserIdType> = new Map([
+  ["ou_", "open_id"],
+  ["on_", "union_id"],
+]);
 
 interface Mention {
   readonly key: string;
@@ -37,8 +43,7 @@ export function createView(options: {
 
   function mentioned(id: string): Omit<Mention, "key"> | undefined {
     if (id === bot.open_id) return { name: "Larkpost", user: undefined };
-    const idType = id.startsWith("ou_") ? "open_id" : id.startsWith("on_") ? "union_id" : "user_id";
-    const user = world.user(idType, id);
+    const user = world.user(idTypes.get(id.slice(0, 3)) ?? "user_id", id);
     return user && { name: user.name, user };
   }
 

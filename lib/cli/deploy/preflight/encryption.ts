@@ -29,14 +29,14 @@ export async function findKeyFaults(context: Context): Promise<Finding[]> {
     if (fault !== undefined) return [about(keyPlace, fault)];
     const statements = await keyPolicy(clients.kms, keyArn);
     const isAccount = (principal: Principal) =>
-      principal.AWS.some((one) => one === "*" || one === account || one.endsWith(`::${account}:root`));
+      principal.AWS.some((arn) => arn === "*" || arn === account || arn.endsWith(`::${account}:root`));
     const ofRoles = ["kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt", "kms:DescribeKey"];
     const ofLogs = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:DescribeKey"];
     const groups = ofType(stack, "AWS::Logs::LogGroup").map(
       ([, { LogGroupName }]) => `arn:${partition}:logs:${region}:${account}:log-group:${LogGroupName}`,
     );
     const isLog = (principal: Principal, { Condition }: Statement) =>
-      principal.Service.some((one) => one.startsWith(`logs.${region}.amazonaws.com`)) &&
+      principal.Service.some((service) => service.startsWith(`logs.${region}.amazonaws.com`)) &&
       groups.every((group) => isForLog(Condition, group));
     return [
       ...(isAllowed(statements, ofRoles, isAccount)

@@ -41,7 +41,9 @@ export function isAllowed(
   actions: readonly string[],
   isMeant: (principal: Principal, statement: Statement) => boolean,
 ): boolean {
-  const allowing = statements.filter((one) => one.Effect === "Allow" && isMeant(one.Principal, one));
+  const allowing = statements.filter(
+    (statement) => statement.Effect === "Allow" && isMeant(statement.Principal, statement),
+  );
   return actions.every((action) => allowing.some(({ Action }) => Action.some((pattern) => matches(action, pattern))));
 }
 

@@ -25,7 +25,7 @@ export async function findLostLanes(context: Context): Promise<Finding[]> {
     const found = lost.map(async (lane): Promise<Finding[]> => {
       const { name, types, order } = lane;
       const at = `lanes.${name}`;
-      if (types.length > 0 && lanes.some((one) => one.name === name)) {
+      if (types.length > 0 && lanes.some((each) => each.name === name)) {
         const verb = order === undefined ? "has order now" : "has no order any more";
         return [
           about(
@@ -42,7 +42,7 @@ export async function findLostLanes(context: Context): Promise<Finding[]> {
           ),
         ];
       }
-      if (connected.some((one) => one.name === name && one.types.length > 0)) {
+      if (connected.some((each) => each.name === name && each.types.length > 0)) {
         const text = `the long connection still sends events to ${at}. Run "npm run deploy -- --stage ${stack.stage} --region ${stack.region} --long-connection" first`;
         return [about(place, text)];
       }

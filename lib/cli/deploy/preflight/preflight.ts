@@ -69,7 +69,7 @@ export async function preflight(
  */
 export function unlessFaulty(ready: Ready | undefined, findings: readonly Finding[]): Ready {
   const faults = findings.filter(({ isWarning }) => isWarning !== true);
-  for (const one of findings) if (!faults.includes(one)) console.error(faultLine(one));
+  for (const finding of findings) if (!faults.includes(finding)) console.error(faultLine(finding));
   if (faults.length === 0 && ready !== undefined) return ready;
   throw new CommandError(refusal("deploy", faults));
 }

@@ -24,9 +24,9 @@ function addressCheck(id: string, about: string, kind: "Request" | "Callback"): 
     about,
     fine: `${about} answers a challenge, refuses a forged event and stores one`,
     async find(subject) {
-      const given = await subject.addressed(kind);
-      if (given === undefined || given.addresses.length === 0) return undefined;
-      return (await Promise.all(given.addresses.map((url) => examineAddress(url, given)))).flat();
+      const addressed = await subject.addressed(kind);
+      if (addressed === undefined || addressed.addresses.length === 0) return undefined;
+      return (await Promise.all(addressed.addresses.map((url) => examineAddress(url, addressed)))).flat();
     },
   };
 }

@@ -62,14 +62,14 @@ export const localChecks: readonly Check<Machine>[] = [...machineChecks, ...addr
 async function run({ json = false, ...options }: PlaceOptions & { readonly json?: boolean }): Promise<void> {
   const root = projectRoot();
   loadEnv(root);
-  const { stage, region: given, state } = options;
+  const { stage, region: typedRegion, state } = options;
   if (stage === undefined) {
-    if (given !== undefined) throw new UsageError("Cannot look: --region is of a stage. Give --stage as well");
+    if (typedRegion !== undefined) throw new UsageError("Cannot look: --region is of a stage. Give --stage as well");
     const machine = findMachine({ root, stateFolder: resolve(root, state), args: stateArgs(state) });
     return report("this machine", await examine(localChecks, machine, systemClock), json);
   }
-  const region = regionOf(given);
-  const subject = await findStage({ stage, region, root, args: stageArgs(stage, given) });
+  const region = regionOf(typedRegion);
+  const subject = await findStage({ stage, region, root, args: stageArgs(stage, typedRegion) });
   try {
     report(`the stage ${stage} in ${region}`, await examine(stageChecks, subject, systemClock), json);
   } finally {
@@ -81,7 +81,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
 const styles: Readonly<Record<Level, Style>> = { ok: "green", warn: "yellow", fail: "red" };
 
 function report(place: string, findings: readonly Finding[], json: boolean): void {
-  const count = (level: Level) => findings.filter((one) => one.level === level).length;
+  const count = (level: Level) => findings.filter((finding) => finding.level === level).length;
   if (count("fail") > 0) process.exitCode = 1;
   if (json) {
     console.log(JSON.stringify({ findings }));

@@ -37,14 +37,18 @@ export const functionChecks: readonly Check<Stage>[] = [
     fine: "the workers of all lanes run the same code",
     right: "lambda:GetFunction",
     async find({ functions, name, args }) {
-      const workers = [...((await functions()) ?? [])].filter(([one]) => one.startsWith(`${name}-worker`));
+      const workers = [...((await functions()) ?? [])].filter(([functionName]) =>
+        functionName.startsWith(`${name}-worker`),
+      );
       const codes = new Map(
-        workers.flatMap(([one, answer]) => (answer ? [[one, answer.Configuration?.CodeSha256 ?? ""]] : [])),
+        workers.flatMap(([functionName, answer]) =>
+          answer ? [[functionName, answer.Configuration?.CodeSha256 ?? ""]] : [],
+        ),
       );
       if (codes.size < 2) return undefined;
       if (new Set(codes.values()).size === 1) return [];
       const said = [...codes].map(
-        ([one, code]) => `${one} ${Buffer.from(code, "base64").toString("hex").slice(0, 12)}`,
+        ([functionName, code]) => `${functionName} ${Buffer.from(code, "base64").toString("hex").slice(0, 12)}`,
       );
       const cure = `Somebody changed one by hand, or a deployment ended halfway: "npm run deploy --${args}"`;
       return [found("code-differs", `the workers run different code: ${said.join(", ")}`, cure)];

@@ -29,12 +29,12 @@ const functionsMajor = "24";
 /** What queues, ledger and log of a busy day take, several times over. */
 const leastFreeBytes = 200 * 1_048_576;
 
-export function findMachine(given: Pick<Machine, "root" | "stateFolder" | "args">): Machine {
-  const { root, stateFolder } = given;
+export function findMachine(place: Pick<Machine, "root" | "stateFolder" | "args">): Machine {
+  const { root, stateFolder } = place;
   const { env } = process;
   const holder = once(() => holderOf(stateFolder));
   return {
-    ...given,
+    ...place,
     env,
     holder,
     nodeVersion: process.versions.node,

@@ -111,16 +111,26 @@ function judgeConnections(open: number, connections: App["connections"]): Findin
   return [found("connections-other", what, "Stop other programs with this App ID, or give each an app of its own")];
 }
 
+type Refusal = readonly [why: string, cure: string];
+const wrongKeys: Refusal = [
+  "the App ID or the App Secret is wrong",
+  "Copy both from the developer console, and store them again",
+];
+/** Why no token is given out, and the cure, by the platform's code. */
+const tokenRefusals: ReadonlyMap<number | undefined, Refusal> = new Map([
+  [10003, wrongKeys],
+  [
+    10014,
+    ["the app is disabled, or its secret is another", "Enable the app in the developer console, and check APP_SECRET"],
+  ],
+  [10015, wrongKeys],
+]);
+
 function refused({ appId }: App, { status, apiCode }: OpenApiError): Finding {
-  const [why, cure] =
-    apiCode === 10014
-      ? [
-          "the app is disabled, or its secret is another",
-          "Enable the app in the developer console, and check APP_SECRET",
-        ]
-      : apiCode === 10003 || apiCode === 10015
-        ? ["the App ID or the App Secret is wrong", "Copy both from the developer console, and store them again"]
-        : ["no token is given out", "Look the code up in docs/troubleshooting.md, and check LARK_DOMAIN"];
+  const [why, cure] = tokenRefusals.get(apiCode) ?? [
+    "no token is given out",
+    "Look the code up in docs/troubleshooting.md, and check LARK_DOMAIN",
+  ];
   return found(
     "app-refused",
     `the platform refuses ${appId}: answered ${status}, code ${apiCode ?? "none"}: ${why}`,

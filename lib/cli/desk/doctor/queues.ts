@@ -18,7 +18,7 @@ export const queueChecks: readonly Check<Stage>[] = [
       if (urls === undefined) return undefined;
       const cure = makeAgain({ name, region });
       const found = urls.map((url) => queueState(clients, url).catch((error: Error) => missing(error, url, cure)));
-      return (await Promise.all(found)).flatMap((one) => ("id" in one ? [one] : lettersIn(one, args)));
+      return (await Promise.all(found)).flatMap((result) => ("id" in result ? [result] : lettersIn(result, args)));
     },
   },
   {

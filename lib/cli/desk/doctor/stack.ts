@@ -10,8 +10,8 @@ import type { Stage } from "./stage.ts";
 /** What a check before a deployment says of the stack as it is. */
 function byPreflight(find: Preflight, ids: { readonly fail: Cause; readonly warn?: Cause }): Check<Stage>["find"] {
   return async ({ context }) => {
-    const given = await context();
-    return given && (await find(given)).map((refusal) => fromRefusal(refusal, ids));
+    const preflight = await context();
+    return preflight && (await find(preflight)).map((refusal) => fromRefusal(refusal, ids));
   };
 }
 
@@ -29,7 +29,7 @@ export const stackChecks: readonly Check<Stage>[] = [
       }
       const stuck = findStuckStack({ stack: { name, region }, deployed: stack });
       if (stack.status !== "UPDATE_ROLLBACK_COMPLETE")
-        return stuck.map((one) => fromRefusal(one, { fail: "stack-stuck" }));
+        return stuck.map((refusal) => fromRefusal(refusal, { fail: "stack-stuck" }));
       const what = "the last deployment failed and was taken back: the one before it runs";
       const cure = `Look why: "aws cloudformation describe-stack-events --stack-name ${name} --region ${region}"; then deploy again`;
       return [found("stack-rolled-back", what, cure)];

@@ -64,8 +64,8 @@ export interface Measured {
 /** Three tries end before a check is late. */
 const answerMs = 5_000;
 
-export async function findStage(given: Pick<Stage, "stage" | "region" | "root" | "args">): Promise<Stage> {
-  const { stage, region, root } = given;
+export async function findStage(place: Pick<Stage, "stage" | "region" | "root" | "args">): Promise<Stage> {
+  const { stage, region, root } = place;
   const clients = awsClients({ region, answerMs });
   const name = `${serviceName()}-${stage}`;
   const parameter = parameterName(stage, "app");
@@ -88,7 +88,7 @@ export async function findStage(given: Pick<Stage, "stage" | "region" | "root" |
     return new Map(await Promise.all(found));
   });
   return {
-    ...given,
+    ...place,
     name,
     clients,
     parameter,
@@ -144,7 +144,10 @@ async function findFunction({ lambda }: Clients, FunctionName: string): Promise<
 async function replicasOf({ cloudFormation }: Clients, name: string): Promise<number> {
   if ((await describeStack(cloudFormation, name)) === undefined) return 0;
   const template = await deployedTemplate(cloudFormation, name);
-  return ofType({ template }, "AWS::ECS::Service").reduce((sum, [, one]) => sum + Number(one["DesiredCount"] ?? 0), 0);
+  return ofType({ template }, "AWS::ECS::Service").reduce(
+    (sum, [, properties]) => sum + Number(properties["DesiredCount"] ?? 0),
+    0,
+  );
 }
 
 async function readKeys({ ssm }: Clients, Name: string): Promise<StoredKeys> {
