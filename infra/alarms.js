@@ -168,7 +168,10 @@ function laneAlarms({ lane, queue, worker, runs }, listed, { alarmThresholds: th
   );
 }
 
-/** Alarms that are left out without a front: nothing calls what they watch. `CallbackFailed` counts the long connection's callbacks, too. */
+/**
+ * Alarms that are left out without a front: nothing calls what they watch. `CallbackFailed` is not among them, since it
+ * counts the long connection's callbacks, too.
+ */
 const needAddress = new Set([
   "Unavailable",
   "UnavailableOften",

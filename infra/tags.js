@@ -20,7 +20,8 @@ const tagged = new Set([
 const taggedByObject = new Set(["AWS::ApiGatewayV2::DomainName"]);
 
 /**
- * The tags of a stage, as API Gateway and osls have them. In capitals as the one that osls gives every stack: IAM refuses two tags that differ in case alone.
+ * The tags of a stage, as API Gateway and osls have them. In capitals as the one that osls gives every stack: IAM refuses
+ * two tags that differ in case alone.
  * @param {Pick<Deployment, "service" | "stage">} deployment
  * @param {Pick<Project, "tags">} project
  * @returns {Record<string, string>}

@@ -86,7 +86,10 @@ function isOfEngine(text: string): boolean {
   return text.includes(`\${file(${packageFolder}/`);
 }
 
-/** The lines, without comments, by where they are: `provider.logs`, `functions.webhook` in a list, or `resources: …` for a line of a list without a name. */
+/**
+ * The lines, without comments, by where they are: `provider.logs`, `functions.webhook` in a list, or `resources: …` for a
+ * line of a list without a name.
+ */
 function linesByPath(yaml: string): Map<string, { text: string; line: number }> {
   const lines = new Map<string, { text: string; line: number }>();
   const parents: { indent: number; name: string }[] = [];

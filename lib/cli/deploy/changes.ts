@@ -75,8 +75,8 @@ export function printLines(head: string, lines: readonly Line[]): boolean {
 }
 
 /**
- * Refuses an update that would lose something, and warns of addresses that it takes away and of a worker that it starts. Where CloudFormation does not
- * compare, the stack's own policy still keeps what the engine needs.
+ * Refuses an update that would lose something, and warns of addresses that it takes away and of a worker that it starts.
+ * Where CloudFormation does not compare, the stack's own policy still keeps what the engine needs.
  * @returns Whether something changes, as far as is known.
  * @throws {CommandError} Something would be replaced that holds what a new one would not.
  */

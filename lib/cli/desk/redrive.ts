@@ -159,7 +159,10 @@ function idOf({ id, messageId }: Letter): string {
   return id ?? messageId;
 }
 
-/** By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the default one. */
+/**
+ * By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the
+ * default one.
+ */
 function eventMessage(
   letter: Letter,
   { eventsQueueUrl, lanes, judge }: { eventsQueueUrl: string; lanes: readonly Lane[]; judge: Judge },

@@ -17,8 +17,9 @@ const waitMs = 20_000;
 
 /**
  * Serves a conversation to terminals on this machine, on a free port of 127.0.0.1: `POST /say`, `POST /choose` and
- * `POST /act`, each with the name of the user in `as`, `GET /said?after=n`, and `GET /next?after=n`, which waits for an entry. `POST /push` delivers an envelope over the
- * long connection. Each request must have the token in its `authorization` header.
+ * `POST /act`, each with the name of the user in `as`, `GET /said?after=n`, and `GET /next?after=n`, which waits for an
+ * entry. `POST /push` delivers an envelope over the long connection. Each request must have the token in its
+ * `authorization` header.
  *
  * @param options.push Delivers an envelope's text over the long connection; `undefined` where there is none.
  * @param options.token A secret of this run, in a file that only this user can read.
