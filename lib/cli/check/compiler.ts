@@ -112,6 +112,17 @@ function withExtension(importer: string, message = ""): string {
   );
 }
 
+/** What the official SDK puts into the event, and where it is here. */
+const ofContext = new Map([
+  ["event_id", "id"],
+  ["uuid", "id"],
+  ["event_type", "type"],
+  ["tenant_key", "tenant"],
+  ["app_id", "app"],
+  ["create_time", "createdAtMs"],
+  ["ts", "createdAtMs"],
+]);
+
 /** The compiler does not know what the platform has, and what Node strips. */
 function cure(message = ""): string {
   const [, type] = /^Argument of type '"(.*?)"' is not .* parameter of type 'EventType'/.exec(message) ?? [];
@@ -119,6 +130,9 @@ function cure(message = ""): string {
     const declaration = 'declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
     return `${nearestText(type, 3)}. If the platform has it, declare its payload: ${declaration}`;
   }
+  const [, member = ""] = /^Property '(\w+)' does not exist on type '.*\bEnvelopeV[12]\b/s.exec(message) ?? [];
+  const known = ofContext.get(member);
+  if (known !== undefined) return `. The handler's second argument, the context, has it: ${known}`;
   if (message.startsWith("Cannot find module")) {
     return ". Create or install it, or correct the import, in which capital letters count";
   }

@@ -75,6 +75,12 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     line: 2,
     says: /^imports functions\/shared\/lib\/rates, which is not there\. Write its extension, \.ts$/,
   },
+  "vc.meeting.meeting_started_v1": {
+    source: good("vc.meeting.meeting_started_v1").replace("async () => {}", "async (data) => void data.event_id"),
+    line: 3,
+    says: /\(TS2339\)\. The handler's second argument, the context, has it: id$/,
+    isBroken: false,
+  },
   "im.message.recieve_v1": {
     source: good("im.message.recieve_v1"),
     line: 1,
