@@ -81,7 +81,7 @@ export async function part<T>(right: string, read: () => Promise<T>): Promise<Pa
   try {
     return await read();
   } catch (error) {
-    if (error instanceof LarkpostError) return { problem: error.message };
+    if (error instanceof LarkpostError) return { problem: error.message.replace(/^Cannot [\w ]+: /, "") };
     const reason = reasonOf(error);
     return { problem: `${reason}. ${adviceOn(reason, right)}` };
   }
