@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
-import { nearest } from "../lib/nearest.ts";
+import { isSlip, nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
@@ -263,7 +263,7 @@ function statementMistakes(statements) {
       ...(isSome(Action, (action) => isMatch(action, /^(\*|[\w-]+:[\w*?]+)$/))
         ? []
         : [`${at}.Action is no list of actions, like ["dynamodb:PutItem"]`]),
-      ...(isSome(Resource, (resource) => isPlain(resource) || isMatch(resource, /^(\*|arn:.+)$/))
+      ...(isSome(Resource, (resource) => isPlain(resource) || isMatch(resource, /^(\*|(arn:|\$\{).+)$/))
         ? []
         : [`${at}.Resource is no list of ARNs`]),
       ...(isMatch(Sid, /^[A-Za-z0-9]*$/) ? [] : [`${at}.Sid is ${shown(Sid)}. It has letters and digits only`]),
@@ -298,8 +298,8 @@ function resourceMistakes(resources) {
       ...strange.map((name) => unknown(name, `an attribute of ${at}`, attributes)),
       ...(typeof Type === "string" && Type.includes("::") ? [] : [`${at}.Type is no type, like "${tableType}"`]),
       // A misspelt one would not be there on this machine, and nothing would say so.
-      ...(/^AWS::DynamoDB::(?!(Global)?Table$)/i.test(String(Type))
-        ? [`${at}.Type: ${unknown(String(Type), "a type", [tableType, "AWS::DynamoDB::GlobalTable"])}`]
+      ...(isSlip(String(Type), tableType) && Type !== tableType
+        ? [`${at}.Type: ${unknown(String(Type), "a type", [tableType])}`]
         : []),
       ...(isPlain(Properties) ? [] : [`${at}.Properties is not an object`]),
     ];
@@ -329,8 +329,8 @@ function tagMistakes(tags) {
     const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
     if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];
     if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) return [`"${name}" cannot be the name of a tag`];
-    // The rule of IAM, the strictest.
-    const isText = isMatch(value, /^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$/u);
+    // The rule of IAM, the strictest. A variable of osls has its value later.
+    const isText = isMatch(value, /^(?:[\p{L}\p{Z}\p{N}_.:/=+\-@]|\$\{[^}]+\}){0,256}$/u);
     const rule = 'not a text of at most 256 characters: letters, digits, spaces and "_.:/=+-@"';
     return isText ? [] : [`tags.${name} is ${shown(value)}, ${rule}`];
   });

@@ -61,8 +61,10 @@ const ranges = [
   ["minimumPollers", 2, 200],
   ["queueKeyReuseSeconds", 60, 86_400],
 ];
-/** The days that CloudWatch Logs keeps a line. Fewer than these are below a dead letter's. */
-const retentionDays = [14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+/** The days that CloudWatch Logs can keep a line. */
+const retentionDays = [
+  1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+];
 
 /** @param {number} value */
 function shown(value) {
@@ -142,7 +144,7 @@ function ofLimits(limits, { maxAgeSeconds }) {
       "logRetentionDays is not above the dead letters'",
     ],
     [
-      limits.logRetentionDays < 14 || retentionDays.includes(limits.logRetentionDays),
+      retentionDays.includes(limits.logRetentionDays),
       `logRetentionDays is none that CloudWatch Logs has: ${retentionDays.join(", ")}`,
     ],
     [limits.maxAttempts >= 1, "maxAttempts is below 1: no event would ever run"],

@@ -302,10 +302,13 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ resources: { "-Orders": table } }, "resources.-Orders: a logical id has letters and digits only"],
   [{ resources: { ["x".repeat(256)]: table } }, "a logical id has letters and digits only"],
   [{ resources: { Orders: 1 } }, "resources.Orders is not an object"],
-  [
-    { resources: { Orders: { Type: "AWS::DynamoDB::Tabel" } } },
-    'resources.Orders.Type: "AWS::DynamoDB::Tabel" is not a type. Did you mean "AWS::DynamoDB::Table"?',
-  ],
+  ...["Tabel", "table"].map(
+    (name) =>
+      [
+        { resources: { Orders: { Type: `AWS::DynamoDB::${name}` } } },
+        `resources.Orders.Type: "AWS::DynamoDB::${name}" is not a type. Did you mean "AWS::DynamoDB::Table"?`,
+      ] as const,
+  ),
   [{ resources: { Orders: { Type: "Table" } } }, 'resources.Orders.Type is no type, like "AWS::DynamoDB::Table"'],
   [
     { resources: { Orders: { ...table, Propertis: {} } } },
@@ -337,6 +340,20 @@ for (const [given, says] of mistakes) {
     );
   });
 }
+
+test("takes variables of osls, and what CloudFormation has besides tables", () => {
+  const variable = `\${param:value}`;
+  const config = {
+    environment: { CRM_URL: variable },
+    statements: [
+      { ...statement, Resource: variable },
+      { ...statement, Resource: ["*", "arn:aws:s3:::orders/*", `arn:aws:s3:::${variable}`, { Ref: "Topic" }] },
+    ],
+    resources: { Global: { Type: "AWS::DynamoDB::GlobalTable" }, Newer: { Type: "AWS::DynamoDB::ResourcePolicy" } },
+    tags: { team: `of ${variable}`, place: "杭州 1" },
+  };
+  assert.partialDeepStrictEqual(projectOf(config), config);
+});
 
 test("a lane's numbers are those of the project's limits unless it has its own, and a FIFO queue's runs are one by one", () => {
   const project = projectOf({

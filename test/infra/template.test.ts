@@ -695,6 +695,20 @@ describe("the relations between numbers", () => {
     [{ deferForSeconds: 1_010_881 }, { deferForSeconds: 1_010_880 }],
     [{ logRetentionDays: 14 }, { logRetentionDays: 30 }],
     [{ logRetentionDays: 31 }, { logRetentionDays: 60 }],
+    [
+      {
+        logRetentionDays: 6,
+        deadLetterRetentionSeconds: 345_600,
+        queueRetentionSeconds: 259_200,
+        maxReceiveCount: 100,
+      },
+      {
+        logRetentionDays: 7,
+        deadLetterRetentionSeconds: 345_600,
+        queueRetentionSeconds: 259_200,
+        maxReceiveCount: 100,
+      },
+    ],
     [{ maxAttempts: 0 }, { maxAttempts: 1 }],
     [{ maxAttempts: 51 }, { maxAttempts: 50 }],
     [{ maxReceiveCount: 99 }, { maxReceiveCount: 100 }],
