@@ -138,5 +138,9 @@ describe("npm run package", () => {
 ✖ the template  has no resource "Elsewhere". Check larkpost.config.js and serverless.yml
 `,
     );
+    // A macro may make any of them.
+    appendFileSync(join(made.root, "serverless.yml"), '  - { Transform: "AWS::LanguageExtensions" }\n');
+    const expanded = await command(["package", "--package", "fourth"], { env: env() });
+    assert.deepEqual([expanded.code, expanded.stderr], [0, ""]);
   });
 });
