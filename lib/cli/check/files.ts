@@ -35,7 +35,7 @@ function checkBeside(root: string): Finding[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" }).flatMap((path): Finding[] => {
     const file = `functions/${posix(path)}`;
     const [, name = ""] = /([^/]+)\.[cm]?[jt]sx?$/.exec(file) ?? [];
-    const entry = find(name);
+    const entry = typeNamed(name);
     if (entry === undefined || /^functions\/(events|callbacks)\//.test(file)) return [];
     const wanted = `functions/${folderOf(entry)}/${entry.type}.ts`;
     if (existsSync(join(root, wanted)) || !declaresHandler.test(readFileSync(join(folder, path), "utf8"))) return [];
@@ -58,7 +58,7 @@ function checkFolder(root: string, kind: HandlerKind): Finding[] {
     const isCode = otherCode.test(name) || /(?<!\.test|\.d)\.ts$/i.test(name);
     const stem = basename(name).replace(/\.\w+$/, "");
     // Without a call of ours, it may be what was written for the official SDK.
-    const isNamed = !isInside && find(stem) !== undefined;
+    const isNamed = !isInside && typeNamed(stem) !== undefined;
     if (!isCode || (!isNamed && !declaresHandler.test(readFileSync(join(folder, path), "utf8")))) return [];
     const wanted = `functions/${kind}/${stem}.ts`;
     const why = isInside ? "it is in a sub-folder" : "it is not a .ts file";
@@ -85,6 +85,11 @@ function nameMistake(kind: HandlerKind, name: string, source: () => string): str
   return declaresHandler.test(source())
     ? `"${name}" is not in the catalogue${near}. If the platform has it, declare its payload (declare module "larkpost")`
     : `is no handler, and "${name}" is no type${near}. Move code that handlers share to functions/shared/`;
+}
+
+/** The type that a file is named after. A name of one word, such as `message`, may be of any code. */
+function typeNamed(name: string): CatalogueEntry | undefined {
+  return /[._]/.test(name) ? find(name) : undefined;
 }
 
 function folderOf({ kind }: CatalogueEntry): HandlerKind {

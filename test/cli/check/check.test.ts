@@ -151,6 +151,8 @@ describe("npm run check", () => {
     write("functions/events/im.chat.disbanded_v1.js", good("im.chat.disbanded_v1"));
     write("functions/im.chat.member.user.deleted_v1.ts", good("im.chat.member.user.deleted_v1"));
     write("functions/shared/message.ts", "export const message = 1;\n");
+    write("functions/shared/approval.ts", good("im.chat.disbanded_v1"));
+    write("functions/events/message.js", "export const message = 1;\n");
     write("functions/shared/im.chat.disbanded_v1.ts", good("im.chat.disbanded_v1"));
     write("functions/events/notes.js.md", good("drive.file.edit_v1"));
     write("functions/events/neon.js", "neonEvent();\n");
@@ -240,7 +242,13 @@ describe("npm run check", () => {
     ] as const) {
       assert.match(of(`functions/${file}`)[0]?.message ?? "", message);
     }
-    for (const name of ["message", "im.chat.disbanded_v1"]) assert.deepEqual(of(`functions/shared/${name}.ts`), []);
+    for (const name of [
+      "shared/message.ts",
+      "shared/approval.ts",
+      "events/message.js",
+      "shared/im.chat.disbanded_v1.ts",
+    ])
+      assert.deepEqual(of(`functions/${name}`), []);
     const [, compilers] = of("functions/events/contact.custom_attr_event.updated_v3.ts");
     assert.match(compilers?.message ?? "", /Did you mean '\.\.\/shared\/lib\/rates\.ts'\? \(TS2835\)$/);
     for (const name of ["notes.js.md", "neon.js"]) assert.deepEqual(of(`functions/events/${name}`), []);
