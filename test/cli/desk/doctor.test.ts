@@ -376,7 +376,7 @@ describe("npm run doctor, on a stage", () => {
         ids: ["ledger-missing"],
         when: "the ledger is gone",
         plant: ({ resources }) => delete resources["LedgerTable"],
-        text: /there is no table ledger: nothing can run\nRestore it from the backup .*"aws dynamodb list-backups --table-name ledger --region ap-southeast-1 --backup-type SYSTEM"/,
+        text: /there is no table ledger: nothing can run\nRestore it from the backup .*"aws dynamodb list-backups --table-name ledger --region ap-southeast-1 --backup-type SYSTEM" .* --region ap-southeast-1 --backup-arn …"$/,
       },
       {
         ids: ["alarms-without-topic"],

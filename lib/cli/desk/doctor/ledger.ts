@@ -18,7 +18,7 @@ export const ledgerChecks: readonly Check<Stage>[] = [
       const missing = () => {
         // An empty one would let run again what has run. AWS makes a backup when a table with point-in-time recovery is deleted.
         const backup = `${aws("list-backups")} --backup-type SYSTEM"`;
-        const restore = `"aws dynamodb restore-table-from-backup --target-table-name ${TableName} --backup-arn …"`;
+        const restore = `"aws dynamodb restore-table-from-backup --target-table-name ${TableName} --region ${region} --backup-arn …"`;
         const cure = `Restore it from the backup that AWS keeps for 35 days: ${backup} names it for ${restore}`;
         return [found("ledger-missing", `there is no table ${TableName}: nothing can run`, cure)];
       };
