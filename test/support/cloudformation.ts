@@ -44,7 +44,7 @@ interface ChangeSet {
 }
 
 /** A queue or a table. It may be there without a stack. */
-interface Holder {
+export interface Holder {
   readonly type: string;
   stack: CloudStack | undefined;
   /** Whether AWS refuses to delete it. */

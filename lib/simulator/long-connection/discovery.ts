@@ -26,7 +26,7 @@ export const platformConfig: ClientConfigJson = {
   PingInterval: 120,
 };
 
-interface DiscoveryAnswer {
+export interface DiscoveryAnswer {
   readonly status: number;
   readonly body: string;
 }

@@ -5,7 +5,7 @@ import { createRules, replacementFor } from "./rules.ts";
 import type { ApiRequest, ApiResponse } from "./server.ts";
 
 /** A call as it may be shown: without headers, body and query. */
-interface LoggedCall {
+export interface LoggedCall {
   readonly atMs: number;
   readonly method: string;
   readonly path: string;

@@ -20,7 +20,7 @@ export interface Chat {
   readonly bots: ReadonlySet<string>;
 }
 
-interface NewChat {
+export interface NewChat {
   readonly chatId: string;
   readonly kind?: Chat["kind"];
   readonly name?: string;
