@@ -18,7 +18,7 @@ export function nearest(name: string, names: readonly string[], n: number): stri
 
 /** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
 export function isSlip(name: string, likely: string): boolean {
-  return editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
+  return likely !== "" && editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
 }
 
 /** ` Did you mean "x"?`, the end of a message; empty when no name is near. */

@@ -55,8 +55,9 @@ function checkFolder(root: string, kind: HandlerKind): Finding[] {
       const message = nameMistake(kind, basename(name, ".ts"), () => readFileSync(join(folder, path), "utf8"));
       return message === undefined ? [] : [{ part: "files", file, line: 1, message }];
     }
-    const isCode = otherCode.test(name) || /(?<!\.test|\.d)\.ts$/i.test(name);
     const stem = basename(name).replace(/\.\w+$/, "");
+    // A hidden one is an editor's. Emacs's, for a file that is not saved, cannot be read.
+    const isCode = !stem.startsWith(".") && (otherCode.test(name) || /(?<!\.test|\.d)\.ts$/i.test(name));
     // Without a call of ours, it may be what was written for the official SDK.
     const isNamed = !isInside && typeNamed(stem) !== undefined;
     if (!isCode || (!isNamed && !declaresHandler.test(readFileSync(join(folder, path), "utf8")))) return [];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
@@ -156,6 +156,7 @@ describe("npm run check", () => {
     write("functions/shared/im.chat.disbanded_v1.ts", good("im.chat.disbanded_v1"));
     write("functions/events/notes.js.md", good("drive.file.edit_v1"));
     write("functions/events/neon.js", "neonEvent();\n");
+    symlinkSync("somebody@host.1", join(project.root, "functions/events/.#im.chat.updated_v1.ts"));
     const options = { extends: join(engine, "functions/tsconfig.json"), include: ["."] };
     write("functions/tsconfig.json", JSON.stringify(options));
     write(
@@ -169,7 +170,7 @@ describe("npm run check", () => {
       "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
         "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n" +
         'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n' +
-        "CALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
+        "X=1\nCALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
     );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
@@ -276,7 +277,7 @@ describe("npm run check", () => {
       /^- ENCRYPT_KEY is not set/,
       /^13 lark_domain is no setting\. Did you mean LARK_DOMAIN\?$/,
       /^14 is not read\. Write it as PORT=…$/,
-      /^19 CALLBACK_DEADLINE_MS ends at the "#": Node takes what follows for a comment\. Put the value in quotes$/,
+      /^20 CALLBACK_DEADLINE_MS ends at the "#": Node takes what follows for a comment\. Put the value in quotes$/,
     ]) {
       assert.ok(
         said.some((line) => expected.test(line)),
