@@ -28,7 +28,8 @@ export function longConnectionCommand(): Command {
       `
 Settings come from the environment, and what is not there from a file .env: APP_ID, and APP_SECRET or
 SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of the deployed stage; if need be LANES,
-LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. With --stage, the app of .env is not read. AWS credentials and region as everywhere.
+LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS credentials and region as everywhere.
+With --stage, the app of .env is not read.
 
 Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
 refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
