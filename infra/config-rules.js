@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
-import { isSlip, nearest } from "../lib/nearest.ts";
 import { catalogue } from "../lib/simulator/catalogue.ts";
+import { isSlip, nearest } from "../lib/simulator/nearest.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
 // The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions.js checks that the

@@ -85,7 +85,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/trace": ["lib/clock.ts"],
   lib: ["lib/feishu"],
   "lib/feishu": ["lib/errors.ts"],
-  infra: ["lib/errors.ts", "lib/feishu/json.ts", "lib/nearest.ts", "lib/simulator/catalogue.ts"],
+  infra: ["lib/errors.ts", "lib/feishu/json.ts", "lib/simulator/catalogue.ts", "lib/simulator/nearest.ts"],
 };
 
 for (const [file, targets] of imports) {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { LarkpostError } from "../errors.ts";
 import { watchNpm } from "../local/parent.ts";
-import { didYouMean } from "../nearest.ts";
+import { didYouMean } from "../simulator/nearest.ts";
 import { helpOf, oneLine, UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
 import { adviceOn, isOfAws, reasonOf } from "./deploy/clients.ts";

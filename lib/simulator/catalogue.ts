@@ -1,5 +1,5 @@
-import { nearest } from "../nearest.ts";
 import rows from "./event-types.json" with { type: "json" };
+import { nearest } from "./nearest.ts";
 
 /** A type that the platform pushes. Larkpost also receives types that are not in the catalogue. */
 export interface CatalogueEntry {

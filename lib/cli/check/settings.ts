@@ -5,9 +5,9 @@ import { settings } from "../../../infra/config-rules.js";
 import { configFile, type Project, readProject } from "../../../infra/project.js";
 import { refuseTakenNames } from "../../../infra/resources.js";
 import { ConfigError } from "../../errors.ts";
-import { isSlip, nearest } from "../../nearest.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
+import { isSlip, nearest } from "../../simulator/nearest.ts";
 import { envFile } from "../project.ts";
 import type { Finding } from "./finding.ts";
 

@@ -1,8 +1,8 @@
 import type { SSM } from "@aws-sdk/client-ssm";
 import { readProject } from "../../../infra/project.js";
 import { readExtraSecrets } from "../../aws/extra-secrets.ts";
-import { nearest } from "../../nearest.ts";
 import { setting } from "../../settings/environment.ts";
+import { nearest } from "../../simulator/nearest.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { asking } from "../prompt.ts";

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
 import { fieldsOf } from "../../feishu/json.ts";
-import { didYouMean } from "../../nearest.ts";
+import { didYouMean } from "../../simulator/nearest.ts";
 import type { Finding } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";

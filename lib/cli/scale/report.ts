@@ -2,7 +2,7 @@ import { lanesOf } from "../../../infra/lanes.js";
 import type { presets } from "../../../infra/limits.js";
 import { regions } from "../../../infra/prices.js";
 import type { Project } from "../../../infra/project.js";
-import { didYouMean } from "../../nearest.ts";
+import { didYouMean } from "../../simulator/nearest.ts";
 import { CommandError } from "../command.ts";
 import { billOf } from "../cost/model.ts";
 import { advise, type Change, holds } from "./advice.ts";

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { presets } from "../../../infra/limits.js";
 import { pricesOf, regions } from "../../../infra/prices.js";
 import { projectOf, readProject } from "../../../infra/project.js";
-import { didYouMean } from "../../nearest.ts";
+import { didYouMean } from "../../simulator/nearest.ts";
 import { subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { quotas as awsQuotas, type Quotas, quotasOf } from "./quotas.ts";

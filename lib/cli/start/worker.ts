@@ -8,7 +8,7 @@ import { startFunctions } from "../../local/functions.ts";
 import { reasonOf } from "../../local/long-connection.ts";
 import { moduleBeside } from "../../local/module-beside.ts";
 import { startWorker, workerEnv } from "../../local/worker.ts";
-import { didYouMean } from "../../nearest.ts";
+import { didYouMean } from "../../simulator/nearest.ts";
 import { levelOf } from "../../trace/log.ts";
 import { CommandError, subcommand, UsageError } from "../command.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";

@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { columnsOf } from "../../../lib/cli/paint.ts";
-import { nearest } from "../../../lib/nearest.ts";
 import { catalogue } from "../../../lib/simulator/catalogue.ts";
+import { nearest } from "../../../lib/simulator/nearest.ts";
 import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
 
 describe("types", { concurrency: 3 }, () => {

@@ -1,4 +1,4 @@
-import { didYouMean } from "../../../nearest.ts";
+import { didYouMean } from "../../../simulator/nearest.ts";
 import type { Finding } from "../../check/finding.ts";
 import { type Lack, regions, regionsAsOf } from "../regions.ts";
 import { ofType } from "../stack.ts";

@@ -28,7 +28,7 @@ export function didYouMean(name: string, names: readonly string[]): string {
 }
 
 /** Levenshtein's distance: letters to insert, delete or replace. */
-export function editsBetween(one: string, other: string): number {
+function editsBetween(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
   for (const [i, letter] of [...one].entries()) {
     let before = i + 1;
