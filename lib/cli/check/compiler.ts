@@ -1,8 +1,8 @@
-import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { nearestText } from "../../simulator/catalogue.ts";
-import { posix, within } from "../project.ts";
+import { engineRoot, posix, within } from "../project.ts";
 import { runScript } from "../script.ts";
 import type { Finding } from "./finding.ts";
 
@@ -133,6 +133,11 @@ function cure(message = ""): string {
   const [, member = ""] = /^Property '(\w+)' does not exist on type '.*\bEnvelopeV[12]\b/s.exec(message) ?? [];
   const known = ofContext.get(member);
   if (known !== undefined) return `. The handler's second argument, the context, has it: ${known}`;
+  if (message.startsWith("Cannot find module 'larkpost/")) {
+    const { exports } = JSON.parse(readFileSync(join(engineRoot, "package.json"), "utf8")) as { exports: object };
+    const names = Object.keys(exports).map((face) => face.replace(".", "larkpost"));
+    return `. Import from one of ${names.join(", ")}`;
+  }
   if (message.startsWith("Cannot find module")) {
     return ". Create or install it, or correct the import, in which capital letters count";
   }

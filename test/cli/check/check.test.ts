@@ -49,6 +49,11 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     line: 2,
     says: /^Cannot find module '\.\.\/shared\/missing\.ts' .*\. Create or install it, or correct the import/,
   },
+  "drive.file.title_updated_v1": {
+    source: good("drive.file.title_updated_v1", 'import { RetryLaterError } from "larkpost/errors"; RetryLaterError;'),
+    line: 2,
+    says: /^Cannot find module 'larkpost\/errors' .*\. Import from one of larkpost, larkpost\/aws, .*larkpost\/test$/,
+  },
   "contact.department.created_v3": {
     source: good("contact.department.created_v3", "enum Size { Small }; void Size;"),
     line: 2,
