@@ -85,7 +85,7 @@ export function findDangling(template: Template): Finding[] {
   if (/"(Fn::)?Transform":/.test(JSON.stringify(template))) return [];
   const known = [...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})];
   const order = Object.values(template.Resources).flatMap(({ DependsOn = [] }) => DependsOn);
-  return [...new Set([...order, ...referencesIn(template)])]
+  return [...new Set([...order, ...referencesIn([template.Resources, template.Outputs])])]
     .filter((name) => !name.startsWith("AWS::") && !known.includes(name))
     .map((name) => {
       const advice = didYouMean(name, known) || " Check larkpost.config.js and serverless.yml";

@@ -124,8 +124,9 @@ describe("npm run package", () => {
       OrdersTable: { Type: "AWS::DynamoDB::Table", DependsOn: ["LedgerTabel", "LedgerTable"] },
       Policy: { Type: "AWS::IAM::ManagedPolicy", Properties: { PolicyDocument: { Statement: [{ Resource }] } } },
     };
+    const Metadata = { Ref: "What CloudFormation does not read" };
     // Under `resources`, the last key.
-    appendFileSync(join(made.root, "serverless.yml"), `  - ${JSON.stringify({ Resources })}\n`);
+    appendFileSync(join(made.root, "serverless.yml"), `  - ${JSON.stringify({ Resources, Metadata })}\n`);
     const { code, stdout, stderr } = await command(["package", "--package", "third"], { env: env() });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.equal(
