@@ -124,7 +124,7 @@ function laneAlarms({ lane, queue, worker, runs }, listed, { alarmThresholds: th
   const slow = { workerTimeoutSeconds: lane.timeoutSeconds };
   const alarms = {
     RunsFailed: page(
-      `many runs of events fail. Check the last deployment. Events are ${isDefault ? "retried for about 51 minutes and are then dead" : `dead after ${lane.attempts} runs`}: "${listed}". The log's stage \`failed\` says why.`,
+      `many runs of events fail. Check the last deployment. Events are dead after ${lane.attempts} runs: "${listed}". The log's stage \`failed\` says why.`,
       whenShare([runs("failed"), runs("dead")], runs("started"), {
         count: thresholds.failedRunsPerFiveMinutes,
         percent: thresholds.failedRunsPercent,

@@ -919,6 +919,8 @@ describe("the relations between numbers", () => {
       "QuarantineQueue MessageRetentionPeriod": 1_000_000,
       "QuarantinedAlarm AlarmDescription":
         'Page: Feishu sent something we could not read. "npm run dead -- list --stage prod --region ap-southeast-1 --queue quarantine" says what. It is kept for 11 days. First type "npm run doctor -- --stage prod --region ap-southeast-1". Runbook: docs/operate.md, heading "quarantined".',
+      "RunsFailedAlarm AlarmDescription":
+        'Page: many runs of events fail. Check the last deployment. Events are dead after 12 runs: "npm run dead -- list --stage prod --region ap-southeast-1". The log\'s stage `failed` says why. First type "npm run doctor -- --stage prod --region ap-southeast-1". Runbook: docs/operate.md, heading "runs-failed".',
       "WebhookLambdaFunction Environment.Variables.STALE_KEYS_SECONDS": "7200",
       "WebhookLambdaFunction MemorySize": 640,
       "WebhookLambdaFunction ReservedConcurrentExecutions": 61,
@@ -1152,7 +1154,7 @@ describe("a lane in the template", () => {
         const concurrency = AlarmDescription.replace("maxConcurrency", `lanes.${name}.concurrency`)
           .replace("workerTimeoutSeconds", `lanes.${name}.timeoutSeconds`)
           .replace(", and workerReservedConcurrency", "")
-          .replace("retried for about 51 minutes and are then dead", `dead after ${name === "ai" ? 3 : 10} runs`);
+          .replace("dead after 10 runs", `dead after ${name === "ai" ? 3 : 10} runs`);
         const metric = [...leaves(properties(`${alarm}Alarm`))].flatMap(([path, value]) =>
           value === "larkpost-prod-worker-stages"
             ? [[`${found} ${path}`, `larkpost-prod-worker-${name}-stages`] as const]
