@@ -266,7 +266,9 @@ function statementMistakes(statements) {
       ...(isSome(Resource, (resource) => isPlain(resource) || isMatch(resource, /^(\*|(arn:|\$\{).+)$/))
         ? []
         : [`${at}.Resource is no list of ARNs`]),
-      ...(isMatch(Sid, /^[A-Za-z0-9]*$/) ? [] : [`${at}.Sid is ${shown(Sid)}. It has letters and digits only`]),
+      ...(isMatch(Sid, /^(?:[A-Za-z0-9]|\$\{[^}]+\})*$/)
+        ? []
+        : [`${at}.Sid is ${shown(Sid)}. It has letters and digits only`]),
       ...(isPlain(Condition) ? [] : [`${at}.Condition is not an object`]),
     ];
   });

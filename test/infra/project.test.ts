@@ -348,7 +348,7 @@ test("takes variables of osls, and what CloudFormation has besides tables", () =
   const config = {
     environment: { CRM_URL: variable },
     statements: [
-      { ...statement, Resource: variable },
+      { ...statement, Sid: `Read${variable}`, Resource: variable },
       { ...statement, Resource: ["*", "arn:aws:s3:::orders/*", `arn:aws:s3:::${variable}`, { Ref: "Topic" }] },
     ],
     resources: { Global: { Type: "AWS::DynamoDB::GlobalTable" }, Newer: { Type: "AWS::DynamoDB::ResourcePolicy" } },
