@@ -31,34 +31,32 @@ const visibilitySeconds = 6 * workerTimeoutSeconds;
 const shortVisibilitySeconds = workerTimeoutSeconds + leaseMarginMs / 1000 + 1;
 
 /**
- * Has `npm start` read another `infra/limits.js`: the worker's timeout is {@link workerTimeoutSeconds}, which no project may
+ * Has `npm start` read other files in `infra`: the worker's timeout is {@link workerTimeoutSeconds}, which no project may
  * ask for, and if it is to be over soon, its queue shows a lost record again after {@link shortVisibilitySeconds}.
  *
  * @returns `NODE_OPTIONS` for it. With a copy of the project instead, Node would find nothing of it compiled.
  */
 function shorten(root: string, isSoon: boolean): string {
-  const edits: [RegExp, string][] = [
-    [/(workerTimeoutSeconds: )60/, `$1${workerTimeoutSeconds}`],
-    [/(given\.workerTimeoutSeconds >= )10/, `$1${workerTimeoutSeconds}`],
-    [/return 6 \* given\.workerTimeoutSeconds.*;/, `return ${shortVisibilitySeconds};`],
+  const edits: [string, RegExp, string][] = [
+    ["limits.js", /(workerTimeoutSeconds: )60/, `$1${workerTimeoutSeconds}`],
+    ["contradictions.js", /(limits\.workerTimeoutSeconds >= )10/, `$1${workerTimeoutSeconds}`],
+    ["limits.js", /return 6 \* .*workerTimeoutSeconds.*;/, `return ${shortVisibilitySeconds};`],
   ];
-  const file = fileURLToPath(import.meta.resolve("../../infra/limits.js"));
-  let source = readFileSync(file, "utf8");
-  for (const [pattern, text] of isSoon ? edits : edits.slice(0, 2)) {
-    assert.match(source, pattern, "infra/limits.js is written in another way");
-    source = source.replace(pattern, text);
+  const sources: Record<string, string> = {};
+  for (const [name, pattern, text] of isSoon ? edits : edits.slice(0, 2)) {
+    const url = import.meta.resolve(`../../infra/${name}`);
+    const source = sources[url] ?? readFileSync(fileURLToPath(url), "utf8");
+    assert.match(source, pattern, `infra/${name} is written in another way`);
+    sources[url] = source.replace(pattern, text);
   }
   const hook = join(root, "shorter-limits.mjs");
-  const url = pathToFileURL(file).href;
   writeFileSync(
     hook,
     `import { registerHooks } from "node:module";
     // Those that it starts are told the numbers.
     if (process.argv[1]?.endsWith("larkpost.js")) delete process.env.NODE_OPTIONS;
-    const load = (url, context, next) => ({
-      ...next(url, context),
-      ...(url === ${JSON.stringify(url)} ? { source: ${JSON.stringify(source)} } : {}),
-    });
+    const sources = ${JSON.stringify(sources)};
+    const load = (url, context, next) => ({ ...next(url, context), ...(url in sources ? { source: sources[url] } : {}) });
     registerHooks({ load });`,
   );
   return `--import=${pathToFileURL(hook).href}`;
