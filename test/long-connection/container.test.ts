@@ -116,7 +116,9 @@ describe("the bundle that it starts", { concurrency: true }, () => {
       writeFileSync(join(folder, `build/functions/${name}.ts`), "export const handler = async () => {};\n");
     }
     linkPackages(join(folder, "build/node_modules"));
-    const building = promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
+    // Known before the build: where that fails, what runs is stopped.
+    services = await startServices();
+    await promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
       cwd: join(folder, "build"),
       env: {
         PATH: process.env["PATH"],
@@ -124,15 +126,14 @@ describe("the bundle that it starts", { concurrency: true }, () => {
         NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
       },
     });
-    [services] = await Promise.all([startServices(), building]);
     faults = await startFaults(services.endpoints.sqs);
     // As the last stage has it: the bundle, and no package.
     cpSync(join(folder, "build/dist/long-connection"), join(folder, "run/dist/long-connection"), { recursive: true });
   });
   after(async () => {
     for (const child of children) child.kill("SIGKILL");
-    await faults.stop();
-    await services.stop();
+    await faults?.stop();
+    await services?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
 
