@@ -6,7 +6,7 @@ import { watchNpm } from "../local/parent.ts";
 import { didYouMean } from "../simulator/nearest.ts";
 import { helpOf, oneLine, UsageError } from "./command.ts";
 import { commands } from "./commands.ts";
-import { adviceOn, isOfAws, reasonOf } from "./deploy/clients.ts";
+import { isOfAws, refusalLine } from "./deploy/clients.ts";
 import { engineRoot } from "./project.ts";
 
 async function main(args: readonly string[]): Promise<void> {
@@ -78,7 +78,7 @@ export async function run(args: readonly string[]): Promise<void> {
     process.exitCode = exitCodeOf(error);
     // Commander has printed its own.
     if (error instanceof LarkpostError) console.error(error.message);
-    else if (isOfAws(error)) console.error(`Cannot go on: ${reasonOf(error)}. ${adviceOn(reasonOf(error))}`);
+    else if (isOfAws(error)) console.error(`Cannot go on: ${refusalLine(error)}`);
     else if (isSystemError(error)) console.error(`Cannot go on: ${error.message}. Check that path and its rights`);
     else if (!(error instanceof CommanderError)) console.error(error);
   }

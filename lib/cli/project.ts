@@ -46,14 +46,14 @@ export function projectRoot(): string {
 }
 
 /**
- * The project's folder, for a command that needs one. In a container's build stage it has no serverless.yml, only
- * `functions`.
+ * The project's folder, for a command that needs one. In a container's build stage it has no serverless.yml, but the
+ * function that the container runs.
  * @throws {ConfigError} There is no project: files would be looked for, or written, anywhere.
  */
 export function existingRoot(): string {
   const root = findRoot();
   if (root !== undefined) return root;
-  if (existsSync("functions")) return process.cwd();
+  if (existsSync("functions/long-connection.ts")) return process.cwd();
   const advice = "Change into the project's folder, or name it in LARKPOST_ROOT";
   throw new ConfigError(
     `There is no project: neither ${process.cwd()} nor a folder above it has a serverless.yml. ${advice}`,

@@ -162,7 +162,7 @@ test("ends without a word when its reader has read enough, as with | head and 2>
   assert.deepEqual([stderr, code, codeOfWrong], ["", 0, 2]);
 });
 
-test("where there is no project, new, check, start and secrets say so and write nothing", async (t) => {
+test("where there is no project, new, check, start and secrets say so and write nothing, and status finds no code", async (t) => {
   const { root, remove } = temporaryRoot();
   t.after(remove);
   for (const args of [["new", "contact.user.created_v3"], ["check"], ["start"], ["secrets", "show", "--stage", "x"]]) {
@@ -170,6 +170,8 @@ test("where there is no project, new, check, start and secrets say so and write 
     assert.match(stderr, /^There is no project: neither /);
     assert.equal(code, 1);
   }
+  const { stdout } = await command(["status"], { env: {}, cwd: root });
+  assert.match(stdout, /^ {2}Code {7}none in this folder$/m);
   assert.deepEqual(readdirSync(root), []);
 });
 

@@ -96,7 +96,7 @@ export const credentialsCure =
   'Run "aws sso login", or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
 
 /** Whether AWS, or its SDK, gave no answer. */
-export function isOfAws(error: unknown): boolean {
+export function isOfAws(error: unknown): error is Error {
   return error instanceof Error && ("$metadata" in error || isUnknownUser(error.name));
 }
 
@@ -109,4 +109,11 @@ export function adviceOn(reason: string, right?: string): string {
   if (isDenied(reason)) return named ? `You need the right ${named}` : "Check what these AWS credentials may do";
   if (isUnknownUser(reason)) return credentialsCure;
   return 'Check the region and the network; "npm run doctor" finds what is missing';
+}
+
+/** Why AWS refused, and what to do. What CloudFormation has against a template it says itself, and a template holds no secret. */
+export function refusalLine(error: Error): string {
+  if (error.name === "ValidationError") return `CloudFormation refuses it: ${oneLine(error.message, 500)}`;
+  const reason = reasonOf(error);
+  return `${reason}. ${adviceOn(reason)}`;
 }

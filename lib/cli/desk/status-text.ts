@@ -40,7 +40,7 @@ export function localText(status: LocalStatus, { place, nowMs }: Given): string 
   const runs = isRunning ? "npm start runs" : "npm start does not run";
   return [
     `${paint("bold", place.name)}: ${runs}${app === undefined ? "" : `, app ${app}`}`,
-    ...rows("Code", codeChangedAtMs, (ms) => [`changed ${ago(ms, nowMs)}`]),
+    ...rows("Code", codeChangedAtMs, (ms) => [ms === 0 ? "none in this folder" : `changed ${ago(ms, nowMs)}`]),
     ...rows("Address", addresses, (list) => list),
     ...rows("Queues", queues, (list) => (list.length === 0 ? ["none yet"] : queueLines(list))),
     ...rows("Last hour", events, (phases) =>

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
 import { changeLines } from "../../../lib/cli/deploy/changes.ts";
-import { awsClients, type Clients } from "../../../lib/cli/deploy/clients.ts";
+import { awsClients, type Clients, refusalLine } from "../../../lib/cli/deploy/clients.ts";
 import { adopt, findLeft } from "../../../lib/cli/deploy/kept.ts";
 import { laneCostLines } from "../../../lib/cli/deploy/lane-cost.ts";
 import { osls, oslsFindings } from "../../../lib/cli/deploy/osls.ts";
@@ -769,4 +769,13 @@ test("a failure of osls without a reason is a finding, too, and a link to osls's
     ["Configuration error at 'x': no"],
   );
   assert.match(oslsFindings("")[0]?.message ?? "", /says no reason/);
+});
+
+test("what CloudFormation has against a template is said in its own words, of another call only the name", () => {
+  const refusal = (name: string) => Object.assign(new Error("Template format error: no\nResources"), { name });
+  assert.equal(
+    refusalLine(refusal("ValidationError")),
+    "CloudFormation refuses it: Template format error: no Resources",
+  );
+  assert.match(refusalLine(refusal("ThrottlingException")), /^ThrottlingException\. Check the region/);
 });
