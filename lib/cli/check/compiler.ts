@@ -1,7 +1,7 @@
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { nearestText } from "../../simulator/catalogue.ts";
+import { find, nearestText } from "../../simulator/catalogue.ts";
 import { engineRoot, posix, within } from "../project.ts";
 import { runScript } from "../script.ts";
 import type { Finding } from "./finding.ts";
@@ -128,7 +128,8 @@ function cure(message = ""): string {
   const [, type] = /^Argument of type '"(.*?)"' is not .* parameter of type 'EventType'/.exec(message) ?? [];
   if (type !== undefined) {
     const declaration = 'declare module "larkpost" { interface EventTypes { … } }; npm run new writes that';
-    return `${nearestText(type, 3)}. If the platform has it, declare its payload: ${declaration}`;
+    const verb = find(type) === undefined ? `${nearestText(type, 3)}. If the platform has it, declare` : ". Declare";
+    return `${verb} its payload: ${declaration}`;
   }
   const [, member = ""] = /^Property '(\w+)' does not exist on type '.*\bEnvelopeV[12]\b/s.exec(message) ?? [];
   const known = ofContext.get(member);

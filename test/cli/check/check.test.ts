@@ -86,6 +86,18 @@ const broken: Readonly<Record<string, { source: string; line: number; says: RegE
     says: /\(TS2339\)\. The handler's second argument, the context, has it: id$/,
     isBroken: false,
   },
+  "calendar.calendar.changed_v4": {
+    source: good("calendar.calendar.changed_v4", 'void (() => onEvent("im.chat.updatd_v1", () => {}));'),
+    line: 2,
+    says: /'EventType'\. \(TS2345\)\. Nearest: "im\.chat\.updated_v1", .*\. If the platform has it, declare its payload: /,
+    isBroken: false,
+  },
+  "calendar.calendar.event.changed_v4": {
+    source: good("calendar.calendar.event.changed_v4", 'void (() => onEvent("approval", () => {}));'),
+    line: 2,
+    says: /'EventType'\. \(TS2345\)\. Declare its payload: declare module "larkpost" /,
+    isBroken: false,
+  },
   "im.message.recieve_v1": {
     source: good("im.message.recieve_v1"),
     line: 1,
