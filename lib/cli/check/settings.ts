@@ -9,6 +9,7 @@ import { apiConfig } from "../../open-api/config.ts";
 import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
 import { isSlip, nearest } from "../../simulator/nearest.ts";
 import { envFile } from "../project.ts";
+import { appVariables } from "../state/local-keys.ts";
 import type { Finding } from "./finding.ts";
 
 /** @returns The project's configuration, or what is wrong with it. */
@@ -55,7 +56,6 @@ function lineOf(source: string, mistake: string): number {
 const proxies = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
 const alsoOurs = ["LARKPOST_ROOT", "CALLBACK_DEADLINE_MS", ...proxies, ...proxies.map((name) => name.toLowerCase())];
 const logLevels = ["debug", "info", "warn", "error"];
-const ofRealApp = ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"];
 
 /** Faults in the settings of this machine: the environment, and the file `.env`. */
 export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Project | undefined): Finding[] {
@@ -70,29 +70,36 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
   };
   const own = new Set([...(project?.secrets ?? []), ...Object.keys(project?.environment ?? {})]);
   const ours = [...settings, ...alsoOurs];
+  const isSetting = (name: string) => ours.includes(name) || own.has(name);
+  const onLine = (index: number, message: string): Finding => ({
+    part: "settings",
+    file: ".env",
+    line: index + 1,
+    message,
+  });
   const misspelt = Object.keys(inFile).flatMap((name) => {
-    if (ours.includes(name) || own.has(name)) return [];
+    if (isSetting(name)) return [];
     const [likely = ""] = nearest(name, [...ours, ...own], 1);
     return isSlip(name.toUpperCase(), likely) && all[likely] === undefined
       ? [placed(name, `${name} is no setting. Did you mean ${likely}?`)]
       : [];
   });
-  const unread = lines.flatMap((one, index): Finding[] => {
+  const unread = lines.flatMap((one, index) => {
     const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(one) ?? [];
     // A line of a value that has several is no setting.
     const isInValue = Object.values(inFile).some((value) => value?.includes(one));
-    if (isInValue || one.includes("=") || !(ours.includes(name) || own.has(name))) return [];
-    return [{ part: "settings", file: ".env", line: index + 1, message: `is not read. Write it as ${name}=…` }];
+    if (isInValue || one.includes("=") || !isSetting(name)) return [];
+    return [onLine(index, `is not read. Write it as ${name}=…`)];
   });
-  const swallowing = lines.flatMap((one, index): Finding[] => {
+  const swallowing = lines.flatMap((one, index) => {
     const [, name] = /^\s*(\w+)\s*=[ \t]+$/.exec(one) ?? [];
     const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
-    return name === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, message }];
+    return name === undefined ? [] : [onLine(index, message)];
   });
-  const cut = lines.flatMap((one, index): Finding[] => {
+  const cut = lines.flatMap((one, index) => {
     const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*=\s*[^\s'"`#]([^#]*[^\s#])?#/.exec(one) ?? [];
     const message = `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`;
-    return ours.includes(name) || own.has(name) ? [{ part: "settings", file: ".env", line: index + 1, message }] : [];
+    return isSetting(name) ? [onLine(index, message)] : [];
   });
   const faults = settingChecks(all).flatMap(([name, check]): Finding[] => {
     try {
@@ -121,7 +128,7 @@ function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: 
       },
     ],
   ];
-  const isReal = ofRealApp.some((name) => env[name] !== undefined) && env["SECRETS_PARAMETER"] === undefined;
+  const isReal = appVariables.some((name) => env[name] !== undefined) && env["SECRETS_PARAMETER"] === undefined;
   if (!isReal) return checks;
   const isPlain = env["ALLOW_UNENCRYPTED"] === "true" && env["ENCRYPT_KEY"] === undefined;
   checks.push(

@@ -111,9 +111,14 @@ export function adviceOn(reason: string, right?: string): string {
   return 'Check the region and the network; "npm run doctor" finds what is missing';
 }
 
+/** {@link reasonOf}, and {@link adviceOn} it. */
+export function reasonWithAdvice(error: unknown, right?: string): string {
+  const reason = reasonOf(error);
+  return `${reason}. ${adviceOn(reason, right)}`;
+}
+
 /** Why AWS refused, and what to do. What CloudFormation has against a template it says itself, and a template holds no secret. */
 export function refusalLine(error: Error): string {
   if (error.name === "ValidationError") return `CloudFormation refuses it: ${oneLine(error.message, 500)}`;
-  const reason = reasonOf(error);
-  return `${reason}. ${adviceOn(reason)}`;
+  return reasonWithAdvice(error);
 }

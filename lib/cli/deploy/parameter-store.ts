@@ -9,7 +9,7 @@ import { fieldsOf } from "../../feishu/json.ts";
 import type { AppSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
 import { existingRoot } from "../project.ts";
-import { adviceOn, reasonOf } from "./clients.ts";
+import { reasonWithAdvice } from "./clients.ts";
 
 // What the command `secrets` asks SSM for; no function loads it.
 
@@ -47,8 +47,7 @@ export async function askSsm<T>(name: string, answer: Promise<T>): Promise<T> {
     return await answer;
   } catch (error) {
     if (error instanceof LarkpostError || !(error instanceof Error)) throw error;
-    const reason = reasonOf(error);
-    throw new CommandError(`Cannot ask SSM for ${name}: ${reason}. ${adviceOn(reason)}`, { cause: error });
+    throw new CommandError(`Cannot ask SSM for ${name}: ${reasonWithAdvice(error)}`, { cause: error });
   }
 }
 
@@ -57,8 +56,10 @@ export async function askSsm<T>(name: string, answer: Promise<T>): Promise<T> {
  *
  * @param set The command that stores the stage's keys.
  */
-export function unusableKeys({ message }: ConfigError, given: { parameter: string; region: string; set: string }) {
-  const { parameter, region, set } = given;
+export function unusableKeys(
+  { message }: ConfigError,
+  { parameter, region, set }: { parameter: string; region: string; set: string },
+) {
   const [, what = message] = /^Cannot [\w ]+: (.*?)(?:\. [A-Z].*)?$/.exec(message) ?? [];
   const remove = `aws ssm delete-parameter --name ${parameter} --region ${region}`;
   return { what, cure: `Delete it, then store the keys again: "${remove}", "${set}"` };

@@ -6,7 +6,7 @@ import { didYouMean } from "../../simulator/nearest.ts";
 import type { Finding } from "../check/finding.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
-import { adviceOn, reasonOf } from "./clients.ts";
+import { reasonWithAdvice } from "./clients.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs } from "./osls.ts";
 import { serviceName } from "./parameter-store.ts";
 
@@ -241,11 +241,8 @@ export async function askedOfStack<T>(
   answer: Promise<T | undefined>,
 ): Promise<T> {
   const found = await answer.catch((error: unknown) => {
-    const reason = reasonOf(error);
-    const advice = adviceOn(reason, "cloudformation:DescribeStacks");
-    throw new CommandError(
-      `${cannot}: AWS does not say what is in the stack ${name} in ${region}: ${reason}. ${advice}`,
-    );
+    const why = reasonWithAdvice(error, "cloudformation:DescribeStacks");
+    throw new CommandError(`${cannot}: AWS does not say what is in the stack ${name} in ${region}: ${why}`);
   });
   if (found !== undefined) return found;
   throw new CommandError(`${cannot}: there is no stack ${name} in ${region}. Check --stage and --region`);

@@ -1,6 +1,6 @@
 import type { Message, SQS } from "@aws-sdk/client-sqs";
 import { CommandError } from "../command.ts";
-import { adviceOn, reasonOf } from "../deploy/clients.ts";
+import { reasonWithAdvice } from "../deploy/clients.ts";
 
 // Calls of SQS for a person at a shell.
 
@@ -82,7 +82,6 @@ export async function askAws<T>(cannot: string, right: string, answer: Promise<T
   try {
     return await answer;
   } catch (error) {
-    const reason = reasonOf(error);
-    throw new CommandError(`${cannot}: ${reason}. ${adviceOn(reason, right)}`, { cause: error });
+    throw new CommandError(`${cannot}: ${reasonWithAdvice(error, right)}`, { cause: error });
   }
 }

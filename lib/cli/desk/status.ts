@@ -6,7 +6,7 @@ import { parseJson } from "../../feishu/json.ts";
 import type { Secret } from "../../feishu/keys.ts";
 import { parseSecrets } from "../../settings/app-secrets.ts";
 import { CommandError } from "../command.ts";
-import { adviceOn, awsClients, type Clients, reasonOf } from "../deploy/clients.ts";
+import { awsClients, type Clients, reasonWithAdvice } from "../deploy/clients.ts";
 import { parameterName, serviceName } from "../deploy/parameter-store.ts";
 import { addressesOf } from "../deploy/probe.ts";
 import { describeStack, longConnectionOf } from "../deploy/stack.ts";
@@ -82,8 +82,7 @@ export async function part<T>(right: string, read: () => Promise<T>): Promise<Pa
     return await read();
   } catch (error) {
     if (error instanceof LarkpostError) return { problem: error.message.replace(/^Cannot [\w ]+: /, "") };
-    const reason = reasonOf(error);
-    return { problem: `${reason}. ${adviceOn(reason, right)}` };
+    return { problem: reasonWithAdvice(error, right) };
   }
 }
 

@@ -10,6 +10,7 @@ import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
+import { appVariables } from "../state/local-keys.ts";
 import { rank } from "./output.ts";
 import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
@@ -50,7 +51,7 @@ interface Options {
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   // .env has an app for this machine.
-  loadEnv(root, stage === undefined ? [] : ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
+  loadEnv(root, stage === undefined ? [] : appVariables);
   if (stage !== undefined) await setFromStage(stage, region);
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);

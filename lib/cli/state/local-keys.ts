@@ -3,6 +3,8 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fieldsOf } from "../../feishu/json.ts";
 
+/** The variables that hold an app's keys. */
+export const appVariables = ["APP_ID", "APP_SECRET", "ENCRYPT_KEY", "VERIFICATION_TOKEN"];
 const ofRealApp = ["ENCRYPT_KEY", "VERIFICATION_TOKEN", "APP_ID"] as const;
 
 /** The keys of an app that exists on this machine alone. */

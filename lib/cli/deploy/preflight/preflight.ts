@@ -2,7 +2,7 @@ import { findFaults } from "../../check/check.ts";
 import { type Finding, faultLine, refusal } from "../../check/finding.ts";
 import { CommandError } from "../../command.ts";
 import { build } from "../build.ts";
-import { adviceOn, awsClients, reasonOf } from "../clients.ts";
+import { awsClients, reasonOf, reasonWithAdvice } from "../clients.ts";
 import type { StackOptions } from "../osls.ts";
 import { regionOf } from "../parameter-store.ts";
 import { compileStack, type DeployedStack, describeStack, placeholders, type Stack } from "../stack.ts";
@@ -100,8 +100,7 @@ async function checkOnAws(
 }
 
 export function unknownCredentials(error: unknown): Finding {
-  const reason = reasonOf(error);
-  const text = `AWS does not say whose they are: ${reason}. ${adviceOn(reason)}. What AWS knows was not checked`;
+  const text = `AWS does not say whose they are: ${reasonWithAdvice(error)}. What AWS knows was not checked`;
   return about("AWS credentials", text);
 }
 

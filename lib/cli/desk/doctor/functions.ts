@@ -97,11 +97,11 @@ export const functionChecks: readonly Check<Stage>[] = [
 function mappingFaults(
   worker: string,
   mappings: readonly EventSourceMappingConfiguration[],
-  { region, args, ...of }: { name: string; region: string; args: string },
+  { name, region, args }: { name: string; region: string; args: string },
 ): Finding[] {
   const [mapping] = mappings;
   if (mapping === undefined) {
-    return [found("mapping-missing", `nothing takes events to ${worker}: they wait`, makeAgain({ region, ...of }))];
+    return [found("mapping-missing", `nothing takes events to ${worker}: they wait`, makeAgain({ name, region }))];
   }
   const { UUID, State = "", LastProcessingResult = "" } = mapping;
   if (State.startsWith("Disabl")) {
