@@ -8,9 +8,10 @@ import { ConfigError } from "../../errors.ts";
 import { apiConfig } from "../../open-api/config.ts";
 import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
 import { isSlip, nearest } from "../../simulator/nearest.ts";
+import { CommandError } from "../command.ts";
 import { envFile } from "../project.ts";
 import { appVariables } from "../state/local-keys.ts";
-import type { Finding } from "./finding.ts";
+import { type Finding, refusal } from "./finding.ts";
 
 /** @returns The project's configuration, or what is wrong with it. */
 export async function checkConfig(root: string): Promise<{ project?: Project; findings: Finding[] }> {
@@ -71,35 +72,12 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
   const own = new Set([...(project?.secrets ?? []), ...Object.keys(project?.environment ?? {})]);
   const ours = [...settings, ...alsoOurs];
   const isSetting = (name: string) => ours.includes(name) || own.has(name);
-  const onLine = (index: number, message: string): Finding => ({
-    part: "settings",
-    file: ".env",
-    line: index + 1,
-    message,
-  });
   const misspelt = Object.keys(inFile).flatMap((name) => {
     if (isSetting(name)) return [];
     const [likely = ""] = nearest(name, [...ours, ...own], 1);
     return isSlip(name.toUpperCase(), likely) && all[likely] === undefined
       ? [placed(name, `${name} is no setting. Did you mean ${likely}?`)]
       : [];
-  });
-  const unread = lines.flatMap((one, index) => {
-    const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(one) ?? [];
-    // A line of a value that has several is no setting.
-    const isInValue = Object.values(inFile).some((value) => value?.includes(one));
-    if (isInValue || one.includes("=") || !isSetting(name)) return [];
-    return [onLine(index, `is not read. Write it as ${name}=…`)];
-  });
-  const swallowing = lines.flatMap((one, index) => {
-    const [, name] = /^\s*(\w+)\s*=[ \t]+$/.exec(one) ?? [];
-    const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
-    return name === undefined ? [] : [onLine(index, message)];
-  });
-  const cut = lines.flatMap((one, index) => {
-    const [, name = ""] = /^\s*(?:export\s+)?(\w+)\s*=\s*[^\s'"`#]([^#]*[^\s#])?#/.exec(one) ?? [];
-    const message = `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`;
-    return isSetting(name) ? [onLine(index, message)] : [];
   });
   const faults = settingChecks(all).flatMap(([name, check]): Finding[] => {
     try {
@@ -110,7 +88,44 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       throw error;
     }
   });
-  return [...misspelt, ...unread, ...swallowing, ...cut, ...faults];
+  return [...misspelt, ...misread(source, isSetting), ...faults];
+}
+
+/**
+ * @throws {CommandError} Node reads another value out of `.env` than its line seems to have, for one of the names that the
+ * command takes from there.
+ */
+export function refuseMisread(root: string, task: string, names: readonly string[]): void {
+  const source = envFile(root);
+  const inFile = parseEnv(source);
+  const findings = misread(source, (name) => names.includes(name) && process.env[name] === inFile[name]);
+  if (findings.length > 0) throw new CommandError(refusal(task, findings));
+}
+
+/** Lines of `.env` that Node reads otherwise than they look, or not at all. */
+function misread(source: string, isSetting: (name: string) => boolean): Finding[] {
+  const values = Object.values(parseEnv(source));
+  const lines = source.split(/\r?\n/);
+  const nameOf = (line = "") => /^\s*(?:export\s+)?(\w+)\s*=/.exec(line)?.[1] ?? "";
+  return lines.flatMap((line, index) => {
+    const found = (message: string): Finding => ({ part: "settings", file: ".env", line: index + 1, message });
+    const name = nameOf(line);
+    if (name === "") {
+      const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(line) ?? [];
+      // A line of a value that has several is no setting.
+      const isInValue = line.includes("=") || values.some((value) => value?.includes(line));
+      return isSetting(unread) && !isInValue ? [found(`is not read. Write it as ${unread}=…`)] : [];
+    }
+    if (/=[ \t]+$/.test(line) && (isSetting(name) || isSetting(nameOf(lines[index + 1])))) {
+      return [
+        found(`${name} has white space alone, and Node then reads the next line as its value. Remove the white space`),
+      ];
+    }
+    const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
+    return isCut && isSetting(name)
+      ? [found(`${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`)]
+      : [];
+  });
 }
 
 function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {

@@ -3,6 +3,7 @@ import { readProject } from "../../../infra/project.js";
 import { readExtraSecrets } from "../../aws/extra-secrets.ts";
 import { setting } from "../../settings/environment.ts";
 import { nearest } from "../../simulator/nearest.ts";
+import { refuseMisread } from "../check/settings.ts";
 import { CommandError, oneLine, UsageError } from "../command.ts";
 import { loadEnv, projectRoot } from "../project.ts";
 import { asking } from "../prompt.ts";
@@ -37,6 +38,7 @@ export async function setExtra(
   }
   loadEnv(root);
   if (isAsked) process.env[name] = await asking("Cannot store", (ask) => ask(`${name}: `));
+  refuseMisread(root, `store ${name}`, [name]);
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const { reader, write } = editParameter(awsClients({ region: regionOf(region) }).ssm, parameter);

@@ -3,9 +3,11 @@ import type { Command } from "commander";
 import { ConfigError } from "../../errors.ts";
 import type { Secret } from "../../feishu/keys.ts";
 import { type AppSecrets, parseSecrets } from "../../settings/app-secrets.ts";
+import { refuseMisread } from "../check/settings.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { type Ask, asking } from "../prompt.ts";
+import { appVariables } from "../state/local-keys.ts";
 import { awsClients } from "./clients.ts";
 import { type ExtraSecrets, findExtra, setExtra } from "./extra-secrets.ts";
 import { askSsm, editParameter, findSecrets, parameterName, regionOf, storing } from "./parameter-store.ts";
@@ -98,7 +100,8 @@ async function set(options: SetOptions): Promise<void> {
   if (!/^\d{1,4}$/.test(options.overlapHours)) {
     throw new UsageError(`Cannot store the keys: --overlap-hours "${options.overlapHours}" is not a whole number`);
   }
-  loadEnv(projectRoot());
+  const root = projectRoot();
+  loadEnv(root);
   const client = awsClients({ region: regionOf(options.region) }).ssm;
   const name = parameterName(options.stage, "app");
   const { reader, write } = editParameter(client, name);
@@ -106,6 +109,7 @@ async function set(options: SetOptions): Promise<void> {
   const shown = isAsked
     ? await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)))
     : undefined;
+  refuseMisread(root, "store the keys", appVariables);
   refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const values = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };

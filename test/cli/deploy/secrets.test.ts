@@ -280,6 +280,30 @@ describe("secrets", { concurrency: 4 }, () => {
     assertSaid(stderr, /^Cannot store: APP_ID, ENCRYPT_KEY and VERIFICATION_TOKEN are not set\. Put them into/);
   });
 
+  for (const [what, line, said] of [
+    ["is cut at a #", `ENCRYPT_KEY=${key("b")}#${key("c")}`, /\.env:2 {2}ENCRYPT_KEY ends at the "#"/],
+    ["has a colon for its =", `ENCRYPT_KEY: ${key("b")}`, /\.env:2 {2}is not read\. Write it as ENCRYPT_KEY=…/],
+  ] as const) {
+    test(`set: stores nothing when a line of .env ${what}, unless the environment has that key`, async (t) => {
+      const { store, set, folder } = await setUp(t);
+      writeFileSync(join(folder, ".env"), `APP_ID=${appId}\n${line}\n`);
+      const refused = await set({ ENCRYPT_KEY: undefined });
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, said);
+      assert.equal(store.parameters.has(parameter), false);
+      assert.equal((await set()).code, 0);
+    });
+  }
+
+  test("set --extra: stores nothing when its line of .env is cut at a #", async (t) => {
+    const { store, extra, folder } = await setUp(t);
+    writeFileSync(join(folder, ".env"), `CRM_TOKEN=${canary}#${canary}\n`);
+    const refused = await extra(["set", "--extra", "CRM_TOKEN"]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /\.env:1 {2}CRM_TOKEN ends at the "#"/);
+    assert.equal(store.parameters.has("/larkpost/prod/extra"), false);
+  });
+
   test("set: exits with 2 when it is not told which stage, and asks for nothing", async (t) => {
     const { store, run } = await setUp(t);
     const { code, stdout } = await run(["set"], keyring);
