@@ -9,7 +9,7 @@ import type {
   UrlPreview,
   UrlPreviewAnswer,
 } from "./feishu/callback-types.ts";
-import type { CheckedCard } from "./feishu/card.ts";
+import type { CheckedCard } from "./feishu/checked-card.ts";
 import type { MessageResource } from "./message.ts";
 import type { Secrets } from "./secrets.ts";
 import type { CardContent } from "./signed-value.ts";
@@ -22,7 +22,7 @@ export {
   OpenApiError,
   RetryLaterError,
 } from "./errors.ts";
-export type { CardFinding, CheckedCard } from "./feishu/card.ts";
+export type { CardFinding, CheckedCard } from "./feishu/checked-card.ts";
 export {
   type Bot,
   type Mention,

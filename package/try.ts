@@ -183,6 +183,9 @@ try {
   await step("npm run new", () => npm(["run", "new", "--", "contact.user.created_v3"]));
   const tested = await step("npm test", () => npm(["test"]));
   assert.match(tested, /✔ 3 handlers[\s\S]*ℹ pass 3\n/);
+  await step("the types of the package, and of what it needs", () =>
+    npm(["exec", "--", "tsc", "--noEmit", "--skipLibCheck", "false"]),
+  );
   const zips = await step("npm run package", async () =>
     zipsIn(await npm(["run", "--silent", "package", "--", "--json"])),
   );

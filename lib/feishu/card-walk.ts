@@ -1,5 +1,6 @@
-import type { Findings, KnownParts } from "./card-findings.ts";
+import type { Findings } from "./card-findings.ts";
 import rules from "./card-rules.json" with { type: "json" };
+import type { KnownParts } from "./checked-card.ts";
 import { fieldsOf, isObject, type JsonObject } from "./json.ts";
 
 type Version = keyof typeof rules.versions;

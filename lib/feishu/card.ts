@@ -1,16 +1,8 @@
-import { type CardFinding, createFindings, type Findings, type KnownParts } from "./card-findings.ts";
+import { createFindings, type Findings } from "./card-findings.ts";
 import rules from "./card-rules.json" with { type: "json" };
 import { CardWalk } from "./card-walk.ts";
+import type { CheckedCard, KnownParts } from "./checked-card.ts";
 import { depthOf, fieldsOf, isObject, type JsonObject, maxDepth, parseObject } from "./json.ts";
-
-export type { CardFinding, CardTemplate, KnownParts } from "./card-findings.ts";
-
-export interface CheckedCard {
-  /** Why the platform refuses the card. */
-  readonly faults: readonly CardFinding[];
-  /** What the platform accepts but does not show as meant, and what it refuses by the reports of its users only. */
-  readonly warnings: readonly CardFinding[];
-}
 
 /**
  * Checks a card as the platform does when it is sent: its JSON of version 1.0 or 2.0, or a reference to a template or to

@@ -1,6 +1,7 @@
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
-import { type CardFinding, checkCard } from "../../feishu/card.ts";
+import { checkCard } from "../../feishu/card.ts";
+import type { CardFinding } from "../../feishu/checked-card.ts";
 import { depthOf, isObject, type JsonObject, maxDepth, parseJson } from "../../feishu/json.ts";
 import { cardView } from "../../simulator/chat/card-view.ts";
 import { cardLines } from "../chat/lines.ts";

@@ -1,5 +1,6 @@
-import { checkCard, type KnownParts } from "../../feishu/card.ts";
+import { checkCard } from "../../feishu/card.ts";
 import rules from "../../feishu/card-rules.json" with { type: "json" };
+import type { KnownParts } from "../../feishu/checked-card.ts";
 import { fieldsOf, isObject, type JsonObject } from "../../feishu/json.ts";
 import type { Activity } from "./activity.ts";
 import { Refusal, rateLimited } from "./answer.ts";

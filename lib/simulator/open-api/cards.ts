@@ -1,4 +1,4 @@
-import type { KnownParts } from "../../feishu/card.ts";
+import type { KnownParts } from "../../feishu/checked-card.ts";
 import { isObject } from "../../feishu/json.ts";
 import { groupChat } from "../samples/facts.ts";
 import { type Answer, Refusal, success } from "./answer.ts";

@@ -1,4 +1,5 @@
-import { type CardFinding, checkCard, type KnownParts } from "../../feishu/card.ts";
+import { checkCard } from "../../feishu/card.ts";
+import type { CardFinding, KnownParts } from "../../feishu/checked-card.ts";
 import { isObject, type JsonObject } from "../../feishu/json.ts";
 import { Refusal } from "./answer.ts";
 import { object } from "./route.ts";

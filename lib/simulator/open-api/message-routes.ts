@@ -1,4 +1,4 @@
-import type { KnownParts } from "../../feishu/card.ts";
+import type { KnownParts } from "../../feishu/checked-card.ts";
 import { type Answer, Refusal, success } from "./answer.ts";
 import type { CardEntities } from "./card-entities.ts";
 import { checkContent, isShared } from "./content.ts";

@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import type { CardTemplate, KnownParts } from "../../feishu/card.ts";
+import type { CardTemplate, KnownParts } from "../../feishu/checked-card.ts";
 import { defaultTenant } from "../samples/facts.ts";
 import { type Activity, createListeners } from "./activity.ts";
 import { type Approval, type ApprovalStatus, createApprovals } from "./approvals.ts";

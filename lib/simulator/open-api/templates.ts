@@ -1,4 +1,4 @@
-import type { CardTemplate } from "../../feishu/card.ts";
+import type { CardTemplate } from "../../feishu/checked-card.ts";
 import { fieldsOf, isObject, type JsonObject, parseObject } from "../../feishu/json.ts";
 
 /** Templates of the card builder by their ids. Only the platform knows them, so a project declares those that it sends. */
