@@ -7,7 +7,7 @@ import { styleText } from "node:util";
 import { generate } from "../lib/cli/handlers/generate.ts";
 import { pageProjects } from "./support/pages.ts";
 import { isHandlerTest, problemOf, runFiles } from "./support/runner.ts";
-import { pagesAreJudged, tscArguments } from "./support/types.ts";
+import { codeIsJudged, tscArguments } from "./support/types.ts";
 
 // `npm test`, the whole check: format, lint and types are looked at while the tests run, and every part is run to
 // its end, so that one run names all that is wrong.
@@ -95,7 +95,7 @@ if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
 const ofHandlers = isHandlerTest(root, asked);
 // What is wrong with pages that make no project is told by their test.
 const pages = ofHandlers ? undefined : await pageProjects().catch(() => undefined);
-if (pages !== undefined) process.env[pagesAreJudged] = "1";
+if (pages !== undefined) process.env[codeIsJudged] = "1";
 const tsc = tscArguments(ofHandlers ? ["functions"] : ["types", "functions"], pages && [pages.folder]);
 const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
 // One thread, since several would wait for each other.

@@ -18,7 +18,7 @@ import { longConnection } from "./infra/connected.ts";
 import { deployment } from "./infra/deployment.ts";
 import { readPage, rowCells } from "./support/markdown.ts";
 import { pageProjects, pairs } from "./support/pages.ts";
-import { pagesAreJudged, tscArguments } from "./support/types.ts";
+import { codeIsJudged, tscArguments } from "./support/types.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -180,7 +180,7 @@ test("code with a file name compiles against the public faces, and so does every
   const { folder, remove } = await pageProjects();
   t.after(remove);
   // `npm test` has it compiled with the other types.
-  if (process.env[pagesAreJudged] === undefined) assert.deepEqual(compile(folder), []);
+  if (process.env[codeIsJudged] === undefined) assert.deepEqual(compile(folder), []);
 
   await t.test("the poll on the page about lanes ends, with the answers that are beside it", async (t) => {
     const exportOf = async (file: string) =>

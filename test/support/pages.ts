@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { generate } from "../../lib/cli/handlers/generate.ts";
 import { type Block, readPage } from "./markdown.ts";
+import { writeNewProject } from "./new-project.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -27,7 +28,7 @@ export const pairs: readonly (readonly [english: string, chinese: string])[] = [
 ];
 
 /**
- * The code of all pages, each a project as a reader would have it. Code is the same in both languages.
+ * The code of all pages, each a project as a reader would have it, and what `new` writes. Code is the same in both languages.
  * @returns `folder`: its tsconfig.json has all of them compiled as handler files are: style is not judged.
  */
 export async function pageProjects(): Promise<{ folder: string; remove: () => void }> {
@@ -35,8 +36,8 @@ export async function pageProjects(): Promise<{ folder: string; remove: () => vo
   cpSync(join(root, "package.json"), join(folder, "package.json"));
   for (const name of ["lib", "infra", "node_modules"]) symlinkSync(join(root, name), join(folder, name), "dir");
   for (const [path] of pairs) await writeProject(path, join(folder, "pages", path.replaceAll(/\W/g, "-")));
-  const compilerOptions = { checkJs: true };
-  const config = { extends: join(root, "functions/tsconfig.json"), compilerOptions, include: ["pages"] };
+  await writeNewProject(join(folder, "new"));
+  const config = { extends: join(root, "functions/tsconfig.json"), include: ["pages", "new"] };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
@@ -51,7 +52,9 @@ async function writeProject(path: string, folder: string): Promise<void> {
     const file = join(folder, name ?? `block-${index}.ts`);
     assert.ok(!existsSync(file), `${path} shows ${name} twice`);
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, name === undefined ? importsOf(code) : code);
+    // A page promises more of its JavaScript than `functions/tsconfig.json` asks for.
+    const check = language === "js" ? "// @ts-check\n" : "";
+    writeFileSync(file, check + (name === undefined ? importsOf(code) : code));
   }
   writeFileSync(join(folder, "installed.d.ts"), installedModules(blocks));
   await generate({ root: folder });

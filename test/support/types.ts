@@ -5,8 +5,8 @@ const root = resolve(import.meta.dirname, "../..");
 const folder = join(root, "node_modules/.cache/larkpost/types");
 const configs = { types: join(root, "tsconfig.json"), functions: join(root, "functions/tsconfig.json") };
 
-/** The variable that tells tests that the code of the pages is judged beside them. */
-export const pagesAreJudged = "LARKPOST_TESTS_PAGES_ARE_JUDGED";
+/** The variable that tells tests that the code of the pages, and what `new` writes, is compiled beside them. */
+export const codeIsJudged = "LARKPOST_TESTS_CODE_IS_JUDGED";
 
 /**
  * What tsc is given to judge several projects in one process, where the types of packages are parsed once: the official

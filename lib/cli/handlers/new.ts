@@ -31,13 +31,35 @@ Examples:
     .action(run);
 }
 
-async function run(type: string, { force = false }: { readonly force?: boolean }): Promise<void> {
+async function run(type: string, options: WriteOptions): Promise<void> {
   const root = existingRoot();
+  const { entry, written, changed } = await writeHandler(root, type, options);
+  for (const path of written) print(`Wrote ${strong(path)}`);
+  for (const path of changed) print(`Updated ${path}`);
+  // The new file, and those that are there: another may have been broken before.
+  for (const line of resultLines(await checkHandlers(root, process.env))) print(line);
+  for (const warning of warnings(entry, root)) console.error(`Warning: ${warning}`);
+  for (const step of nextSteps(entry)) print(step);
+}
+
+interface WriteOptions {
+  /** Also a type that looks like a misspelt one of the catalogue. */
+  readonly force?: boolean;
+}
+
+/**
+ * Writes a handler with its test, and lists it.
+ * @returns `written` and `changed`: paths, relative to the project's folder.
+ */
+export async function writeHandler(
+  root: string,
+  type: string,
+  { force = false }: WriteOptions = {},
+): Promise<{ entry: CatalogueEntry; written: readonly string[]; changed: readonly string[] }> {
   const entry = find(type) ?? unlisted(type, force);
-  const folder = entry.kind === "callback" ? "callbacks" : "events";
   const written = new Map([
-    [`functions/${folder}/${type}.ts`, handlerSource(entry)],
-    [`functions/${folder}/${type}.test.ts`, testSource(entry)],
+    [`${pathOf(entry)}.ts`, handlerSource(entry)],
+    [`${pathOf(entry)}.test.ts`, testSource(entry)],
   ]);
   for (const path of written.keys()) {
     if (existsSync(join(root, path))) throw new CommandError(`Cannot write ${path}: it exists. Nothing was changed`);
@@ -48,13 +70,12 @@ async function run(type: string, { force = false }: { readonly force?: boolean }
     writeFileSync(join(root, path), source, { flag: "wx" });
   }
   const { changed } = await generate({ root });
+  return { entry, written: [...written.keys()], changed };
+}
 
-  for (const path of written.keys()) print(`Wrote ${strong(path)}`);
-  for (const path of changed) print(`Updated ${path}`);
-  // The new file, and those that are there: another may have been broken before.
-  for (const line of resultLines(await checkHandlers(root, process.env))) print(line);
-  warn(entry, root);
-  for (const step of nextSteps(entry, `functions/${folder}/${type}.test.ts`)) print(step);
+/** Without its ending. */
+function pathOf({ kind, type }: CatalogueEntry): string {
+  return `functions/${kind === "callback" ? "callbacks" : "events"}/${type}`;
 }
 
 /**
@@ -87,26 +108,25 @@ function unlisted(type: string, isForced: boolean): CatalogueEntry {
   };
 }
 
-function warn({ type, domain }: CatalogueEntry, root: string): void {
-  if (domain === "") {
-    console.error(
-      `Warning: "${type}" is not in the catalogue. The handler declares its payload ("declare module"): write down the ` +
-        `members that you use. If you meant another type, delete both files${nearestText(type, 3)}`,
-    );
-  }
-  for (const [older, newer] of doublySubscribed(handlerNames("events", root))) {
-    console.error(
-      `Warning: "${older}" and "${newer}" report the same fact with different ids. Subscribe to one of them only`,
-    );
-  }
+/** What may be wrong with a handler that was written. */
+export function warnings({ type, domain }: CatalogueEntry, root: string): string[] {
+  const unlisted =
+    `"${type}" is not in the catalogue. The handler declares its payload ("declare module"): write down the ` +
+    `members that you use. If you meant another type, delete both files${nearestText(type, 3)}`;
+  const twice = doublySubscribed(handlerNames("events", root)).map(
+    ([older, newer]) =>
+      `"${older}" and "${newer}" report the same fact with different ids. Subscribe to one of them only`,
+  );
+  return domain === "" ? [unlisted, ...twice] : twice;
 }
 
 /** What is left to do, a line each: locally, and in the developer console. */
-function nextSteps({ type, kind, chinese }: CatalogueEntry, test: string): string[] {
+export function nextSteps(entry: CatalogueEntry): string[] {
+  const { type, kind, chinese } = entry;
   const setting = type === "card.action.trigger" ? " --set event.action.value.order=42" : "";
   const attempts = [
     `Try it: with "npm start" in another terminal, ${strong(`npm run send -- ${type}${setting}`)}`,
-    `Test it: ${strong(`npm test -- ${test}`)}`,
+    `Test it: ${strong(`npm test -- ${pathOf(entry)}.test.ts`)}`,
   ];
   const named = chinese.title === null ? type : `${type} (${chinese.title})`;
   const publish = "publish a version of the app; until then nothing changes";
