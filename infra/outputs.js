@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { appId, forDeployment, frontsOf } from "./deployment.js";
+import { appId, forDeployment, frontsOf, larkDomain } from "./deployment.js";
 import { domainOf } from "./domain.js";
 import { lanesOf, lanesText } from "./lanes.js";
 import { arn, callbackRoleExport } from "./permissions.js";
@@ -9,10 +9,10 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
 /**
  * The addresses and names of a deployed stage, for people and tools.
  * @param {import("./deployment.js").Deployment} deployment
- * @param {string} app
+ * @param {{ app: string, larkDomain: string }} platform
  * @param {import("./project.js").Project} project
  */
-function outputsOf(deployment, app, project) {
+function outputsOf(deployment, { app, larkDomain }, project) {
   const lanes = lanesText(project);
   const hasFifo = lanesOf(project).some(({ order }) => order !== null);
   const { front, hostedZoneId, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
@@ -60,6 +60,7 @@ function outputsOf(deployment, app, project) {
     Release: { Description: "The version of Larkpost that made this stack", Value: version },
     // Packaging does not need the app's id, and AWS refuses an empty value.
     AppId: { Value: app === "" ? "none" : app },
+    LarkDomain: { Value: larkDomain },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },
     ...(hasFifo ? { DeadLetterFifoQueueUrl: { Value: { Ref: "DeadLetterFifoQueue" } } } : {}),
@@ -77,6 +78,6 @@ function outputsOf(deployment, app, project) {
 }
 
 export const outputs = async (/** @type {import("./deployment.js").Variables} */ variables) => {
-  const app = await appId(variables);
-  return forDeployment((deployment, project) => ({ Outputs: outputsOf(deployment, app, project) }))(variables);
+  const platform = { app: await appId(variables), larkDomain: await larkDomain(variables) };
+  return forDeployment((deployment, project) => ({ Outputs: outputsOf(deployment, platform, project) }))(variables);
 };

@@ -4,8 +4,8 @@ import { askedOfStack, type DeployedStack, describeStack } from "../deploy/stack
 
 /** The outputs of a stack that commands use. */
 const outputNames = [
-  ...(["AppId", "EventsQueueUrl", "QuarantineQueueUrl", "DeadLetterQueueUrl", "LedgerTableName"] as const),
-  ...(["Lanes", "DeadLetterFifoQueueUrl"] as const),
+  ...(["AppId", "LarkDomain", "EventsQueueUrl", "QuarantineQueueUrl", "DeadLetterQueueUrl"] as const),
+  ...(["LedgerTableName", "Lanes", "DeadLetterFifoQueueUrl"] as const),
 ] as const;
 export type Outputs = Readonly<Record<(typeof outputNames)[number], string | undefined>>;
 

@@ -141,16 +141,17 @@ describe("npm run deploy", () => {
     // An app for this machine, which is not the stage's.
     writeFileSync(
       join(made.root, ".env"),
-      "APP_ID=cli_fedcba9876543210\nAPP_SECRET=of-this-machine\nENCRYPT_KEY=of-it\n",
+      "APP_ID=cli_fedcba9876543210\nAPP_SECRET=of-this-machine\nENCRYPT_KEY=of-it\nLARK_DOMAIN=of it\n",
     );
     t.after(() => rmSync(join(made.root, ".env")));
-    const broken = { ...compiled.template.Outputs, Lanes: { Value: "[" } };
-    cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: broken });
-    assert.match(
-      (await connect()).stderr,
-      /^Cannot start: LANES is not the JSON of lanes\./,
-      "the lanes are not taken",
-    );
+    for (const [output, value, expected] of [
+      ["Lanes", "[", /^Cannot start: LANES is not the JSON of lanes\./],
+      ["LarkDomain", "https://proxy.example", /^Cannot start: LARK_DOMAIN is "proxy\.example"/],
+    ] as const) {
+      const broken = { ...compiled.template.Outputs, [output]: { Value: value } };
+      cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: broken });
+      assert.match((await connect()).stderr, expected, `${output} is not taken`);
+    }
     cloud.putStack("larkpost-prod", compiled.template);
     assert.match(
       (await connect("prod", { APP_ID: "cli_fedcba9876543210" })).stderr,
