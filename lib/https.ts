@@ -1,8 +1,7 @@
 import type { Agent } from "node:http";
-import https from "node:https";
 import { isLoopback } from "./feishu/domain.ts";
 import { fieldsOf, stringOf } from "./feishu/json.ts";
-import { http } from "./node-http.ts";
+import { http, https } from "./node-http.ts";
 
 /** The proxy for HTTPS, and the hosts that are reached without it, as Node reads them. */
 export interface ProxyEnv {
@@ -16,7 +15,7 @@ const keepAlive = { keepAlive: true, scheduling: "lifo", timeout: 5_000 } as con
 /** An agent for the requests to one origin. This machine is never reached by a proxy. */
 export function agentFor({ protocol, hostname }: URL, proxyEnv: ProxyEnv = {}): Agent {
   if (protocol === "http:" || protocol === "ws:") return new http.Agent(keepAlive);
-  return new https.Agent(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
+  return new (https().Agent)(isLoopback(hostname) ? keepAlive : { ...keepAlive, proxyEnv: { ...proxyEnv } });
 }
 
 /** For a request by Node's own agent, which uses a proxy where Node is set to. This machine is never reached by one. */
@@ -46,7 +45,7 @@ export async function exchange(
   const length = body === undefined ? undefined : { "content-length": String(Buffer.byteLength(body)) };
   const headers = { ...options.headers, ...length };
   const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof exchange>>>();
-  const { request: send } = url.protocol === "http:" ? http : https;
+  const { request: send } = url.protocol === "http:" ? http : https();
   const request = send(url, { method, headers, agent, signal }, (response) => {
     const { statusCode: status = 0, headers } = response;
     bytesOf(response, limitBytes).then((bytes) => resolve({ status, headers: headerMap(headers), bytes }), reject);

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from "node:http";
 import net from "node:net";
 import { Duplex } from "node:stream";
-import tls from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { urlToHttpOptions } from "node:url";
 import type { Clock } from "../clock.ts";
-import { http } from "../node-http.ts";
+import { http, tls } from "../node-http.ts";
 import { type PlainHead, plainHead } from "./plain-answer.ts";
 
 export interface Answer {
@@ -194,9 +194,9 @@ export class Connections {
     return connection;
   }
 
-  #connectTls(target: { readonly host: string; readonly port: number }): tls.TLSSocket {
+  #connectTls(target: { readonly host: string; readonly port: number }): TLSSocket {
     const { host } = target;
-    const socket = tls.connect({
+    const socket = tls().connect({
       ...target,
       servername: net.isIP(host) === 0 ? host : "",
       rejectUnauthorized: true,

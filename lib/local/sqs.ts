@@ -1,4 +1,5 @@
 import type { Server } from "node:http";
+import type { DatabaseSync } from "node:sqlite";
 import { http } from "../node-http.ts";
 import { listenOnLoopback } from "../simulator/loopback.ts";
 import type { Exchange } from "./exchange.ts";
@@ -32,10 +33,12 @@ export async function openSqs(
   const [{ SqsStore }, { SqsRouter }] = await Promise.all([load("sqs/sqsStore"), load("sqs/sqsRouter")]);
   const store: Store = new SqsStore();
   const router: Router = new SqsRouter(store);
-  let kept: { loadSqsQueues(store: Store): void; close(): void } | undefined;
+  let kept: { db: DatabaseSync; loadSqsQueues(store: Store): void; close(): void } | undefined;
   if (folder !== undefined) {
     const { PersistenceManager } = await load("persistence");
     kept = new PersistenceManager(folder);
+    // What is written outlives this process. To outlive a power cut as well, each write would wait for the disk.
+    kept?.db.exec("PRAGMA synchronous = NORMAL");
     kept?.loadSqsQueues(store);
     // Not before: each queue that is loaded would be written again, and its messages deleted with the old one.
     store.persistence = kept;

@@ -80,6 +80,7 @@ export default onCallback("card.action.trigger", async ({ action }, { defer }) =
   if (action.value.do === "block") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   if (action.value.do === "tell") return { toast: { content: process.env.CALLBACK_DEADLINE_MS } };
   if (action.value.do === "defer") await defer({});
+  if (action.value.do === "list") return { toast: { content: process.moduleLoadList.join() } };
   return { toast: { type: "success", content: ${JSON.stringify(answer)} + action.value.order } };
 }, { deferred() {} });
 `;
@@ -138,13 +139,13 @@ describe("the local runtime", () => {
       {
         "test.effect_v1": effectHandler("test.effect_v1"),
         "test.slow_v1": slowHandler,
-        "test.crash_v1": `
+        // One file: Node keeps what it compiled of it when the process ends by itself.
+        "test.end_v1": `
 import { onAnyEvent } from "larkpost";
-export default { ...onAnyEvent(() => process.exit(3)), type: "test.crash_v1" };
-`,
-        "test.block_v1": `
-import { onAnyEvent } from "larkpost";
-export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)), type: "test.block_v1" };
+export default { ...onAnyEvent(({ about }) => {
+  if (about === "crash") process.exit(3);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}), type: "test.end_v1" };
 `,
       },
       { "card.action.trigger": 'export { default } from "../card.js";\n' },
@@ -408,6 +409,17 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
     assert.match((await ask(runtime.callbackUrl, click("limit", { do: "tell" }))).body, /"2400"/);
   });
 
+  test("a function has loaded neither TLS nor fetch, which what it calls on this machine does not need", async () => {
+    const { body } = await ask(runtime.callbackUrl, click("loaded", { do: "list" }));
+    const loaded = JSON.parse(body).toast.content.split(",");
+    const unneeded = ["tls", "https", "internal/deps/undici/undici"].map((name) => `NativeModule ${name}`);
+    assert.ok(loaded.includes("NativeModule http"), body);
+    assert.deepEqual(
+      loaded.filter((name: string) => unneeded.includes(name)),
+      [],
+    );
+  });
+
   test("an added event handler and a changed callback handler are live without a restart, no event sent meanwhile is lost, and no click fails", async () => {
     const ids: string[] = [];
     let isLive = false;
@@ -438,10 +450,10 @@ export default { ...onAnyEvent(() => Atomics.wait(new Int32Array(new SharedArray
   });
 
   test("W3: a handler that ends or blocks the process never delays an acknowledgement", async () => {
-    await accepted(runtime.url, "crash", "test.crash_v1");
+    await accepted(runtime.url, "crash", "test.end_v1");
     const back = "an event will be tried again in 1 s: the worker function's process ended (exit code 3)";
     await until("the process has ended", () => notices.includes(back));
-    await accepted(runtime.url, "block", "test.block_v1");
+    await accepted(runtime.url, "block", "test.end_v1");
     await until("the blocking handler is entered", () => stagesOf("block").includes("started"));
     for (let index = 0; index < 10; index++) {
       await accepted(runtime.url, `behind-${index}`, "test.effect_v1");

@@ -1,6 +1,5 @@
 import { randomBytes as secureBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import https from "node:https";
 import { gunzipSync } from "node:zlib";
 import { classify } from "../../feishu/classify.ts";
 import type { SealedRequest } from "../../feishu/envelope.ts";
@@ -8,7 +7,7 @@ import { defaultApp, type KeyRing } from "../../feishu/keys.ts";
 import { classifyOldCard } from "../../feishu/old-card.ts";
 import { seal, sealText } from "../../feishu/seal.ts";
 import { nodeAgent } from "../../https.ts";
-import { http } from "../../node-http.ts";
+import { http, https } from "../../node-http.ts";
 
 export const ackDeadlineMs = 3_000;
 export const challengeDeadlineMs = 1_000;
@@ -127,7 +126,7 @@ function exchange(
 ): Promise<{ status: number; body: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
   const target = new URL(url);
-  const request = (target.protocol === "https:" ? https : http).request(target, {
+  const request = (target.protocol === "https:" ? https() : http).request(target, {
     method: "POST",
     agent: nodeAgent(target),
     headers: {
