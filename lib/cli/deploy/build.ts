@@ -29,6 +29,19 @@ export class BuildError extends CommandError {
 const required = 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);';
 const places = " const __dirname = import.meta.dirname, __filename = import.meta.filename;";
 
+/** What all bundles have in common. */
+const forLambda = {
+  platform: "node",
+  target: "node24",
+  format: "esm",
+  bundle: true,
+  // As modules, packages give up what is not used; their CommonJS is taken whole.
+  mainFields: ["module", "main"] as string[],
+  minify: true,
+  logLevel: "silent",
+  write: false,
+} as const;
+
 /**
  * Bundles each entry to `dist/<name>/index.mjs` with its chunks beside it: one call an entry, so
  * that none carries another's chunks. Every handler file and the official client
@@ -50,22 +63,15 @@ export async function build(
   const { root = existingRoot(), outFolder = join(root, "dist"), names = functionNames, without } = options;
   if (without === undefined) await generate({ root });
   rmSync(outFolder, { recursive: true, force: true });
-  const compiledAlike = compileAlike();
   return Promise.all(
     names.map(async (name) => {
       const runsHandlers = name !== "webhook";
       const result = await bundle({
+        ...forLambda,
         absWorkingDir: root,
         entryPoints: { index: `functions/${name}.ts` },
         outdir: join(outFolder, name),
-        platform: "node",
-        target: "node24",
-        format: "esm",
         splitting: true,
-        bundle: true,
-        // As modules, packages give up what is not used; their CommonJS is taken whole.
-        mainFields: ["module", "main"],
-        minify: true,
         sourcemap: "linked",
         sourcesContent: false,
         metafile: true,
@@ -73,13 +79,13 @@ export async function build(
         alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
         outExtension: { ".js": ".mjs" },
         chunkNames: "chunks/[name]-[hash]",
+        assetNames: "chunks/[name]-[hash]",
         banner: { js: runsHandlers ? required + places : required },
-        logLevel: "silent",
-        write: false,
         plugins: [
           ...(without === undefined ? [] : [leaveOut(root, without)]),
           compiledAlike,
           lazyBuiltins,
+          officialClient,
           ...(runsHandlers ? [keepUsersNames(root)] : []),
         ],
       }).catch((error: unknown) => {
@@ -101,33 +107,37 @@ export async function build(
 
 // The same handlers give the same bytes in this repository and in a project that has the engine as a package.
 
+/** The engine's modules as {@link compiledAlike} prints them, by their text. */
+const printed = new Map<string, Promise<{ code: string }>>();
+
 /**
  * Prints the engine's modules alike, whether they are TypeScript or were compiled: esbuild shortens names by how often
- * each letter occurs in a source, types and layout included. Each module is printed once for all entries.
+ * each letter occurs in a source, types and layout included. Each module is printed once for all entries and builds.
  */
-function compileAlike(): Plugin {
-  const printed = new Map<string, Promise<{ code: string }>>();
-  const print = (path: string) =>
-    transform(readFileSync(path, "utf8"), {
-      loader: "ts",
-      target: "node24",
-      charset: "utf8",
-      sourcemap: "inline",
-      sourcesContent: false,
-      sourcefile: basename(path),
-      tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+const compiledAlike: Plugin = {
+  name: "compiled alike",
+  setup(bundler) {
+    // Not asked of every module: that is a third of a second.
+    bundler.onLoad({ filter: new RegExp(`${engineModules.source}.*\\.[jt]s$`) }, async ({ path }) => {
+      const text = readFileSync(path, "utf8");
+      const key = `${path} ${text}`;
+      const promise = printed.get(key) ?? print(path, text);
+      printed.set(key, promise);
+      return { contents: (await promise).code, loader: "js" };
     });
-  return {
-    name: "compiled alike",
-    setup(bundler) {
-      // Not asked of every module: that is a third of a second.
-      bundler.onLoad({ filter: new RegExp(`${engineModules.source}.*\\.[jt]s$`) }, async ({ path }) => {
-        const promise = printed.get(path) ?? print(path);
-        printed.set(path, promise);
-        return { contents: (await promise).code, loader: "js" };
-      });
-    },
-  };
+  },
+};
+
+function print(path: string, text: string) {
+  return transform(text, {
+    loader: "ts",
+    target: "node24",
+    charset: "utf8",
+    sourcemap: "inline",
+    sourcesContent: false,
+    sourcefile: basename(path),
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+  });
 }
 
 /**
@@ -162,6 +172,42 @@ const lazyBuiltins: Plugin = {
     });
   },
 };
+
+/** The official client's package in one module with all that it imports, by the path of its own. */
+const clients = new Map<string, Promise<Uint8Array>>();
+
+/**
+ * Takes the official client's package for one module, which is a chunk. It has six megabytes, which take a second: it is
+ * bundled once for all entries and builds. As in Node, its default export is all that it exports.
+ */
+const officialClient: Plugin = {
+  name: "official client",
+  setup(bundler) {
+    bundler.onResolve({ filter: /^@larksuiteoapi\/node-sdk$/ }, async ({ path, kind, pluginData, ...options }) => {
+      if (pluginData === officialClient || kind.startsWith("require")) return undefined;
+      const { errors, path: module } = await bundler.resolve(path, { ...options, kind, pluginData: officialClient });
+      return errors.length > 0 ? { errors } : { path: join(dirname(module), "node-sdk.mjs"), pluginData: module };
+    });
+    bundler.onLoad({ filter: /[\\/]node-sdk\.mjs$/ }, async ({ pluginData: module }) => {
+      if (typeof module !== "string") return undefined;
+      const promise = clients.get(module) ?? bundleClient(module);
+      clients.set(module, promise);
+      return { contents: await promise, loader: "copy" };
+    });
+  },
+};
+
+async function bundleClient(module: string): Promise<Uint8Array> {
+  const from = JSON.stringify(module);
+  const contents = `import * as all from ${from}; export * from ${from}; export default all;`;
+  const { outputFiles } = await bundle({
+    ...forLambda,
+    stdin: { contents, resolveDir: dirname(module) },
+    banner: { js: required + places },
+    plugins: [lazyBuiltins],
+  });
+  return outputFiles[0]?.contents ?? new Uint8Array();
+}
 
 /**
  * Keeps the names of classes and functions of the project's own code, since a log line names the class of what a handler
