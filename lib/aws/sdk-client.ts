@@ -1,17 +1,29 @@
-import { DynamoDB } from "@aws-sdk/client-dynamodb";
-import { SQS, type SQSClientConfig } from "@aws-sdk/client-sqs";
-import { SSM } from "@aws-sdk/client-ssm";
-import { type AwsClient, maxAttempts, type TryMs } from "./client.ts";
+import type { SQSClientConfig } from "@aws-sdk/client-sqs";
+import type { Env } from "../settings/environment.ts";
+import { type AwsClient, awsClient, maxAttempts, type TryMs } from "./client.ts";
 import { fromSdk } from "./sdk.ts";
 
 /**
- * The client of the processes that are no Lambda, since a container's credentials are not in its environment. `connect`
- * looks for the credentials, which can take longer than a call may.
+ * The client of the processes that are no Lambda: the small one, if the environment has what it needs. Otherwise the SDK
+ * is loaded, and finds the credentials of a container, an instance or a profile.
  */
-export function sdkClient(
+export async function processClient(env: Env, tryMs: TryMs): Promise<AwsClient> {
+  const { AWS_REGION: region, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE } = env;
+  // With a profile, the SDK leaves the environment's credentials alone.
+  if (region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY && !AWS_PROFILE) return awsClient({ env, tryMs });
+  return sdkClient(tryMs, region ? { region } : {});
+}
+
+/** `connect` looks for the credentials, which can take longer than a call may. */
+export async function sdkClient(
   tryMs: TryMs,
   settings: Pick<SQSClientConfig, "endpoint" | "region" | "credentials"> = {},
-): AwsClient {
+): Promise<AwsClient> {
+  const [{ SQS }, { DynamoDB }, { SSM }] = await Promise.all([
+    import("@aws-sdk/client-sqs"),
+    import("@aws-sdk/client-dynamodb"),
+    import("@aws-sdk/client-ssm"),
+  ]);
   // `requestTimeout` alone only logs a warning.
   const within = (ms: number) => ({
     ...settings,

@@ -13,6 +13,7 @@ import { queueUrl } from "../../lib/local/sqs.ts";
 import { serveHealth } from "../../lib/long-connection/health.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 import { assertCallbackFailure, failing, previewText, writeHelper } from "../functions/failures.ts";
+import { startContainer } from "../support/aws.ts";
 import { type Faults, firstTry, startFaults } from "../support/faults.ts";
 import {
   appSecret,
@@ -97,6 +98,7 @@ function linkPackages(folder: string): void {
 describe("the bundle that it starts", { concurrency: true }, () => {
   const folder = freeFolder("container");
   let services: Services;
+  let container: Awaited<ReturnType<typeof startContainer>>;
   let faults: Faults;
   const children: ChildProcess[] = [];
 
@@ -117,7 +119,7 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     }
     linkPackages(join(folder, "build/node_modules"));
     // Known before the build: where that fails, what runs is stopped.
-    services = await startServices();
+    [services, container] = await Promise.all([startServices(), startContainer("local")]);
     await promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
       cwd: join(folder, "build"),
       env: {
@@ -133,6 +135,7 @@ describe("the bundle that it starts", { concurrency: true }, () => {
   after(async () => {
     for (const child of children) child.kill("SIGKILL");
     await faults?.stop();
+    container?.stop();
     await services?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -144,7 +147,15 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     };
     const child = spawn(process.execPath, ["dist/long-connection/index.mjs"], {
       cwd: join(folder, "run"),
-      env: { ...services.env, ...queues, APP_ID: appId, LARK_DOMAIN: origin, LOG_LEVEL: "debug", ...env },
+      env: {
+        ...services.env,
+        ...container.env,
+        ...queues,
+        APP_ID: appId,
+        LARK_DOMAIN: origin,
+        LOG_LEVEL: "debug",
+        ...env,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);

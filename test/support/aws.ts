@@ -1,5 +1,7 @@
+import { createServer } from "node:http";
 import { type AwsClient, awsClient, serviceOf, type TryMs } from "../../lib/aws/client.ts";
 import { callService, type Exchange } from "../../lib/local/exchange.ts";
+import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
 
 type Options = Omit<NonNullable<Parameters<typeof awsClient>[0]>, "env">;
 
@@ -28,5 +30,18 @@ export function direct(client: AwsClient, exchange: Exchange, isDirect = () => t
       }
       return callService(exchange, `DynamoDB_20120810.${name}`, input);
     },
+  };
+}
+
+/** What gives a container its credentials: `env` is of a process that finds them nowhere else. */
+export async function startContainer(accessKeyId: string) {
+  const server = createServer((_request, response) => {
+    const Expiration = new Date(Date.now() + 3_600_000).toISOString();
+    response.end(JSON.stringify({ AccessKeyId: accessKeyId, SecretAccessKey: "secret", Token: "token", Expiration }));
+  });
+  const url = `http://127.0.0.1:${await listenOnLoopback(server)}/`;
+  return {
+    env: { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_CONTAINER_CREDENTIALS_FULL_URI: url },
+    stop: () => server.close(),
   };
 }

@@ -1,10 +1,9 @@
 import { systemClock } from "../../clock.ts";
 import type { CallbackList } from "../../handler.ts";
 import type { HttpOptions } from "../../receiving/http.ts";
-import type { Env } from "../../settings/environment.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
-import { type AwsClient, awsClient } from "../client.ts";
+import { processClient } from "../sdk-client.ts";
 import { httpOptions } from "./answering.ts";
 import { answeringCallbacks, callbackTryMs } from "./callback.ts";
 import { answeringEvents } from "./webhook.ts";
@@ -35,7 +34,7 @@ export function createReceiver({
 } = {}): HttpOptions {
   startLogging(env, describeError);
   const ready = httpOptions(async () => {
-    const aws = await clientFor(env);
+    const aws = await processClient(env, callbackTryMs);
     return callbacks === undefined ? answeringEvents({ env, aws }) : answeringCallbacks({ env, aws, callbacks });
   });
   // The first requests wait for it no longer than for their answer.
@@ -45,12 +44,4 @@ export function createReceiver({
     renewedKeys: async () => (await ready).renewedKeys?.(),
     receive: async (envelope, context) => (await ready).receive(envelope, context),
   };
-}
-
-/** The small client, if the environment has what it needs. The SDK finds credentials elsewhere, and takes long to load. */
-async function clientFor(env: Env): Promise<AwsClient> {
-  const { AWS_REGION: region, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = env;
-  if (region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY) return awsClient({ env, tryMs: callbackTryMs });
-  const { sdkClient } = await import("../sdk-client.ts");
-  return sdkClient(callbackTryMs, region ? { region } : {});
 }

@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../../lib/clock.ts";
 import { codes, jsonAnswer, platformConfig } from "../../../lib/simulator/long-connection/discovery.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
+import { startContainer } from "../../support/aws.ts";
 import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
@@ -44,9 +45,9 @@ describe("npm run long-connection", () => {
     project.remove();
   });
 
-  function start(...args: string[]) {
+  function start(args: readonly string[], settings: NodeJS.ProcessEnv = env()) {
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "long-connection", ...args], {
-      env: env(),
+      env: settings,
       stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);
@@ -59,8 +60,10 @@ describe("npm run long-connection", () => {
     return { child, printed, closed: once(child, "close") as Promise<[number | null, string | null]> };
   }
 
-  test("connects, queues, tells what happens, and ends with 0 when it is asked to", async () => {
-    const { child, printed, closed } = start();
+  test("connects, queues with a container's credentials, tells what happens, and ends with 0 when it is asked to", async (t) => {
+    const container = await startContainer("local");
+    t.after(container.stop);
+    const { child, printed, closed } = start([], { ...env(), ...container.env });
     await until("a connection", () => platform.connections().length === 1);
     assert.equal((await platform.deliver(eventText({ id: "commanded", app: appId }), { appId })).status, 200);
     const [message] = await services.take(services.urls.eventsQueueUrl);
@@ -77,7 +80,7 @@ describe("npm run long-connection", () => {
 
   test("L4: prints JSON with --json, and ends with 1 and one clear line when the platform refuses the app", async () => {
     platform.configure({ ...platformConfig, ReconnectNonce: 1 });
-    const { printed, closed } = start("--json");
+    const { printed, closed } = start(["--json"]);
     const [connection] = await until(
       "a connection",
       () => platform.connections().length === 1 && platform.connections(),

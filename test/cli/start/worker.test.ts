@@ -2,19 +2,18 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { queueUrl } from "../../../lib/local/sqs.ts";
-import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
 import { writeConfig } from "../../infra/stack.ts";
+import { startContainer } from "../../support/aws.ts";
 import { appId, eventBody } from "../../support/events.ts";
 import { type Call, type Faults, startFaults } from "../../support/faults.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
+import { larkpost, projectFolder } from "../run.ts";
 
 /** Writes its runs into a file. A slow one counts up in a second file, and ends when a third is there. */
 const handler = `
@@ -37,10 +36,7 @@ describe("npm run worker", () => {
   let services: Services;
   let faults: Faults;
   const children: ChildProcess[] = [];
-  const container = createServer((_request, response) => {
-    const Expiration = new Date(Date.now() + 3_600_000).toISOString();
-    response.end(JSON.stringify({ AccessKeyId: accessKeyId, SecretAccessKey: "secret", Token: "token", Expiration }));
-  });
+  let container: Awaited<ReturnType<typeof startContainer>>;
   let env: Record<string, string>;
 
   before(async () => {
@@ -51,15 +47,13 @@ describe("npm run worker", () => {
     // A stop waits for the last poll.
     const rewrite = ({ action, body }: Call) => (action === "ReceiveMessage" ? { ...body, WaitTimeSeconds: 1 } : body);
     faults = await startFaults(services.exchangeSqs, rewrite);
-    const port = await listenOnLoopback(container);
-    const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...others } = services.env;
+    container = await startContainer(accessKeyId);
     writeConfig(project.root, { lanes: { ai: { types: ["im.message.receive_v1"], attempts: 3 } } });
     const Attributes = { VisibilityTimeout: "360" };
     await services.callSqs("CreateQueue", { QueueName: "events-ai", Attributes });
     env = {
-      ...others,
+      ...services.env,
       AWS_ENDPOINT_URL_SQS: faults.endpoint,
-      AWS_CONTAINER_CREDENTIALS_FULL_URI: `http://127.0.0.1:${port}/`,
       EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "events"),
       APP_ID: appId,
       APP_SECRET: "an-app-secret-of-the-tests",
@@ -70,7 +64,7 @@ describe("npm run worker", () => {
   });
   after(async () => {
     for (const child of children) child.kill("SIGKILL");
-    container.close();
+    container.stop();
     await faults.stop();
     await services.stop();
     project.remove();
@@ -103,7 +97,7 @@ describe("npm run worker", () => {
   test("runs each event of its lane once and alone by what came of it, with a container's credentials, and ends what runs", async () => {
     const calls: Call[] = [];
     const unwatch = faults.watch((call) => void calls.push(call));
-    const { child, lines, closed, reached } = await start(["--json", "--lane", "ai"]);
+    const { child, lines, closed, reached } = await start(["--json", "--lane", "ai"], container.env);
     const ready = { ready: true, queue: `${env["EVENTS_QUEUE_URL"]}-ai`, handlers: ["im.message.receive_v1"] };
     assert.deepEqual(JSON.parse(lines[0] ?? ""), ready);
     await send("of no lane");
@@ -159,10 +153,9 @@ describe("npm run worker", () => {
   });
 
   test("ends with 1 and one clear line when it cannot work as the function would", async () => {
-    const credentials = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
-    const fails = async (given: Record<string, string>, says: RegExp, run = larkpost) => {
-      const all = { ...env, ...credentials, ...given };
-      const { code, stdout, stderr } = await run(["worker"], { root: project.root, env: all });
+    const fails = async (given: Record<string, string>, says: RegExp) => {
+      const all = { ...env, ...given };
+      const { code, stdout, stderr } = await larkpost(["worker"], { root: project.root, env: all });
       assert.deepEqual([code, stdout], [1, ""]);
       assert.match(stderr, says);
     };
@@ -180,6 +173,8 @@ describe("npm run worker", () => {
       /^Cannot start: the events queue shows a message again after 30 s, while its handler may run for 60 s\. [^\n]+\n$/,
     );
     // The process of the handlers finds this.
-    await fails({ LARK_DOMAIN: "nowhere" }, /^Cannot start: LARK_DOMAIN [^\n]+\n$/, larkpostProcess);
+    await fails({ LARK_DOMAIN: "nowhere" }, /^Cannot start: LARK_DOMAIN [^\n]+\n$/);
+    const hasEnded = () => !process.getActiveResourcesInfo().includes("ProcessWrap");
+    await until("that process has ended", hasEnded, { withinMs: 5_000 });
   });
 });
