@@ -122,6 +122,7 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
   const stdin = Object.getOwnPropertyDescriptor(process, "stdin") as PropertyDescriptor;
   const given = Object.assign(Readable.from([input]), isTyped ? { isTTY: true, setRawMode: () => {} } : {});
   const before = { env: { ...process.env }, folder: process.cwd() };
+  const signals = (["SIGINT", "SIGTERM"] as const).map((name) => ({ name, listeners: process.listeners(name) }));
   const store: Running = { stdout: "", stderr: "", exitCode: undefined };
   // As with NODE_USE_ENV_PROXY=1. Nothing listens there, so what goes by it fails: this machine is reached without one.
   const restoreProxy = setGlobalProxyFromEnv({ http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" });
@@ -147,6 +148,9 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
     restoreProxy();
     Object.assign(process, { argv, exit, exitCode });
     Object.defineProperty(process, "stdin", stdin);
+    for (const { name, listeners } of signals) {
+      for (const added of process.listeners(name)) if (!listeners.includes(added)) process.off(name, added);
+    }
     setEnv(before.env);
     process.chdir(before.folder);
   }

@@ -12,7 +12,7 @@ import { writeConfig } from "../../infra/stack.ts";
 import { eventText } from "../../support/events.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess, projectFolder } from "../run.ts";
+import { larkpost, projectFolder } from "../run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
@@ -149,8 +149,12 @@ describe("npm start -- --long-connection", () => {
     writeConfig(project.root, {
       resources: { Ledger: { Type: "AWS::DynamoDB::Table", Properties: { TableName: "ledger" } } },
     });
-    const { code, stderr } = await larkpostProcess(args, { root: project.root });
+    // In a process of its own, each of these would keep it.
+    const kept = () => process.getActiveResourcesInfo().filter((name) => /Process|Server|FSEvent/.test(name));
+    const before = kept().length;
+    const { code, stderr } = await larkpost(args, { root: project.root });
     assert.equal(code, 1);
+    await until("nothing is left of it", () => kept().length === before, { withinMs: 5_000 });
     assert.match(stderr, /^Cannot create the table "Ledger" of larkpost\.config\.js: [^\n]+\n$/);
     writeConfig(project.root, {});
   });
