@@ -7,7 +7,7 @@ import { checkConfig } from "../../../lib/cli/check/settings.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
-import { larkpost, larkpostProcess, temporaryRoot } from "../run.ts";
+import { larkpost, temporaryRoot } from "../run.ts";
 
 const engine = resolve(import.meta.dirname, "../../..");
 
@@ -361,9 +361,11 @@ test("package refuses what check finds in the code, and start what it finds in t
     '✖ larkpost.config.js:1  "tag" is not a member. Did you mean "tags"?',
     "",
   ]);
-  writeFileSync(join(root, "larkpost.config.js"), "export default {\n  limits: {{\n");
-  // This process would not load the file again.
-  const unread = await larkpostProcess(["start", "--port", "0"], { root });
+  // In another project, since this process would not load the same file again.
+  const other = await temporaryProject({});
+  t.after(other.remove);
+  writeFileSync(join(other.root, "larkpost.config.js"), "export default {\n  limits: {{\n");
+  const unread = await larkpost(["start", "--port", "0"], { root: other.root });
   assert.equal(
     unread.stderr.split("\n")[1],
     "✖ larkpost.config.js:2  cannot be read: SyntaxError: Unexpected token '{'",
