@@ -32,24 +32,31 @@ const require = createRequire(import.meta.url);
 const command = require.resolve("osls/bin/serverless.js");
 const script = require.resolve("osls/scripts/serverless.js");
 // osls loads these with everything else, and no job uses them.
-for (const name of ["undici", "@aws-sdk/client-api-gateway", "@aws-sdk/client-apigatewayv2", "@aws-sdk/client-iam"]) {
+const clients = ["api-gateway", "apigatewayv2", "cloudwatch", "iam"].map((name) => `@aws-sdk/client-${name}`);
+for (const name of ["undici", "../lib/utils/download-template-from-repo.js", ...clients]) {
   const file = createRequire(command).resolve(name);
   require.cache[file] = Object.assign(new Module(file), { filename: file, loaded: true });
 }
-// To save its state, osls calls toJSON of each value, and catches the error where there is none. That takes longer than to
-// compile the stack, so here each has one.
+// To save its state, osls looks for each object among all before it, and catches the error where a value has no toJSON.
+// That takes longer than to compile the stack.
 const cycle = createRequire(command)("json-cycle") as { stringify: (...args: unknown[]) => string };
-const { stringify } = cycle;
-cycle.stringify = (...args) => {
-  const toJSON = function (this: object) {
-    return this.valueOf();
+cycle.stringify = (state, ...others) => {
+  const paths = new Map<unknown, string>();
+  const withoutCycles = (given: unknown, path: string): unknown => {
+    const { toJSON } = Object(given) as { toJSON?: unknown };
+    const value = typeof toJSON === "function" ? toJSON.call(given) : given;
+    if (typeof value !== "object" || value === null) return value;
+    const before = paths.get(value);
+    if (before !== undefined) return { $ref: before };
+    paths.set(value, path);
+    if (Array.isArray(value)) return value.map((one, index) => withoutCycles(one, `${path}[${index}]`));
+    const members = Object.entries(value).map(([name, one]) => [
+      name,
+      withoutCycles(one, `${path}[${JSON.stringify(name)}]`),
+    ]);
+    return Object.fromEntries(members);
   };
-  Object.defineProperty(Object.prototype, "toJSON", { value: toJSON, configurable: true });
-  try {
-    return stringify(...args);
-  } finally {
-    Reflect.deleteProperty(Object.prototype, "toJSON");
-  }
+  return JSON.stringify(withoutCycles(state, "$"), ...(others as []));
 };
 // The schema of serverless.yml is always the same, so its validator is made once, and refuses what serverless.yml and
 // infra/functions.js do not name. With all that osls knows it is 8 MB of code, which take five seconds to write.
@@ -82,6 +89,10 @@ const { prototype } = require("osls/lib/classes/config-schema-handler/index.js")
 };
 const { validateConfig } = prototype;
 prototype.validateConfig = function (config) {
+  if (validator !== undefined) {
+    this.schema = { properties: { provider: { properties: { name: "aws" } }, functions: { patternProperties: {} } } };
+    return validateConfig.call(this, config);
+  }
   const { provider, functions } = this.schema.properties;
   const members = Object.values(functions.patternProperties).map(({ properties }) => properties);
   for (const { events } of members) {
