@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { larkpost, larkpostProcess, projectFolder, temporaryRoot } from "../cli/run.ts";
+import { larkpost, projectFolder, temporaryRoot } from "../cli/run.ts";
 import { until } from "../support/until.ts";
 
 /** A program that connects to a simulated Feishu with the settings in its environment. */
@@ -40,8 +40,6 @@ export async function startSimulate(...args: readonly string[]) {
       const { code, stdout, stderr } = await larkpost(["send", "--json", ...given], { root });
       return { code, stderr, ...JSON.parse(stdout.split("\n")[0] || "{}") };
     },
-    /** Says the lines to the bot. @returns What a person sees. */
-    chat: (input: string) => larkpostProcess(["chat"], { root, input }),
     connected: (count: number) =>
       until(
         `${count} connections`,

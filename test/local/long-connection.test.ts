@@ -74,14 +74,20 @@ describe("the long connection's process on this machine", () => {
     assert.deepEqual([one.notices, one.reasons], [[], []]);
   });
 
-  test("is started when it has tried in vain, for it goes on trying, and is started again when it crashes", async (t) => {
+  test("is started when it has tried in vain, for it goes on trying, and is started again when it crashes; once it gives up it is not, and says why once", async (t) => {
     const vain = 'publish({ stage: "disconnected", level: "warn", facts: { reason: "busy" } });';
     const crash = `${vain} process.on("message", () => {}); setTimeout(() => process.exit(5), 30);`;
     const one = setUp(t, standIn(crash));
     await one.running.start();
-    one.change(standIn("connect();", "b"));
+    one.change(standIn('connect(); setTimeout(() => giveUp("Cannot connect: refused"), 20);', "b"));
     await until("another", () => one.written().includes("on b"));
+    await until("a reason", () => one.reasons.length > 0);
     assert.deepEqual(one.notices, ["the long connection's process ended (exit code 5); starting it again in 0.02 s"]);
+    assert.deepEqual([one.reasons, one.written()], [["Cannot connect: refused"], ["on b"]]);
+    assert.deepEqual(
+      one.lines.map(({ stage }) => stage),
+      ["disconnected"],
+    );
   });
 
   test("that gives up before it is connected says why", async (t) => {
@@ -92,18 +98,6 @@ describe("the long connection's process on this machine", () => {
 
   test("that fails in a way nobody foresaw says what is known of it", () => {
     assert.equal(reasonOf({ errorClass: "TypeError", at: "lib/x.ts:1:2" }), "Cannot go on: TypeError at lib/x.ts:1:2");
-  });
-
-  test("that gives up later is not started again, and says why once", async (t) => {
-    const one = setUp(t, standIn('connect(); setTimeout(() => giveUp("Cannot connect: refused"), 20);'));
-    await one.running.start();
-    await until("a reason", () => one.reasons.length > 0);
-    assert.deepEqual([one.reasons, one.notices], [["Cannot connect: refused"], []]);
-    assert.deepEqual(one.written(), ["on a"]);
-    assert.deepEqual(
-      one.lines.map(({ stage }) => stage),
-      [],
-    );
   });
 
   test("goes on when the change cannot be loaded or gives up, is replaced once the next is connected, and leaves when it is stopped", async (t) => {

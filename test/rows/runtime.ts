@@ -12,6 +12,7 @@ import { leaseMarginMs } from "../../lib/handling/worker.ts";
 import { queueUrl } from "../../lib/local/sqs.ts";
 import { clientTo } from "../support/aws.ts";
 import { eventText } from "../support/events.ts";
+import { ask } from "../support/page.ts";
 import { temporaryProject } from "../support/project.ts";
 import { seeded } from "../support/random.ts";
 import { sealNow } from "../support/sealed.ts";
@@ -166,8 +167,7 @@ export async function pidOf(victim: Victim, group: number): Promise<number> {
 async function push(url: string, id: string): Promise<number> {
   const { headers, rawBody } = sealNow(eventText({ id, type, app: env.APP_ID }), env);
   try {
-    const response = await fetch(url, { method: "POST", headers: [...headers], body: Buffer.from(rawBody) });
-    return response.status;
+    return (await ask(url, { headers: Object.fromEntries(headers), body: String(rawBody) })).status;
   } catch {
     return 0;
   }

@@ -334,16 +334,12 @@ bot › You said: 1\\u001b[2J
     await until("it is handled", isHandled, { everyMs: 100 });
     assert.match(await replay("new-here", "--same-id"), /\n\S+ {2}duplicate .*\nThe event is done, so nothing ran\n$/);
     assert.match(await replay(id), /^200 in .*\n(?:.*\n)*\S+ {2}handled .*attempt 1, lane talk\n$/);
-    const editor = join(project.root, "editor.cjs");
-    writeFileSync(
-      editor,
-      `const fs = require("fs"); const file = process.argv.at(-1);
-      fs.writeFileSync(file, fs.readFileSync(file, "utf8").replace("hello", process.argv[2]));`,
-    );
+    const editor = join(project.root, "editor.sh");
+    writeFileSync(editor, 'text=$(sed "s/hello/$1/" "$2"); printf "%s" "$text" > "$2"\n');
     const edit = (command: string) =>
       larkpost(["events", "replay", id, "--edit", "--state", project.state], {
         root: project.root,
-        env: { TMPDIR: project.root, EDITOR: `"${process.execPath}" ${command}` },
+        env: { TMPDIR: project.root, EDITOR: `sh ${command}` },
       });
     const pushed = await edit(`"${editor}" edited`);
     assert.equal(pushed.code, 0);
@@ -351,10 +347,7 @@ bot › You said: 1\\u001b[2J
     assert.match((await desk("events", "show", newId)).stdout, /"content": "\{\\"text\\":\\"edited\\"/);
     const broken = await edit(`"${editor}" '"'`);
     assert.match(broken.stderr, /^Cannot replay: what was edited is not JSON\. It is kept in .+event\.json\n$/);
-    assert.match(
-      (await edit("-e 'process.exit(3)'")).stderr,
-      /^Cannot replay: the editor ended with 3\. Nothing was pushed/,
-    );
+    assert.match((await edit("-c 'exit 3'")).stderr, /^Cannot replay: the editor ended with 3\. Nothing was pushed/);
     const kept = ["recent.db", "recent.db-wal"]
       .map((name) => readFileSync(join(project.state, name), "latin1"))
       .join("");

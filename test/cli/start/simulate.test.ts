@@ -78,11 +78,16 @@ describe("npm run simulate", () => {
 
     // With an address to push to, it makes the keys of pushes too.
     const port = new URL(LARK_DOMAIN).port;
-    const again = await start(["--port", port, "--push-to", receiver.url]);
-    const { ENCRYPT_KEY, VERIFICATION_TOKEN, ...others } = again.settings;
-    assert.deepEqual(others, { LARK_DOMAIN, ...app });
-    assert.ok(ENCRYPT_KEY && VERIFICATION_TOKEN, again.printed.stdout);
-    assert.deepEqual(await again.stop(), [0, null]);
+    const before = process.listeners("SIGTERM");
+    const again = larkpost(["simulate", "--port", port, "--push-to", receiver.url], { root });
+    const stop = await until("its listener", () =>
+      process.listeners("SIGTERM").find((listener) => !before.includes(listener)),
+    );
+    stop("SIGTERM");
+    const { code: ended, stdout: printed } = await again;
+    const { ENCRYPT_KEY, VERIFICATION_TOKEN, ...others } = parseEnv(printed);
+    assert.deepEqual([ended, others], [0, { LARK_DOMAIN, ...app }]);
+    assert.ok(ENCRYPT_KEY && VERIFICATION_TOKEN, printed);
   });
 
   test("pushes both kinds to an address, where send and chat reach it as well, with the environment's keys", async () => {
