@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -12,7 +12,7 @@ import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
 import { behindDomain, functionUrl, httpApi } from "../support/http-events.ts";
 import { selfBuilt } from "../support/open-api.ts";
-import { fixtureProject } from "../support/project.ts";
+import { fixtureProject, temporaryProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -206,6 +206,27 @@ describe("the built bundles", () => {
     for (const { name, metafile } of built) {
       assert.deepEqual([name, ...Object.keys(metafile.inputs).filter((path) => doors.has(path))], [name]);
     }
+  });
+
+  test("a project's own import of the official client is bundled as that of any package: what it uses, with its handler", async (t) => {
+    const source = 'import { withTenantKey } from "@larksuiteoapi/node-sdk";\nexport default withTenantKey;\n';
+    const own = await temporaryProject({ "im.message.receive_v1": source });
+    t.after(own.remove);
+    const functions = join(own.root, "functions");
+    const sdk = join(functions, "node_modules/@larksuiteoapi/node-sdk");
+    mkdirSync(sdk, { recursive: true });
+    writeFileSync(join(sdk, "package.json"), '{ "main": "index.mjs" }');
+    writeFileSync(join(sdk, "index.mjs"), 'export const withTenantKey = "used";\nexport const Client = "not used";\n');
+    writeFileSync(join(functions, "worker.ts"), 'export { events as handler } from "./events.gen.ts";\n');
+    const [worker = assert.fail()] = await build({ root: own.root, names: ["worker"] });
+    const code = Object.entries(worker.metafile.outputs).filter(([path]) => path.endsWith(".mjs"));
+    const holding = code.filter(([, { inputs }]) => Object.keys(inputs).some((path) => path.includes("node-sdk")));
+    assert.deepEqual(
+      holding.map(([path]) => basename(path).replace(/-\d+/, "")),
+      ["im.message.receive_v1.mjs"],
+    );
+    const text = readFileSync(resolve(own.root, holding[0]?.[0] ?? ""), "utf8");
+    assert.deepEqual([text.includes('"used"'), text.includes("not used")], [true, false]);
   });
 
   test("K1: six cold webhooks at a store that throttles the first of them wait for their keys, and answer their first request", async () => {

@@ -66,31 +66,39 @@ export async function build(
   return Promise.all(
     names.map(async (name) => {
       const runsHandlers = name !== "webhook";
-      const result = await bundle({
-        ...forLambda,
-        absWorkingDir: root,
-        entryPoints: { index: `functions/${name}.ts` },
-        outdir: join(outFolder, name),
-        splitting: true,
-        sourcemap: "linked",
-        sourcesContent: false,
-        metafile: true,
-        // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
-        alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
-        outExtension: { ".js": ".mjs" },
-        chunkNames: "chunks/[name]-[hash]",
-        assetNames: "chunks/[name]-[hash]",
-        banner: { js: runsHandlers ? required + places : required },
-        plugins: [
-          ...(without === undefined ? [] : [leaveOut(root, without)]),
-          compiledAlike,
-          lazyBuiltins,
-          officialClient,
-          ...(runsHandlers ? [keepUsersNames(root)] : []),
-        ],
-      }).catch((error: unknown) => {
-        throw new BuildError(faultsOf(error));
+      const bundleWith = (...client: readonly Plugin[]) =>
+        bundle({
+          ...forLambda,
+          absWorkingDir: root,
+          entryPoints: { index: `functions/${name}.ts` },
+          outdir: join(outFolder, name),
+          splitting: true,
+          sourcemap: "linked",
+          sourcesContent: false,
+          metafile: true,
+          // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
+          alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
+          outExtension: { ".js": ".mjs" },
+          chunkNames: "chunks/[name]-[hash]",
+          assetNames: "chunks/[name]-[hash]",
+          banner: { js: runsHandlers ? required + places : required },
+          plugins: [
+            ...(without === undefined ? [] : [leaveOut(root, without)]),
+            compiledAlike,
+            lazyBuiltins,
+            ...client,
+            ...(runsHandlers ? [keepUsersNames(root)] : []),
+          ],
+        });
+      let isImported = false;
+      const shared = sharedClient(() => {
+        isImported = true;
       });
+      const result = await bundleWith(shared)
+        .then((bundled) => (isImported ? bundleWith() : bundled))
+        .catch((error: unknown) => {
+          throw new BuildError(faultsOf(error));
+        });
       const { metafile, files } = withNumberedChunks(result);
       for (const { path, text } of files) {
         mkdirSync(dirname(path), { recursive: true });
@@ -178,31 +186,38 @@ const clients = new Map<string, Promise<Uint8Array>>();
 
 /**
  * Takes the official client's package for one module, which is a chunk. It has six megabytes, which take a second: it is
- * bundled once for all entries and builds. As in Node, its default export is all that it exports.
+ * bundled once for all entries and builds.
+ *
+ * @param onImported Runs when others than the engine import it, too: then there has to be one copy for both, because its
+ * options are symbols, with no more in it than they use.
  */
-const officialClient: Plugin = {
-  name: "official client",
-  setup(bundler) {
-    bundler.onResolve({ filter: /^@larksuiteoapi\/node-sdk$/ }, async ({ path, kind, pluginData, ...options }) => {
-      if (pluginData === officialClient || kind.startsWith("require")) return undefined;
-      const { errors, path: module } = await bundler.resolve(path, { ...options, kind, pluginData: officialClient });
-      return errors.length > 0 ? { errors } : { path: join(dirname(module), "node-sdk.mjs"), pluginData: module };
-    });
-    bundler.onLoad({ filter: /[\\/]node-sdk\.mjs$/ }, async ({ pluginData: module }) => {
-      if (typeof module !== "string") return undefined;
-      const promise = clients.get(module) ?? bundleClient(module);
-      clients.set(module, promise);
-      return { contents: await promise, loader: "copy" };
-    });
-  },
-};
+function sharedClient(onImported: () => void): Plugin {
+  return {
+    name: "shared client",
+    setup(bundler) {
+      bundler.onResolve({ filter: /^@larksuiteoapi\/node-sdk$/ }, async ({ path, pluginData, ...options }) => {
+        if (pluginData === sharedClient) return undefined;
+        if (!isEngine(options.importer)) {
+          onImported();
+          return undefined;
+        }
+        const { errors, path: module } = await bundler.resolve(path, { ...options, pluginData: sharedClient });
+        return errors.length > 0 ? { errors } : { path: join(dirname(module), "node-sdk.mjs"), pluginData: module };
+      });
+      bundler.onLoad({ filter: /[\\/]node-sdk\.mjs$/ }, async ({ pluginData: module }) => {
+        if (typeof module !== "string") return undefined;
+        const promise = clients.get(module) ?? bundleClient(module);
+        clients.set(module, promise);
+        return { contents: await promise, loader: "copy" };
+      });
+    },
+  };
+}
 
 async function bundleClient(module: string): Promise<Uint8Array> {
-  const from = JSON.stringify(module);
-  const contents = `import * as all from ${from}; export * from ${from}; export default all;`;
   const { outputFiles } = await bundle({
     ...forLambda,
-    stdin: { contents, resolveDir: dirname(module) },
+    stdin: { contents: `export * from ${JSON.stringify(module)};`, resolveDir: dirname(module) },
     banner: { js: required + places },
     plugins: [lazyBuiltins],
   });
