@@ -53,6 +53,12 @@ describe("functions, each in a process of its own", () => {
       .split("\n")
       .map(Number)
       .filter(isAlive);
+  /** How a process ended, and when the next one starts. */
+  const said = () =>
+    notices.flatMap((notice) => {
+      const [, ...parts] = /^the one function's process (.*); starting it again(.*)$/.exec(notice) ?? [];
+      return parts.length === 0 ? [] : [parts];
+    });
   const pidOf = async (name: string) => ((await functions.invoke(name, "hello", 5_000)) as { pid: number }).pid;
 
   before(async () => {
@@ -73,40 +79,30 @@ describe("functions, each in a process of its own", () => {
 
   test("one that dies fails what it had, comes back by itself, and leaves the other's process alone", async () => {
     const before = { one: await pidOf("one"), other: await pidOf("other") };
+    // The next one dies before it can be asked.
+    writeFileSync(`${file("one")}.dies`, "");
     await assert.rejects(functions.invoke("one", "die", 5_000), /the one function's process ended \(exit code 3\)/);
     assert.equal(await pidOf("other"), before.other);
     const own = { id: "e-1", type: "test.block_v1" };
     assert.deepEqual(endings(), [{ stage: "ended", level: "error", reason: "exit code 3", ...own }]);
-    // No request that comes now needs to fail: the next process is on its way.
-    await functions.whenUp("one", 60_000);
-    assert.notEqual(await pidOf("one"), before.one);
     assert.ok(functions.hasCrashed("one", 60_000));
     assert.ok(!functions.hasCrashed("other", Number.POSITIVE_INFINITY));
 
-    // Who waits is not forgotten when the next one dies before it can be asked, nor when there is none.
+    // No request that comes now needs to fail: who waits is not forgotten when a process dies that was on its way, nor when
+    // there is none.
+    const isUp = functions.whenUp("one");
     const { execPath } = process;
-    const again = /^the one function's process (.*); starting it again(.*)$/;
-    const said = () => notices.map((notice) => again.exec(notice)).filter((parts) => parts !== null);
-    notices.length = 0;
-    writeFileSync(`${file("one")}.dies`, "");
-    await assert.rejects(functions.invoke("one", "die", 5_000));
     await until("a pause", () => said().length === 2);
     process.execPath = "/nowhere";
     await until("a longer one", () => said().length === 3);
     process.execPath = execPath;
-    await functions.whenUp("one");
-    assert.equal(typeof (await pidOf("one")), "number");
-    assert.deepEqual(
-      said().map(([, ...parts]) => parts),
-      [
-        ["ended (exit code 3)", ""],
-        ["ended (exit code 4)", " in 0.5 s"],
-        ["cannot be started (spawn /nowhere ENOENT)", " in 1 s"],
-      ],
-    );
-    await assert.rejects(functions.invoke("one", "die", 5_000));
-    await functions.whenUp("one");
-    assert.deepEqual(said().at(-1)?.slice(1), ["ended (exit code 3)", ""]);
+    await isUp;
+    assert.notEqual(await pidOf("one"), before.one);
+    assert.deepEqual(said(), [
+      ["ended (exit code 3)", ""],
+      ["ended (exit code 4)", " in 0.5 s"],
+      ["cannot be started (spawn /nowhere ENOENT)", " in 1 s"],
+    ]);
   });
 
   test("one whose process cannot be started is told in one line", async () => {
@@ -128,6 +124,8 @@ describe("functions, each in a process of its own", () => {
     process.kill(pid, "SIGKILL");
     await assert.rejects(lost, ProcessEndedError);
     await functions.whenUp("one");
+    // One that has run is started again at once.
+    assert.deepEqual(said().at(-1), ["ended (SIGKILL)", ""]);
   });
 
   test("one that dies and no longer loads is waited for only as long as asked, and is back when its code is: two reloads at once leave one process for each function", async () => {
