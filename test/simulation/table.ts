@@ -32,6 +32,67 @@ const actions = new Map(
 );
 const { checkTypes, checkValidations } = load("dynalite/validations") as Validations;
 
+type Values = Readonly<Record<string, object>>;
+interface Context {
+  readonly attrNames?: object;
+  readonly attrVals?: Values;
+  /** What is left here, no expression has used. */
+  readonly unusedAttrVals: Record<string, true>;
+}
+interface Parser {
+  parse(expression: string, options: { readonly context: Context }): string | object;
+}
+const parsers = ["condition", "update"].map((kind) => {
+  const parser = load(`dynalite/db/${kind}Parser`) as Parser;
+  const { parse } = parser;
+  return { parser, parse, parseOnce: parsingOnce(parse) };
+});
+
+/**
+ * To parse an expression takes most of a call, and the ledger has a dozen of them. Each is parsed once for the types of its
+ * values: the embedded code judges a value by its type alone, but for the bounds of BETWEEN and the name of a type.
+ */
+function parsingOnce(parse: Parser["parse"]): Parser["parse"] {
+  const parsed = new Map<string, { tree: object; nameOf: ReadonlyMap<unknown, string> }>();
+  return (expression, options) => {
+    const { attrNames, attrVals = {}, unusedAttrVals } = options.context;
+    if (attrNames !== undefined || /between|attribute_type/i.test(expression)) return parse(expression, options);
+    const types = Object.entries(attrVals).map(([name, value]) => [name, ...Object.keys(value)]);
+    const key = JSON.stringify([expression, types]);
+    let known = parsed.get(key);
+    if (known === undefined) {
+      const tree = parse(expression, options);
+      if (typeof tree === "string") return tree;
+      known = { tree, nameOf: new Map(Object.entries(attrVals).map(([name, value]) => [value, name])) };
+      parsed.set(key, known);
+    }
+    const { tree, nameOf } = known;
+    const withValues = (node: unknown): unknown => {
+      if (typeof node !== "object" || node === null) return node;
+      if (Array.isArray(node)) return node.map(withValues);
+      const name = nameOf.get(node);
+      if (name !== undefined) {
+        delete unusedAttrVals[name];
+        return attrVals[name];
+      }
+      const copy = Object.create(Object.getPrototypeOf(node));
+      for (const [member, part] of Object.entries(node)) copy[member] = withValues(part);
+      return copy;
+    };
+    return withValues(tree) as object;
+  };
+}
+
+/** {@link checkValidations}, with each expression parsed once. It is over when it returns, so nobody else finds that parser. */
+const checkOnce: Validations["checkValidations"] = (...args) => {
+  for (const { parser, parseOnce } of parsers) parser.parse = parseOnce;
+  try {
+    return checkValidations(...args);
+  } finally {
+    for (const { parser, parse } of parsers) parser.parse = parse;
+  }
+};
+
 /**
  * One DynamoDB table with the key `pk`, in memory. The expressions are read and judged by the embedded DynamoDB's own
  * code, over a map instead of its database and without its server, so that a call is over when it returns.
@@ -60,18 +121,19 @@ export function createTable() {
     getItemDb: () => itemDb,
   };
 
-  /** @throws What DynamoDB would refuse as invalid, and any action but the three. */
-  function call(action: string, input: Input): Reply {
+  /** The input is the call's own: it is changed. */
+  function perform(action: string, input: Input): Reply {
     const found = actions.get(action);
     if (found === undefined) throw new TypeError(`The table does not know ${action}`);
     const { types, validations = {}, custom } = found.validation;
-    const data = checkTypes(structuredClone(input), types);
-    const invalid = checkValidations(data, validations, custom, store);
+    const isItemAsked = input["ReturnValuesOnConditionCheckFailure"] === "ALL_OLD";
+    const data = checkTypes(input, types);
+    const invalid = checkOnce(data, validations, custom, store);
     if (invalid !== undefined && invalid !== null) throw invalid;
     let reply: Reply | undefined;
     found.perform(store, data, (error, body = {}) => {
       // What the embedded one leaves out: with a condition that failed, the item as it is.
-      const isAsked = input["ReturnValuesOnConditionCheckFailure"] === "ALL_OLD" && before !== undefined;
+      const isAsked = isItemAsked && before !== undefined;
       reply =
         error === null
           ? { status: 200, body }
@@ -80,11 +142,13 @@ export function createTable() {
     if (reply === undefined) throw new TypeError(`The table did not finish ${action}`);
     return reply;
   }
+  /** @throws What DynamoDB would refuse as invalid, and any action but the three. */
+  const call = (action: string, input: Input): Reply => perform(action, structuredClone(input));
   return {
     call,
     /** A request without a connection, as the embedded services answer it. */
     exchange: (async (headers, body) => {
-      const reply = call(String(headers["x-amz-target"]).replace(/^.*\./, ""), JSON.parse(String(body)));
+      const reply = perform(String(headers["x-amz-target"]).replace(/^.*\./, ""), JSON.parse(String(body)));
       const type = { "content-type": "application/x-amz-json-1.0" };
       return { status: reply.status, headers: type, body: Buffer.from(JSON.stringify(reply.body)) };
     }) satisfies Exchange,
