@@ -136,12 +136,21 @@ describe("the local gateway", () => {
   });
 
   test("a body over 10 MB is refused before it is read to its end", async () => {
+    /** The status, or `undefined` for a connection that was cut. Unlike `fetch`, it makes no copy of the body. */
+    const post = (body: Buffer) =>
+      new Promise<number | undefined>((resolve) => {
+        const posted = request(url(), { method: "POST", agent: false }, (response) => {
+          resolve(response.statusCode);
+          response.resume();
+        });
+        posted.on("error", () => resolve(undefined)).end(body);
+      });
     const before = events.length;
-    const response = await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_761, 97) }).catch(() => undefined);
-    assert.ok(response === undefined || response.status === 413);
+    const body = Buffer.alloc(10_485_761, 97);
+    assert.ok([undefined, 413].includes(await post(body)));
     assert.equal(events.length, before);
     result = { statusCode: 200 };
-    assert.equal((await fetch(url(), { method: "POST", body: Buffer.alloc(10_485_760, 97) })).status, 200);
+    assert.equal(await post(body.subarray(1)), 200);
   });
 
   test("a port that is taken is named in one line, with a way out", async () => {

@@ -229,8 +229,20 @@ describe("a frame", () => {
     return before;
   };
 
+  /** The bytes of a message of this text: encoded once, however often they are sent. */
+  const bytesOf = (text: string) =>
+    encodeFrame({
+      ...{ seqId: 1n, logId: 1n, service: 1, method: dataMethod, payload: Buffer.from(text) },
+      headers: Object.entries({ type: "event", message_id: "m-1", sum: "1", seq: "0" }),
+    });
+  /** Waits for the replies to so many messages, each of them a 200. */
+  const allStored = async (connection: { readonly received: readonly Frame[] }, count: number) => {
+    await until("all replies", () => replies(connection.received).length === count);
+    for (const reply of replies(connection.received)) assert.deepEqual(answerOf(reply), { code: 200 });
+  };
+
   test("waits in the socket while 64 others are in hand, and is not lost", async (t) => {
-    const { deliver, queued, first } = await startLine(t, { answerWithinMs: 60_000 });
+    const { connection, queued, first } = await startLine(t, { answerWithinMs: 60_000 });
     let inHand = 0;
     const released = Promise.withResolvers<void>();
     first(() => {
@@ -238,17 +250,17 @@ describe("a frame", () => {
       return released.promise;
     });
     // Larger than what one read of the socket takes, so that a pause shows.
-    const text = v2Text({ event: { text: "x".repeat(70_000) } });
-    const deliveries = Array.from({ length: 80 }, () => deliver(text, { deadlineMs: 60_000 }));
+    const bytes = bytesOf(v2Text({ event: { text: "x".repeat(70_000) } }));
+    for (let count = 0; count < 80; count++) connection.sendRaw(bytes);
     const most = await atRest(64, () => inHand);
     assert.ok(most < 70, `${most} are in hand`);
     released.resolve();
-    assert.ok((await Promise.all(deliveries)).every(({ status }) => status === 200));
+    await allStored(connection, 80);
     assert.equal(queued.length, 80);
   });
 
   test("is not read with 32 MiB in hand, nor when one of them is done and 32 MiB are left", async (t) => {
-    const { deliver, first } = await startLine(t, { answerWithinMs: 60_000 });
+    const { connection, first } = await startLine(t, { answerWithinMs: 60_000 });
     const stores: PromiseWithResolvers<void>[] = [];
     first(() => {
       const store = Promise.withResolvers<void>();
@@ -256,20 +268,20 @@ describe("a frame", () => {
       return store.promise;
     });
     const inHand = (least: number) => atRest(least, () => stores.length);
-    const small = deliver(v2Text({ header: { event_id: "small" } }), { deadlineMs: 60_000 });
+    connection.sendRaw(bytesOf(v2Text({ header: { event_id: "small" } })));
     await inHand(1);
     // A message's last frame and its payload count, so one of 1 MiB is 2 MiB in hand.
-    const text = v2Text({ event: { text: "x".repeat(1_048_576) } });
-    const large = Array.from({ length: 20 }, () => deliver(text, { deadlineMs: 60_000 }));
+    const bytes = bytesOf(v2Text({ event: { text: "x".repeat(1_048_576) } }));
+    for (let count = 0; count < 19; count++) connection.sendRaw(bytes);
     assert.equal(await inHand(17), 17);
     stores[0]?.resolve();
-    assert.equal((await small).status, 200);
+    await allStored(connection, 1);
     assert.equal(await inHand(17), 17, "16 × 2 MiB are still there");
     stores[1]?.resolve();
     assert.equal(await inHand(18), 18);
     first(async () => {});
     for (const { resolve } of stores) resolve();
-    assert.ok((await Promise.all(large)).every(({ status }) => status === 200));
+    await allStored(connection, 20);
   });
 });
 

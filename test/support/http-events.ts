@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { isUtf8 } from "node:buffer";
 import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { EventEnvelope, SealedRequest, UnreadableEnvelope } from "../../lib/feishu/envelope.ts";
@@ -106,8 +107,8 @@ export const shapes: readonly { readonly name: string; readonly toEvent: ToEvent
 ];
 
 function bodyOf({ rawBody }: Pick<SealedRequest, "rawBody">, { base64 = false }: HttpOptions) {
-  const bytes = Buffer.from(rawBody);
-  return base64 || !bytes.equals(Buffer.from(bytes.toString("utf8")))
+  const bytes = Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength);
+  return base64 || !isUtf8(bytes)
     ? { body: bytes.toString("base64"), isBase64Encoded: true }
     : { body: bytes.toString("utf8"), isBase64Encoded: false };
 }

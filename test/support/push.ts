@@ -148,7 +148,7 @@ export function ciphertextOf(text: string, options: PushOptions = {}): string {
 
 function sealedBody(text: string, options: PushOptions): Buffer {
   const key = options.encryptKey === undefined ? encryptKey : options.encryptKey;
-  const { iv = Buffer.from(sha256(text).subarray(0, 16)) } = options;
+  const { iv = sha256(`${text.length} ${text.slice(0, 1_000)}`).subarray(0, 16) } = options;
   return sealText(
     text,
     key === null ? undefined : ring({ encryptKeys: [key] }).get(defaultApp)?.encryptKeys[0]?.aes,
