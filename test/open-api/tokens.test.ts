@@ -25,7 +25,7 @@ let table: Awaited<ReturnType<typeof startTable>>;
 let client: AwsClient;
 before(async () => {
   table = await startTable();
-  client = direct(clientTo(table.endpoint), table.exchange);
+  client = direct(clientTo(table.endpoint), { dynamodb: { straight: table.exchange, isIdle: () => true } });
 });
 after(async () => {
   client.destroy();

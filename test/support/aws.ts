@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
-import { type AwsClient, awsClient, serviceOf, type TryMs } from "../../lib/aws/client.ts";
-import { callService, type Exchange } from "../../lib/local/exchange.ts";
+import { type AwsClient, awsClient, type Service, serviceOf, type TryMs } from "../../lib/aws/client.ts";
+import { callService } from "../../lib/local/exchange.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import type { Faults } from "./faults.ts";
 
 type Options = Omit<NonNullable<Parameters<typeof awsClient>[0]>, "env">;
 
@@ -20,15 +21,19 @@ export function clientTo(endpoint: string | Readonly<Record<string, string>>, op
   return awsClient({ ...options, tryMs, env: { ...local, ...endpoints } });
 }
 
-/** Has calls of DynamoDB answered without a connection, while `isDirect` says so: HTTP takes most of a call's CPU. */
-export function direct(client: AwsClient, exchange: Exchange, isDirect = () => true): AwsClient {
+/** Has calls answered without a connection, while a service's faults are idle: HTTP takes most of a call's CPU. */
+export function direct(
+  client: AwsClient,
+  services: Partial<Record<Service, Pick<Faults, "straight" | "isIdle">>>,
+): AwsClient {
   return {
     ...client,
     async call(name, input, options) {
-      if (serviceOf[name] !== "dynamodb" || !isDirect() || options?.abortSignal?.aborted === true) {
-        return client.call(name, input, options);
-      }
-      return callService(exchange, `DynamoDB_20120810.${name}`, input);
+      const service = serviceOf[name];
+      const faults = services[service];
+      if (faults?.isIdle() !== true || options?.abortSignal?.aborted === true) return client.call(name, input, options);
+      const target = service === "sqs" ? "AmazonSQS" : "DynamoDB_20120810";
+      return callService(faults.straight, `${target}.${name}`, input);
     },
   };
 }

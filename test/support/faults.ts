@@ -59,8 +59,10 @@ export interface Faults {
   reset(): void;
   /** Is told every call as it arrives, until the returned function is called. */
   watch(listener: (call: Call) => void): () => void;
-  /** No rule is in force and nobody watches: calls might as well go straight to the service. */
+  /** No rule is in force and nobody watches: calls might as well go {@link Faults.straight}. */
   isIdle(): boolean;
+  /** Hands a call on without a connection, and counts it like the others. */
+  straight: Exchange;
   /** How often a kind of fault was injected. */
   injected(kind: Fault["kind"]): number;
   /** Calls that arrived, retries included. */
@@ -80,6 +82,8 @@ export function share(probability: number, random: () => number): () => boolean 
 }
 
 export const firstTry = ({ attempt, isRepeated }: Call): boolean => attempt === 1 && !isRepeated;
+
+const actionOf = (headers: http.IncomingHttpHeaders): string => String(headers["x-amz-target"]).replace(/^.*\./, "");
 
 /**
  * An HTTP proxy on 127.0.0.1 between a client of AWS and an embedded service, which loses, delays and refuses calls as told.
@@ -116,7 +120,7 @@ export async function startFaults(
       const body = Buffer.concat(chunks);
       const { authorization = "" } = request.headers;
       const call: Call = {
-        action: String(request.headers["x-amz-target"]).replace(/^.*\./, ""),
+        action: actionOf(request.headers),
         attempt: Number(/attempt=(\d+)/.exec(String(request.headers["amz-sdk-request"]))?.[1] ?? 1),
         body: JSON.parse(body.toString("utf8")),
         authorization,
@@ -134,6 +138,19 @@ export async function startFaults(
         .finally(finished);
     });
   });
+
+  const straight: Exchange = async (headers, bytes) => {
+    active++;
+    try {
+      const action = actionOf(headers);
+      count(arrivals, action);
+      const body = JSON.parse(String(bytes));
+      const asked = rewrite({ action, attempt: 1, isRepeated: false, body, authorization: "", reused: true });
+      return await exchange(headers, asked === body ? bytes : Buffer.from(JSON.stringify(asked)));
+    } finally {
+      finished();
+    }
+  };
 
   function pick(call: Call): Fault | undefined {
     for (const rule of rules) {
@@ -199,6 +216,7 @@ export async function startFaults(
       return () => void listeners.delete(listener);
     },
     isIdle: () => rules.size === 0 && listeners.size === 0,
+    straight,
     injected: (kind) => injections.get(kind) ?? 0,
     calls: (action) => arrivals.get(action) ?? 0,
     async release() {

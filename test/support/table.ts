@@ -18,7 +18,7 @@ export async function startTable() {
 export async function startFaultyTable() {
   const table = await startTable();
   const faults = await startFaults(table.exchange);
-  const client = direct(clientTo(faults.endpoint), table.exchange, faults.isIdle);
+  const client = direct(clientTo(faults.endpoint), { dynamodb: faults });
   return {
     ...table,
     ...{ faults, client },

@@ -65,7 +65,7 @@ const never = new Promise<never>(() => {});
 /**
  * The worker between an embedded SQS and {@link createTable}, on a clock that stands still: receives batches,
  * hands them to `settle` with `consume` wired as in `functions/worker.ts`, and deletes what Lambda would.
- * The calls of the code under test go through `sqsFaults`, and `dynamoFaults` while it has a rule. With `memory` the ledger is
+ * The calls of the code under test go through `sqsFaults` and `dynamoFaults`, over HTTP while those have a rule. With `memory` the ledger is
  * {@link memoryLedger}, for rows of many cases that are not about the table.
  */
 export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
@@ -74,10 +74,14 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
   const { callSqs, urls } = services;
   const table = createTable();
   const ledgerTable = "ledger";
+  /** Receipt handle → the visibility timeout that was set for it. */
+  const asked = new Map<string, number>();
   const [sqsFaults, dynamoFaults] = await Promise.all([
-    startFaults(services.exchangeSqs, ({ action, body }) =>
-      action === "ChangeMessageVisibility" ? { ...body, VisibilityTimeout: longestSeconds } : body,
-    ),
+    startFaults(services.exchangeSqs, ({ action, body }) => {
+      if (action !== "ChangeMessageVisibility") return body;
+      asked.set(String(body["ReceiptHandle"]), Number(body["VisibilityTimeout"]));
+      return { ...body, VisibilityTimeout: longestSeconds };
+    }),
     startFaults(async (...call) => {
       // As the embedded one does: time that passes with a call has passed when its answer comes.
       await settled();
@@ -85,19 +89,14 @@ export async function startWorker(options: { seed?: number; maxReceiveCount?: nu
     }),
   ]);
   const endpoints = { AWS_ENDPOINT_URL_SQS: sqsFaults.endpoint, AWS_ENDPOINT_URL_DYNAMODB: dynamoFaults.endpoint };
-  const client = direct(clientTo(endpoints), table.exchange, dynamoFaults.isIdle);
+  const client = direct(clientTo(endpoints), { sqs: sqsFaults, dynamodb: dynamoFaults });
   const ledger = memory ? memoryLedger() : dynamoLedger(client, ledgerTable);
   const clock = testClock();
   const random = seeded(seed);
   const trace = recordTrace();
-  const asked = new Map<string, number>();
   let owners = 0;
   let ids = 0;
   let waiters = 0;
-  sqsFaults.watch(({ action, body }) => {
-    if (action !== "ChangeMessageVisibility") return;
-    asked.set(String(body["ReceiptHandle"]), Number(body["VisibilityTimeout"]));
-  });
 
   /** One process of the worker function; once killed, nothing it began goes any further. */
   function startProcess(given: InvokeOptions) {
