@@ -104,7 +104,7 @@ export function bare(rawBody: Uint8Array | string, options: PushOptions = {}): S
   return {
     app: options.app ?? defaultApp,
     headers: new Map(Object.entries(options.headers ?? {})),
-    rawBody: Buffer.from(rawBody),
+    rawBody: toBytes(rawBody),
   };
 }
 
@@ -112,7 +112,7 @@ export function bare(rawBody: Uint8Array | string, options: PushOptions = {}): S
 export function signedPush(rawBody: Uint8Array | string, options: PushOptions = {}): SealedRequest {
   const { nowMs = startMs, nonce = "8406917523", app = defaultApp } = options;
   const timestamp = options.timestamp ?? String(Math.floor(nowMs / 1000));
-  const bytes = Buffer.from(rawBody);
+  const bytes = toBytes(rawBody);
   const signature = sign({ timestamp, nonce, encryptKey: options.encryptKey ?? encryptKey, rawBody: bytes });
   return {
     app,
@@ -125,6 +125,13 @@ export function signedPush(rawBody: Uint8Array | string, options: PushOptions = 
     ]),
     rawBody: bytes,
   };
+}
+
+/** Bytes are not copied. */
+function toBytes(rawBody: Uint8Array | string): Buffer {
+  return typeof rawBody === "string"
+    ? Buffer.from(rawBody)
+    : Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength);
 }
 
 /** The same request with other headers; `undefined` takes one away. */
