@@ -90,12 +90,10 @@ export async function build(
             ...(runsHandlers ? [keepUsersNames(root)] : []),
           ],
         });
-      let isImported = false;
-      const shared = sharedClient(() => {
-        isImported = true;
-      });
-      const result = await bundleWith(shared)
-        .then((bundled) => (isImported ? bundleWith() : bundled))
+      const importers = new Set<"engine" | "others">();
+      const result = await bundleWith(sharedClient(importers))
+        // Its options are symbols, so there has to be one copy.
+        .then((bundled) => (importers.size > 1 ? bundleWith() : bundled))
         .catch((error: unknown) => {
           throw new BuildError(faultsOf(error));
         });
@@ -186,21 +184,18 @@ const clients = new Map<string, Promise<Uint8Array>>();
 
 /**
  * Takes the official client's package for one module, which is a chunk. It has six megabytes, which take a second: it is
- * bundled once for all entries and builds.
- *
- * @param onImported Runs when others than the engine import it, too: then there has to be one copy for both, because its
- * options are symbols, with no more in it than they use.
+ * bundled once for all entries and builds. Others than the engine get what they import of it, as of any package.
+ * @param importers Whoever imports it is added.
  */
-function sharedClient(onImported: () => void): Plugin {
+function sharedClient(importers: Set<"engine" | "others">): Plugin {
   return {
     name: "shared client",
     setup(bundler) {
       bundler.onResolve({ filter: /^@larksuiteoapi\/node-sdk$/ }, async ({ path, pluginData, ...options }) => {
         if (pluginData === sharedClient) return undefined;
-        if (!isEngine(options.importer)) {
-          onImported();
-          return undefined;
-        }
+        const importer = isEngine(options.importer) ? "engine" : "others";
+        importers.add(importer);
+        if (importer === "others") return undefined;
         const { errors, path: module } = await bundler.resolve(path, { ...options, pluginData: sharedClient });
         return errors.length > 0 ? { errors } : { path: join(dirname(module), "node-sdk.mjs"), pluginData: module };
       });
