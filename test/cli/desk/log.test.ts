@@ -8,7 +8,7 @@ import { logOf } from "../../../lib/cli/desk/log.ts";
 import { findPlace } from "../../../lib/cli/desk/place.ts";
 import { verdictOf } from "../../../lib/cli/desk/timeline.ts";
 import { keepRecent, type LogEntry, openRecent } from "../../../lib/cli/state/recent.ts";
-import type { Clock } from "../../../lib/clock.ts";
+import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { queueUrl } from "../../../lib/local/sqs.ts";
 import { type Cloud, startCloud } from "../../support/cloud.ts";
 import { eventText } from "../../support/events.ts";
@@ -182,12 +182,22 @@ describe("npm run events, trace and logs, on this machine", () => {
     const kept = keepRecent(state, assert.fail);
     kept.push({ id: "dropped", kind: "event", text: eventText({ id: "dropped", type }) });
     kept.close();
+    // It looks every 100 ms for ten seconds: here a second goes by from look to look. Its deadlines are longer.
+    const { nowMs, after: fireAfter } = systemClock;
+    let aheadMs = 0;
+    t.mock.method(systemClock, "nowMs", () => nowMs() + aheadMs);
+    t.mock.method(systemClock, "after", (ms: number, fire: () => void) => {
+      if (ms === 100) aheadMs += 1_000;
+      return fireAfter(ms, fire);
+    });
+    const startMs = nowMs();
     assert.match(
       await said("events", "replay", "dropped", "--same-id"),
       /\nIt is not over yet: npm run trace -- dropped\nA lane with `order` drops what was pushed less than five minutes before\n$/,
     );
     assert.equal(receiver.events()[0]?.id, "dropped");
     rmSync(local);
+    assert.ok(nowMs() + aheadMs - startMs > 10_000, "it has not waited");
   });
 
   test("trace shows one timeline by the event's id, the log id of its push or a call, or a chat's message", async () => {
