@@ -4,14 +4,17 @@ import { type AwsClient, awsClient, maxAttempts, type TryMs } from "./client.ts"
 import { fromSdk } from "./sdk.ts";
 
 /**
- * The client of the processes that are no Lambda: the small one, if the environment has what it needs. Otherwise the SDK
- * is loaded, and finds the credentials of a container, an instance or a profile.
+ * The client of the processes that are no Lambda. The SDK finds the credentials of a container, an instance or a profile, and
+ * leaves a TLS handshake with an AWS that is far away more time. The queues of `npm start` need neither.
  */
 export async function processClient(env: Env, tryMs: TryMs): Promise<AwsClient> {
-  const { AWS_REGION: region, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE } = env;
-  // With a profile, the SDK leaves the environment's credentials alone.
-  if (region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY && !AWS_PROFILE) return awsClient({ env, tryMs });
-  return sdkClient(tryMs, region ? { region } : {});
+  const isNear = env["AWS_ENDPOINT_URL_SQS"]?.startsWith("http:") === true;
+  return isNear && hasCredentials(env) ? awsClient({ env, tryMs }) : sdkClient(tryMs);
+}
+
+/** Whether the small client finds what it needs. With a profile, the SDK leaves the environment's credentials alone. */
+export function hasCredentials({ AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE }: Env): boolean {
+  return Boolean(AWS_REGION && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY && !AWS_PROFILE);
 }
 
 /** `connect` looks for the credentials, which can take longer than a call may. */

@@ -402,15 +402,13 @@ test("the SDK's own clients, which wait for ever by default, have the time of tw
   assert.equal(await outcomeOf(send(client)), "TimeoutError");
 });
 
-test("a process that is no Lambda calls by the small client with credentials in its environment, and by the SDK with a profile", async () => {
+test("a process that is no Lambda calls this machine by the small client with credentials in its environment, and else by the SDK", async () => {
   const credentials = { AWS_REGION: "local", AWS_ACCESS_KEY_ID: "an id", AWS_SECRET_ACCESS_KEY: "a secret" };
   // The SDK refuses such an endpoint only when it is called.
-  const env = { ...credentials, AWS_ENDPOINT_URL_SQS: "nowhere" };
+  const env = { ...credentials, AWS_ENDPOINT_URL_SQS: "http://127.0.0.1:1", AWS_ENDPOINT_URL_SSM: "nowhere" };
   await assert.rejects(processClient(env, patience), ConfigError);
-  for (const other of [{ AWS_PROFILE: "mine" }, { AWS_SECRET_ACCESS_KEY: "" }]) {
-    const client = await processClient({ ...env, ...other }, patience);
-    client.destroy();
-  }
+  const others = [{ AWS_PROFILE: "mine" }, { AWS_SECRET_ACCESS_KEY: "" }, { AWS_ENDPOINT_URL_SQS: "" }];
+  for (const other of others) (await processClient({ ...env, ...other }, patience)).destroy();
 });
 
 describe("a connection", () => {

@@ -1,9 +1,11 @@
 import { systemClock } from "../../clock.ts";
 import type { CallbackList } from "../../handler.ts";
 import type { HttpOptions } from "../../receiving/http.ts";
+import type { Env } from "../../settings/environment.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
-import { processClient } from "../sdk-client.ts";
+import { type AwsClient, awsClient } from "../client.ts";
+import { hasCredentials, sdkClient } from "../sdk-client.ts";
 import { httpOptions } from "./answering.ts";
 import { answeringCallbacks, callbackTryMs } from "./callback.ts";
 import { answeringEvents } from "./webhook.ts";
@@ -34,7 +36,7 @@ export function createReceiver({
 } = {}): HttpOptions {
   startLogging(env, describeError);
   const ready = httpOptions(async () => {
-    const aws = await processClient(env, callbackTryMs);
+    const aws = await clientFor(env);
     return callbacks === undefined ? answeringEvents({ env, aws }) : answeringCallbacks({ env, aws, callbacks });
   });
   // The first requests wait for it no longer than for their answer.
@@ -44,4 +46,10 @@ export function createReceiver({
     renewedKeys: async () => (await ready).renewedKeys?.(),
     receive: async (envelope, context) => (await ready).receive(envelope, context),
   };
+}
+
+async function clientFor(env: Env): Promise<AwsClient> {
+  if (hasCredentials(env)) return awsClient({ env, tryMs: callbackTryMs });
+  const { AWS_REGION: region } = env;
+  return sdkClient(callbackTryMs, region ? { region } : {});
 }
