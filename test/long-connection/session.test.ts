@@ -285,7 +285,7 @@ describe("a frame", () => {
   });
 });
 
-test("100 frames at once are each stored and answered 200, with 32 calls at once: a call that waits is not taken for slow", async (t) => {
+test("70 frames at once are each stored and answered 200, with 32 calls at once: a call that waits is not taken for slow", async (t) => {
   const queue = await startSlowAws(t, 50);
   const credentials = { accessKeyId: "an id", secretAccessKey: "a secret" };
   const patience = { sqs: 30_000, dynamodb: 30_000, ssm: 30_000 };
@@ -295,9 +295,10 @@ test("100 frames at once are each stored and answered 200, with 32 calls at once
   const url = `${queue.endpoint}/000000000000/events`;
   const ports = receiverQueues(client, { eventsQueueUrl: url, quarantineQueueUrl: url });
   const { deliver } = await startLine(t, { ports, clock: testClock() });
-  const deliveries = Array.from({ length: 100 }, () => deliver(v2Text(), { deadlineMs: 60_000 }));
+  // More than a connection has in hand, which are twice as many as may call at once.
+  const deliveries = Array.from({ length: 70 }, () => deliver(v2Text(), { deadlineMs: 60_000 }));
   assert.deepEqual(new Set((await Promise.all(deliveries)).map(({ status }) => status)), new Set([200]));
-  assert.equal(queue.calls, 100);
+  assert.equal(queue.calls, 70);
   assert.ok(queue.most <= 32, `${queue.most} calls at once`);
 });
 
