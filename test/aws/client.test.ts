@@ -11,7 +11,6 @@ import { SQS } from "@aws-sdk/client-sqs";
 import { SSM } from "@aws-sdk/client-ssm";
 import { type AwsClient, type AwsError, awsClient, type Calls, serviceOf } from "../../lib/aws/client.ts";
 import { fromSdk } from "../../lib/aws/sdk.ts";
-import { processClient } from "../../lib/aws/sdk-client.ts";
 import { amzDate, authorization } from "../../lib/aws/signature.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
@@ -400,15 +399,6 @@ test("the SDK's own clients, which wait for ever by default, have the time of tw
   const sqs = { sendMessage, changeMessageVisibility: sendMessage, destroy() {} };
   const client = fromSdk({ sqs }, { sqs: 10, dynamodb: 10, ssm: 10 });
   assert.equal(await outcomeOf(send(client)), "TimeoutError");
-});
-
-test("a process that is no Lambda calls this machine by the small client with credentials in its environment, and else by the SDK", async () => {
-  const credentials = { AWS_REGION: "local", AWS_ACCESS_KEY_ID: "an id", AWS_SECRET_ACCESS_KEY: "a secret" };
-  // The SDK refuses such an endpoint only when it is called.
-  const env = { ...credentials, AWS_ENDPOINT_URL_SQS: "http://127.0.0.1:1", AWS_ENDPOINT_URL_SSM: "nowhere" };
-  await assert.rejects(processClient(env, patience), ConfigError);
-  const others = [{ AWS_PROFILE: "mine" }, { AWS_SECRET_ACCESS_KEY: "" }, { AWS_ENDPOINT_URL_SQS: "" }];
-  for (const other of others) (await processClient({ ...env, ...other }, patience)).destroy();
 });
 
 describe("a connection", () => {

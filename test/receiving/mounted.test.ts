@@ -231,22 +231,28 @@ describe("a receiver", () => {
     }
   });
 
-  test("finds its credentials where the SDK does, if the environment has none", async (t) => {
-    const { AWS_ACCESS_KEY_ID = "", AWS_SECRET_ACCESS_KEY = "", ...rest } = env;
-    const elsewhere = { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_SQS: env["AWS_ENDPOINT_URL_SQS"] };
-    const saved = Object.keys(elsewhere).map((name) => [name, process.env[name]] as const);
-    t.after(() => {
-      for (const [name, value] of saved) {
-        if (value === undefined) delete process.env[name];
-        else process.env[name] = value;
-      }
+  for (const [when, given] of [
+    ["has none", { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined }],
+    ["names a profile", { AWS_PROFILE: "mine", AWS_ENDPOINT_URL_SQS: "nowhere" }],
+  ] as const) {
+    test(`finds its credentials where the SDK does, if the environment ${when}`, async (t) => {
+      const { AWS_ACCESS_KEY_ID = "", AWS_SECRET_ACCESS_KEY = "" } = env;
+      const elsewhere = { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_SQS: env["AWS_ENDPOINT_URL_SQS"] };
+      const saved = Object.keys(elsewhere).map((name) => [name, process.env[name]] as const);
+      t.after(() => {
+        for (const [name, value] of saved) {
+          if (value === undefined) delete process.env[name];
+          else process.env[name] = value;
+        }
+      });
+      Object.assign(process.env, elsewhere);
+      const { send } = await serve(t, nodeListener(createReceiver({ env: { ...env, ...given } })));
+      // The first request may come before the SDK is loaded.
+      for (let count = 1; (await send(pushNow(v2Text()))).status !== 200; count++)
+        assert.ok(count < 20, "never queued");
+      assert.deepEqual([...new Set(await queued())], ["event im.message.receive_v1"]);
     });
-    Object.assign(process.env, elsewhere);
-    const { send } = await serve(t, nodeListener(createReceiver({ env: rest })));
-    // The first request may come before the SDK is loaded.
-    while ((await send(pushNow(v2Text()))).status !== 200);
-    assert.deepEqual([...new Set(await queued())], ["event im.message.receive_v1"]);
-  });
+  }
 
   test("installs nothing in its process: the host's errors stay the host's", async (t) => {
     const names = ["uncaughtException", "unhandledRejection", "SIGTERM", "SIGINT", "exit", "beforeExit"];

@@ -5,7 +5,6 @@ import type { Env } from "../../settings/environment.ts";
 import { describeError } from "../../trace/error.ts";
 import { startLogging } from "../../trace/log.ts";
 import { type AwsClient, awsClient } from "../client.ts";
-import { hasCredentials, sdkClient } from "../sdk-client.ts";
 import { httpOptions } from "./answering.ts";
 import { answeringCallbacks, callbackTryMs } from "./callback.ts";
 import { answeringEvents } from "./webhook.ts";
@@ -48,8 +47,11 @@ export function createReceiver({
   };
 }
 
+/** The small client, if the environment has what it needs. The SDK finds credentials elsewhere, and takes long to load. */
 async function clientFor(env: Env): Promise<AwsClient> {
-  if (hasCredentials(env)) return awsClient({ env, tryMs: callbackTryMs });
-  const { AWS_REGION: region } = env;
+  const { AWS_REGION: region, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE } = env;
+  const isHere = region && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY && !AWS_PROFILE;
+  if (isHere) return awsClient({ env, tryMs: callbackTryMs });
+  const { sdkClient } = await import("../sdk-client.ts");
   return sdkClient(callbackTryMs, region ? { region } : {});
 }

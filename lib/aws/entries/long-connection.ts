@@ -6,7 +6,7 @@ import { startHeartbeat } from "../../long-connection/heartbeat.ts";
 import { keepConnected } from "../../long-connection/session.ts";
 import { publish } from "../../trace/trace.ts";
 import { longConnectionConfig } from "../config.ts";
-import { processClient } from "../sdk-client.ts";
+import { sdkClient } from "../sdk-client.ts";
 import { callbackTryMs, loadAll } from "./callback.ts";
 import { callbackPorts } from "./callback-ports.ts";
 import type { EntryOptions } from "./options.ts";
@@ -32,7 +32,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { api, appId, healthPort } = config;
-  const client = await processClient(env, callbackTryMs);
+  const client = sdkClient(callbackTryMs);
   const { ports, appSecret, load } = callbackPorts({ config, callbacks, client, api, env });
   let isConnected = false;
   const options = {
