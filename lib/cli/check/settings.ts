@@ -102,28 +102,35 @@ export function refuseMisread(root: string, task: string, names: readonly string
   if (findings.length > 0) throw new CommandError(refusal(task, findings));
 }
 
-/** Lines of `.env` that Node reads otherwise than they look, or not at all. */
+/** Lines of `.env` that Node does not read, or reads with another value than they seem to have. */
 function misread(source: string, isSetting: (name: string) => boolean): Finding[] {
-  const values = Object.values(parseEnv(source));
+  const inFile = parseEnv(source);
+  const isInValue = (line: string) => Object.values(inFile).some((value) => value?.split(/\r?\n/).includes(line));
   const lines = source.split(/\r?\n/);
-  const nameOf = (line = "") => /^\s*(?:export\s+)?(\w+)\s*=/.exec(line)?.[1] ?? "";
   return lines.flatMap((line, index) => {
-    const found = (message: string): Finding => ({ part: "settings", file: ".env", line: index + 1, message });
-    const name = nameOf(line);
-    if (name === "") {
+    const findingHere = (message: string): Finding => ({ part: "settings", file: ".env", line: index + 1, message });
+    if (isInValue(line)) return [];
+    const [, name] = /^\s*(?:export\s+)?([\w.-]+)\s*=/.exec(line) ?? [];
+    if (name === undefined) {
       const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(line) ?? [];
-      // A line of a value that has several is no setting.
-      const isInValue = line.includes("=") || values.some((value) => value?.includes(line));
-      return isSetting(unread) && !isInValue ? [found(`is not read. Write it as ${unread}=…`)] : [];
+      const isRead = line.includes("=") || inFile[unread] !== undefined;
+      return isSetting(unread) && !isRead ? [findingHere(`is not read. Write it as ${unread}=…`)] : [];
     }
-    if (/=[ \t]+$/.test(line) && (isSetting(name) || isSetting(nameOf(lines[index + 1])))) {
-      return [
-        found(`${name} has white space alone, and Node then reads the next line as its value. Remove the white space`),
-      ];
+    // Of white space alone, Node takes the next line that has anything.
+    const next = lines.slice(index + 1).find((each) => each.trim() !== "") ?? "";
+    const [, swallowed] = /^(?:export\s+)?(\w+)\s*=/.exec(parseEnv(`${line}\n${next}`)[name] ?? "") ?? [];
+    if (/=[ \t]+$/.test(line) && swallowed !== undefined) {
+      return isSetting(name) || isSetting(swallowed)
+        ? [
+            findingHere(
+              `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`,
+            ),
+          ]
+        : [];
     }
     const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
     return isCut && isSetting(name)
-      ? [found(`${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`)]
+      ? [findingHere(`${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`)]
       : [];
   });
 }

@@ -283,6 +283,7 @@ describe("secrets", { concurrency: 4 }, () => {
   for (const [what, line, said] of [
     ["is cut at a #", `ENCRYPT_KEY=${key("b")}#${key("c")}`, /\.env:2 {2}ENCRYPT_KEY ends at the "#"/],
     ["has a colon for its =", `ENCRYPT_KEY: ${key("b")}`, /\.env:2 {2}is not read\. Write it as ENCRYPT_KEY=…/],
+    ["is read as another's value", `A.B= \n\nENCRYPT_KEY=${key("b")}`, /\.env:2 {2}A\.B has white space alone/],
   ] as const) {
     test(`set: stores nothing when a line of .env ${what}, unless the environment has that key`, async (t) => {
       const { store, set, folder } = await setUp(t);
@@ -294,6 +295,15 @@ describe("secrets", { concurrency: 4 }, () => {
       assert.equal((await set()).code, 0);
     });
   }
+
+  test("set: takes a .env whose lines look wrong and are read as they should be", async (t) => {
+    const { store, set, folder } = await setUp(t);
+    const lines = [`ENCRYPT_KEY: ${key("c")}`, `ENCRYPT_KEY=${key("b")}`, 'NOTE="', "APP_ID=a#b", '"', "APP_SECRET= "];
+    writeFileSync(join(folder, ".env"), lines.join("\n"));
+    const { code, stderr } = await set({ ENCRYPT_KEY: undefined });
+    assert.equal(code, 0, stderr);
+    assert.ok(store.parameters.get(parameter)?.value.includes(key("b")));
+  });
 
   test("set --extra: stores nothing when its line of .env is cut at a #", async (t) => {
     const { store, extra, folder } = await setUp(t);
