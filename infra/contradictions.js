@@ -67,7 +67,7 @@ const retentionDays = [
 ];
 
 /**
- * As `toLocaleString("en")` writes it, which loads what Node knows of languages: a fifth of what the config takes.
+ * As `toLocaleString("en-US")` writes it, which loads ICU's data: a fifth of the time that it takes to read the configuration.
  * @param {number} value
  */
 function shown(value) {

@@ -9,10 +9,10 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
 /**
  * The addresses and names of a deployed stage, for people and tools.
  * @param {import("./deployment.js").Deployment} deployment
- * @param {{ app: string, larkDomain: string }} platform
+ * @param {{ app: string, domain: string }} platform
  * @param {import("./project.js").Project} project
  */
-function outputsOf(deployment, { app, larkDomain }, project) {
+function outputsOf(deployment, { app, domain: platformDomain }, project) {
   const lanes = lanesText(project);
   const hasFifo = lanesOf(project).some(({ order }) => order !== null);
   const { front, hostedZoneId, customerKeyArn, pageTopicArn, ticketTopicArn } = deployment;
@@ -60,7 +60,7 @@ function outputsOf(deployment, { app, larkDomain }, project) {
     Release: { Description: "The version of Larkpost that made this stack", Value: version },
     // Packaging does not need the app's id, and AWS refuses an empty value.
     AppId: { Value: app === "" ? "none" : app },
-    LarkDomain: { Value: larkDomain },
+    LarkDomain: { Value: platformDomain },
     EventsQueueUrl: { Value: { Ref: "EventsQueue" } },
     DeadLetterQueueUrl: { Value: { Ref: "DeadLetterQueue" } },
     ...(hasFifo ? { DeadLetterFifoQueueUrl: { Value: { Ref: "DeadLetterFifoQueue" } } } : {}),
@@ -78,6 +78,6 @@ function outputsOf(deployment, { app, larkDomain }, project) {
 }
 
 export const outputs = async (/** @type {import("./deployment.js").Variables} */ variables) => {
-  const platform = { app: await appId(variables), larkDomain: await larkDomain(variables) };
+  const platform = { app: await appId(variables), domain: await larkDomain(variables) };
   return forDeployment((deployment, project) => ({ Outputs: outputsOf(deployment, platform, project) }))(variables);
 };

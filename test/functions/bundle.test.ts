@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -12,7 +12,7 @@ import { coldInstances } from "../support/cold-instances.ts";
 import { eventText } from "../support/events.ts";
 import { behindDomain, functionUrl, httpApi } from "../support/http-events.ts";
 import { selfBuilt } from "../support/open-api.ts";
-import { fixtureProject, temporaryProject } from "../support/project.ts";
+import { fixtureProject } from "../support/project.ts";
 import { challengeText } from "../support/push.ts";
 import { sealNow } from "../support/sealed.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -205,31 +205,6 @@ describe("the built bundles", () => {
     for (const file of doors) assert.ok(existsSync(join(root, file)), file);
     for (const { name, metafile } of built) {
       assert.deepEqual([name, ...Object.keys(metafile.inputs).filter((path) => doors.has(path))], [name]);
-    }
-  });
-
-  test("a project's own import of the official client is bundled with the engine's, as that of any package: what is used, once", async (t) => {
-    const source = 'import { withTenantKey } from "@larksuiteoapi/node-sdk";\nexport default withTenantKey;\n';
-    const own = await temporaryProject({ "im.message.receive_v1": source });
-    t.after(own.remove);
-    const functions = join(own.root, "functions");
-    const sdk = join(functions, "node_modules/@larksuiteoapi/node-sdk");
-    mkdirSync(sdk, { recursive: true });
-    writeFileSync(join(sdk, "package.json"), '{ "main": "index.mjs" }');
-    writeFileSync(join(sdk, "index.mjs"), 'export const withTenantKey = "used";\nexport const Client = "not used";\n');
-    const official = join(root, "lib/open-api/official-client.ts");
-    for (const [uses, sdks] of [
-      ["", ["index.mjs"]],
-      // Where the engine's is a module of its own, it is no part of what is bundled.
-      [`export const client = () => import(${JSON.stringify(official)});\n`, ["index.js", "index.mjs"]],
-    ] as const) {
-      writeFileSync(join(functions, "worker.ts"), `export { events } from "./events.gen.ts";\n${uses}`);
-      const [{ metafile } = assert.fail()] = await build({ root: own.root, names: ["worker"] });
-      const modules = Object.keys(metafile.inputs).filter((path) => path.includes("@larksuiteoapi/node-sdk/"));
-      assert.deepEqual(modules.map((path) => basename(path)).sort(), sdks);
-      const handlers = Object.keys(metafile.outputs).filter((path) => /im\.message\.receive_v1-\d+\.mjs$/.test(path));
-      const [text = ""] = handlers.map((path) => readFileSync(resolve(own.root, path), "utf8"));
-      assert.deepEqual([text.includes('"used"'), text.includes("not used")], [true, false]);
     }
   });
 

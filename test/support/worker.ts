@@ -65,8 +65,8 @@ const never = new Promise<never>(() => {});
 /**
  * The worker between an embedded SQS and {@link createTable}, on a clock that stands still: receives batches,
  * hands them to `settle` with `consume` wired as in `functions/worker.ts`, and deletes what Lambda would.
- * The calls of the code under test go through `sqsFaults` and `dynamoFaults`, over HTTP while those have a rule. With `memory` the ledger is
- * {@link memoryLedger}, for rows of many cases that are not about the table.
+ * The calls of the code under test go through `sqsFaults` and `dynamoFaults`, over HTTP while those have a rule. With
+ * `memory` the ledger is {@link memoryLedger}, for rows of many cases that are not about the table.
  */
 export async function startWorker(options: { seed?: number; maxReceiveCount?: number; memory?: boolean } = {}) {
   const { seed = 1, maxReceiveCount = 100, memory = false } = options;

@@ -29,19 +29,6 @@ export class BuildError extends CommandError {
 const required = 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);';
 const places = " const __dirname = import.meta.dirname, __filename = import.meta.filename;";
 
-/** What all bundles have in common. */
-const forLambda = {
-  platform: "node",
-  target: "node24",
-  format: "esm",
-  bundle: true,
-  // As modules, packages give up what is not used; their CommonJS is taken whole.
-  mainFields: ["module", "main"] as string[],
-  minify: true,
-  logLevel: "silent",
-  write: false,
-} as const;
-
 /**
  * Bundles each entry to `dist/<name>/index.mjs` with its chunks beside it: one call an entry, so
  * that none carries another's chunks. Every handler file and the official client
@@ -66,37 +53,37 @@ export async function build(
   return Promise.all(
     names.map(async (name) => {
       const runsHandlers = name !== "webhook";
-      const bundleWith = (...client: readonly Plugin[]) =>
-        bundle({
-          ...forLambda,
-          absWorkingDir: root,
-          entryPoints: { index: `functions/${name}.ts` },
-          outdir: join(outFolder, name),
-          splitting: true,
-          sourcemap: "linked",
-          sourcesContent: false,
-          metafile: true,
-          // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
-          alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
-          outExtension: { ".js": ".mjs" },
-          chunkNames: "chunks/[name]-[hash]",
-          assetNames: "chunks/[name]-[hash]",
-          banner: { js: runsHandlers ? required + places : required },
-          plugins: [
-            ...(without === undefined ? [] : [leaveOut(root, without)]),
-            compiledAlike,
-            lazyBuiltins,
-            ...client,
-            ...(runsHandlers ? [keepUsersNames(root)] : []),
-          ],
-        });
-      const importers = new Set<"engine" | "others">();
-      const result = await bundleWith(sharedClient(importers))
-        // Its options are symbols, so there has to be one copy.
-        .then((bundled) => (importers.size > 1 ? bundleWith() : bundled))
-        .catch((error: unknown) => {
-          throw new BuildError(faultsOf(error));
-        });
+      const result = await bundle({
+        absWorkingDir: root,
+        entryPoints: { index: `functions/${name}.ts` },
+        outdir: join(outFolder, name),
+        platform: "node",
+        target: "node24",
+        format: "esm",
+        splitting: true,
+        bundle: true,
+        // As modules, packages give up what is not used; their CommonJS is taken whole.
+        mainFields: ["module", "main"],
+        minify: true,
+        sourcemap: "linked",
+        sourcesContent: false,
+        metafile: true,
+        // One maker an entry: what the others load when it is asked for would be written beside it as chunks.
+        alias: { "larkpost/aws": moduleBeside(import.meta, `../../aws/entries/${name}`) },
+        outExtension: { ".js": ".mjs" },
+        chunkNames: "chunks/[name]-[hash]",
+        banner: { js: runsHandlers ? required + places : required },
+        logLevel: "silent",
+        write: false,
+        plugins: [
+          ...(without === undefined ? [] : [leaveOut(root, without)]),
+          compiledAlike,
+          lazyBuiltins,
+          ...(runsHandlers ? [keepUsersNames(root)] : []),
+        ],
+      }).catch((error: unknown) => {
+        throw new BuildError(faultsOf(error));
+      });
       const { metafile, files } = withNumberedChunks(result);
       for (const { path, text } of files) {
         mkdirSync(dirname(path), { recursive: true });
@@ -113,12 +100,12 @@ export async function build(
 
 // The same handlers give the same bytes in this repository and in a project that has the engine as a package.
 
-/** The engine's modules as {@link compiledAlike} prints them, by their text. */
+/** The engine's modules as {@link compiledAlike} prints them, by path and text. */
 const printed = new Map<string, Promise<{ code: string }>>();
 
 /**
  * Prints the engine's modules alike, whether they are TypeScript or were compiled: esbuild shortens names by how often
- * each letter occurs in a source, types and layout included. Each module is printed once for all entries and builds.
+ * each letter occurs in a source, types and layout included. Each text is printed once for all entries and builds.
  */
 const compiledAlike: Plugin = {
   name: "compiled alike",
@@ -178,46 +165,6 @@ const lazyBuiltins: Plugin = {
     });
   },
 };
-
-/** The official client's package in one module with all that it imports, by the path of its own. */
-const clients = new Map<string, Promise<Uint8Array>>();
-
-/**
- * Takes the official client's package for one module, which is a chunk. It has six megabytes, which take a second: it is
- * bundled once for all entries and builds. Others than the engine get what they import of it, as of any package.
- * @param importers Whoever imports it is added.
- */
-function sharedClient(importers: Set<"engine" | "others">): Plugin {
-  return {
-    name: "shared client",
-    setup(bundler) {
-      bundler.onResolve({ filter: /^@larksuiteoapi\/node-sdk$/ }, async ({ path, pluginData, ...options }) => {
-        if (pluginData === sharedClient) return undefined;
-        const importer = isEngine(options.importer) ? "engine" : "others";
-        importers.add(importer);
-        if (importer === "others") return undefined;
-        const { errors, path: module } = await bundler.resolve(path, { ...options, pluginData: sharedClient });
-        return errors.length > 0 ? { errors } : { path: join(dirname(module), "node-sdk.mjs"), pluginData: module };
-      });
-      bundler.onLoad({ filter: /[\\/]node-sdk\.mjs$/ }, async ({ pluginData: module }) => {
-        if (typeof module !== "string") return undefined;
-        const promise = clients.get(module) ?? bundleClient(module);
-        clients.set(module, promise);
-        return { contents: await promise, loader: "copy" };
-      });
-    },
-  };
-}
-
-async function bundleClient(module: string): Promise<Uint8Array> {
-  const { outputFiles } = await bundle({
-    ...forLambda,
-    stdin: { contents: `export * from ${JSON.stringify(module)};`, resolveDir: dirname(module) },
-    banner: { js: required + places },
-    plugins: [lazyBuiltins],
-  });
-  return outputFiles[0]?.contents ?? new Uint8Array();
-}
 
 /**
  * Keeps the names of classes and functions of the project's own code, since a log line names the class of what a handler

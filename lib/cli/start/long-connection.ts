@@ -20,7 +20,7 @@ export function longConnectionCommand(): Command {
     .description("receive over the long connection, without a public address: dials the platform, queues on AWS")
     .option(
       "--stage <stage>",
-      "take queues, ledger and app of this deployed stage, and its stored keys, where they are not set",
+      "take app, domain, queues and ledger of this deployed stage, and its stored keys, where they are not set",
     )
     .option("--region <region>", "with --stage: its region (default: AWS_REGION, AWS_DEFAULT_REGION, ap-southeast-1)")
     .option("--json", "print JSON lines, one a stage, instead of text for a person")

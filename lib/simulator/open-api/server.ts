@@ -62,7 +62,9 @@ export async function serve(handle: Handle, port: number): Promise<ApiServer> {
 
 async function answer(request: IncomingMessage, response: ServerResponse, handle: Handle): Promise<void> {
   const gone = new AbortController();
-  response.on("close", () => response.writableFinished || gone.abort());
+  response.on("close", () => {
+    if (!response.writableFinished) gone.abort();
+  });
   const { body, form } = await read(request);
   const { method = "GET", url = "/", headers } = request;
   const result = await handle({ method, url, authorization: headers.authorization, body, form }, gone.signal);

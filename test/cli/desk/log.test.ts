@@ -390,7 +390,7 @@ describe("npm run trace and logs, on a stage", () => {
     );
     const found = (await run("logs", "--id", "click")).stdout;
     // Soon after midnight, a line with the day of the others is before them.
-    assert.equal(found.match(/^\d\d:\d\d:\d\d {2}/gm)?.length, 5);
+    assert.equal(found.replace(/^\d{4}-.*\n/, "").split("\n").length - 1, 5, found);
   });
 
   test("trace and logs tell a terminal how far they are, and leave nothing of it behind", async (t) => {

@@ -138,8 +138,8 @@ describe("new", { concurrency: 3 }, () => {
     // the folders of `functions/` as the project has it configured, whatever is in them.
     const linted = join(root, "linted");
     const rules = JSON.parse(readFileSync(join(projectFolder, "biome.json"), "utf8")) as object;
-    const copy = (to: string, config: object) => {
-      for (const name of ["events", "callbacks"]) {
+    const copy = (to: string, config: object, folders: readonly string[] = ["events", "callbacks"]) => {
+      for (const name of folders) {
         cpSync(join(root, "functions", name), join(linted, to, "functions", name), { recursive: true });
       }
       writeFileSync(join(linted, to, "biome.json"), JSON.stringify({ ...rules, ...config, root: false }));
@@ -148,7 +148,7 @@ describe("new", { concurrency: 3 }, () => {
 
     // It has nothing against a handler from elsewhere either.
     await addJudged(root);
-    copy("passed", {});
+    copy("passed", {}, ["events", "callbacks", "shared"]);
     writeFileSync(join(linted, "biome.json"), "{}");
     const folders = ["told/functions", "passed/functions"];
     assert.match(
