@@ -30,7 +30,7 @@ export function longConnectionCommand(): Command {
 Settings come from the environment, and what is not there from a file .env: APP_ID, and APP_SECRET or
 SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of the deployed stage; if need be LANES,
 LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS credentials and region as everywhere.
-With --stage, the app and LARK_DOMAIN of .env are not read.
+With --stage, the app, LARK_DOMAIN and ALLOW_OTHER_DOMAIN of .env are not read.
 
 Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
 refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
@@ -51,7 +51,7 @@ interface Options {
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   // .env has an app for this machine.
-  loadEnv(root, stage === undefined ? [] : [...appVariables, "LARK_DOMAIN"]);
+  loadEnv(root, stage === undefined ? [] : [...appVariables, "LARK_DOMAIN", "ALLOW_OTHER_DOMAIN"]);
   if (stage !== undefined) await setFromStage(stage, region);
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);

@@ -141,7 +141,7 @@ describe("npm run deploy", () => {
     // An app for this machine, which is not the stage's.
     writeFileSync(
       join(made.root, ".env"),
-      "APP_ID=cli_fedcba9876543210\nAPP_SECRET=of-this-machine\nENCRYPT_KEY=of-it\nLARK_DOMAIN=of it\n",
+      "APP_ID=cli_fedcba9876543210\nAPP_SECRET=of-this-machine\nENCRYPT_KEY=of-it\nLARK_DOMAIN=of it\nALLOW_OTHER_DOMAIN=true\n",
     );
     t.after(() => rmSync(join(made.root, ".env")));
     for (const [output, value, expected] of [
