@@ -9,7 +9,7 @@ import { styleText } from "node:util";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 
 /** More than the cores that a small machine has: most files wait for something now and then. */
-const concurrency = 6;
+const concurrency = 5;
 /** The file that a process of several test files starts with. */
 const sharedEntry = join(import.meta.dirname, "together.ts");
 const paint = (style: "green" | "red" | "dim", text: string) => styleText(style, text, { stream: process.stdout });
@@ -53,7 +53,7 @@ export async function runFiles(options: {
   /** Of the silence. */
   readonly clock?: Clock;
 }): Promise<boolean> {
-  const { root, first, alone, isWhole, sharedProcesses = 4 } = options;
+  const { root, first, alone, isWhole, sharedProcesses = 3 } = options;
   const { testLimitMs = 180_000, silenceLimitMs = 210_000, clock = systemClock } = options;
   const kept = join(root, "node_modules/.cache/larkpost/test-seconds.json");
   const seconds = new Map(Object.entries(isWhole ? readSeconds(kept) : {}));
