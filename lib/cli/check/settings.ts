@@ -105,34 +105,37 @@ export function refuseMisread(root: string, task: string, names: readonly string
 /** Lines of `.env` that Node does not read, or reads with another value than they seem to have. */
 function misread(source: string, isSetting: (name: string) => boolean): Finding[] {
   const inFile = parseEnv(source);
-  const isInValue = (line: string) => Object.values(inFile).some((value) => value?.split(/\r?\n/).includes(line));
   const lines = source.split(/\r?\n/);
-  return lines.flatMap((line, index) => {
-    const findingHere = (message: string): Finding => ({ part: "settings", file: ".env", line: index + 1, message });
-    if (isInValue(line)) return [];
-    const [, name] = /^\s*(?:export\s+)?([\w.-]+)\s*=/.exec(line) ?? [];
-    if (name === undefined) {
-      const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(line) ?? [];
-      const isRead = line.includes("=") || inFile[unread] !== undefined;
-      return isSetting(unread) && !isRead ? [findingHere(`is not read. Write it as ${unread}=…`)] : [];
-    }
-    // Of white space alone, Node takes the next line that has anything.
+  // A line of a value that has several is no setting.
+  const inValues = new Set(Object.values(inFile).flatMap((value) => value?.split(/\r?\n/) ?? []));
+  return lines.flatMap((line, index): Finding[] => {
+    if (inValues.has(line)) return [];
     const next = lines.slice(index + 1).find((each) => each.trim() !== "") ?? "";
-    const [, swallowed] = /^(?:export\s+)?(\w+)\s*=/.exec(parseEnv(`${line}\n${next}`)[name] ?? "") ?? [];
-    if (/=[ \t]+$/.test(line) && swallowed !== undefined) {
-      return isSetting(name) || isSetting(swallowed)
-        ? [
-            findingHere(
-              `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`,
-            ),
-          ]
-        : [];
-    }
-    const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
-    return isCut && isSetting(name)
-      ? [findingHere(`${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`)]
-      : [];
+    const message = misreading(line, { next, inFile, isSetting });
+    return message === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, message }];
   });
+}
+
+/** What is wrong with a line. `next` is the one after it that is not blank: what Node takes where there is white space alone. */
+function misreading(
+  line: string,
+  given: { next: string; inFile: NodeJS.Dict<string>; isSetting: (name: string) => boolean },
+): string | undefined {
+  const { next, inFile, isSetting } = given;
+  const [, name] = /^\s*(?:export\s+)?([\w.-]+)\s*=/.exec(line) ?? [];
+  if (name === undefined) {
+    const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(line) ?? [];
+    if (!isSetting(unread) || line.includes("=") || inFile[unread] !== undefined) return undefined;
+    return `is not read. Write it as ${unread}=…`;
+  }
+  if (/=[ \t]+$/.test(line)) {
+    const [, swallowed] = /^(?:export\s+)?(\w+)\s*=/.exec(parseEnv(`${line}\n${next}`)[name] ?? "") ?? [];
+    if (swallowed === undefined || !(isSetting(name) || isSetting(swallowed))) return undefined;
+    return `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
+  }
+  const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
+  if (!isCut || !isSetting(name)) return undefined;
+  return `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`;
 }
 
 function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {
