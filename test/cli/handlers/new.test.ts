@@ -11,6 +11,8 @@ import { temporaryProject } from "../../support/project.ts";
 import { codeIsJudged } from "../../support/types.ts";
 import { larkpost, projectFolder } from "../run.ts";
 
+/** Read before commands run here, each of which has an environment of its own meanwhile. */
+const isJudged = process.env[codeIsJudged] !== undefined;
 /** What the developer console calls them, if it is known; and what has to be called before the platform pushes them. */
 const named: Readonly<Record<string, string>> = {
   "im.message.receive_v1": "im.message.receive_v1 (接收消息)",
@@ -157,7 +159,7 @@ describe("new", { concurrency: 3 }, () => {
     );
 
     // `npm test` has them compiled with the other types.
-    if (process.env[codeIsJudged] === undefined) {
+    if (!isJudged) {
       // They bring the rest of the engine along.
       for (const entry of entryFiles) rmSync(join(root, entry));
       await tool(root, join(bin, "tsc"), ["--project", "functions", "--pretty", "false", "--singleThreaded"]);
