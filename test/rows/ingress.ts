@@ -1,6 +1,4 @@
 import assert from "node:assert/strict";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { answerGateway, type HttpResponse } from "../../lib/aws/gateway.ts";
 import { UnauthenticatedError } from "../../lib/errors.ts";
 import type { SealedRequest } from "../../lib/feishu/envelope.ts";
@@ -11,6 +9,7 @@ import { type ReceiverPorts, receive } from "../../lib/receiving/receiver.ts";
 import { jsonLines } from "../../lib/trace/log.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
+import { garbageCollector } from "../support/garbage.ts";
 import { httpApi, shapes, startWebhook } from "../support/http-events.ts";
 import {
   bare,
@@ -499,8 +498,7 @@ const c64: Row = {
     const stop = subscribe("log", jsonLines({ level: "info", clock, write }));
     try {
       const webhook = startWebhook({ clock });
-      setFlagsFromString("--expose-gc");
-      const collect = runInNewContext("gc") as () => void;
+      const collect = garbageCollector();
       /** What one collection cannot free yet, the next one frees: finalizers run in between. */
       const usedBytes = async () => {
         collect();

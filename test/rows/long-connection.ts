@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { answerGateway } from "../../lib/aws/gateway.ts";
 import { receiverQueues } from "../../lib/aws/queues.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -13,6 +11,7 @@ import { receive } from "../../lib/receiving/receiver.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
 import { testClock } from "../support/clock.ts";
 import { appId, eventText } from "../support/events.ts";
+import { garbageCollector } from "../support/garbage.ts";
 import { httpApi } from "../support/http-events.ts";
 import { appIdOf, appSecret, collectingPorts, startClient, startPlatformEnd } from "../support/long-connection.ts";
 import { startProcess } from "../support/long-connection-process.ts";
@@ -213,8 +212,7 @@ export const longConnectionRows: readonly Row[] = [
     full: 100_000,
     sample: 600,
     async check({ random, n, progress }) {
-      setFlagsFromString("--expose-gc");
-      const collectGarbage = runInNewContext("gc") as () => void;
+      const collectGarbage = garbageCollector();
       /** What is in use, on the heap and beside it; the process's own size would count what was let go as well. */
       const usedBytes = () => {
         // The first lets go of the buffers' owners, the second of the buffers.

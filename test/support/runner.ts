@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve, sep } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run, type TestsStream } from "node:test";
 import { spec } from "node:test/reporters";
@@ -150,7 +150,7 @@ function watch(
       if (isWhole) console.log(`${sign} ${nameOf(file)} ${paint("dim", `${tookSeconds.toFixed(1)} s`)}`);
       return;
     }
-    if (details.type === "suite" && file === sharedEntry) seconds.set(nameOf(name), tookSeconds);
+    if (details.type === "suite" && file === sharedEntry && isAbsolute(name)) seconds.set(nameOf(name), tookSeconds);
     if (isFailed && isWhole && details.type !== "suite") console.log(`${paint("red", "✖")} ${nameOf(file)}: ${name}`);
   });
   // Told in the order of the files, so after the file has ended.
