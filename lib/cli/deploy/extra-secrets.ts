@@ -38,7 +38,7 @@ export async function setExtra(
   }
   loadEnv(root);
   if (isAsked) process.env[name] = await asking("Cannot store", (ask) => ask(`${name}: `));
-  refuseMisread(root, `store ${name}`, [name]);
+  else refuseMisread(root, `store ${name}`, [name]);
   const value = storing(() => setting(process.env, name, "Put it into the environment or into .env"));
   const parameter = parameterName(stage, "extra");
   const { reader, write } = editParameter(awsClients({ region: regionOf(region) }).ssm, parameter);

@@ -106,10 +106,11 @@ async function set(options: SetOptions): Promise<void> {
   const name = parameterName(options.stage, "app");
   const { reader, write } = editParameter(client, name);
   const isAsked = options.prompt === true;
+  // With --prompt, only the app's ID is taken from there.
+  refuseMisread(root, "store the keys", isAsked ? ["APP_ID"] : appVariables);
   const shown = isAsked
     ? await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)))
     : undefined;
-  refuseMisread(root, "store the keys", appVariables);
   refuseUnset("store", ["APP_ID", "ENCRYPT_KEY", "VERIFICATION_TOKEN"]);
   const { APP_ID: appId, APP_SECRET: appSecret, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: token } = process.env;
   const values = { appId, appSecret, encryptKeys: [{ value: encryptKey }], verificationTokens: [{ value: token }] };

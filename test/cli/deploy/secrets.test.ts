@@ -414,6 +414,25 @@ describe("secrets", { concurrency: 4 }, () => {
     assert.equal(store.parameters.get(parameter)?.value, theirs);
   });
 
+  test("set --prompt: refuses a line of .env before it asks, and only one that it takes", async (t) => {
+    const { store, type, stored, folder } = await setUp(t);
+    const write = (...lines: string[]) => writeFileSync(join(folder, ".env"), lines.join("\n"));
+    const answers = [`${key("typed")}\n`, `${token("typed")}\n`, "\n"];
+    write(`APP_ID=${appId}#2`);
+    const refused = await type(answers);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /^Cannot store the keys\. .*\n✖ \.env:1 {2}APP_ID ends at the "#"/);
+    assert.equal(store.parameters.has(parameter), false);
+    write(`APP_ID=${appId}`, `ENCRYPT_KEY=${canary}#${canary}`, `CRM_TOKEN=${canary}#${canary}`);
+    const { code, stderr } = await type(answers);
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(stored().encryptKeys, [{ value: key("typed") }]);
+    writeFileSync(join(folder, "larkpost.config.js"), `export default { secrets: ["CRM_TOKEN"] };`);
+    // What is typed is what Node makes of the line.
+    assert.equal((await type([`${canary}\n`], ["--extra", "CRM_TOKEN"])).code, 0);
+    assert.equal(store.parameters.get(extraParameter)?.value, JSON.stringify({ CRM_TOKEN: canary }));
+  });
+
   test("reads the region from .env as well, whatever is to be done", async (t) => {
     const { store, folder, set, run } = await setUp(t);
     writeFileSync(join(folder, ".env"), "AWS_REGION=eu-west-1\n");
