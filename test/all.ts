@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { styleText } from "node:util";
@@ -50,12 +50,22 @@ async function part(name: string, script: string, ...args: readonly string[]): P
   return { name, isOk, seconds, output };
 }
 
-async function tests(asked: readonly string[], isFresh: boolean): Promise<Part> {
+/** Before a first run, compiles what the tests share. Without that, or when it fails, they only take longer. */
+async function compileOnce(cache: string): Promise<void> {
+  const done = join(cache, `compiled-${process.version}`);
+  if (existsSync(done)) return;
+  console.log("Compiling what the tests share, once.");
+  const script = join(root, "test/support/compile.ts");
+  const child = spawn(process.execPath, [script], { stdio: ["ignore", "ignore", "inherit"] });
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) return;
+  mkdirSync(cache, { recursive: true });
+  writeFileSync(done, "");
+}
+
+async function tests(asked: readonly string[], cache: string): Promise<Part> {
   const startMs = performance.now();
-  if (isFresh) {
-    console.log("Compiling what the tests share.");
-    await once(spawn(process.execPath, [join(root, "test/support/compile.ts")], { stdio: "ignore" }), "close");
-  }
+  if (asked.length === 0) await compileOnce(cache);
   const files = ["test/**/*.test.ts", "functions/*/**/*.test.ts"].flatMap((glob) =>
     globSync(glob, { cwd: root }).sort(),
   );
@@ -83,7 +93,7 @@ function mark(isOk: boolean): string {
 }
 
 // What one file has compiled need not be compiled by the next: the SDK, the embedded services, our own sources.
-const cache = process.env["NODE_COMPILE_CACHE"] ?? join(root, "node_modules/.cache/larkpost");
+const cache = process.env["NODE_COMPILE_CACHE"] || join(root, "node_modules/.cache/larkpost");
 process.env["NODE_COMPILE_CACHE"] = cache;
 // esbuild and tsc are Go programs that live for seconds: a fifth of their time would go into collecting garbage.
 process.env["GOGC"] ??= "400";
@@ -93,7 +103,6 @@ if (problem !== undefined) {
   console.error(problem);
   process.exit(2);
 }
-const isFresh = asked.length === 0 && !existsSync(cache);
 // As `npm start` and `npm run build` do: whoever adds or deletes a handler file need not know of the lists.
 const { changed } = await generate({ root });
 if (changed.length > 0) console.log(`Wrote ${changed.join(", ")}.`);
@@ -107,7 +116,7 @@ const colors = `--colors=${process.stdout.isTTY ? "force" : "off"}`;
 // One thread, since several would wait for each other.
 const biome = [bin("biome", "@biomejs/biome"), "ci", "--error-on-warnings", "--threads=1", colors, "."] as const;
 const parts = await Promise.all([
-  tests(asked, isFresh),
+  tests(asked, cache),
   part(ofHandlers ? "types of functions" : "types", bin("tsc", "typescript"), ...tsc).finally(() => pages?.remove()),
   ...(ofHandlers ? [] : [part("format and lint", ...biome)]),
 ]);

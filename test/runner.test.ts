@@ -23,6 +23,8 @@ const files = {
   "after.test.mjs": 'test("goes on", () => { if (!globalThis.began) throw new Error("in another process"); });',
   "bad.test.mjs": 'test("is wrong", () => { throw new Error("on purpose"); });',
   "drops.test.mjs": 'test("drops", async () => { await null; void Promise.reject(new Error("not awaited")); });',
+  "exits.test.mjs":
+    'test("exits", () => new Promise(() => setTimeout(() => process.exit(0), 10))); test("is lost", () => {});',
   "absent.test.mjs": 'import "./nowhere.mjs";',
   "hangs.test.mjs": 'test("hangs", () => new Promise((resolve) => setTimeout(resolve, 2_000)));',
   "waits.test.mjs": "await new Promise(() => {});",
@@ -79,7 +81,7 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
   const { isOk, output } = await runFiles({
     ...{ together: [["absent.test.mjs"], ["waits.test.mjs"], ["good.test.mjs"]], sharedProcesses: 1 },
     testLimitMs: 1_000,
-    ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs"], first: ["good.test.mjs"] },
+    ...{ alone: ["hangs.test.mjs", "bad.test.mjs", "absent.test.mjs", "exits.test.mjs"], first: ["good.test.mjs"] },
   });
   assert.ok(!isOk, output);
   for (const told of [
@@ -92,6 +94,8 @@ test("npm test names what fails, what cannot be loaded and what hangs, and runs 
     `cannot load ${join(root, "waits.test.mjs")}`,
     "its import has not ended for 1000 ms",
     "stderr of absent.test.mjs",
+    "✖ exits.test.mjs ",
+    "a test ended its process",
     "Cannot find module",
     "ℹ pass 2",
   ]) {

@@ -1,7 +1,10 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** V8's collector. Its flag is taken back, since Node's compile cache holds nothing for a process with another flag. */
+/**
+ * V8's garbage collector. The flag is taken back, since V8 rejects code that a process with other flags has cached, and
+ * Node then replaces it for all processes.
+ */
 export function garbageCollector(): () => void {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;

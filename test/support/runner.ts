@@ -68,8 +68,8 @@ export async function runFiles(options: {
   const own = longestFirst([...first, ...alone].map((file) => [file])).flat();
   const together = longestFirst(options.together);
   const shared = Array.from({ length: Math.min(sharedProcesses, together.length) }, () => sharedEntry);
-  // When the files with a process of their own have ended, others help with what is left.
-  const late = together.length > shared.length ? shared.slice(0, concurrency - shared.length) : [];
+  // These start once every file with its own process has started, and take lists that nobody has taken.
+  const late = together.length > shared.length ? shared.slice(0, Math.max(0, concurrency - shared.length)) : [];
   if (isWhole) {
     const counts = `${together.flat().length} test files share ${shared.length} processes, ${own.length} have one of their own`;
     console.log(`${counts}, ${concurrency} processes at a time.`);
@@ -81,7 +81,7 @@ export async function runFiles(options: {
     files: [...shared, ...own, ...late],
     concurrency,
     cwd: root,
-    execArgv: ["--import", pathToFileURL(join(import.meta.dirname, "follow-promises.ts")).href],
+    execArgv: ["--import", pathToFileURL(join(import.meta.dirname, "test-process.ts")).href],
     timeout: testLimitMs,
     signal: stop.signal,
   });

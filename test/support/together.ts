@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { systemClock, withDeadline } from "../../lib/clock.ts";
-import { followingPromises } from "./follow-promises.ts";
+import { followingPromises } from "./test-process.ts";
 
 const { lists, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{}") as {
   lists: readonly (readonly string[])[];
@@ -33,7 +33,7 @@ for (const [index, files] of lists.entries()) {
     });
   }
 }
-// node:test counts a process that reports nothing as a test.
+// node:test counts a process that reports nothing as a test, so one without files reports an empty suite.
 if (ran === 0) await describe("no file is left");
 
 /** Takes a list, unless another process has. Of several that make the same folder at once, one succeeds. */

@@ -106,8 +106,9 @@ async function set(options: SetOptions): Promise<void> {
   const name = parameterName(options.stage, "app");
   const { reader, write } = editParameter(client, name);
   const isAsked = options.prompt === true;
-  // With --prompt, only the app's ID is taken from there.
-  refuseMisread(root, "store the keys", isAsked ? ["APP_ID"] : appVariables);
+  // With --prompt, only APP_ID is taken from .env, and only if it has one.
+  const taken = isAsked ? ["APP_ID"].filter((name) => process.env[name] !== undefined) : appVariables;
+  refuseMisread(root, "store the keys", taken);
   const shown = isAsked
     ? await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)))
     : undefined;

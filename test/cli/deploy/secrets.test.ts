@@ -414,7 +414,7 @@ describe("secrets", { concurrency: 4 }, () => {
     assert.equal(store.parameters.get(parameter)?.value, theirs);
   });
 
-  test("set --prompt: refuses a line of .env before it asks, and only one that it takes", async (t) => {
+  test("set --prompt: refuses a misread APP_ID of .env before it asks, and leaves the lines alone that it does not take", async (t) => {
     const { store, type, stored, folder } = await setUp(t);
     const write = (...lines: string[]) => writeFileSync(join(folder, ".env"), lines.join("\n"));
     const answers = [`${key("typed")}\n`, `${token("typed")}\n`, "\n"];
@@ -423,12 +423,14 @@ describe("secrets", { concurrency: 4 }, () => {
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /^Cannot store the keys\. .*\n✖ \.env:1 {2}APP_ID ends at the "#"/);
     assert.equal(store.parameters.has(parameter), false);
+    write(`APP_ID: ${appId}`, "VERIFICATION_TOKEN= ", "APP_SECRET=1");
+    assert.equal((await type([`${appId}\n`, ...answers])).code, 0);
     write(`APP_ID=${appId}`, `ENCRYPT_KEY=${canary}#${canary}`, `CRM_TOKEN=${canary}#${canary}`);
     const { code, stderr } = await type(answers);
     assert.equal(code, 0, stderr);
     assert.deepEqual(stored().encryptKeys, [{ value: key("typed") }]);
     writeFileSync(join(folder, "larkpost.config.js"), `export default { secrets: ["CRM_TOKEN"] };`);
-    // What is typed is what Node makes of the line.
+    // What is typed equals what Node reads from the line.
     assert.equal((await type([`${canary}\n`], ["--extra", "CRM_TOKEN"])).code, 0);
     assert.equal(store.parameters.get(extraParameter)?.value, JSON.stringify({ CRM_TOKEN: canary }));
   });
