@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import type { Exchange } from "../../lib/local/exchange.ts";
+import { actionOf } from "../support/faults.ts";
 
 export type Input = Readonly<Record<string, unknown>>;
 export type Item = Readonly<Record<string, { readonly S?: string; readonly N?: string }>>;
@@ -148,7 +149,7 @@ export function createTable() {
     call,
     /** A request without a connection, as the embedded services answer it. */
     exchange: (async (headers, body) => {
-      const reply = perform(String(headers["x-amz-target"]).replace(/^.*\./, ""), JSON.parse(String(body)));
+      const reply = perform(actionOf(headers), JSON.parse(String(body)));
       const type = { "content-type": "application/x-amz-json-1.0" };
       return { status: reply.status, headers: type, body: Buffer.from(JSON.stringify(reply.body)) };
     }) satisfies Exchange,

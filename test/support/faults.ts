@@ -83,7 +83,9 @@ export function share(probability: number, random: () => number): () => boolean 
 
 export const firstTry = ({ attempt, isRepeated }: Call): boolean => attempt === 1 && !isRepeated;
 
-const actionOf = (headers: http.IncomingHttpHeaders): string => String(headers["x-amz-target"]).replace(/^.*\./, "");
+/** The call that a request of AWS's JSON protocols is. */
+export const actionOf = (headers: http.IncomingHttpHeaders): string =>
+  String(headers["x-amz-target"]).replace(/^.*\./, "");
 
 /**
  * An HTTP proxy on 127.0.0.1 between a client of AWS and an embedded service, which loses, delays and refuses calls as told.

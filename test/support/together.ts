@@ -18,10 +18,10 @@ const { lists, taken, limitMs } = JSON.parse(process.env["TESTS_TOGETHER"] ?? "{
 // the length of stacks that the process began with. Each test is reported with the file it is in.
 const env = { ...process.env };
 const { stackTraceLimit } = Error;
-let ran = 0;
+let isIdle = true;
 for (const [index, files] of lists.entries()) {
   for (const file of take(index) ? files : []) {
-    ran += 1;
+    isIdle = false;
     await describe(file, () => {
       after(() => {
         for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
@@ -34,7 +34,7 @@ for (const [index, files] of lists.entries()) {
   }
 }
 // node:test counts a process that reports nothing as a test, so one without files reports an empty suite.
-if (ran === 0) await describe("no file is left");
+if (isIdle) await describe("no file is left");
 
 /** Takes a list, unless another process has. Of several that make the same folder at once, one succeeds. */
 function take(index: number): boolean {

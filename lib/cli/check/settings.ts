@@ -88,7 +88,7 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       throw error;
     }
   });
-  return [...misspelt, ...misread(source, isSetting), ...faults];
+  return [...misspelt, ...misread(source, inFile, isSetting), ...faults];
 }
 
 /**
@@ -98,13 +98,12 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
 export function refuseMisread(root: string, task: string, names: readonly string[]): void {
   const source = envFile(root);
   const inFile = parseEnv(source);
-  const findings = misread(source, (name) => names.includes(name) && process.env[name] === inFile[name]);
+  const findings = misread(source, inFile, (name) => names.includes(name) && process.env[name] === inFile[name]);
   if (findings.length > 0) throw new CommandError(refusal(task, findings));
 }
 
 /** Lines of `.env` that Node does not read, or reads with another value than they seem to have. */
-function misread(source: string, isSetting: (name: string) => boolean): Finding[] {
-  const inFile = parseEnv(source);
+function misread(source: string, inFile: NodeJS.Dict<string>, isSetting: (name: string) => boolean): Finding[] {
   const lines = source.split(/\r?\n/);
   // A line of a value that has several is no setting.
   const inValues = new Set(Object.values(inFile).flatMap((value) => value?.split(/\r?\n/) ?? []));

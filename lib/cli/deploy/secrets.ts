@@ -107,7 +107,7 @@ async function set(options: SetOptions): Promise<void> {
   const { reader, write } = editParameter(client, name);
   const isAsked = options.prompt === true;
   // With --prompt, only APP_ID is taken from .env, and only if it has one.
-  const taken = isAsked ? ["APP_ID"].filter((name) => process.env[name] !== undefined) : appVariables;
+  const taken = isAsked ? ["APP_ID"].filter((variable) => process.env[variable] !== undefined) : appVariables;
   refuseMisread(root, "store the keys", taken);
   const shown = isAsked
     ? await asking("Cannot store", async (ask) => askKeys(ask, await readStored(reader, name)))
