@@ -114,7 +114,8 @@ export async function startFaults(
     for (const resolve of waiting.splice(0)) resolve();
   };
 
-  const server = http.createServer((request, response) => {
+  // It never closes an idle connection by itself: a client's first try, sent just then, would not arrive.
+  const server = http.createServer({ keepAliveTimeout: 0 }, (request, response) => {
     active++;
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
