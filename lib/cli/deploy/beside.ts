@@ -30,6 +30,12 @@ const ownRequire =
   /(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?createRequire\(\s*import\.meta\.(?:url|filename)\s*,?\s*\)/g;
 /** Reads whose path is not made: what has no `/` before it is looked for from the folder of the process. */
 const reading = new RegExp(`${reads}\\(\\s*${text}`, "g");
+/** Names that CommonJS has. A bundle gives them to packages; run from its source, the project's own module has none. */
+const ofCommonJs = [
+  { name: "__dirname", use: /(?<![.\w$])__dirname\b(?!\s*:)/g, instead: "Write import.meta.dirname" },
+  { name: "__filename", use: /(?<![.\w$])__filename\b(?!\s*:)/g, instead: "Write import.meta.filename" },
+  { name: "require", use: /(?<![.\w$])require\(\s*["'`]/g, instead: "Write import" },
+];
 const isCode = /\.[cm]?[jt]sx?$/;
 
 /** Packages that look for their own version beside their code, and do without. */
@@ -80,6 +86,9 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   }
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
+  const absent = isPackage(module) ? [] : usesCommonJs(root, module, rest, lineOf);
+  // What stands in their place is looked at then.
+  if (absent.length > 0) return { paths: [], faults: absent };
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
   /** An expression, or a name that the module gives it. */
   const named = (expression: string) => {
@@ -140,6 +149,20 @@ function readsFromProcess(root: string, module: string, source: string, lineOf: 
     const named = beside.startsWith(".") ? beside : `./${beside}`;
     const message = `reads ${path} from the folder of the process, which is another once it is deployed. Name it from here: new URL("${named}", import.meta.url)`;
     return [{ ...at(root, module, lineOf(index + found.search(/\S/))), message }];
+  });
+}
+
+/** Uses of what an ES module does not have, by a module that does not declare it. */
+function usesCommonJs(root: string, module: string, source: string, lineOf: (index: number) => number): Finding[] {
+  if (/\.c[jt]s$/.test(module)) return [];
+  const texts = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\$])*`/g;
+  const code = source.replaceAll(texts, (found) => blank(found));
+  return ofCommonJs.flatMap(({ name, use, instead }): Finding[] => {
+    if (new RegExp(`\\b(?:const|let|var|function|import|typeof)\\b[^=;\n]*\\b${name}\\b`).test(code)) return [];
+    const found = [...source.matchAll(use)].find(({ index }) => code[index] !== " ");
+    if (found === undefined) return [];
+    const message = `uses ${name}, which no ES module has: it throws under npm start. ${instead}`;
+    return [{ ...at(root, module, lineOf(found.index)), message }];
   });
 }
 

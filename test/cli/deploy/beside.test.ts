@@ -135,7 +135,13 @@ const packageOf = (source: string, more: Readonly<Record<string, string>> = {}) 
   ...more,
 });
 
-/** What would work on this machine and fail once it is deployed. */
+/** Names of CommonJS in texts, as members and in a comment. */
+const speaksOfCommonJs = `export const help = "No __dirname, no require('fs')" + \`no __filename\`; // __filename
+export const places = { __dirname: 1, __filename: 2 };
+export const own = (module: { require(name: string): string }) => module.require("fs");
+`;
+
+/** What would work on this machine and fail once it is deployed, or the other way round. */
 const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>; says: RegExp }>> = {
   "a name that is made when it runs": {
     files: { "functions/events/x.ts": reading("new URL(process.argv[0] ?? '', import.meta.url)") },
@@ -161,6 +167,17 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
     },
     says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.url, and the bundle has another place/m,
   },
+  ...Object.fromEntries(
+    Object.entries({
+      __dirname: { use: `\`\${__dirname}/x\``, instead: "import\\.meta\\.dirname" },
+      __filename: { use: "__filename", instead: "import\\.meta\\.filename" },
+      require: { use: 'require("node:fs")', instead: "import" },
+    }).map(([name, { use, instead }]) => {
+      const files = { "functions/events/x.ts": `${speaksOfCommonJs}export const run = () => ${use};\n` };
+      const says = new RegExp(`x\\.ts:4 {2}uses ${name}, which no ES module has: .*\\. Write ${instead}$`, "m");
+      return [`${name}, which only CommonJS has`, { files, says }];
+    }),
+  ),
   "a file that is not there": {
     files: { "functions/events/x.ts": reading('new URL("./none.txt", import.meta.url)') },
     says: /^✖ functions\/events\/x\.ts:2 {2}reads none\.txt, which is not there\. Add it, or correct its name$/m,
