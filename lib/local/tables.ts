@@ -8,7 +8,7 @@ type Resources = Project["resources"];
 /** Creates the tables among a project's resources, unless they exist. Properties that only AWS supports are ignored. */
 export async function createTables(client: TableClient, resources: Resources, ledgerTable: string): Promise<void> {
   for (const [id, { Type, Properties }] of Object.entries(resources)) {
-    if (Type !== "AWS::DynamoDB::Table") continue;
+    if (!/^AWS::DynamoDB::(?:Global)?Table$/.test(Type)) continue;
     const refused = (problem: string, cause?: unknown) =>
       new ConfigError(`Cannot create the table "${id}" of larkpost.config.js: ${problem}`, { cause });
     const TableName = tableName(resources, id);

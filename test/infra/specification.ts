@@ -57,6 +57,10 @@ function load() {
       return variant === undefined ? undefined : variant === "map" ? "map" : "list";
     },
 
+    /** Types whose resources hold data. */
+    statefulTypes: () =>
+      [...resources.values()].filter(({ isStateful }) => isStateful).map((one) => one.cloudFormationType),
+
     /** Whether a change of this property makes CloudFormation create the resource anew. */
     isReplacedBy(type: string, property: string): boolean {
       return (resourceOf(type)?.properties[property]?.causesReplacement ?? "no") !== "no";

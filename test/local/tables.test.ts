@@ -36,10 +36,19 @@ describe("a project's tables on this machine", () => {
       Orders: { Type, Properties },
       Bucket: { Type: "AWS::S3::Bucket" },
       Named: { Type, Properties: named },
+      Global: {
+        Type: "AWS::DynamoDB::GlobalTable",
+        Properties: {
+          ...named,
+          TableName: "global",
+          BillingMode: "PAY_PER_REQUEST",
+          Replicas: [{ Region: "eu-west-1" }],
+        },
+      },
     };
     for (const _ of ["first start", "second start"]) await createTables(client, resources, "ledger");
     const { TableNames } = await client.listTables({});
-    assert.deepEqual(TableNames?.sort(), ["Orders", "own-name"]);
+    assert.deepEqual(TableNames?.sort(), ["Orders", "global", "own-name"]);
     const { Table } = await client.describeTable({ TableName: "Orders" });
     assert.deepEqual(Table?.KeySchema, KeySchema);
     const [found] = Table.GlobalSecondaryIndexes ?? [];

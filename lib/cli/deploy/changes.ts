@@ -14,11 +14,23 @@ import { warning } from "./preflight/context.ts";
 import type { Ready } from "./preflight/preflight.ts";
 import { packageFolder, type Resource, type Stack } from "./stack.ts";
 
-/** What a resource holds that a new one in its place would not. */
-const stateful = new Map([
+/** What a resource holds that a new one in its place would not: the engine's, and what a project may add. */
+export const stateful: ReadonlyMap<string, string> = new Map([
   ["AWS::SQS::Queue", "its messages"],
   ["AWS::DynamoDB::Table", "its items"],
+  ["AWS::DynamoDB::GlobalTable", "its items"],
   ["AWS::S3::Bucket", "its objects"],
+  ["AWS::Cognito::UserPool", "its users"],
+  ["AWS::KMS::Key", "its key, without which nobody reads what it encrypts"],
+  ["AWS::SecretsManager::Secret", "its secret"],
+  ...[
+    ...["AWS::Backup::BackupVault", "AWS::DocDB::DBCluster", "AWS::DocDB::DBInstance", "AWS::EC2::Volume"],
+    ...["AWS::EFS::FileSystem", "AWS::EMR::Cluster", "AWS::ElastiCache::CacheCluster"],
+    ...["AWS::ElastiCache::ReplicationGroup", "AWS::Elasticsearch::Domain", "AWS::FSx::FileSystem"],
+    ...["AWS::Kinesis::Stream", "AWS::Neptune::DBCluster", "AWS::Neptune::DBInstance"],
+    ...["AWS::OpenSearchService::Domain", "AWS::QLDB::Ledger", "AWS::RDS::DBCluster", "AWS::RDS::DBInstance"],
+    ...["AWS::Redshift::Cluster", "AWS::SDB::Domain"],
+  ].map((type) => [type, "its data"] as const),
 ]);
 /** A new one has another address, which has to be pasted into the developer console. */
 const addresses = ["AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::DomainName", "AWS::Lambda::Url"];

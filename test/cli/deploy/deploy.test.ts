@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
-import { changeLines } from "../../../lib/cli/deploy/changes.ts";
+import { changeLines, stateful } from "../../../lib/cli/deploy/changes.ts";
 import { awsClients, type Clients, refusalLine } from "../../../lib/cli/deploy/clients.ts";
 import { adopt, findLeft } from "../../../lib/cli/deploy/kept.ts";
 import { laneCostLines } from "../../../lib/cli/deploy/lane-cost.ts";
@@ -15,6 +15,7 @@ import { type Hop, hopLine, probe, senderOf } from "../../../lib/cli/deploy/prob
 import { describeStack, type Resource, readStack, type Template } from "../../../lib/cli/deploy/stack.ts";
 import { recordStage } from "../../../lib/cli/state/stages.ts";
 import { parseSecrets } from "../../../lib/settings/app-secrets.ts";
+import { loadSpecification } from "../../infra/specification.ts";
 import { type Compiled, compile, lanes, writeConfig } from "../../infra/stack.ts";
 import type { Cloud } from "../../support/cloud.ts";
 import { isAllowedBy } from "../../support/iam.ts";
@@ -596,6 +597,11 @@ describe("npm run deploy", () => {
       calls.map(([name]) => name),
       ["package", "package"],
     );
+  });
+
+  test("refuses to replace whatever AWS calls stateful, but logs, stacks and accounts", () => {
+    const others = ["AWS::CloudFormation::Stack", "AWS::Logs::LogGroup", "AWS::Organizations::Account"];
+    assert.deepEqual([...stateful.keys(), ...others].sort(), loadSpecification().statefulTypes().sort());
   });
 
   test("is compared without alarms and dashboard where CloudFormation takes no such template", async () => {
