@@ -32,10 +32,12 @@ const ownRequire =
 const reading = new RegExp(`${reads}\\(\\s*${text}`, "g");
 /** Names that CommonJS has. A bundle gives them to packages; run from its source, the project's own module has none. */
 const ofCommonJs = [
-  { name: "__dirname", use: /(?<![.\w$])__dirname\b(?!\s*:)/g, instead: "Write import.meta.dirname" },
-  { name: "__filename", use: /(?<![.\w$])__filename\b(?!\s*:)/g, instead: "Write import.meta.filename" },
-  { name: "require", use: /(?<![.\w$])require\(\s*["'`]/g, instead: "Write import" },
+  { name: "__dirname", use: /(?<![.\w$])__dirname\b(?!\s*:)/, instead: "Write import.meta.dirname" },
+  { name: "__filename", use: /(?<![.\w$])__filename\b(?!\s*:)/, instead: "Write import.meta.filename" },
+  { name: "require", use: /(?<![.\w$])require\(\s*["'`]/, instead: "Write import" },
 ];
+/** Texts and comments. */
+const tokens = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
 const isCode = /\.[cm]?[jt]sx?$/;
 
 /** Packages that look for their own version beside their code, and do without. */
@@ -86,8 +88,8 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   }
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
-  const absent = isPackage(module) ? [] : usesCommonJs(root, module, rest, lineOf);
-  // What stands in their place is looked at then.
+  const absent = usesCommonJs(root, module, rest, lineOf);
+  // The files that it reads by them are looked at once it names them in another way.
   if (absent.length > 0) return { paths: [], faults: absent };
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
   /** An expression, or a name that the module gives it. */
@@ -152,17 +154,16 @@ function readsFromProcess(root: string, module: string, source: string, lineOf: 
   });
 }
 
-/** Uses of what an ES module does not have, by a module that does not declare it. */
+/** Uses of what an ES module does not have, by a module of the project that does not declare it. */
 function usesCommonJs(root: string, module: string, source: string, lineOf: (index: number) => number): Finding[] {
-  if (/\.c[jt]s$/.test(module)) return [];
-  const texts = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\$])*`/g;
-  const code = source.replaceAll(texts, (found) => blank(found));
+  if (isPackage(module) || /\.c[jt]s$/.test(module)) return [];
+  const code = withoutTexts(source);
   return ofCommonJs.flatMap(({ name, use, instead }): Finding[] => {
     if (new RegExp(`\\b(?:const|let|var|function|import|typeof)\\b[^=;\n]*\\b${name}\\b`).test(code)) return [];
-    const found = [...source.matchAll(use)].find(({ index }) => code[index] !== " ");
-    if (found === undefined) return [];
+    const index = code.search(use);
+    if (index < 0) return [];
     const message = `uses ${name}, which no ES module has: it throws under npm start. ${instead}`;
-    return [{ ...at(root, module, lineOf(found.index)), message }];
+    return [{ ...at(root, module, lineOf(index)), message }];
   });
 }
 
@@ -184,10 +185,15 @@ function blank(found: string): string {
   return found.replaceAll(/[^\n]/g, " ");
 }
 
-/** Strings stay as they are. */
+/** Texts stay as they are. */
 function withoutComments(source: string): string {
-  const tokens = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
   return source.replaceAll(tokens, (token) => (/^\/[*/]/.test(token) ? blank(token) : token));
+}
+
+/** Their quotes stay, and a template that takes values. */
+function withoutTexts(source: string): string {
+  const emptied = (token: string) => `${token[0]}${blank(token.slice(1, -1))}${token.at(-1)}`;
+  return source.replaceAll(tokens, (token) => (token.includes("${") && token.startsWith("`") ? token : emptied(token)));
 }
 
 /** Why a file cannot be copied beside the bundle; `undefined` if it can, or if a package does without. */

@@ -173,7 +173,9 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
       __filename: { use: "__filename", instead: "import\\.meta\\.filename" },
       require: { use: 'require("node:fs")', instead: "import" },
     }).map(([name, { use, instead }]) => {
-      const files = { "functions/events/x.ts": `${speaksOfCommonJs}export const run = () => ${use};\n` };
+      const files = {
+        "functions/events/x.ts": `${speaksOfCommonJs}export const run = () => [\`\${1}\`, ${use}, \`\`];\n`,
+      };
       const says = new RegExp(`x\\.ts:4 {2}uses ${name}, which no ES module has: .*\\. Write ${instead}$`, "m");
       return [`${name}, which only CommonJS has`, { files, says }];
     }),
