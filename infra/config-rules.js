@@ -228,7 +228,7 @@ function environmentMistakes(variables, { resources, secrets }) {
     const strange = Object.keys(value).filter((member) => member !== "Ref");
     if (strange.length > 0) return strange.map((member) => unknown(member, `a member of ${at}`, ["Ref"]));
     const ofProject = fieldsOf(resources);
-    const tables = Object.keys(ofProject).filter((id) => fieldsOf(ofProject[id])["Type"] === tableType);
+    const tables = Object.keys(ofProject).filter((id) => isTable(fieldsOf(ofProject[id])["Type"]));
     const table = String(value["Ref"]);
     return tables.includes(table) ? [] : [`${at}.Ref: ${unknown(table, "a table in resources", tables)}`];
   });
@@ -274,7 +274,16 @@ function statementMistakes(statements) {
   });
 }
 
-const tableType = "AWS::DynamoDB::Table";
+const tableTypes = ["AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"];
+
+/**
+ * Whether a resource of that type is a table, which `npm start` creates and whose `Ref` is a name.
+ * @param {unknown} type
+ */
+export function isTable(type) {
+  return tableTypes.includes(String(type));
+}
+
 const attributes = [
   "Type",
   "Properties",
@@ -298,10 +307,10 @@ function resourceMistakes(resources) {
     const strange = Object.keys(resource).filter((name) => !attributes.includes(name));
     return [
       ...strange.map((name) => unknown(name, `an attribute of ${at}`, attributes)),
-      ...(typeof Type === "string" && Type.includes("::") ? [] : [`${at}.Type is no type, like "${tableType}"`]),
+      ...(typeof Type === "string" && Type.includes("::") ? [] : [`${at}.Type is no type, like "${tableTypes[0]}"`]),
       // A misspelt one would not be there on this machine, and nothing would say so.
-      ...(isSlip(String(Type), tableType) && Type !== tableType
-        ? [`${at}.Type: ${unknown(String(Type), "a type", [tableType])}`]
+      ...(!isTable(Type) && tableTypes.some((type) => isSlip(String(Type), type))
+        ? [`${at}.Type: ${unknown(String(Type), "a type", tableTypes)}`]
         : []),
       ...(isPlain(Properties) ? [] : [`${at}.Properties is not an object`]),
     ];

@@ -1,4 +1,5 @@
 import type { CreateTableCommandInput } from "@aws-sdk/client-dynamodb";
+import { isTable } from "../../infra/config-rules.js";
 import type { Project } from "../../infra/project.js";
 import { ConfigError } from "../errors.ts";
 import { createTable, type TableClient } from "./dynamodb.ts";
@@ -8,7 +9,7 @@ type Resources = Project["resources"];
 /** Creates the tables among a project's resources, unless they exist. Properties that only AWS supports are ignored. */
 export async function createTables(client: TableClient, resources: Resources, ledgerTable: string): Promise<void> {
   for (const [id, { Type, Properties }] of Object.entries(resources)) {
-    if (!/^AWS::DynamoDB::(?:Global)?Table$/.test(Type)) continue;
+    if (!isTable(Type)) continue;
     const refused = (problem: string, cause?: unknown) =>
       new ConfigError(`Cannot create the table "${id}" of larkpost.config.js: ${problem}`, { cause });
     const TableName = tableName(resources, id);

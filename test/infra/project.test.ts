@@ -309,6 +309,10 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
         `resources.Orders.Type: "AWS::DynamoDB::${name}" is not a type. Did you mean "AWS::DynamoDB::Table"?`,
       ] as const,
   ),
+  [
+    { resources: { Orders: { Type: "AWS::DynamoDB::GlobalTabel" } } },
+    'resources.Orders.Type: "AWS::DynamoDB::GlobalTabel" is not a type. Did you mean "AWS::DynamoDB::GlobalTable"?',
+  ],
   [{ resources: { Orders: { Type: "Table" } } }, 'resources.Orders.Type is no type, like "AWS::DynamoDB::Table"'],
   [
     { resources: { Orders: { ...table, Propertis: {} } } },
@@ -346,7 +350,7 @@ for (const [given, says] of mistakes) {
 test("takes variables of osls, and what CloudFormation has besides tables", () => {
   const variable = `\${param:value}`;
   const config = {
-    environment: { CRM_URL: variable },
+    environment: { CRM_URL: variable, TABLE: { Ref: "Global" } },
     statements: [
       { ...statement, Sid: `Read${variable}`, Resource: variable },
       { ...statement, Resource: ["*", "arn:aws:s3:::orders/*", `arn:aws:s3:::${variable}`, { Ref: "Topic" }] },

@@ -406,7 +406,11 @@ function changesBetween(before: Template, after: Template): Change[] {
   });
   const removed = [...old]
     .filter(([id]) => !now.has(id))
-    .map(([id, resource]) => change("Remove", id, resource, { PolicyAction: isKept(resource) ? "Retain" : "Delete" }));
+    .map(([id, resource]) =>
+      change("Remove", id, resource, {
+        PolicyAction: isKept(resource) ? "Retain" : (resource.DeletionPolicy ?? "Delete"),
+      }),
+    );
   const others = [...now].flatMap(([id, resource]) => {
     const was = old.get(id);
     if (was === undefined) return [change("Add", id, resource)];

@@ -35,6 +35,8 @@ export const stateful: ReadonlyMap<string, string> = new Map([
 /** A new one has another address, which has to be pasted into the developer console. */
 const addresses = ["AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::DomainName", "AWS::Lambda::Url"];
 const moved = ". Its address changes: paste the new one into the developer console";
+const letGo =
+  'keep it, or deploy it once more with DeletionPolicy: "Retain". Taken out after that, it stays outside of the stack';
 const switched = ". The worker starts to take events, or stops";
 
 /** One change in words. */
@@ -136,11 +138,12 @@ async function lineOf(
   const moves = addresses.includes(type) ? moved : "";
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {
-    const isRefused = kept.includes(id);
-    const end = lost === undefined ? moves : ` and ${lost}`;
-    const what =
-      PolicyAction === "Retain" ? `lets go of ${name}: it stays, outside of the stack` : `deletes ${name}${end}`;
-    return { text: `  - ${what}${isRefused ? ". Refused: the engine needs it" : ""}`, isRefused };
+    const stays = PolicyAction === "Retain";
+    const what = stays ? `lets go of ${name}: it stays, outside of the stack` : `deletes ${name}`;
+    if (kept.includes(id)) return { text: `  - ${what}. Refused: the engine needs it`, isRefused: true };
+    if (stays || lost === undefined) return { text: `  - ${what}${stays ? "" : moves}`, isRefused: false };
+    if (PolicyAction === "Snapshot") return { text: `  - ${what}: a snapshot stays`, isRefused: false };
+    return { text: `  - ${what} and ${lost}. Refused: ${letGo}`, isRefused: true };
   }
   const targets = Details.map(({ Target: { Attribute, Name } = {} }) =>
     Attribute === "Properties" ? Name : Attribute,

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { CommandError, subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { forgetStage, stagesFile } from "../state/stages.ts";
+import { stateful } from "./changes.ts";
 import { awsClients } from "./clients.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import { regionOf } from "./parameter-store.ts";
@@ -13,6 +14,7 @@ import {
   longConnectionOf,
   type Stack,
   stackResources,
+  type Template,
   variableOf,
 } from "./stack.ts";
 
@@ -24,7 +26,8 @@ export function removeCommand(): Command {
       "after",
       `
 What holds events is kept: the queues, the ledger and the stored keys. It prints how to deploy the stage again
-with them, and how to delete them. A stack that is protected from deletion is refused, as that of "prod" is.
+with them, and how to delete them. The resources of larkpost.config.js go with their data, unless their DeletionPolicy
+keeps them. A stack that is protected from deletion is refused, as that of "prod" is.
 
 Example:
   npm run remove -- --stage dev`,
@@ -59,7 +62,7 @@ async function run(passedOn: readonly string[], options: StackOptions & { stage:
   }
   const resources = await stackResources(cloudFormation, stack.name);
   const left = resources.filter(({ id }) => isKept(stack.template.Resources[id]));
-  console.log(`Removes the stack ${stack.name} in ${region}`);
+  console.log([`Removes the stack ${stack.name} in ${region}`, ...lossLines(stack.template)].join("\n"));
   const { code } = await osls(["remove", "--stage", stage, ...stackArgs(stackOptions), ...passedOn], { root });
   // Its last calls may fail when the stack is gone already.
   if (code !== 0 && !(await isGone(cloudFormation, deployed.id))) {
@@ -69,6 +72,16 @@ async function run(passedOn: readonly string[], options: StackOptions & { stage:
   if (forgetStage(stage, root)) console.log(`${stagesFile} has no "${stage}" any more. Commit it.`);
   const where = stackOptions.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${region}`;
   console.log(whatIsLeft(left, { stack, where }));
+}
+
+/** What goes for ever with the stack: the project's own, for what the engine needs is kept. */
+function lossLines({ Resources }: Template): string[] {
+  return Object.entries(Resources).flatMap(([id, resource]) => {
+    const lost = stateful.get(resource.Type);
+    // That bucket holds the zips of deployments.
+    if (lost === undefined || id === "ServerlessDeploymentBucket" || isKept(resource)) return [];
+    return resource.DeletionPolicy === "Snapshot" ? [] : [`  - deletes ${id} (${resource.Type}) and ${lost}`];
+  });
 }
 
 function whatIsLeft(left: readonly Left[], { stack, where }: { stack: Stack; where: string }): string {

@@ -599,6 +599,29 @@ describe("npm run deploy", () => {
     );
   });
 
+  test("refuses to delete what holds a project's data, unless something of it stays", async () => {
+    const own = (Type: string, DeletionPolicy?: string) => ({ Type, ...(DeletionPolicy && { DeletionPolicy }) });
+    const Orders = own("AWS::DynamoDB::Table");
+    const Resources = {
+      ...compiled.template.Resources,
+      ...{ Orders, Files: own("AWS::S3::Bucket", "Delete"), Topic: own("AWS::SNS::Topic") },
+      ...{ Kept: own("AWS::DynamoDB::GlobalTable", "Retain"), People: own("AWS::RDS::DBInstance", "Snapshot") },
+    };
+    const lines = await changeLines(await readyFor({ ...compiled.template, Resources }, compiled.template), made.root);
+    const refused = (what: string) =>
+      `  - deletes ${what}. Refused: keep it, or deploy it once more with DeletionPolicy: "Retain". Taken out after that, it stays outside of the stack`;
+    assert.deepEqual(
+      lines.map(({ text, isRefused }) => [isRefused, text]),
+      [
+        [true, refused("Orders (AWS::DynamoDB::Table) and its items")],
+        [true, refused("Files (AWS::S3::Bucket) and its objects")],
+        [false, "  - deletes Topic (AWS::SNS::Topic)"],
+        [false, "  - lets go of Kept (AWS::DynamoDB::GlobalTable): it stays, outside of the stack"],
+        [false, "  - deletes People (AWS::RDS::DBInstance): a snapshot stays"],
+      ],
+    );
+  });
+
   test("refuses to replace whatever AWS calls stateful, but logs, stacks and accounts", () => {
     const others = ["AWS::CloudFormation::Stack", "AWS::Logs::LogGroup", "AWS::Organizations::Account"];
     assert.deepEqual([...stateful.keys(), ...others].sort(), loadSpecification().statefulTypes().sort());

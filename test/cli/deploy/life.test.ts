@@ -188,8 +188,11 @@ describe("the life of a stage, by the real osls", () => {
       /^Cannot remove: the stack larkpost-prod-long-connection uses a role of/,
     );
     cloud.stacks.delete("larkpost-prod-long-connection");
+    const Resources = { Orders: { Type: "AWS::DynamoDB::Table" }, Topic: { Type: "AWS::SNS::Topic" } };
+    Object.assign(stack()?.template.Resources ?? {}, Resources);
     const { code, stdout, stderr } = await run("remove");
     assert.equal(code, 0, stderr);
+    assert.deepEqual(stdout.match(/^.*deletes.*$/gm), ["  - deletes Orders (AWS::DynamoDB::Table) and its items"]);
     assert.deepEqual([...cloud.stacks.keys()], []);
     assert.deepEqual([...cloud.holders.keys()].sort(), holders.toSorted());
     const recorded = JSON.parse(readFileSync(join(made.root, "larkpost.stages.json"), "utf8")) as unknown;
