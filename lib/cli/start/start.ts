@@ -74,6 +74,33 @@ interface StartOptions {
 }
 
 async function run(options: StartOptions): Promise<void> {
+  const prepared = await prepare(options);
+  const output = createOutput({
+    root: prepared.root,
+    isJson: options.json === true,
+    isQuiet: options.quiet === true,
+    state: options.state,
+  });
+  // The last started part is stopped first.
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    for (const stopPart of stops.splice(0)) await stopPart();
+  };
+  const hasPayloads = options.payloads === true;
+  const { stopped } = await startParts({ ...prepared, output, stops, hasPayloads }).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
+  const problem = await stopped;
+  if (problem !== undefined) console.error(problem.message);
+  output.stopping();
+  await stop();
+  output.stop();
+  process.exit(problem === undefined ? 0 : 1);
+}
+
+/** Reads what is set, and refuses what is wrong before anything starts. */
+async function prepare(options: StartOptions) {
   const root = existingRoot();
   loadEnv(root);
   const port = portOf(options.port, process.env["PORT"]);
@@ -84,141 +111,144 @@ async function run(options: StartOptions): Promise<void> {
   const stateFolder = resolve(root, options.state);
   const kept = keptApp(stateFolder);
   const app = hasRealApp(process.env) ? undefined : kept;
-  const extraEnv = options.longConnection === true ? randomKeys(process.env) : {};
+  const isConnecting = options.longConnection === true;
+  const extraEnv = isConnecting ? randomKeys(process.env) : {};
   const appEnv = app === undefined ? extraEnv : envOf(app);
-  const settings = checkSettings(root, { ...process.env, ...appEnv }, project);
-  const { keys } = readSettings({ ...process.env, ...appEnv }, limits.callbackDeadlineMs, settings);
+  const env = { ...process.env, ...appEnv };
+  const settings = checkSettings(root, env, project);
+  const { keys } = readSettings(env, limits.callbackDeadlineMs, settings);
   await generate({ root });
-  const force = options.force === true;
-  const connecting = { root, env: { ...process.env, ...appEnv }, isSimulated: app !== undefined, force };
-  const longConnection = options.longConnection === true ? await prepareLongConnection(connecting) : undefined;
+  const connecting = { root, env, isSimulated: app !== undefined, force: options.force === true };
+  const longConnection = isConnecting ? await prepareLongConnection(connecting) : undefined;
+  return { root, port, project, stateFolder, kept, app, appEnv, settings, keys, longConnection };
+}
 
-  const output = createOutput({
-    root,
-    isJson: options.json === true,
-    isQuiet: options.quiet === true,
-    state: options.state,
-  });
-  // The last started part is stopped first.
-  const stops: (() => Promise<void>)[] = [];
+type Prepared = Awaited<ReturnType<typeof prepare>>;
+
+interface Starting extends Prepared {
+  readonly output: ReturnType<typeof createOutput>;
+  /** What stops each part that has started is put in front. */
+  readonly stops: (() => Promise<void>)[];
+  readonly hasPayloads: boolean;
+}
+
+/**
+ * Starts each part, and what follows the project's files.
+ * @returns `stopped` resolves when all is to be stopped, with the problem if there is one.
+ */
+async function startParts(starting: Starting) {
+  const { root, port, project, stateFolder, kept, app, appEnv, settings, keys, longConnection } = starting;
+  const { output, stops, hasPayloads } = starting;
   const failures = longConnection === undefined ? [] : [longConnection.failed];
-  let stopped: ReturnType<typeof stopReason> | undefined;
-  const stop = async () => {
-    for (const stopPart of stops.splice(0)) await stopPart();
+  const unlock = lockState(stateFolder);
+  stops.unshift(async () => unlock());
+  const recent = keepRecent(stateFolder, output.notice);
+  stops.unshift(async () => recent.close());
+  const simulating = { onEntry: output.entry, onProblem: console.error };
+  // Loaded here, because a real app needs none.
+  const simulated = app && (await (await import("./simulated.ts")).startSimulated({ app, ...simulating }));
+  if (simulated !== undefined) stops.unshift(simulated.stop);
+  /** What cannot be loaded leaves the answers as they are. */
+  const loadAnswers =
+    simulated && (() => loadOwn(root, simulated).catch((error: Error) => output.notice(error.message)));
+  await loadAnswers?.();
+  const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
+    recent.line(name, line);
+    simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
+    // Each function has the same settings, and finds the same in them.
+    if (line["stage"] === "misconfigured" && line["level"] === "warn") output.noticeOnce(String(line["message"]));
+    else output.line(name, line, detail, checking.sourceOf);
   };
-  try {
-    const unlock = lockState(stateFolder);
-    stops.unshift(async () => unlock());
-    const recent = keepRecent(stateFolder, output.notice);
-    stops.unshift(async () => recent.close());
-    const simulating = { onEntry: output.entry, onProblem: console.error };
-    // Loaded here, because a real app needs none.
-    const simulated = app && (await (await import("./simulated.ts")).startSimulated({ app, ...simulating }));
-    if (simulated !== undefined) stops.unshift(simulated.stop);
-    /** What cannot be loaded leaves the answers as they are. */
-    const reloadOwn = () => simulated && loadOwn(root, simulated).catch((error: Error) => output.notice(error.message));
-    await reloadOwn();
-    const onLine = (name: string, line: Record<string, unknown>, detail: string | undefined) => {
-      recent.line(name, line);
-      simulated?.onStage(line["stage"], line["id"], line["type"], detail?.split("\n", 1)[0]);
-      // Each function has the same settings, and finds the same in them.
-      if (line["stage"] === "misconfigured" && line["level"] === "warn") output.noticeOnce(String(line["message"]));
-      else output.line(name, line, detail, checking.sourceOf);
-    };
+  const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
+  const lastGoodFile = join(stateFolder, "last-good.json");
+  const checking = startChecking({ root, lastGoodFile, output, names });
+  const env = {
+    ...appEnv,
     // This replaces the environment's value: a local app must not use the real platform.
-    const names = () => ({ handlers: handlerNames("events", root), callbacks: handlerNames("callbacks", root) });
-    const lastGoodFile = join(stateFolder, "last-good.json");
-    const checking = startChecking({ root, lastGoodFile, output, names });
-    const env = {
-      ...appEnv,
-      LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"],
-      [lastGoodVariable]: lastGoodFile,
-    };
-    const onNotice = output.notice;
-    const onPayload = (payload: Payload) => {
-      const { kind } = payload;
-      if (kind !== "job") recent.push({ ...payload, kind });
-      if (options.payloads === true) output.payload(payload);
-    };
-    const onInvoke = (name: string, event: unknown) => payloadsOf(name, event, keys, Date.now()).forEach(onPayload);
-    const runtime = await startRuntime({
-      root,
-      stateFolder,
-      port,
-      project,
-      env,
-      onNotice,
-      onLine,
-      onInvoke,
-    });
-    stops.unshift(runtime.stop);
-    failures.push(runtime.failed);
-    if (longConnection !== undefined) {
-      onNotice(`the long connection goes to ${longConnection.target}`);
-      const onOwnLine = onLine.bind(undefined, "long-connection");
-      const { env, endWithParent: onLaunch } = runtime;
-      await longConnection.start({ env, onNotice, onLine: onOwnLine, onLaunch });
-      stops.unshift(longConnection.stop);
-    }
-
-    const { url, callbackUrl } = runtime;
-    const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
-    const byHttp = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
-    const shown =
-      (deliver: Deliver): Deliver =>
-      (message, push) => {
-        if (message.kind === "callback") onPayload(message);
-        return deliver(message, push);
-      };
-    const control = await simulated?.listen(byHttp, longConnection && shown(simulated.byWebSocket));
-    if (simulated !== undefined) stops.unshift(simulated.stopUser);
-    const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
-    writeLocal(stateFolder, { url, ...app, kept, control, services });
-
-    const shownState = relative(process.cwd(), stateFolder) || ".";
-    const addresses = { url, callbackUrl, services: runtime.endpoints, openApi: simulated?.url };
-    const hasLongConnection = longConnection !== undefined;
-    const deadLetters = storedDeadLetters(stateFolder);
-    // Whoever reads that it is ready may end it at once.
-    stopped = stopReason(failures);
-    output.started({
-      ...addresses,
-      stateFolder,
-      shownState,
-      hasLongConnection,
-      deadLetters,
-      lanes: Object.keys(project.lanes),
-      ...names(),
-    });
-    const advised = advice(project, names().handlers, app !== undefined);
-    for (const message of [...settings.map(findingLine), ...advised]) onNotice(message);
-
-    const watcher = watch(root, async (changes) => {
-      const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;
-      for (const { path } of changes.filter(isLater)) onNotice(`${path} changed: stop and start again to apply it`);
-      const answers = changes.filter(({ path }) => path.startsWith(`${ownAnswers}/`));
-      if (answers.length > 0 && simulated !== undefined) {
-        await reloadOwn();
-        output.changed(answers);
-      }
-      const live = changes.filter((change) => !isLater(change) && !answers.includes(change));
-      if (live.length === 0) return;
-      await generate({ root });
-      watcher.add(await checking.check(live, () => Promise.all([runtime.reload(), longConnection?.reload()])));
-    });
-    void checking.check([]).then(watcher.add);
-    stops.unshift(watcher.close, checking.close);
-  } catch (error) {
-    await stop();
-    throw error;
+    LARK_DOMAIN: simulated?.url ?? process.env["LARK_DOMAIN"],
+    [lastGoodVariable]: lastGoodFile,
+  };
+  const onNotice = output.notice;
+  const onPayload = (payload: Payload) => {
+    const { kind } = payload;
+    if (kind !== "job") recent.push({ ...payload, kind });
+    if (hasPayloads) output.payload(payload);
+  };
+  const onInvoke = (name: string, event: unknown) => payloadsOf(name, event, keys, Date.now()).forEach(onPayload);
+  const runtime = await startRuntime({ root, stateFolder, port, project, env, onNotice, onLine, onInvoke });
+  stops.unshift(runtime.stop);
+  failures.push(runtime.failed);
+  if (longConnection !== undefined) {
+    onNotice(`the long connection goes to ${longConnection.target}`);
+    const onOwnLine = onLine.bind(undefined, "long-connection");
+    const { env, endWithParent: onLaunch } = runtime;
+    await longConnection.start({ env, onNotice, onLine: onOwnLine, onLaunch });
+    stops.unshift(longConnection.stop);
   }
 
-  const problem = await stopped;
-  if (problem !== undefined) console.error(problem.message);
-  output.stopping();
-  await stop();
-  output.stop();
-  process.exit(problem === undefined ? 0 : 1);
+  const { url, callbackUrl } = runtime;
+  const urlOf = ({ kind }: Message) => (kind === "callback" ? callbackUrl : url);
+  const byHttp = toWebhook({ url: urlOf, keys, clock: systemClock, randomBytes });
+  const shown =
+    (deliver: Deliver): Deliver =>
+    (message, push) => {
+      if (message.kind === "callback") onPayload(message);
+      return deliver(message, push);
+    };
+  const control = await simulated?.listen(byHttp, longConnection && shown(simulated.byWebSocket));
+  if (simulated !== undefined) stops.unshift(simulated.stopUser);
+  const services = { ...runtime.endpoints, accessKeyId: runtime.accessKeyId };
+  writeLocal(stateFolder, { url, ...app, kept, control, services });
+
+  const facts = {
+    url,
+    callbackUrl,
+    services: runtime.endpoints,
+    openApi: simulated?.url,
+    stateFolder,
+    shownState: relative(process.cwd(), stateFolder) || ".",
+    hasLongConnection: longConnection !== undefined,
+    deadLetters: storedDeadLetters(stateFolder),
+    lanes: Object.keys(project.lanes),
+    ...names(),
+  };
+  // Whoever reads that it is ready may end it at once.
+  const stopped = stopReason(failures);
+  output.started(facts);
+  const advised = advice(project, facts.handlers, app !== undefined);
+  for (const message of [...settings.map(findingLine), ...advised]) onNotice(message);
+
+  const reload = () => Promise.all([runtime.reload(), longConnection?.reload()]);
+  stops.unshift(followFiles({ root, output, checking, loadAnswers, reload }), checking.close);
+  return { stopped };
+}
+
+/** Takes over what changes in the project's files. @returns What ends that. */
+function followFiles(options: {
+  readonly root: string;
+  readonly output: ReturnType<typeof createOutput>;
+  readonly checking: ReturnType<typeof startChecking>;
+  /** Missing where handlers call the real platform. */
+  readonly loadAnswers: (() => Promise<unknown>) | undefined;
+  /** Loads the handlers anew. */
+  readonly reload: () => Promise<unknown>;
+}) {
+  const { root, output, checking, loadAnswers, reload } = options;
+  const watcher = watch(root, async (changes) => {
+    const isLater = ({ path }: Change) => path.startsWith("infra/") || path === configFile;
+    for (const { path } of changes.filter(isLater)) output.notice(`${path} changed: stop and start again to apply it`);
+    const answers = changes.filter(({ path }) => path.startsWith(`${ownAnswers}/`));
+    if (answers.length > 0 && loadAnswers !== undefined) {
+      await loadAnswers();
+      output.changed(answers);
+    }
+    const live = changes.filter((change) => !isLater(change) && !answers.includes(change));
+    if (live.length === 0) return;
+    await generate({ root });
+    watcher.add(await checking.check(live, reload));
+  });
+  void checking.check([]).then(watcher.add);
+  return watcher.close;
 }
 
 /**
