@@ -1,7 +1,9 @@
 import { cpSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { createRequire, isBuiltin } from "node:module";
-import { dirname, join, relative, resolve, sep } from "node:path";
-import type { Metafile } from "esbuild";
+import { createRequire, findPackageJSON, isBuiltin, SourceMap } from "node:module";
+import { dirname, extname, join, relative, resolve, sep } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Loader, type Metafile, transform } from "esbuild";
+import { fieldsOf } from "../../feishu/json.ts";
 import type { Finding } from "../check/finding.ts";
 import { isEngine, isPackage, posix, within } from "../project.ts";
 
@@ -31,13 +33,14 @@ const ownRequire =
 /** Reads whose path is not made: what has no `/` before it is looked for from the folder of the process. */
 const reading = new RegExp(`${reads}\\(\\s*${text}`, "g");
 /** Names that CommonJS has. A bundle gives them to packages; run from its source, the project's own module has none. */
-const ofCommonJs = [
-  { name: "__dirname", use: /(?<![.\w$])__dirname\b(?!\s*:)/, instead: "Write import.meta.dirname" },
-  { name: "__filename", use: /(?<![.\w$])__filename\b(?!\s*:)/, instead: "Write import.meta.filename" },
-  { name: "require", use: /(?<![.\w$])require\(\s*["'`]/, instead: "Write import" },
-];
-/** Texts and comments. */
-const tokens = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
+const ofCommonJs = {
+  __dirname: "Write import.meta.dirname",
+  __filename: "Write import.meta.filename",
+  require: "Write import",
+};
+/** Texts, comments, and regular expressions, which may hold quotes. */
+const tokens =
+  /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|\/\*.*?\*\/|\/\/[^\n]*|\/(?<=(?:[=(,:[!&|?{;>]\s*|\breturn\s)\/)(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\[\n])+\//gs;
 const isCode = /\.[cm]?[jt]sx?$/;
 
 /** Packages that look for their own version beside their code, and do without. */
@@ -51,13 +54,17 @@ const native = /node_modules\/(?:node-gyp-build|bindings|@mapbox\/node-pre-gyp|p
  * machine and fail once it is deployed.
  * @param folder The bundle's folder, from which `outputs` are reached as well.
  */
-export function copyBeside(root: string, folder: string, { outputs }: Metafile): Finding[] {
+export async function copyBeside(root: string, folder: string, { outputs }: Metafile): Promise<Finding[]> {
   const faults: Finding[] = [];
   const copied = new Map<string, string>();
   for (const [output, { inputs }] of Object.entries(outputs)) {
     for (const [input, { bytesInOutput }] of Object.entries(inputs)) {
       const module = resolve(root, input);
       if (bytesInOutput === 0 || !isCode.test(module) || isEngine(module) || harmless.test(posix(module))) continue;
+      const absent = await usesCommonJs(root, module);
+      faults.push(...absent);
+      // The files that it reads by them are looked at once it names them in another way.
+      if (absent.length > 0) continue;
       const { paths, faults: found } = pathsIn(root, module);
       faults.push(...found);
       for (const { path, line } of paths) {
@@ -88,9 +95,6 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   }
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
-  const absent = usesCommonJs(root, module, rest, lineOf);
-  // The files that it reads by them are looked at once it names them in another way.
-  if (absent.length > 0) return { paths: [], faults: absent };
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
   /** An expression, or a name that the module gives it. */
   const named = (expression: string) => {
@@ -133,7 +137,7 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
     });
     if (!new RegExp(`\\b${name}\\b`).test(others)) rest = others;
   }
-  const left = anyPlace.exec(rest);
+  const left = anyPlace.exec(withoutTexts(rest));
   if (left === null || (isPackage(module) && !readsFiles.test(rest))) return { paths, faults };
   const message = isPackage(module)
     ? "reads or requires files beside its code by names that the build cannot follow, so it would not find them once it is deployed. Choose another package, or give it the content"
@@ -154,17 +158,28 @@ function readsFromProcess(root: string, module: string, source: string, lineOf: 
   });
 }
 
-/** Uses of what an ES module does not have, by a module of the project that does not declare it. */
-function usesCommonJs(root: string, module: string, source: string, lineOf: (index: number) => number): Finding[] {
-  if (isPackage(module) || /\.c[jt]s$/.test(module)) return [];
-  const code = withoutTexts(source);
-  return ofCommonJs.flatMap(({ name, use, instead }): Finding[] => {
-    if (new RegExp(`\\b(?:const|let|var|function|import|typeof)\\b[^=;\n]*\\b${name}\\b`).test(code)) return [];
-    const index = code.search(use);
-    if (index < 0) return [];
+/** Uses of what an ES module does not have, by a module of the project. esbuild tells them from names that it declares. */
+async function usesCommonJs(root: string, module: string): Promise<Finding[]> {
+  if (isPackage(module) || isCommonJs(module)) return [];
+  const define = Object.fromEntries(Object.keys(ofCommonJs).map((name) => [name, `larkpost_${name}`]));
+  const loader = extname(module).replace(/^\.[cm]?/, "") as Loader;
+  const options = { loader, define, sourcemap: "external", target: "node24", logLevel: "silent" } as const;
+  // A syntax error is told where the module is loaded.
+  const { code, map } = await transform(readFileSync(module, "utf8"), options).catch(() => ({ code: "", map: "" }));
+  return Object.entries(ofCommonJs).flatMap(([name, instead]): Finding[] => {
+    const index = code.indexOf(`larkpost_${name}`);
+    if (index < 0 || new RegExp(`typeof larkpost_${name}\\b(?![.(])`).test(code)) return [];
+    const before = code.slice(0, index).split("\n");
+    const place = new SourceMap(JSON.parse(map)).findEntry(before.length - 1, before.at(-1)?.length ?? 0);
     const message = `uses ${name}, which no ES module has: it throws under npm start. ${instead}`;
-    return [{ ...at(root, module, lineOf(index)), message }];
+    return [{ ...at(root, module, "originalLine" in place ? place.originalLine + 1 : 1), message }];
   });
+}
+
+function isCommonJs(module: string): boolean {
+  if (!/\.[jt]sx?$/.test(module)) return /\.c[jt]s$/.test(module);
+  const manifest = findPackageJSON(pathToFileURL(module));
+  return manifest !== undefined && fieldsOf(JSON.parse(readFileSync(manifest, "utf8")))["type"] === "commonjs";
 }
 
 /** Whether it is installed. A package does without what is not. */
@@ -193,7 +208,7 @@ function withoutComments(source: string): string {
 /** Their quotes stay, and a template that takes values. */
 function withoutTexts(source: string): string {
   const emptied = (token: string) => `${token[0]}${blank(token.slice(1, -1))}${token.at(-1)}`;
-  return source.replaceAll(tokens, (token) => (token.includes("${") && token.startsWith("`") ? token : emptied(token)));
+  return source.replaceAll(tokens, (token) => (/^`[\s\S]*[{}]/.test(token) ? token : emptied(token)));
 }
 
 /** Why a file cannot be copied beside the bundle; `undefined` if it can, or if a package does without. */

@@ -90,7 +90,7 @@ export async function build(
         writeFileSync(path, text);
       }
       const folder = join(outFolder, name);
-      const faults = copyBeside(root, folder, metafile);
+      const faults = await copyBeside(root, folder, metafile);
       if (faults.length > 0) throw new BuildError(faults);
       if (runsHandlers) writePlaces(folder, { root, metafile });
       return { name, file: join(folder, "index.mjs"), metafile };

@@ -260,3 +260,49 @@ for (const [what, { files, says }] of Object.entries(refused)) {
     });
   });
 }
+
+const ofPlace = 'import { readFileSync } from "node:fs";\nimport { join } from "node:path";\n';
+for (const [what, source] of Object.entries({
+  "parameters and private methods": `
+class Loader { #require(name: string) { return name; } run(require: (name: string) => string) { return require("x") + this.#require("y"); } }
+export const run = (require = (name: string) => name) => new Loader().run(require) + require("z");`,
+  "a later name of a list": `${ofPlace}const at = 1,\n  __dirname = import.meta.dirname;
+export const run = () => readFileSync(join(__dirname, "a.txt"), "utf8") + at;`,
+  "a question whether there is one":
+    'export const run = () => (typeof require === "function" ? require("node:fs") : 1);',
+  "a text that takes a value": `export const run = (name = 1) => \`<script>require("\${name}")</script>\`;`,
+  "texts that speak of places": `${ofPlace}const folder = import.meta.dirname, quote = /["'\\\`]/;
+export const run = () => [readFileSync(join(folder, "a.txt"), "utf8"), quote, "an empty folder, __dirname, import.meta.url"];`,
+  "a module that is CommonJS": 'import load from "../shared/old.cjs";\nexport const run = () => load;',
+  "a folder that is CommonJS": 'import load from "../legacy/old.js";\nexport const run = () => load;',
+})) {
+  test(`the build takes ${what}`, async (t) => {
+    const old = 'module.exports = require("node:path").sep;\n';
+    const { root, outFolder, remove } = projectOf({
+      "functions/events/x.ts": source,
+      "functions/events/a.txt": "a",
+      "functions/shared/old.cjs": old,
+      "functions/legacy/old.js": old,
+      "functions/legacy/package.json": '{ "type": "commonjs" }',
+    });
+    t.after(remove);
+    await build({ root, outFolder, names: ["worker"] });
+  });
+}
+
+for (const [what, use] of Object.entries({
+  "in a function of one line": "(() => { function all() { return require('node:fs'); } return all(); })()",
+  "that is spread": "[...require('node:fs').constants]",
+  "of a name": "require(process.title)",
+  "that resolves": "require.resolve('x')",
+  "after a template in a template": `\`\${process.title ? \`a\` : require('node:fs')}\``,
+})) {
+  test(`the build refuses by name require ${what}`, async (t) => {
+    const { root, outFolder, remove } = projectOf({ "functions/events/x.ts": `\nexport const run = () => ${use};\n` });
+    t.after(remove);
+    await assert.rejects(
+      build({ root, outFolder, names: ["worker"] }),
+      /x\.ts:2 {2}uses require, which no ES module has/,
+    );
+  });
+}
