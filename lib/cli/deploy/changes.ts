@@ -30,6 +30,12 @@ export const stateful: ReadonlyMap<string, string> = new Map([
     ...["AWS::Kinesis::Stream", "AWS::Neptune::DBCluster", "AWS::Neptune::DBInstance"],
     ...["AWS::OpenSearchService::Domain", "AWS::QLDB::Ledger", "AWS::RDS::DBCluster", "AWS::RDS::DBInstance"],
     ...["AWS::Redshift::Cluster", "AWS::SDB::Domain"],
+    // AWS's specification does not call these stateful.
+    ...["AWS::Cassandra::Keyspace", "AWS::Cassandra::Table", "AWS::DocDBElastic::Cluster", "AWS::MSK::Cluster"],
+    ...["AWS::MemoryDB::Cluster", "AWS::NeptuneGraph::Graph", "AWS::OpenSearchServerless::Collection"],
+    ...["AWS::RedshiftServerless::Namespace", "AWS::S3Express::DirectoryBucket", "AWS::S3Tables::Table"],
+    ...["AWS::S3Tables::TableBucket", "AWS::S3Vectors::Index", "AWS::S3Vectors::VectorBucket"],
+    ...["AWS::Timestream::InfluxDBInstance", "AWS::Timestream::Table"],
   ].map((type) => [type, "its data"] as const),
 ]);
 /** A new one has another address, which has to be pasted into the developer console. */

@@ -577,8 +577,11 @@ describe("npm run deploy", () => {
   });
 
   test("refuses to replace what holds messages or items, and to delete what the engine needs", async () => {
-    const { QuarantineQueue, ...Resources } = changed("LedgerTable", { KeySchema: [] }).Resources;
-    cloud.putStack("larkpost-prod", compiled.template);
+    const files = (PerformanceMode: string) => ({ Type: "AWS::EFS::FileSystem", Properties: { PerformanceMode } });
+    const { QuarantineQueue, ...others } = changed("LedgerTable", { KeySchema: [] }).Resources;
+    const Resources = { ...others, OwnFiles: files("maxIO") };
+    const before = { ...compiled.template.Resources, OwnFiles: files("generalPurpose") };
+    cloud.putStack("larkpost-prod", { ...compiled.template, Resources: before });
     const elsewhere = JSON.stringify({ ...compiled.template, Resources })
       .replaceAll('"QuarantineQueue"', '"DeadLetterQueue"')
       .replaceAll(`\${QuarantineQueue.`, `\${DeadLetterQueue.`);
@@ -588,6 +591,7 @@ describe("npm run deploy", () => {
     const lines = [
       "  - lets go of QuarantineQueue (AWS::SQS::Queue): it stays, outside of the stack. Refused: the engine needs it",
       "  ! replaces LedgerTable (AWS::DynamoDB::Table): KeySchema. Refused, since the new one lacks its items. Undo it, or give the new one an id of its own",
+      "  ! replaces OwnFiles (AWS::EFS::FileSystem): PerformanceMode. Refused, since the new one lacks its data. Undo it, or give the new one an id of its own",
     ];
     for (const line of lines) assert.ok(dry.stdout.includes(`${line}\n`), dry.stdout);
     const { code, stderr } = await prod();
@@ -624,7 +628,11 @@ describe("npm run deploy", () => {
 
   test("refuses to replace whatever AWS calls stateful, but logs, stacks and accounts", () => {
     const others = ["AWS::CloudFormation::Stack", "AWS::Logs::LogGroup", "AWS::Organizations::Account"];
-    assert.deepEqual([...stateful.keys(), ...others].sort(), loadSpecification().statefulTypes().sort());
+    const specification = loadSpecification();
+    const missing = specification.statefulTypes().filter((type) => !stateful.has(type));
+    assert.deepEqual(missing.sort(), others);
+    const Resources = Object.fromEntries([...stateful.keys()].map((Type, index) => [index, { Type, Properties: {} }]));
+    assert.doesNotMatch(specification.problems({ Resources, Outputs: {} }).join("\n"), /there is no type/);
   });
 
   test("is compared without alarms and dashboard where CloudFormation takes no such template", async () => {
