@@ -52,6 +52,7 @@ const unusable: [how: string, value: string | undefined][] = [
   ["crosses", "xxxxxxxxxxxxxxxx"],
   ["stars", "****************"],
   ["dots", "..."],
+  ["an ellipsis", "…"],
 ];
 
 describe("the settings of the webhook", () => {
