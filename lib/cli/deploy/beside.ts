@@ -96,10 +96,12 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
+  // Of the project's own, another module may use what is exported: it stays, and cannot be followed.
+  const unlessExported = isPackage(module) ? "" : "(?<!\\bexport\\s+)";
   /** An expression, or a name that the module gives it. */
   const named = (expression: string) => {
     const names: string[] = [];
-    const declaration = `(?:\\b(?:const|let|var)\\s+|,\\s*)(\\w+)\\s*=\\s*(?:${expression})(?=\\s*(?:[;,]|$))`;
+    const declaration = `(?:${unlessExported}\\b(?:const|let|var)\\s+|,\\s*)(\\w+)\\s*=\\s*(?:${expression})(?=\\s*(?:[;,]|$))`;
     rest = rest.replaceAll(new RegExp(declaration, "gm"), (found, name: string) => {
       names.push(`(?<![.\\w])${name}\\b(?!\\s*:)`);
       return blank(found);

@@ -147,6 +147,13 @@ const refused: Readonly<Record<string, { files: Readonly<Record<string, string>>
     files: { "functions/events/x.ts": reading("new URL(process.argv[0] ?? '', import.meta.url)") },
     says: /^✖ functions\/events\/x\.ts:2 {2}uses import\.meta\.url, and the bundle has another place\. Name the file in one piece/m,
   },
+  "a place that another module is given": {
+    files: {
+      "functions/events/x.ts": 'import { here } from "../shared/here.ts";\nexport const run = () => here;\n',
+      "functions/shared/here.ts": "export const here = import.meta.dirname;\n",
+    },
+    says: /^✖ functions\/shared\/here\.ts:1 {2}uses import\.meta\.dirname, and the bundle has another place/m,
+  },
   "a file of the folder of the process": {
     files: { "functions/events/x.ts": reading('"functions/shared.txt"'), "functions/shared.txt": "shared" },
     says: /^✖ functions\/events\/x\.ts:2 {2}reads functions\/shared\.txt from the folder of the process, .* new URL\("\.\.\/shared\.txt", import\.meta\.url\)$/m,
