@@ -232,7 +232,7 @@ async function sqsClient(settings: SQSClientConfig): Promise<SQS> {
   return new SQS(settings);
 }
 
-/** When a file of the project was last changed that a handler may be made of. */
+/** When a file of the project was last changed that a handler may be made of, or a handler's file was deleted. */
 function lastChangeMs(folder: string): number {
   const times = readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
@@ -240,7 +240,8 @@ function lastChangeMs(folder: string): number {
     const isCode = /\.(?:[cm]?[jt]s|json)$|^\.env$/.test(entry.name) && !/\.gen\.ts$/.test(entry.name);
     return isCode && entry.isFile() ? [statSync(path).mtimeMs] : [];
   });
-  return Math.max(0, ...times);
+  const isOfHandlers = /[\\/]functions[\\/](?:events|callbacks)$/.test(folder);
+  return Math.max(isOfHandlers ? statSync(folder).mtimeMs : 0, ...times);
 }
 
 function isFifo(name: string): boolean {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -361,8 +361,13 @@ describe("npm run dead, on this machine", () => {
       assert.equal(second?.attributes["redrives"]?.StringValue, "2");
       assert.equal(second?.attributes["deadReason"]?.StringValue, "attemptsExhausted");
 
+      // As the deletion of a handler's file leaves its folder.
+      const [handlers, later] = [join(root, "functions/events"), Date.now() / 1000 + 120];
+      utimesSync(handlers, later, later);
+      assert.equal((await dead("redrive", "same-code")).code, 0);
+
       const messageId = (await listed()).find(({ id }) => id === "old")?.messageId ?? "";
-      const forced = await dead("redrive", "fourth", messageId, "same-code", "--force");
+      const forced = await dead("redrive", "fourth", messageId, "--force");
       assert.deepEqual([forced.code, forced.stderr], [0, ""]);
       assert.deepEqual(await idsOf(), []);
       assert.equal(queued().length, 6);
