@@ -38,6 +38,12 @@ export const stateful: ReadonlyMap<string, string> = new Map([
     ...["AWS::Timestream::InfluxDBInstance", "AWS::Timestream::Table"],
   ].map((type) => [type, "its data"] as const),
 ]);
+
+/** What goes with a resource of the stack, if anything. The bucket of osls has the zips of deployments alone. */
+export function lostWith(id: string, type: string): string | undefined {
+  return id === "ServerlessDeploymentBucket" ? undefined : stateful.get(type);
+}
+
 /** A new one has another address, which has to be pasted into the developer console. */
 const addresses = ["AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::DomainName", "AWS::Lambda::Url"];
 const moved = ". Its address changes: paste the new one into the developer console";
@@ -140,7 +146,7 @@ async function lineOf(
     Details = [],
   } = change;
   const name = `${id} (${type})`;
-  const lost = stateful.get(type);
+  const lost = lostWith(id, type);
   const moves = addresses.includes(type) ? moved : "";
   if (Action === "Add") return { text: `  + creates ${name}`, isRefused: false };
   if (Action === "Remove") {

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { CommandError, subcommand } from "../command.ts";
 import { projectRoot } from "../project.ts";
 import { forgetStage, stagesFile } from "../state/stages.ts";
-import { stateful } from "./changes.ts";
+import { lostWith } from "./changes.ts";
 import { awsClients } from "./clients.ts";
 import { osls, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
 import { regionOf } from "./parameter-store.ts";
@@ -77,9 +77,8 @@ async function run(passedOn: readonly string[], options: StackOptions & { stage:
 /** What goes for ever with the stack: the project's own, for what the engine needs is kept. */
 function lossLines({ Resources }: Template): string[] {
   return Object.entries(Resources).flatMap(([id, resource]) => {
-    const lost = stateful.get(resource.Type);
-    // That bucket holds the zips of deployments.
-    if (lost === undefined || id === "ServerlessDeploymentBucket" || isKept(resource)) return [];
+    const lost = lostWith(id, resource.Type);
+    if (lost === undefined || isKept(resource)) return [];
     return resource.DeletionPolicy === "Snapshot" ? [] : [`  - deletes ${id} (${resource.Type}) and ${lost}`];
   });
 }

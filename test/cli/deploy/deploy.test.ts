@@ -611,12 +611,18 @@ describe("npm run deploy", () => {
       ...{ Orders, Files: own("AWS::S3::Bucket", "Delete"), Topic: own("AWS::SNS::Topic") },
       ...{ Kept: own("AWS::DynamoDB::GlobalTable", "Retain"), People: own("AWS::RDS::DBInstance", "Snapshot") },
     };
-    const lines = await changeLines(await readyFor({ ...compiled.template, Resources }, compiled.template), made.root);
+    // A stage may get a bucket of its own in place of osls's.
+    const { ServerlessDeploymentBucket, ServerlessDeploymentBucketPolicy, ...now } = compiled.template.Resources;
+    const before = { ...compiled.template, Resources };
+    const ready = await readyFor(before, { ...compiled.template, Resources: now });
+    const lines = await changeLines(ready, made.root);
     const refused = (what: string) =>
       `  - deletes ${what}. Refused: keep it, or deploy it once more with DeletionPolicy: "Retain". Taken out after that, it stays outside of the stack`;
     assert.deepEqual(
       lines.map(({ text, isRefused }) => [isRefused, text]),
       [
+        [false, "  - deletes ServerlessDeploymentBucket (AWS::S3::Bucket)"],
+        [false, "  - deletes ServerlessDeploymentBucketPolicy (AWS::S3::BucketPolicy)"],
         [true, refused("Orders (AWS::DynamoDB::Table) and its items")],
         [true, refused("Files (AWS::S3::Bucket) and its objects")],
         [false, "  - deletes Topic (AWS::SNS::Topic)"],
