@@ -9,6 +9,7 @@ import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
 import { subscribe, type TraceEntry } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { generate } from "../handlers/generate.ts";
+import { paint } from "../paint.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { appVariables } from "../state/local-keys.ts";
 import { rank } from "./output.ts";
@@ -87,10 +88,14 @@ async function setFromStage(stage: string, typedRegion: string | undefined): Pro
     LEDGER_TABLE: outputs.LedgerTableName,
   };
   for (const [name, value] of Object.entries(found)) {
-    if (value === undefined && !process.env[name]) {
+    const own = process.env[name];
+    if (value === undefined && !own) {
       throw new CommandError(
         `Cannot start: the stack ${stack} in ${region} does not say its ${name}. Deploy it again with this release`,
       );
+    }
+    if (own && value && own !== value && name !== "APP_ID") {
+      console.error(paint("yellow", `${name} of the environment is used, and not the stage's, ${value}`));
     }
     process.env[name] ||= value;
   }

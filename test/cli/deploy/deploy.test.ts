@@ -160,6 +160,11 @@ describe("npm run deploy", () => {
     );
     // The last setting that is read: all others were found.
     assert.equal((await connect()).stderr, "Cannot start: HEALTH_PORT is not a port\n");
+    const elsewhere = "https://sqs.eu-west-1.amazonaws.com/111122223333/larkpost-dev-events";
+    assert.match(
+      (await connect("prod", { EVENTS_QUEUE_URL: elsewhere })).stderr,
+      /^EVENTS_QUEUE_URL of the environment is used, and not the stage's, https:\S+\/larkpost-prod-events\nCannot/,
+    );
     cloud.putStack("larkpost-prod", { ...compiled.template, Outputs: older });
     assert.match(
       (await connect()).stderr,
