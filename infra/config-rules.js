@@ -1,7 +1,8 @@
 import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
-import { catalogue } from "../lib/simulator/catalogue.ts";
+import { catalogue, find } from "../lib/simulator/catalogue.ts";
 import { isSlip, nearest } from "../lib/simulator/nearest.ts";
+import { hasSample, sampleEnvelope } from "../lib/simulator/samples/samples.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
 // The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions.js checks that the
@@ -148,9 +149,7 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
     ...(Array.isArray(types)
       ? types.flatMap((type) => typeMistakes(at, type, handled))
       : [`${at}.types is not a list of event types`]),
-    ...(!hasOrder || isMatch(order, /^\w+(\.\w+)*$/)
-      ? []
-      : [`${at}.order is ${shown(order)}, no path like "message.chat_id"`]),
+    ...(hasOrder ? orderMistakes(at, order, Array.isArray(types) ? types.map(String) : [], handled) : []),
     ...misplaced.filter((name) => lane[name] !== undefined).map((name) => `${at}.${name} ${rule}`),
     ...laneNumbers.flatMap((name) => {
       const value = lane[name];
@@ -159,6 +158,64 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
       return isWhole ? [] : [`${at}.${name} is ${shown(value)}, not a whole number`];
     }),
   ];
+}
+
+/**
+ * A slip in the path would show nowhere: events without a value there run in no order. But an event may have members that
+ * its sample lacks, so a path is refused only if a letter is wrong in it, or if the samples show all types of the lane.
+ * @param {string} at
+ * @param {unknown} order
+ * @param {readonly string[]} types
+ * @param {readonly string[]} handled
+ */
+function orderMistakes(at, order, types, handled) {
+  if (typeof order !== "string" || !/^\w+(\.\w+)*$/.test(order)) {
+    return [`${at}.order is ${shown(order)}, no path like "message.chat_id"`];
+  }
+  const isOfLane = (/** @type {string} */ type) => types.some((entry) => matchesType(entry, type));
+  const entries = catalogue.filter(({ type, kind }) => kind === "event" && isOfLane(type));
+  const isShown = entries.every(({ type }) => hasSample(type));
+  const paths = entries.flatMap(({ type }) =>
+    valuePaths(sampleEnvelope(type, { nowMs: 0, appId: "", newId: () => "" }).event),
+  );
+  const isOpen = handled.some((type) => isOfLane(type) && find(type) === undefined);
+  if (isOpen || paths.includes(order)) return [];
+  const plain = (/** @type {string} */ path) => path.toLowerCase().replaceAll("_", "");
+  const one = plain(order.replace(/^event\./, ""));
+  const likely = paths.find((path) => {
+    const other = plain(path);
+    return isSlipOfPath(one, other) || (isShown && (other.endsWith(`.${one}`) || other.startsWith(`${one}.`)));
+  });
+  if (likely === undefined) return [];
+  return [`${at}.order: its types have no text or number at "${order}". Did you mean "${likely}"?`];
+}
+
+/**
+ * The paths of the texts and numbers in an event: what has an order.
+ * @param {unknown} value
+ * @returns {string[]}
+ */
+function valuePaths(value, path = "") {
+  if (typeof value === "string" || typeof value === "number") return [path];
+  if (!isPlain(value)) return [];
+  return Object.entries(value).flatMap(([name, member]) => valuePaths(member, path === "" ? name : `${path}.${name}`));
+}
+
+/**
+ * Whether each name of a path is that of the other, or nearly, or has its letters in another order.
+ * @param {string} path
+ * @param {string} likely
+ */
+function isSlipOfPath(path, likely) {
+  const [names, others] = [path.split("."), likely.split(".")];
+  const sorted = (/** @type {string} */ name) => [...name].sort().join("");
+  return (
+    names.length === others.length &&
+    others.every((other, index) => {
+      const name = names[index] ?? "";
+      return isSlip(name, other) || sorted(name) === sorted(other);
+    })
+  );
 }
 
 /**

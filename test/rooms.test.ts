@@ -85,7 +85,13 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/trace": ["lib/clock.ts"],
   lib: ["lib/feishu"],
   "lib/feishu": ["lib/errors.ts"],
-  infra: ["lib/errors.ts", "lib/feishu/json.ts", "lib/simulator/catalogue.ts", "lib/simulator/nearest.ts"],
+  infra: [
+    "lib/errors.ts",
+    "lib/feishu/json.ts",
+    "lib/simulator/catalogue.ts",
+    "lib/simulator/nearest.ts",
+    "lib/simulator/samples/samples.ts",
+  ],
 };
 
 for (const [file, targets] of imports) {

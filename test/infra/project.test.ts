@@ -240,6 +240,23 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   ...["message chat", "message.", 5].map(
     (order) => [lane({ order }), `lanes.ai.order is ${JSON.stringify(order)}, no path like`] as const,
   ),
+  ...(
+    [
+      ["message.chatid", "message.chat_id"],
+      ["message.caht_id", "message.chat_id"],
+      ["mesage.chatId", "message.chat_id"],
+      ["event.message.chat_id", "message.chat_id"],
+      ["chat_id", "message.chat_id"],
+      ["sender.sender_id", "sender.sender_id.open_id"],
+    ] as const
+  ).map(
+    ([order, likely]) =>
+      [
+        lane({ ...ai, order }),
+        `lanes.ai.order: its types have no text or number at "${order}". Did you mean "${likely}"?\n`,
+      ] as const,
+  ),
+  [lane({ types: ["contact.*"], order: "object.opne_id" }), 'at "object.opne_id". Did you mean "object.open_id"?'],
   [lane({ ...ai, batchSize: 1 }), "lanes.ai.batchSize is not for a lane with order"],
   [lane({ ...ai, batchWindowSeconds: 0 }), "lanes.ai.batchWindowSeconds is not for a lane with order"],
   [lane({ holdSeconds: 60 }), "lanes.ai.holdSeconds is only for a lane with order"],
@@ -446,6 +463,20 @@ for (const [refused, allowed] of broken) {
       ({ message }: Error) => /^Cannot use larkpost\.config\.js: lanes\.ai\.\w+ [^\n]*$/.test(message),
     );
     projectOf(lane(allowed));
+  });
+}
+
+for (const [what, types, order] of [
+  ["is optional", ["im.message.receive_v1"], "message.thread_id"],
+  ["is that of an item", ["im.message.receive_v1"], "message.mentions.0.key"],
+  ["only some types of a pattern have", ["contact.*"], "object.open_id"],
+  ["only a type without a sample has", ["application.*"], "operator_id.open_id"],
+  ["only schema 1.0 has in the event", ["approval_instance"], "tenant_key"],
+  ["only a type of the project has", ["im.message.receive_v1", "erp.order.paid"], "message.chatid"],
+  ["is of a lane that gets nothing more", [], "message.chatid"],
+] as const) {
+  test(`a lane's order may be a member that ${what}`, () => {
+    assert.deepEqual(projectOf({ lanes: { a: { types, order } } }, ["erp.order.paid"]).lanes, { a: { types, order } });
   });
 }
 
