@@ -72,6 +72,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/open-api": ["lib", "lib/feishu", "lib/settings", "lib/trace"],
   "lib/receiving": ["lib", "lib/feishu", "lib/trace"],
   "lib/local": [
+    "infra/config-rules.js",
     "infra/lanes.js",
     "infra/limits.js",
     "infra/project.js",
