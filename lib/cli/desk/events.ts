@@ -96,7 +96,7 @@ function recentOf({ state }: StateOptions) {
 }
 
 const failures: ReadonlySet<string> = new Set([
-  ...["failed", "ended", "blocked", "dead", "late", "lease-lost", "unavailable", "quarantined"],
+  ...["failed", "ended", "blocked", "dead", "late", "leaked", "lease-lost", "unavailable", "quarantined"],
 ]);
 
 function list({ type, failed = false, since = 0, last, json = false, ...options }: ListOptions): void {

@@ -17,9 +17,7 @@ export function entryText(entry: TraceEntry, root: string): string {
   const shown = { root, engineFolder: join(engineRoot, "lib"), sourceOf: () => undefined };
   const details = error === undefined ? [] : failureLines(detail, shown);
   const line = toLine(entry, describeError);
-  return [headLine(line, { now: new Date(), isCallback: false, hasDetails: details.length > 0 }), ...details].join(
-    "\n",
-  );
+  return [headLine(line, { now: new Date(), isCallback: false, details }), ...details].join("\n");
 }
 
 /** What would have been sent and deferred, and what the worker would make of the run. */

@@ -5,6 +5,8 @@ type Line = Readonly<Record<string, unknown>>;
 
 interface Item {
   readonly nested: readonly string[];
+  /** The lines that show its error. */
+  readonly details?: readonly string[];
   readonly stage?: string;
   /** The line at the head of a block that gets no outcome in time. */
   readonly head?: string;
@@ -100,8 +102,9 @@ export function createBlocks(options: {
     if (block !== undefined) block.cancelFlush = undefined;
     const items = block?.items.splice(0) ?? [];
     const first = items.find(({ head }) => head !== undefined);
-    const rest = items.filter((item) => item !== first).flatMap(({ nested }) => nested);
-    if (first?.head === undefined || printed([first.head, ...rest], troublesOf(items))) return;
+    const rest = items.filter((item) => item !== first).flatMap((item) => nestedOf(item));
+    if (first?.head === undefined) return;
+    if (printed([first.head, ...(first.details ?? []), ...rest], troublesOf(items))) return;
     // How far it is: queued, or started.
     const stage = items.findLast((item) => item.stage === "queued" || item.stage === "started")?.stage;
     if (stage !== undefined && !isQuiet) count(stage);
@@ -132,7 +135,7 @@ export function createBlocks(options: {
     line(line: Line, details: readonly string[], isCallback: boolean): void {
       const { stage } = line;
       const id = typeof line["id"] === "string" ? line["id"] : undefined;
-      const head = headLine(line, { now: now(), isCallback, hasDetails: details.length > 0 });
+      const head = headLine(line, { now: now(), isCallback, details });
       const trouble = troubleOf(line);
       if (isOutcome(stage)) {
         outcomes++;
@@ -140,11 +143,12 @@ export function createBlocks(options: {
         const items = id === undefined ? [] : close(id);
         const all = [...items, { nested: [], trouble }];
         const command = stage === "dead" && id !== undefined && typeable.test(id) ? [`${showCommand} ${id}`] : [];
-        const lines = [head, ...details, ...command.map(nestedText), ...items.flatMap(({ nested }) => nested)];
+        const before = items.flatMap((item) => nestedOf(item, details));
+        const lines = [head, ...details, ...command.map(nestedText), ...before];
         if (!printed(lines, troublesOf(all))) count(String(stage));
       } else if (id === undefined) printed([head, ...details], [trouble ?? head]);
       else if (stage !== "queued" || !closed.has(id)) {
-        add(id, { head, stage: String(stage), nested: [nestedLine(line, { isCallback }), ...details], trouble });
+        add(id, { head, stage: String(stage), nested: [nestedLine(line, { isCallback, details })], details, trouble });
       }
     },
 
@@ -170,6 +174,11 @@ export function createBlocks(options: {
       printCounts();
     },
   };
+}
+
+/** Without its error's lines if they were `shown`: a leaked error may be what the run fails with. */
+function nestedOf({ nested, details = [] }: Item, shown: readonly string[] = []): readonly string[] {
+  return details.join("\n") === shown.join("\n") ? nested : [...nested, ...details];
 }
 
 function troublesOf(items: readonly Item[]): string[] {

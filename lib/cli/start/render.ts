@@ -55,6 +55,8 @@ const placed = new Set([
 /** With this the X-Tt-Logid begins of a push that a command forges, to see it refused. */
 export const probeLogId = "larkpost-probe-";
 
+const leakCure = "a promise was not awaited, or a timer threw: await it, or catch in the timer";
+
 /** The stages that end the answer of a callback. */
 const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandled", "duplicate"]);
 
@@ -83,38 +85,42 @@ export function isOutcome(stage: unknown): boolean {
 interface Shown {
   /** The entry is the callback function's. A person waits for its answer, so an outcome names the time of the answer. */
   readonly isCallback: boolean;
-  /** The lines of the error follow, so its class need not be named. */
-  readonly hasDetails?: boolean;
+  /** The lines of the error, which follow: its class and its message are not repeated. */
+  readonly details?: readonly string[];
   /** Its id is not cut, however long it is. */
   readonly isWhole?: boolean;
 }
 
 /** A trace entry as one line for a person: time (if it is given), stage, type, id, duration, and the rest. */
 export function headLine(line: Line, shown: Shown & { readonly now?: Date }): string {
-  const { now, isCallback, hasDetails, isWhole = false } = shown;
+  const { now, isCallback, details, isWhole = false } = shown;
   const { stage } = line;
-  const message = messageOf(line);
+  const message = messageOf(line, details);
   const isLog = stage === "log";
   const id = isWhole ? textOf(line["id"]) : shortId(line["id"]);
   const parts = [
-    ...[now && timeOf(now), stageOf(line), isLog ? textOf(message) : undefined, textOf(line["type"]), id],
-    ...[durationOf(line, isCallback), factsOf(line, hasDetails), isLog ? undefined : textOf(message)],
+    ...[now && timeOf(now), stageOf(line), isLog ? message : undefined, textOf(line["type"]), id],
+    ...[durationOf(line, isCallback), factsOf(line, details), isLog ? undefined : message],
   ];
   return joined(parts);
 }
 
-/** The cure of a real refusal would mislead where a command has made it. */
-function messageOf({ stage, message, requestId }: Line): unknown {
-  if (stage !== "refused" || textOf(requestId)?.startsWith(probeLogId) !== true) return message;
+/** The cure of a real refusal would mislead where a command has made it. A leaked error's message names no cure. */
+function messageOf({ stage, message, requestId }: Line, details: readonly string[] = []): string | undefined {
+  const text = textOf(message);
+  const own = text !== undefined && details.some((detail) => detail.includes(text)) ? undefined : text;
+  if (stage === "leaked") return own === undefined ? leakCure : `${own}. ${leakCure}`;
+  if (stage !== "refused" || textOf(requestId)?.startsWith(probeLogId) !== true) return own;
   return "nothing to repair: by its X-Tt-Logid, doctor, smoke or deploy has forged it to see it refused";
 }
 
 /** The same as a line under an event's outcome, which has the type and the id. */
-export function nestedLine(line: Line, { isCallback }: Shown): string {
-  const { stage, level, message } = line;
+export function nestedLine(line: Line, { isCallback, details }: Shown): string {
+  const { stage, level } = line;
+  const message = messageOf(line, details);
   const isLog = stage === "log";
-  const parts = [String(stage).padEnd(11), isLog ? textOf(message) : undefined, durationOf(line, isCallback)];
-  const text = joined([...parts, stripVTControlCharacters(factsOf(line) ?? ""), isLog ? undefined : textOf(message)]);
+  const parts = [String(stage).padEnd(11), isLog ? message : undefined, durationOf(line, isCallback)];
+  const text = joined([...parts, stripVTControlCharacters(factsOf(line, details) ?? ""), isLog ? undefined : message]);
   const isTrouble = level === "warn" || level === "error";
   return nestedText(isLog && !isTrouble ? text : paint(isTrouble ? "yellow" : "dim", text));
 }
@@ -153,10 +159,10 @@ function durationOf({ stage, ms }: Line, isCallback: boolean): string | undefine
   return `${isCallback && answerStages.has(stage) ? "answer after " : ""}${ms} ms`;
 }
 
-function factsOf(line: Line, hasDetails = false): string | undefined {
+function factsOf(line: Line, details: readonly string[] = []): string | undefined {
   const facts = Object.entries(line)
     .filter(([name, value]) => !placed.has(name) && value !== undefined && value !== null)
-    .filter(([name]) => !(hasDetails && name === "errorClass"))
+    .filter(([name]) => !(details.length > 0 && name === "errorClass"))
     .map(([name, value]) => (name === "delaySeconds" ? `again in ${value} s` : `${name} ${String(value)}`));
   return facts.length === 0 ? undefined : paint("dim", facts.join(", "));
 }

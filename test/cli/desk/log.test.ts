@@ -66,6 +66,11 @@ const endings: readonly (readonly [verdict: string | undefined, ...lines: Line[]
   ["handled", { stage: "handled" }, { stage: "postponed" }, { stage: "failed", reason: "ledger" }],
   ["failed", { stage: "failed" }, { stage: "failed", reason: "visibility" }, { stage: "busy" }],
   ["failed", { stage: "handled" }, { stage: "started" }, { stage: "failed" }],
+  // What leaks may be logged before the outcome.
+  ["leaked", { stage: "leaked" }, { stage: "handled" }],
+  ["leaked", { stage: "handled" }, { stage: "leaked" }],
+  ["failed", { stage: "leaked" }, { stage: "failed" }],
+  ["handled", { stage: "leaked" }, { stage: "failed" }, { stage: "started" }, { stage: "handled" }],
   // The process was killed, and its last line lost.
   ["handled", { stage: "duplicate", of: "done" }],
   ["dead", { stage: "ended" }, { stage: "duplicate", of: "dead" }],

@@ -76,6 +76,25 @@ describe("blocks", () => {
     ]);
   });
 
+  test("an error that leaks after the outcome has its lines, and what to do", async () => {
+    const { line, lines, clock } = blocks();
+    line("1", "handled");
+    const details = ["          Error: late: x", "          at functions/events/x.ts:1:2"];
+    line("1", "leaked", { level: "error", errorClass: "Error", message: "late: x" }, details);
+    await clock.advance(1_000);
+    const cure = "a promise was not awaited, or a timer threw: await it, or catch in the timer";
+    assert.deepEqual(lines, [`T  handled      ${type}  1`, `T  leaked       ${type}  1  ${cure}`, ...details]);
+  });
+
+  test("an error that leaks and fails the run has its lines once; another one has its own", () => {
+    const { line, lines } = blocks();
+    const detailsOf = (text: string) => [`          Error: ${text}`, "          at functions/events/x.ts:1:2"];
+    for (const text of ["one", "two"]) line("1", "leaked", { level: "error", errorClass: "Error" }, detailsOf(text));
+    line("1", "failed", { level: "warn", errorClass: "Error" }, detailsOf("one"));
+    const cure = "          leaked       a promise was not awaited, or a timer threw: await it, or catch in the timer";
+    assert.deepEqual(lines, [`T  failed       ${type}  1`, ...detailsOf("one"), cure, cure, ...detailsOf("two")]);
+  });
+
   test("what came is a part of the event's block", () => {
     const { line, payload, lines } = blocks();
     payload("1", '{\n  "a": 1\n}');

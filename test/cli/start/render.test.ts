@@ -47,7 +47,7 @@ test("the time to the next attempt is told in words, and the class of an error w
   const failed = { ...card, stage: "failed", attempt: 2, delaySeconds: 9, errorClass: "HrDown", fingerprint: "0a" };
   const options = { now, isCallback: false };
   assert.match(headLine(failed, options), / 12 ms {2}attempt 2, again in 9 s, errorClass HrDown$/);
-  assert.match(headLine(failed, { ...options, hasDetails: true }), / 12 ms {2}attempt 2, again in 9 s$/);
+  assert.match(headLine(failed, { ...options, details: ["Error: x"] }), / 12 ms {2}attempt 2, again in 9 s$/);
 });
 
 test("an id of more than 20 characters is cut, and a line without facts ends with its id", () => {
