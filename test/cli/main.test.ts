@@ -134,9 +134,25 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
   },
   ...["--package", "-p", "--package=y", "-p=y"].map((option) => ({
     when: `a packaged folder to deploy, ${option}`,
-    args: ["deploy", "--stage", "x", option, "y"],
+    args: ["deploy", "--stage", "x", option, ...(option.endsWith("=y") ? [] : ["y"])],
     code: 2,
     says: /^Cannot deploy a packaged folder/,
+  })),
+  ...[
+    ["package", "prod"],
+    ["package", "--", "--verbose", "--name=x", "prod"],
+    ...["deploy", "remove", "rollback"].map((name) => [name, "--stage", "dev", "prod"]),
+  ].map((args) => ({
+    when: `a word that is no option, ${args.join(" ")}`,
+    args,
+    code: 2,
+    says: /^Cannot take "prod": it is no option\. Did you mean --stage prod\?\n$/,
+  })),
+  ...["--stage", "-s=prod", "--region", "--param=a=b", "-c", "--aws-profile"].map((option) => ({
+    when: `${option} behind the second --`,
+    args: ["deploy", "--stage", "dev", "--", option, "x"],
+    code: 2,
+    says: /^Cannot pass -\S+ on to osls\. Write it before the second --\n$/,
   })),
   { when: "something that is not found", args: ["types", "nothing-like-it"], code: 1, says: /^No type has/ },
   { when: "nobody to talk to", args: ["chat"], code: 1, says: /^Cannot chat: nothing listens/ },

@@ -2,7 +2,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { Finding } from "../check/finding.ts";
-import { oneLine } from "../command.ts";
+import { oneLine, UsageError } from "../command.ts";
 import { runScript } from "../script.ts";
 
 /** Which stack it is, besides its stage: as osls has it, whatever the command. */
@@ -20,7 +20,21 @@ export function withStackOptions(command: Command): Command {
     .option("--param <name=value>", "a setting of serverless.yml; may be repeated", collect)
     .option("-c, --config <file>", "another serverless.yml")
     .option("--aws-profile <name>", "profile of the AWS credentials")
-    .argument("[options...]", "after --: other options of osls, e.g. -- --verbose");
+    .argument("[options...]", "after --: other options of osls, e.g. -- --verbose", passOn);
+}
+
+/** Options that choose the stack. Larkpost must read them itself, since its own checks are about that stack. */
+const ofStack = /^(--stage|-s|--region|-r|--param|--config|-c|--aws-profile)(=|$)/;
+
+/**
+ * @throws {UsageError} It is a word such as "prod", neither an option nor the value of the one before it: osls ignores it,
+ * and does its work on another stack than the one that was meant.
+ */
+function passOn(text: string, before: readonly string[] = []): readonly string[] {
+  const shown = oneLine(text, 100);
+  if (ofStack.test(text)) throw new UsageError(`Cannot pass ${shown} on to osls. Write it before the second --`);
+  if (text.startsWith("-") || /^-[^=]*$/.test(before.at(-1) ?? "")) return [...before, text];
+  throw new UsageError(`Cannot take "${shown}": it is no option. Did you mean --stage ${shown}?`);
 }
 
 function collect(value: string, before: readonly string[] = []): readonly string[] {
