@@ -66,7 +66,7 @@ export async function replayed(
   });
   const [outcome] = outcomes;
   if (outcome === undefined) throw new CommandError("Cannot replay: nothing was pushed");
-  if (isUnreachable(outcome.result)) throw new CommandError(unreachableText(outcome));
+  if (isUnreachable(outcome.result)) throw new CommandError(unreachableText(outcome, target));
   const lines = outcome.isOk ? await linesUntilOutcome(recent, message.id, before) : [];
   const stage = stringOf(lines.findLast(({ line }) => isOutcome(line["stage"]))?.line["stage"]);
   return { outcome, newId: message.id, stage, lines };

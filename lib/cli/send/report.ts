@@ -1,11 +1,13 @@
 import { styleText } from "node:util";
 import { oldCardType } from "../../feishu/classify.ts";
-import { isLoopback } from "../../feishu/domain.ts";
 import { fallback } from "../../handling/fallback.ts";
 import type { ClientView } from "../../simulator/platform/client-view.ts";
 import type { PushResult } from "../../simulator/platform/push.ts";
 import { oneLine } from "../command.ts";
+import { logText } from "../desk/timeline.ts";
 import { paint } from "../paint.ts";
+import type { LogEntry } from "../state/recent.ts";
+import type { Target } from "../state/target.ts";
 
 /** The outcome of one push. */
 export interface Outcome {
@@ -28,8 +30,11 @@ export function facts({ type, id, result, isOk, note, view, retry }: Outcome): o
   return { type, id, attempt: retry?.number, status, ms, delivered, ok: isOk, note, view, body };
 }
 
-/** An outcome for a person: `200 in 12 ms  im.message.receive_v1  id 3f1d…  {}` */
-export function line(outcome: Outcome): string {
+/**
+ * An outcome for a person: `200 in 12 ms  im.message.receive_v1  id 3f1d…  {}`
+ * @param log What the local runtime's log has of what went wrong.
+ */
+export function line(outcome: Outcome, log: readonly LogEntry[] = []): string {
   const { type, id, result, isOk, note, view, retry } = outcome;
   const { status } = result;
   const cause = view?.code == null ? note : `the client shows error ${view.code}: ${note}`;
@@ -42,14 +47,22 @@ export function line(outcome: Outcome): string {
     retry === undefined ? undefined : paint("dim", retryText(retry, isOk)),
   ];
   const text = parts.filter((part) => part !== undefined).join("  ");
-  const next = advice(outcome);
-  return next === undefined ? text : `${text}\n${paint("dim", next)}`;
+  const next = advice(outcome, log);
+  return [text, ...log.map((entry) => logText(entry).text), ...(next === undefined ? [] : [paint("dim", next)])].join(
+    "\n",
+  );
 }
 
 /** What to look at after an answer that nobody wants. */
-function advice({ type, result: { status, body }, isOk, view, retry }: Outcome): string | undefined {
-  if (view?.toast !== undefined && body === JSON.stringify(fallback(type, "failed"))) {
-    return 'The log says why. With signedValues, the handler refuses this value, which is not signed: click in "npm run chat" instead';
+function advice(
+  { type, result: { status, body }, isOk, view, retry }: Outcome,
+  log: readonly LogEntry[] = [],
+): string | undefined {
+  if (log.some(({ line: { reason } }) => reason === "value-unsigned")) {
+    return 'Or click in "npm run chat", where a card has the values that the bot signed';
+  }
+  if (log.length === 0 && view?.toast !== undefined && body === JSON.stringify(fallback(type, "failed"))) {
+    return "The receiver's log says why";
   }
   if (isOk) return undefined;
   if (status === 503 && retry === undefined) return "Unavailable. The receiver's log says why";
@@ -102,7 +115,7 @@ export function summaryText(outcomes: readonly Outcome[], givenUp: readonly stri
   const { sent, ok, statuses, ackMs } = summary(outcomes);
   const counts = Object.entries(statuses).map(([status, n]) => `${n} × ${status === "none" ? "no answer" : status}`);
   const notes = new Set(outcomes.flatMap(({ isOk, note }) => (isOk || note === undefined ? [] : [note])));
-  for (const next of outcomes.map(advice)) if (next !== undefined) notes.add(next);
+  for (const next of outcomes.map((outcome) => advice(outcome))) if (next !== undefined) notes.add(next);
   const shownMs = (ms: number | null) => (ms === null ? "–" : `${Math.round(ms)} ms`);
   return [
     `${sent} sent: ${paint(ok === sent ? "green" : "red", counts.join(", "))}`,
@@ -112,11 +125,8 @@ export function summaryText(outcomes: readonly Outcome[], givenUp: readonly stri
   ].join("\n");
 }
 
-export function unreachableText({ url, result: { problem } }: Outcome): string {
-  const advice = isLoopback(new URL(url).hostname)
-    ? 'Start the runtime with "npm start" in another terminal'
-    : "Check --url";
-  return `Cannot reach ${url}: ${problem}. ${advice}`;
+export function unreachableText({ url, result: { problem } }: Outcome, { ifDown }: Target): string {
+  return `Cannot reach ${url}: ${problem}. ${ifDown}`;
 }
 
 const warned = new Set<string>();

@@ -7,6 +7,7 @@ import { randomId, type SampleOptions } from "../../simulator/samples/samples.ts
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { progressLine } from "../paint.ts";
 import { loadEnv, projectRoot, readText } from "../project.ts";
+import { openRecent } from "../state/recent.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
 import { checkContent, checkType, messageOf } from "./message.ts";
@@ -61,7 +62,8 @@ export function sendCommand(): Command {
       `
 Only exactly 200 within 3 seconds counts as delivered. Without --repush, nothing is pushed again, except, of several
 (--times), what is answered 503: once, after 15 s. What will be quarantined does not count as delivered. A callback
-never is: its answer is shown as the client would show it, with the client's error code when it is not taken.
+never is: its answer is shown as the client would show it, with the client's error code when it is not taken, and with
+what the log of npm start says if its handler failed.
 Keys: ENCRYPT_KEY, VERIFICATION_TOKEN, APP_ID and PORT from the environment or .env, else the ones of the
 running local runtime. Exit code: 0 answered as promised, 1 not, 2 called wrongly.
 
@@ -84,14 +86,18 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   const clock = fasterClock(speed(options));
   const root = projectRoot();
   loadEnv(root);
-  const target = findTarget({ url: options.url, stateFolder: resolve(root, options.state), env: process.env });
+  const stateFolder = resolve(root, options.state);
+  const target = findTarget({ url: options.url, stateFolder, env: process.env });
+  const recent = openRecent(stateFolder);
+  const startMs = Date.now();
 
   const { json = false, repush = false, badSignature = false } = options;
   const progress = progressLine();
   const show = (outcome: Outcome, done: number): void => {
     if (!json && times > 1) progress.show(`${done} of ${times}`);
     if (json) print(JSON.stringify(facts(outcome)));
-    else if (times === 1 && (repush || !isUnreachable(outcome.result))) print(line(outcome));
+    else if (times === 1 && (repush || !isUnreachable(outcome.result)))
+      print(line(outcome, outcome.view === undefined ? [] : recent.troubleOf(outcome.id, startMs)));
   };
   const { via = target.hasNoAddress && badSignature === false ? "long-connection" : "webhook" } = options;
   const deliver = via === "long-connection" ? deliverByWebSocket(target) : undefined;
@@ -114,7 +120,7 @@ async function run(type: string | undefined, options: Options): Promise<void> {
   const isOk =
     options.challenge === true ? outcomes.every((ending) => ending.isOk) : endings.every((ending) => ending.isOk);
   const missed = isOk ? undefined : outcomes.find(({ result }) => isUnreachable(result));
-  if (missed !== undefined) console.error(unreachableText(missed));
+  if (missed !== undefined) console.error(unreachableText(missed, target));
   const givenUp = endings.filter(({ isGivenUp }) => isGivenUp).map(({ id }) => id);
   const retried = repush ? { messages: endings.length, givenUp } : undefined;
   if (json) print(JSON.stringify({ summary: true, ...summary(outcomes), ...retried }));

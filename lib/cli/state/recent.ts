@@ -106,10 +106,14 @@ export function openRecent(folder: string) {
     after(n: number): (LogEntry & { readonly n: number })[] {
       return select("SELECT * FROM lines WHERE n > ? ORDER BY n", n).map((row) => ({
         n: Number(row["n"]),
-        atMs: Number(row["at_ms"]),
-        source: String(row["source"]),
-        line: JSON.parse(String(row["line"])) as LogEntry["line"],
+        ...toEntry(row),
       }));
+    },
+    /** The warnings and errors about an event or a callback. */
+    troubleOf(id: string, sinceMs: number): LogEntry[] {
+      return select("SELECT * FROM lines WHERE id = ? AND at_ms >= ? ORDER BY n", id, sinceMs)
+        .map(toEntry)
+        .filter(({ line: { level } }) => level === "warn" || level === "error");
     },
     push(id: string): Push | undefined {
       return select("SELECT * FROM pushes WHERE id = ?", id).map(toPush)[0];
@@ -122,6 +126,11 @@ export function openRecent(folder: string) {
 }
 
 export type Recent = ReturnType<typeof openRecent>;
+
+function toEntry(row: Readonly<Record<string, unknown>>): LogEntry {
+  const { at_ms: atMs, source, line } = row;
+  return { atMs: Number(atMs), source: String(source), line: JSON.parse(String(line)) as LogEntry["line"] };
+}
 
 function toPush(row: Readonly<Record<string, unknown>>): Push {
   const { id, at_ms: atMs, kind, text } = row;

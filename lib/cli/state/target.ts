@@ -15,6 +15,8 @@ export interface Target {
   readonly callbackUrl: string;
   /** Whether the running simulated platform has no such address: it pushes over the long connection. */
   readonly hasNoAddress: boolean;
+  /** What to do if nothing listens there. */
+  readonly ifDown: string;
   readonly appId: string;
   readonly keys: KeyRing;
   /** How the running `npm start` is asked to do something; only while it simulates the platform. */
@@ -75,7 +77,13 @@ export function findTarget(options: { url: string | undefined; stateFolder: stri
   });
   const callbackUrl = only ?? new URL("callback", url).href;
   const hasNoAddress = only === undefined && local?.control !== undefined && local.url === undefined;
-  return { url, callbackUrl, hasNoAddress, appId, keys: new Map([[defaultApp, keys]]), control: local?.control };
+  const given = options.url === undefined ? '--push-to of "npm run simulate"' : "--url";
+  const ifDown =
+    only === undefined
+      ? 'Start the runtime with "npm start" in another terminal'
+      : `Start the receiver there, or check ${given}`;
+  const { control } = local ?? {};
+  return { url, callbackUrl, hasNoAddress, ifDown, appId, keys: new Map([[defaultApp, keys]]), control };
 }
 
 function localUrl(port: string | undefined): string | undefined {

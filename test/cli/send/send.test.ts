@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { keepRecent } from "../../../lib/cli/state/recent.ts";
 import { fallback } from "../../../lib/handling/fallback.ts";
 import { env, larkpost, larkpostProcess, secrets, startReceiver, temporaryRoot } from "../run.ts";
 
@@ -77,12 +78,10 @@ describe("send", { concurrency: 4 }, () => {
     },
     { says: "nothing", type: "profile.view.get", body: {}, shown: "{}" },
     {
-      says: "that the handler failed, as it does where values must be signed",
+      says: "that the handler failed",
       type: "card.action.trigger",
       body: fallback("card.action.trigger", "failed"),
-      shown:
-        'toast error "Something went wrong. Please try again later"\nThe log says why. With signedValues, the handler ' +
-        'refuses this value, which is not signed: click in "npm run chat" instead',
+      shown: 'toast error "Something went wrong. Please try again later"\nThe receiver\'s log says why',
     },
   ];
   for (const { says, type: callback, body, shown } of answers) {
@@ -93,6 +92,37 @@ describe("send", { concurrency: 4 }, () => {
       const [{ path } = { path: "" }] = receiver.received;
       assert.deepEqual([path, receiver.events()[0]?.kind], ["/callback", "callback"]);
       assert.match(stdout.replace(/\d+ ms {2}.*? {2}id [0-9a-f]{32} /, ""), new RegExp(`^200 in  ${shown}\n$`));
+    });
+  }
+
+  for (const { callback, line, shown } of [
+    {
+      callback: "url.preview.get",
+      line: { stage: "failed", message: "Cannot answer with it" },
+      shown: "failed {7}url.preview.get {2}one {2}Cannot answer with it",
+    },
+    {
+      callback: "card.action.trigger",
+      line: { stage: "failed", reason: "value-unsigned" },
+      shown:
+        'failed {7}card.action.trigger {2}one {2}reason value-unsigned\nOr click in "npm run chat", where a card has .*',
+    },
+  ]) {
+    test(`prints why a callback has failed, if the local runtime's log says it: ${callback}`, async (t) => {
+      const answer = () => {
+        write(line);
+        return { body: JSON.stringify(fallback(callback, "failed")) };
+      };
+      const { root, send } = await setUp(t, { answer });
+      mkdirSync(join(root, ".larkpost"));
+      const write = (line: object, id = "one") => {
+        const kept = keepRecent(join(root, ".larkpost"), assert.fail);
+        kept.line("callback", { level: "warn", type: callback, id, ...line });
+        kept.close();
+      };
+      write({ stage: "failed" }, "two");
+      const { stdout } = await send(callback, "--event-id", "one");
+      assert.match(stdout, new RegExp(`^200 in .*\n[\\d:]{8} {2}${shown}\n$`));
     });
   }
 
@@ -422,6 +452,17 @@ describe("send", { concurrency: 4 }, () => {
     }
     const last = await larkpost(["send", type], { root, env: { ...env, PORT: "65535" } });
     assert.match(last.stderr, /^Cannot reach http:\/\/127\.0\.0\.1:65535\/webhook: /);
+    const other = "http://127.0.0.1:1/hook";
+    const simulated = temporaryRoot({ pushTo: other, ...secrets });
+    t.after(simulated.remove);
+    for (const [args, given] of [
+      [[], '--push-to of "npm run simulate"'],
+      [["--url", other], "--url"],
+    ] as const) {
+      const { stderr } = await larkpost(["send", type, ...args], { root: simulated.root });
+      const says = `Cannot reach ${other}: connection refused. Start the receiver there, or check ${given}\n`;
+      assert.equal(stderr, says);
+    }
     const { code, stdout, stderr } = await larkpost(["send", type, "--times", "100"], {
       root,
       env: { ...env, PORT: "1" },
