@@ -6,10 +6,11 @@ import { configFile, type Project, readProject } from "../../../infra/project.js
 import { refuseTakenNames } from "../../../infra/resources.js";
 import { ConfigError } from "../../errors.ts";
 import { apiConfig } from "../../open-api/config.ts";
-import { flag, platformAppId, secret, setting } from "../../settings/environment.ts";
+import { flag, platformAppId, refuseUncheckedTls, secret, setting, wholeNumber } from "../../settings/environment.ts";
 import { isSlip, nearest } from "../../simulator/nearest.ts";
 import { CommandError } from "../command.ts";
 import { envFile } from "../project.ts";
+import { portOf } from "../start/running.ts";
 import { appVariables } from "../state/local-keys.ts";
 import { type Finding, refusal } from "./finding.ts";
 
@@ -143,6 +144,10 @@ function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: 
     ["ALLOW_UNENCRYPTED", () => flag(env, "ALLOW_UNENCRYPTED")],
     ["LEGACY_CARD_CALLBACK", () => flag(env, "LEGACY_CARD_CALLBACK")],
     ["MARKETPLACE_APP", () => flag(env, "MARKETPLACE_APP")],
+    ["MAX_DEFERRALS", () => wholeNumber(env, "MAX_DEFERRALS")],
+    ["DEFER_FOR_SECONDS", () => wholeNumber(env, "DEFER_FOR_SECONDS")],
+    ["NODE_TLS_REJECT_UNAUTHORIZED", () => refuseUncheckedTls(env)],
+    ["PORT", () => portOf(undefined, env["PORT"])],
     ["LARK_DOMAIN", () => apiConfig({ ...env, MARKETPLACE_APP: undefined }, "")],
     [
       "LOG_LEVEL",

@@ -103,7 +103,6 @@ async function run(options: StartOptions): Promise<void> {
 async function prepare(options: StartOptions) {
   const root = existingRoot();
   loadEnv(root);
-  const port = portOf(options.port, process.env["PORT"]);
   const { project, findings } = await checkConfig(root);
   if (project === undefined) throw new CommandError(refusal("start", findings));
   const { limits, resources } = project;
@@ -116,7 +115,7 @@ async function prepare(options: StartOptions) {
   const appEnv = app === undefined ? extraEnv : envOf(app);
   const env = { ...process.env, ...appEnv };
   const settings = checkSettings(root, env, project);
-  const { keys } = readSettings(env, limits.callbackDeadlineMs, settings);
+  const { keys, port } = readSettings(env, { port: options.port, ...limits }, settings);
   await generate({ root });
   const connecting = { root, env, isSimulated: app !== undefined, force: options.force === true };
   const longConnection = isConnecting ? await prepareLongConnection(connecting) : undefined;
@@ -252,18 +251,23 @@ function followFiles(options: {
 }
 
 /**
- * Reads the callback function's settings, which include all of the webhook's.
+ * Reads the port, and the callback function's settings, which include all of the webhook's.
  * @param faults All that is wrong with the settings. Without one, the first that stops the function is printed.
  */
-function readSettings(env: NodeJS.ProcessEnv, callbackDeadlineMs: number, faults: readonly Finding[]) {
+function readSettings(
+  env: NodeJS.ProcessEnv,
+  { port, callbackDeadlineMs }: { port: string | undefined; callbackDeadlineMs: number },
+  faults: readonly Finding[],
+) {
   try {
-    return callbackConfig({
+    const { keys } = callbackConfig({
       ...env,
       EVENTS_QUEUE_URL: "http://127.0.0.1/events",
       QUARANTINE_QUEUE_URL: "http://127.0.0.1/quarantine",
       LEDGER_TABLE: "ledger",
       CALLBACK_DEADLINE_MS: String(callbackDeadlineMs),
     });
+    return { keys, port: portOf(port, env["PORT"]) };
   } catch (error) {
     if (error instanceof ConfigError && faults.length > 0) throw new CommandError(refusal("start", faults));
     throw error;

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
-import { checkConfig } from "../../../lib/cli/check/settings.ts";
+import { checkConfig, checkSettings } from "../../../lib/cli/check/settings.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -371,6 +371,25 @@ test("package refuses what check finds in the code, and start what it finds in t
     "✖ larkpost.config.js:2  cannot be read: SyntaxError: Unexpected token '{'",
   );
 });
+
+for (const [line, says] of [
+  ["PORT=abc", 'the port "abc" is not a number from 0 to 65535. Check PORT'],
+  ["PORT=99999", 'the port "99999" is not a number from 0 to 65535. Check PORT'],
+  ["NODE_TLS_REJECT_UNAUTHORIZED=0", "NODE_TLS_REJECT_UNAUTHORIZED is 0, so any host could pose as AWS. Remove it"],
+  ["MAX_DEFERRALS=many", "MAX_DEFERRALS is not a whole number above 0"],
+  ["DEFER_FOR_SECONDS=0", "DEFER_FOR_SECONDS is not a whole number above 0"],
+] as const) {
+  test(`start refuses ${line} with its line, and so does check`, async (t) => {
+    const { root, remove } = await temporaryProject({});
+    t.after(remove);
+    writeFileSync(join(root, ".env"), `LOG_LEVEL=info\n${line}\n`);
+    assert.deepEqual(checkSettings(root, Object.fromEntries([line.split("=")]), undefined), [
+      { part: "settings", file: ".env", line: 2, message: says },
+    ]);
+    const { code, stderr } = await larkpost(["start"], { root });
+    assert.deepEqual({ code, stderr }, { code: 1, stderr: `Cannot start. Fix this first:\n✖ .env:2  ${says}\n` });
+  });
+}
 
 test("a resource by a name of Larkpost's is found before anything is packaged", async (t) => {
   const { root, remove } = temporaryRoot();
