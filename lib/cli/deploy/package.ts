@@ -38,7 +38,7 @@ async function run(
   const args = ["package", "--stage", stage, "--package", folder, ...stackArgs(stack), ...passedOn];
   const { code, output } = await osls(args, { root, isQuiet: true });
   const written = resolve(root, folder);
-  const findings = code === 0 ? findDangling(readTemplate(written)) : oslsFindings(output);
+  const findings = code === 0 ? findDangling(readTemplate(written), root) : oslsFindings(output);
   if (code !== 0 || findings.length > 0) throw new CommandError(refusal("package", findings));
   if (!json) process.stdout.write(output);
   const zips = zipsIn(written);

@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
+import { configFile } from "../../../infra/project.js";
 import { fieldsOf } from "../../feishu/json.ts";
 import { didYouMean } from "../../simulator/nearest.ts";
 import type { Finding } from "../check/finding.ts";
@@ -70,7 +71,7 @@ export function readStack(
     .flatMap(({ Resource }) => [Resource].flat())
     .map((resource) => resource.replace("LogicalResourceId/", ""));
   const declared = { ...fieldsOf(params["default"]), ...fieldsOf(params[stage]) };
-  const findings = [...findUnknownParameters(options, declared), ...findDangling(template)];
+  const findings = [...findUnknownParameters(options, declared), ...findDangling(template, root)];
   return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings };
 }
 
@@ -80,7 +81,7 @@ export function readTemplate(folder: string): Template {
 }
 
 /** References to nothing, for which CloudFormation refuses the template: a misspelt name in `statements` or `resources`. */
-export function findDangling(template: Template): Finding[] {
+export function findDangling(template: Template, root: string): Finding[] {
   // A macro makes resources that are not written there.
   if (/"(Fn::)?Transform":/.test(JSON.stringify(template))) return [];
   const known = [...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})];
@@ -89,8 +90,19 @@ export function findDangling(template: Template): Finding[] {
     .filter((name) => !name.startsWith("AWS::") && !known.includes(name))
     .map((name) => {
       const advice = didYouMean(name, known) || " Check larkpost.config.js and serverless.yml";
-      return { part: "deployment", file: "the template", message: `has no resource "${name}".${advice}` };
+      const message = `refers to "${name}", which is no resource of the stack.${advice}`;
+      return { part: "deployment", ...placeOf(name, root), message };
     });
+}
+
+/** Where a name is written: the first line that has it and is no comment. */
+function placeOf(name: string, root: string): Pick<Finding, "file" | "line"> {
+  for (const file of [configFile, "serverless.yml"]) {
+    const lines = existsSync(join(root, file)) ? readFileSync(join(root, file), "utf8").split("\n") : [];
+    const line = lines.findIndex((text) => !/^\s*(\/\/|#)/.test(text) && text.split(/\W+/).includes(name)) + 1;
+    if (line > 0) return { file, line };
+  }
+  return { file: "the template" };
 }
 
 /** The names in `Ref`, `Fn::GetAtt` and `Fn::Sub`. */

@@ -117,7 +117,7 @@ describe("npm run package", () => {
       { "Fn::GetAtt": ["OrderTable", "Arn"] },
       { "Fn::GetAtt": "EventQueue.Arn" },
       { "Fn::Sub": `\${OrdersTabl.Arn}/index/*` },
-      { "Fn::Sub": [`\${mine}\${OrdersTable.Arn}\${AWS::Region}\${!literal}`, { mine: { Ref: "Elsewhere" } }] },
+      { "Fn::Sub": [`\${mine}\${OrdersTable.Arn}\${AWS::Region}\${!literal}`, { mine: { Ref: "Else where" } }] },
       { "Fn::GetAtt": ["EventsQueue", "Arn"] },
     ];
     const Resources = {
@@ -127,16 +127,20 @@ describe("npm run package", () => {
     const Metadata = { Ref: "What CloudFormation does not read" };
     // Under `resources`, the last key.
     appendFileSync(join(made.root, "serverless.yml"), `  - ${JSON.stringify({ Resources, Metadata })}\n`);
+    // As where `statements` name it.
+    appendFileSync(join(made.root, "larkpost.config.js"), '\n// OrderTable\r\nexport const used = ["EventQueue"];');
+    const lines = (file: string) => readFileSync(join(made.root, file), "utf8").split("\n").length;
+    const yml = lines("serverless.yml") - 1;
     const { code, stdout, stderr } = await command(["package", "--package", "third"], { env: env() });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.equal(
       stderr,
       `Cannot package. Fix this first:
-✖ the template  has no resource "LedgerTabel". Did you mean "LedgerTable"?
-✖ the template  has no resource "OrderTable". Did you mean "OrdersTable"?
-✖ the template  has no resource "EventQueue". Did you mean "EventsQueue"?
-✖ the template  has no resource "OrdersTabl". Did you mean "OrdersTable"?
-✖ the template  has no resource "Elsewhere". Check larkpost.config.js and serverless.yml
+✖ larkpost.config.js:${lines("larkpost.config.js")}  refers to "EventQueue", which is no resource of the stack. Did you mean "EventsQueue"?
+✖ serverless.yml:${yml}  refers to "LedgerTabel", which is no resource of the stack. Did you mean "LedgerTable"?
+✖ serverless.yml:${yml}  refers to "OrderTable", which is no resource of the stack. Did you mean "OrdersTable"?
+✖ serverless.yml:${yml}  refers to "OrdersTabl", which is no resource of the stack. Did you mean "OrdersTable"?
+✖ the template  refers to "Else where", which is no resource of the stack. Check larkpost.config.js and serverless.yml
 `,
     );
     // A macro may make any of them.
