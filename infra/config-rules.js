@@ -370,8 +370,39 @@ function resourceMistakes(resources) {
         ? [`${at}.Type: ${unknown(String(Type), "a type", tableTypes)}`]
         : []),
       ...(isPlain(Properties) ? [] : [`${at}.Properties is not an object`]),
+      ...(isTable(Type) && isPlain(Properties) ? keyMistakes(`${at}.Properties`, Properties) : []),
     ];
   });
+}
+
+const indexMembers = ["IndexName", "KeySchema", "Projection"];
+
+/**
+ * What DynamoDB refuses of a table's keys.
+ * @param {string} at
+ * @param {Fields} properties
+ */
+function keyMistakes(at, properties) {
+  const { AttributeDefinitions, KeySchema, GlobalSecondaryIndexes = [], LocalSecondaryIndexes = [] } = properties;
+  const lists = { AttributeDefinitions, KeySchema, GlobalSecondaryIndexes, LocalSecondaryIndexes };
+  // Functions of CloudFormation and variables of osls have their values later.
+  if (/\bFn::|\bRef\b|\$\{/.test(inspect([lists, Object.keys(properties)], { depth: null }))) return [];
+  const others = Object.entries(lists).filter(([, value]) => !Array.isArray(value));
+  if (others.length > 0) return others.map(([name, value]) => `${at}.${name} is ${shown(value)}, not a list`);
+  const indexes = [GlobalSecondaryIndexes, LocalSecondaryIndexes].flat().map(fieldsOf);
+  const namesIn = (/** @type {unknown} */ list) => [list].flat().map((entry) => fieldsOf(entry)["AttributeName"]);
+  const defined = namesIn(AttributeDefinitions);
+  const used = [KeySchema, ...indexes.map((index) => index["KeySchema"] ?? [])].flatMap(namesIn);
+  const lacking = indexes.flatMap((index) => indexMembers.filter((member) => index[member] === undefined));
+  return [
+    ...lacking.map((member) => `${at} has an index without ${member}`),
+    ...used
+      .filter((name) => !defined.includes(name))
+      .map((name) => `${at}.AttributeDefinitions lacks ${shown(name)}, which a KeySchema has`),
+    ...defined
+      .filter((name) => lacking.length === 0 && !used.includes(name))
+      .map((name) => `${at}.AttributeDefinitions has ${shown(name)}, which no KeySchema has`),
+  ];
 }
 
 /**

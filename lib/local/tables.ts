@@ -34,8 +34,11 @@ export async function createTables(client: TableClient, resources: Resources, le
   }
 }
 
-/** A table's local name: its `TableName`, or its logical id where CloudFormation would generate a name. */
+/**
+ * A table's local name: its `TableName`, or its logical id where CloudFormation would generate a name. DynamoDB takes none
+ * of fewer than three characters.
+ */
 export function tableName(resources: Resources, id: string): string {
   const { TableName } = Object(resources[id]?.Properties) as { TableName?: unknown };
-  return typeof TableName === "string" ? TableName : id;
+  return typeof TableName === "string" ? TableName : id.padEnd(3, "-");
 }

@@ -176,7 +176,13 @@ const ai = { types: ["im.message.receive_v1"], order: "message.chat_id" };
 const lane = (member: object) => ({ lanes: { ai: { types: [], ...member } } });
 const many = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`l${index}`, { types: [] }]));
-const table = { Type: "AWS::DynamoDB::Table" };
+const keys = {
+  AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+  KeySchema: [{ AttributeName: "id", KeyType: "HASH" }],
+};
+const table = { Type: "AWS::DynamoDB::Table", Properties: keys };
+const tableOf = (properties: object) => ({ resources: { Orders: { ...table, Properties: properties } } });
+const index = { IndexName: "byId", KeySchema: keys.KeySchema, Projection: { ProjectionType: "ALL" } };
 const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
 const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ limitz: {} }, '"limitz" is not a member. Did you mean "limits"?'],
@@ -336,6 +342,30 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     'an attribute of resources.Orders. Did you mean "Properties"',
   ],
   [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
+  ...(
+    [
+      [{}, ".KeySchema is undefined, not a list"],
+      [{ KeySchema: keys.KeySchema }, ".AttributeDefinitions is undefined, not a list"],
+      [{ ...keys, GlobalSecondaryIndexes: index }, ".GlobalSecondaryIndexes is { IndexName: "],
+      [
+        { ...keys, GlobalSecondaryIndexes: [{ ...index, Projection: undefined }] },
+        " has an index without Projection\n",
+      ],
+      [{ ...keys, LocalSecondaryIndexes: [{ ...index, KeySchema: undefined }] }, " has an index without KeySchema\n"],
+      [
+        { ...keys, GlobalSecondaryIndexes: [{ ...index, KeySchema: [{ AttributeName: "by", KeyType: "HASH" }] }] },
+        '.AttributeDefinitions lacks "by", which a KeySchema has\n',
+      ],
+      [
+        { ...keys, TableName: `orders-\${param:name}`, AttributeDefinitions: [] },
+        '.AttributeDefinitions lacks "id", which a KeySchema has\n',
+      ],
+      [
+        { ...keys, AttributeDefinitions: [...keys.AttributeDefinitions, { AttributeName: "at", AttributeType: "S" }] },
+        '.AttributeDefinitions has "at", which no KeySchema has\n',
+      ],
+    ] as const
+  ).map(([properties, says]) => [tableOf(properties), `resources.Orders.Properties${says}`] as const),
   [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
   [{ eventCountMetrics: 1 }, "eventCountMetrics is 1, neither true nor false"],
   ...[1.1, -0.1, "0.25", Number.NaN].map((rate) => [{ logSampleRate: rate }, "not a number from 0 to 1"] as const),
@@ -372,7 +402,12 @@ test("takes variables of osls, and what CloudFormation has besides tables", () =
       { ...statement, Sid: `Read${variable}`, Resource: variable },
       { ...statement, Resource: ["*", "arn:aws:s3:::orders/*", `arn:aws:s3:::${variable}`, { Ref: "Topic" }] },
     ],
-    resources: { Global: { Type: "AWS::DynamoDB::GlobalTable" }, Newer: { Type: "AWS::DynamoDB::ResourcePolicy" } },
+    resources: {
+      Global: { Type: "AWS::DynamoDB::GlobalTable", Properties: { ...keys, GlobalSecondaryIndexes: [index] } },
+      Chosen: { ...table, Properties: { ...keys, AttributeDefinitions: { "Fn::If": ["IsOld", [], []] } } },
+      Given: { ...table, Properties: { ...keys, KeySchema: variable } },
+      Newer: { Type: "AWS::DynamoDB::ResourcePolicy" },
+    },
     tags: { team: `of ${variable}`, place: "杭州 1" },
   };
   assert.partialDeepStrictEqual(projectOf(config), config);

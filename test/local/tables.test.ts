@@ -36,6 +36,7 @@ describe("a project's tables on this machine", () => {
       Orders: { Type, Properties },
       Bucket: { Type: "AWS::S3::Bucket" },
       Named: { Type, Properties: named },
+      T1: { Type, Properties: { ...named, TableName: undefined } },
       Global: {
         Type: "AWS::DynamoDB::GlobalTable",
         Properties: {
@@ -48,7 +49,7 @@ describe("a project's tables on this machine", () => {
     };
     for (const _ of ["first start", "second start"]) await createTables(client, resources, "ledger");
     const { TableNames } = await client.listTables({});
-    assert.deepEqual(TableNames?.sort(), ["Orders", "global", "own-name"]);
+    assert.deepEqual(TableNames?.sort(), ["Orders", "T1-", "global", "own-name"]);
     const { Table } = await client.describeTable({ TableName: "Orders" });
     assert.deepEqual(Table?.KeySchema, KeySchema);
     const [found] = Table.GlobalSecondaryIndexes ?? [];

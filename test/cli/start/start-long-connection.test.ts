@@ -147,7 +147,16 @@ describe("npm start -- --long-connection", () => {
 
   test("what has started ends when the rest cannot", async () => {
     writeConfig(project.root, {
-      resources: { Ledger: { Type: "AWS::DynamoDB::Table", Properties: { TableName: "ledger" } } },
+      resources: {
+        Ledger: {
+          Type: "AWS::DynamoDB::Table",
+          Properties: {
+            TableName: "ledger",
+            AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+            KeySchema: [{ AttributeName: "id", KeyType: "HASH" }],
+          },
+        },
+      },
     });
     // In a process of its own, each of these would keep it: processes, servers, connections, watchers, timers.
     const kept = () => Object.entries(Object.groupBy(process.getActiveResourcesInfo(), (kind) => kind));
