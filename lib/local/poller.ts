@@ -102,11 +102,13 @@ async function runBatch(messages: Message[], options: PollerOptions): Promise<vo
     });
   } catch (error) {
     // No message is deleted, so SQS delivers the records again after their visibility timeout.
-    const again = error instanceof ProcessEndedError && (await returnSooner(messages, options).catch(() => undefined));
+    const isCutOff = error instanceof ProcessEndedError;
+    const again = isCutOff && (await returnSooner(messages, options).catch(() => undefined));
     const seconds = again || options.visibilityTimeoutSeconds;
     const count = messages.length === 1 ? "an event" : `${messages.length} events`;
     const reason = error instanceof Error ? error.message.split("\n", 1)[0] : error;
-    options.onProblem(`${count} will be tried again in ${seconds} s: ${reason}`);
+    const claim = isCutOff ? ". Until the claim of a run that was cut off ends, its event stays busy" : "";
+    options.onProblem(`${count} will be tried again in ${seconds} s: ${reason}${claim}`);
   }
 }
 
