@@ -259,6 +259,8 @@ ${pages}/card-json-v2-structure
   assert.deepEqual([right.code, JSON.parse(right.stdout)], [0, { faults: [], warnings: [] }]);
   const none = await check([]);
   assert.deepEqual([none.code, none.stderr], [2, `Cannot read ${file}: it is JSON, but not an object\n`]);
+  const missing = await command(["card", `${file}.no`], { env: { LARKPOST_ROOT: root } });
+  assert.deepEqual([missing.code, missing.stderr], [2, `Cannot read ${file}.no: there is no such file\n`]);
   writeFileSync(file, "\ufeff{");
   assert.match(
     (await command(["card", file], { env: { LARKPOST_ROOT: root } })).stderr,
@@ -275,7 +277,7 @@ ${pages}/card-json-v2-structure
   const read = async (from: string) => command(["card", from], { env: { LARKPOST_ROOT: root }, input });
   assert.equal((await read("-")).stdout, stdout);
   assert.match((await read(file)).stdout, /^✖ 200621 ROOT {2}.*: not an object of JSON\n/);
-  assert.match((await read(root)).stderr, /^Cannot read .*: EISDIR: [^\n]*\n$/);
+  assert.match((await read(root)).stderr, /^Cannot read .*: it cannot be opened \(EISDIR\)\n$/);
 });
 
 test("cost prints the bill of the project's own limits", async (t) => {

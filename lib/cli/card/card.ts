@@ -5,10 +5,9 @@ import type { CardFinding } from "../../feishu/checked-card.ts";
 import { depthOf, isObject, type JsonObject, maxDepth, parseJson } from "../../feishu/json.ts";
 import { cardView } from "../../simulator/chat/card-view.ts";
 import { cardLines } from "../chat/lines.ts";
-import { CommandError, oneLine, subcommand } from "../command.ts";
+import { oneLine, subcommand } from "../command.ts";
 import { paint } from "../paint.ts";
-import { readText } from "../project.ts";
-import { parseObject } from "../send/payload.ts";
+import { parseObject, readFileText } from "../send/payload.ts";
 
 export function cardCommand(): Command {
   return subcommand("card")
@@ -24,7 +23,7 @@ export function cardCommand(): Command {
 ✖: Feishu refuses the card, with this code. !: it may be refused, or not be shown as meant. Each has its place as Feishu
 writes it, and the page that has the rule.
 A callback's answer and what a custom bot takes may stand around the card.
-Exit code: 0, or 1 if Feishu refuses the card.
+Exit code: 0 as it is, 1 Feishu refuses the card, 2 there is no card to read.
 
 Examples:
   npm run card -- order.json
@@ -34,7 +33,10 @@ Examples:
 }
 
 async function run(file: string, options: { json?: boolean }): Promise<void> {
-  const shown = cardIn(parseObject(await read(file), file));
+  // Not by readFileSync(0): a pipe whose writer is slow would be an error.
+  const parsed =
+    file === "-" ? parseObject(await text(process.stdin), "the standard input") : parseObject(readFileText(file), file);
+  const shown = cardIn(parsed);
   const checked = checkCard(shown);
   if (options.json === true) print([JSON.stringify(checked, null, 2)]);
   else {
@@ -51,16 +53,6 @@ function cardIn(parsed: JsonObject): unknown {
   const { type, data, content } = around;
   if (type === "raw") return data;
   return typeof content === "string" ? parseJson(content) : around;
-}
-
-async function read(file: string): Promise<string> {
-  // Not by readFileSync(0): a pipe whose writer is slow would be an error.
-  if (file === "-") return text(process.stdin);
-  try {
-    return readText(file);
-  } catch (error) {
-    throw new CommandError(`Cannot read ${file}: ${(error as Error).message}`);
-  }
 }
 
 function findingLine(sign: string, { path, message, value, page }: CardFinding): string {

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import type { Command } from "commander";
 import { type CatalogueEntry, catalogue, nearestText, search } from "../../simulator/catalogue.ts";
+import { isSlip } from "../../simulator/nearest.ts";
 import { hasSample } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand } from "../command.ts";
 import { columnsOf, paint } from "../paint.ts";
@@ -40,9 +41,17 @@ function run(words: readonly string[], options: { json?: boolean }): void {
   if (options.json === true) print(JSON.stringify(found, null, 2));
   else if (found.length !== 0) show(list(found, { isChinese: words.some((word) => /\p{Script=Han}/u.test(word)) }));
   if (found.length !== 0) return;
-  const query = words.join(" ");
-  console.error(`No type has "${oneLine(query, 100)}"${nearestText(words.join("."), 5)}`);
+  const query = oneLine(words.join(" "), 100);
+  console.error(`No type has "${query}"${nearestText(words.join("."), 5) || slipText(words)}`);
   process.exitCode = 1;
+}
+
+/** `. Did you mean "calendar v4"?`, if that finds something; empty if not. */
+function slipText(words: readonly string[]): string {
+  // A shorter one is near to too much.
+  const parts = new Set(catalogue.flatMap(({ type }) => type.split(/[._]/).filter(({ length }) => length > 3)));
+  const meant = words.map((word) => [...parts].find((part) => isSlip(word.toLowerCase(), part)) ?? word);
+  return search(meant).length === 0 ? "" : `. Did you mean "${meant.join(" ")}"?`;
 }
 
 type Listed = CatalogueEntry & { readonly hasHandler: boolean; readonly hasSample: boolean };

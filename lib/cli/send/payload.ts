@@ -3,6 +3,7 @@ import { isObject } from "../../feishu/json.ts";
 import { defaultTenant } from "../../simulator/samples/facts.ts";
 import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { UsageError } from "../command.ts";
+import { readText } from "../project.ts";
 
 type JsonObject = Record<string, unknown>;
 
@@ -17,6 +18,17 @@ export type FileContent =
   /** The body of an old card callback, which has no envelope. */
   | { readonly is: "old card"; readonly text: string; readonly type: string }
   | { readonly is: "event"; readonly text: string };
+
+/** @throws {UsageError} There is no such file, or it cannot be opened. */
+export function readFileText(file: string): string {
+  try {
+    return readText(file);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const problem = code === "ENOENT" ? "there is no such file" : `it cannot be opened (${code})`;
+    throw new UsageError(`Cannot read ${file}: ${problem}`, { cause });
+  }
+}
 
 /**
  * Reads a payload file. It contains an envelope (of schema 2.0 or 1.0, or a challenge), or only an event object.

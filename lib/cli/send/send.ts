@@ -6,12 +6,12 @@ import type { Message } from "../../simulator/platform/platform.ts";
 import { randomId, type SampleOptions } from "../../simulator/samples/samples.ts";
 import { oneLine, subcommand, UsageError } from "../command.ts";
 import { progressLine } from "../paint.ts";
-import { loadEnv, projectRoot, readText } from "../project.ts";
+import { loadEnv, projectRoot } from "../project.ts";
 import { openRecent } from "../state/recent.ts";
 import { findTarget, type Target } from "../state/target.ts";
 import { deliverByWebSocket } from "./deliver-by-websocket.ts";
 import { checkContent, checkType, messageOf } from "./message.ts";
-import { parseSetting, readPayload, type Setting } from "./payload.ts";
+import { parseSetting, readFileText, readPayload, type Setting } from "./payload.ts";
 import { concurrency, isUnreachable, pushAll, pushChallenge } from "./pushes.ts";
 import { facts, line, type Outcome, summary, summaryText, unreachableText, warn } from "./report.ts";
 
@@ -168,7 +168,7 @@ function pushes(
   target: Target,
 ): () => Message {
   const { file, eventId, keep = false } = options;
-  const content = file === undefined ? undefined : readPayload(textOf(file), file);
+  const content = file === undefined ? undefined : readPayload(readFileText(file), file);
   checkContent(content, { type, file, keep, target });
   const sentType = content === undefined || content.is === "event" ? type : content.type;
   if (sentType !== undefined) checkType(sentType);
@@ -187,16 +187,6 @@ function pushes(
     unused = undefined;
     return message;
   };
-}
-
-function textOf(file: string): string {
-  try {
-    return readText(file);
-  } catch (cause) {
-    const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const problem = isMissing ? "there is no such file" : "it cannot be opened";
-    throw new UsageError(`Cannot read ${file}: ${problem}`, { cause });
-  }
 }
 
 function count(text: string): number {

@@ -101,6 +101,9 @@ describe("types", { concurrency: 3 }, () => {
     const { code, stdout, stderr } = await larkpost(["types", "mesage"], { root });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.match(stderr, /^No type has "mesage"\. Nearest: "message"\n$/);
+    const misspelt = await larkpost(["types", "calender", "v4"], { root });
+    assert.equal(misspelt.stderr, 'No type has "calender v4". Did you mean "calendar v4"?\n');
+    assert.equal((await larkpost(["types", "foo"], { root })).stderr, 'No type has "foo"\n');
     // Three letters may be a part of a name. Two would be a part of many.
     assert.deepEqual(nearest("abc", ["xxabcxx", "abd"], 1), ["xxabcxx"]);
     assert.deepEqual(nearest("ab", ["xxabxx", "ac"], 1), ["ac"]);
