@@ -95,7 +95,8 @@ function detailOf(error: unknown): string | undefined {
       cause?: unknown;
       platformMessage?: unknown;
     };
-    const words = platformMessage === undefined ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
+    const isTold = platformMessage === undefined || error.message.includes(String(platformMessage));
+    const words = isTold ? [] : [`Feishu says: ${JSON.stringify(platformMessage)}`];
     const [head = ""] = (error.stack ?? String(error)).split(/\n(?= {4}at )/, 1);
     return [...words, named(head, error), ...causeLines(error), ...framesOf(error)].join("\n");
   } catch {

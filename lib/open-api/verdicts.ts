@@ -27,8 +27,10 @@ const codes: Partial<Record<ApiVerdict, readonly number[]>> = {
   token: [99991663, 99991664, 99991665, 99991668, 99991671],
   rate: [99991400, 11232, 11233, 11247, 230020],
   ticket: [10012],
-  // The same uuid is being sent, by a call whose answer was lost. The simulated Feishu gets an answer while it is retried.
-  transient: [230049, notSimulatedCode],
+  // The same uuid is being sent, by a call whose answer was lost.
+  transient: [230049],
+  // The simulated Feishu gets an answer while the event is retried.
+  unknown: [notSimulatedCode],
   permanent: [
     // The call itself.
     9499, 10003, 99991201, 99991301,

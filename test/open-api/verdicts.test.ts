@@ -56,10 +56,7 @@ const meanings: readonly { verdict: string; path?: string; codes: Readonly<Recor
   },
   {
     verdict: "retry",
-    codes: {
-      230049: "the message with this uuid is being sent",
-      [-501]: "the simulated Feishu has no such call, until the developer gives it an answer",
-    },
+    codes: { 230049: "the message with this uuid is being sent" },
   },
   {
     verdict: "dead",
@@ -178,7 +175,8 @@ describe("a code of the platform's", () => {
     { status: 430, code: 1, verdict: "fail this run" },
     { status: 429, code: 1, verdict: "wait" },
     { status: 428, code: 1, verdict: "fail this run" },
-    // The code comes before the status.
+    // The code comes before the status. The simulated Feishu has no such call, until the developer gives it an answer.
+    { status: 501, code: -501, verdict: "fail this run" },
     { status: 500, code: 230002, verdict: "dead" },
     { status: 429, code: 230002, verdict: "dead" },
     { status: 200, code: 230002, verdict: "dead" },
