@@ -69,7 +69,7 @@ function messageLines(entry: Extract<Entry, { by: string }>): readonly string[] 
   const { what, message } = entry;
   if ("streamed" in entry && entry.streamed !== undefined) return textLines(entry.streamed).map(indented);
   const name = entry.by === "bot" ? paint("magenta", "bot ›") : nameOf(entry.user);
-  const place = message.chat.kind === "group" ? `in ${oneLine(message.chat.name, 80) || "a group"}` : undefined;
+  const place = message.chat.kind === "group" ? `in ${groupName(message.chat.name)}` : undefined;
   const notes = [place, what === "said" ? undefined : what].filter((note) => note !== undefined);
   const heading = notes.length === 0 ? name : `${name} ${paint("dim", `(${notes.join(", ")})`)}`;
   if (what === "recalled") return [heading];
@@ -165,7 +165,12 @@ function oneLineOf({ card, text = "" }: MessageView): string {
 }
 
 function placeOf({ kind, name }: MessageView["chat"]): string {
-  return paint("dim", `${kind === "group" ? "in" : "to"} ${oneLine(name, 80)}`);
+  return paint("dim", kind === "group" ? `in ${groupName(name)}` : `to ${oneLine(name, 80)}`);
+}
+
+/** A group that the bot writes to, and that nobody has made here, has no name. */
+function groupName(name: string): string {
+  return oneLine(name, 80) || "a group";
 }
 
 function trouble(text: string): string {

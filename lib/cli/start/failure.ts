@@ -58,14 +58,21 @@ function ownFrame(line: string, root: string, engineFolder: string): Frame | und
   if (!isAbsolute(path) || path.startsWith(`${engineFolder}${sep}`)) return undefined;
   const inRoot = relative(root, path).replaceAll(sep, "/");
   if (inRoot.startsWith("../") || isAbsolute(inRoot) || /node_modules\/|\.gen\.ts/.test(inRoot)) return undefined;
-  // V8 names the functions of a module's objects after Object, which says nothing.
-  const isNamed = !["", "Object.<anonymous>", "Object.handle"].includes(name);
   return {
-    name: isNamed ? name : undefined,
+    name: ownName(name),
     path: inRoot,
     line: Number(row),
     column: Number(column),
   };
+}
+
+/**
+ * V8 names the functions of an object after Object, and a handler without a name after the member before it:
+ * `onEvent.dedupe [as handle]`. Neither says anything.
+ */
+function ownName(name: string): string | undefined {
+  if (/^Object\.(?:<anonymous>|handle)$|^(?!Object\.).* \[as handle\]$/.test(name)) return undefined;
+  return name.replace(/^Object\.(\S+).*/, "$1") || undefined;
 }
 
 /** `12 │ the source line`, and a caret under the place. */

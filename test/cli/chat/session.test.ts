@@ -159,6 +159,8 @@ test("what each user says and does is shown under their name", () => {
   ];
   const doubtful = { ...message, msgType: "interactive", warnings: ["ROOT -> config: it is old"] };
   assert.match(botLine({ n: 3, what: "said", by: "bot", message: doubtful }) ?? "", / {2}! ROOT -> config: it is old$/);
+  const unknown = { ...message, chat: { ...chat, name: "" } };
+  assert.match(botLine({ n: 4, what: "said", by: "bot", message: unknown }) ?? "", / {2}in a group$/);
   assert.deepEqual(lines.flat(), ["you › (in Shifts) hi", "tomas › (in Shifts) hi", "tomas › (opens the chat)"]);
 });
 

@@ -38,6 +38,22 @@ test("an error is shown with the project's own frames, and the first one's sourc
   ]);
 });
 
+test("a function has the name that its author gave it", () => {
+  const names = {
+    "onEvent.dedupe [as handle]": "",
+    "async larkpost.onCallback.signedValues [as handle]": "",
+    "async Object.handle": "",
+    "Object.book [as handle]": "  book",
+    "async Object.deferred": "  deferred",
+    handle: "  handle",
+    "Desk.open [as close]": "  Desk.open [as close]",
+  };
+  for (const [name, own] of Object.entries(names)) {
+    const [, place] = shown(["Error: x", `    at ${name} (${url(handler)}:7:1)`], undefined);
+    assert.equal(place, `at ${handler}:7:1${own}`);
+  }
+});
+
 test("of a long line, what is around the caret is shown, without what could move the cursor", () => {
   const line = `${"x".repeat(100)}\u001b[2J${"y".repeat(100)}`;
   const [, , excerpt = "", caret = ""] = shown(["Error: x", `    at ${url(handler)}:1:90`], line);
