@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
@@ -166,6 +166,24 @@ for (const { when, args, code, says } of endings) {
     assert.equal(ended.code, code);
   });
 }
+
+test("without its packages, the command line and what npm runs before the tests say what to run, and nothing else", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  // As npm's scripts find it in a new clone, on this Node or on an older one.
+  const folder = join(root, "lib/cli");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(root, "package.json"), '{ "type": "module" }');
+  for (const file of ["check-node.js", "larkpost.js"]) {
+    cpSync(join(projectFolder, "lib/cli", file), join(folder, file));
+    const ended = promisify(execFile)(process.execPath, [join(folder, file)], { env: {} });
+    await assert.rejects(ended, {
+      code: 1,
+      stdout: "",
+      stderr: 'Cannot run: the packages are not installed. Run "npm ci" first\n',
+    });
+  }
+});
 
 test("ends without a word when its reader has read enough, as with | head and 2>&1 | head", async () => {
   const run = (args: string[]) =>
