@@ -55,7 +55,12 @@ const placed = new Set([
 /** With this the X-Tt-Logid begins of a push that a command forges, to see it refused. */
 export const probeLogId = "larkpost-probe-";
 
-const leakCure = "a promise was not awaited, or a timer threw: await it, or catch in the timer";
+/** What to do, by stage and reason. */
+const cures: readonly (readonly [RegExp, string])[] = [
+  [/^leaked /, "a promise was not awaited, or a timer threw: await it, or catch in the timer"],
+  [/^failed value-unsigned$/, "sign the value with signValue, or leave signedValues out"],
+  [/^disconnected discovery failed /, "check the network, HTTPS_PROXY and LARK_DOMAIN"],
+];
 
 /** The stages that end the answer of a callback. */
 const answerStages: ReadonlySet<unknown> = new Set(["handled", "late", "unhandled", "duplicate"]);
@@ -105,11 +110,12 @@ export function headLine(line: Line, shown: Shown & { readonly now?: Date }): st
   return joined(parts);
 }
 
-/** The cure of a real refusal would mislead where a command has made it. A leaked error's message names no cure. */
-function messageOf({ stage, message, requestId }: Line, details: readonly string[] = []): string | undefined {
+/** The message, and what to do if that says it not. The cure of a real refusal would mislead where a command has made it. */
+function messageOf({ stage, message, requestId, reason }: Line, details: readonly string[] = []): string | undefined {
   const text = textOf(message);
   const own = text !== undefined && details.some((detail) => detail.includes(text)) ? undefined : text;
-  if (stage === "leaked") return own === undefined ? leakCure : `${own}. ${leakCure}`;
+  const cure = cures.find(([of]) => of.test(`${stage} ${reason}`))?.[1];
+  if (cure !== undefined) return own === undefined ? cure : `${own}. ${cure}`;
   if (stage !== "refused" || textOf(requestId)?.startsWith(probeLogId) !== true) return own;
   return "nothing to repair: by its X-Tt-Logid, doctor, smoke or deploy has forged it to see it refused";
 }

@@ -43,6 +43,18 @@ test("a refusal says what to check, unless a command has forged the push to see 
   );
 });
 
+test("what to do is said where stage and reason tell it", () => {
+  const cureOf = (stage: string, reason: string) =>
+    headLine({ stage, reason }, { now, isCallback: false }).split(`reason ${reason}`)[1];
+  assert.match(cureOf("disconnected", "discovery failed (ENOTFOUND)") ?? "", / {2}check the network, HTTPS_PROXY/);
+  assert.match(
+    cureOf("failed", "value-unsigned") ?? "",
+    / {2}sign the value with signValue, or leave signedValues out/,
+  );
+  for (const reason of ["value-forged", "discovery failed (x)"]) assert.equal(cureOf("failed", reason), "");
+  assert.equal(cureOf("disconnected", "the connection was closed (1006)"), "");
+});
+
 test("the time to the next attempt is told in words, and the class of an error whose lines follow is not repeated", () => {
   const failed = { ...card, stage: "failed", attempt: 2, delaySeconds: 9, errorClass: "HrDown", fingerprint: "0a" };
   const options = { now, isCallback: false };
