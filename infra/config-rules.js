@@ -77,7 +77,7 @@ export function mistakesIn(config, handled) {
 /** @param {unknown} preset */
 function presetMistakes(preset) {
   const names = Object.keys(presets);
-  return names.includes(String(preset)) ? [] : [unknown(String(preset), "a preset", names)];
+  return names.includes(String(preset)) ? [] : [`"${preset}" is not a preset. There are ${names.join(", ")}`];
 }
 
 const defaults = { ...limits, ...optional, ...alarmThresholds };
@@ -272,8 +272,10 @@ function environmentMistakes(variables, { resources, secrets }) {
   if (!isPlain(variables)) return ["environment is not an object of texts"];
   return Object.entries(variables).flatMap(([name, value]) => {
     const at = `environment.${name}`;
-    // Lambda takes no name of one letter.
-    if (!/^[A-Za-z][A-Za-z0-9_]+$/.test(name)) return [`"${name}" cannot be the name of a variable`];
+    if (!/^[A-Za-z][A-Za-z0-9_]+$/.test(name)) {
+      const rule = 'Lambda takes a letter, and behind it at least one letter, digit or "_"';
+      return [`"${name}" cannot be the name of a variable: ${rule}`];
+    }
     const taken = takenBy(name);
     if (taken !== undefined) return [`${at} is a setting of ${taken}. Choose another name`];
     if (Array.isArray(secrets) && secrets.includes(name)) return [`${name} is in environment and in secrets`];
@@ -427,7 +429,10 @@ function tagMistakes(tags) {
     // Of one name, the project's value holds.
     const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
     if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];
-    if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) return [`"${name}" cannot be the name of a tag`];
+    if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) {
+      const rule = 'it has up to 128 letters, digits, spaces and "_./=+:-", and does not begin with "aws:"';
+      return [`"${name}" cannot be the name of a tag: ${rule}`];
+    }
     // The rule of IAM, the strictest. A variable of osls has its value later.
     const isText = isMatch(value, /^(?:[\p{L}\p{Z}\p{N}_.:/=+\-@]|\$\{[^}]+\}){0,256}$/u);
     const rule = 'not a text of at most 256 characters: letters, digits, spaces and "_.:/=+-@"';

@@ -186,7 +186,7 @@ const index = { IndexName: "byId", KeySchema: keys.KeySchema, Projection: { Proj
 const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
 const mistakes: readonly (readonly [config: object, says: string])[] = [
   [{ limitz: {} }, '"limitz" is not a member. Did you mean "limits"?'],
-  [{ preset: "lagre" }, '"lagre" is not a preset. Did you mean "large"?'],
+  [{ preset: "medium" }, '"medium" is not a preset. There are small, busy, large\n'],
   [
     { preset: "large", limits: { workerReservedConcurrency: 499 } },
     "workerReservedConcurrency is below maxConcurrency (500)",
