@@ -105,7 +105,7 @@ describe("send", { concurrency: 4 }, () => {
       callback: "card.action.trigger",
       line: { stage: "failed", reason: "value-unsigned" },
       shown:
-        'failed {7}card.action.trigger {2}one {2}reason value-unsigned\nOr click in "npm run chat", where a card has .*',
+        'failed {7}card.action.trigger {2}one {2}reason value-unsigned {2}sign .*\nOr click in "npm run chat", where a card has .*',
     },
   ]) {
     test(`prints why a callback has failed, if the local runtime's log says it: ${callback}`, async (t) => {
