@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
 import { catalogue, find } from "../lib/simulator/catalogue.ts";
-import { isSlip, nearest } from "../lib/simulator/nearest.ts";
+import { isSlip, isSlipOfMember, nearest } from "../lib/simulator/nearest.ts";
 import { hasSample, sampleEnvelope } from "../lib/simulator/samples/samples.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
@@ -181,11 +181,9 @@ function orderMistakes(at, order, types, handled) {
   const isOpen = handled.some((type) => isOfLane(type) && find(type) === undefined);
   if (isOpen || paths.includes(order)) return [];
   const plain = (/** @type {string} */ path) => path.toLowerCase().replaceAll("_", "");
-  const one = plain(order.replace(/^event\./, ""));
-  const likely = paths.find((path) => {
-    const other = plain(path);
-    return isSlipOfPath(one, other) || (isShown && (other.endsWith(`.${one}`) || other.startsWith(`${one}.`)));
-  });
+  const isPart = (/** @type {string} */ path) =>
+    plain(path).endsWith(plain(`.${order}`)) || plain(path).startsWith(plain(`${order}.`));
+  const likely = paths.find((path) => isSlipOfPath(order.replace(/^event\./, ""), path) || (isShown && isPart(path)));
   if (likely === undefined) return [];
   return [`${at}.order: its types have no text or number at "${order}". Did you mean "${likely}"?`];
 }
@@ -202,20 +200,13 @@ function valuePaths(value, path = "") {
 }
 
 /**
- * Whether each name of a path is that of the other, or nearly, or has its letters in another order.
+ * Whether each name of a path is that of the other, or was meant for it.
  * @param {string} path
  * @param {string} likely
  */
 function isSlipOfPath(path, likely) {
   const [names, others] = [path.split("."), likely.split(".")];
-  const sorted = (/** @type {string} */ name) => [...name].sort().join("");
-  return (
-    names.length === others.length &&
-    others.every((other, index) => {
-      const name = names[index] ?? "";
-      return isSlip(name, other) || sorted(name) === sorted(other);
-    })
-  );
+  return names.length === others.length && others.every((other, index) => isSlipOfMember(names[index] ?? "", other));
 }
 
 /**

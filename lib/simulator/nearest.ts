@@ -21,6 +21,12 @@ export function isSlip(name: string, likely: string): boolean {
   return likely !== "" && editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
 }
 
+/** Whether a member of a payload was meant by a name: a slip, swapped letters, or `chatId` for `chat_id`. */
+export function isSlipOfMember(name: string, likely: string): boolean {
+  const [one = "", other = ""] = [name, likely].map((each) => each.toLowerCase().replaceAll("_", ""));
+  return isSlip(one, other) || [...one].sort().join("") === [...other].sort().join("");
+}
+
 /** ` Did you mean "x"?`, the end of a message; empty when no name is near. */
 export function didYouMean(name: string, names: readonly string[]): string {
   const [likely] = nearest(name, names, 1);

@@ -11,6 +11,7 @@ import {
   completeOldCard,
   type FileContent,
   type Setting,
+  settingWarning,
   wrapEvent,
 } from "./payload.ts";
 import { warn } from "./report.ts";
@@ -23,7 +24,11 @@ export function messageOf(
   settings: readonly Setting[] = [],
 ): Message {
   const envelope = envelopeOf(content, type, options);
-  for (const setting of settings) applySetting(envelope, setting);
+  for (const setting of settings) {
+    const warning = settingWarning(envelope, setting);
+    if (warning !== undefined) warn(warning);
+    applySetting(envelope, setting);
+  }
   const text = JSON.stringify(envelope);
   return type === oldCardType && content?.is !== "envelope" ? oldCard(text) : toCheckedMessage(text);
 }

@@ -1,5 +1,6 @@
 import { callbackTypes, oldCardType } from "../../feishu/classify.ts";
-import { isObject } from "../../feishu/json.ts";
+import { isObject, parseJson } from "../../feishu/json.ts";
+import { isSlipOfMember } from "../../simulator/nearest.ts";
 import { defaultTenant } from "../../simulator/samples/facts.ts";
 import { type SampleEnvelope, type SampleOptions, sampleEnvelope } from "../../simulator/samples/samples.ts";
 import { UsageError } from "../command.ts";
@@ -155,6 +156,24 @@ export function applySetting(envelope: object, { path, value }: Setting): void {
     Reflect.set(place, name, next);
     place = next;
   }
+}
+
+/** What is likely to be wrong with a setting, although it can be set. */
+export function settingWarning(envelope: object, { path, value }: Setting): string | undefined {
+  let place: unknown = envelope;
+  for (const [depth, name] of path.entries()) {
+    if (!isObject(place)) break;
+    if (Object.hasOwn(place, name)) {
+      place = place[name];
+      continue;
+    }
+    const likely = Object.keys(place).find((member) => isSlipOfMember(name, member));
+    if (likely === undefined) return undefined;
+    const before = path.slice(0, depth);
+    return `the payload has no ${[...before, name].join(".")}, so it is added. Did you mean ${[...before, likely].join(".")}?`;
+  }
+  const isText = typeof place === "string" && typeof parseJson(place) === "object" && parseJson(value) === undefined;
+  return isText ? `${path.join(".")} is a text with JSON in it, and what you set is no JSON` : undefined;
 }
 
 function checkIndex(place: object, name: string, shown: string): void {

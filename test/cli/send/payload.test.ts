@@ -8,6 +8,7 @@ import {
   completeOldCard,
   parseSetting,
   readPayload,
+  settingWarning,
 } from "../../../lib/cli/send/payload.ts";
 
 const payload = () => ({
@@ -39,6 +40,25 @@ test("array members are set by index, and one may be added at the end", () => {
   assert.deepEqual(set("event.users.0.name=y", "event.users[1].name=z").users, [{ name: "y" }, { name: "z" }]);
   assert.deepEqual(set("event.message.ids[2]=3").message.ids, [1, 2, 3]);
 });
+
+const noJson = "event.message.content is a text with JSON in it, and what you set is no JSON";
+const added = (path: string, likely: string) => `the payload has no ${path}, so it is added. Did you mean ${likely}?`;
+for (const [setting, says] of [
+  ["event.mesage.content=1", added("event.mesage", "event.message")],
+  ["evnet.message.content=1", added("evnet", "event")],
+  ["event.message.Content=1", added("event.message.Content", "event.message.content")],
+  ['event.message.content={"text":"hi"', noJson],
+  ["event.message.content=hi", noJson],
+  ['event.message.content={"text":"hi"}', undefined],
+  ["event.message.root_id=om_1", undefined],
+  ["event.extra.deep=1", undefined],
+  ["event.users.1.name=y", undefined],
+  ["event.count=four", undefined],
+] as const) {
+  test(`of --set ${setting}, ${says === undefined ? "nothing is said" : "it is said what is likely to be wrong"}`, () => {
+    assert.equal(settingWarning(payload(), parseSetting(setting)), says);
+  });
+}
 
 const wrong = [
   "event",

@@ -335,6 +335,12 @@ describe("send", { concurrency: 4 }, () => {
     assert.equal(event.message["content"], '{"text":"hi"}');
     assert.equal(event.message["chat_type"], "p2p");
     assert.deepEqual(event.extra, [1]);
+    const { code, stderr } = await send(type, "--set", "event.mesage.content=1", "--times", "2");
+    assert.deepEqual(
+      [code, stderr],
+      [0, "Warning: the payload has no event.mesage, so it is added. Did you mean event.message?\n"],
+    );
+    assert.deepEqual(receiver.events().at(-1)?.event["mesage"], { content: 1 });
   });
 
   test("--file sends what was recorded elsewhere as the receiver's own, with whole numbers; --keep leaves its id", async (t) => {
