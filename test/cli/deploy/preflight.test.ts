@@ -634,8 +634,8 @@ describe("npm run deploy, of a project with faults", () => {
       `/larkpost/${stage}/app`,
       "functions/events/im.message.receive_v1.ts:1",
       "larkpost.config.js",
+      "larkpost.config.js:2",
       "larkpost.stages.json",
-      "the template",
     ];
     const found = lines.map((line) => /^✖ (.+?) {2}/.exec(line)?.[1] ?? "");
     for (const place of places)
