@@ -58,8 +58,7 @@ export async function receive(
 }
 
 const en_us =
-  "This app's callbacks go to an address for events: set the callback request URL to the one that ends in /callback. A server of your own takes them with createReceiver({ callbacks })";
-const zh_cn =
-  "此应用的回调配置到了只接收事件的地址：请把回调请求地址改为以 /callback 结尾的地址。自己的服务器用 createReceiver({ callbacks }) 接收回调";
+  "This address takes events only: set the callback request URL to the one that ends in /callback, or give createReceiver its callbacks";
+const zh_cn = "此地址只接收事件：请把回调请求地址改为以 /callback 结尾的地址，或把 callbacks 交给 createReceiver";
 /** The person who clicked sees it, and tells whoever configured the address. */
 const misdirected = { type: "error", content: en_us, i18n: { en_us, zh_cn } };
