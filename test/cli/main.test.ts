@@ -141,6 +141,8 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
   ...[
     ["package", "prod"],
     ["package", "--", "--verbose", "--name=x", "prod"],
+    ["package", "--", "--verbose", "prod"],
+    ["package", "--", "--", "prod"],
     ...["deploy", "remove", "rollback"].map((name) => [name, "--stage", "dev", "prod"]),
   ].map((args) => ({
     when: `a word that is no option, ${args.join(" ")}`,

@@ -394,6 +394,13 @@ for (const [given, says] of mistakes) {
   });
 }
 
+test("does not call an attribute unused while an index lacks its keys", () => {
+  const AttributeDefinitions = [...keys.AttributeDefinitions, { AttributeName: "at", AttributeType: "S" }];
+  const lacking = { ...keys, AttributeDefinitions, LocalSecondaryIndexes: [{ ...index, KeySchema: undefined }] };
+  const message = "Cannot use larkpost.config.js: resources.Orders.Properties has an index without KeySchema";
+  assert.throws(() => projectOf(tableOf(lacking)), { message });
+});
+
 test("takes variables of osls, and what CloudFormation has besides tables", () => {
   const variable = `\${param:value}`;
   const config = {
@@ -406,6 +413,7 @@ test("takes variables of osls, and what CloudFormation has besides tables", () =
       Global: { Type: "AWS::DynamoDB::GlobalTable", Properties: { ...keys, GlobalSecondaryIndexes: [index] } },
       Chosen: { ...table, Properties: { ...keys, AttributeDefinitions: { "Fn::If": ["IsOld", [], []] } } },
       Given: { ...table, Properties: { ...keys, KeySchema: variable } },
+      Either: { ...table, Properties: { "Fn::If": ["IsOld", keys, keys] } },
       Newer: { Type: "AWS::DynamoDB::ResourcePolicy" },
     },
     tags: { team: `of ${variable}`, place: "杭州 1" },

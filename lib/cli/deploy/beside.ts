@@ -54,7 +54,10 @@ const native = /node_modules\/(?:node-gyp-build|bindings|@mapbox\/node-pre-gyp|p
  * machine and fail once it is deployed.
  * @param folder The bundle's folder, from which `outputs` are reached as well.
  */
-export async function copyBeside(root: string, folder: string, { outputs }: Metafile): Promise<Finding[]> {
+export async function copyBeside(root: string, folder: string, { inputs: all, outputs }: Metafile): Promise<Finding[]> {
+  // The lists of handlers import those as modules that load later.
+  const imports = Object.values(all).flatMap((module) => module.imports);
+  const imported = new Set(imports.filter(({ kind }) => kind === "import-statement").map(({ path }) => path));
   const faults: Finding[] = [];
   const copied = new Map<string, string>();
   for (const [output, { inputs }] of Object.entries(outputs)) {
@@ -65,7 +68,7 @@ export async function copyBeside(root: string, folder: string, { outputs }: Meta
       faults.push(...absent);
       // The files that it reads by them are looked at once it names them in another way.
       if (absent.length > 0) continue;
-      const { paths, faults: found } = pathsIn(root, module);
+      const { paths, faults: found } = pathsIn(root, module, imported.has(input));
       faults.push(...found);
       for (const { path, line } of paths) {
         const source = resolve(dirname(module), path);
@@ -87,7 +90,11 @@ function at(root: string, module: string, line: number) {
 }
 
 /** The paths beside the module that it names, and what it names so that nobody can follow it. */
-function pathsIn(root: string, module: string): { paths: { path: string; line: number }[]; faults: Finding[] } {
+function pathsIn(
+  root: string,
+  module: string,
+  isImported: boolean,
+): { paths: { path: string; line: number }[]; faults: Finding[] } {
   const source = readFileSync(module, "utf8");
   if (native.test(posix(module))) {
     const message = "loads native code, which a bundle cannot hold. Choose a package of JavaScript or WebAssembly";
@@ -96,8 +103,8 @@ function pathsIn(root: string, module: string): { paths: { path: string; line: n
   const lineOf = (index: number) => source.slice(0, index).split("\n").length;
   let rest = withoutComments(source);
   const faults = isPackage(module) ? [] : readsFromProcess(root, module, rest, lineOf);
-  // Of the project's own, another module may use what is exported: it stays, and cannot be followed.
-  const unlessExported = isPackage(module) ? "" : "(?<!\\bexport\\s+)";
+  // What a module of the project exports may be used by those that import it, where it cannot be followed.
+  const unlessExported = isImported && !isPackage(module) ? "(?<!\\bexport\\s+)" : "";
   /** An expression, or a name that the module gives it. */
   const named = (expression: string) => {
     const names: string[] = [];

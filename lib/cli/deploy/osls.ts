@@ -26,6 +26,9 @@ export function withStackOptions(command: Command): Command {
 /** Options that choose the stack. Larkpost must read them itself, since its own checks are about that stack. */
 const ofStack = /^(--stage|-s|--region|-r|--param|--config|-c|--aws-profile)(=|$)/;
 
+/** Options of osls without a value, and the "--" itself: what is behind one is not its value. */
+const withoutValue = /^(--|--(verbose|conceal|force|aws-s3-accelerate|minify-template|help|version|no-.*)|-h|-v)$/;
+
 /**
  * @throws {UsageError} It is a word such as "prod", neither an option nor the value of the one before it: osls ignores it,
  * and does its work on another stack than the one that was meant.
@@ -33,8 +36,10 @@ const ofStack = /^(--stage|-s|--region|-r|--param|--config|-c|--aws-profile)(=|$
 function passOn(text: string, before: readonly string[] = []): readonly string[] {
   const shown = oneLine(text, 100);
   if (ofStack.test(text)) throw new UsageError(`Cannot pass ${shown} on to osls. Write it before the second --`);
-  if (text.startsWith("-") || /^-[^=]*$/.test(before.at(-1) ?? "")) return [...before, text];
-  throw new UsageError(`Cannot take "${shown}": it is no option. Did you mean --stage ${shown}?`);
+  const last = before.at(-1) ?? "";
+  if (text.startsWith("-") || (/^-[^=]*$/.test(last) && !withoutValue.test(last))) return [...before, text];
+  const question = text === "" ? "Remove it" : `Did you mean --stage ${shown}?`;
+  throw new UsageError(`Cannot take "${shown}": it is no option. ${question}`);
 }
 
 function collect(value: string, before: readonly string[] = []): readonly string[] {

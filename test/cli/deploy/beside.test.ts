@@ -275,6 +275,8 @@ class Loader { #require(name: string) { return name; } run(require: (name: strin
 export const run = (require = (name: string) => name) => new Loader().run(require) + require("z");`,
   "a later name of a list": `${ofPlace}const at = 1,\n  __dirname = import.meta.dirname;
 export const run = () => readFileSync(join(__dirname, "a.txt"), "utf8") + at;`,
+  "a place that is exported, and that no module imports": `${ofPlace}export const here = import.meta.dirname;
+export const run = () => readFileSync(join(here, "a.txt"), "utf8");`,
   "a question whether there is one":
     'export const run = () => (typeof require === "function" ? require("node:fs") : 1);',
   "a text that takes a value": `export const run = (name = 1) => \`<script>require("\${name}")</script>\`;`,
