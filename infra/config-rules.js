@@ -2,13 +2,20 @@ import { inspect } from "node:util";
 import { fieldsOf, isObject } from "../lib/feishu/json.ts";
 import { catalogue, find } from "../lib/simulator/catalogue.ts";
 import { isSlip, isSlipOfMember, nearest } from "../lib/simulator/nearest.ts";
-import { hasSample, sampleEnvelope } from "../lib/simulator/samples/samples.ts";
 import { alarmThresholds, limits, optional, presets } from "./limits.js";
 
 // The mistakes in a larkpost.config.js, in words. Only its shape is checked here; contradictions.js checks that the
 // numbers fit each other.
 
 /** @typedef {Readonly<Record<string, unknown>>} Fields */
+
+/**
+ * What is known of event types besides the catalogue.
+ * @typedef {{
+ *   handled: readonly string[],
+ *   samples?: typeof import("../lib/simulator/samples/samples.ts") | undefined,
+ * }} Known `handled` are types that the project has a handler of. `samples` are loaded where a lane has an order.
+ */
 
 /** Settings of Larkpost, which a project may not set. */
 export const settings = [
@@ -63,14 +70,14 @@ const members = {
 
 /**
  * @param {Fields} config
- * @param {readonly string[]} handled Event types that are known although the catalogue does not have them.
+ * @param {Known} known
  * @returns {string[]}
  */
-export function mistakesIn(config, handled) {
+export function mistakesIn(config, known) {
   return Object.entries(config).flatMap(([name, value]) => {
     if (!Object.hasOwn(members, name)) return [unknown(name, "a member", Object.keys(members))];
     const check = members[/** @type {keyof typeof members} */ (name)];
-    return value === undefined ? [] : check(value, config, handled);
+    return value === undefined ? [] : check(value, config, known);
   });
 }
 
@@ -113,10 +120,10 @@ const mostLanes = 9;
 /**
  * @param {unknown} lanes
  * @param {Fields} _
- * @param {readonly string[]} handled
+ * @param {Known} known
  * @returns {string[]}
  */
-function laneMistakes(lanes, _, handled) {
+function laneMistakes(lanes, _, known) {
   if (!isPlain(lanes)) return ["lanes is not an object of lanes"];
   const names = Object.keys(lanes);
   const tooMany = `lanes has ${names.length} lanes, over ${mostLanes}: SQS lets a dead-letter queue serve ten queues`;
@@ -126,7 +133,7 @@ function laneMistakes(lanes, _, handled) {
       const at = `lanes.${name}`;
       if (name === "default") return [`${at} is the lane of all other types. Its numbers are in limits`];
       if (!/^[a-z][a-z0-9]{0,15}$/.test(name)) return [`${at}: a name has up to 16 small letters and digits`];
-      return isPlain(lane) ? mistakesInLane(at, lane, handled) : [`${at} is not an object`];
+      return isPlain(lane) ? mistakesInLane(at, lane, known) : [`${at} is not an object`];
     }),
     ...overlaps(Object.entries(lanes)),
   ];
@@ -135,9 +142,9 @@ function laneMistakes(lanes, _, handled) {
 /**
  * @param {string} at
  * @param {Fields} lane
- * @param {readonly string[]} handled
+ * @param {Known} known
  */
-function mistakesInLane(at, { types, order, ...lane }, handled) {
+function mistakesInLane(at, { types, order, ...lane }, known) {
   const strange = Object.keys(lane).filter((name) => !laneNumbers.includes(name));
   const hasOrder = order !== undefined;
   const misplaced = hasOrder ? ["batchSize", "batchWindowSeconds"] : ["holdSeconds"];
@@ -147,9 +154,9 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
   return [
     ...strange.map((name) => unknown(name, `a member of ${at}`, laneMembers, Object.keys(defaults))),
     ...(Array.isArray(types)
-      ? types.flatMap((type) => typeMistakes(at, type, handled))
+      ? types.flatMap((type) => typeMistakes(at, type, known.handled))
       : [`${at}.types is not a list of event types`]),
-    ...(hasOrder ? orderMistakes(at, order, Array.isArray(types) ? types.map(String) : [], handled) : []),
+    ...(hasOrder ? orderMistakes(at, order, Array.isArray(types) ? types.map(String) : [], known) : []),
     ...misplaced.filter((name) => lane[name] !== undefined).map((name) => `${at}.${name} ${rule}`),
     ...laneNumbers.flatMap((name) => {
       const value = lane[name];
@@ -166,17 +173,18 @@ function mistakesInLane(at, { types, order, ...lane }, handled) {
  * @param {string} at
  * @param {unknown} order
  * @param {readonly string[]} types
- * @param {readonly string[]} handled
+ * @param {Known} known
  */
-function orderMistakes(at, order, types, handled) {
+function orderMistakes(at, order, types, { handled, samples }) {
   if (typeof order !== "string" || !/^\w+(\.\w+)*$/.test(order)) {
     return [`${at}.order is ${shown(order)}, no path like "message.chat_id"`];
   }
+  if (samples === undefined) return [];
   const isOfLane = (/** @type {string} */ type) => types.some((entry) => matchesType(entry, type));
   const entries = catalogue.filter(({ type, kind }) => kind === "event" && isOfLane(type));
-  const isShown = entries.every(({ type }) => hasSample(type));
+  const isShown = entries.every(({ type }) => samples.hasSample(type));
   const paths = entries.flatMap(({ type }) =>
-    valuePaths(sampleEnvelope(type, { nowMs: 0, appId: "", newId: () => "" }).event),
+    valuePaths(samples.sampleEnvelope(type, { nowMs: 0, appId: "", newId: () => "" }).event),
   );
   const isOpen = handled.some((type) => isOfLane(type) && find(type) === undefined);
   if (isOpen || paths.includes(order)) return [];

@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
+import { fieldsOf } from "../lib/feishu/json.ts";
 import { isPlain, mistakesIn } from "./config-rules.js";
 import { contradictions } from "./contradictions.js";
 import { laneContradictions } from "./lanes.js";
@@ -45,7 +46,10 @@ export async function readProject(root) {
   } catch (error) {
     throw refusal(`Cannot read ${configFile}: ${reasonIn(file, error)}`);
   }
-  return projectOf(loaded.default, handledTypes(root));
+  const { lanes } = fieldsOf(loaded.default);
+  const hasOrder = Object.values(fieldsOf(lanes)).some((lane) => fieldsOf(lane)["order"] !== undefined);
+  const samples = hasOrder ? await import("../lib/simulator/samples/samples.ts") : undefined;
+  return projectOf(loaded.default, { handled: handledTypes(root), samples });
 }
 
 /**
@@ -91,12 +95,12 @@ const nothing = {
 
 /**
  * @param {unknown} config
- * @param {readonly string[]} [handled] Event types that are known although the catalogue does not have them.
+ * @param {import("./config-rules.js").Known} [known]
  * @returns {Project}
  */
-export function projectOf(config, handled = []) {
+export function projectOf(config, known = { handled: [] }) {
   const mistakes = isPlain(config)
-    ? mistakesIn(config, handled)
+    ? mistakesIn(config, known)
     : ["its default export is not an object. Write export default defineConfig({ … })"];
   if (mistakes.length > 0) throw refused(mistakes);
   const { preset = "small", limits: own } = /** @type {import("./config.js").Config} */ (config);

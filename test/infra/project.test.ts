@@ -11,6 +11,7 @@ import { alarmThresholds, limits, optional } from "../../infra/limits.js";
 import { projectOf, readProject } from "../../infra/project.js";
 import { ownResources } from "../../infra/resources.js";
 import { checkConfig } from "../../lib/cli/check/settings.ts";
+import * as samples from "../../lib/simulator/samples/samples.ts";
 import { longConnection } from "./connected.ts";
 import { deployment } from "./deployment.ts";
 import { statementsOf } from "./rules.ts";
@@ -385,7 +386,7 @@ for (const [given, says] of mistakes) {
   const name = inspect(given, { breakLength: Infinity }).replace(/, Symbol\(\w+\): \d+/g, "");
   test(`refuses ${name.slice(0, 120)}`, () => {
     assert.throws(
-      () => projectOf(given),
+      () => projectOf(given, { handled: [], samples }),
       ({ message }: Error) => {
         assert.ok(message.startsWith("Cannot use larkpost.config.js: ") && `${message}\n`.includes(says), message);
         return true;
@@ -519,9 +520,19 @@ for (const [what, types, order] of [
   ["is of a lane that gets nothing more", [], "message.chatid"],
 ] as const) {
   test(`a lane's order may be a member that ${what}`, () => {
-    assert.deepEqual(projectOf({ lanes: { a: { types, order } } }, ["erp.order.paid"]).lanes, { a: { types, order } });
+    assert.deepEqual(projectOf({ lanes: { a: { types, order } } }, { handled: ["erp.order.paid"], samples }).lanes, {
+      a: { types, order },
+    });
   });
 }
+
+test("a slip in a lane's order is refused where the file is read", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const lanes = { ai: { ...ai, order: "message.chatid" } };
+  writeFileSync(join(folder, "larkpost.config.js"), `export default ${JSON.stringify({ lanes })};`);
+  await assert.rejects(readProject(folder), /lanes\.ai\.order: .* Did you mean "message\.chat_id"\?/);
+});
 
 test("a type that only a handler file of the project names may be in a lane", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "larkpost-"));
@@ -539,7 +550,7 @@ test("a type that only a handler file of the project names may be in a lane", as
     assert.deepEqual(message.match(/types: "[^"]+"/g), ['types: "_default"', 'types: "erp.order.lost.test"']);
     return true;
   });
-  const known = projectOf({ lanes: { a: { types: ["erp.*"] } } }, ["erp.order.paid"]);
+  const known = projectOf({ lanes: { a: { types: ["erp.*"] } } }, { handled: ["erp.order.paid"] });
   assert.deepEqual(known.lanes, { a: { types: ["erp.*"] } });
   projectOf({ lanes: many(9), environment: {} });
   projectOf({ lanes: { ai }, environment: { TEXT: "x".repeat(2_483) } });

@@ -165,7 +165,7 @@ export default { ...onAnyEvent(({ about }) => {
       stateFolder: project.state,
       port: 0,
       project: {
-        ...projectOf({ lanes: { slow } }, ["test.slow_v1"]),
+        ...projectOf({ lanes: { slow } }, { handled: ["test.slow_v1"] }),
         // Twenty handlers at once: with a hundred, a busy machine has not enough time for each.
         limits: {
           ...limits,
