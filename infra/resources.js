@@ -6,9 +6,6 @@ import { queueResources } from "./queues.js";
 import { refusal } from "./refusal.js";
 import { tableResources } from "./tables.js";
 
-/** Prefixes of the resources that osls makes. */
-const prefixes = /^(Webhook|Callback|Worker|HttpApi|Serverless)/;
-
 /**
  * One with all the names that a stage may have, for commands that know no stage.
  * @type {import("./deployment.js").Deployment}
@@ -42,17 +39,34 @@ export function ownResources(deployment, project) {
  * @param {import("./project.js").Project} project
  * @param {import("./deployment.js").Deployment} [deployment]
  */
-export function refuseTakenNames(project, deployment = anyDeployment) {
-  const larkposts = {
+export function refuseTakenNames(project, deployment) {
+  const taken = larkpostsIds(project, deployment);
+  const clash = Object.keys(project.resources).find((id) => taken.includes(id) || isOslsId(id));
+  if (clash === undefined) return;
+  throw refusal(`Cannot use larkpost.config.js: resources.${clash} has a name that Larkpost uses. Choose another name`);
+}
+
+/**
+ * The logical ids of what Larkpost adds to the stack.
+ * @param {import("./project.js").Project} project
+ * @param {import("./deployment.js").Deployment} [deployment]
+ */
+export function larkpostsIds(project, deployment = anyDeployment) {
+  return Object.keys({
     ...queueResources(deployment, project),
     ...tableResources(deployment),
     ...permissionResources(deployment, project),
     ...alarmResources(deployment, project),
     ...dashboardResources(deployment, project),
-  };
-  const clash = Object.keys(project.resources).find((id) => Object.hasOwn(larkposts, id) || prefixes.test(id));
-  if (clash === undefined) return;
-  throw refusal(`Cannot use larkpost.config.js: resources.${clash} has a name that Larkpost uses. Choose another name`);
+  });
+}
+
+/**
+ * Whether a logical id may be one that osls makes.
+ * @param {string} id
+ */
+export function isOslsId(id) {
+  return /^(Webhook|Callback|Worker|HttpApi|Serverless)/.test(id);
 }
 
 export const resources = forDeployment((deployment, project) => ({ Resources: ownResources(deployment, project) }));

@@ -14,6 +14,7 @@ import { checkEngineParts } from "./engine-parts.ts";
 import { checkFiles } from "./files.ts";
 import { type Finding, faultLine, refusal, sorted } from "./finding.ts";
 import { checkImports } from "./imports.ts";
+import { checkReferences } from "./references.ts";
 import { checkConfig, checkSettings } from "./settings.ts";
 
 export function checkCommand(): Command {
@@ -52,8 +53,11 @@ export async function check(root: string): Promise<Checked> {
   const { project, findings } = await checkConfig(root);
   const code = await checkCode(root, project);
   const settings = checkSettings(root, process.env, project);
+  // A template, where there is one, tells them.
+  const references = project === undefined ? [] : checkReferences(root, project);
   const bundled = await checkBundles(root, code.findings);
-  return { handlers: code.handlers, findings: sorted([...findings, ...code.findings, ...settings, ...bundled]) };
+  const all = [...findings, ...code.findings, ...references, ...settings, ...bundled];
+  return { handlers: code.handlers, findings: sorted(all) };
 }
 
 async function checkCode(root: string, project: Project | undefined): Promise<Checked> {

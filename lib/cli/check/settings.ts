@@ -13,6 +13,7 @@ import { envFile } from "../project.ts";
 import { portOf } from "../start/running.ts";
 import { appVariables } from "../state/local-keys.ts";
 import { type Finding, refusal } from "./finding.ts";
+import { lineOf } from "./references.ts";
 
 /** @returns The project's configuration, or what is wrong with it. */
 export async function checkConfig(root: string): Promise<{ project?: Project; findings: Finding[] }> {
@@ -39,19 +40,14 @@ function configFindings(root: string, message: string): Finding[] {
   }
   return message.split("\n").map((mistake): Finding => {
     const text = mistake.replace(`Cannot use ${configFile}: `, "");
-    return { part: "config", file: configFile, line: lineOf(source, text), message: text };
+    return { part: "config", file: configFile, line: lineOf(source, pathIn(text)) ?? 1, message: text };
   });
 }
 
-/** The line of the member that a mistake is about: the last name of its path that the source has. */
-function lineOf(source: string, mistake: string): number {
-  const names = (/[\w.[\]"]+/.exec(mistake)?.[0] ?? "").split(/[.[\]"]+/).filter((name) => name !== "");
-  const lines = source.split("\n");
-  const at = names
-    .reverse()
-    .map((name) => lines.findIndex((line) => new RegExp(`(^|\\W)${name.replace(/\W/g, "\\$&")}(\\W|$)`).test(line)))
-    .find((index) => index >= 0);
-  return (at ?? 0) + 1;
+/** The names of the path that a mistake begins with: `lanes.ai.types`. */
+function pathIn(mistake: string): string[] {
+  const [path = ""] = /[\w.[\]"]+/.exec(mistake) ?? [];
+  return path.split(/[.[\]"]+/).filter((name) => !/^\d*$/.test(name));
 }
 
 /** Names that `.env` may have which are none of the functions' settings. */

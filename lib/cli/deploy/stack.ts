@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CloudFormation } from "@aws-sdk/client-cloudformation";
-import { configFile } from "../../../infra/project.js";
 import { fieldsOf } from "../../feishu/json.ts";
 import { didYouMean } from "../../simulator/nearest.ts";
 import type { Finding } from "../check/finding.ts";
+import { findDangling } from "../check/references.ts";
 import { CommandError } from "../command.ts";
 import { functionNames } from "./build.ts";
 import { reasonWithAdvice } from "./clients.ts";
@@ -71,7 +71,7 @@ export function readStack(
     .flatMap(({ Resource }) => [Resource].flat())
     .map((resource) => resource.replace("LogicalResourceId/", ""));
   const declared = { ...fieldsOf(params["default"]), ...fieldsOf(params[stage]) };
-  const findings = [...findUnknownParameters(options, declared), ...findDangling(template, root)];
+  const findings = [...findUnknownParameters(options, declared), ...findDanglingIn(template, root)];
   return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings };
 }
 
@@ -80,43 +80,12 @@ export function readTemplate(folder: string): Template {
   return JSON.parse(readFileSync(join(folder, templateFile), "utf8")) as Template;
 }
 
-/** References to nothing, for which CloudFormation refuses the template: a misspelt name in `statements` or `resources`. */
-export function findDangling(template: Template, root: string): Finding[] {
+/** References of a whole template to nothing. */
+export function findDanglingIn(template: Template, root: string): Finding[] {
   // A macro makes resources that are not written there.
   if (/"(Fn::)?Transform":/.test(JSON.stringify(template))) return [];
-  const known = [...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})];
-  const order = Object.values(template.Resources).flatMap(({ DependsOn = [] }) => DependsOn);
-  return [...new Set([...order, ...referencesIn([template.Resources, template.Outputs])])]
-    .filter((name) => !name.startsWith("AWS::") && !known.includes(name))
-    .map((name) => {
-      const advice = didYouMean(name, known) || " Check larkpost.config.js and serverless.yml";
-      const message = `refers to "${name}", which is no resource of the stack.${advice}`;
-      return { part: "deployment", ...placeOf(name, root), message };
-    });
-}
-
-/** Where a name is written: the first line that has it and is no comment. */
-function placeOf(name: string, root: string): Pick<Finding, "file" | "line"> {
-  for (const file of [configFile, "serverless.yml"]) {
-    const lines = existsSync(join(root, file)) ? readFileSync(join(root, file), "utf8").split("\n") : [];
-    const line = lines.findIndex((text) => !/^\s*(\/\/|#)/.test(text) && text.split(/\W+/).includes(name)) + 1;
-    if (line > 0) return { file, line };
-  }
-  return { file: "the template" };
-}
-
-/** The names in `Ref`, `Fn::GetAtt` and `Fn::Sub`. */
-function referencesIn(value: unknown): string[] {
-  if (typeof value !== "object" || value === null) return [];
-  const { Ref, "Fn::GetAtt": attribute, "Fn::Sub": sub } = value as Readonly<Record<string, unknown>>;
-  const [text, variables] = [sub].flat();
-  const inText = [...`${text}`.matchAll(/\$\{([^!}][^}]*)\}/g)].map(([, name = ""]) => name);
-  const [of] = [attribute].flat();
-  const names = [Ref, of, ...inText.filter((name) => !Object.hasOwn(fieldsOf(variables), name))];
-  return [
-    ...names.flatMap((name) => (typeof name === "string" ? name.split(".", 1) : [])),
-    ...Object.values(value).flatMap(referencesIn),
-  ];
+  const { Resources: resources, Parameters, Outputs: others } = template;
+  return findDangling(root, { resources, others, ids: Object.keys({ ...resources, ...Parameters }) });
 }
 
 /** osls takes any name. With a mistyped one, a setting would silently be its default. */

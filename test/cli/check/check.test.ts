@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { check } from "../../../lib/cli/check/check.ts";
+import { projectText } from "../../../lib/cli/check/engine-parts.ts";
 import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
+import { checkReferences } from "../../../lib/cli/check/references.ts";
 import { checkConfig, checkSettings } from "../../../lib/cli/check/settings.ts";
 import { runScript } from "../../../lib/cli/script.ts";
 import { temporaryProject } from "../../support/project.ts";
@@ -400,6 +403,69 @@ test("a resource by a name of Larkpost's is found before anything is packaged", 
   const { findings } = await checkConfig(root);
   assert.partialDeepStrictEqual(findings, [{ file: "larkpost.config.js", line: 2, message }]);
   assert.equal(findings.length, 1);
+});
+
+test("check tells what larkpost.config.js refers to in vain, and leaves to the template what serverless.yml may add", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  const source = `export default {
+  // OrderTable, EventQueue
+  statements: [
+    { Effect: "Allow", Action: ["a:B"], Resource: [{ "Fn::GetAtt": ["OrderTable", "Arn"] }, { "Fn::GetAtt": "Written.Arn" }] },
+    { Effect: "Allow", Action: ["a:B"], Resource: [{ "Fn::GetAtt": ["WebhookLambdaFunction", "Arn"] }, { Ref: "EventQueue" }] },
+    { Effect: "Allow", Action: ["a:B"], Resource: [{ "Fn::Sub": "\${param:x}\${AWS::Region}" }, { Ref: "\${param:x}" }] },
+  ],
+  resources: {
+    OrdersTable: { Type: "AWS::SQS::Queue", DependsOn: ["LedgerTable", "OrdersTabl"] },
+  },
+};
+`;
+  writeFileSync(join(root, "larkpost.config.js"), source);
+  writeFileSync(join(root, "serverless.yml"), "resources:\n  - Resources: { Written: { Type: AWS::SQS::Queue } }\n");
+  const { project } = await checkConfig(root);
+  assert.ok(project);
+  const { findings } = await check(root);
+  assert.equal(findings.filter(({ part }) => part === "deployment").length, 3);
+  const said = () => checkReferences(root, project).map(({ file, line, message }) => `${file}:${line} ${message}`);
+  const no = (name: string) => `refers to "${name}", which is no resource of the stack. Did you mean`;
+  assert.deepEqual(said(), [
+    `larkpost.config.js:9 ${no("OrdersTabl")} "OrdersTable"?`,
+    `larkpost.config.js:4 ${no("OrderTable")} "OrdersTable"?`,
+    `larkpost.config.js:5 ${no("EventQueue")} "EventsQueue"?`,
+  ]);
+  for (const more of ["plugins: [one]\n", '  - { Transform: "x" }\n', `  - \${file(more.yml)}\n`]) {
+    writeFileSync(join(root, "serverless.yml"), `resources:\n${more}`);
+    assert.deepEqual(said(), []);
+  }
+  const yml = readFileSync(join(engine, "serverless.yml"), "utf8");
+  for (const text of [yml, projectText(yml)]) {
+    writeFileSync(join(root, "serverless.yml"), text);
+    assert.ok(said().length > 2);
+  }
+});
+
+test("a mistake is placed behind the names that lead to it, and in no comment", async (t) => {
+  const { root, remove } = temporaryRoot();
+  t.after(remove);
+  const table = (name: string, keys: string) => `    ${name}: {
+      Type: "AWS::DynamoDB::Table",
+      Properties: {
+        KeySchema: ${keys},
+        AttributeDefinitions: [{ AttributeName: "id", AttributeType: "S" }],
+      },
+    },
+`;
+  const keys = '[{ AttributeName: "id", KeyType: "HASH" }]';
+  const tables = `${table("First", keys)}${table("Other", "{}")}`;
+  writeFileSync(
+    join(root, "larkpost.config.js"),
+    `// resources\nexport default {\n  resources: {\n${tables}  },\n};\n`,
+  );
+  const { findings } = await checkConfig(root);
+  assert.deepEqual(
+    findings.map(({ line, message }) => `${line} ${message}`),
+    ["14 resources.Other.Properties.KeySchema is {}, not a list"],
+  );
 });
 
 test("a check of types that is out of date ends at once, though the compiler takes no SIGTERM", async (t) => {

@@ -117,7 +117,7 @@ describe("npm run package", () => {
       { "Fn::GetAtt": ["OrderTable", "Arn"] },
       { "Fn::GetAtt": "EventQueue.Arn" },
       { "Fn::Sub": `\${OrdersTabl.Arn}/index/*` },
-      { "Fn::Sub": [`\${mine}\${OrdersTable.Arn}\${AWS::Region}\${!literal}`, { mine: { Ref: "Else where" } }] },
+      { "Fn::Sub": [`\${mine}\${OrdersTable.Arn}\${AWS::Region}\${!literal}`, { mine: { Ref: "Else\\where" } }] },
       { "Fn::GetAtt": ["EventsQueue", "Arn"] },
     ];
     const Resources = {
@@ -140,7 +140,7 @@ describe("npm run package", () => {
 ✖ serverless.yml:${yml}  refers to "LedgerTabel", which is no resource of the stack. Did you mean "LedgerTable"?
 ✖ serverless.yml:${yml}  refers to "OrderTable", which is no resource of the stack. Did you mean "OrdersTable"?
 ✖ serverless.yml:${yml}  refers to "OrdersTabl", which is no resource of the stack. Did you mean "OrdersTable"?
-✖ the template  refers to "Else where", which is no resource of the stack. Check larkpost.config.js and serverless.yml
+✖ the template  refers to "Else\\where", which is no resource of the stack. Check larkpost.config.js and serverless.yml
 `,
     );
     // A macro may make any of them.
