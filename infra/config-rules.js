@@ -377,6 +377,7 @@ function resourceMistakes(resources) {
 }
 
 const indexMembers = ["IndexName", "KeySchema", "Projection"];
+const hashAndRange = /^HASH,RANGE$/;
 
 /**
  * What DynamoDB refuses of a table's keys.
@@ -390,13 +391,34 @@ function keyMistakes(at, properties) {
   if (/\bFn::|\bRef\b|\$\{/.test(inspect([lists, Object.keys(properties)], { depth: null }))) return [];
   const others = Object.entries(lists).filter(([, value]) => !Array.isArray(value));
   if (others.length > 0) return others.map(([name, value]) => `${at}.${name} is ${shown(value)}, not a list`);
-  const indexes = [GlobalSecondaryIndexes, LocalSecondaryIndexes].flat().map(fieldsOf);
+  const empty = Object.keys(lists).filter(
+    (name) => name !== "AttributeDefinitions" && shown(properties[name]) === "[]",
+  );
+  if (empty.length > 0) return empty.map((name) => `${at}.${name} is empty. Fill it or remove it`);
+  const [global, local] = [[GlobalSecondaryIndexes].flat().map(fieldsOf), [LocalSecondaryIndexes].flat().map(fieldsOf)];
+  const indexes = [...global, ...local];
   const namesIn = (/** @type {unknown} */ list) => [list].flat().map((entry) => fieldsOf(entry)["AttributeName"]);
   const defined = namesIn(AttributeDefinitions);
+  const types = [AttributeDefinitions].flat().map((entry) => fieldsOf(entry)["AttributeType"]);
   const used = [KeySchema, ...indexes.map((index) => index["KeySchema"] ?? [])].flatMap(namesIn);
   const lacking = indexes.flatMap((index) => indexMembers.filter((member) => index[member] === undefined));
+  const [hash] = namesIn(KeySchema);
   return [
     ...lacking.map((member) => `${at} has an index without ${member}`),
+    ...repeated(indexes.map((index) => index["IndexName"])).map((name) => `${at} has two indexes ${shown(name)}`),
+    ...types
+      .filter((type) => !["S", "N", "B"].includes(String(type)))
+      .map((type) => `${at}.AttributeDefinitions has the AttributeType ${shown(type)}. There are S, N, B`),
+    ...schemaMistakes(`${at}.KeySchema`, KeySchema, local.length > 0 ? hashAndRange : /^HASH(,RANGE)?$/),
+    // DynamoDB takes several keys of each type in a global index.
+    ...global.flatMap((index) =>
+      schemaMistakes(`${at}.GlobalSecondaryIndexes`, index["KeySchema"], /^HASH(,HASH)*(,RANGE)*$/),
+    ),
+    ...local.flatMap((index) => schemaMistakes(`${at}.LocalSecondaryIndexes`, index["KeySchema"], hashAndRange)),
+    ...local
+      .map((index) => namesIn(index["KeySchema"] ?? KeySchema)[0])
+      .filter((name) => name !== hash)
+      .map((name) => `${at}.LocalSecondaryIndexes has the hash key ${shown(name)}, and the table has ${shown(hash)}`),
     ...used
       .filter((name) => !defined.includes(name))
       .map((name) => `${at}.AttributeDefinitions lacks ${shown(name)}, which a KeySchema has`),
@@ -404,6 +426,27 @@ function keyMistakes(at, properties) {
       .filter((name) => lacking.length === 0 && !used.includes(name))
       .map((name) => `${at}.AttributeDefinitions has ${shown(name)}, which no KeySchema has`),
   ];
+}
+
+/**
+ * @param {string} at
+ * @param {unknown} schema `undefined` is no mistake here.
+ * @param {RegExp} order Of the key types.
+ */
+function schemaMistakes(at, schema, order) {
+  if (schema === undefined) return [];
+  const keys = [schema].flat().map(fieldsOf);
+  const types = keys.map((key) => key["KeyType"]).join();
+  const rule = order.test("HASH") ? "HASH, or HASH before RANGE" : "HASH before RANGE";
+  return [
+    ...(order.test(types) ? [] : [`${at} has keys of the types ${shown(types)}, not ${rule}`]),
+    ...repeated(keys.map((key) => key["AttributeName"])).map((name) => `${at} has ${shown(name)} twice in one key`),
+  ];
+}
+
+/** @param {readonly unknown[]} values */
+function repeated(values) {
+  return values.filter((value, index) => value !== undefined && values.indexOf(value) !== index);
 }
 
 /**

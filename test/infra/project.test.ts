@@ -183,6 +183,12 @@ const keys = {
 };
 const table = { Type: "AWS::DynamoDB::Table", Properties: keys };
 const tableOf = (properties: object) => ({ resources: { Orders: { ...table, Properties: properties } } });
+const [hash] = keys.KeySchema;
+const range = { AttributeName: "at", KeyType: "RANGE" };
+const sorted = {
+  AttributeDefinitions: [...keys.AttributeDefinitions, { AttributeName: "at", AttributeType: "N" }],
+  KeySchema: [hash, range],
+};
 const index = { IndexName: "byId", KeySchema: keys.KeySchema, Projection: { ProjectionType: "ALL" } };
 const statement = { Effect: "Allow", Action: ["ses:SendEmail"], Resource: ["*"] };
 const mistakes: readonly (readonly [config: object, says: string])[] = [
@@ -365,6 +371,43 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
         { ...keys, AttributeDefinitions: [...keys.AttributeDefinitions, { AttributeName: "at", AttributeType: "S" }] },
         '.AttributeDefinitions has "at", which no KeySchema has\n',
       ],
+      ...["KeySchema", "GlobalSecondaryIndexes", "LocalSecondaryIndexes"].map(
+        (name) => [{ ...keys, [name]: [] }, `.${name} is empty. Fill it or remove it\n`] as const,
+      ),
+      [{ ...keys, GlobalSecondaryIndexes: [index, index] }, ' has two indexes "byId"\n'],
+      [
+        { ...keys, AttributeDefinitions: [{ AttributeName: "id", AttributeType: "string" }] },
+        '.AttributeDefinitions has the AttributeType "string". There are S, N, B\n',
+      ],
+      [{ ...sorted, KeySchema: [range, hash] }, '.KeySchema has keys of the types "RANGE,HASH", not HASH, or HASH'],
+      [
+        { ...sorted, GlobalSecondaryIndexes: [{ ...index, KeySchema: [] }] },
+        '.GlobalSecondaryIndexes has keys of the types "", not HASH, or HASH before RANGE\n',
+      ],
+      [{ ...sorted, LocalSecondaryIndexes: [index] }, '.LocalSecondaryIndexes has keys of the types "HASH", not HASH'],
+      [
+        { ...keys, LocalSecondaryIndexes: [{ ...index, KeySchema: sorted.KeySchema }] },
+        '.KeySchema has keys of the types "HASH", not HASH before RANGE\n',
+      ],
+      [
+        { ...sorted, LocalSecondaryIndexes: [{ ...index, KeySchema: [{ ...range, KeyType: "HASH" }, range] }] },
+        '.LocalSecondaryIndexes has "at" twice in one key\n',
+      ],
+      [
+        {
+          ...sorted,
+          LocalSecondaryIndexes: [
+            {
+              ...index,
+              KeySchema: [
+                { ...range, KeyType: "HASH" },
+                { ...hash, KeyType: "RANGE" },
+              ],
+            },
+          ],
+        },
+        '.LocalSecondaryIndexes has the hash key "at", and the table has "id"\n',
+      ],
     ] as const
   ).map(([properties, says]) => [tableOf(properties), `resources.Orders.Properties${says}`] as const),
   [{ logErrorMessages: "true" }, 'logErrorMessages is "true", neither true nor false'],
@@ -397,7 +440,7 @@ for (const [given, says] of mistakes) {
 
 test("does not call an attribute unused while an index lacks its keys", () => {
   const AttributeDefinitions = [...keys.AttributeDefinitions, { AttributeName: "at", AttributeType: "S" }];
-  const lacking = { ...keys, AttributeDefinitions, LocalSecondaryIndexes: [{ ...index, KeySchema: undefined }] };
+  const lacking = { ...keys, AttributeDefinitions, GlobalSecondaryIndexes: [{ ...index, KeySchema: undefined }] };
   const message = "Cannot use larkpost.config.js: resources.Orders.Properties has an index without KeySchema";
   assert.throws(() => projectOf(tableOf(lacking)), { message });
 });
@@ -412,6 +455,17 @@ test("takes variables of osls, and what CloudFormation has besides tables", () =
     ],
     resources: {
       Global: { Type: "AWS::DynamoDB::GlobalTable", Properties: { ...keys, GlobalSecondaryIndexes: [index] } },
+      Sorted: {
+        ...table,
+        Properties: { ...sorted, LocalSecondaryIndexes: [{ ...index, KeySchema: sorted.KeySchema }] },
+      },
+      Several: {
+        ...table,
+        Properties: {
+          ...sorted,
+          GlobalSecondaryIndexes: [{ ...index, KeySchema: [hash, { ...hash, AttributeName: "at" }] }],
+        },
+      },
       Chosen: { ...table, Properties: { ...keys, AttributeDefinitions: { "Fn::If": ["IsOld", [], []] } } },
       Given: { ...table, Properties: { ...keys, KeySchema: variable } },
       Either: { ...table, Properties: { "Fn::If": ["IsOld", keys, keys] } },
