@@ -206,10 +206,11 @@ ${record ?? ""}
 In the Feishu developer console, open your app, then Events & Callbacks (事件与回调):
   1. Encryption Strategy (加密策略): its Encrypt Key and Verification Token are those that you stored. To store others:
      ${strong(`npm run secrets -- set ${where}`)}
-  2. Event configuration (事件配置) > Request URL: paste the request address and save. Feishu checks it at once.
-  3. Event configuration > Add events: subscribe to the types that functions/events/ has files for.
-  4. Callback configuration (回调配置) > Request URL: paste the callback address and save, then Add callbacks: those
-     that functions/callbacks/ has files for.
+  2. Event configuration (事件配置) > Subscription mode: Send notifications to developer's server (将事件发送至开发者服务器).
+     Paste the request address as the Request URL, and save. Feishu checks it at once.
+  3. Event configuration > Add events: those that functions/events/ has files for, with the permissions they ask for.
+  4. Callback configuration (回调配置) > Subscription mode: Send callbacks to developer's server (将回调发送至开发者服务器).
+     Paste the callback address, and save. Add callbacks: those that functions/callbacks/ has files for.
   5. Publish a version of the app: subscriptions take effect with it.
 `;
 }

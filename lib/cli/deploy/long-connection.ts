@@ -22,7 +22,8 @@ export async function deployLongConnection(wishes: Wishes, isDry: boolean): Prom
   }
   console.log(`
 The long connection is open. In the Feishu developer console, open your app, then Events & Callbacks (事件与回调):
-  1. Choose the long connection for events, and for callbacks (使用长连接接收事件, 使用长连接接收回调).
+  1. Choose the long connection for events, and for callbacks: as the Subscription mode, Receive events through
+     persistent connection (使用长连接接收事件), and Receive callbacks through … (使用长连接接收回调).
   2. Add the events and callbacks that functions/ has files for.
   3. Publish a version of the app.
 `);

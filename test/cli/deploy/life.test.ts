@@ -83,8 +83,8 @@ describe("the life of a stage, by the real osls", () => {
       "Protected the table larkpost-prod-ledger from deletion",
       `Request address   ${receiver.url}`,
       `Callback address  ${callbackUrl}`,
-      "Event configuration (事件配置) > Request URL: paste the request address",
-      "Callback configuration (回调配置) > Request URL: paste the callback address",
+      "Send notifications to developer's server",
+      "Send callbacks to developer's server",
       "Publish a version of the app",
       "npm run secrets -- set --stage prod",
       ...[receiver.url, callbackUrl].map(
