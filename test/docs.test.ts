@@ -345,7 +345,7 @@ test("the bill is what `npm run cost` prints, and within what is promised", () =
     assert.match(read(readme), new RegExp(`\\| [^|]*${figure(full.sum)}[^|]*${figure(httpApi)}[^|]* \\|`));
     for (const part of [figure(httpApi - full.sum), figure(off)])
       assert.match(read(guarantees), new RegExp(`[ $]${part}`));
-    const levers = [...read(operate).matchAll(/^\| .* \| ([−+])(\d\.\d\d) .*?(?:−(\d\.\d\d) .*)?\|$/gm)];
+    const levers = [...read(operate).matchAll(/^\| .* \| ([−+])\$?(\d\.\d\d)\b.*?(?:−\$?(\d\.\d\d)\b.*)?\|$/gm)];
     assert.deepEqual(
       levers.map(([, sign, ...numbers]) => [sign, ...numbers.filter((number) => number !== undefined)]),
       [

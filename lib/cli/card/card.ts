@@ -22,7 +22,7 @@ export function cardCommand(): Command {
       `
 ✖: Feishu refuses the card, with this code. !: it may be refused, or not be shown as meant. Each has its place as Feishu
 writes it, and the page that has the rule.
-A callback's answer and what a custom bot takes may stand around the card.
+The card may be inside the answer to a callback, or inside the message of a custom bot.
 Exit code: 0 Feishu takes the card, 1 it refuses it, 2 there is no card to read.
 
 Examples:

@@ -31,7 +31,7 @@ interface ReplayOptions extends StateOptions {
 }
 
 export function eventsCommand(): Command {
-  const command = subcommand("events").description("list, read and replay the events and callbacks that came of late");
+  const command = subcommand("events").description("list, show and replay recent events and callbacks");
   local(command.command("list", { isDefault: true }))
     .description("print what came to this machine, and what became of it (this is what plain events does)")
     .option("--type <type>", "only of this type")

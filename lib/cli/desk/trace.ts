@@ -27,8 +27,10 @@ export function traceCommand(): Command {
       "after",
       `
 With the answer of a callback, the work that it deferred, each call of the Open API, and redrives. On this machine the
-message may be one of a chat (om_…), and an id as npm start cuts it (9a1d01f0…698a), or its beginning. On a stage calls that went well are logged with LOG_LEVEL=debug only, and it is one
-query of CloudWatch Logs Insights, billed by what it looks through, so --since says how far back. It needs the rights
+id may also be that of a chat's message (om_…), an id as npm start shortens it (9a1d01f0…698a), or the beginning of one.
+
+A stage logs calls that went well with LOG_LEVEL=debug only. There it is one query of CloudWatch Logs Insights, billed
+by what it looks through: --since says how far back. It needs the rights
 cloudformation:DescribeStacks, cloudformation:ListStackResources, logs:StartQuery, logs:GetQueryResults and
 logs:StopQuery.
 

@@ -30,7 +30,7 @@ export function scaleCommand(): Command {
       "after",
       `
 The stage was idle, and the rate begins at once. Events have up to 1 KB and succeed. Exits with 1 when events are lost,
-or wait until an alarm rings.
+when one waits until an alarm rings, or when more than 1 % are stored five minutes late or later.
 
 Quotas: ${Object.keys(awsQuotas).join(", ")}.
 

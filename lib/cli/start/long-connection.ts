@@ -33,7 +33,7 @@ SECRETS_PARAMETER; EVENTS_QUEUE_URL, QUARANTINE_QUEUE_URL and LEDGER_TABLE of th
 LARK_DOMAIN (feishu, lark), CALLBACK_DEADLINE_MS, HEALTH_PORT, LOG_LEVEL. AWS credentials and region as everywhere.
 With --stage, the app, LARK_DOMAIN and ALLOW_OTHER_DOMAIN of .env are not read.
 
-Runs until SIGTERM or Ctrl-C, lets what is in hand be answered, and exits with 0; with 1 when the platform
+Runs until SIGTERM or Ctrl-C, answers the messages in hand, and exits with 0; with 1 when the platform
 refuses the app or a setting is missing. The deployed worker runs the handlers of events; those of callbacks run here.
 
 Examples:

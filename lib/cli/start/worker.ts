@@ -38,7 +38,7 @@ with --lane. Batch size, concurrency, timeout and attempts are those of larkpost
 credentials and region as everywhere.
 
 Prints a line when it receives. On SIGTERM or Ctrl-C it receives no more, lets the handlers that run end within the
-worker's timeout, and exits with 0; with 1 when a setting is missing, or the queue is not to be had.
+worker's timeout, and exits with 0; with 1 when a setting is missing, or the queue cannot be read.
 
 Examples:
   npm run worker
