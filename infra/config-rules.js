@@ -230,9 +230,19 @@ function typeMistakes(at, type, handled) {
   const isNamed = (/** @type {string} */ one) => matchesType(type, one);
   const events = [...named("event"), ...handled];
   if (events.some(isNamed)) return [];
+  const likely = type.endsWith(".*") ? events.flatMap(patternsOf) : events;
   return named("callback").some(isNamed)
     ? [`${where} has "${type}", a callback, which is answered in its request and waits in no queue`]
-    : [`${where}: ${unknown(type, "an event type, nor a pattern of any", events)}`];
+    : [`${where}: ${unknown(type, "an event type, nor a pattern of any", likely)}`];
+}
+
+/**
+ * `im.*` and `im.message.*` of `im.message.receive_v1`.
+ * @param {string} type
+ */
+function patternsOf(type) {
+  const parts = type.split(".").slice(0, -1);
+  return parts.map((_, index) => `${parts.slice(0, index + 1).join(".")}.*`);
 }
 
 /**
@@ -324,6 +334,7 @@ function statementMistakes(statements) {
       ...(isSome(Resource, (resource) => isPlain(resource) || isMatch(resource, /^(\*|(arn:|\$\{).+)$/))
         ? []
         : [`${at}.Resource is no list of ARNs`]),
+      ...functionMistakes(`${at}.Resource`, Resource),
       ...(isMatch(Sid, /^(?:[A-Za-z0-9]|\$\{[^}]+\})*$/)
         ? []
         : [`${at}.Sid is ${shown(Sid)}. It has letters and digits only`]),
@@ -367,13 +378,68 @@ function resourceMistakes(resources) {
       ...strange.map((name) => unknown(name, `an attribute of ${at}`, attributes)),
       ...(typeof Type === "string" && Type.includes("::") ? [] : [`${at}.Type is no type, like "${tableTypes[0]}"`]),
       // A misspelt one would not be there on this machine, and nothing would say so.
-      ...(!isTable(Type) && tableTypes.some((type) => isSlip(String(Type), type))
-        ? [`${at}.Type: ${unknown(String(Type), "a type", tableTypes)}`]
-        : []),
+      ...slips(`${at}.Type`, "a type", [String(Type)], tableTypes),
       ...(isPlain(Properties) ? [] : [`${at}.Properties is not an object`]),
-      ...(isTable(Type) && isPlain(Properties) ? keyMistakes(`${at}.Properties`, Properties) : []),
+      ...(isTable(Type) && isPlain(Properties) ? tableMistakes(`${at}.Properties`, Properties) : []),
+      ...functionMistakes(`${at}.Properties`, Properties),
     ];
   });
+}
+
+const functions = ["Base64", "Cidr", "FindInMap", "ForEach", "GetAtt", "GetAZs", "If", "ImportValue", "Join", "Length"]
+  .concat("Select", "Split", "Sub", "ToJsonString", "Transform")
+  .map((name) => `Fn::${name}`);
+
+/**
+ * Misspelt functions of CloudFormation.
+ * @param {string} at
+ * @param {unknown} value
+ * @returns {string[]}
+ */
+function functionMistakes(at, value) {
+  if (typeof value !== "object" || value === null) return [];
+  const names = Object.keys(value).filter((name) => /^fn:/i.test(name));
+  return [
+    ...slips(at, "a function of CloudFormation", names, functions),
+    ...Object.values(value).flatMap((inner) => functionMistakes(at, inner)),
+  ];
+}
+
+const tableProperties = [
+  "AttributeDefinitions",
+  "BillingMode",
+  "ContributorInsightsSpecification",
+  "DeletionProtectionEnabled",
+  "GlobalSecondaryIndexes",
+  "GlobalTableWitnesses",
+  "ImportSourceSpecification",
+  "KeySchema",
+  "KinesisStreamSpecification",
+  "LocalSecondaryIndexes",
+  "MultiRegionConsistency",
+  "OnDemandThroughput",
+  "PointInTimeRecoverySpecification",
+  "ProvisionedThroughput",
+  "Replicas",
+  "ResourcePolicy",
+  "SSESpecification",
+  "StreamSpecification",
+  "TableClass",
+  "TableName",
+  "Tags",
+  "TimeToLiveSpecification",
+  "WarmThroughput",
+  "WriteOnDemandThroughputSettings",
+  "WriteProvisionedThroughputSettings",
+];
+
+/**
+ * @param {string} at
+ * @param {Fields} properties
+ */
+function tableMistakes(at, properties) {
+  const misspelt = slips(at, "a property of a table", Object.keys(properties), tableProperties);
+  return misspelt.length > 0 ? misspelt : keyMistakes(at, properties);
 }
 
 const indexMembers = ["IndexName", "KeySchema", "Projection"];
@@ -503,6 +569,19 @@ function unknown(name, what, names, ofLimits = []) {
   const isPart = likely !== "" && (other.includes(one) || one.endsWith(other));
   if (ofLimits.includes(name) && !isPart) return `"${name}" is not ${what}. It is in limits, for all lanes`;
   return `"${name}" is not ${what}${likely === "" ? "" : `. Did you mean "${likely}"?`}`;
+}
+
+/**
+ * The names that were meant for a known one. Others may be newer than what is known here.
+ * @param {string} at
+ * @param {string} what
+ * @param {readonly string[]} names
+ * @param {readonly string[]} known
+ */
+function slips(at, what, names, known) {
+  return names
+    .filter((name) => !known.includes(name) && known.some((likely) => isSlip(name, likely)))
+    .map((name) => `${at}: ${unknown(name, what, known)}`);
 }
 
 /**

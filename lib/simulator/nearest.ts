@@ -16,15 +16,15 @@ export function nearest(name: string, names: readonly string[], n: number): stri
     .map(({ name }) => name);
 }
 
-/** Whether one of the names was meant for the other: one letter more, less or other, two for a long name. */
+/** Whether one of the names was meant for the other: one letter more, less or other, or two swapped; twice for a long name. */
 export function isSlip(name: string, likely: string): boolean {
   return likely !== "" && editsBetween(name, likely) <= (likely.length > 8 ? 2 : 1);
 }
 
-/** Whether a member of a payload was meant by a name: a slip, swapped letters, or `chatId` for `chat_id`. */
+/** Whether a member of a payload was meant by a name: a slip, or `chatId` for `chat_id`. */
 export function isSlipOfMember(name: string, likely: string): boolean {
   const [one = "", other = ""] = [name, likely].map((each) => each.toLowerCase().replaceAll("_", ""));
-  return isSlip(one, other) || [...one].sort().join("") === [...other].sort().join("");
+  return isSlip(one, other);
 }
 
 /** ` Did you mean "x"?`, the end of a message; empty when no name is near. */
@@ -33,18 +33,20 @@ export function didYouMean(name: string, names: readonly string[]): string {
   return likely === undefined ? "" : ` Did you mean "${likely}"?`;
 }
 
-/** Levenshtein's distance: letters to insert, delete or replace. */
+/** Letters to insert, delete, replace, or swap with the next one. */
 function editsBetween(one: string, other: string): number {
+  const letters = [...one];
+  let before: number[] = [];
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...one].entries()) {
-    let before = i + 1;
-    const next = [before];
+  for (const [i, letter] of letters.entries()) {
+    const next = [i + 1];
     for (let j = 0; j < other.length; j++) {
       const replaced = (row[j] ?? 0) + (letter === other[j] ? 0 : 1);
-      before = Math.min(replaced, (row[j + 1] ?? 0) + 1, before + 1);
-      next.push(before);
+      const isSwap = letter === other[j - 1] && letters[i - 1] === other[j];
+      const swapped = isSwap ? (before[j - 1] ?? 0) + 1 : replaced;
+      next.push(Math.min(replaced, swapped, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
     }
-    row = next;
+    [before, row] = [row, next];
   }
   return row[other.length] ?? 0;
 }

@@ -227,6 +227,10 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
   [lane({ types: "contact.*" }), "lanes.ai.types is not a list of event types"],
   [lane({ types: [5] }), "lanes.ai.types has 5, not a text"],
   [
+    lane({ types: ["contcat.user.*"] }),
+    'lanes.ai.types: "contcat.user.*" is not an event type, nor a pattern of any. Did you mean "contact.user.*"?',
+  ],
+  [
     lane({ types: ["im.message.recieve_v1"] }),
     'lanes.ai.types: "im.message.recieve_v1" is not an event type, nor a pattern of any. Did you mean "im.message.receive_v1"?',
   ],
@@ -349,6 +353,18 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
     'an attribute of resources.Orders. Did you mean "Properties"',
   ],
   [{ resources: { Orders: { ...table, Properties: [] } } }, "resources.Orders.Properties is not an object"],
+  [
+    tableOf({ ...keys, BilingMode: "PAY_PER_REQUEST" }),
+    'resources.Orders.Properties: "BilingMode" is not a property of a table. Did you mean "BillingMode"?\n',
+  ],
+  [
+    { resources: { Topic: { Type: "AWS::SNS::Topic", Properties: { TopicName: { "Fn::Jion": ["", ["a"]] } } } } },
+    'resources.Topic.Properties: "Fn::Jion" is not a function of CloudFormation. Did you mean "Fn::Join"?\n',
+  ],
+  [
+    { statements: [{ ...statement, Resource: [{ "Fn::GetAt": ["Orders", "Arn"] }] }] },
+    'statements[0].Resource: "Fn::GetAt" is not a function of CloudFormation. Did you mean "Fn::GetAtt"?\n',
+  ],
   ...(
     [
       [{}, ".KeySchema is undefined, not a list"],

@@ -188,7 +188,7 @@ describe("npm run check", () => {
     write(
       ".env",
       "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
-        "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPROT=two letters changed\n" +
+        "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPXYT=two letters changed\n" +
         'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n' +
         "X=1\nCALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
     );

@@ -107,5 +107,6 @@ describe("types", { concurrency: 3 }, () => {
     // Three letters may be a part of a name. Two would be a part of many.
     assert.deepEqual(nearest("abc", ["xxabcxx", "abd"], 1), ["xxabcxx"]);
     assert.deepEqual(nearest("ab", ["xxabxx", "ac"], 1), ["ac"]);
+    assert.deepEqual(nearest("sned", ["new", "send"], 1), ["send"]);
   });
 });
