@@ -12,7 +12,7 @@ import { setVariables } from "../start/variables.ts";
 import { checkTypes } from "./compiler.ts";
 import { checkEngineParts } from "./engine-parts.ts";
 import { checkFiles } from "./files.ts";
-import { type Finding, faultLine, refusal, sorted } from "./finding.ts";
+import { type Finding, faultLine, faultsAmong, refusal, sorted } from "./finding.ts";
 import { checkImports } from "./imports.ts";
 import { checkReferences } from "./references.ts";
 import { checkConfig, checkSettings } from "./settings.ts";
@@ -29,7 +29,8 @@ exports the handler of its name, that the platform has that type, that no file i
 the generated lists are up to date, and that larkpost.config.js and the settings (the environment and .env) can be used.
 Where the engine is a package, it names an entry or a part of serverless.yml that the installed engine wants otherwise,
 with the difference.
-npm start, npm run package and npm run deploy run the same checks. Exits with 1 when anything is wrong.`,
+npm start, npm run package and npm run deploy run the same checks. Exits with 1 when anything is wrong;
+a warning, which begins with !, is not.`,
     )
     .action(run);
 }
@@ -37,9 +38,10 @@ npm start, npm run package and npm run deploy run the same checks. Exits with 1 
 async function run({ json = false }: { json?: boolean }): Promise<void> {
   const root = existingRoot();
   const checked = await check(root);
-  if (json) console.log(JSON.stringify({ ok: checked.findings.length === 0, ...checked }));
+  const ok = faultsAmong(checked.findings).length === 0;
+  if (json) console.log(JSON.stringify({ ok, ...checked }));
   else for (const line of resultLines(checked)) console.log(line);
-  if (checked.findings.length > 0) process.exitCode = 1;
+  if (!ok) process.exitCode = 1;
 }
 
 export interface Checked {
@@ -130,8 +132,9 @@ function handlerEnv(project: Project | undefined): NodeJS.ProcessEnv {
   return env;
 }
 
-/** `✔ 5 handlers`, or a line for each fault. */
+/** A line for each finding, and without a fault `✔ 5 handlers`. */
 export function resultLines({ handlers, findings }: Checked): string[] {
-  if (findings.length > 0) return findings.map(faultLine);
-  return [`${paint("green", "✔")} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`];
+  const lines = findings.map(faultLine);
+  if (faultsAmong(findings).length > 0) return lines;
+  return [...lines, `${paint("green", "✔")} ${handlers} ${handlers === 1 ? "handler" : "handlers"}`];
 }

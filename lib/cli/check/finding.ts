@@ -51,6 +51,11 @@ export function sorted(findings: readonly Finding[]): Finding[] {
     .sort((a, b) => Number(a.file > b.file) - Number(a.file < b.file) || (a.line ?? 0) - (b.line ?? 0));
 }
 
+/** The findings that are no warnings. */
+export function faultsAmong(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ isWarning }) => isWarning !== true);
+}
+
 /** Why a command does not do its task (`build`), with a line for each fault. */
 export function refusal(task: string, findings: readonly Finding[]): string {
   return [`Cannot ${task}. Fix this first:`, ...sorted(findings).map(faultLine)].join("\n");

@@ -12,7 +12,7 @@ import { CommandError } from "../command.ts";
 import { envFile } from "../project.ts";
 import { portOf } from "../start/running.ts";
 import { appVariables } from "../state/local-keys.ts";
-import { type Finding, refusal } from "./finding.ts";
+import { type Finding, faultsAmong, refusal } from "./finding.ts";
 import { lineOf } from "./references.ts";
 
 /** @returns The project's configuration, or what is wrong with it. */
@@ -81,8 +81,10 @@ export function checkSettings(root: string, env: NodeJS.ProcessEnv, project: Pro
       check();
       return [];
     } catch (error) {
-      if (error instanceof ConfigError) return [placed(name, error.message.replace("Cannot start: ", ""))];
-      throw error;
+      if (!(error instanceof ConfigError)) throw error;
+      // An app that neither replies nor is asked does without.
+      const isWarning = name === "APP_SECRET" && !all[name];
+      return [{ ...placed(name, error.message.replace("Cannot start: ", "")), ...(isWarning ? { isWarning } : {}) }];
     }
   });
   return [...misspelt, ...misread(source, inFile, isSetting), ...faults];
@@ -96,19 +98,23 @@ export function refuseMisread(root: string, task: string, names: readonly string
   const source = envFile(root);
   const inFile = parseEnv(source);
   const findings = misread(source, inFile, (name) => names.includes(name) && process.env[name] === inFile[name]);
-  if (findings.length > 0) throw new CommandError(refusal(task, findings));
+  const faults = faultsAmong(findings);
+  if (faults.length > 0) throw new CommandError(refusal(task, faults));
 }
+
+/** Values in quotes, which end at the next quote of their kind. A line of theirs is no setting. */
+const quoted = /^(?!\s*#)[^=\n]*=(?:[ \t]+\s*)?(["'`])[\s\S]*?\1.*/gm;
 
 /** Lines of `.env` that Node does not read, or reads with another value than they seem to have. */
 function misread(source: string, inFile: NodeJS.Dict<string>, isSetting: (name: string) => boolean): Finding[] {
-  const lines = source.split(/\r?\n/);
-  // A line of a value that has several is no setting.
-  const inValues = new Set(Object.values(inFile).flatMap((value) => value?.split(/\r?\n/) ?? []));
+  const lines = source
+    .replaceAll("\r", "")
+    .replace(quoted, (value) => value.replaceAll(/\n.*/g, "\n"))
+    .split("\n");
   return lines.flatMap((line, index): Finding[] => {
-    if (inValues.has(line)) return [];
     const next = lines.slice(index + 1).find((each) => each.trim() !== "") ?? "";
-    const message = misreading(line, { next, inFile, isSetting });
-    return message === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, message }];
+    const found = misreading(line, { next, inFile, isSetting });
+    return found === undefined ? [] : [{ part: "settings", file: ".env", line: index + 1, ...found }];
   });
 }
 
@@ -116,22 +122,28 @@ function misread(source: string, inFile: NodeJS.Dict<string>, isSetting: (name: 
 function misreading(
   line: string,
   given: { next: string; inFile: NodeJS.Dict<string>; isSetting: (name: string) => boolean },
-): string | undefined {
+): Pick<Finding, "message" | "isWarning"> | undefined {
   const { next, inFile, isSetting } = given;
-  const [, name] = /^\s*(?:export\s+)?([\w.-]+)\s*=/.exec(line) ?? [];
-  if (name === undefined) {
-    const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*[^\s=]/.exec(line) ?? [];
-    if (!isSetting(unread) || line.includes("=") || inFile[unread] !== undefined) return undefined;
-    return `is not read. Write it as ${unread}=…`;
+  if (!line.includes("=")) {
+    if (/^\s*(#|$)/.test(line)) return undefined;
+    const [, unread = ""] = /^\s*(?:export\s+)?(\w+)\s*[:\s]\s*\S/.exec(line) ?? [];
+    if (isSetting(unread) && inFile[unread] === undefined) return { message: `is not read. Write it as ${unread}=…` };
+    return {
+      message: "is not read: it has no =, and is no comment. Write it as NAME=value, or remove it",
+      isWarning: true,
+    };
   }
+  const [, name] = /^\s*(?:export\s+)?([\w.-]+)\s*=/.exec(line) ?? [];
+  if (name === undefined) return undefined;
   if (/=[ \t]+$/.test(line)) {
     const [, swallowed] = /^(?:export\s+)?(\w+)\s*=/.exec(parseEnv(`${line}\n${next}`)[name] ?? "") ?? [];
     if (swallowed === undefined || !(isSetting(name) || isSetting(swallowed))) return undefined;
-    return `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
+    const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
+    return { message };
   }
   const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
   if (!isCut || !isSetting(name)) return undefined;
-  return `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes`;
+  return { message: `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes` };
 }
 
 function settingChecks(env: NodeJS.ProcessEnv): (readonly [name: string, check: () => void])[] {

@@ -13,7 +13,7 @@ import { doublySubscribed } from "../../simulator/catalogue.ts";
 import { loadOwn } from "../../simulator/open-api/own-answers.ts";
 import type { Deliver, Message } from "../../simulator/platform/platform.ts";
 import { toWebhook } from "../../simulator/platform/webhook.ts";
-import { type Finding, findingLine, refusal } from "../check/finding.ts";
+import { type Finding, faultsAmong, findingLine, refusal } from "../check/finding.ts";
 import { checkConfig, checkSettings } from "../check/settings.ts";
 import { CommandError, subcommand } from "../command.ts";
 import { storedDeadLetters } from "../desk/letters.ts";
@@ -252,12 +252,12 @@ function followFiles(options: {
 
 /**
  * Reads the port, and the callback function's settings, which include all of the webhook's.
- * @param faults All that is wrong with the settings. Without one, the first that stops the function is printed.
+ * @param settings All that is wrong with the settings. Without a fault, the first that stops the function is printed.
  */
 function readSettings(
   env: NodeJS.ProcessEnv,
   { port, callbackDeadlineMs }: { port: string | undefined; callbackDeadlineMs: number },
-  faults: readonly Finding[],
+  settings: readonly Finding[],
 ) {
   try {
     const { keys } = callbackConfig({
@@ -269,6 +269,7 @@ function readSettings(
     });
     return { keys, port: portOf(port, env["PORT"]) };
   } catch (error) {
+    const faults = faultsAmong(settings);
     if (error instanceof ConfigError && faults.length > 0) throw new CommandError(refusal("start", faults));
     throw error;
   }

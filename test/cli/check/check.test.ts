@@ -190,7 +190,7 @@ describe("npm run check", () => {
       "\ufeffENCRYP_KE=a-key-of-this-test\nVERIFICATION_TOKEN= \nAPP_ID=cli_1\n# LOG_LEVEL=info\nLOG_LEVEL=verbose\n" +
         "MINE= 1\n# MINE= \nHTTP_PROXY=http://127.0.0.1:9\nNCRYP_KE=three letters less\nPXYT=two letters changed\n" +
         'log_levle=info\nhttps_proxy=http://127.0.0.1:9\nlark_domain=lark\nPORT: 8080\nNOTE\nKEY="1\nPORT 1\n2"\n' +
-        "X=1\nCALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
+        "X=1\n# it's\nA=`one\ntwo` # three\nCALLBACK_DEADLINE_MS=2#3\nMINE=ab#cd\nHOLD_SECONDS=60 # s\nHEALTH_PORT=#\nLANES='#'\n",
     );
     ended = await larkpost(["check", "--json"], { root: project.root });
     ({ findings } = JSON.parse(ended.stdout) as { findings: Finding[] });
@@ -297,14 +297,15 @@ describe("npm run check", () => {
       /^- ENCRYPT_KEY is not set/,
       /^13 lark_domain is no setting\. Did you mean LARK_DOMAIN\?$/,
       /^14 is not read\. Write it as PORT=…$/,
-      /^20 CALLBACK_DEADLINE_MS ends at the "#": Node takes what follows for a comment\. Put the value in quotes$/,
+      /^15 is not read: it has no =, and is no comment\. Write it as NAME=value, or remove it$/,
+      /^23 CALLBACK_DEADLINE_MS ends at the "#": Node takes what follows for a comment\. Put the value in quotes$/,
     ]) {
       assert.ok(
         said.some((line) => expected.test(line)),
         `${expected}\n${said.join("\n")}`,
       );
     }
-    assert.equal(said.length, 9, said.join("\n"));
+    assert.equal(said.length, 10, said.join("\n"));
   });
 });
 
@@ -331,6 +332,19 @@ test("what the compiler says of a list is left out where the handler file has a 
   assert.deepEqual(new Set(sorted([...all, ...theirs])), new Set([...all, ...theirs]));
 });
 
+test("a secret that a real app may do without and a lost line of .env are warnings: check passes", async (t) => {
+  const { root, remove } = await temporaryProject({});
+  t.after(remove);
+  // Nothing is compiled without a tsconfig.json, and hardly anything bundled.
+  for (const name of ["callback", "worker"]) writeFileSync(join(root, `functions/${name}.ts`), "export {};\n");
+  const app = `APP_ID=cli_0123456789abcdef\nENCRYPT_KEY=${"e".repeat(32)}\nVERIFICATION_TOKEN=${"v".repeat(32)}`;
+  writeFileSync(join(root, ".env"), `${app}\nlost\n`);
+  const warnings = `! .env  APP_SECRET is not set. Copy it from the developer console: handlers call the Open API with it
+! .env:4  is not read: it has no =, and is no comment. Write it as NAME=value, or remove it`;
+  const { code, stdout } = await larkpost(["check"], { root });
+  assert.deepEqual([code, stdout], [0, `${warnings}\n✔ 0 handlers\n`]);
+});
+
 test("package refuses what check finds in the code, and start what it finds in this machine's settings", async (t) => {
   const { root, remove } = await temporaryProject({ "im.chat.updated_v1": "export default 5;\n" });
   t.after(remove);
@@ -341,7 +355,6 @@ test("package refuses what check finds in the code, and start what it finds in t
   assert.deepEqual(
     faults.map((line) => line.slice(0, 34)),
     [
-      "✖ .env  APP_SECRET is not set. Cop",
       "✖ .env  VERIFICATION_TOKEN is not ",
       "✖ .env  ENCRYPT_KEY is not set. Co",
       '✖ .env:1  APP_ID is not "cli_" and',

@@ -753,6 +753,12 @@ describe("npm run doctor, on this machine", () => {
       text: /\.env: VERIFICATION_TOKEN is not set\nCopy it[\s\S]*\.env:3: ENCRYPT_KEY begins or ends with white space\nCheck for a line break/,
     },
     {
+      ids: ["setting-doubtful"],
+      when: ".env has a line that Node does not read",
+      plant: () => writeProject(".env", "lost\n"),
+      text: /\.env:1: is not read: it has no =, and is no comment\nWrite it as NAME=value/,
+    },
+    {
       ids: ["secrets-unset"],
       when: "a secret of the project is not set",
       plant: () => writeProject("larkpost.config.js", 'export default { secrets: ["CRM_TOKEN"] };\n'),

@@ -1,5 +1,5 @@
 import { findFaults } from "../../check/check.ts";
-import { type Finding, faultLine, refusal } from "../../check/finding.ts";
+import { type Finding, faultLine, faultsAmong, refusal } from "../../check/finding.ts";
 import { CommandError } from "../../command.ts";
 import { build } from "../build.ts";
 import { awsClients, reasonOf, reasonWithAdvice } from "../clients.ts";
@@ -68,7 +68,7 @@ export async function preflight(
  * @throws {CommandError} Its message has a line for each fault.
  */
 export function unlessFaulty(ready: Ready | undefined, findings: readonly Finding[]): Ready {
-  const faults = findings.filter(({ isWarning }) => isWarning !== true);
+  const faults = faultsAmong(findings);
   for (const finding of findings) if (!faults.includes(finding)) console.error(faultLine(finding));
   if (faults.length === 0 && ready !== undefined) return ready;
   throw new CommandError(refusal("deploy", faults));

@@ -75,6 +75,7 @@ export const causes = {
   "node-other": "warn",
   "config-refused": "fail",
   "setting-wrong": "fail",
+  "setting-doubtful": "warn",
   "secrets-unset": "warn",
   "app-deployed": "warn",
   "port-taken": "fail",

@@ -95,7 +95,7 @@ export const machineChecks: readonly Check<Machine>[] = [
     fine: "the settings in .env and in the environment are right",
     async find({ root, env, project }) {
       const findings = checkSettings(root, env, (await project()).project);
-      return findings.map((refusal) => fromRefusal(refusal, { fail: "setting-wrong" }));
+      return findings.map((refusal) => fromRefusal(refusal, { fail: "setting-wrong", warn: "setting-doubtful" }));
     },
   },
   {
