@@ -5,15 +5,16 @@ import { readProject } from "../../../infra/project.js";
 import { longConnectionConfig } from "../../aws/config.ts";
 import { ConfigError } from "../../errors.ts";
 import { reasonOf } from "../../local/long-connection.ts";
-import { jsonLines, levelOf, toLine } from "../../trace/log.ts";
-import { subscribe, type TraceEntry } from "../../trace/trace.ts";
+import { describeError } from "../../trace/error.ts";
+import { levelOf, toLine } from "../../trace/log.ts";
+import { subscribe } from "../../trace/trace.ts";
 import { CommandError, subcommand } from "../command.ts";
+import { logText } from "../desk/timeline.ts";
 import { generate } from "../handlers/generate.ts";
 import { paint } from "../paint.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { appVariables } from "../state/local-keys.ts";
 import { rank } from "./output.ts";
-import { headLine } from "./render.ts";
 import { setVariables } from "./variables.ts";
 
 export function longConnectionCommand(): Command {
@@ -109,17 +110,15 @@ async function setFromStage(stage: string, typedRegion: string | undefined): Pro
   if (!process.env["APP_SECRET"]) process.env["SECRETS_PARAMETER"] ||= parameterName(stage, "app");
 }
 
-/** Replaces the process's log. The reason why it gave up goes to stderr. */
+/** Prints text in place of the process's own JSON, unless that is wanted. The reason why it gave up goes to stderr. */
 function startPrinting(json: boolean): void {
   const level = levelOf(process.env["LOG_LEVEL"]);
-  const writeText = (entry: TraceEntry) => {
-    if (rank[entry.level] < rank[level] || entry.stage === "misconfigured") return;
-    const line = headLine(toLine(entry), { now: new Date(), isCallback: true });
-    process.stdout.write(`${line}\n`);
-  };
-  const write = json ? jsonLines({ level, write: (line) => process.stdout.write(line) }) : writeText;
-  subscribe("log", (entry) => {
-    write(entry);
-    if (entry.stage === "misconfigured") console.error(reasonOf(toLine(entry)));
+  // The process logs JSON, unless the name is taken.
+  subscribe(json ? "reason" : "log", (entry) => {
+    const line = toLine(entry, describeError);
+    if (entry.stage === "misconfigured") console.error(reasonOf(line));
+    else if (!json && rank[entry.level] >= rank[level]) {
+      console.log(logText({ atMs: Date.now(), source: "long-connection", line }).text);
+    }
   });
 }

@@ -11,10 +11,10 @@ import { startWorker, workerEnv } from "../../local/worker.ts";
 import { didYouMean } from "../../simulator/nearest.ts";
 import { levelOf } from "../../trace/log.ts";
 import { CommandError, subcommand, UsageError } from "../command.ts";
+import { logText } from "../desk/timeline.ts";
 import { generate, handlerNames } from "../handlers/generate.ts";
 import { loadEnv, projectRoot, refuseUnset } from "../project.ts";
 import { rank } from "./output.ts";
-import { headLine } from "./render.ts";
 import { stopReason } from "./running.ts";
 import { setVariables } from "./variables.ts";
 
@@ -87,7 +87,7 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
       const isFatal = line["stage"] === "misconfigured" && line["level"] === "error";
       if (isFatal) stopped.reject(new CommandError(reasonOf(line)));
       else if (rank[line["level"] as keyof typeof rank] >= level) {
-        print(headLine(line, { now: new Date(), isCallback: false }), line);
+        print(logText({ atMs: Date.now(), source: "worker", line }).text, line);
       }
     },
   });
@@ -139,7 +139,10 @@ async function visibilityOf(queueUrl: string, client: SQS, lane: Lane): Promise<
   const attributes = client.getQueueAttributes({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] });
   const { Attributes } = await attributes.catch((cause: Error) => {
     const advice = "Check EVENTS_QUEUE_URL, AWS_REGION, and the credentials and their rights";
-    throw new CommandError(`Cannot start: the events queue does not answer: ${cause.message}. ${advice}`, { cause });
+    throw new CommandError(
+      `Cannot start: the events queue does not answer: ${cause.message.replace(/\.$/, "")}. ${advice}`,
+      { cause },
+    );
   });
   const seconds = Number(Attributes?.["VisibilityTimeout"]);
   if (seconds >= timeoutSeconds) return seconds;

@@ -16,6 +16,18 @@ import { larkpost, projectFolder } from "../run.ts";
 
 const appId = "cli_0123456789abcdef";
 const appSecret = "an-app-secret-of-the-tests";
+/** Its class has no `name` of its own. */
+const failing = `
+import { onCallback } from "larkpost";
+class OutOfStock extends Error {}
+export default onCallback("card.action.trigger", () => {
+  throw new OutOfStock("a payload", { cause: new TypeError("a payload, too") });
+});
+`;
+const click = {
+  ...{ type: "card.action.trigger", app: appId },
+  event: { operator: { open_id: "ou_1" }, token: "c-1", action: { tag: "button", value: {} } },
+};
 
 describe("npm run long-connection", () => {
   let project: Awaited<ReturnType<typeof temporaryProject>>;
@@ -33,7 +45,7 @@ describe("npm run long-connection", () => {
   before(async () => {
     const apps = [{ appId, appSecret }];
     [project, services, platform] = await Promise.all([
-      temporaryProject({}),
+      temporaryProject({}, { "card.action.trigger": failing }),
       startServices(),
       startLongConnectionServer({ apps, clock: systemClock, random: Math.random }),
     ]);
@@ -98,6 +110,22 @@ describe("npm run long-connection", () => {
       printed.stderr,
       `Cannot connect: the platform answered 514, "auth failed": the app's id or secret is wrong. Check APP_ID and APP_SECRET\n`,
     );
+  });
+
+  test("says where a callback's handler failed, of which class and why, as text and as JSON", async () => {
+    for (const args of [[], ["--json"]]) {
+      const { child, printed, closed } = start(args);
+      await until("a connection", () => platform.connections().length === 1);
+      const text = eventText({ ...click, id: `a-click-of-a-long-id${args.length}` });
+      const { status } = await platform.deliver(text, { appId });
+      child.kill("SIGINT");
+      assert.deepEqual([status, ...(await closed)], [200, 0, null]);
+      assert.match(printed.stdout, /a-click-of-a-long-id/);
+      assert.match(printed.stdout, /OutOfStock/);
+      assert.match(printed.stdout, /functions\/callbacks\/card\.action\.trigger\.ts:5:9/);
+      assert.match(printed.stdout, /TypeError/);
+      assert.doesNotMatch(printed.stdout, /payload/);
+    }
   });
 
   for (const name of ["APP_SECRET", "EVENTS_QUEUE_URL"]) {

@@ -146,6 +146,11 @@ describe("npm run worker", () => {
     const { child, lines, closed, reached } = await start([]);
     assert.equal(lines[0], `Ready: receives from ${env["EVENTS_QUEUE_URL"]}, for im.message.receive_v1`);
     await reached("duplicate", "once");
+    await send("a-failing-event-of-a-long-id", { content: "fails" });
+    await reached("failed", "a-failing-event-of-a-long-id");
+    const place = () => lines.some((line) => /^ {10}at functions\/events\/im\.message\.receive_v1\.ts:7:/.test(line));
+    await until("its place", place);
+    await services.callSqs("PurgeQueue", { QueueUrl: services.urls.eventsQueueUrl });
     await until("its deletion", async () => (await queued()) === 0);
     assert.equal(runs().filter((line) => line === "once 10").length, 1);
     child.kill("SIGINT");
@@ -166,7 +171,7 @@ describe("npm run worker", () => {
     await fails({ DEAD_LETTER_QUEUE_URL: "" }, /^Cannot start: DEAD_LETTER_QUEUE_URL [^\n]+\n$/);
     await fails(
       { EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "nowhere") },
-      /^Cannot start: the events queue does not answer: [^\n]+\. Check EVENTS_QUEUE_URL, AWS_REGION, [^\n]+\n$/,
+      /^Cannot start: the events queue does not answer: [^\n]+[^.\n]\. Check EVENTS_QUEUE_URL, AWS_REGION, [^\n]+\n$/,
     );
     await fails(
       { EVENTS_QUEUE_URL: queueUrl(faults.endpoint, "quarantine") },
