@@ -138,12 +138,8 @@ function postLines(content: JsonObject): JsonObject[][] {
 
 /** A received post has no language. A sent post has several, and the first one counts. */
 function postOf(content: JsonObject): JsonObject {
-  if (Array.isArray(content["content"])) return content;
-  return (
-    Object.values(content)
-      .map(fieldsOf)
-      .find((post) => Array.isArray(post["content"])) ?? {}
-  );
+  const posts = [content, ...Object.values(content).map(fieldsOf)];
+  return posts.find((post) => Array.isArray(post["content"]) || textIn(post["title"]) !== "") ?? {};
 }
 
 function elementText(element: JsonObject): string {

@@ -12,6 +12,7 @@ import { billsOf, toText } from "../lib/cli/cost/cost.ts";
 import { use } from "../lib/cli/cost/model.ts";
 import { type Lack, regions } from "../lib/cli/deploy/regions.ts";
 import type { EventType } from "../lib/handler.ts";
+import { verdictOf } from "../lib/open-api/verdicts.ts";
 import { contextFor, withOpenApi } from "../lib/testing/context.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { longConnection } from "./infra/connected.ts";
@@ -243,6 +244,30 @@ for (const path of ["docs/settings.md", "docs/zh-CN/settings.md"]) {
       .map(rowCells)
       .map(([name = "", value = ""]) => [name.slice(1, -1), JSON.parse(value) as unknown]);
     assert.deepEqual(Object.fromEntries(listed), { ...limits, ...optional, ...alarmThresholds });
+  });
+}
+
+for (const path of ["docs/troubleshooting.md", "docs/zh-CN/troubleshooting.md"]) {
+  test(`${path} lists every code that a call of the Open API is judged by, each with its group where it has one`, () => {
+    const judged = read("lib/open-api/verdicts.ts").match(/\b\d{4,8}\b(?=[,\]\s])/g) ?? [];
+    const rows = read(path)
+      .split("\n")
+      .filter((line) => /^\| \d/.test(line))
+      .map(rowCells);
+    const listed = new Set(rows.flatMap(([codes = ""]) => codes.match(/\d+/g) ?? []));
+    assert.deepEqual(
+      judged.filter((code) => !listed.has(code)),
+      [],
+    );
+    const grouped = rows.filter((cells) => cells.length === 4);
+    assert.ok(grouped.length > 10);
+    for (const [codes = "", group = ""] of grouped) {
+      const isOfTokens = /[(（]/.test(codes);
+      for (const code of codes.match(/\d+/g) ?? []) {
+        const verdict = verdictOf(400, Number(code), isOfTokens ? "/open-apis/auth/v3/" : "");
+        assert.equal(/any other|其他/.test(group) ? "unknown" : group, verdict, `${codes} of ${path}`);
+      }
+    }
   });
 }
 

@@ -68,6 +68,7 @@ const texts: readonly { when: string; given: ReceivedMessage; is: string }[] = [
   { when: "a word begins like everyone's placeholder", given: text("@_allow @_all", []), is: "@_allow @all" },
   { when: "it is a post", given: message("post", post, [bot, mei]), is: postText },
   { when: "a post has a language", given: message("post", { zh_cn: post }, [bot, mei]), is: postText },
+  { when: "a post has a title alone", given: message("post", { zh_cn: { title: "Delivery" } }), is: "Delivery" },
   {
     when: "a post names people without placeholders",
     given: message("post", {
