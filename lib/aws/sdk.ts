@@ -1,4 +1,6 @@
+import { systemClock, withDeadline } from "../clock.ts";
 import { type AwsClient, type CallOptions, type Calls, callMs, defaultTryMs, serviceOf, type TryMs } from "./client.ts";
+import { named } from "./connections.ts";
 
 type Method<N extends keyof Calls> = (input: Calls[N][0], options: CallOptions) => Promise<Calls[N][1]>;
 
@@ -37,10 +39,13 @@ export function fromSdk(clients: SdkClients, tryMs: TryMs = defaultTryMs): AwsCl
       if (running < callsAtOnce) running++;
       else await new Promise<void>((resolve) => waiting.push(resolve));
       try {
-        // When the caller gave up meanwhile, its signal is aborted, and the SDK sends nothing.
-        const limit = AbortSignal.timeout(callMs(tryMs[serviceOf[name]]));
-        const { abortSignal = limit } = options;
-        return await method.call(client, input, { abortSignal: AbortSignal.any([abortSignal, limit]) });
+        const ms = callMs(tryMs[serviceOf[name]]);
+        const error = () => named("TimeoutError", `${name}: no answer within ${ms} ms`);
+        return await withDeadline(systemClock, { ms, error }, (limit) => {
+          // When the caller gave up meanwhile, its signal is aborted, and the SDK sends nothing.
+          const { abortSignal = limit } = options;
+          return method.call(client, input, { abortSignal: AbortSignal.any([abortSignal, limit]) });
+        });
       } finally {
         const next = waiting.shift();
         if (next === undefined) running--;
