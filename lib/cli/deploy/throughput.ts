@@ -24,7 +24,7 @@ At 40 reads a second, a deployment that replaces hundreds of instances at once h
 until all have read. Feishu pushes such an event again, but no callback.
 
 The setting is the account's, in one region: it changes the limit and the bill of every other application there as
-well. While it is on, AWS bills each call of Parameter Store, 0.05 USD for 10,000. It needs the rights
+well. While it is on, AWS bills each call of Parameter Store, $0.05 for 10,000. It needs the rights
 ssm:GetServiceSetting and ssm:UpdateServiceSetting.
 
 Example: npm run secrets -- throughput --on`,
@@ -57,7 +57,7 @@ async function throughput({
     return;
   }
   const [now, cost] = isHigh
-    ? ["10,000 reads a second", "AWS bills each call of Parameter Store, 0.05 USD for 10,000"]
+    ? ["10,000 reads a second", "AWS bills each call of Parameter Store, $0.05 for 10,000"]
     : ["40 reads a second", "AWS's default, without a price"];
   const verb = isHigh === before.isHigh ? "is" : "is now";
   console.log(`The throughput of Parameter Store ${verb} ${now} in this account and ${region} (${cost})`);

@@ -117,7 +117,7 @@ function ends(outcome: Outcome): string[] {
     row("waiting at once, at most", whole(outcome.mostWaiting)),
     row("longest wait in the queue", seconds(outcome.longestWaitSeconds)),
     row("last run ends after", seconds(outcome.doneAfterSeconds)),
-    row("cost, with handlers", `${outcome.cost.toFixed(2)} $`),
+    row("cost, with handlers", `$${outcome.cost.toFixed(2)}`),
   ];
 }
 
