@@ -507,7 +507,7 @@ describe("secrets", { concurrency: 4 }, () => {
     const steps = [
       [[], /^The throughput of Parameter Store is 40 reads a second in this account and us-east-1 \(.*\)\n$/],
       [["--off"], / is 40 reads /],
-      [["--on"], / is now 10,000 reads .*bills each call of Parameter Store, 0\.05 USD for 10,000/],
+      [["--on"], / is now 10,000 reads .*bills each call of Parameter Store, \$0\.05 for 10,000/],
       [["--on"], / is 10,000 reads /],
       [[], / is 10,000 reads /],
       [["--off"], / is now 40 reads /],
