@@ -534,7 +534,7 @@ function tagMistakes(tags) {
   if (!isPlain(tags)) return ["tags is not an object of texts"];
   const names = ["SERVICE", "STAGE", ...Object.keys(tags)];
   return Object.entries(tags).flatMap(([name, value]) => {
-    // Of one name, the project's value holds.
+    // Where both have the same name, the project's value counts.
     const same = names.find((other) => other !== name && other.toLowerCase() === name.toLowerCase());
     if (same !== undefined) return [`tags has ${name} and ${same}, which IAM takes for one. Choose another name`];
     if (!/^(?!aws:)[\w./=+:\- ]{1,128}$/.test(name)) {

@@ -54,7 +54,7 @@ function laneVariables(project) {
 }
 
 /**
- * Those of every function.
+ * The variables of every function.
  * @param {Variables} variables
  */
 export async function shared(variables) {
@@ -84,7 +84,7 @@ export async function callback(variables) {
 }
 
 /**
- * Those of a lane's worker alone. It has those of all that run handlers as well.
+ * The variables of a lane's worker alone. It has those of every function that runs handlers as well.
  * @param {import("./lanes.js").Lane} lane
  */
 export function ofLane({ attempts, maxReceiveCount, maxAgeSeconds, holdSeconds }) {

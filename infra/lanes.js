@@ -2,7 +2,7 @@ import { ageOutside, isAgeWithin } from "./contradictions.js";
 import { longestBackoffSeconds, receivesPerAttempt, visibilityTimeoutSeconds } from "./limits.js";
 
 /**
- * Of a project.
+ * The numbers of a project.
  * @typedef {object} Numbers
  * @property {typeof import("./limits.js").limits} limits
  * @property {typeof import("./limits.js").optional} optional

@@ -20,7 +20,7 @@ export function metricsOf(deployment, project) {
     pushes: pushesOf(deployment),
     webhook: functionMetrics("Webhook"),
     callback: functionMetrics("Callback"),
-    /** Of each lane, its queue and its worker. */
+    /** The queue and the worker of each lane. */
     lanes: lanes.map((lane) => ({ ...laneMetrics(deployment, lane), lane })),
     // What SQS moves to a dead-letter queue does not count as sent.
     deadLetters: nets.map((id) => queueMetric(id, "ApproximateNumberOfMessagesVisible")),
@@ -201,7 +201,7 @@ function lambdaMetric(functionId, name) {
 }
 
 /**
- * Of the mapping itself, with `eventCountMetrics`.
+ * A metric of the mapping itself, which `eventCountMetrics` turns on.
  * @param {string} mappingId
  * @param {string} name
  * @returns {Metric}

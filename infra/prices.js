@@ -60,7 +60,7 @@ export const regions = {
 export const idle = { receivesMonth: (5 * 30.4 * 86_400) / 20, dashboardMetrics: 50, dashboardMonth: 3 };
 
 /**
- * Those of a region, or of us-east-1 where none are known.
+ * The prices of a region, or of us-east-1 where none are known.
  * @param {string} region
  */
 export function pricesIn(region) {

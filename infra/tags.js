@@ -69,5 +69,5 @@ export function stackResources(build) {
   }));
 }
 
-/** Those of the stack. */
+/** The tags of the stack. */
 export const tags = forDeployment(tagsOf);

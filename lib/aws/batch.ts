@@ -49,7 +49,7 @@ export async function settle(records: readonly SQSRecord[], options: SettleOptio
   await Promise.all(others.filter((record) => receivesOf(record) === 1).map(run));
   const redelivered = others.filter((record) => receivesOf(record) > 1);
   for (const record of shuffled(redelivered, options.random)) await run(record);
-  /** By group, what became of its first record that failed. Those behind it come back together with it. */
+  /** The verdict on the first record that failed in each group. The records behind it come back together with it. */
   const held = new Map<string | undefined, Verdict & { kind: "retry" }>();
   for (const record of ordered) {
     const group = record.attributes?.MessageGroupId;

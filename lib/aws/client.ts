@@ -147,7 +147,7 @@ export function awsClient(
       ["content-length", String(Buffer.byteLength(body))],
       ["amz-sdk-request", `attempt=${attempt}; max=${maxAttempts}`],
     ];
-    // By the trace, Lambda finds functions that call each other without end.
+    // Lambda finds functions that call each other without end by this header.
     const trace = env["AWS_LAMBDA_FUNCTION_NAME"] && env["_X_AMZN_TRACE_ID"];
     if (trace) headers.push(["x-amzn-trace-id", trace]);
     return headers;

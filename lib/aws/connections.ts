@@ -9,7 +9,7 @@ import { type PlainHead, plainHead } from "./plain-answer.ts";
 
 export interface Answer {
   readonly status: number;
-  /** By names in lower case. */
+  /** Names are in lower case. */
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
 }

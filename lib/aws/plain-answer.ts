@@ -1,7 +1,7 @@
 /** The head of an answer whose body has a known length. */
 export interface PlainHead {
   readonly status: number;
-  /** By names in lower case. */
+  /** Names are in lower case. */
   readonly headers: Readonly<Record<string, string>>;
   readonly bodyBytes: number;
 }

@@ -4,7 +4,7 @@ import { type Frame, headerOf } from "./frame.ts";
 export const partBounds = {
   parts: 1_024,
   messages: 256,
-  /** Of all incomplete messages together, with {@link overheadBytes} for each part. */
+  /** The sum of all incomplete messages, with {@link overheadBytes} for each part. */
   bytes: 32 * 1024 * 1024,
   keptMs: 10_000,
 };
@@ -39,7 +39,7 @@ export function partJoiner(onDropped: (count: number) => void = () => {}) {
     readonly sinceMs: number;
     bytes: number;
   }
-  /** By message id, the oldest first. */
+  /** Incomplete messages by their ids, the oldest first. */
   const pending = new Map<string, Pending>();
   let bytes = 0;
   const remove = (id: string) => {

@@ -62,7 +62,7 @@ export class Claims {
   readonly #delivery: Delivery;
   #options: ClaimsOptions;
   #inputDigest: string | undefined;
-  /** By key, how many of its runs have started. */
+  /** How many runs have started under each key. */
   readonly #held = new Map<string, number>();
 
   constructor(delivery: Delivery, options: ClaimsOptions) {

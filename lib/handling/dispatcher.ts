@@ -54,7 +54,7 @@ export type DispatchCallback = (type: string) => Promise<LoadedCallback> | undef
 
 type Load = () => Promise<{ default: unknown }>;
 
-/** By this type of an event, and this tag of a card's component, `larkpost smoke` tries a deployment. No file gets them. */
+/** The event type and the component's tag with which `larkpost smoke` tries a deployment. No handler file gets them. */
 export const smokeType = "larkpost.smoke";
 
 /** Whether a type is reserved for the smoke test: each lane has one. */

@@ -33,7 +33,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   const running = new Set<Promise<void>>();
   const stopping = new AbortController();
   const stopped = new Promise<void>((resolve) => stopping.signal.addEventListener("abort", () => resolve()));
-  // Of a FIFO queue's group, SQS gives out several messages at once, and none behind a message that was received before.
+  // SQS gives out several messages of a FIFO queue's group at once, and none behind a message that was received before.
   const most = queueUrl.endsWith(".fifo") ? 1 : 10;
 
   const loop = async () => {

@@ -21,7 +21,7 @@ interface RuntimeOptions {
   readonly stateFolder: string;
   /** Port 0 takes a free one. */
   readonly port: number;
-  /** Of its CloudFormation resources, the DynamoDB tables are created. */
+  /** The DynamoDB tables among its resources are created. */
   readonly project: Numbers & Pick<Project, "resources">;
   /** The functions' settings: keys, app id, log level. */
   readonly env: Readonly<Record<string, string | undefined>>;

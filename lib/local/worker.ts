@@ -29,7 +29,7 @@ export function startWorker(options: {
       return functions.invoke(functionName, event, timeoutSeconds * 1000);
     },
     whenUp: () => functions.whenUp(functionName),
-    // By the end of this time, SQS has shown each record again that was being handled at the crash.
+    // After this time, SQS has shown again each record that was being handled at the crash.
     hasCrashed: () => functions.hasCrashed(functionName, 3_000 * visibilityTimeoutSeconds),
   });
 }

@@ -52,12 +52,12 @@ const silenceMs = 8_500;
  * limit, the socket is paused and the server keeps the rest. What was read before is still taken: up to 64 KiB of frames.
  */
 const mostInHand = { messages: 64, bytes: 32 * 1024 * 1024 };
-/** Of an answer in text. */
+/** The longest answer in text. */
 export const answerLimitBytes = 64 * 1024;
 const frameLimitBytes = 16 * 1024 * 1024;
 /** The platform waits for 3 s; the rest is for the network. */
 const defaultAnswerMs = 2_600;
-/** By then, the platform does not wait for the reply any more. */
+/** After this time, the platform does not wait for the reply any more. */
 const unreadWithinMs = 5_000;
 const finishWithinMs = 5_000;
 const closeWithinMs = 1_000;

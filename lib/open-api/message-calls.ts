@@ -16,7 +16,7 @@ interface MessageCallsOptions extends Pick<ApiRun, "key" | "tenant"> {
   readonly send: Transport;
   readonly agent: Agent;
   readonly origin: string;
-  /** By tenant: the app's bot, once it is known. */
+  /** The app's bot in each tenant, once it is known. */
   readonly bots: Map<string | null, Bot>;
 }
 
@@ -123,7 +123,7 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
 
 export type MessageCalls = ReturnType<typeof messageCalls>;
 
-/** Of a reaction that is gone already: the answer to its removal was lost, or another run removed it. */
+/** The reaction is gone already: the answer to its removal was lost, or another run removed it. */
 const noSuchReactionCode = 231011;
 
 function apiCodeOf(error: unknown): unknown {

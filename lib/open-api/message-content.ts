@@ -68,7 +68,7 @@ async function keyOf(
   return String(fieldsOf(data)[`${kind}_key`]);
 }
 
-/** Of a video or a sound that is uploaded as one, Feishu makes no message of the type `file`. */
+/** Feishu sends no message of the type `file` with a file that was uploaded as a video or a sound. */
 function fileType(name: string): string {
   return /\.(pdf|doc|xls|ppt)x?$/i.exec(name)?.[1]?.toLowerCase() ?? "stream";
 }

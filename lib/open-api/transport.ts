@@ -28,7 +28,7 @@ export interface ApiRun {
 
 export interface ApiResponse {
   readonly status: number;
-  /** By lower-case name. */
+  /** Names are in lower case. */
   readonly headers: ReadonlyMap<string, string>;
   readonly body: unknown;
 }

@@ -3,7 +3,7 @@ import { UnauthenticatedError } from "../errors.ts";
 import { publish } from "../trace/trace.ts";
 import { bodyLimitBytes, type HttpAnswer, type HttpRequest, toHttpAnswer } from "./http.ts";
 
-/** Of the time until the answer. What is left is for the queue. */
+/** The part of the answer's time that a body may take. The rest is for the queue. */
 export const bodyWithinMs = 1_500;
 
 export type Body = Pick<HttpRequest, "bodyBytes" | "rawBody">;

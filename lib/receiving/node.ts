@@ -12,7 +12,7 @@ export interface NodeRequest extends AsyncIterable<Uint8Array> {
   readonly readableDidRead: boolean;
   /** If set, the body comes as text, and its bytes are lost. */
   readonly readableEncoding: string | null;
-  /** Of HTTP/2. */
+  /** Only responses of HTTP/2 have it. */
   readonly stream?: { once(event: "finish", listener: () => void): unknown; close(): unknown };
   destroy(): unknown;
 }

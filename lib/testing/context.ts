@@ -176,7 +176,7 @@ export async function withOpenApi<C extends Omit<Context, "react">>(
     appSecret: async () => app.appSecret,
     store: memoryTokens(),
     clock: systemClock,
-    // Of the waits between two tries only those remain that the platform asks for.
+    // Between two tries, only the waits that the platform asks for remain.
     random: () => 0,
   });
   const { id: key, tenant, signal } = context;

@@ -49,7 +49,7 @@ export function levelOf(text: string | undefined): Level {
  */
 export const sampledStages: ReadonlySet<Stage> = new Set(["queued", "handled"]);
 
-/** By the event's id, so that every function leaves out the lines of the same events. */
+/** The event's id decides, so every function leaves out the lines of the same events. */
 function isSampledOut({ stage, level, id, facts }: TraceEntry, rate: number): boolean {
   const isGood = sampledStages.has(stage) && level === "info" && (facts?.["attempt"] ?? 1) === 1;
   if (!isGood || id === undefined) return false;

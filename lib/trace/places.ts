@@ -12,7 +12,7 @@ export interface Places {
   readonly version?: string;
   /** The names of the user's classes that are as short as those the bundler makes. */
   readonly shortNames?: readonly string[];
-  /** By a chunk's file name, its source map, and by source the hashes of the lines, in one text. */
+  /** The source map of each chunk, by file name, and for each source the hashes of its lines in one text. */
   readonly chunks: Readonly<Record<string, SourceMapPayload & { readonly lines: Readonly<Record<string, string>> }>>;
 }
 

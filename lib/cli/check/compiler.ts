@@ -33,7 +33,7 @@ export async function checkTypes(
   return faults.length === 0 ? findings : [...faults, ...(await compileOthers(root, config, { faults, signal }))];
 }
 
-/** Of each file that the configuration includes, without what it imports: there are no types to be judged. */
+/** Judges the syntax of the files that the configuration includes. Imports are not followed, since no types are judged. */
 const syntaxAlone = ["--noResolve", "--noLib", "--types", ""];
 /** TS10xx and TS11xx are about syntax; TS1294 is the option that keeps to what Node strips. */
 const isSyntax = /\(TS1[01]\d\d\)/;

@@ -39,8 +39,8 @@ export function isRepeated({ part, file, message }: Finding, others: readonly Fi
 }
 
 /**
- * By file and place, each fault once: where the compiler says why a file cannot be loaded, the failure to load it is left
- * out, and so is what {@link isRepeated}.
+ * Sorts by file and place, each fault once: where the compiler says why a file cannot be loaded, the failure to load it is
+ * left out, and so is what {@link isRepeated}.
  */
 export function sorted(findings: readonly Finding[]): Finding[] {
   const explained = new Set(

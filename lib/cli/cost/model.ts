@@ -4,7 +4,7 @@ import type { Project } from "../../../infra/project.js";
 /** What one event uses. Times are those of warm functions at 512 MB, which mostly wait for SQS and DynamoDB. */
 export const use = {
   webhookMs: 15,
-  /** Of a worker invocation, and in addition of each record in it; without the ledger, the latter alone. */
+  /** An invocation takes `workerMs`, and `recordMs` more for each record. Without the ledger it takes `recordMs` alone. */
   workerMs: 24,
   recordMs: 1,
   /** The ledger's two writes, and its item with DynamoDB's own 100 bytes, until it is deleted. */

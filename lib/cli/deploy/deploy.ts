@@ -95,7 +95,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   const ready = checked.adopt ? await withAdopted(checked) : checked;
   const isChanged = await refuseLosses("deploy", ready.stack.name, () => changeLines(ready, root));
   console.log(`Deploys the stack ${ready.stack.name} in ${ready.stack.region} of account ${ready.account}`);
-  // By itself, osls compares with what was uploaded last: after a rollback or a failure, that is not what runs.
+  // Without it, osls compares with the last upload, which is not what runs after a rollback or a failure.
   const forced = isChanged ? ["--force"] : [];
   const args = ["deploy", "--stage", stage, "--package", packageFolder, ...stackArgs(stack), ...forced, ...passedOn];
   const { code } = await osls(args, { root });
@@ -114,7 +114,7 @@ async function run(passedOn: readonly string[], options: Options): Promise<void>
   if (code !== 0) console.error("\nThe stack is deployed. What failed came after it, and is above.");
   // The options with which `npm run secrets` reaches the same stack.
   const where = stack.region === undefined ? `--stage ${stage}` : `--stage ${stage} --region ${stack.region}`;
-  // Of both fronts.
+  // With both fronts, the stack has these outputs as well.
   const byUrl = ["RequestAddressByFunctionUrl", "CallbackAddressByFunctionUrl"].flatMap(
     (name) => outputs.get(name) ?? [],
   );

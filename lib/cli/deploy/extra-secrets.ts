@@ -17,7 +17,7 @@ const mostBytes = 4_096;
 export interface ExtraSecrets {
   readonly parameter: string;
   readonly stored: readonly string[];
-  /** Those of larkpost.config.js that are not. */
+  /** Names in larkpost.config.js that are not stored. */
   readonly missing: readonly string[];
 }
 

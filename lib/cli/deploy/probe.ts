@@ -32,7 +32,7 @@ export interface Hop {
   /** What the address answered, if it answered; or why it did not: `ENOTFOUND`. */
   readonly status?: number | null;
   readonly code?: string | undefined;
-  /** Of an event that goes to a lane. */
+  /** The lane that the event goes to, if it has one. */
   readonly lane?: string;
 }
 

@@ -23,7 +23,7 @@ import { type Hop, hopOf, probe, type Sender, storeSmoke } from "../deploy/probe
 export interface Subject extends Sender {
   readonly name: string;
   readonly addresses: readonly string[];
-  /** Those of them that are for callbacks. */
+  /** The addresses among them that are for callbacks. */
   readonly callbackAddresses: readonly string[];
   readonly appSecret: string | undefined;
   readonly dynamo: DynamoDB;

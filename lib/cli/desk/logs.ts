@@ -54,7 +54,7 @@ async function run({ json = false, ...options }: LogsOptions): Promise<void> {
   await stoppable((signal) => logOf(cannot, place).read({ id, isFailed, sinceMs }, { follows, signal, onEntry }));
   await place.close();
   if (json || follows || day !== undefined) return;
-  // Else nobody knows whether the right log was read. What reads the lines does not see it.
+  // Tells a person which log was read. It goes to stderr, so a pipe does not get it.
   const what = isFailed ? "no warning and no error" : "nothing";
   const about = id === undefined ? "" : ` about "${oneLine(id, 100)}"`;
   console.error(`The log of ${place.name} has ${what}${about} since ${new Date(sinceMs).toISOString()}`);

@@ -205,7 +205,7 @@ async function localPlace(
       const credentials = { accessKeyId, secretAccessKey: "local" };
       const sqs = await sqsClient({ region: "us-east-1", credentials, endpoint });
       stops.unshift(() => sqs.destroy());
-      // Those of a lane that npm start has not seen yet.
+      // A lane that npm start has not seen yet has no queues.
       if (isIdle) await createQueues(sqs, project);
       const lettersOf = (queue: QueueName) =>
         localQueues[queue]

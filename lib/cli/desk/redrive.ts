@@ -17,7 +17,7 @@ import { takeLetters } from "./take.ts";
 const maxRedrives = 3;
 /** An older event may have been forgotten by the ledger when it runs. */
 const oldestMs = (rememberSeconds - 2 * 86_400) * 1000;
-/** Else an event that dies at once would be redriven for as long as the command runs. */
+/** Refused, or an event that dies at once would be redriven for as long as the command runs. */
 const deadAgain = "redriven just now, and dead again: its cause is still there";
 /** Reasons that are the fault of code. */
 const faults: ReadonlySet<string> = new Set(["nonRetryable", "attemptsExhausted", "deadly"]);
@@ -160,7 +160,7 @@ function idOf({ id, messageId }: Letter): string {
 }
 
 /**
- * By its attributes, the worker counts the redrives, and runs it at any age. Letters of a lane that is no more go to the
+ * Its attributes let the worker count the redrives and run the event at any age. Letters of a lane that is no more go to the
  * default one.
  */
 function eventMessage(

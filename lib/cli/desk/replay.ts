@@ -143,7 +143,7 @@ async function edited(text: string): Promise<string> {
   const file = join(folder, "event.json");
   writeFileSync(file, `${text}\n`, { mode: 0o600 });
   const editor = process.env["VISUAL"] || process.env["EDITOR"] || "vi";
-  // By a shell: an editor may be set with arguments, like "code --wait".
+  // A shell splits it: an editor may be set with arguments, like "code --wait".
   const child = spawn(`${editor} "${file}"`, { shell: true, stdio: "inherit" });
   const [code] = (await once(child, "close")) as [number | null];
   if (code !== 0) {

@@ -68,7 +68,7 @@ async function realApi({ stage, region }: Place, appId: string | undefined) {
   const { isMarketplace, warnings: _, ...api } = apiConfig(process.env, appId);
   if (isMarketplace)
     throw new CommandError("Cannot run with --send: a marketplace app's tickets are in the stage's ledger");
-  // That of another app, such as the one for tests in .env, is none of the letter's.
+  // The secret of another app, such as the one for tests in .env, does not fit the letter.
   const isOther = process.env["APP_ID"] !== undefined && process.env["APP_ID"] !== appId;
   const own = isOther ? undefined : process.env["APP_SECRET"];
   const name = stage === undefined ? "" : parameterName(stage, "app");

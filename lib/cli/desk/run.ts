@@ -126,7 +126,7 @@ export async function runHandler(
   return { ...(outcome ?? { verdict: "ended", ended }), lines, calls, deferred };
 }
 
-/** Of a place's lanes. One that is no more has the numbers of the default one. */
+/** The lane of that name. A lane that is no more has the numbers of the default one. */
 export async function laneNamed(name: string, root: string): Promise<Lane> {
   const lanes = lanesOf(await readProject(root));
   const lane = lanes.find((each) => each.name === name) ?? lanes.find((each) => each.name === defaultLane);

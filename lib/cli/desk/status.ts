@@ -32,7 +32,7 @@ export interface QueueState {
 
 export interface DeadGroups {
   readonly total: number;
-  /** Of how many letters the groups are. */
+  /** How many letters the groups were made of. */
   readonly seen: number;
   readonly groups: readonly {
     readonly fingerprint: string;

@@ -92,7 +92,7 @@ function eventText(
   const { verdict } = verdictOf(own) ?? {};
   const advice = [
     ...(verdict === "dead" ? [`Its letter   npm run dead -- show ${id}${place.args}`] : []),
-    // Of another id, a stage's query finds only the lines that have it.
+    // By another id, a stage's query finds only the lines that have that id.
     ...(place.stage !== undefined && id !== rootOf(tracedId)
       ? [`All of it    npm run trace -- ${id}${place.args}`]
       : []),

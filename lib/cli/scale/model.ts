@@ -16,7 +16,7 @@ export interface Forecast {
   readonly atOnce: number;
   readonly later: number;
   readonly refused: number;
-  /** Of the later ones, those that the third push or one after it stored: after five minutes and more. */
+  /** The part of `later` that the third push or one after it stored: after five minutes and more. */
   readonly muchLater: number;
   /** Which push stored the last of them, from 1. */
   readonly lastPush: number;
@@ -35,11 +35,11 @@ export interface Forecast {
   /** From the first push until the last run. */
   readonly doneAfterSeconds: number;
   readonly limits: readonly Reading[];
-  /** Of lanes that are not the default one; they are in all other numbers, too. */
+  /** The lanes other than the default one. All other numbers contain their events, too. */
   readonly lanes?: readonly LaneForecast[];
 }
 
-/** Of a lane's queue and worker. */
+/** What happens in a lane's queue and worker. */
 export interface LaneForecast
   extends Pick<Forecast, "expired" | "mostWaiting" | "longestWaitSeconds" | "recordsPerBatch" | "limits"> {
   readonly name: string;

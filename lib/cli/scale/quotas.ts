@@ -6,7 +6,7 @@ export const quotasOf = "2026-11-28";
 
 /** What AWS allows an account in a region unless it is asked for more. Rates are per second. */
 export interface Quotas {
-  /** Of all HTTP APIs. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
+  /** Requests a second, and at once, of all HTTP APIs. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
   readonly gatewayRate: number;
   readonly gatewayBurst: number;
   /** Invocations at once. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
@@ -32,7 +32,7 @@ export interface Quotas {
   readonly partitionWrites: number;
   /** A table doubles its earlier peak in 30 minutes. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html */
   readonly tableDoublesSeconds: number;
-  /** Of one table. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
+  /** Units a second of one table. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
   readonly tableMost: number;
   /** Reads of parameters; 10,000 after `npm run secrets -- throughput --on`. https://docs.aws.amazon.com/general/latest/gr/ssm.html */
   readonly parameterReads: number;

@@ -16,7 +16,7 @@ export interface Options extends Omit<Load, "seconds"> {
   readonly region: string;
   readonly preset?: keyof typeof presets;
   readonly quota?: Partial<Quotas>;
-  /** By lanes: the part of the events, and the time of the handlers. */
+  /** The part of the events, and the time of the handlers, by lane. */
   readonly share?: Readonly<Record<string, number>>;
   readonly handler?: Readonly<Record<string, number>>;
   readonly seed: number;
@@ -27,7 +27,7 @@ export interface Outcome extends Forecast {
   readonly holds: boolean;
   /** The limit that breaks first, or if the rate holds, that is passed first. */
   readonly first: LaneReading | undefined;
-  /** Of the events that were handled, with the time of their handlers, in US dollars. */
+  /** US dollars for the events that were handled, with the time of their handlers. */
   readonly cost: number;
 }
 

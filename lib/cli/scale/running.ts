@@ -6,12 +6,12 @@ import type { Watch } from "./watch.ts";
 
 /** The first waits of a record whose ledger cannot be written, as in lib/handling/backoff.ts. */
 const backoffSeconds = (receives: number) => Math.min(longestBackoffSeconds, 10 * 2 ** (receives - 1));
-/** Of records that were received before 0, 1, … times; from 8 on, each wait is the longest. */
+/** Counts of records that were received 0, 1, … times before. From 8 on, each wait is the longest. */
 const emptyGroups = () => [0, 0, 0, 0, 0, 0, 0, 0, 0];
 const mostReceives = emptyGroups().length - 1;
 /** What sums of parts lack of a whole. */
 const tiny = 1e-6;
-/** Of the writes that an event needs, one comes before its run and one after. */
+/** An event needs one write before its run and one after. */
 const writesPerEvent = 2;
 
 /** What comes back at a later tick, by the tick. */

@@ -22,7 +22,7 @@ export interface Place extends Pick<Project, "limits" | "optional" | "alarmThres
 /** A queue and a worker of their own, for a part of the events. */
 export interface Lane {
   readonly name: string;
-  /** Of the events, from 0 to 1. */
+  /** The part of the events, from 0 to 1. */
   readonly share: number;
   readonly handlerMs: number;
   /** Its worker's, as `limits` has those of the default one. */

@@ -42,14 +42,14 @@ export class Watch {
   readonly #notes = new Map<LimitName, Note>();
   #nowSeconds = 0;
 
-  /** Of a limit on what happens at once. */
+  /** Notes how far a limit on what happens at once is used. */
   gauge(name: LimitName, used: number, limit: number): void {
     const note = this.#of(name);
     note.limit = limit;
     if (used > note.most) note.most = used;
   }
 
-  /** Of a limit on what happens in a second. */
+  /** Notes how far a limit on what happens in a second is used. */
   count(name: LimitName, wanted: number, limit: number): void {
     const note = this.#of(name);
     note.limit = limit;

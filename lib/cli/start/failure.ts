@@ -17,7 +17,7 @@ interface Frame {
 
 const maxWords = 8;
 const maxFrames = 5;
-/** Of a long source line, what is around the caret. */
+/** Characters around the caret that are shown of a long source line. */
 const maxSource = 64;
 
 /**

@@ -65,7 +65,7 @@ export function readStages(root: string): Map<string, string> {
     const found = Object.entries(stages).map(([stage, { appId }]) => [stage, appId] as const);
     if (isObject && found.every(([, appId]) => typeof appId === "string")) return new Map(found);
   } catch {
-    // Said below: what cannot be read must not pass for "no stage is deployed".
+    // Refused below: a file that cannot be read must not pass for "no stage is deployed".
   }
   throw new ConfigError(
     `Cannot read ${stagesFile}: it is not {"<stage>":{"appId":"cli_…"}}. Check it against its history`,

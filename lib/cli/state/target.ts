@@ -32,7 +32,7 @@ export interface LocalRuntime {
   readonly encryptKey?: string | null;
   readonly verificationToken?: string;
   readonly appId?: string;
-  /** Of the app that exists on this machine alone. */
+  /** The secret of the app that exists on this machine alone. */
   readonly appSecret?: string;
   /** The embedded services, and the access key that they want. */
   readonly services?: { readonly sqs: string; readonly dynamo: string; readonly accessKeyId: string };
@@ -102,7 +102,7 @@ export function readLocal(file: string): LocalRuntime | undefined {
   try {
     value = JSON.parse(readFileSync(file, "utf8"));
   } catch {
-    // Told below, together with a file that is JSON but not ours.
+    // Refused below, together with JSON that `npm start` did not write.
   }
   if (typeof value !== "object" || value === null) {
     throw new ConfigError(

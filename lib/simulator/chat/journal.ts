@@ -17,7 +17,7 @@ export type Fact =
       readonly what: "said" | "updated" | "recalled";
       readonly by: "bot";
       readonly message: MessageView;
-      /** Of an update: the text that the client types out. */
+      /** The text that the client types out after an update. */
       readonly streamed?: string | undefined;
     }
   /** What else the bot did, in words for a person; `missing`: a call that is not simulated, and its answer. */

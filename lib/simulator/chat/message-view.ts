@@ -12,7 +12,7 @@ export interface MessageView {
   /** Counts the states of the message from 1. A choice on a card names the state that was shown. */
   readonly version: number;
   readonly msgType: string;
-  /** Of a message that is not a card. */
+  /** Cards have none. */
   readonly text?: string | undefined;
   readonly card?: CardView | undefined;
   /** What is uncertain about a card that was taken. */

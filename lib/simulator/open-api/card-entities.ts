@@ -14,7 +14,7 @@ export interface CardState {
   /** Like `created`, `streamed`, `settings`, `added elements`. */
   readonly what: string;
   readonly atMs: number;
-  /** Of the call; `null` for the first state. */
+  /** The call's `sequence`; `null` for the first state. */
   readonly sequence: number | null;
   /** The card's JSON. */
   readonly card: JsonObject;

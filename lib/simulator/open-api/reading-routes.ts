@@ -47,7 +47,7 @@ export function createReading(options: {
     switch (query.get("container_id_type")) {
       case "chat":
         needBot(containerId, call);
-        // Of a thread, the chat has only the message that it is about.
+        // The chat has only the first message of a thread.
         found = messages
           .list(containerId)
           .filter(({ threadId, createdAtMs }) => threadId === undefined && inside(createdAtMs));

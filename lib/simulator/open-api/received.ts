@@ -9,7 +9,7 @@ import { idTypeOf, type User, type UserIdType, type World } from "./world.ts";
 /** The bot's mention in a text that a user writes. */
 export const mentionKey = "@_user_1";
 
-/** By how they begin. A user_id begins in any way. */
+/** The kinds of id by their beginnings. A user_id begins in any way. */
 const idTypes: ReadonlyMap<string, UserIdType> = new Map([
   ["ou_", "open_id"],
   ["on_", "union_id"],

@@ -17,7 +17,7 @@ import { findLacks } from "./region.ts";
 import { findStuckStack } from "./status.ts";
 import { findPausedWorker } from "./worker.ts";
 
-/** Those that need no AWS. */
+/** The checks that need no AWS. */
 const onMachine: readonly ((context: Local) => Finding[])[] = [
   findLongNames,
   findLacks,

@@ -36,7 +36,7 @@ export const alarmChecks: readonly Check<Stage>[] = [
   },
 ];
 
-/** That of the runbook, which an alarm's description names. A lane's alarm has that of the default lane. */
+/** The runbook's heading, which an alarm's description names. A lane's alarm has the heading of the default lane. */
 function headingOf({ AlarmDescription = "" }: MetricAlarm): string {
   return /heading "[^"]+"/.exec(AlarmDescription)?.[0] ?? "Runbook";
 }

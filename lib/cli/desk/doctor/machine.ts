@@ -24,7 +24,7 @@ export interface Machine extends State, Addressed, WithApp {
   readonly project: () => ReturnType<typeof checkConfig>;
 }
 
-/** That of the deployed functions: `runtime` in serverless.yml. */
+/** Node's major version in the deployed functions: `runtime` in serverless.yml. */
 const functionsMajor = "24";
 /** What queues, ledger and log of a busy day take, several times over. */
 const leastFreeBytes = 200 * 1_048_576;

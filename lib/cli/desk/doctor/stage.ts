@@ -49,7 +49,7 @@ export interface Stage extends Addressed, WithApp {
   lanes(): Promise<LaneMetrics | undefined>;
   queues(): Promise<readonly string[] | undefined>;
   keys(): Promise<StoredKeys>;
-  /** By the names of the functions; `undefined`: there is none of that name. */
+  /** Functions by their names; `undefined` for a name without a function. */
   functions(): Promise<ReadonlyMap<string, GetFunctionCommandOutput | undefined> | undefined>;
   metrics(): Promise<Measured | undefined>;
 }

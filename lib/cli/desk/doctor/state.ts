@@ -15,7 +15,7 @@ import { lettersIn, waitIn } from "./queues.ts";
 export interface Holder {
   /** Why it cannot be used. */
   readonly problem?: string;
-  /** Of another process that has it: its number, and whether it answers as `npm start`. */
+  /** The other process that has it. `isAnswering` if it answers as `npm start`. */
   readonly pid?: string;
   readonly running?: LocalRuntime | undefined;
   readonly isAnswering: boolean;
