@@ -10,7 +10,7 @@ import { alarmThresholds, limits, optional, presets } from "./limits.js";
 /** @typedef {Readonly<Record<string, unknown>>} Fields */
 
 /**
- * What is known of event types besides the catalogue.
+ * What is known of event types in addition to the catalogue.
  * @typedef {{
  *   handled: readonly string[],
  *   samples?: typeof import("../lib/simulator/samples/samples.ts") | undefined,

@@ -9,7 +9,7 @@ import { architectureOf } from "./provider.js";
 import { withTags } from "./tags.js";
 
 /**
- * The stage that it belongs to, whose stack stands already.
+ * The stage that it belongs to, whose stack is deployed already.
  * @typedef {Pick<import("./deployment.js").Deployment, "service" | "stage" | "customerKeyArn" | "pageTopicArn" | "ticketTopicArn">
  *   & { region: string, variables: Readonly<Record<string, string>> }} Stage `variables` are those of its worker.
  */

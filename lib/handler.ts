@@ -181,7 +181,7 @@ export interface ApiAnswer {
   readonly data?: any;
 }
 
-/** What a handler gets besides the event itself. */
+/** What a handler gets in addition to the event itself. */
 export interface Context extends Tools {
   /** The event's id, the same on every push. Pass it on as the idempotency key of what you call. */
   readonly id: string;

@@ -41,7 +41,7 @@ function refuseUnknown(name: string, names: readonly string[], of?: string): voi
 }
 
 /**
- * npm takes an option that stands before `--`, some without a word: `npm run deploy --dry-run` would deploy.
+ * npm takes the options before `--`, some without a word: `npm run deploy --dry-run` would deploy.
  * @throws {UsageError} It has taken one.
  */
 function refuseTaken([command]: readonly Command[], args: readonly string[]): void {

@@ -23,7 +23,7 @@ interface Outcome {
   end?: { readonly value: unknown } | { readonly error: unknown };
 }
 
-/** Finds the run that a piece of code belongs to, also for a rejection or an error that nobody handles. */
+/** Finds the run that a piece of code belongs to, also for an unhandled rejection or error. */
 const outcomes = new AsyncLocalStorage<Outcome>();
 
 /**

@@ -17,7 +17,7 @@ interface LongConnectionProcessOptions {
   readonly stopGraceMs?: number;
 }
 
-/** Why a process gave up: the message of its trace line, or the error that nobody expected. */
+/** Why a process gave up: the message of its trace line, or an unexpected error. */
 export function reasonOf(line: Readonly<Record<string, unknown>>, detail?: string): string {
   const { message, errorClass, at } = line;
   if (typeof message === "string") return message;

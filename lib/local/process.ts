@@ -142,7 +142,7 @@ export function manageProcess(options: ManagedProcessOptions) {
       isStopping = true;
       clearTimeout(restart);
       await Promise.all([...instances].map((instance) => end(instance, options.askToLeave, graceMs)));
-      // Who waits for a process finds none.
+      // Ends the wait for a process. There is none.
       up.resolve();
     },
   };

@@ -203,7 +203,7 @@ export async function startServices(folder: string) {
   let isStopping = false;
   const started = Promise.withResolvers<EmbeddedServices>();
   const failed = Promise.withResolvers<never>();
-  // Without this, a rejection that nobody awaits yet would end the process.
+  // Without this, a rejection that is not awaited yet would end the process.
   failed.promise.catch(() => {});
   child.once("message", (message) => started.resolve(message as EmbeddedServices));
   // After `exit`, so that all of its stderr is there.

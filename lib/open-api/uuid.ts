@@ -10,7 +10,7 @@ export interface Sending {
   readonly method: string;
   /** Must be on the API's origin. */
   readonly url: URL;
-  /** What it sends besides its URL. */
+  /** What it sends in addition to its URL. */
   readonly content?: {
     readonly query?: Readonly<Record<string, unknown>> | undefined;
     readonly body?: Readonly<Record<string, unknown>> | undefined;

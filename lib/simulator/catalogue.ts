@@ -88,7 +88,7 @@ export function search(words: readonly string[]): CatalogueEntry[] {
 
 /**
  * Up to `n` types that `name` may mean: those that a search for it finds, then those with a similar name.
- * Types are Latin letters, so a Chinese name is similar to none.
+ * Types are Latin letters, so no type is similar to a Chinese name.
  * @param others Names that are as good as types.
  */
 export function nearestTypes(name: string, n: number, others: readonly string[] = []): string[] {

@@ -168,7 +168,7 @@ function placeOf({ kind, name }: MessageView["chat"]): string {
   return paint("dim", kind === "group" ? `in ${groupName(name)}` : `to ${oneLine(name, 80)}`);
 }
 
-/** A group that the bot writes to, and that nobody has made here, has no name. */
+/** A group that the bot writes to, and that was not made here, has no name. */
 function groupName(name: string): string {
   return oneLine(name, 80) || "a group";
 }

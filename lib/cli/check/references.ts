@@ -7,7 +7,7 @@ import { didYouMean } from "../../simulator/nearest.ts";
 import type { Finding } from "./finding.ts";
 
 /**
- * References of larkpost.config.js to nothing. What serverless.yml may have besides counts as known: a name that is written
+ * References of larkpost.config.js to nothing. What serverless.yml may add counts as known: a name that is written
  * there, and any name where it takes more from a plugin or from a file that is not the engine's. The template tells those.
  */
 export function checkReferences(root: string, project: Project): Finding[] {

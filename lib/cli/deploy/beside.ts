@@ -173,7 +173,7 @@ async function usesCommonJs(root: string, module: string): Promise<Finding[]> {
   const define = Object.fromEntries(Object.keys(ofCommonJs).map((name) => [name, `larkpost_${name}`]));
   const loader = extname(module).replace(/^\.[cm]?/, "") as Loader;
   const options = { loader, define, sourcemap: "external", target: "node24", logLevel: "silent" } as const;
-  // A syntax error is told where the module is loaded.
+  // A syntax error is reported where the module is loaded.
   const { code, map } = await transform(readFileSync(module, "utf8"), options).catch(() => ({ code: "", map: "" }));
   return Object.entries(ofCommonJs).flatMap(([name, instead]): Finding[] => {
     const index = code.indexOf(`larkpost_${name}`);

@@ -5,7 +5,7 @@ import type { Finding } from "../check/finding.ts";
 import { oneLine, UsageError } from "../command.ts";
 import { runScript } from "../script.ts";
 
-/** Which stack it is, besides its stage: as osls has it, whatever the command. */
+/** With the stage, these name a stack. They are options of osls, the same for each of its commands. */
 export interface StackOptions {
   readonly region?: string;
   readonly param?: readonly string[];

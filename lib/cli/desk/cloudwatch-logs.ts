@@ -25,7 +25,7 @@ export interface ReadOptions {
   readonly onEntry: (entry: LogEntry) => void;
 }
 
-/** Members of a line that may be what somebody searches by, besides the event's id. */
+/** Members of a line, other than the event's id, that somebody may search by. */
 export const otherIds = ["requestId", "messageId", "logId"] as const;
 
 /** Characters that mean nothing in a query or a filter. */

@@ -41,7 +41,7 @@ export interface Letter {
   /** The texts among the message's attributes. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly groupId: string | undefined;
-  /** The event's, `undefined` where nobody can tell. */
+  /** The event's, `undefined` where it is unknown. */
   readonly id: string | undefined;
   readonly type: string | undefined;
   /** The lane in which it died. */

@@ -35,7 +35,7 @@ interface LettersQueue {
 /** The queues of a place, by SQS's protocol. */
 export interface Queues {
   readonly sqs: SQS;
-  /** Whether nobody handles events: `npm start` does not run. */
+  /** Whether no process handles events: `npm start` does not run. */
   readonly isIdle: boolean;
   readonly eventsQueueUrl: string;
   readonly letters: Readonly<Record<QueueName, readonly LettersQueue[]>>;

@@ -52,7 +52,7 @@ async function run({ json = false, ...options }: PlaceOptions & { readonly json?
   }
 }
 
-/** What `npm start` has written. `undefined`: it does not run, for then nobody has the lock. */
+/** What `npm start` has written. `undefined` if it does not run: then no process has the lock. */
 function runningLocal({ stateFolder }: Place) {
   if (!existsSync(stateFolder)) return undefined;
   try {

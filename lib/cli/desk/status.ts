@@ -57,7 +57,7 @@ export interface StageStatus {
   readonly functions: Part<readonly { readonly name: string; readonly sha256: string; readonly changedAtMs: number }[]>;
   readonly addresses: readonly string[];
   readonly queues: Part<readonly QueueState[]>;
-  /** Runs of the last hour by how they ended. `others`: done, or told to wait. */
+  /** Runs of the last hour by how they ended. `others`: done, or to be tried again. */
   readonly runs: Part<Readonly<Record<string, number>>>;
   readonly dead: Part<DeadGroups>;
   readonly keys: Part<KeysState>;

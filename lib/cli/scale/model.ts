@@ -8,7 +8,7 @@ import { Waits } from "./waits.ts";
 import { type Reading, Watch } from "./watch.ts";
 
 // A seeded simulation of a stage that was idle and has `rate` events a second from one moment on. Each limit of AWS and of
-// infra/limits.js stands where an event meets it. Steps have 0.1 s at first, while everything starts, and then a second.
+// infra/limits.js applies where an event meets it. Steps have 0.1 s at first, while everything starts, and then a second.
 
 export interface Forecast {
   /** Events: all, those that a first push stored, those that a later one stored, and those that no push did. */

@@ -53,7 +53,7 @@ export function line(outcome: Outcome, log: readonly LogEntry[] = []): string {
   );
 }
 
-/** What to look at after an answer that nobody wants. */
+/** What to look at after an unwanted answer. */
 function advice(
   { type, result: { status, body }, isOk, view, retry }: Outcome,
   log: readonly LogEntry[] = [],

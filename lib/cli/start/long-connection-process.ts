@@ -43,7 +43,7 @@ export async function prepareLongConnection({ root, env, isSimulated, force }: L
     target = `${new URL(api.origin).host} as "${appId}"`;
   }
   const failed = Promise.withResolvers<never>();
-  // Without this, a rejection that nobody awaits yet would end the process.
+  // Without this, a rejection that is not awaited yet would end the process.
   failed.promise.catch(() => {});
   let running: ReturnType<typeof startLongConnectionProcess> | undefined;
 

@@ -36,7 +36,7 @@ function ofRecord(record: { body: string }): Payload {
 /** Members that open something: Verification Token, a card's update token, app tickets, what a project calls a secret. */
 const secretNames = /(token|ticket|secret|password|^encrypt)$/i;
 
-/** What stands in a secret's place. */
+/** What is shown in a secret's place. */
 export const hidden = "(hidden)";
 
 /** Characters that JSON leaves as they are, and that could move a terminal's cursor or hide text. */

@@ -73,7 +73,7 @@ async function run({ json = false, lane: name = "default" }: { json?: boolean; l
   await generate({ root });
 
   const stopped = Promise.withResolvers<never>();
-  // Without this, a rejection that nobody awaits yet would end the process.
+  // Without this, a rejection that is not awaited yet would end the process.
   stopped.promise.catch(() => {});
   const reason = stopReason([stopped.promise]);
   const level = rank[levelOf(process.env["LOG_LEVEL"])];

@@ -37,7 +37,7 @@ function writeStages(stages: ReadonlyMap<string, string>, root: string): void {
 /**
  * Keeps a laptop from taking a deployed stage's events: the platform gives each to one of the app's connections,
  * whichever it is.
- * @throws {ConfigError} The app is a deployed stage's, or nobody can tell.
+ * @throws {ConfigError} The app is a deployed stage's, or that cannot be known.
  */
 export function refuseDeployedApp(appId: string, root: string): void {
   const [stage] = [...readStages(root)].find(([, id]) => id === appId) ?? [];

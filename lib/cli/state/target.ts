@@ -41,7 +41,7 @@ export interface LocalRuntime {
 /**
  * Finds the receiver: what was given, then where the running simulated platform pushes, then the environment, then
  * what the running local runtime wrote to `local.json` in its state folder.
- * @throws {ConfigError} A setting is in none of them. Values are never printed. {@link UsageError}: `url` is none.
+ * @throws {ConfigError} No place has a setting. Values are never printed. {@link UsageError}: `url` is not a URL.
  */
 export function findTarget(options: { url: string | undefined; stateFolder: string; env: Env }): Target {
   const { env, stateFolder } = options;

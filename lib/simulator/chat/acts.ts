@@ -5,7 +5,7 @@ import { bot, defaultTenant, type Person, people } from "../samples/facts.ts";
 
 export type Place = "p2p" | "group";
 
-/** What a user does besides writing a text and clicking. */
+/** What a user does other than writing a text and clicking. */
 export type Act =
   | { readonly does: "image" | "file"; readonly chat: Place; readonly name: string; readonly bytes: Uint8Array }
   /** Title and lines, with `|` between them. */

@@ -48,7 +48,7 @@ const people = [
 export const timezone = "Asia/Shanghai";
 const offset = "+0800";
 
-/** The field that an element is; `undefined` for an element that nobody can fill in. */
+/** The field that an element is; `undefined` for an element that cannot be filled in. */
 export function fieldOf(element: JsonObject): Field | undefined {
   const { tag, name, required, options, multi_select: isMultiple, max_length: maxLength } = element;
   const kind = tag === "select_img" && isMultiple === true ? "options" : kinds.get(tag);

@@ -1,4 +1,4 @@
-/** What a bot does besides sending and changing messages. */
+/** What a bot does other than sending and changing messages. */
 export interface Activity {
   /** A verb, as in `reacted`; `missing` for a call that is not simulated. */
   readonly what: string;

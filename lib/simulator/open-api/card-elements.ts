@@ -4,7 +4,7 @@ import { Refusal } from "./answer.ts";
 /** A card's JSON that may be changed. */
 export type Draft = Record<string, unknown>;
 
-/** What an operation does besides changing the card. */
+/** What an operation does in addition to changing the card. */
 export interface Effect {
   /** The text that the client types out. */
   readonly streamed?: string;
@@ -12,7 +12,7 @@ export interface Effect {
   readonly isOpened?: boolean;
 }
 
-/** Where an element stands: in a list, or as a member of another element. */
+/** Where an element is: in a list, or a member of another element. */
 type Place = { readonly in: unknown[]; readonly at: number } | { readonly in: Draft; readonly at: string };
 type Found = Place & { readonly element: Draft };
 

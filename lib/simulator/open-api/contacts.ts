@@ -84,7 +84,7 @@ export function contactRoutes(world: World): Route[] {
 
 const status = { is_frozen: false, is_resigned: false, is_activated: true, is_exited: false, is_unjoin: false };
 
-/** `bot` stands beside `code`, not in `data`. */
+/** `bot` is beside `code`, not in `data`. */
 function botInfo(): Answer {
   const info = { activate_status: 2, app_name: "Larkpost", avatar_url: "", ip_white_list: [], open_id: bot.open_id };
   return { status: 200, body: { code: 0, msg: "ok", bot: info } };

@@ -179,12 +179,12 @@ export function openApi(options: OpenApiOptions) {
 
     /** Calls the listener for each message that a bot sends or changes from now on. @returns A function that stops it. */
     onMessage: (listener: (change: MessageChange) => void): (() => void) => messages.onChange(guarded(listener)),
-    /** The same for what a bot does besides, and for a call that is not simulated. */
+    /** The same for everything else that a bot does, and for a call that is not simulated. */
     onActivity: (listener: (activity: Activity) => void): (() => void) => activities.add(guarded(listener)),
     message: (messageId: string): Message | undefined => messages.get(messageId),
     /** In the order they were sent, of one chat or of all. */
     messages: (chatId?: string): readonly Message[] => messages.list(chatId),
-    /** What the bots have sent, as it is now. A message that a call invented is none. */
+    /** What the bots have sent, as it is now, without the messages that a call invented. */
     sent: (): readonly Message[] =>
       messages.list().filter(({ isAssumed, sender }) => !isAssumed && sender.kind === "app"),
     /**

@@ -12,7 +12,7 @@ import { type Finding, found } from "./finding.ts";
 /** An app, and how its platform is reached. */
 export interface App extends Pick<ApiConfig, "appId" | "origin" | "isMarketplace" | "proxyEnv"> {
   readonly appSecret: string | undefined;
-  /** How many long connections the app should have: at least, and at most. `undefined`: nobody can tell. */
+  /** How many long connections the app should have: at least, and at most. `undefined` if it is unknown. */
   readonly connections: readonly [least: number, most: number] | undefined;
 }
 

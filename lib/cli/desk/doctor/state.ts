@@ -19,7 +19,7 @@ export interface Holder {
   readonly pid?: string;
   readonly running?: LocalRuntime | undefined;
   readonly isAnswering: boolean;
-  /** Why the ledger cannot be opened, while nobody has the folder. */
+  /** Why the ledger cannot be opened, although no process has the folder. */
   readonly ledgerFault?: { readonly code: string; readonly message: string } | undefined;
 }
 
