@@ -70,8 +70,8 @@ const retentionDays = [
  * As `toLocaleString("en-US")` writes it, which loads ICU's data: a fifth of the time that it takes to read the configuration.
  * @param {number} value
  */
-function shown(value) {
-  return String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");
+export function grouped(value) {
+  return String(value).replaceAll(/(?<!\.\d*)\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
 /** Parts of the 3 s that Feishu waits: to check and send a handler's answer; for the network, with a new TLS connection. */
@@ -212,7 +212,7 @@ function ofOptional(limits, optional) {
 function ofRanges(numbers) {
   return ranges.map(([name, least, most]) => {
     const value = numbers[name] ?? least;
-    return [value >= least && value <= most, `${name} is not within ${shown(least)} and ${shown(most)}`];
+    return [value >= least && value <= most, `${name} is not within ${grouped(least)} and ${grouped(most)}`];
   });
 }
 

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { grouped } from "../../../infra/contradictions.js";
 import { pricesOf, regions } from "../../../infra/prices.js";
 import { readProject } from "../../../infra/project.js";
 import { subcommand } from "../command.ts";
@@ -59,7 +60,7 @@ export function toText(
   const row = (name: string, cells: readonly (string | number)[]) =>
     name.padEnd(30) + cells.map((cell) => (typeof cell === "number" ? cell.toFixed(2) : cell).padStart(15)).join("");
   return [
-    `${events.toLocaleString("en")} events, by ${front}, dedupe ${dedupe}`,
+    `${grouped(events)} events, by ${front}, dedupe ${dedupe}`,
     `List prices of ${region}, ${pricesOf}, without the free tier`,
     "",
     row(

@@ -1,3 +1,4 @@
+import { grouped } from "../../../infra/contradictions.js";
 import { pricesOf } from "../../../infra/prices.js";
 import type { LaneForecast } from "./model.ts";
 import { quotasOf } from "./quotas.ts";
@@ -122,7 +123,7 @@ function ends(outcome: Outcome): string[] {
 }
 
 function whole(count: number): string {
-  return Math.round(count).toLocaleString("en");
+  return grouped(Math.round(count));
 }
 
 function shown(value: number | null): string {
