@@ -1,3 +1,4 @@
+import { grouped } from "../../../infra/contradictions.js";
 import { type Forecast, simulate } from "./model.ts";
 import { highParameterReads, type Quotas } from "./quotas.ts";
 import { mostBatches } from "./running.ts";
@@ -15,17 +16,40 @@ export interface Change {
 /** So much more than the load needs. */
 const headroom = 1.5;
 const slightly = 1.1;
+/** From this part of an alarm's threshold on, a rate near by may ring it. */
+const nearly = 0.9;
 const mostConcurrency = 1_000;
 const mostInMapping = 12_000;
 const mostPollers = 2_000;
 const mostFirstPollers = 200;
 const mostRounds = 6;
 
-/** Whether nothing is lost, and hardly anything late: no more than what lets an alarm ring. */
-export function holds(forecast: Forecast, { oldestEventSeconds, faultsPercent }: Place["alarmThresholds"]): boolean {
+/**
+ * Whether nothing is lost, and hardly anything late: no more than what lets an alarm ring.
+ * @returns `why`: what breaks, or if it holds, what comes near to an alarm.
+ */
+export function judge(forecast: Forecast, { oldestEventSeconds, faultsPercent }: Place["alarmThresholds"]) {
   const { events, muchLater, refused, expired, longestWaitSeconds } = forecast;
-  const isInTime = longestWaitSeconds <= oldestEventSeconds && 100 * muchLater <= faultsPercent * events;
-  return isInTime && refused === 0 && expired === 0;
+  const lost = refused + expired;
+  const latePercent = (100 * muchLater) / Math.max(1, events);
+  const late = `${latePercent.toFixed(2)} % are stored five minutes late or later`;
+  const wait = `The longest wait is ${grouped(Number(longestWaitSeconds.toFixed(1)))} s`;
+  const measures = [
+    { found: lost, most: 0, text: `${grouped(lost)} events are lost.` },
+    {
+      found: latePercent,
+      most: faultsPercent,
+      text: `${late}, and an alarm rings above ${faultsPercent} % (faultsPercent).`,
+    },
+    {
+      found: longestWaitSeconds,
+      most: oldestEventSeconds,
+      text: `${wait}, and an alarm rings above ${oldestEventSeconds} s (oldestEventSeconds).`,
+    },
+  ];
+  const holds = measures.every(({ found, most }) => found <= most);
+  const why = measures.filter(({ found, most }) => found > most * (holds ? nearly : 1)).map(({ text }) => text);
+  return { holds, why };
 }
 
 /**

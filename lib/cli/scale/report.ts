@@ -5,7 +5,7 @@ import type { Project } from "../../../infra/project.js";
 import { didYouMean } from "../../simulator/nearest.ts";
 import { CommandError } from "../command.ts";
 import { billOf } from "../cost/model.ts";
-import { advise, type Change, holds } from "./advice.ts";
+import { advise, type Change, judge } from "./advice.ts";
 import { type Forecast, simulate } from "./model.ts";
 import { quotas as awsQuotas, type Quotas, timesOf } from "./quotas.ts";
 import { defaultShare, type Lane, type Load, type Place, placeOf } from "./step.ts";
@@ -25,6 +25,8 @@ export interface Options extends Omit<Load, "seconds"> {
 /** A forecast, with what it costs. */
 export interface Outcome extends Forecast {
   readonly holds: boolean;
+  /** Sentences: what is lost or lets an alarm ring, or if the rate holds, comes near to that. */
+  readonly why: readonly string[];
   /** The limit that breaks first, or if the rate holds, that is passed first. */
   readonly first: LaneReading | undefined;
   /** US dollars for the events that were handled, with the time of their handlers. */
@@ -62,7 +64,7 @@ export function reportOf(
   const { changes, forecast: changed } = advise(load, place, forecast, options.seed);
   const outcome = (of: Forecast): Outcome => ({
     ...of,
-    holds: holds(of, alarmThresholds),
+    ...judge(of, alarmThresholds),
     first: firstOf(of, alarmThresholds),
     cost: costOf(of, options, place),
   });

@@ -36,6 +36,7 @@ export function toText(options: Options, { lanes = [], now, changes, changed }: 
     ...shares(lanes, options),
     "",
     verdict(now),
+    ...now.why,
     "",
     ...table(now.limits),
     ...(now.lanes ?? []).flatMap(laneTable),
@@ -49,6 +50,7 @@ export function toText(options: Options, { lanes = [], now, changes, changed }: 
           ...changes.map(({ name, from, to }) => `  ${name.padEnd(36)}${shown(from).padStart(10)} → ${shown(to)}`),
           "",
           changed.holds ? "Then it holds:" : "Then it still breaks:",
+          ...changed.why.map((reason) => `  ${reason}`),
           ...ends(changed),
         ]),
   ].join("\n");

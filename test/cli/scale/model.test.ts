@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { contradictions } from "../../../infra/contradictions.js";
 import { alarmThresholds, limits, optional } from "../../../infra/limits.js";
 import { projectOf } from "../../../infra/project.js";
-import { advise, holds } from "../../../lib/cli/scale/advice.ts";
+import { advise, judge } from "../../../lib/cli/scale/advice.ts";
 import { type Forecast, simulate } from "../../../lib/cli/scale/model.ts";
 import { type Quotas, quotas, timesOf } from "../../../lib/cli/scale/quotas.ts";
 import { type Options, reportOf } from "../../../lib/cli/scale/report.ts";
@@ -270,9 +270,9 @@ describe("the model of scale", () => {
       const load = { rate, seconds: 600, handlerMs: 200, front: "httpApi", dedupe: "required" } as const;
       const place = { limits, optional, alarmThresholds, quotas, times: timesOf(limits) };
       const forecast = simulate(load, place, seed);
-      assert.ok(!holds(forecast, alarmThresholds));
+      assert.ok(!judge(forecast, alarmThresholds).holds);
       const { changes, forecast: changed } = advise(load, place, forecast, seed);
-      assert.ok(holds(changed, alarmThresholds), JSON.stringify(changed));
+      assert.ok(judge(changed, alarmThresholds).holds, JSON.stringify(changed));
       const numbers = Object.fromEntries(changes.map(({ name, to }) => [name.replace("limits.", ""), to]));
       assert.deepEqual(contradictions({ ...limits, ...numbers }, { ...optional, ...numbers }), []);
       assert.equal(changes[0]?.name, `limits.${first}`);
@@ -305,7 +305,31 @@ describe("the model of scale", () => {
       assert.deepEqual(changes, [{ name: "lanes.ai.concurrency", from: 20, to }]);
       assert.equal(changed.holds, true);
       const text = toText(options, found);
-      assert.match(text, /^Breaks first: lane ai: worker's invocations \(lanes\.ai\.concurrency\), after \d/m);
+      assert.match(
+        text,
+        /^Breaks first: lane ai: worker's .* \(lanes\.ai\.concurrency\), after .*\nThe longest wait is [\d,.]+ s, and an alarm rings/m,
+      );
+    });
+
+    test("says why a rate breaks, and what comes near to an alarm where it holds", () => {
+      const forecast = report().now;
+      const judged = (given: Partial<Forecast>) => {
+        const { holds, why } = judge({ ...forecast, ...given }, alarmThresholds);
+        return [holds, ...why];
+      };
+      const wait = (seconds: string) =>
+        `The longest wait is ${seconds} s, and an alarm rings above 300 s (oldestEventSeconds).`;
+      assert.deepEqual(judged({}), [true]);
+      assert.deepEqual(judged({ longestWaitSeconds: 290 }), [true, wait("290")]);
+      assert.deepEqual(judged({ longestWaitSeconds: 1_300.14 }), [false, wait("1,300.1")]);
+      assert.deepEqual(judged({ longestWaitSeconds: 290, refused: 1_000, expired: 1 }), [
+        false,
+        "1,001 events are lost.",
+      ]);
+      assert.deepEqual(judged({ events: 1_000, muchLater: 11 }), [
+        false,
+        "1.10 % are stored five minutes late or later, and an alarm rings above 1 % (faultsPercent).",
+      ]);
     });
 
     test("lanes without a share have equal parts, and all lanes share the ledger", () => {
@@ -348,7 +372,7 @@ describe("the model of scale", () => {
       const load = { rate, seconds: 3_600, handlerMs: 200, front: "httpApi", dedupe: "required" } as const;
       const place = { ...project, quotas: { ...quotas, ...needed }, times: timesOf(project.limits) };
       const forecast = simulate(load, place, seed);
-      assert.ok(holds(forecast, alarmThresholds) && forecast.lastPush <= 2, JSON.stringify(forecast));
+      assert.ok(judge(forecast, alarmThresholds).holds && forecast.lastPush <= 2, JSON.stringify(forecast));
       assert.ok(forecast.longestWaitSeconds <= waits, `${forecast.longestWaitSeconds}`);
     });
   }
