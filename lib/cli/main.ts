@@ -17,6 +17,7 @@ async function main(args: readonly string[]): Promise<void> {
     .exitOverride()
     .addHelpText("after", "\nExit code of every command: 0 done, 1 failed or refused, 2 called wrongly.");
   const [name = ""] = args;
+  refuseEmpty(args);
   const load = commands.get(name);
   const isHelp = ["", "help", "--help", "-h"].includes(name);
   if (!isHelp) refuseUnknown(name, [...commands.keys()]);
@@ -38,6 +39,17 @@ function refuseUnknown(name: string, names: readonly string[], of?: string): voi
   if (name === "" || name.startsWith("-") || [...names, "help"].includes(name)) return;
   const shown = oneLine(of === undefined ? name : `${of} ${name}`, 100);
   throw new UsageError(`There is no command "${shown}".${didYouMean(name, names)} Commands: ${names.join(", ")}`);
+}
+
+/**
+ * A shell's variable that is not set leaves one: `--stage "$STAGE"`.
+ * @throws {UsageError} An argument or the value of an option is empty.
+ */
+function refuseEmpty(args: readonly string[]): void {
+  const index = args.findIndex((arg) => /^(?:--[a-z-]+=)?$/.test(arg));
+  if (index === -1) return;
+  const [option] = /^--?[a-z-]+/.exec(args[index] || (args[index - 1] ?? "")) ?? [];
+  throw new UsageError(`${option ?? "An argument"} is empty. If it comes from a variable of the shell, set that`);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { ConfigError } from "../errors.ts";
@@ -91,10 +91,15 @@ export function refuseUnset(task: string, names: readonly string[]): void {
   );
 }
 
-/** The text of the project's .env, or none. */
+/**
+ * The text of the project's .env, or none.
+ * @throws {ConfigError} It is a folder: Docker makes one of a file that it is to mount and does not find.
+ */
 export function envFile(root: string): string {
   const file = join(root, ".env");
-  return existsSync(file) ? readText(file) : "";
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found?.isDirectory()) throw new ConfigError(`Cannot read ${file}: it is a folder`);
+  return found === undefined ? "" : readText(file);
 }
 
 /** The text of a file that a person wrote. Editors and shells of Windows may write a byte order mark, or UTF-16. */

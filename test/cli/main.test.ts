@@ -45,6 +45,14 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
     code: 2,
     says: /^Run "npm run dead -- drop --help" for options and examples\.$/m,
   },
+  {
+    when: "an option whose variable is not set",
+    args: ["dead", "list", "--stage", ""],
+    code: 2,
+    says: /^--stage is empty\. If it comes from a variable of the shell, set that\n$/,
+  },
+  { when: "the same after =", args: ["start", "--state="], code: 2, says: /^--state is empty\. / },
+  { when: "an empty id", args: ["trace", ""], code: 2, says: /^An argument is empty\. / },
   { when: "a command that is near none", args: ["foo"], code: 2, says: /^There is no command "foo"\. Commands: / },
   {
     when: "an id where a command of several belongs",

@@ -38,6 +38,13 @@ for (const [encoding, bytes] of Object.entries(encodings)) {
   });
 }
 
+test("a .env that is a folder is refused by its name", (t) => {
+  const root = folder(t);
+  mkdirSync(join(root, ".env"));
+  const message = `Cannot read ${join(root, ".env")}: it is a folder`;
+  assert.throws(() => loadEnv(root), { name: "ConfigError", message });
+});
+
 test("names two settings that are missing, and leaves one to who reads it", () => {
   refuseUnset("start", ["TEST_FIRST"]);
   assert.throws(() => refuseUnset("start", ["TEST_FIRST", "PATH", "TEST_QUOTED"]), {

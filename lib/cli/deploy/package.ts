@@ -8,7 +8,7 @@ import { CommandError, subcommand } from "../command.ts";
 import { existingRoot } from "../project.ts";
 import { build } from "./build.ts";
 import { osls, oslsFindings, type StackOptions, stackArgs, withStackOptions } from "./osls.ts";
-import { findDanglingIn, readTemplate, templateFile } from "./stack.ts";
+import { readStack, templateFile } from "./stack.ts";
 
 /** What is uploaded for one function. */
 export interface Zip {
@@ -38,7 +38,7 @@ async function run(
   const args = ["package", "--stage", stage, "--package", folder, ...stackArgs(stack), ...passedOn];
   const { code, output } = await osls(args, { root, isQuiet: true });
   const written = resolve(root, folder);
-  const findings = code === 0 ? findDanglingIn(readTemplate(written), root) : oslsFindings(output);
+  const findings = code === 0 ? readStack(written, { root, stage, ...stack }).findings : oslsFindings(output);
   if (code !== 0 || findings.length > 0) throw new CommandError(refusal("package", findings));
   if (!json) process.stdout.write(output);
   const zips = zipsIn(written);

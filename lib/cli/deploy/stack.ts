@@ -51,21 +51,22 @@ export async function compileStack(
   { stage, ...options }: StackOptions & { stage: string },
 ): Promise<{ stack?: Stack; findings: Finding[] }> {
   const { code, output } = await osls(["package", "--stage", stage, ...stackArgs(options)], { root, isQuiet: true });
-  return code === 0 ? readStack(root, { stage, ...options }) : { findings: oslsFindings(output) };
+  if (code !== 0) return { findings: oslsFindings(output) };
+  return readStack(join(root, packageFolder), { root, stage, ...options });
 }
 
-/** The stack that osls has packaged. */
+/** The stack that osls has packaged into a folder. */
 export function readStack(
-  root: string,
-  { stage, ...options }: StackOptions & { stage: string },
+  folder: string,
+  { root, stage, ...options }: StackOptions & { root: string; stage: string },
 ): { stack: Stack; findings: Finding[] } {
-  const read = (name: string) => JSON.parse(readFileSync(join(root, packageFolder, name), "utf8")) as unknown;
+  const read = (name: string) => JSON.parse(readFileSync(join(folder, name), "utf8")) as unknown;
   const { service, provider, initialServerlessConfig } = (read("serverless-state.json") as { service: State }).service;
   const params = fieldsOf(initialServerlessConfig.params);
   const { stackName = `${service}-${stage}`, region, stackTags, stackPolicy = [] } = provider;
   // As osls sets them.
   const tags = { STAGE: stage, ...stackTags };
-  const template = readTemplate(join(root, packageFolder));
+  const template = read(templateFile) as Template;
   const kept = stackPolicy
     .filter(({ Effect }) => Effect === "Deny")
     .flatMap(({ Resource }) => [Resource].flat())
@@ -75,13 +76,8 @@ export function readStack(
   return { stack: { name: stackName, service, stage, region, tags, kept, template }, findings };
 }
 
-/** The template in a folder that osls has written. */
-export function readTemplate(folder: string): Template {
-  return JSON.parse(readFileSync(join(folder, templateFile), "utf8")) as Template;
-}
-
 /** References of a whole template to nothing. */
-export function findDanglingIn(template: Template, root: string): Finding[] {
+function findDanglingIn(template: Template, root: string): Finding[] {
   // A macro makes resources that are not written there.
   if (/"(Fn::)?Transform":/.test(JSON.stringify(template))) return [];
   const { Resources: resources, Parameters, Outputs: others } = template;

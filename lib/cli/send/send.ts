@@ -157,7 +157,6 @@ function checkOptions(type: string | undefined, options: Options): void {
       'Cannot send: no type was given. "npm run types -- message" finds one; --file sends an envelope of your own',
     );
   }
-  if (eventId === "") throw new UsageError("Cannot send: --event-id is empty");
 }
 
 /** Returns a function that makes the next message. Each has other ids and times, unless `--event-id` fixes the id. */

@@ -89,7 +89,7 @@ describe("npm run deploy", () => {
     for (const all of [cloud.stacks, cloud.holders]) all.clear();
     if (from !== undefined) cloud.putStack("larkpost-prod", from);
     pack(to, of, ".serverless");
-    const { stack } = readStack(made.root, { stage: "prod" });
+    const { stack } = readStack(join(made.root, ".serverless"), { root: made.root, stage: "prod" });
     const deployed = await describeStack(clients.cloudFormation, stack.name);
     return { stack, clients, account: "111122223333", deployed, adopt: false };
   };

@@ -131,11 +131,14 @@ describe("npm run package", () => {
     appendFileSync(join(made.root, "larkpost.config.js"), '\n// OrderTable\r\nexport const used = ["EventQueue"];');
     const lines = (file: string) => readFileSync(join(made.root, file), "utf8").split("\n").length;
     const yml = lines("serverless.yml") - 1;
-    const { code, stdout, stderr } = await command(["package", "--package", "third"], { env: env() });
+    const { code, stdout, stderr } = await command(["package", "--package", "third", "--param", "fron=none"], {
+      env: env(),
+    });
     assert.deepEqual([code, stdout], [1, ""]);
     assert.equal(
       stderr,
       `Cannot package. Fix this first:
+✖ --param fron  serverless.yml has no such parameter, so nothing would take it. Did you mean "front"?
 ✖ larkpost.config.js:${lines("larkpost.config.js")}  refers to "EventQueue", which is no resource of the stack. Did you mean "EventsQueue"?
 ✖ serverless.yml:${yml}  refers to "LedgerTabel", which is no resource of the stack. Did you mean "LedgerTable"?
 ✖ serverless.yml:${yml}  refers to "OrderTable", which is no resource of the stack. Did you mean "OrdersTable"?
