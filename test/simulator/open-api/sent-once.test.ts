@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { groupChat, mei } from "../../../lib/simulator/samples/facts.ts";
 import { meisChat, selfBuilt, startWithToken, text, toChat } from "../../support/open-api.ts";
+import { until } from "../../support/until.ts";
 
 const hour = 3_600_000;
 
@@ -57,7 +58,7 @@ test("while a message is still being sent, its uuid is answered with 230049", as
   const body = { receive_id: groupChat, ...text("x"), uuid: "u-1" };
   simulator.addRule({ method: "POST", delayMs: 5_000 });
   const slow = call("POST", toChat, body);
-  while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
+  await until("the answer is held back", () => clock.pending > 0);
   assert.equal((await call("POST", toChat, body)).body.code, 230049);
   await clock.advance(5_000);
   const { data } = (await slow).body;
@@ -110,8 +111,8 @@ test("an answer that is held back ends with the server, and leaves no timer behi
   const { callOverHttp, clock, simulator, close } = await startWithToken(t);
   simulator.addRule({ delayMs: hour });
   const held = assert.rejects(callOverHttp("GET", `contact/v3/users/${mei.open_id}`));
-  while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
+  await until("the answer is held back", () => clock.pending > 0);
   await close();
   await held;
-  while (clock.pending > 0) await new Promise((resolve) => setImmediate(resolve));
+  await until("no timer is left", () => clock.pending === 0, { withinMs: 10_000 });
 });
