@@ -1,5 +1,6 @@
 import type { Message, MessageAttributeValue, SQS } from "@aws-sdk/client-sqs";
 import type { SQSRecord } from "aws-lambda";
+import { pause, systemClock } from "../clock.ts";
 import { ProcessEndedError } from "./process.ts";
 
 /** The SDK's client, or one of `exchange.ts`. */
@@ -72,7 +73,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
       } catch (error) {
         if (stopping.signal.aborted) return;
         options.onProblem(`cannot receive from the queue: ${error instanceof Error ? error.message : error}`);
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        await pause(systemClock, pauseMs, stopping.signal);
       }
     }
   };

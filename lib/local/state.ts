@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { pause, systemClock } from "../clock.ts";
 import { ConfigError } from "../errors.ts";
 
 /** SQLite's result codes: https://www.sqlite.org/rescode.html */
@@ -154,6 +155,6 @@ export async function checkLedger(folder: string, freeWithinMs = 10_000): Promis
       return moveAside(folder, message, "The ledger starts empty: an event that is pushed again runs again");
     }
     if (code !== "LEVEL_LOCKED" || Date.now() > endMs) throw new Error(`${folder} cannot be opened: ${message}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause(systemClock, 50);
   }
 }

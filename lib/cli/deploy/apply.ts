@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { CloudFormation, StackEvent } from "@aws-sdk/client-cloudformation";
+import { pause, systemClock } from "../../clock.ts";
 import { oneLine } from "../command.ts";
 import { paint } from "../paint.ts";
 import { createChangeSet, updateOf } from "./change-set.ts";
@@ -45,7 +45,7 @@ export async function execute(
       console.log(eventLine(event));
       if (ResourceType === stackType && LogicalResourceId === name && !/_IN_PROGRESS$/.test(status)) return status;
     }
-    await sleep(pollMs);
+    await pause(systemClock, pollMs);
   }
 }
 

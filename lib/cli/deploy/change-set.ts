@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { CloudFormation, CreateChangeSetInput, ResourceChange } from "@aws-sdk/client-cloudformation";
+import { pause, systemClock } from "../../clock.ts";
 import { CommandError } from "../command.ts";
 import type { Resource, Stack } from "./stack.ts";
 
@@ -87,7 +87,7 @@ async function readChanges(
       throw new CommandError(`Cannot make the change set: ${StatusReason}`);
     }
     if (Status !== "CREATE_COMPLETE") {
-      await sleep(waitMs);
+      await pause(systemClock, waitMs);
       waitMs = Math.min(2 * waitMs, 1_000);
       continue;
     }
