@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve, sep } from "node:path";
@@ -216,6 +226,19 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     const told = loud.map(({ stage }) => stage);
     assert.deepEqual(told.slice(0, 2), ["connected", "queued"]);
     for (const mark of [appSecret, "ticket", "ws://", "hello"]) assert.ok(!text().includes(mark), mark);
+  });
+
+  test("loads the official client in a chunk of its own, and not when it starts", () => {
+    const bundle = join(folder, "run/dist/long-connection");
+    const startsWith = new Set(["index.mjs"]);
+    for (const file of startsWith) {
+      const imports = readFileSync(join(bundle, file), "utf8").matchAll(/\b(?:from|import) ?"\.\/([^"]+)"/g);
+      for (const [, path = ""] of imports) startsWith.add(join(dirname(file), path));
+    }
+    const chunks = readdirSync(join(bundle, "chunks")).map((name) => join("chunks", name));
+    const client = chunks.find((path) => /official-client-.*\.mjs$/.test(path)) ?? assert.fail();
+    assert.ok(startsWith.size > 1 && !startsWith.has(client));
+    assert.match(readFileSync(join(bundle, client), "utf8"), /larkMarketAccessToken/);
   });
 
   test("L4: ends at once with exit code 1 and one clear line when the platform refuses the secret", async (t) => {
