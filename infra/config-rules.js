@@ -472,6 +472,7 @@ function keyMistakes(at, properties) {
   return [
     ...lacking.map((member) => `${at} has an index without ${member}`),
     ...repeated(indexes.map((index) => index["IndexName"])).map((name) => `${at} has two indexes ${shown(name)}`),
+    ...indexes.flatMap((index) => indexMistakes(at, index)),
     ...types
       .filter((type) => !["S", "N", "B"].includes(String(type)))
       .map((type) => `${at}.AttributeDefinitions has the AttributeType ${shown(type)}. There are S, N, B`),
@@ -491,6 +492,23 @@ function keyMistakes(at, properties) {
     ...defined
       .filter((name) => lacking.length === 0 && !used.includes(name))
       .map((name) => `${at}.AttributeDefinitions has ${shown(name)}, which no KeySchema has`),
+  ];
+}
+
+/**
+ * @param {string} at
+ * @param {Fields} index What it lacks is no mistake here.
+ */
+function indexMistakes(at, { IndexName = "name", Projection = { ProjectionType: "ALL" } }) {
+  const { ProjectionType, NonKeyAttributes } = fieldsOf(Projection);
+  const isListed = Array.isArray(NonKeyAttributes) && NonKeyAttributes.length > 0;
+  const form = isListed ? /^INCLUDE$/ : /^(ALL|KEYS_ONLY)$/;
+  const rule = "not ALL, KEYS_ONLY, or INCLUDE with NonKeyAttributes";
+  return [
+    ...(isMatch(IndexName, /^[\w.-]{3,255}$/)
+      ? []
+      : [`${at} has the index ${shown(IndexName)}. A name has 3 to 255 letters, digits and "_.-"`]),
+    ...(isMatch(ProjectionType, form) ? [] : [`${at} has the Projection ${shown(Projection)}, ${rule}`]),
   ];
 }
 

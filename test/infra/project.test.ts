@@ -390,6 +390,24 @@ const mistakes: readonly (readonly [config: object, says: string])[] = [
       ...["KeySchema", "GlobalSecondaryIndexes", "LocalSecondaryIndexes"].map(
         (name) => [{ ...keys, [name]: [] }, `.${name} is empty. Fill it or remove it\n`] as const,
       ),
+      ...["ab", "by id"].map(
+        (IndexName) =>
+          [
+            { ...keys, GlobalSecondaryIndexes: [{ ...index, IndexName }] },
+            ` has the index "${IndexName}". A name`,
+          ] as const,
+      ),
+      ...[
+        { ProjectionType: "all" },
+        { ProjectionType: "INCLUDE" },
+        { ProjectionType: "ALL", NonKeyAttributes: ["at"] },
+      ].map(
+        (Projection) =>
+          [
+            { ...keys, GlobalSecondaryIndexes: [{ ...index, Projection }] },
+            ` has the Projection ${inspect(Projection, { breakLength: Infinity })}, not ALL, KEYS_ONLY, or INCLUDE with`,
+          ] as const,
+      ),
       [{ ...keys, GlobalSecondaryIndexes: [index, index] }, ' has two indexes "byId"\n'],
       [
         { ...keys, AttributeDefinitions: [{ AttributeName: "id", AttributeType: "string" }] },
@@ -479,7 +497,13 @@ test("takes variables of osls, and what CloudFormation has besides tables", () =
         ...table,
         Properties: {
           ...sorted,
-          GlobalSecondaryIndexes: [{ ...index, KeySchema: [hash, { ...hash, AttributeName: "at" }] }],
+          GlobalSecondaryIndexes: [
+            {
+              ...index,
+              Projection: { ProjectionType: "INCLUDE", NonKeyAttributes: ["by"] },
+              KeySchema: [hash, { ...hash, AttributeName: "at" }],
+            },
+          ],
         },
       },
       Chosen: { ...table, Properties: { ...keys, AttributeDefinitions: { "Fn::If": ["IsOld", [], []] } } },
