@@ -15,7 +15,7 @@ import { checkFiles } from "./files.ts";
 import { type Finding, faultLine, faultsAmong, refusal, sorted } from "./finding.ts";
 import { checkImports } from "./imports.ts";
 import { checkReferences } from "./references.ts";
-import { checkConfig, checkSettings } from "./settings.ts";
+import { checkConfig, checkSecretReads, checkSettings } from "./settings.ts";
 
 export function checkCommand(): Command {
   return subcommand("check")
@@ -63,11 +63,12 @@ export async function check(root: string): Promise<Checked> {
 }
 
 async function checkCode(root: string, project: Project | undefined): Promise<Checked> {
-  const [types, { handlers, findings }] = await Promise.all([
+  const [types, { handlers, findings, modules }] = await Promise.all([
     checkTypes(root),
     checkHandlers(root, handlerEnv(project)),
   ]);
-  return { handlers, findings: sorted([...findings, ...types, ...checkEngineParts(root)]) };
+  const reads = [...modules].flatMap((file) => checkSecretReads(root, file, project?.secrets ?? []));
+  return { handlers, findings: sorted([...findings, ...types, ...reads, ...checkEngineParts(root)]) };
 }
 
 /**

@@ -50,6 +50,22 @@ function pathIn(mistake: string): string[] {
   return path.split(/[.[\]"]+/).filter((name) => !/^\d*$/.test(name));
 }
 
+/** Reads of the project's secrets from `process.env`, which has them on this machine alone. */
+export function checkSecretReads(root: string, file: string, secrets: readonly string[]): Finding[] {
+  const lines = readFileSync(join(root, file), "utf8").split("\n");
+  return lines.flatMap((text, index) => {
+    if (/^\s*(\/\/|\/?\*)/.test(text)) return [];
+    const [, taken = ""] = /\{([^{}]*)\}\s*=\s*process\.env\b/.exec(text) ?? [];
+    const members = [...text.matchAll(/\bprocess\.env\??\.?\[?["']?(\w+)/g)].map(([, name = ""]) => name);
+    return [...members, ...taken.split(/\W+/)]
+      .filter((name) => secrets.includes(name))
+      .map((name): Finding => {
+        const message = `reads ${name} from process.env, where it is on this machine alone. Read context.secrets.${name}`;
+        return { part: "bundle", file, line: index + 1, message };
+      });
+  });
+}
+
 /** Names that `.env` may have which are none of the functions' settings. */
 const proxies = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
 const alsoOurs = ["LARKPOST_ROOT", "CALLBACK_DEADLINE_MS", ...proxies, ...proxies.map((name) => name.toLowerCase())];

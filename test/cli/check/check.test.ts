@@ -345,6 +345,26 @@ test("a secret that a real app may do without and a lost line of .env are warnin
   assert.deepEqual([code, stdout], [0, `${warnings}\n✔ 0 handlers\n`]);
 });
 
+test("a secret that is read from process.env is found: it is there on this machine alone", async (t) => {
+  const top =
+    'import { token } from "../shared/token.ts";\n// process.env.CRM_TOKEN\nvoid [token, process.env.CRM_URL];';
+  const { root, remove } = await temporaryProject({ "im.chat.updated_v1": good("im.chat.updated_v1", top) });
+  t.after(remove);
+  for (const name of ["callback", "worker"]) writeFileSync(join(root, `functions/${name}.ts`), "export {};\n");
+  mkdirSync(join(root, "functions/shared"));
+  const shared = "const { CRM_TOKEN } = process.env;\nexport const token = CRM_TOKEN ?? process.env.CRM_TOKEN;\n";
+  writeFileSync(join(root, "functions/shared/token.ts"), shared);
+  const config = 'export default { environment: { CRM_URL: "https://crm.example" }, secrets: ["CRM_TOKEN"] };\n';
+  writeFileSync(join(root, "larkpost.config.js"), config);
+  const { findings } = await check(root);
+  const message = "reads CRM_TOKEN from process.env, where it is on this machine alone. Read context.secrets.CRM_TOKEN";
+  const found = (line: number) => ({ part: "bundle", file: "functions/shared/token.ts", line, message });
+  assert.deepEqual(
+    findings.filter(({ part }) => part !== "settings"),
+    [found(1), found(2)],
+  );
+});
+
 test("package refuses what check finds in the code, and start what it finds in this machine's settings", async (t) => {
   const { root, remove } = await temporaryProject({ "im.chat.updated_v1": "export default 5;\n" });
   t.after(remove);
