@@ -34,6 +34,7 @@ function roomOf(file: string): string {
 const doors: Readonly<Record<string, readonly string[]>> = {
   "lib/cli": [
     "infra/config-rules.js",
+    "infra/contradictions.js",
     "infra/deployment.js",
     "infra/lanes.js",
     "infra/limits.js",
