@@ -38,7 +38,7 @@ const sdkEntry = `import { callback } from "larkpost/aws";
 import { sdkClient } from ${JSON.stringify(join(import.meta.dirname, "../../lib/aws/sdk-client.ts"))};
 import { callbacks } from "./callbacks.gen.ts";
 
-export const handler = await callback({ callbacks, aws: sdkClient({ sqs: 500, dynamodb: 350, ssm: 600 }) });
+export const handler = await callback({ callbacks, aws: await sdkClient({ sqs: 500, dynamodb: 350, ssm: 600 }) });
 `;
 
 /** The races, in the order of the table. `must` is what the project holds itself to. */

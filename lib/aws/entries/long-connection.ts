@@ -32,7 +32,7 @@ async function run(callbacks: CallbackList, env: NodeJS.ProcessEnv): Promise<voi
   const config = longConnectionConfig(env);
   startHeartbeat(env);
   const { api, appId, healthPort } = config;
-  const client = sdkClient(callbackTryMs);
+  const client = await sdkClient(callbackTryMs);
   const { ports, appSecret, load } = callbackPorts({ config, callbacks, client, api, env });
   let isConnected = false;
   const options = {

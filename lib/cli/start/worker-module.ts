@@ -16,5 +16,5 @@ async function list<Name extends "events" | "callbacks">(name: Name) {
 export const handler = await worker({
   ...(await list("events")),
   ...(await list("callbacks")),
-  aws: sdkClient(defaultTryMs),
+  aws: await sdkClient(defaultTryMs),
 });
