@@ -15,7 +15,7 @@ import type { ApiOptions } from "../lib/open-api/client.ts";
 import { appSigner, cardSigner, readValue, type Signer, signValue } from "../lib/signed-value.ts";
 import { toLine } from "../lib/trace/log.ts";
 import { clientTo } from "./support/aws.ts";
-import { startCallback } from "./support/callback-door.ts";
+import { startCallback } from "./support/callback-http.ts";
 import { eventBody, record } from "./support/events.ts";
 import { httpApi } from "./support/http-events.ts";
 import { oldCardText, oldPush, oldRing } from "./support/old-card.ts";

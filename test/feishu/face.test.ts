@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { challengeOf, decrypt, encrypt, open, seal, sign, verify } from "larkpost/feishu";
 import { aesKey, encrypt as encryptWith } from "../../lib/feishu/cipher.ts";
 import answers from "../fixtures/known-answers.json" with { type: "json" };
-import { odd, refuse } from "../support/odd.ts";
+import { odd, refuse } from "../support/hostile-values.ts";
 import {
   appId,
   challengeText,

@@ -10,7 +10,7 @@ import { defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
 import { seal } from "../../lib/feishu/seal.ts";
 import { fallback } from "../../lib/handling/fallback.ts";
-import { startCallback } from "../support/callback-door.ts";
+import { startCallback } from "../support/callback-http.ts";
 import { httpApi, refusal, startWebhook } from "../support/http-events.ts";
 import { oldCardText, oldPush, oldRing } from "../support/old-card.ts";
 import {

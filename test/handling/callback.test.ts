@@ -25,9 +25,9 @@ import {
 } from "../support/callbacks.ts";
 import { settled, type TestClock, testClock } from "../support/clock.ts";
 import { storing } from "../support/events.ts";
+import { cyclic, hearDropped, odd, refuse } from "../support/hostile-values.ts";
 import { httpApi } from "../support/http-events.ts";
 import { ingressBehaves } from "../support/ingress.ts";
-import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
 import { challengeText, push, ring, startMs, unsigned, v2Text } from "../support/push.ts";
 import { seeded } from "../support/random.ts";
 import { recordTrace } from "../support/trace.ts";

@@ -28,7 +28,7 @@ import {
   type TestHandlers,
 } from "../support/events.ts";
 import { internal, unavailable } from "../support/faults.ts";
-import { cyclic, hearDropped, odd, refuse } from "../support/odd.ts";
+import { cyclic, hearDropped, odd, refuse } from "../support/hostile-values.ts";
 import { until } from "../support/until.ts";
 import { type HandlersOf, startWorker, type Worker } from "../support/worker.ts";
 

@@ -16,7 +16,7 @@ import { clean } from "../../lib/trace/clean.ts";
 import { describeError } from "../../lib/trace/error.ts";
 import { jsonLines, levelOf, toLine } from "../../lib/trace/log.ts";
 import { subscribe } from "../../lib/trace/trace.ts";
-import { startCallback } from "../support/callback-door.ts";
+import { startCallback } from "../support/callback-http.ts";
 import { httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
 import {
   bare,

@@ -10,8 +10,8 @@ import { subscribe } from "../../lib/trace/trace.ts";
 import { cardText, cardType, objectOf, previewText, previewType, startCallbacks, toast } from "../support/callbacks.ts";
 import { patientClock, type TestClock } from "../support/clock.ts";
 import { firstTry } from "../support/faults.ts";
+import { refuse } from "../support/hostile-values.ts";
 import { shapes } from "../support/http-events.ts";
-import { refuse } from "../support/odd.ts";
 import {
   appId,
   bare,

@@ -60,16 +60,16 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
   const unlock = lockState(stateFolder);
   const kept = keptApp(stateFolder);
   const { app, made } = appOf(kept, pushTo !== undefined);
-  const tell = (text: string | undefined, jsonText: string | undefined) => {
+  const print = (text: string | undefined, jsonText: string | undefined) => {
     const printed = json ? jsonText : text;
     if (printed !== undefined) process[json ? "stdout" : "stderr"].write(`${printed}\n`);
   };
   const simulated = await startSimulated({
     app,
     port,
-    onEntry: (entry) => tell(botLine(entry), entryFacts(entry)),
+    onEntry: (entry) => print(botLine(entry), entryFacts(entry)),
     onConnections: (count) =>
-      tell(`${count} client${count === 1 ? " is" : "s are"} connected`, JSON.stringify({ connections: count })),
+      print(`${count} client${count === 1 ? " is" : "s are"} connected`, JSON.stringify({ connections: count })),
     onProblem: console.error,
   }).catch((error: NodeJS.ErrnoException) => {
     const problem = error.code === "EADDRINUSE" ? "is in use" : `cannot be listened on (${error.code})`;
@@ -89,7 +89,7 @@ async function run({ port: portText = "0", pushTo, state, json = false }: Option
   const deliver: Deliver = async (message, options) => {
     const result = await push(message, options);
     const outcome = { ...judge(message, result, false), url: pushTo ?? "the long connection" };
-    tell(line(outcome), JSON.stringify(facts(outcome)));
+    print(line(outcome), JSON.stringify(facts(outcome)));
     if (message.kind === "event" && result.delivered) simulated.onStage("acknowledged", message.id, message.type);
     return result;
   };

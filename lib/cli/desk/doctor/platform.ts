@@ -38,7 +38,7 @@ export const platformChecks: readonly Check<WithApp>[] = [
       const { host } = new URL(app.origin);
       const findings: Finding[] = [];
       try {
-        const call = caller(app, (skewMs) => skews.push(skewMs));
+        const call = createTransport(app, (skewMs) => skews.push(skewMs));
         findings.push(...(await askAsApp(app, call)));
       } catch (error) {
         if (error instanceof OpenApiError) findings.push(refused(app, error));
@@ -56,10 +56,10 @@ export const platformChecks: readonly Check<WithApp>[] = [
   },
 ];
 
-type Call = (method: string, path: string, options?: { body?: object; token?: string }) => Promise<unknown>;
+type Transport = (method: string, path: string, options?: { body?: object; token?: string }) => Promise<unknown>;
 
 /** Calls the Open API without a second try. An answer that is not the platform's is an error without a code. */
-function caller({ origin, proxyEnv }: App, onSkew: (ms: number) => void): Call {
+function createTransport({ origin, proxyEnv }: App, onSkew: (ms: number) => void): Transport {
   const agent: Agent = agentFor(new URL(origin), proxyEnv);
   return async (method, path, { body, token } = {}) => {
     const { status, headers, bytes } = await exchange(new URL(path, origin), {
@@ -82,7 +82,7 @@ function caller({ origin, proxyEnv }: App, onSkew: (ms: number) => void): Call {
 }
 
 /** Gets a token, and with it how many long connections are open. Without a secret it asks for the time alone. */
-async function askAsApp(app: App, call: Call): Promise<Finding[]> {
+async function askAsApp(app: App, call: Transport): Promise<Finding[]> {
   const { appId, appSecret, isMarketplace, connections } = app;
   if (appSecret === undefined || isMarketplace) {
     await call("HEAD", "/");
