@@ -71,11 +71,11 @@ function findRoot(): string | undefined {
 
 /**
  * Adds what is in the project's .env, and not in the environment.
- * @param except Names that are not read.
+ * @param isRead Says of a name whether it is read.
  */
-export function loadEnv(root: string, except: readonly string[] = []): void {
+export function loadEnv(root: string, isRead: (name: string) => boolean = () => true): void {
   for (const [name, value] of Object.entries(parseEnv(envFile(root)))) {
-    if (!except.includes(name)) process.env[name] ??= value;
+    if (isRead(name)) process.env[name] ??= value;
   }
 }
 

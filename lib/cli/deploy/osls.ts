@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { Finding } from "../check/finding.ts";
 import { oneLine, UsageError } from "../command.ts";
+import { existingRoot, loadEnv } from "../project.ts";
 import { runScript } from "../script.ts";
 
 /** With the stage, these name a stack. They are options of osls, the same for each of its commands. */
@@ -13,9 +14,13 @@ export interface StackOptions {
   readonly awsProfile?: string;
 }
 
-/** The options of osls that are known by name. A mistyped one would be ignored by osls, and another stack would follow. */
+/**
+ * The options of osls that are known by name. A mistyped one would be ignored by osls, and another stack would follow.
+ * What .env has for AWS, such as a region, chooses the stack of the other commands, too. Its app is this machine's.
+ */
 export function withStackOptions(command: Command): Command {
   return command
+    .hook("preAction", () => loadEnv(existingRoot(), (name) => name.startsWith("AWS_")))
     .option("-r, --region <region>", "region of the stack, e.g. ap-northeast-1")
     .option("--param <name=value>", "a setting of serverless.yml; may be repeated", collect)
     .option("-c, --config <file>", "another serverless.yml")

@@ -53,7 +53,8 @@ interface Options {
 async function run({ json = false, stage, region }: Options): Promise<void> {
   const root = projectRoot();
   // .env has an app for this machine.
-  loadEnv(root, stage === undefined ? [] : [...appVariables, "LARK_DOMAIN", "ALLOW_OTHER_DOMAIN"]);
+  const ofApp: readonly string[] = [...appVariables, "LARK_DOMAIN", "ALLOW_OTHER_DOMAIN"];
+  loadEnv(root, (name) => stage === undefined || !ofApp.includes(name));
   if (stage !== undefined) await setFromStage(stage, region);
   const own = process.env["SECRETS_PARAMETER"] ? ["APP_ID"] : ["APP_ID", "APP_SECRET"];
   refuseUnset("start", [...own, "EVENTS_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE"]);

@@ -1,6 +1,6 @@
 // in turn: they share a process of osls.
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Policy, policiesOnPage } from "../../../docs/deployer-policy.ts";
@@ -33,9 +33,10 @@ describe("the life of a stage, by the real osls", () => {
     made.remove();
   });
 
+  const settingsOf = () => ({ ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env });
   /** Runs a command of the stage. */
   async function run(name: string, ...args: string[]) {
-    const settings = { ...oslsEnv, ...cloud.env, HOME: made.root, LARKPOST_ROOT: made.root, ...env };
+    const settings = settingsOf();
     const all = ["--stage", "prod", ...args];
     const ended = await command([...name.split(" "), ...all], { env: settings });
     // Others it asks quietly.
@@ -211,6 +212,16 @@ describe("the life of a stage, by the real osls", () => {
       assert.ok(stdout.includes(`${line}\n`), stdout);
     }
     assert.match((await run("remove")).stderr, /^Cannot remove: there is no stack larkpost-prod in ap-southeast-1/);
+  });
+
+  test("the region of .env is that of a deployment, too", async (t) => {
+    const file = join(made.root, ".env");
+    t.after(() => rmSync(file));
+    writeFileSync(file, "AWS_REGION=eu-west-1\n");
+    for (const name of ["remove", "rollback", "status"]) {
+      const { stderr } = await command([name, "--stage", "prod"], { env: { ...settingsOf(), AWS_REGION: undefined } });
+      assert.match(stderr, /there is no stack \S+ in eu-west-1/, name);
+    }
   });
 
   test("deploy --adopt goes on with what remove has left; --dry-run then finds that nothing changes when only the zips' place does", async () => {
