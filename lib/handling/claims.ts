@@ -143,7 +143,7 @@ export class Claims {
       this.#held.delete(key);
       publishStage({ stage: "handled", level: "info", facts: { attempt } });
       await this.#tryRecord((other) => ledger.conclude(other, owner, { phase: "done", nowMs: clock.nowMs() }));
-      // Only now: a process that dies while it waits for Feishu must not run the event again. The record comes back then.
+      // Removed after the outcome is stored: a process that dies while it waits for Feishu must not run the event again.
       await reactions.remove();
       return { kind: "done" };
     }
@@ -166,7 +166,7 @@ export class Claims {
     const delaySeconds = this.#cut(
       Math.max(delayOf(error, attempt, random), Math.ceil((claimableAtMs - nowMs) / 1000)),
     );
-    // To wait was the handler's own wish, so nobody is called for it.
+    // The handler itself asked to wait, so no alarm may start.
     const level = isError(error, RetryLaterError) ? "info" : "warn";
     publishStage({ stage: "failed", level, facts: { reason, attempt, delaySeconds }, error });
     await this.#tryRecord((key) => ledger.conclude(key, owner, { phase: "open", nowMs, claimableAtMs }));

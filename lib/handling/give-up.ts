@@ -34,7 +34,7 @@ export async function giveUp(
       // A file that cannot be loaded was logged when the event failed.
       const { onGiveUp } = await file.load().catch(() => ({ onGiveUp: undefined }));
       if (onGiveUp === undefined) return;
-      // With a key of its own: its first message is not the handler's first message.
+      // It has a key of its own, because its first message is not the handler's first message.
       const run = {
         envelope,
         key: () => `${key} onGiveUp`,

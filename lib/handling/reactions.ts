@@ -32,7 +32,7 @@ export function reactionsOf(options: {
       const ended = Promise.withResolvers<void>();
       adding.push(ended.promise);
       try {
-        // Awaited once: else V8 leaves the handler's frame out of the error.
+        // Awaited once, or V8 leaves the handler's frame out of the error.
         await calls.add(emoji, async (reaction) => {
           if (isOver) throw new TypeError("Cannot react: the run is over");
           if (!stored.has(reaction)) own = reaction;

@@ -25,7 +25,7 @@ const defaultDownloadBytes = 32 * megabyte;
 /** The calls about messages that a handler makes, by what its event says. */
 export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
   const { key, tenant, appId, request, send, agent, origin, bots } = options;
-  // Another key than the transport's: the calls of `request` are counted apart from these.
+  // Differs from the transport's key, so that the calls of `request` are counted apart.
   const uuidOf = uuidMaker(`${key} messages`);
 
   async function post(path: string, place: Readonly<Record<string, unknown>>, content: MessageContent, query = {}) {

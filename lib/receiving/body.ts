@@ -11,7 +11,7 @@ export type Body = Pick<HttpRequest, "bodyBytes" | "rawBody">;
 export const noBody: Body = { bodyBytes: 0, rawBody: () => "" };
 
 /**
- * Reads a body to its end, for at most {@link bodyWithinMs}. Of one over the limit it counts the bytes and keeps none.
+ * Reads a body to its end, for at most {@link bodyWithinMs}. Over the limit, it counts the bytes and keeps none.
  * Never rejects: what came late or only in part is refused when its bytes are asked for.
  */
 export async function readBody(chunks: AsyncIterable<Uint8Array>, clock: Clock): Promise<Body> {

@@ -28,7 +28,7 @@ export function fastify(receiver: HttpOptions) {
       return reply.code(status).headers(headers).send(body);
     };
     const method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-    // Before Fastify reads the body: its parsers keep no bytes.
+    // Runs before Fastify reads the body, because its parsers keep no bytes.
     app.route({ method, url: prefix === "/" ? "*" : "/", onRequest: answer, handler: answer });
   };
 }

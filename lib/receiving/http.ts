@@ -105,7 +105,7 @@ async function answerOf(
   if (!isOwn) return { status: 404, body: { error: "not found" } };
   const allow = "GET, HEAD, POST";
   if (method !== "POST") return { status: 405, body: { error: "method not allowed" }, headers: { allow } };
-  // Before anything is hashed, decoded or parsed.
+  // Checked before anything is hashed, decoded or parsed.
   if (bodyBytes > bodyLimitBytes) throw new TooLargeError(`Cannot read the request: its body has ${bodyBytes} bytes`);
   const sealed = { app: defaultApp, headers, rawBody: request.rawBody() };
   const error = () => new DeadlineError(`Cannot store the event: ${withinMs} ms have passed. Check the queue`);

@@ -48,14 +48,14 @@ export function queryOf(cannot: string, id: string): string {
 }
 
 const maxResults = 10_000;
-/** Between two looks at a query, and at what is new of a log. */
+/** The waits between two reads of a query's state, and between two reads of a log that is followed. */
 const queryPollMs = 300;
 const followMs = 3_000;
-/** CloudWatch may show a line so long after it was written. */
+/** CloudWatch may show a line this long after it was written. */
 const lateMs = 60_000;
-/** So much this machine's clock may be ahead of AWS's, of which the SDK knows only more. */
+/** This machine's clock may be this far ahead of AWS's. The SDK corrects a larger difference. */
 const skewMs = 300_000;
-/** What another try does not change. */
+/** Errors that another try does not change. */
 const lasting = /Denied|Unauthorized|Credentials|Token|Signature|NotFound|Validation|InvalidParameter/;
 
 /** The log groups of a stage's functions and of its long connection. */

@@ -72,7 +72,7 @@ async function put(type: string, subject: Subject, onHop: OnHop): Promise<string
   const startMs = clock.nowMs();
   const text = JSON.stringify(sampleEnvelope(type, { nowMs: startMs, appId, newId: randomId, eventId }));
   const notice = classify(text);
-  if (notice.kind !== "event") throw new TypeError("An event of the smoke test is none");
+  if (notice.kind !== "event") throw new TypeError("The smoke test's event is not an event");
   const { token: _, ...event } = notice;
   const carried = { kind: "event", transport: "long-connection", receivedBy: appId, requestId: null } as const;
   const envelope = { ...event, ...carried };
