@@ -157,6 +157,14 @@ function misreading(
     const message = `${name} has white space alone, and Node then reads the next line as its value. Remove the white space`;
     return { message };
   }
+  const [, quote] = /^[^=]*=\s*(["'`])/.exec(line) ?? [];
+  if (quote !== undefined && isSetting(name)) {
+    const value = inFile[name] ?? "";
+    // The quote that ends it may be the first of another setting's.
+    const [, swallowed = ""] = /\n(?:export\s+)?(\w+)\s*=/.exec(value) ?? [];
+    if (!value.startsWith(quote) && !isSetting(swallowed)) return undefined;
+    return { message: `${name} has no closing quote, so Node reads another value than is meant. Close it` };
+  }
   const isCut = /^[^=]*=\s*[^\s'"`#]([^#]*[^\s#])?#/.test(line);
   if (!isCut || !isSetting(name)) return undefined;
   return { message: `${name} ends at the "#": Node takes what follows for a comment. Put the value in quotes` };

@@ -3,7 +3,7 @@ import type { presets } from "../../../infra/limits.js";
 import { regions } from "../../../infra/prices.js";
 import type { Project } from "../../../infra/project.js";
 import { didYouMean } from "../../simulator/nearest.ts";
-import { CommandError } from "../command.ts";
+import { UsageError } from "../command.ts";
 import { billOf } from "../cost/model.ts";
 import { advise, type Change, judge } from "./advice.ts";
 import { type Forecast, simulate } from "./model.ts";
@@ -82,7 +82,7 @@ export function reportOf(
 
 /**
  * The project's lanes but the default one, and those that take nothing any more.
- * @throws {CommandError} An option names another lane, or the parts are more than the whole.
+ * @throws {UsageError} An option names another lane, or the parts are more than the whole.
  */
 function lanesFor(
   { share = {}, handler = {}, handlerMs }: Options,
@@ -93,12 +93,10 @@ function lanesFor(
     if (lanes.some((lane) => lane.name === name)) continue;
     const names = lanes.map((lane) => lane.name);
     const known = names.length === 0 ? "larkpost.config.js has none" : `larkpost.config.js has ${names.join(", ")}.`;
-    throw new CommandError(
-      `Cannot simulate: "${name}" is no lane that takes events; ${known}${didYouMean(name, names)}`,
-    );
+    throw new UsageError(`Cannot simulate: "${name}" is no lane that takes events; ${known}${didYouMean(name, names)}`);
   }
   const total = Object.values(share).reduce((sum, part) => sum + part, 0);
-  if (total > 1) throw new CommandError(`Cannot simulate: the shares are ${total} together, and 1 is all events`);
+  if (total > 1) throw new UsageError(`Cannot simulate: the shares are ${total} together, and 1 is all events`);
   // The default lane has one of the equal parts.
   const equal = (1 - total) / (lanes.length - Object.keys(share).length + 1);
   return lanes.map(({ name, concurrency, batchSize, batchWindowSeconds, timeoutSeconds, memoryMb }) => ({

@@ -282,6 +282,7 @@ describe("secrets", { concurrency: 4 }, () => {
 
   for (const [what, line, said] of [
     ["is cut at a #", `ENCRYPT_KEY=${key("b")}#${key("c")}`, /\.env:2 {2}ENCRYPT_KEY ends at the "#"/],
+    ["has no closing quote", `ENCRYPT_KEY="${key("b")}`, /\.env:2 {2}ENCRYPT_KEY has no closing quote/],
     ["has a colon for its =", `ENCRYPT_KEY: ${key("b")}`, /\.env:2 {2}is not read\. Write it as ENCRYPT_KEY=…/],
     ["is read as another's value", `A.B= \n\nENCRYPT_KEY=${key("b")}`, /\.env:2 {2}A\.B has white space alone/],
   ] as const) {

@@ -356,7 +356,7 @@ describe("the model of scale", () => {
       [{ share: { ai: 0.9, bulk: 0.2 } }, /^Cannot simulate: the shares are 1\.1\d* together/],
     ] as const) {
       test(`refuses ${JSON.stringify(given)}`, () => {
-        assert.throws(() => report(given), { message: message as RegExp });
+        assert.throws(() => report(given), { name: "UsageError", message: message as RegExp });
       });
     }
   });
