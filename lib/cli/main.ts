@@ -20,7 +20,7 @@ async function main(args: readonly string[]): Promise<void> {
   refuseEmpty(args);
   const load = commands.get(name);
   const isHelp = ["", "help", "--help", "-h"].includes(name);
-  if (!isHelp) refuseUnknown(name, [...commands.keys()]);
+  refuseUnknown(named(args), [...commands.keys()]);
   const loads = isHelp ? [...commands.values()] : [];
   if (load !== undefined) loads.push(load);
   const loaded = await Promise.all(loads.map((each) => each()));
@@ -29,9 +29,14 @@ async function main(args: readonly string[]): Promise<void> {
     for (const each of command.commands) each.showHelpAfterError(helpOf(`${command.name()} -- ${each.name()}`));
   }
   const inner = isHelp ? [] : loaded.flatMap((command) => command.commands.map((each) => each.name()));
-  if (inner.length > 0) refuseUnknown(args[1] ?? "", inner, name);
+  if (inner.length > 0) refuseUnknown(named(args.slice(1)), inner, name);
   if (load !== undefined && process.env["npm_lifecycle_event"] === name) refuseTaken(loaded, args);
   await program.parseAsync(args, { from: "user" });
+}
+
+/** The command that is to be run, or whose help is wanted. */
+function named([first = "", second = ""]: readonly string[]): string {
+  return first === "help" ? second : first;
 }
 
 /** @throws {UsageError} It is neither an option nor the name of a command, which may be one of a command `of` several. */

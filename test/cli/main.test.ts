@@ -53,6 +53,18 @@ const endings: readonly { when: string; args: string[]; code: number; says: RegE
   },
   { when: "the same after =", args: ["start", "--state="], code: 2, says: /^--state is empty\. / },
   { when: "an empty id", args: ["trace", ""], code: 2, says: /^An argument is empty\. / },
+  {
+    when: "help for an unknown command",
+    args: ["help", "sned"],
+    code: 2,
+    says: /^There is no command "sned"\. Did you mean "send"/,
+  },
+  {
+    when: "help for an unknown part",
+    args: ["dead", "help", "lst"],
+    code: 2,
+    says: /^There is no command "dead lst"\. Did you/,
+  },
   { when: "a command that is near none", args: ["foo"], code: 2, says: /^There is no command "foo"\. Commands: / },
   {
     when: "an id where a command of several belongs",
