@@ -9,6 +9,7 @@ import type { Envelope } from "../../lib/feishu/envelope.ts";
 import { appKeys, defaultApp, type KeyRing } from "../../lib/feishu/keys.ts";
 import { open } from "../../lib/feishu/open.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { nodeEnv } from "../support/node-env.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
@@ -128,8 +129,7 @@ async function runHere(args: readonly string[], options: CommandOptions): Promis
   const restoreProxy = setGlobalProxyFromEnv({ http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" });
   try {
     process.argv = [...argv.slice(0, 1), script ?? join(projectFolder, "lib/cli/main.ts"), ...args];
-    const { PATH, GOGC, NODE_COMPILE_CACHE } = before.env;
-    setEnv({ PATH, GOGC, NODE_COMPILE_CACHE, NO_COLOR: "1", ...env });
+    setEnv({ ...nodeEnv, NO_COLOR: "1", ...env });
     process.chdir(cwd);
     Object.defineProperty(process, "stdin", { ...stdin, get: () => given });
     process.exitCode = undefined;
@@ -169,12 +169,7 @@ export async function commandProcess(
 ): Promise<Ended> {
   const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), ...args], {
     cwd,
-    env: {
-      PATH: process.env["PATH"],
-      // Without this they would compile the same files again and again.
-      NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
-      ...env,
-    },
+    env: { ...nodeEnv, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   // It may end without reading.

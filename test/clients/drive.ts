@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { larkpost, projectFolder, temporaryRoot } from "../cli/run.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import { until } from "../support/until.ts";
 
 /** A program that connects to a simulated Feishu with the settings in its environment. */
@@ -21,9 +22,8 @@ export interface Client {
 /** `larkpost simulate` in an empty folder, as a process of its own. */
 export async function startSimulate(...args: readonly string[]) {
   const { root, remove } = temporaryRoot();
-  const { PATH, NODE_COMPILE_CACHE = "" } = process.env;
   const child = spawn(process.execPath, [`${projectFolder}/lib/cli/main.ts`, "simulate", "--json", ...args], {
-    env: { PATH, NODE_COMPILE_CACHE, LARKPOST_ROOT: root },
+    env: { ...nodeEnv, LARKPOST_ROOT: root },
     stdio: ["ignore", "pipe", "inherit"],
   });
   // biome-ignore lint/suspicious/noExplicitAny: whatever it prints.
@@ -60,9 +60,9 @@ export type Simulate = Awaited<ReturnType<typeof startSimulate>>;
 /** The client connects, receives an event of each schema and callbacks, answers, and sends by the Open API. */
 export async function drive(client: Client, simulate: Simulate): Promise<void> {
   const { command, args, env, printsApproval, toast, title } = client;
-  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  const { HOME } = process.env;
   const child = spawn(command, args, {
-    env: { PATH, HOME, NODE_COMPILE_CACHE, ...env, ...simulate.settings },
+    env: { ...nodeEnv, HOME, ...env, ...simulate.settings },
     stdio: "pipe",
   });
   let text = "";

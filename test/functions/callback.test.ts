@@ -1,4 +1,5 @@
 // in turn: they share the official SDK.
+
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -29,6 +30,7 @@ import {
 import { endsAtOnce, goBy, inTime, patientClock, testClock } from "../support/clock.ts";
 import { firstTry, startFaults } from "../support/faults.ts";
 import { functionUrl, httpApi, loadBalancer, restApi, shapes } from "../support/http-events.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import { appId, bare, challengeText, encryptKey, push, unsigned, v2Text, verificationToken } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
 import { type Store, startStore } from "../support/ssm.ts";
@@ -297,8 +299,7 @@ describe("the callback function", () => {
 
   test("C2: outlives what its handlers let go of, and says at once that it failed to whoever waits for it", async () => {
     const path = join(import.meta.dirname, "../support/callback-process.ts");
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
-    const child = fork(path, ["callback"], { env: { PATH, NODE_COMPILE_CACHE, ...env }, silent: true });
+    const child = fork(path, ["callback"], { env: { ...nodeEnv, ...env }, silent: true });
     try {
       await once(child, "message");
       const answer = async (letsGo?: string) => {

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import { nodeEnv } from "../support/node-env.ts";
 
 /** One call of a built function. */
 export interface Step {
@@ -52,10 +53,9 @@ export async function inFreshProcess(
   steps: readonly Step[],
   settings: Readonly<Record<string, string | undefined>>,
 ): Promise<Done[]> {
-  const { PATH, NODE_COMPILE_CACHE } = process.env;
   const STEPS = JSON.stringify(steps.map(({ file, ...step }) => ({ ...step, url: pathToFileURL(file).href })));
   const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
-    env: { PATH, NODE_COMPILE_CACHE, ...settings, STEPS },
+    env: { ...nodeEnv, ...settings, STEPS },
     timeout: 60_000,
     maxBuffer: 10_000_000,
   });

@@ -9,6 +9,7 @@ import { publish, subscribe } from "../../lib/trace/trace.ts";
 import { goBy, patientClock, settled } from "../support/clock.ts";
 import { functionUrl, httpApi, loadBalancer, refusal, restApi, shapes, startWebhook } from "../support/http-events.ts";
 import { ingressBehaves } from "../support/ingress.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import {
   appId,
   bare,
@@ -283,14 +284,13 @@ describe("the webhook function", () => {
         const other = await import("./functions/webhook.ts?unconfigured");
         for (const event of given.unconfigured) add(all.unconfigured, await other.handler(event));
         process.stderr.write(JSON.stringify(all));`;
-      const { PATH = "", NODE_COMPILE_CACHE = "" } = process.env;
       const settings = { ...env, ENCRYPT_KEY: marks.key, VERIFICATION_TOKEN: marks.token, LOG_LEVEL: "debug" };
       const heap = { NODE_OPTIONS: "--max-old-space-size=64" };
       const [queued = 0, quarantined = 0] = await counts();
       // One that does not end by itself is ended after a minute, and the promise rejects.
       const running = promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
         cwd: root,
-        env: { PATH, NODE_COMPILE_CACHE, ...settings, ...heap },
+        env: { ...nodeEnv, ...settings, ...heap },
         timeout: 60_000,
       });
       const given = {

@@ -29,6 +29,7 @@ import {
 } from "../support/events.ts";
 import { internal, unavailable } from "../support/faults.ts";
 import { cyclic, hearDropped, odd, refuse } from "../support/hostile-values.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import { until } from "../support/until.ts";
 import { type HandlersOf, startWorker, type Worker } from "../support/worker.ts";
 
@@ -1614,9 +1615,8 @@ async function runWorkerFunction(eventList: string, batches: readonly unknown[])
       const answer = await handler({ Records }, { getRemainingTimeInMillis: () => 60_000 });
       console.log(JSON.stringify({ answer }));
     }`;
-  const { NODE_COMPILE_CACHE } = process.env;
   const child = spawn(process.execPath, ["--import", url(hooks), "--input-type=module", "--eval", driver], {
-    env: { NODE_COMPILE_CACHE, ...bench.env, APP_ID: "cli_a1b2c3d4e5f6a7b8" },
+    env: { ...nodeEnv, ...bench.env, APP_ID: "cli_a1b2c3d4e5f6a7b8" },
     stdio: ["ignore", "pipe", "inherit"],
   });
   let output = "";

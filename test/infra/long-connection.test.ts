@@ -8,6 +8,7 @@ import { contradictions } from "../../infra/contradictions.js";
 import { limits, longConnectionMaximumPercent } from "../../infra/limits.js";
 import { longConnectionConfig } from "../../lib/aws/config.ts";
 import { listenOnLoopback } from "../../lib/simulator/loopback.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import { longConnection, stage } from "./connected.ts";
 import { acceptedOn, rules, statementsOf } from "./rules.ts";
 import { loadSpecification } from "./specification.ts";
@@ -288,7 +289,7 @@ describe("the long connection's health check", () => {
   /** As a container runs it, with a proxy in the environment. */
   const inProcess = (env: NodeJS.ProcessEnv) =>
     new Promise<number>((done) => {
-      const options = { env: { PATH: process.env["PATH"], ...env, ...proxy }, timeout: 10_000 };
+      const options = { env: { ...nodeEnv, ...env, ...proxy }, timeout: 10_000 };
       const child = execFile(process.execPath, args, options, () => done(child.exitCode ?? -1));
     });
   /** The same code in this process. */

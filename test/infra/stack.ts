@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { nodeEnv } from "../support/node-env.ts";
 import type { Ended, Job } from "./osls.ts";
 
 type Config = import("../../infra/config.js").Config;
@@ -10,10 +11,8 @@ const root = resolve(import.meta.dirname, "../..");
 
 /** For osls in tests: neither credentials nor a region of this machine; what it compiles for itself is kept for the next run. */
 export const oslsEnv = {
-  PATH: process.env["PATH"] ?? "",
+  ...nodeEnv,
   SLS_SCHEMA_CACHE_BASE_DIR: join(tmpdir(), "larkpost-osls-cache"),
-  NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
-  GOGC: process.env["GOGC"] ?? "",
 };
 
 export interface Resource {

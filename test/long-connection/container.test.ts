@@ -13,7 +13,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
@@ -32,6 +31,7 @@ import {
   startClient,
   startPlatformEnd,
 } from "../support/long-connection.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import { fixtureApp, freeFolder } from "../support/project.ts";
 import { appId, v2Text } from "../support/push.ts";
 import { type Services, startServices } from "../support/services.ts";
@@ -132,11 +132,7 @@ describe("the bundle that it starts", { concurrency: true }, () => {
     [services, container] = await Promise.all([startServices(), startContainer("local")]);
     await promisify(execFile)(process.execPath, ["lib/cli/main.ts", "build"], {
       cwd: join(folder, "build"),
-      env: {
-        PATH: process.env["PATH"],
-        GOGC: process.env["GOGC"],
-        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "larkpost-compile-cache"),
-      },
+      env: nodeEnv,
     });
     faults = await startFaults(services.endpoints.sqs);
     // As the last stage has it: the bundle, and no package.

@@ -12,6 +12,7 @@ import { patientClock, type TestClock } from "../support/clock.ts";
 import { firstTry } from "../support/faults.ts";
 import { refuse } from "../support/hostile-values.ts";
 import { shapes } from "../support/http-events.ts";
+import { nodeEnv } from "../support/node-env.ts";
 import {
   appId,
   bare,
@@ -217,7 +218,7 @@ export const slowCallbackRows: readonly Row[] = [
       const env = { ...services.env, APP_ID: appId, ENCRYPT_KEY: encryptKey, VERIFICATION_TOKEN: verificationToken };
       const children = new Set<ReturnType<typeof fork>>();
       const start = (name: "callback" | "worker") => {
-        const child = fork(callbackProcess, [name], { env: { PATH: process.env["PATH"], ...env }, silent: true });
+        const child = fork(callbackProcess, [name], { env: { ...nodeEnv, ...env }, silent: true });
         child.stderr?.pipe(process.stderr);
         children.add(child);
         return { child, exited: once(child, "exit").then(() => children.delete(child)) };

@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { nodeEnv } from "./node-env.ts";
 import { fixtureProject } from "./project.ts";
 import { until } from "./until.ts";
 
@@ -11,9 +11,8 @@ process.once("exit", project.remove);
 
 /** `functions/long-connection.ts` as a process of its own, with callbacks of the tests; no setting of this process reaches it. */
 export function startProcess(env: Readonly<Record<string, string>>) {
-  const { PATH, NODE_COMPILE_CACHE = join(tmpdir(), "larkpost-compile-cache") } = process.env;
   const child = spawn(process.execPath, [join(project.root, "functions/long-connection.ts")], {
-    env: { PATH, NODE_COMPILE_CACHE, ...env },
+    env: { ...nodeEnv, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: Record<string, unknown>[] = [];

@@ -17,6 +17,7 @@ import {
 import { callbackContextFor, checkAnswer, contextFor, verdictOf, withOpenApi } from "larkpost/test";
 import { systemClock } from "../../lib/clock.ts";
 import { bot } from "../../lib/simulator/samples/facts.ts";
+import { nodeEnv } from "../support/node-env.ts";
 
 describe("contextFor", () => {
   test("makes another event at each call, as it comes from the worker", () => {
@@ -114,7 +115,7 @@ test("the environment that larkpost.config.js sets is there when a handler's fil
   );
   const kit = import.meta.resolve("../../lib/testing/context.ts");
   writeFileSync(join(folder, "one.test.js"), `import ${JSON.stringify(kit)};\nimport "./handler.js";`);
-  const env = { PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"], SET: "outside" };
+  const env = { ...nodeEnv, SET: "outside" };
   const { stdout } = await promisify(execFile)(process.execPath, ["one.test.js"], { cwd: folder, env });
   assert.equal(stdout, "https://crm.example.com outside undefined\n");
 });

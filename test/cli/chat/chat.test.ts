@@ -8,6 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { findConversation } from "../../../lib/cli/chat/link.ts";
 import { writeConfig } from "../../infra/stack.ts";
 import { pidOf } from "../../rows/runtime.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { ask, assertRefused } from "../../support/page.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
@@ -128,8 +129,7 @@ describe("a conversation with the bot", () => {
     ];
     start = spawn(process.execPath, args, {
       env: {
-        PATH: process.env["PATH"],
-        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+        ...nodeEnv,
         LARKPOST_ROOT: project.root,
         LARK_DOMAIN: "https://open.feishu.cn",
       },

@@ -10,6 +10,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { ConfigError } from "../../../lib/errors.ts";
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
 import { eventText } from "../../support/events.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
@@ -38,8 +39,7 @@ describe("the long connection of npm start", () => {
   };
   /** A real app's settings, as far as a test can have them. */
   const real = () => ({ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin });
-  const { PATH, NODE_COMPILE_CACHE } = process.env;
-  const functionsEnv = (env = {}) => ({ PATH, NODE_COMPILE_CACHE, ...services.env, ...env });
+  const functionsEnv = (env = {}) => ({ ...nodeEnv, ...services.env, ...env });
   const prepare = (options: Partial<Parameters<typeof prepareLongConnection>[0]> = {}) =>
     prepareLongConnection({ root: project.root, env: {}, isSimulated: false, force: false, ...options });
 

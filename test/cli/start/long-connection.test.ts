@@ -9,6 +9,7 @@ import { codes, jsonAnswer, platformConfig } from "../../../lib/simulator/long-c
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
 import { startContainer } from "../../support/aws.ts";
 import { eventText } from "../../support/events.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
@@ -36,10 +37,8 @@ describe("npm run long-connection", () => {
   const children: ChildProcess[] = [];
   const temporary = () => join(project.root, "tmp");
   const env = () => ({
-    ...{ ...services.env, PATH: process.env["PATH"] ?? "", TMPDIR: temporary(), LARKPOST_ROOT: project.root },
+    ...{ ...nodeEnv, ...services.env, TMPDIR: temporary(), LARKPOST_ROOT: project.root },
     ...{ APP_ID: appId, APP_SECRET: appSecret, LARK_DOMAIN: platform.origin },
-    // Otherwise they would keep what they compile in the temporary folder, which is empty here.
-    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
   });
 
   before(async () => {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { parseEnv } from "node:util";
 import { listenOnLoopback } from "../../../lib/simulator/loopback.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { until } from "../../support/until.ts";
 import { env, larkpost, larkpostProcess, projectFolder, secrets, startReceiver, temporaryRoot } from "../run.ts";
 
@@ -26,9 +27,8 @@ describe("npm run simulate", () => {
   });
 
   async function start(args: readonly string[] = [], settings: Readonly<Record<string, string>> = {}) {
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "simulate", ...args], {
-      env: { PATH, NODE_COMPILE_CACHE, LARKPOST_ROOT: root, NO_COLOR: "1", ...settings },
+      env: { ...nodeEnv, LARKPOST_ROOT: root, NO_COLOR: "1", ...settings },
       stdio: ["ignore", "pipe", "pipe"],
     });
     children.push(child);

@@ -1,4 +1,5 @@
 // first: it runs npm start.
+
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,6 +11,7 @@ import { codes, jsonAnswer, platformConfig } from "../../../lib/simulator/long-c
 import { type LongConnectionServer, startLongConnectionServer } from "../../../lib/simulator/long-connection/server.ts";
 import { writeConfig } from "../../infra/stack.ts";
 import { eventText } from "../../support/events.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { until } from "../../support/until.ts";
 import { larkpost, projectFolder } from "../run.ts";
@@ -27,10 +29,8 @@ describe("npm start -- --long-connection", () => {
   const children: ChildProcess[] = [];
   const temporary = () => join(project.root, "tmp");
   const machine = () => ({
-    PATH: process.env["PATH"] ?? "",
+    ...nodeEnv,
     TMPDIR: temporary(),
-    // The functions' processes keep what they compile in the temporary folder, which is empty here.
-    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
     LARKPOST_ROOT: project.root,
   });
   const env = () => ({

@@ -10,6 +10,7 @@ import { writeConfig } from "../../infra/stack.ts";
 import { startContainer } from "../../support/aws.ts";
 import { appId, eventBody } from "../../support/events.ts";
 import { type Call, type Faults, startFaults } from "../../support/faults.ts";
+import { nodeEnv } from "../../support/node-env.ts";
 import { temporaryProject } from "../../support/project.ts";
 import { type Services, startServices } from "../../support/services.ts";
 import { until } from "../../support/until.ts";
@@ -79,9 +80,8 @@ describe("npm run worker", () => {
   }
 
   async function start(args: readonly string[], given: Readonly<Record<string, string>> = {}) {
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
     const child = spawn(process.execPath, [join(projectFolder, "lib/cli/main.ts"), "worker", ...args], {
-      env: { PATH, NODE_COMPILE_CACHE, ...env, ...given },
+      env: { ...nodeEnv, ...env, ...given },
       stdio: ["ignore", "pipe", "inherit"],
     });
     children.push(child);
