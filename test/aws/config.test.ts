@@ -5,7 +5,6 @@ import { laneQueueUrl, ownQueue, parseLanes } from "../../lib/aws/lanes.ts";
 import { ConfigError } from "../../lib/errors.ts";
 import { defaultApp } from "../../lib/feishu/keys.ts";
 import { parseSecrets } from "../../lib/settings/app-secrets.ts";
-import { wholeNumber } from "../../lib/settings/environment.ts";
 import { chainLimits } from "../support/events.ts";
 
 const webhook = {
@@ -325,16 +324,6 @@ describe("the app's secret", () => {
   });
 });
 
-test("stored secrets that are no JSON are refused with what to run, and not printed", () => {
-  const refused =
-    'Cannot read the stored secrets: they are not JSON. Delete the parameter, and run "npm run secrets -- set"';
-  for (const text of ["", "CANARY", '{"appId":'])
-    assert.equal(
-      problem(() => parseSecrets(text)),
-      refused,
-    );
-});
-
 describe("the lanes", () => {
   const LANES =
     '{"ai":{"types":["im.message.receive_v1"],"order":"message.chat_id"},"bulk":{"types":["contact.*","app_open"]}}';
@@ -401,20 +390,6 @@ test("C-75: nothing starts while certificates are not checked", () => {
     /NODE_TLS_REJECT_UNAUTHORIZED is 0/,
   );
   assert.ok(webhookConfig({ ...webhook, NODE_TLS_REJECT_UNAUTHORIZED: "1" }));
-});
-
-test("a number is whole, above 0 and written plainly, or it is not taken", () => {
-  assert.equal(wholeNumber({}, "N"), undefined);
-  assert.equal(wholeNumber({ N: "" }, "N"), undefined);
-  assert.equal(wholeNumber({ N: "12" }, "N"), 12);
-  assert.equal(wholeNumber({ N: "999999999" }, "N"), 999_999_999);
-  for (const N of ["0", "-1", "1.5", "1e3", "0x10", " 1", "1 ", "012", "1234567890", "x"]) {
-    assert.match(
-      problem(() => wholeNumber({ N }, "N")),
-      /N is not a whole number/,
-      N,
-    );
-  }
 });
 
 describe("the settings of the long connection", () => {
