@@ -36,7 +36,7 @@ export function projectFiles(name: string, tarball: { path: string; content: Uin
     [".env.example", source(".env.example")],
     [
       ".gitignore",
-      `${source(".gitignore").replace("/larkpost-*.tgz\n", "")}# Written by npm ci and by every command.\nfunctions/*.gen.ts\n`,
+      `${source(".gitignore").replace("/larkpost-*.tgz\n", "")}# Written by npm ci, npm start, npm test and npm run generate.\nfunctions/*.gen.ts\n`,
     ],
     [
       ".gitattributes",
