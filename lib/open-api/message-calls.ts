@@ -24,7 +24,7 @@ const messagesPath = "/open-apis/im/v1/messages";
 const defaultDownloadBytes = 32 * megabyte;
 /** The calls about messages that a handler makes, by what its event says. */
 export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
-  const { key, tenant, appId, request, send, agent, origin, bots } = options;
+  const { key, appId, request, send, agent, origin } = options;
   // Differs from the transport's key, so that the calls of `request` are counted apart.
   const uuidOf = uuidMaker(`${key} messages`);
 
@@ -34,24 +34,6 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     const body = { ...place, ...(await messageOf(content, request)), uuid };
     const { data } = await request("POST", path, { query, body });
     return { messageId: String(fieldsOf(data)["message_id"]) };
-  }
-
-  async function ownBot(): Promise<Bot> {
-    const known = bots.get(tenant);
-    if (known !== undefined) return known;
-    const { bot } = fieldsOf(await request("GET", "/open-apis/bot/v3/info"));
-    const open_id = stringOf(fieldsOf(bot)["open_id"]);
-    // A wrong one would be kept for the life of the process.
-    if (open_id === undefined) throw new Error("Cannot tell who this bot is: the answer has no bot.open_id");
-    bots.set(tenant, { open_id });
-    return { open_id };
-  }
-
-  /** Feishu is asked who the bot is only where a mention may be the bot's. */
-  async function botIn(message: ReceivedMessage): Promise<Bot | undefined> {
-    const mentions: unknown = message?.mentions;
-    const isOther = (mention: unknown) => fieldsOf(mention)["mentioned_type"] === "user";
-    return Array.isArray(mentions) && !mentions.every(isOther) ? ownBot() : undefined;
   }
 
   const message = event["message"] as ReceivedMessage;
@@ -111,17 +93,35 @@ export function messageCalls(event: JsonObject, options: MessageCallsOptions) {
     },
 
     async text(): Promise<string> {
-      return textOf(message, await botIn(message));
+      return textOf(message, await botIn(message, options));
     },
 
     async mentionsMe(): Promise<boolean> {
-      const bot = await botIn(message);
+      const bot = await botIn(message, options);
       return bot !== undefined && mentionsBot({ message }, bot);
     },
   };
 }
 
 export type MessageCalls = ReturnType<typeof messageCalls>;
+
+/** Feishu is asked who the bot is only where a mention may be the bot's. */
+async function botIn(message: ReceivedMessage, options: MessageCallsOptions): Promise<Bot | undefined> {
+  const mentions: unknown = message?.mentions;
+  const isOther = (mention: unknown) => fieldsOf(mention)["mentioned_type"] === "user";
+  return Array.isArray(mentions) && !mentions.every(isOther) ? ownBot(options) : undefined;
+}
+
+async function ownBot({ bots, tenant, request }: MessageCallsOptions): Promise<Bot> {
+  const known = bots.get(tenant);
+  if (known !== undefined) return known;
+  const { bot } = fieldsOf(await request("GET", "/open-apis/bot/v3/info"));
+  const open_id = stringOf(fieldsOf(bot)["open_id"]);
+  // A wrong one would be kept for the life of the process.
+  if (open_id === undefined) throw new Error("Cannot tell who this bot is: the answer has no bot.open_id");
+  bots.set(tenant, { open_id });
+  return { open_id };
+}
 
 /** The reaction is gone already: the answer to its removal was lost, or another run removed it. */
 const noSuchReactionCode = 231011;
