@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { isObject, parseObject } from "../../feishu/json.ts";
 import type { EventOf } from "../../handler.ts";
 import { Refusal, refused } from "../open-api/answer.ts";
+import type { CardToken } from "../open-api/cards.ts";
 import type { Message } from "../open-api/messages.ts";
 import type { OpenApi, UserMessage } from "../open-api/open-api.ts";
 import { mentionKey } from "../open-api/received.ts";
@@ -38,11 +39,10 @@ interface ConversationOptions {
  * pushes it, and so are the events that follow from what the bot does. What that is is recorded.
  */
 export function startConversation(options: ConversationOptions) {
-  const { api, deliver, appId, clock, random, newId } = options;
+  const { api } = options;
   const stopping = new AbortController();
-  const platform = startPlatform({ deliver, clock, random, signal: stopping.signal, onAttempt });
   const { record, ...journal } = createJournal();
-  const outcomes = trackOutcomes(record);
+  const pushes = startPushes(options, record, stopping.signal);
 
   const unsubscribes = [
     api.onMessage(({ what, message, streamed }) => {
@@ -57,9 +57,33 @@ export function startConversation(options: ConversationOptions) {
       const time = String(endedAtMs ?? startedAtMs);
       const times = { operate_time: time, instance_operate_time: time };
       const event = { approval_code: approvalCode, instance_code: instanceCode, status, ...times };
-      platform.push(envelopeOf("approval_instance", uuid === "" ? event : { ...event, uuid })).catch(() => {});
+      pushes.botEvent("approval_instance", uuid === "" ? event : { ...event, uuid });
     }),
   ];
+
+  return {
+    ...createActing(options, pushes),
+    ...createChoosing(options, record, pushes),
+    ...journal,
+    onStage: pushes.onStage,
+    /** Stops all retries. */
+    stop(): void {
+      for (const unsubscribe of unsubscribes) unsubscribe();
+      stopping.abort(new Error("the conversation is over"));
+    },
+  };
+}
+
+export type Conversation = ReturnType<typeof startConversation>;
+
+type Journal = ReturnType<typeof createJournal>;
+type Pushes = ReturnType<typeof startPushes>;
+
+/** Pushes events and callbacks, and records the events that do not arrive. */
+function startPushes(options: ConversationOptions, record: Journal["record"], signal: AbortSignal) {
+  const { deliver, appId, clock, random, newId } = options;
+  const platform = startPlatform({ deliver, clock, random, signal, onAttempt });
+  const outcomes = trackOutcomes(record);
 
   function onAttempt(
     { kind, id }: PushedMessage,
@@ -74,32 +98,34 @@ export function startConversation(options: ConversationOptions) {
     return toMessage(JSON.stringify(sampleEnvelope(type, { nowMs: clock.nowMs(), appId, newId }, event)));
   }
 
-  function contentShown(messageId: string): string {
-    const message = api.message(messageId);
-    return message === undefined ? "" : api.shownContent(message);
-  }
+  return {
+    /** Pushes an event that follows from what the bot did. */
+    botEvent(type: string, event: object): void {
+      platform.push(envelopeOf(type, event)).catch(() => {});
+    },
+    /** Pushes and records what a user did. @returns The event's id. */
+    userEvent(type: string, event: object, fact: (id: string) => Fact): string {
+      const pushed = envelopeOf(type, event);
+      outcomes.eventPushed(pushed.id);
+      record(fact(pushed.id));
+      platform.push(pushed).catch(() => {});
+      return pushed.id;
+    },
+    /** Pushes a click on a card. */
+    callback(event: object) {
+      const callback = envelopeOf("card.action.trigger", event);
+      outcomes.callbackPushed(callback.id);
+      return { id: callback.id, pushed: platform.push(callback) };
+    },
+    callbackAnswered: outcomes.callbackAnswered,
+    onStage: outcomes.onStage,
+  };
+}
 
-  async function pushCallback(callback: PushedMessage, messageId: string, token: string): Promise<void> {
-    const { attempts, view: shown } = await platform.push(callback);
-    const result = attempts.at(-1)?.result;
-    if (shown === undefined || result === undefined) return;
-    const card = shown.isTaken ? cardIn(result.body) : undefined;
-    const fault = card === undefined ? undefined : replacementFault(api, card, contentShown(messageId));
-    const view = fault ?? shown;
-    record({ what: "answered", id: callback.id, messageId, view, ...outcomes.callbackAnswered(callback.id) });
-    if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
-  }
-
+/** What users say and do, except choosing on cards. */
+function createActing({ api, appId, clock }: ConversationOptions, { userEvent }: Pushes) {
   function chatOf(place: Place, as: Person): string {
     return place === "group" ? groupChat : api.world.receiver(appId, "open_id", people[as].ids.open_id).chatId;
-  }
-
-  function push(type: string, event: object, fact: (id: string) => Fact): string {
-    const pushed = envelopeOf(type, event);
-    outcomes.eventPushed(pushed.id);
-    record(fact(pushed.id));
-    platform.push(pushed).catch(() => {});
-    return pushed.id;
   }
 
   function speak(as: Person, message: Omit<UserMessage, "userId">, shown?: string): string {
@@ -107,22 +133,14 @@ export function startConversation(options: ConversationOptions) {
     const chat = api.world.chat(said.chatId);
     const view = messageView(said, chat);
     const event = receivedEvent(said, as, chat?.kind ?? "group");
-    return push("im.message.receive_v1", event, (id) => {
+    return userEvent("im.message.receive_v1", event, (id) => {
       return { what: "said", by: "user", user: as, id, message: { ...view, text: shown ?? view.text } };
     });
   }
 
-  function inThread(messageId: string): Pick<UserMessage, "chatId" | "rootId" | "parentId" | "threadId"> {
-    const parent = api.message(messageId);
-    if (parent === undefined || parent.isRecalled) throw new RefusedAction("there is no such message");
-    const { chatId, rootId = messageId, threadId = `omt_${messageId.slice(3)}` } = parent;
-    return { chatId, rootId, parentId: messageId, threadId };
-  }
-
   function react(as: Person, messageId: string, emoji: string): string {
     const { ids } = people[as];
-    const message = api.message(messageId);
-    if (message === undefined || message.isRecalled) throw new RefusedAction("there is no such message");
+    const message = visibleMessage(api, messageId);
     orRefuse(() => api.react(message, ids.open_id, emoji));
     const event = {
       message_id: messageId,
@@ -131,7 +149,7 @@ export function startConversation(options: ConversationOptions) {
       user_id: ids,
       action_time: String(clock.nowMs()),
     } satisfies EventOf<"im.message.reaction.created_v1">;
-    return push("im.message.reaction.created_v1", event, (id) => acted(as, id, `reacts with ${emoji}`));
+    return userEvent("im.message.reaction.created_v1", event, (id) => acted(as, id, `reacts with ${emoji}`));
   }
 
   return {
@@ -157,7 +175,7 @@ export function startConversation(options: ConversationOptions) {
         case "post":
           return speak(as, { chatId: chatOf(act.chat, as), msgType: "post", content: postOf(act) });
         case "thread": {
-          const thread = inThread(act.messageId);
+          const thread = inThread(api, act.messageId);
           const isGroup = api.world.chat(thread.chatId)?.kind !== "p2p";
           const content = JSON.stringify({ text: isGroup ? `${mentionKey} ${act.text}` : act.text });
           return speak(as, { ...thread, content }, act.text);
@@ -170,15 +188,38 @@ export function startConversation(options: ConversationOptions) {
             event_key: act.key,
             timestamp: seconds(clock.nowMs()),
           } satisfies EventOf<"application.bot.menu_v6">;
-          return push("application.bot.menu_v6", event, (id) => acted(as, id, `chooses ${act.key} in the menu`));
+          return userEvent("application.bot.menu_v6", event, (id) => acted(as, id, `chooses ${act.key} in the menu`));
         }
         case "enter": {
           const event = { chat_id: chatOf("p2p", as), operator_id: ids };
           const type = "im.chat.access_event.bot_p2p_chat_entered_v1";
-          return push(type, event, (id) => acted(as, id, "opens the chat"));
+          return userEvent(type, event, (id) => acted(as, id, "opens the chat"));
         }
       }
     },
+  };
+}
+
+/** What users choose on cards. */
+function createChoosing({ api, newId }: ConversationOptions, record: Journal["record"], pushes: Pushes) {
+  function contentShown(messageId: string): string {
+    const message = api.message(messageId);
+    return message === undefined ? "" : api.shownContent(message);
+  }
+
+  async function recordAnswer({ id, pushed }: ReturnType<Pushes["callback"]>, clicked: CardToken): Promise<void> {
+    const { messageId, token } = clicked;
+    const { attempts, view: shown } = await pushed;
+    const result = attempts.at(-1)?.result;
+    if (shown === undefined || result === undefined) return;
+    const card = shown.isTaken ? cardIn(result.body) : undefined;
+    const fault = card === undefined ? undefined : replacementFault(api, card, contentShown(messageId));
+    const view = fault ?? shown;
+    record({ what: "answered", id, messageId, view, ...pushes.callbackAnswered(id) });
+    if (result.delivered) api.callbackAnswered(token, view.isTaken ? card : undefined);
+  }
+
+  return {
     /**
      * A user makes a choice on a card, by its number.
      * @param on.version The state of the card that they have seen. A choice on another state is refused.
@@ -197,23 +238,25 @@ export function startConversation(options: ConversationOptions) {
       const token = `c-${newId()}`;
       const context = { open_message_id: messageId, open_chat_id: message?.chatId };
       const operator = { tenant_key: defaultTenant, ...ids };
-      const callback = envelopeOf("card.action.trigger", { operator, token, action, host: "im_message", context });
       api.registerCardToken({ token, messageId });
-      outcomes.callbackPushed(callback.id);
-      pushCallback(callback, messageId, token).catch(() => {});
+      const callback = pushes.callback({ operator, token, action, host: "im_message", context });
+      recordAnswer(callback, { token, messageId }).catch(() => {});
       return callback.id;
-    },
-    ...journal,
-    onStage: outcomes.onStage,
-    /** Stops all retries. */
-    stop(): void {
-      for (const unsubscribe of unsubscribes) unsubscribe();
-      stopping.abort(new Error("the conversation is over"));
     },
   };
 }
 
-export type Conversation = ReturnType<typeof startConversation>;
+/** @throws {RefusedAction} There is none, or it is recalled. */
+function visibleMessage(api: OpenApi, messageId: string): Message {
+  const message = api.message(messageId);
+  if (message === undefined || message.isRecalled) throw new RefusedAction("there is no such message");
+  return message;
+}
+
+function inThread(api: OpenApi, messageId: string): Pick<UserMessage, "chatId" | "rootId" | "parentId" | "threadId"> {
+  const { chatId, rootId = messageId, threadId = `omt_${messageId.slice(3)}` } = visibleMessage(api, messageId);
+  return { chatId, rootId, parentId: messageId, threadId };
+}
 
 function acted(user: Person, id: string, about: string): Fact {
   return { what: "acted", user, id, about };
