@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { CardTemplate, KnownParts } from "../../feishu/checked-card.ts";
 import { defaultTenant } from "../samples/facts.ts";
 import { type Activity, createListeners } from "./activity.ts";
+import { approvalRoutes } from "./approval-routes.ts";
 import { type Approval, type ApprovalStatus, createApprovals } from "./approvals.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
 import { type CardState, createCardEntities } from "./card-entities.ts";
@@ -94,7 +95,7 @@ export function openApi(options: OpenApiOptions) {
   const activities = createListeners<Activity>();
   const onActivity = activities.notify;
   const reactions = createReactions({ nowMs, newId, messages, world, onActivity });
-  const approvals = createApprovals({ nowMs, newId, isStrict, world, onActivity });
+  const approvals = createApprovals({ nowMs, newId, isStrict });
   const { isInteracting } = cards;
   const entities = createCardEntities({ nowMs, newId, messages, known, isInteracting, onActivity });
   /** The card that a message shows, or its content. A message may name a card entity or a template instead. */
@@ -111,7 +112,7 @@ export function openApi(options: OpenApiOptions) {
     ...cards.routes,
     ...cardRoutes(entities, messages),
     ...chatRoutes({ nowMs, newId, world, onActivity }),
-    ...approvals.routes,
+    ...approvalRoutes({ approvals, world, onActivity }),
     ...contactRoutes(world),
     ...uploadRoutes({ newId, uploads, messages, world, onActivity }),
     ...reading.routes,
