@@ -67,7 +67,13 @@ async function compile(
   { options = [], signal }: { options?: readonly string[]; signal: AbortSignal | undefined },
 ): Promise<Finding[]> {
   const require = createRequire(join(root, "package.json"));
-  const packageFile = require.resolve("typescript/package.json");
+  let packageFile: string;
+  try {
+    packageFile = require.resolve("typescript/package.json");
+  } catch {
+    const message = 'typescript is not installed, so no type can be checked. Run "npm ci", without --omit=dev';
+    return [{ part: "types", file: "package.json", message }];
+  }
   const { bin } = require(packageFile) as { bin: { tsc: string } };
   const tsc = join(dirname(packageFile), bin.tsc);
   const args = ["--noEmit", "--pretty", "false", "--project", config, ...options];

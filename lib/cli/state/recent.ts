@@ -1,6 +1,7 @@
 import { closeSync, existsSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { CommandError } from "../command.ts";
 import { compactText, withoutSecrets } from "../start/payloads.ts";
 
 /** A line of the log, of this machine or of a stage. */
@@ -89,16 +90,23 @@ export function keepRecent(folder: string, onProblem: (problem: string) => void,
   };
 }
 
-/** What {@link keepRecent} has kept. Reads the file, whether a runtime writes to it or not. */
+/**
+ * What {@link keepRecent} has kept. Reads the file, whether a runtime writes to it or not.
+ * What it returns throws a {@link CommandError} if the file cannot be read.
+ */
 export function openRecent(folder: string) {
   const file = fileOf(folder);
   const select = (sql: string, ...values: (string | number)[]): Readonly<Record<string, unknown>>[] => {
     if (!existsSync(file)) return [];
-    const database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 });
+    let database: DatabaseSync | undefined;
     try {
+      database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 });
       return database.prepare(sql).all(...values);
+    } catch (cause) {
+      const problem = `Cannot read ${file}: ${(cause as Error).message}`;
+      throw new CommandError(`${problem}. If it is damaged, delete it: npm start makes another`, { cause });
     } finally {
-      database.close();
+      database?.close();
     }
   };
   return {

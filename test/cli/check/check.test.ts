@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { check } from "../../../lib/cli/check/check.ts";
+import { checkTypes } from "../../../lib/cli/check/compiler.ts";
 import { projectText } from "../../../lib/cli/check/engine-parts.ts";
 import { type Finding, sorted } from "../../../lib/cli/check/finding.ts";
 import { checkReferences } from "../../../lib/cli/check/references.ts";
@@ -501,6 +502,15 @@ test("a mistake is placed behind the names that lead to it, and in no comment", 
     findings.map(({ line, message }) => `${line} ${message}`),
     ["14 resources.Other.Properties.KeySchema is {}, not a list"],
   );
+});
+
+test("a project without the compiler is told to install it", async (t) => {
+  const { root, remove } = await temporaryProject({});
+  t.after(remove);
+  unlinkSync(join(root, "node_modules"));
+  writeFileSync(join(root, "tsconfig.json"), "{}");
+  const message = 'typescript is not installed, so no type can be checked. Run "npm ci", without --omit=dev';
+  assert.deepEqual(await checkTypes(root), [{ part: "types", file: "package.json", message }]);
 });
 
 test("a check of types that is out of date ends at once, though the compiler takes no SIGTERM", async (t) => {

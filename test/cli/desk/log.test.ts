@@ -118,6 +118,10 @@ describe("npm run events, trace and logs, on this machine", () => {
   test("what is kept is bounded by count, size and age, for its owner alone, and without secrets", async () => {
     mkdirSync(state);
     writeFileSync(join(state, "recent.db"), "damaged".repeat(1_000));
+    assert.throws(() => openRecent(state).after(0), {
+      name: "CommandError",
+      message: `Cannot read ${join(state, "recent.db")}: file is not a database. If it is damaged, delete it: npm start makes another`,
+    });
     const limits = { keptMs: 60_000, maxLines: 5, maxPushedCharacters: 3_000, trimEvery: 10 };
     const problems: string[] = [];
     const kept = keepRecent(state, (problem) => problems.push(problem), limits);
