@@ -1,7 +1,7 @@
 import { grouped } from "../../../infra/contradictions.js";
+import { mostBatches } from "./mapping.ts";
 import { type Forecast, simulate } from "./model.ts";
 import { highParameterReads, type Quotas } from "./quotas.ts";
-import { mostBatches } from "./running.ts";
 import { defaultShare, type Lane, type Load, type Place, placeOf } from "./step.ts";
 import type { LimitName, Reading } from "./watch.ts";
 

@@ -1,8 +1,9 @@
 import { retryDelaysMs } from "../../simulator/platform/retries.ts";
 import { draw, poisson, seededRandom } from "./draw.ts";
+import { startLedger } from "./ledger.ts";
 import { Queue } from "./queue.ts";
 import { startReceiving } from "./receiving.ts";
-import { startLedger, startRunning } from "./running.ts";
+import { startRunning } from "./running.ts";
 import { type Lane, type Load, type Place, placeOf, type Step, tickSeconds, ticksPerSecond } from "./step.ts";
 import { Waits } from "./waits.ts";
 import { type Reading, Watch } from "./watch.ts";

@@ -1,6 +1,8 @@
 import { longestBackoffSeconds, visibilityTimeoutSeconds } from "../../../infra/limits.js";
 import { Bucket } from "./bucket.ts";
 import { draw } from "./draw.ts";
+import type { startLedger } from "./ledger.ts";
+import { startMapping } from "./mapping.ts";
 import { type Load, type Place, type Step, tickSeconds } from "./step.ts";
 import type { Watch } from "./watch.ts";
 
@@ -11,8 +13,6 @@ const emptyGroups = () => [0, 0, 0, 0, 0, 0, 0, 0, 0];
 const mostReceives = emptyGroups().length - 1;
 /** What sums of parts lack of a whole. */
 const tiny = 1e-6;
-/** An event needs one write before its run and one after. */
-const writesPerEvent = 2;
 
 /** What comes back at a later tick, by the tick. */
 class Later<T> {
@@ -36,49 +36,86 @@ class Later<T> {
   }
 }
 
-/** The most batches at once, with the mapping's own limit or with provisioned pollers. */
-export function mostBatches({ limits, optional, quotas }: Place): number {
-  const { maximumPollers } = optional;
-  if (maximumPollers !== null) return maximumPollers * quotas.batchesPerPoller;
-  return Math.min(limits.maxConcurrency, quotas.mappingMost);
+/** The records of a queue: the visible ones, and those that come back later. */
+class Backlog {
+  /** Visible records by how often they were received before. */
+  readonly #groups = emptyGroups();
+  readonly #comingBack = new Later<{ receives: number; records: number }>();
+  visible = 0;
+  hidden = 0;
+
+  /** Shows what comes back in this step, and what is new in it. */
+  fill(step: Step, stored: number): void {
+    for (const { receives, records } of this.#comingBack.take(step)) {
+      this.hidden -= records;
+      this.#show(records, receives);
+    }
+    this.#show(stored, 0);
+  }
+
+  /** @returns What was received, by how often it was received before. */
+  receive(records: number): number[] {
+    this.visible -= records;
+    return draw(this.#groups, records);
+  }
+
+  hide(tick: number, receives: number, records: number): void {
+    if (records <= 0) return;
+    this.#comingBack.add(tick, { receives: Math.min(receives, mostReceives), records });
+    this.hidden += records;
+  }
+
+  #show(records: number, receives: number): void {
+    if (records <= 0) return;
+    this.#groups[receives] = (this.#groups[receives] ?? 0) + records;
+    this.visible += records;
+  }
 }
 
-/** The writes of the table, which all lanes share. */
-export function startLedger({ quotas, optional }: Place, { dedupe }: Pick<Load, "dedupe">, watch: Watch) {
-  const hasLedger = dedupe === "required";
-  const table = new Bucket(Math.min(quotas.tableMost, optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites));
-  let busySeconds = 0;
-  /** Whether this step is in `busySeconds`. */
-  let isCounted = false;
-  return {
-    /** Events that it takes in a second. */
-    get capacity(): number {
-      return hasLedger ? table.rate / writesPerEvent : Number.POSITIVE_INFINITY;
-    },
-    refill(seconds: number): void {
-      table.refill(seconds);
-      isCounted = false;
-    },
-    complete(records: number): void {
-      if (hasLedger) table.take(records);
-    },
-    /** @returns How many it takes. */
-    claim(records: number, ended: number, seconds: number): number {
-      if (!hasLedger) return records;
-      const claimed = table.take(records);
-      if (claimed < records && !isCounted) {
-        isCounted = true;
-        busySeconds += seconds;
-        if (busySeconds >= quotas.tableDoublesSeconds) {
-          busySeconds = 0;
-          table.grow(Math.min(quotas.tableMost, 2 * table.rate));
-        }
-      }
-      watch.turnAway("ledger", records - claimed);
-      watch.count("ledger", records + ended, table.rate);
-      return claimed;
-    },
-  };
+/** The batches that run. */
+class Runs {
+  readonly #random: () => number;
+  readonly #ends = new Later<{ slots: number; records: number; inFlight: number }>();
+  /** Batches at once, and the records in them. */
+  busy = 0;
+  inFlight = 0;
+  /** The most batches that there were at once: so many instances are warm. */
+  instances = 0;
+
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  /** @returns How many records end in this step. */
+  end(step: Step): number {
+    let ended = 0;
+    for (const { slots, records, inFlight } of this.#ends.take(step)) {
+      this.busy -= slots;
+      this.inFlight -= inFlight;
+      ended += records;
+    }
+    return ended;
+  }
+
+  begin({ tick, ticks }: Step, begun: { slots: number; batches: number; records: number; seconds: number }): void {
+    const { batches, records } = begun;
+    const runTicks = begun.seconds / tickSeconds;
+    // What is shorter than the step takes a part of a slot.
+    const share = Math.min(1, runTicks / ticks);
+    const slots = Math.min(begun.slots, batches * share);
+    const inFlight = records * share;
+    const least = Math.max(ticks, Math.floor(runTicks));
+    // Some end a tick later, so that the mean is exact: whole batches, in a short step.
+    const lateShare = Math.max(0, Math.min(1, runTicks - least));
+    const late = share < 1 ? lateShare : Math.floor(batches * lateShare + this.#random()) / batches;
+    const lateRecords = Math.floor(records * late + this.#random());
+    const part = (of: number, ended: number) => ({ slots: slots * of, inFlight: inFlight * of, records: ended });
+    this.#ends.add(tick + least, part(1 - late, records - lateRecords));
+    if (late > 0) this.#ends.add(tick + least + 1, part(late, lateRecords));
+    this.busy += slots;
+    this.inFlight += inFlight;
+    this.instances = Math.max(this.instances, this.busy);
+  }
 }
 
 /**
@@ -91,167 +128,78 @@ export function startRunning(
   shared: { own: Watch; watch: Watch; ledger: ReturnType<typeof startLedger>; random: () => number },
 ) {
   const { own, watch, ledger, random } = shared;
-  const { limits, optional, quotas, times } = place;
-  const { minimumPollers, maximumPollers } = optional;
-  const hasPollers = minimumPollers !== null && maximumPollers !== null;
-  const most = mostBatches(place);
-  const growth = hasPollers ? quotas.pollerGrowth : quotas.mappingGrowth;
+  const { limits, quotas, times } = place;
+  const backlog = new Backlog();
+  const mapping = startMapping(place, own);
+  const runs = new Runs(random);
   const starts = new Bucket(quotas.startRate, quotas.startBurst);
-  const hidden = new Later<{ receives: number; records: number }>();
-  let hiddenRecords = 0;
-  const ends = new Later<{ slots: number; records: number; inFlight: number }>();
-  /** Visible records by how often they were received before. */
-  const visible = emptyGroups();
-  let allowed = Math.min(most, hasPollers ? minimumPollers * quotas.batchesPerPoller : quotas.mappingFirst);
-  const polls = new Bucket(
-    hasPollers ? (allowed / quotas.batchesPerPoller) * quotas.recordsPerPoller : Number.MAX_VALUE,
-  );
-  let waiting = 0;
-  let busy = 0;
-  let inBatches = 0;
-  let instances = 0;
-  /** For a window: how long records have waited for a full batch. */
-  let windowSeconds = 0;
-
-  function show(records: number, receives: number): void {
-    if (records <= 0) return;
-    visible[receives] = (visible[receives] ?? 0) + records;
-    waiting += records;
-  }
-
-  function receive(records: number): number[] {
-    waiting -= records;
-    return draw(visible, records);
-  }
-
-  /** Batches that the mapping may begin now. */
-  function wantedBatches(seconds: number): number {
-    if (limits.batchWindowSeconds === 0) return waiting;
-    const full = Math.floor(waiting / limits.batchSize);
-    windowSeconds = full > 0 || waiting === 0 ? 0 : windowSeconds + seconds;
-    if (windowSeconds < limits.batchWindowSeconds) return full;
-    windowSeconds = 0;
-    return 1;
-  }
-
-  function hide(tick: number, receives: number, records: number): void {
-    if (records <= 0) return;
-    hidden.add(tick, { receives: Math.min(receives, mostReceives), records });
-    hiddenRecords += records;
-  }
-
   const batchSeconds = (records: number) => times.batch + times.record * records + load.handlerMs / 1000;
-
-  function grow(seconds: number): void {
-    if (waiting === 0 || allowed >= most) return;
-    allowed = Math.min(most, allowed + growth * seconds);
-    if (hasPollers) polls.grow((allowed / quotas.batchesPerPoller) * quotas.recordsPerPoller);
-  }
 
   return {
     get waiting(): number {
-      return waiting + hiddenRecords;
+      return backlog.visible + backlog.hidden;
     },
     get isIdle(): boolean {
-      return waiting + hiddenRecords === 0 && busy < 0.5;
+      return backlog.visible + backlog.hidden === 0 && runs.busy < 0.5;
     },
     get busy(): number {
-      return busy;
+      return runs.busy;
     },
     /** What is handled a second with every batch full: the slowest of mapping, pollers and ledger. */
     get capacity(): number {
-      return Math.min((allowed * limits.batchSize) / batchSeconds(limits.batchSize), polls.rate, ledger.capacity);
+      const perSecond = (mapping.allowed * limits.batchSize) / batchSeconds(limits.batchSize);
+      return Math.min(perSecond, mapping.rate, ledger.capacity);
     },
     /** @param free Invocations at once that the account has left. */
     step(step: Step, stored: number, free: number): Progress {
       const { tick, seconds } = step;
-      let ended = 0;
-      for (const { slots, records, inFlight } of ends.take(step)) {
-        busy -= slots;
-        inBatches -= inFlight;
-        ended += records;
-      }
-      for (const { receives, records } of hidden.take(step)) {
-        hiddenRecords -= records;
-        show(records, receives);
-      }
-      show(stored, 0);
+      const ended = runs.end(step);
+      backlog.fill(step, stored);
       starts.refill(seconds);
-      polls.refill(seconds);
       ledger.complete(ended);
 
-      const open = Math.max(0, allowed - busy);
+      const open = Math.max(0, mapping.allowed - runs.busy);
       // In a long step, a slot has one batch after the other, and parts of a slot count.
-      const expectedSize = Math.min(limits.batchSize, Math.max(1, waiting / Math.max(1, open)));
+      const expectedSize = Math.min(limits.batchSize, Math.max(1, backlog.visible / Math.max(1, open)));
       const perSlot = Math.max(1, seconds / batchSeconds(expectedSize));
       const whole = (slotCount: number) => (perSlot > 1 ? slotCount : Math.floor(slotCount + tiny));
       const slots = whole(open);
-      const wantedSlots = Math.min(slots, wantedBatches(seconds) / perSlot);
-      const fresh = Math.max(0, Math.ceil(busy + wantedSlots - instances));
+      const wantedSlots = Math.min(slots, mapping.wantedBatches(backlog.visible, seconds) / perSlot);
+      const fresh = Math.max(0, Math.ceil(runs.busy + wantedSlots - runs.instances));
       const startable = Math.max(0, wantedSlots - (fresh - starts.take(fresh)));
       const usedSlots = whole(Math.min(startable, Math.max(0, free)));
-      const fit = Math.max(0, Math.floor(quotas.inFlight - inBatches - hiddenRecords));
-      const records = polls.take(Math.min(waiting, Math.round(usedSlots * perSlot * limits.batchSize), fit));
-      const before = waiting;
-      const received = receive(records);
+      const room = usedSlots * perSlot;
+      const fit = Math.max(0, Math.floor(quotas.inFlight - runs.inFlight - backlog.hidden));
+      const records = mapping.poll(Math.min(backlog.visible, Math.round(room * limits.batchSize), fit), seconds);
+      const received = backlog.receive(records);
       const claimed = ledger.claim(records, ended, seconds);
       draw(received, records - claimed).forEach((part, receives) => {
         // ± 20 %, as the worker spreads them.
         const waitSeconds = backoffSeconds(receives + 1) * (0.8 + 0.4 * random());
-        hide(tick + Math.ceil(waitSeconds / tickSeconds), receives + 1, part);
+        backlog.hide(tick + Math.ceil(waitSeconds / tickSeconds), receives + 1, part);
       });
-      const newInstances = Math.max(0, busy + usedSlots - instances);
-      const batches = Math.min(records, usedSlots * perSlot);
-      if (batches > 0) begin(step, { usedSlots, batches, records, claimed, newInstances });
+      const newInstances = Math.max(0, runs.busy + usedSlots - runs.instances);
+      const batches = Math.min(records, room);
+      if (batches > 0) {
+        const runSeconds = batchSeconds(records / batches) + (times.start * newInstances) / batches;
+        runs.begin(step, { slots: usedSlots, batches, records: claimed, seconds: runSeconds });
+      }
       // Lambda hides what it received for an invocation that the account has no room for.
       const short = Math.max(0, startable - usedSlots);
-      const throttled = Math.min(before - records, Math.floor(short * perSlot * limits.batchSize));
+      const throttled = Math.min(backlog.visible, Math.floor(short * perSlot * limits.batchSize));
       watch.turnAway("concurrency", throttled);
       const back = tick + Math.ceil(visibilityTimeoutSeconds(limits) / tickSeconds);
-      receive(throttled).forEach((count, receives) => {
-        hide(back, receives, count);
+      backlog.receive(throttled).forEach((count, receives) => {
+        backlog.hide(back, receives, count);
       });
-      own.gauge("mapping growth", Math.floor(allowed), Math.round(growth * 60));
-      own.gauge("mapping", Math.ceil(busy), most);
-      own.gauge("in flight", Math.floor(inBatches + hiddenRecords), quotas.inFlight);
-      if (hasPollers) own.count("pollers", records, polls.rate);
-      const cause = causeOfWaiting({ isFull: usedSlots === slots, fit, records, room: usedSlots * perSlot });
-      grow(seconds);
+      own.gauge("in flight", Math.floor(runs.inFlight + backlog.hidden), quotas.inFlight);
+      mapping.note(runs.busy, records);
+      if (backlog.visible === 0) return { claimed, ended, batches, newInstances, cause: undefined };
+      const cause = mapping.causeOfWaiting({ isFull: usedSlots === slots, fit, records, room });
+      mapping.grow(seconds);
       return { claimed, ended, batches, newInstances, cause };
     },
   };
-
-  function begin(
-    { tick, ticks }: Step,
-    begun: { usedSlots: number; batches: number; records: number; claimed: number; newInstances: number },
-  ): void {
-    const { usedSlots, batches, records, claimed, newInstances } = begun;
-    const runTicks = (batchSeconds(records / batches) + (times.start * newInstances) / batches) / tickSeconds;
-    // What is shorter than the step takes a part of a slot.
-    const share = Math.min(1, runTicks / ticks);
-    const slots = Math.min(usedSlots, batches * share);
-    const inFlight = claimed * share;
-    const least = Math.max(ticks, Math.floor(runTicks));
-    // Some end a tick later, so that the mean is exact: whole batches, in a short step.
-    const lateShare = Math.max(0, Math.min(1, runTicks - least));
-    const late = share < 1 ? lateShare : Math.floor(batches * lateShare + random()) / batches;
-    const lateRecords = Math.floor(claimed * late + random());
-    const part = (of: number, records: number) => ({ slots: slots * of, inFlight: inFlight * of, records });
-    ends.add(tick + least, part(1 - late, claimed - lateRecords));
-    if (late > 0) ends.add(tick + least + 1, part(late, lateRecords));
-    busy += slots;
-    inBatches += inFlight;
-    instances = Math.max(instances, busy);
-  }
-
-  function causeOfWaiting(facts: { isFull: boolean; fit: number; records: number; room: number }) {
-    const { isFull, fit, records, room } = facts;
-    if (waiting === 0) return undefined;
-    if (fit <= records) return "in flight";
-    if (!isFull) return undefined;
-    if (hasPollers && records < Math.floor(room) * limits.batchSize) return "pollers";
-    return allowed < most ? "mapping growth" : "mapping";
-  }
 }
 
 interface Progress {
