@@ -67,19 +67,55 @@ export interface UserMessage {
  * platform's.
  */
 export function openApi(options: OpenApiOptions) {
+  const { clock, newId, onProblem } = options;
+  const parts = createParts(options);
+  const { apps, tokens, templates, activities } = parts;
+  let own: readonly Route[] = [];
+  const dispatch = createDispatch({
+    routes: () => [...own, ...parts.routes],
+    callerOf: tokens.caller,
+    clock,
+    newId,
+    onProblem,
+    onMissing: ({ message }) => activities.notify({ what: "missing", about: message }),
+  });
+
+  return {
+    handle: dispatch.handle,
+    /** Serves it on 127.0.0.1. Without a port, it takes a free one. */
+    listen: ({ port = 0 } = {}): Promise<ApiServer> => serve(dispatch.handle, port),
+
+    /** Answers to calls that are not simulated, or are to be answered otherwise. They replace earlier ones. */
+    setAnswers(answers: readonly OwnAnswers[]): void {
+      own = answers.flatMap(ownRoutes);
+    },
+    /** Makes calls fail or wait; see `Rule`. */
+    addRule: dispatch.addRule,
+    /** The templates of the card builder whose variables are checked. They replace earlier ones. */
+    setTemplates(declared: Templates): void {
+      templates.clear();
+      for (const [id, template] of Object.entries(declared)) templates.set(id, template);
+    },
+    issueAppTicket: apps.issueTicket,
+    revokeTokens: tokens.revoke,
+    setDisabled: apps.setDisabled,
+    calls: dispatch.calls,
+    tokensIssued: tokens.issued,
+
+    ...userActions(parts, newId),
+    ...shownState(parts, onProblem),
+  };
+}
+
+export type OpenApi = ReturnType<typeof openApi>;
+
+type Parts = ReturnType<typeof createParts>;
+
+/** What the simulator consists of, and the calls that it takes. */
+function createParts(options: OpenApiOptions) {
   const { clock, newId, isStrict = false, onAppTicket = () => {}, onProblem } = options;
   const nowMs = () => clock.nowMs();
-  /** A call does not fail because a listener throws. */
-  const guarded = <Fact>(listener: (fact: Fact) => void) => {
-    return (fact: Fact) => {
-      try {
-        listener(fact);
-      } catch (error) {
-        onProblem(error);
-      }
-    };
-  };
-  const apps = createApps({ apps: options.apps, newId, onAppTicket: guarded(onAppTicket) });
+  const apps = createApps({ apps: options.apps, newId, onAppTicket: guarded(onAppTicket, onProblem) });
   const tokens = createTokens({ nowMs, newId, apps });
   const world = createWorld({ appIds: options.apps.map(({ appId }) => appId), isStrict });
   const messages = createMessages({ nowMs, newId, isStrict, defaultTenant });
@@ -105,7 +141,7 @@ export function openApi(options: OpenApiOptions) {
   }
   const view = createView({ appId: options.apps[0]?.appId ?? "", world, messages, uploads, shownContent });
   const reading = createReading({ nowMs, messages, world, view, onActivity });
-  const routes = [
+  const routes: readonly Route[] = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
     ...messageRoutes({ messages, world, known, entities, uploads, view }),
     ...reactions.routes,
@@ -117,35 +153,14 @@ export function openApi(options: OpenApiOptions) {
     ...uploadRoutes({ newId, uploads, messages, world, onActivity }),
     ...reading.routes,
   ];
-  const onMissing = ({ message }: Error) => onActivity({ what: "missing", about: message });
-  let own: readonly Route[] = [];
-  const dispatch = createDispatch({
-    routes: () => [...own, ...routes],
-    callerOf: tokens.caller,
-    clock,
-    newId,
-    onProblem,
-    onMissing,
-  });
+  const shown = { messages, entities, shownContent, activities, reactions, approvals, reading };
+  return { apps, tokens, world, uploads, templates, known, cards, routes, ...shown };
+}
 
+/** What users do, and what the platform does with their clicks. */
+function userActions(parts: Parts, newId: () => string) {
+  const { messages, uploads, reactions, cards, known, approvals, reading } = parts;
   return {
-    handle: dispatch.handle,
-    /** Serves it on 127.0.0.1. Without a port, it takes a free one. */
-    listen: ({ port = 0 } = {}): Promise<ApiServer> => serve(dispatch.handle, port),
-
-    /** Answers to calls that are not simulated, or are to be answered otherwise. They replace earlier ones. */
-    setAnswers(answers: readonly OwnAnswers[]): void {
-      own = answers.flatMap(ownRoutes);
-    },
-    /** Makes calls fail or wait; see `Rule`. */
-    addRule: dispatch.addRule,
-    /** The chats and their members. */
-    world,
-    /** The templates of the card builder whose variables are checked. They replace earlier ones. */
-    setTemplates(declared: Templates): void {
-      templates.clear();
-      for (const [id, template] of Object.entries(declared)) templates.set(id, template);
-    },
     /** Records a user's message. @throws {Refusal} The content does not have the shape of its type. */
     say({ userId, msgType = "text", content, ...place }: UserMessage): Message {
       checkContent(msgType, msgType === "post" ? `{"zh_cn":${content}}` : content, known);
@@ -174,14 +189,27 @@ export function openApi(options: OpenApiOptions) {
     },
     /** @throws {Refusal} The card of a callback's answer is invalid. */
     checkCard: (card: string): void => void checkContent("interactive", card, known),
-    issueAppTicket: apps.issueTicket,
-    revokeTokens: tokens.revoke,
-    setDisabled: apps.setDisabled,
+    /** Ends an approval instance. @throws {RangeError} There is none with this code. */
+    decide: (instanceCode: string, status: ApprovalStatus): Approval => approvals.decide(instanceCode, status),
+    /** A person, by open_id, reads a message. */
+    read: reading.read,
+  };
+}
 
+/** What users see of what the bots do. */
+function shownState(parts: Parts, onProblem: OpenApiOptions["onProblem"]) {
+  const { world, messages, activities, entities, shownContent, approvals, reading, reactions } = parts;
+  return {
+    /** The chats and their members. */
+    world,
     /** Calls the listener for each message that a bot sends or changes from now on. @returns A function that stops it. */
-    onMessage: (listener: (change: MessageChange) => void): (() => void) => messages.onChange(guarded(listener)),
+    onMessage: (listener: (change: MessageChange) => void): (() => void) =>
+      messages.onChange(guarded(listener, onProblem)),
     /** The same for everything else that a bot does, and for a call that is not simulated. */
-    onActivity: (listener: (activity: Activity) => void): (() => void) => activities.add(guarded(listener)),
+    onActivity: (listener: (activity: Activity) => void): (() => void) => activities.add(guarded(listener, onProblem)),
+    /** The same for each approval instance that begins or ends, if a bot has subscribed to its definition. */
+    onApproval: (listener: (approval: Approval) => void): (() => void) =>
+      approvals.onChange(guarded(listener, onProblem)),
     message: (messageId: string): Message | undefined => messages.get(messageId),
     /** In the order they were sent, of one chat or of all. */
     messages: (chatId?: string): readonly Message[] => messages.list(chatId),
@@ -206,19 +234,20 @@ export function openApi(options: OpenApiOptions) {
     },
     shownContent,
     approvals: approvals.list,
-    /** The same for each approval instance that begins or ends, if a bot has subscribed to its definition. */
-    onApproval: (listener: (approval: Approval) => void): (() => void) => approvals.onChange(guarded(listener)),
-    /** Ends an approval instance. @throws {RangeError} There is none with this code. */
-    decide: (instanceCode: string, status: ApprovalStatus): Approval => approvals.decide(instanceCode, status),
-    /** A person, by open_id, reads a message. */
-    read: reading.read,
     /** The ids of the pinned messages, in the order they were pinned. */
     pins: reading.pins,
     /** In the order they were added, on one message or on all. */
     reactions: reactions.list,
-    calls: dispatch.calls,
-    tokensIssued: tokens.issued,
   };
 }
 
-export type OpenApi = ReturnType<typeof openApi>;
+/** A call does not fail because a listener throws. */
+function guarded<Fact>(listener: (fact: Fact) => void, onProblem: OpenApiOptions["onProblem"]): (fact: Fact) => void {
+  return (fact) => {
+    try {
+      listener(fact);
+    } catch (error) {
+      onProblem(error);
+    }
+  };
+}
