@@ -42,8 +42,10 @@ export function messageRoutes(places: Places): Route[] {
   const { messages, world, known, view } = places;
   const access = createAccess(messages, world);
   const check: Check = (msgType, content) => checkContent(msgType, content, known);
+  const once = createOnce(messages, view);
   return [
-    ...sendingRoutes(places, access, check),
+    ...sendingRoutes(places, access, { check, once }),
+    ...forwardingRoutes(places, access, once),
     ...changingRoutes(places, access, check),
     route("GET", "/:message_id", (call) => {
       const message = access.named(call);
@@ -56,6 +58,7 @@ export function messageRoutes(places: Places): Route[] {
 
 type Check = (msgType: unknown, content: unknown) => ReturnType<typeof checkContent>;
 type Access = ReturnType<typeof createAccess>;
+type Once = ReturnType<typeof createOnce>;
 
 /** What a bot may do with a message. */
 export function createAccess(messages: Messages, world: World) {
@@ -74,9 +77,20 @@ export function createAccess(messages: Messages, world: World) {
   };
 }
 
-function sendingRoutes(places: Places, { needBot, named }: Access, check: Check): Route[] {
-  const { messages, world, entities, uploads, view } = places;
+/** Sends what a call asks for, unless the same app has sent it under the same uuid. */
+function createOnce(messages: Messages, view: View) {
   const sent = createSentOnce();
+  return (call: Call, uuid: unknown, target: string[], send: () => Message): Answer => {
+    const { caller, nowMs, answeredAtMs } = call;
+    const scope = [caller.appId, caller.tenant, ...target];
+    const messageId = sent.once({ scope, uuid, nowMs, answeredAtMs }, () => send().messageId);
+    return success(view(messages.named(messageId), noQuery));
+  };
+}
+
+/** Send and reply. */
+function sendingRoutes(places: Places, { needBot }: Access, { check, once }: { check: Check; once: Once }): Route[] {
+  const { messages, world, entities, uploads } = places;
 
   /** Sends a message. One that names a card entity shows it from then on. */
   function send(message: NewMessage, { caller }: Call): Message {
@@ -84,13 +98,6 @@ function sendingRoutes(places: Places, { needBot, named }: Access, check: Check)
     return messages.send(message, (added) => {
       if (entity !== undefined) entities.sent(entity, added);
     });
-  }
-
-  function once(call: Call, uuid: unknown, target: string[], send: () => Message): Answer {
-    const { caller, nowMs, answeredAtMs } = call;
-    const scope = [caller.appId, caller.tenant, ...target];
-    const messageId = sent.once({ scope, uuid, nowMs, answeredAtMs }, () => send().messageId);
-    return success(view(messages.named(messageId), noQuery));
   }
 
   /** Checks a message, also whose and of which type its files are. A file on a laptop may be one of the real platform. */
@@ -133,6 +140,11 @@ function sendingRoutes(places: Places, { needBot, named }: Access, check: Check)
     });
   }
 
+  return [route("POST", "", create), route("POST", "/:message_id/reply", reply)];
+}
+
+/** Forward one message, some together, and a thread. */
+function forwardingRoutes({ messages, world }: Places, { needBot, named }: Access, once: Once): Route[] {
   /** Where a call forwards to. */
   function target({ caller, query, body }: Call): Pick<Message, "chatId" | "threadId"> {
     const idType = query.get("receive_id_type") ?? "";
@@ -188,8 +200,6 @@ function sendingRoutes(places: Places, { needBot, named }: Access, check: Check)
   }
 
   return [
-    route("POST", "", create),
-    route("POST", "/:message_id/reply", reply),
     route("POST", "/:message_id/forward", forward),
     route("POST", "/merge_forward", mergeForward),
     { ...route("POST", "", forwardThread), path: "/open-apis/im/v1/threads/:thread_id/forward" },
