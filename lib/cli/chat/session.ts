@@ -51,85 +51,142 @@ interface Filling {
   readonly typed: string[];
 }
 
+/** What the lines that a person types change. */
+interface State {
+  chat: "p2p" | "group";
+  as: Person;
+  /** The bot's last message that this terminal has shown. */
+  lastId?: string;
+  isOver: boolean;
+}
+
+interface Parts {
+  readonly link: Link;
+  readonly screen: Screen;
+  readonly cards: ReturnType<typeof createCards>;
+  readonly requests: ReturnType<typeof createRequests>;
+  readonly state: State;
+}
+
 /** Reads the lines that a person types, and acts on the conversation. */
 export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | "group" }) {
   const cards = createCards();
   const progress = createProgress();
-  let chat = start.chat;
-  let as: Person = "mei";
-  /** The bot's last message that this terminal has shown. */
-  let lastId: string | undefined;
-  let isOver = false;
+  const requests = createRequests(progress, screen);
+  const state: State = { chat: start.chat, as: "mei", isOver: false };
+  const parts = { link, screen, cards, requests, state };
+  const choosing = createChoosing(parts);
+  const command = createCommands(parts);
+
+  return {
+    /** Acts on a line of input. Rejects when the conversation is over. */
+    async input(line: string): Promise<void> {
+      const text = line.trim();
+      const filling = choosing.filling();
+      if (filling !== undefined && text !== "/quit") return choosing.fill(text, filling);
+      const [, name, rest = ""] = /^\/(\S+)\s*(.*)/s.exec(text) ?? [];
+      if (name !== undefined) return command(name, rest);
+      const message = cards.selected();
+      const hasChoices = message?.card !== undefined && message.card.choices.length > 0;
+      if (hasChoices && /^\d{1,3}$/.test(text)) return choosing.choose(Number(text), message);
+      return command("say", text);
+    },
+    /** Resolves when the id of the last input is known. Entries about it must not be applied before. */
+    acted: requests.ended,
+    /**
+     * Applies an entry of the conversation.
+     * @param isShown Whether the terminal shows it.
+     * @returns Whether an input was handled without any reaction of the bot.
+     */
+    apply(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
+      cards.apply(entry, isShown);
+      if (isShown && entry.what === "said" && entry.by === "bot") state.lastId = entry.message.messageId;
+      return progress.apply(entry);
+    },
+    isOwn: progress.isOwn,
+    isIdle: progress.isIdle,
+    hasFailed: progress.hasFailed,
+    isOver: () => state.isOver,
+    chat: () => state.chat,
+    as: () => state.as,
+  };
+}
+
+export type Session = ReturnType<typeof startSession>;
+
+/** Chooses on a card. A choice with fields is sent when all are filled in. */
+function createChoosing({ link, screen, requests, state }: Parts) {
   let filling: Filling | undefined;
-  const requests = createRequests(progress, fail);
-
-  async function say(text: string): Promise<void> {
-    if (text !== "") await requests.send(() => link.say(text, chat, as));
-  }
-
-  async function choose(number: number, message: MessageView): Promise<void> {
-    const { messageId, version, card } = message;
-    const choice = card?.choices[number - 1];
-    screen.chosen(number);
-    if (choice?.does === "open") return screen.note(`the client opens ${choice.url}`);
-    if (choice?.does !== "callback") return fail(choiceProblem(choice, number));
-    filling = { choosing: { messageId, version, number }, asks: choice.asks ?? [], typed: [] };
-    await askOrChoose(filling);
-  }
 
   async function askOrChoose({ choosing, asks, typed }: Filling): Promise<void> {
     const field = asks[typed.length];
     if (field !== undefined) return screen.ask(field, hintOf(field));
     filling = undefined;
-    await requests.send(() => link.choose(asks.length === 0 ? choosing : { ...choosing, typed }, as));
+    await requests.send(() => link.choose(asks.length === 0 ? choosing : { ...choosing, typed }, state.as));
   }
 
-  async function fill(text: string, current: Filling): Promise<void> {
-    const field = current.asks[current.typed.length];
-    if (text === "/cancel") {
-      filling = undefined;
-      return screen.note("(nothing was sent)");
-    }
-    try {
-      if (field !== undefined) readField(field, text);
-      current.typed.push(text);
-    } catch (error) {
-      if (!(error instanceof FieldError)) throw error;
-      fail(error.message);
-    }
-    await askOrChoose(current);
-  }
+  return {
+    /** The choice that the next line fills in. */
+    filling: () => filling,
+    async choose(number: number, message: MessageView): Promise<void> {
+      const { messageId, version, card } = message;
+      const choice = card?.choices[number - 1];
+      screen.chosen(number);
+      if (choice?.does === "open") return screen.note(`the client opens ${choice.url}`);
+      if (choice?.does !== "callback") return requests.fail(choiceProblem(choice, number));
+      filling = { choosing: { messageId, version, number }, asks: choice.asks ?? [], typed: [] };
+      await askOrChoose(filling);
+    },
+    async fill(text: string, current: Filling): Promise<void> {
+      const field = current.asks[current.typed.length];
+      if (text === "/cancel") {
+        filling = undefined;
+        return screen.note("(nothing was sent)");
+      }
+      try {
+        if (field !== undefined) readField(field, text);
+        current.typed.push(text);
+      } catch (error) {
+        if (!(error instanceof FieldError)) throw error;
+        requests.fail(error.message);
+      }
+      await askOrChoose(current);
+    },
+  };
+}
 
-  function fail(text: string): void {
-    progress.fail();
-    screen.trouble(text);
+/** What begins with a slash. */
+function createCommands({ link, screen, cards, requests, state }: Parts) {
+  async function say(text: string): Promise<void> {
+    if (text !== "") await requests.send(() => link.say(text, state.chat, state.as));
   }
 
   async function act(doing: Doing): Promise<void> {
-    await requests.send(() => link.act(doing, as));
+    await requests.send(() => link.act(doing, state.as));
   }
 
   async function actOnLast(doing: Doing): Promise<void> {
-    if (lastId === undefined) return fail("The bot has said nothing here");
-    await act({ ...doing, messageId: lastId });
+    if (state.lastId === undefined) return requests.fail("The bot has said nothing here");
+    await act({ ...doing, messageId: state.lastId });
   }
 
   function become(name: string): void {
     const person = Object.keys(people).find((known) => known === name.toLowerCase());
-    if (person === undefined) return void fail(`There is no "${name}": you can be ${Object.keys(people).join(" or ")}`);
-    as = person as Person;
-    screen.note(`now you are ${people[as].name}`);
+    if (person === undefined)
+      return void requests.fail(`There is no "${name}": you can be ${Object.keys(people).join(" or ")}`);
+    state.as = person as Person;
+    screen.note(`now you are ${people[state.as].name}`);
   }
 
   function showCard(n: number): void {
     const message = cards.select(n);
-    if (message === undefined) fail(`There is no such card: the bot has sent ${cards.count()}`);
+    if (message === undefined) requests.fail(`There is no such card: the bot has sent ${cards.count()}`);
     else screen.card(message);
   }
 
-  function command(name: string, rest: string): Promise<void> | void {
+  return (name: string, rest: string): Promise<void> | void => {
     const missing = rest === "" ? following.get(name) : undefined;
-    if (missing !== undefined) return fail(`Something is missing: /${name} ${missing}`);
+    if (missing !== undefined) return requests.fail(`Something is missing: /${name} ${missing}`);
     switch (name) {
       case "say":
         return say(rest);
@@ -137,15 +194,15 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
         return showCard(/^[1-9]\d{0,3}$/.test(rest) ? Number(rest) : 1);
       case "group":
       case "direct":
-        chat = name === "group" ? "group" : "p2p";
-        return screen.note(chatNotes[chat]);
+        state.chat = name === "group" ? "group" : "p2p";
+        return screen.note(chatNotes[state.chat]);
       case "as":
         return become(rest);
       case "image":
       case "file":
-        return act({ does: name, path: resolve(rest), chat });
+        return act({ does: name, path: resolve(rest), chat: state.chat });
       case "post":
-        return act({ does: name, text: rest, chat });
+        return act({ does: name, text: rest, chat: state.chat });
       case "thread":
         return actOnLast({ does: name, text: rest });
       case "react":
@@ -157,47 +214,13 @@ export function startSession(link: Link, screen: Screen, start: { chat: "p2p" | 
       case "help":
         return screen.note(help);
       case "quit":
-        isOver = true;
+        state.isOver = true;
         return;
       default:
-        return fail(`There is no command "/${name}"; /help tells which there are. "/say /${name}" says it`);
+        return requests.fail(`There is no command "/${name}"; /help tells which there are. "/say /${name}" says it`);
     }
-  }
-
-  return {
-    /** Acts on a line of input. Rejects when the conversation is over. */
-    async input(line: string): Promise<void> {
-      const text = line.trim();
-      if (filling !== undefined && text !== "/quit") return fill(text, filling);
-      const [, name, rest = ""] = /^\/(\S+)\s*(.*)/s.exec(text) ?? [];
-      if (name !== undefined) return command(name, rest);
-      const message = cards.selected();
-      const hasChoices = message?.card !== undefined && message.card.choices.length > 0;
-      if (hasChoices && /^\d{1,3}$/.test(text)) return choose(Number(text), message);
-      return say(text);
-    },
-    /** Resolves when the id of the last input is known. Entries about it must not be applied before. */
-    acted: requests.ended,
-    /**
-     * Applies an entry of the conversation.
-     * @param isShown Whether the terminal shows it.
-     * @returns Whether an input was handled without any reaction of the bot.
-     */
-    apply(entry: Entry, { isShown }: { isShown: boolean }): { isSilent: boolean } {
-      cards.apply(entry, isShown);
-      if (isShown && entry.what === "said" && entry.by === "bot") lastId = entry.message.messageId;
-      return progress.apply(entry);
-    },
-    isOwn: progress.isOwn,
-    isIdle: progress.isIdle,
-    hasFailed: progress.hasFailed,
-    isOver: () => isOver,
-    chat: () => chat,
-    as: () => as,
   };
 }
-
-export type Session = ReturnType<typeof startSession>;
 
 function choiceProblem(choice: Exclude<Choice, { does: "callback" | "open" }> | undefined, number: number): string {
   if (choice === undefined) return `The card has no [${number}]. "/say ${number}" says it`;
@@ -205,8 +228,13 @@ function choiceProblem(choice: Exclude<Choice, { does: "callback" | "open" }> | 
 }
 
 /** Sends what the person does, and adds its id to the progress. */
-function createRequests(progress: ReturnType<typeof createProgress>, fail: (text: string) => void) {
+function createRequests(progress: ReturnType<typeof createProgress>, screen: Screen) {
   let ended: Promise<void> = Promise.resolve();
+
+  function fail(text: string): void {
+    progress.fail();
+    screen.trouble(text);
+  }
 
   async function perform(request: () => Promise<string>): Promise<void> {
     progress.beginInput();
@@ -219,6 +247,7 @@ function createRequests(progress: ReturnType<typeof createProgress>, fail: (text
   }
 
   return {
+    fail,
     send(request: () => Promise<string>): Promise<void> {
       const performing = perform(request);
       ended = performing.catch(() => {});
