@@ -64,7 +64,7 @@ export function cardRoutes(entities: CardEntities, messages: Messages): Route[] 
     const text = required(call.body, "content", malformed);
     if (text.length > textLimit) throw new Refusal(malformed, `content may have ${textLimit} characters`);
     entities.operate(call, "streamed", (draft, entity) => {
-      entities.needStreaming(entity);
+      entity.needStreaming();
       return writeText(draft, idOf(call), text);
     });
     return success();

@@ -5,7 +5,8 @@ import { type Activity, createListeners } from "./activity.ts";
 import { approvalRoutes } from "./approval-routes.ts";
 import { type Approval, type ApprovalStatus, createApprovals } from "./approvals.ts";
 import { type App, type AppTicket, createApps } from "./apps.ts";
-import { type CardState, createCardEntities } from "./card-entities.ts";
+import { createCardEntities } from "./card-entities.ts";
+import type { CardState } from "./card-entity.ts";
 import { cardRoutes } from "./card-routes.ts";
 import { type CardToken, createCards } from "./cards.ts";
 import { chatRoutes } from "./chats.ts";
@@ -223,14 +224,8 @@ function shownState(parts: Parts, onProblem: OpenApiOptions["onProblem"]) {
     card(id: string) {
       const entity = entities.get(id) ?? entities.on(id);
       if (entity === undefined) throw new RangeError(`There is no card entity "${id}"`);
-      const { cardId, messageId, card, streamingSinceMs, history } = entity;
-      return {
-        cardId,
-        messageId,
-        card,
-        isStreaming: streamingSinceMs !== undefined,
-        history: (): readonly CardState[] => [...history],
-      };
+      const { cardId, messageId, card, isStreaming, history } = entity;
+      return { cardId, messageId, card, isStreaming, history: (): readonly CardState[] => [...history] };
     },
     shownContent,
     approvals: approvals.list,
