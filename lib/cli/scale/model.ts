@@ -53,23 +53,16 @@ const fineTicks = 60 * ticksPerSecond;
 const restTicks = 60 * ticksPerSecond;
 
 export function simulate(load: Load, place: Place, seed: number): Forecast {
-  const { quotas, optional } = place;
+  const { quotas } = place;
   // A generator of their own: the same events come wherever they arrive.
   const arrivals = seededRandom(seed);
-  const random = seededRandom(seed + 1);
   const watch = new Watch();
   const receiving = startReceiving(place, load, watch);
   const ledger = startLedger(place, load, watch);
-  const shared = { watch, ledger, random };
+  const lanes = startLanes(place, load, { watch, ledger, random: seededRandom(seed + 1) });
   const loadTicks = Math.round(load.seconds * ticksPerSecond);
   const lastTick = loadTicks + delays.reduce((sum, delay) => sum + delay, 0) + restTicks;
   const ladder = startLadder();
-  const runLane = (lane?: Lane) => startLane(lane, lane === undefined ? place : placeOf(place, lane), load, shared);
-  const first = runLane();
-  const others = (place.otherLanes ?? []).map(runLane);
-  const lanes = [first, ...others];
-  const isIdle = () => lanes.every(({ running }) => running.isIdle);
-  const busyOthers = () => others.reduce((sum, { running }) => sum + running.busy, 0);
   const total = { events: 0, busy: 0, waiting: 0, handledLast: 0 };
   let mostWaiting = 0;
   let workerStarts = 0;
@@ -85,8 +78,8 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     total.events += fresh;
     const pushes = ladder.come(step, fresh);
     if (isLoaded || pushes > 0) lastPushTick = tick;
-    if (!isLoaded && ladder.isOver && (isIdle() || tick > lastPushTick + restTicks)) break;
-    if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && isIdle() && receiving.busy < 1) {
+    if (!isLoaded && ladder.isOver && (lanes.isIdle || tick > lastPushTick + restTicks)) break;
+    if (pushes === 0 && tick >= Math.max(fineTicks, loadTicks) && lanes.isIdle && receiving.busy < 1) {
       // Nothing happens until shortly before the next push, when the buckets fill.
       const next = Math.min(ladder.next(), lastTick) - restTicks;
       if (next > tick + ticks) {
@@ -94,33 +87,14 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
         continue;
       }
     }
-    const { stored, refused } = receiving.step(step, pushes, {
-      busy:
-        taken(optional.callbackReservedConcurrency) +
-        taken(optional.workerReservedConcurrency, first.running.busy) +
-        busyOthers(),
-      starts: workerStarts,
-    });
+    const others = { busy: lanes.takenConcurrency, starts: workerStarts };
+    const { stored, refused } = receiving.step(step, pushes, others);
     ladder.settle(step, stored, refused);
     ledger.refill(seconds);
-    let rest = stored;
-    workerStarts = 0;
-    for (const lane of lanes.toReversed()) {
-      const part = lane === first ? rest : Math.min(rest, lane.partOf(stored));
-      rest -= part;
-      const free =
-        lane === first && optional.workerReservedConcurrency !== null
-          ? optional.workerReservedConcurrency - first.running.busy
-          : quotas.concurrency -
-            taken(optional.callbackReservedConcurrency) -
-            taken(optional.webhookReservedConcurrency, receiving.busy) -
-            taken(lane === first ? null : optional.workerReservedConcurrency, first.running.busy) -
-            busyOthers();
-      const progress = lane.step(step, part, free);
-      workerStarts += progress.newInstances;
-      if (isLoaded && tick >= 0.9 * loadTicks) total.handledLast += progress.ended;
-    }
-    const running = sumOf(lanes);
+    const progress = lanes.step(step, stored, receiving.busy);
+    workerStarts = progress.newInstances;
+    if (isLoaded && tick >= 0.9 * loadTicks) total.handledLast += progress.ended;
+    const running = lanes.sum();
     mostWaiting = Math.max(mostWaiting, running.waiting);
     if (isLoaded) {
       total.busy += running.busy * seconds;
@@ -135,41 +109,98 @@ export function simulate(load: Load, place: Place, seed: number): Forecast {
     watch.advance(tick * tickSeconds, tick % ticksPerSecond === 0);
   }
 
-  const afterSeconds = (tick - lastPushTick) * tickSeconds;
-  const ends = lanes.map((lane) => lane.ends(afterSeconds));
+  const ends = lanes.ends((tick - lastPushTick) * tickSeconds);
   return {
     ...ladder.ends(),
     events: total.events,
-    expired: ends.reduce((sum, { expired }) => sum + expired, 0),
+    expired: ends.expired,
     mostWaiting,
     meanWaiting: total.waiting / load.seconds,
-    longestWaitSeconds: Math.max(...ends.map(({ longestWaitSeconds }) => longestWaitSeconds)),
-    meanWaitSeconds: first.meanWaitSeconds,
+    longestWaitSeconds: ends.longestWaitSeconds,
+    meanWaitSeconds: ends.meanWaitSeconds,
     meanBusy: total.busy / load.seconds,
-    recordsPerBatch: first.total.claimed / Math.max(1, first.total.batches),
+    recordsPerBatch: ends.recordsPerBatch,
     handledPerSecond: total.handledLast / (0.1 * load.seconds),
-    doneAfterSeconds: tick * tickSeconds + Math.max(...ends.map(({ restSeconds }) => restSeconds)),
+    doneAfterSeconds: tick * tickSeconds + ends.restSeconds,
     limits: watch.readings(),
-    ...(others.length === 0 ? undefined : { lanes: ends.slice(1).map(({ restSeconds, ...forecast }) => forecast) }),
+    ...(ends.others.length === 0 ? undefined : { lanes: ends.others }),
   };
 }
 
-function sumOf(lanes: readonly ReturnType<typeof startLane>[]) {
-  const sum = { waiting: 0, busy: 0 };
-  for (const { running } of lanes) {
-    sum.waiting += running.waiting;
-    sum.busy += running.busy;
+interface Shared {
+  readonly watch: Watch;
+  readonly ledger: ReturnType<typeof startLedger>;
+  readonly random: () => number;
+}
+
+/** All lanes: the events are distributed among them, and the account's concurrency is shared. */
+function startLanes(place: Place, load: Load, shared: Shared) {
+  const { concurrency } = place.quotas;
+  const { callbackReservedConcurrency, webhookReservedConcurrency, workerReservedConcurrency } = place.optional;
+  const first = startLane(undefined, place, load, shared);
+  const others = (place.otherLanes ?? []).map((lane) => startLane(lane, placeOf(place, lane), load, shared));
+  const lanes = [first, ...others];
+  const busyOthers = () => others.reduce((sum, { running }) => sum + running.busy, 0);
+
+  /** Invocations at once that are left for a lane's worker. */
+  function freeOf(lane: typeof first, webhookBusy: number): number {
+    const isFirst = lane === first;
+    if (isFirst && workerReservedConcurrency !== null) return workerReservedConcurrency - first.running.busy;
+    return (
+      concurrency -
+      taken(callbackReservedConcurrency) -
+      taken(webhookReservedConcurrency, webhookBusy) -
+      taken(isFirst ? null : workerReservedConcurrency, first.running.busy) -
+      busyOthers()
+    );
   }
-  return sum;
+
+  return {
+    get isIdle(): boolean {
+      return lanes.every(({ running }) => running.isIdle);
+    },
+    /** What the webhook cannot have of the account's concurrency. */
+    get takenConcurrency(): number {
+      return taken(callbackReservedConcurrency) + taken(workerReservedConcurrency, first.running.busy) + busyOthers();
+    },
+    sum() {
+      const sum = { waiting: 0, busy: 0 };
+      for (const { running } of lanes) {
+        sum.waiting += running.waiting;
+        sum.busy += running.busy;
+      }
+      return sum;
+    },
+    step(step: Step, stored: number, webhookBusy: number) {
+      const sum = { newInstances: 0, ended: 0 };
+      let rest = stored;
+      for (const lane of lanes.toReversed()) {
+        const part = lane === first ? rest : Math.min(rest, lane.partOf(stored));
+        rest -= part;
+        const { newInstances, ended } = lane.step(step, part, freeOf(lane, webhookBusy));
+        sum.newInstances += newInstances;
+        sum.ended += ended;
+      }
+      return sum;
+    },
+    /** @param afterSeconds Since the last push. */
+    ends(afterSeconds: number) {
+      const own = first.ends(afterSeconds);
+      const ends = [own, ...others.map((lane) => lane.ends(afterSeconds))];
+      return {
+        expired: ends.reduce((sum, { expired }) => sum + expired, 0),
+        longestWaitSeconds: Math.max(...ends.map(({ longestWaitSeconds }) => longestWaitSeconds)),
+        restSeconds: Math.max(...ends.map(({ restSeconds }) => restSeconds)),
+        meanWaitSeconds: first.meanWaitSeconds,
+        recordsPerBatch: own.recordsPerBatch,
+        others: ends.slice(1).map(({ restSeconds, ...forecast }) => forecast),
+      };
+    },
+  };
 }
 
 /** @param lane `undefined`: the default one, whose limits are noted with the shared ones. */
-function startLane(
-  lane: Lane | undefined,
-  place: Place,
-  load: Load,
-  shared: { watch: Watch; ledger: ReturnType<typeof startLedger>; random: () => number },
-) {
+function startLane(lane: Lane | undefined, place: Place, load: Load, shared: Shared) {
   const { name, share, handlerMs } = lane ?? { ...load, name: "default", share: 1 };
   const own = lane === undefined ? shared.watch : new Watch();
   const running = startRunning(place, { handlerMs }, { ...shared, own });
@@ -179,7 +210,6 @@ function startLane(
   let unsent = 0;
   return {
     running,
-    total,
     get meanWaitSeconds(): number {
       return waits.mean * tickSeconds;
     },
