@@ -57,7 +57,7 @@ export function messageRoutes(places: Places): Route[] {
 }
 
 type Check = (msgType: unknown, content: unknown) => ReturnType<typeof checkContent>;
-type Access = ReturnType<typeof createAccess>;
+export type Access = ReturnType<typeof createAccess>;
 type Once = ReturnType<typeof createOnce>;
 
 /** What a bot may do with a message. */

@@ -16,6 +16,7 @@ import { createDispatch } from "./dispatch.ts";
 import { messageRoutes } from "./message-routes.ts";
 import { createMessages, type Message, type MessageChange } from "./messages.ts";
 import { type OwnAnswers, ownRoutes } from "./own-answers.ts";
+import { createPins } from "./pins.ts";
 import { createReactions, type Reaction } from "./reactions.ts";
 import { createReading } from "./reading-routes.ts";
 import { createView } from "./received.ts";
@@ -141,6 +142,7 @@ function createParts(options: OpenApiOptions) {
     return entity === undefined ? (filledTemplate(content, templates) ?? content) : JSON.stringify(entity.card);
   }
   const view = createView({ appId: options.apps[0]?.appId ?? "", world, messages, uploads, shownContent });
+  const pins = createPins({ nowMs, messages, world, onActivity });
   const reading = createReading({ nowMs, messages, world, view, onActivity });
   const routes: readonly Route[] = [
     ...tokenRoutes({ apps, tokens, nowMs, defaultTenant }),
@@ -153,8 +155,9 @@ function createParts(options: OpenApiOptions) {
     ...contactRoutes(world),
     ...uploadRoutes({ newId, uploads, messages, world, onActivity }),
     ...reading.routes,
+    ...pins.routes,
   ];
-  const shown = { messages, entities, shownContent, activities, reactions, approvals, reading };
+  const shown = { messages, entities, shownContent, activities, reactions, approvals, reading, pins };
   return { apps, tokens, world, uploads, templates, known, cards, routes, ...shown };
 }
 
@@ -199,7 +202,7 @@ function userActions(parts: Parts, newId: () => string) {
 
 /** What users see of what the bots do. */
 function shownState(parts: Parts, onProblem: OpenApiOptions["onProblem"]) {
-  const { world, messages, activities, entities, shownContent, approvals, reading, reactions } = parts;
+  const { world, messages, activities, entities, shownContent, approvals, pins, reactions } = parts;
   return {
     /** The chats and their members. */
     world,
@@ -230,7 +233,7 @@ function shownState(parts: Parts, onProblem: OpenApiOptions["onProblem"]) {
     shownContent,
     approvals: approvals.list,
     /** The ids of the pinned messages, in the order they were pinned. */
-    pins: reading.pins,
+    pins: pins.list,
     /** In the order they were added, on one message or on all. */
     reactions: reactions.list,
   };
