@@ -74,33 +74,24 @@ export function advise(load: Load, place: Place, forecast: Forecast, seed: numbe
   return { changes: inOrder, forecast: then };
 }
 
+type MutableQuotas = { -readonly [name in keyof Quotas]: Quotas[name] };
+
+/** What raises each limit that was passed. */
+type Raises = Partial<Record<LimitName, (reading: Reading) => void>>;
+
 function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds, lanes = [] }: Forecast): Place {
   const limits = { ...place.limits };
   const optional = { ...place.optional };
-  const quotas: { -readonly [name in keyof Quotas]: Quotas[name] } = { ...place.quotas };
+  const quotas: MutableQuotas = { ...place.quotas };
   const { times, otherLanes = [] } = place;
   const rate = headroom * load.rate;
   const workerRate = rate * defaultShare(place);
-  const batchSeconds = secondsOf(place, load);
-  const batches = (workerRate * batchSeconds) / limits.batchSize;
-  const laneBatches = (lane: Lane) =>
-    (rate * lane.share * secondsOf(placeOf(place, lane), lane)) / lane.numbers.batchSize;
+  const batches = batchesOf(place, load, workerRate);
+  const laneBatches = (lane: Lane) => batchesOf(placeOf(place, lane), lane, rate * lane.share);
   const otherBatches = otherLanes.reduce((sum, lane) => sum + laneBatches(lane), 0);
 
-  const raise: Partial<Record<LimitName, (reading: Reading) => void>> = {
-    route() {
-      limits.routeRatePerSecond = higher(limits.routeRatePerSecond, rate);
-      limits.routeBurst = higher(limits.routeBurst, load.rate);
-    },
-    gateway() {
-      quotas.gatewayRate = higher(quotas.gatewayRate, rate);
-      quotas.gatewayBurst = Math.max(quotas.gatewayBurst, quotas.gatewayRate / 2);
-    },
-    requests() {
-      const needed = rate / quotas.requestsPerConcurrency;
-      if (optional.webhookReservedConcurrency === null) quotas.concurrency = higher(quotas.concurrency, needed);
-      else optional.webhookReservedConcurrency = higher(optional.webhookReservedConcurrency, needed);
-    },
+  const raise: Raises = {
+    ...doorRaises(load, { limits, optional, quotas }),
     concurrency({ used }) {
       const reserved = optional.webhookReservedConcurrency;
       const needed = Math.max(headroom * used, batches + otherBatches + rate * times.request);
@@ -123,12 +114,9 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
     pollers: setPollers,
     ledger({ used }) {
       // The mapping catches up with what has waited as fast as it can.
-      const places = [{ ...place, limits, optional }, ...otherLanes.map((lane) => placeOf(place, lane))];
-      const catchingUp = places.reduce(
-        (sum, lanePlace, index) =>
-          sum +
-          (mostBatches(lanePlace) * lanePlace.limits.batchSize) / secondsOf(lanePlace, otherLanes[index - 1] ?? load),
-        0,
+      const catchingUp = otherLanes.reduce(
+        (sum, lane) => sum + mostHandled(placeOf(place, lane), lane),
+        mostHandled({ ...place, limits, optional }, load),
       );
       const writes = Math.max(2 * Math.min(catchingUp, rate), Math.min(slightly * used, 3 * rate));
       const before = optional.ledgerWarmWritesPerSecond ?? quotas.tableWrites;
@@ -158,16 +146,54 @@ function raised(load: Load, place: Place, { limits: readings, longestWaitSeconds
     const most = mostBatches({ ...place, limits, optional });
     optional.workerReservedConcurrency = Math.max(workerReservedConcurrency, most);
   }
-  const raisedLanes = otherLanes.map((lane): Lane => {
+  const raisedLanes = otherLanes.map((lane) => {
     const readings = lanes.find(({ name }) => name === lane.name)?.limits ?? [];
-    if (!readings.some(({ name, turnedAway }) => name === "mapping" && turnedAway > 0)) return lane;
-    const { maxConcurrency, batchSize } = lane.numbers;
-    const most = Math.min(mostConcurrency, Math.floor(mostInMapping / batchSize), Math.ceil(laneBatches(lane)));
-    return { ...lane, numbers: { ...lane.numbers, maxConcurrency: Math.max(maxConcurrency, most) } };
+    const isTooSmall = readings.some(({ name, turnedAway }) => name === "mapping" && turnedAway > 0);
+    return isTooSmall ? raisedLane(lane, laneBatches(lane)) : lane;
   });
   return { ...place, limits, optional, quotas, otherLanes: raisedLanes };
 }
 
+/** Raises what each request meets: the rate alone decides it. */
+function doorRaises(
+  load: Load,
+  { limits, optional, quotas }: Pick<Place, "limits" | "optional"> & { readonly quotas: MutableQuotas },
+): Raises {
+  const rate = headroom * load.rate;
+  return {
+    route() {
+      limits.routeRatePerSecond = higher(limits.routeRatePerSecond, rate);
+      limits.routeBurst = higher(limits.routeBurst, load.rate);
+    },
+    gateway() {
+      quotas.gatewayRate = higher(quotas.gatewayRate, rate);
+      quotas.gatewayBurst = Math.max(quotas.gatewayBurst, quotas.gatewayRate / 2);
+    },
+    requests() {
+      const needed = rate / quotas.requestsPerConcurrency;
+      if (optional.webhookReservedConcurrency === null) quotas.concurrency = higher(quotas.concurrency, needed);
+      else optional.webhookReservedConcurrency = higher(optional.webhookReservedConcurrency, needed);
+    },
+  };
+}
+
+function raisedLane(lane: Lane, batches: number): Lane {
+  const { maxConcurrency, batchSize } = lane.numbers;
+  const most = Math.min(mostConcurrency, Math.floor(mostInMapping / batchSize), Math.ceil(batches));
+  return { ...lane, numbers: { ...lane.numbers, maxConcurrency: Math.max(maxConcurrency, most) } };
+}
+
+/** Full batches at once, for events at a rate. */
+function batchesOf(place: Place, load: Pick<Load, "handlerMs">, rate: number): number {
+  return (rate * secondsOf(place, load)) / place.limits.batchSize;
+}
+
+/** Events a second, with every batch that the mapping may have, and each full. */
+function mostHandled(place: Place, load: Pick<Load, "handlerMs">): number {
+  return (mostBatches(place) * place.limits.batchSize) / secondsOf(place, load);
+}
+
+/** How long a full batch takes. */
 function secondsOf({ times, limits }: Place, { handlerMs }: Pick<Load, "handlerMs">): number {
   return times.batch + times.record * limits.batchSize + handlerMs / 1000;
 }
