@@ -46,33 +46,23 @@ interface Started extends Handlers {
   readonly lanes: readonly string[];
 }
 
+interface OutputOptions {
+  readonly root: string;
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
+  readonly state: string;
+}
+
 /** What `npm start` prints: text for a person, or JSON lines. */
-export function createOutput(options: { root: string; isJson: boolean; isQuiet: boolean; state: string }) {
-  const { root, isJson, isQuiet, state } = options;
-  const args = stateArgs(state);
+export function createOutput(options: OutputOptions) {
   const level = rank[levelOf(process.env["LOG_LEVEL"])];
-  const print = (text: string) => void process.stdout.write(`${text}\n`);
-  const printFacts = (facts: object) => print(JSON.stringify(facts));
-  const blocks = createBlocks({ print, isQuiet, clock: systemClock, showCommand: `npm run dead -- show${args}` });
-
-  const notice = (message: string) => {
-    if (isJson) printFacts({ notice: message });
-    else print(paint("yellow", `! ${message}`));
-  };
+  const output = options.isJson ? jsonOutput() : textOutput(options);
   const noticed = new Set<string>();
-
   return {
-    notice,
+    ...output,
     noticeOnce(message: string): void {
-      if (!noticed.has(message)) notice(message);
+      if (!noticed.has(message)) output.notice(message);
       noticed.add(message);
-    },
-    /** Prints what a bot does. */
-    entry(entry: Entry): void {
-      const line = isJson ? entryFacts(entry) : botLine(entry);
-      if (line === undefined) return;
-      if (isJson) print(line);
-      else blocks.bot(line);
     },
     /**
      * Prints a trace entry of a function, unless LOG_LEVEL excludes it.
@@ -80,41 +70,43 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
      */
     line(name: string, line: Record<string, unknown>, detail: string | undefined, sourceOf: SourceOf): void {
       if (rank[line["level"] as keyof typeof rank] < level) return;
-      if (isJson) {
-        printFacts(line);
-        return;
-      }
+      output.line(name, line, detail, sourceOf);
+    },
+  };
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** Text for a person. */
+function textOutput({ root, isQuiet, state }: OutputOptions) {
+  const args = stateArgs(state);
+  const changed = (changes: readonly Change[]) => {
+    for (const { path, kind } of changes) print(paint("dim", `~ ${path} ${kind}`));
+  };
+  const blocks = createBlocks({ print, isQuiet, clock: systemClock, showCommand: `npm run dead -- show${args}` });
+  return {
+    notice: (message: string): void => print(paint("yellow", `! ${message}`)),
+    /** Prints what a bot does. */
+    entry(entry: Entry): void {
+      const line = botLine(entry);
+      if (line !== undefined) blocks.bot(line);
+    },
+    line(name: string, line: Record<string, unknown>, detail: string | undefined, sourceOf: SourceOf): void {
       const isShown = detail !== undefined && line["stage"] !== "refused";
       const details = isShown ? failureLines(detail, { root, engineFolder: join(engineRoot, "lib"), sourceOf }) : [];
       blocks.line(line, details, !isWorker(name));
     },
     /** Prints what came, without secrets. */
-    payload({ id, text }: Payload): void {
-      const shown = payloadText(text);
-      if (isJson) printFacts({ id, payload: parseExact(shown) });
-      else blocks.payload(id, shown);
-    },
-    started({ services, stateFolder, shownState, hasLongConnection, deadLetters, ...shown }: Started): void {
-      const { url, callbackUrl, openApi, handlers, callbacks } = shown;
-      const facts = { url, callbackUrl, openApi: openApi ?? null, services, state: stateFolder, handlers, callbacks };
-      if (isJson) printFacts({ ready: true, ...facts, deadLetters, lanes: shown.lanes });
-      else print(welcome({ ...shown, deadLetters, stateArgs: args, state: shownState, hasLongConnection }));
-    },
+    payload: ({ id, text }: Payload): void => blocks.payload(id, payloadText(text)),
+    started: ({ shownState, ...started }: Started): void =>
+      print(welcome({ ...started, stateArgs: args, state: shownState })),
     /** What the simulated Feishu answers has changed. */
-    changed(changes: readonly Change[]): void {
-      if (isJson) printFacts({ reloaded: changes[0]?.path, changes });
-      else for (const { path, kind } of changes) print(paint("dim", `~ ${path} ${kind}`));
-    },
+    changed,
     /** The handlers were loaded, at the start or after changes. */
-    checked({ changes = [], checked, kept = [], ...names }: CheckedHandlers): void {
-      const { findings } = checked;
-      if (isJson) {
-        const paths = changes.map(({ path }) => path);
-        if (paths.length > 0) printFacts({ reloaded: paths[0], changes, ...names, findings, lastGood: kept });
-        else if (findings.length > 0) printFacts({ findings });
-        return;
-      }
-      for (const { path, kind } of changes) print(paint("dim", `~ ${path} ${kind}`));
+    checked({ changes = [], checked, kept = [] }: CheckedHandlers): void {
+      changed(changes);
       for (const line of resultLines(checked)) print(line);
       for (const path of kept)
         print(paint("yellow", `! ${path}: its last good version goes on until you save a good one`));
@@ -122,12 +114,39 @@ export function createOutput(options: { root: string; isJson: boolean; isQuiet: 
     /** What the compiler says, which takes longer. */
     compiled(findings: readonly Finding[]): void {
       if (findings.length === 0) return;
-      if (isJson) printFacts({ findings });
-      else for (const line of resultLines({ handlers: 0, findings })) print(line);
+      for (const line of resultLines({ handlers: 0, findings })) print(line);
     },
-    stopping(): void {
-      if (!isJson) print("Stopping: what is running may finish; what is queued stays for the next start.");
-    },
+    stopping: (): void => print("Stopping: what is running may finish; what is queued stays for the next start."),
     stop: blocks.stop,
+  };
+}
+
+/** A JSON document a line. */
+function jsonOutput(): ReturnType<typeof textOutput> {
+  const printFacts = (facts: object) => print(JSON.stringify(facts));
+  return {
+    notice: (message) => printFacts({ notice: message }),
+    entry(entry) {
+      const line = entryFacts(entry);
+      if (line !== undefined) print(line);
+    },
+    line: (_name, line) => printFacts(line),
+    payload: ({ id, text }) => printFacts({ id, payload: parseExact(payloadText(text)) }),
+    started({ stateFolder, openApi = null, ...started }) {
+      const { url, callbackUrl, services, handlers, callbacks, deadLetters, lanes } = started;
+      const facts = { url, callbackUrl, openApi, services, state: stateFolder, handlers, callbacks };
+      printFacts({ ready: true, ...facts, deadLetters, lanes });
+    },
+    changed: (changes) => printFacts({ reloaded: changes[0]?.path, changes }),
+    checked({ changes = [], checked: { findings }, kept = [], ...names }) {
+      const [first] = changes;
+      if (first !== undefined) printFacts({ reloaded: first.path, changes, ...names, findings, lastGood: kept });
+      else if (findings.length > 0) printFacts({ findings });
+    },
+    compiled(findings) {
+      if (findings.length > 0) printFacts({ findings });
+    },
+    stopping() {},
+    stop() {},
   };
 }
