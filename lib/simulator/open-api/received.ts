@@ -41,27 +41,6 @@ export function createView(options: {
 }): View {
   const { appId, world, messages, uploads, shownContent } = options;
 
-  function mentioned(id: string): Omit<Mention, "key"> | undefined {
-    if (id === bot.open_id) return { name: "Larkpost", user: undefined };
-    const user = world.user(idTypes.get(id.slice(0, 3)) ?? "user_id", id);
-    return user && { name: user.name, user };
-  }
-
-  /** Numbers the people that a content mentions. */
-  function createMentions() {
-    const found = new Map<string, Mention>();
-    const at: At = (id) => {
-      if (id === "all") return { key: "@_all", name: "" };
-      const person = mentioned(id);
-      if (person === undefined) return undefined;
-      const personId = person.user?.open_id ?? bot.open_id;
-      const mention = found.get(personId) ?? { ...person, key: `@_user_${found.size + 1}` };
-      found.set(personId, mention);
-      return mention;
-    };
-    return { found, at };
-  }
-
   function contentOf(message: Message, at: At, isOriginal: boolean): string {
     const { msgType, content, sender } = message;
     const fields = object(content) ?? {};
@@ -88,26 +67,16 @@ export function createView(options: {
       case "file":
       case "audio":
       case "media":
-        return JSON.stringify(withFileFacts(fields, msgType));
+        return JSON.stringify(withFileFacts(fields, msgType, uploads));
       default:
         return content;
     }
   }
 
-  /** The name and the duration that the upload gave. */
-  function withFileFacts(fields: JsonObject, msgType: string): object {
-    const { name, durationMs } = uploads.get(String(fields["file_key"])) ?? {};
-    return {
-      ...fields,
-      ...(msgType === "audio" || name === undefined ? {} : { file_name: name }),
-      ...(msgType === "file" || durationMs === undefined ? {} : { duration: durationMs }),
-    };
-  }
-
   return (message, query) => {
     const { sender, isRecalled, history, tenant, messageId } = message;
     const idType = idTypeOf(query, 230001);
-    const { found, at } = createMentions();
+    const { found, at } = createMentions(world);
     const content = contentOf(message, at, query.get("card_msg_content_type") === "user_card_content");
     const botId = query.has("user_id_type")
       ? { id: appId, id_type: "app_id" }
@@ -139,6 +108,37 @@ export function createView(options: {
       body: { content: isRecalled ? "This message was recalled" : content },
       mentions: mentions.length === 0 ? undefined : mentions,
     };
+  };
+}
+
+/** Numbers the people that a content mentions. */
+function createMentions(world: World) {
+  const found = new Map<string, Mention>();
+  const at: At = (id) => {
+    if (id === "all") return { key: "@_all", name: "" };
+    const person = mentioned(id, world);
+    if (person === undefined) return undefined;
+    const personId = person.user?.open_id ?? bot.open_id;
+    const mention = found.get(personId) ?? { ...person, key: `@_user_${found.size + 1}` };
+    found.set(personId, mention);
+    return mention;
+  };
+  return { found, at };
+}
+
+function mentioned(id: string, world: World): Omit<Mention, "key"> | undefined {
+  if (id === bot.open_id) return { name: "Larkpost", user: undefined };
+  const user = world.user(idTypes.get(id.slice(0, 3)) ?? "user_id", id);
+  return user && { name: user.name, user };
+}
+
+/** The name and the duration that the upload gave. */
+function withFileFacts(fields: JsonObject, msgType: string, uploads: Uploads): object {
+  const { name, durationMs } = uploads.get(String(fields["file_key"])) ?? {};
+  return {
+    ...fields,
+    ...(msgType === "audio" || name === undefined ? {} : { file_name: name }),
+    ...(msgType === "file" || durationMs === undefined ? {} : { duration: durationMs }),
   };
 }
 
