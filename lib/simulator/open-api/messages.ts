@@ -65,6 +65,18 @@ function isInThread(message: Message, threadId: string): boolean {
   return (message.threadId ?? threadIdOf(message)) === threadId;
 }
 
+/** A message from before the simulator was started. */
+function assumed(messageId: string, tenant: string): NewMessage {
+  return {
+    messageId,
+    chatId: groupChat,
+    sender: { kind: "user", id: mei.open_id },
+    tenant,
+    msgType: "text",
+    content: JSON.stringify({ text: "(a message from before the simulator was started)" }),
+  };
+}
+
 /** All messages of all chats, with their history. A change replaces the message object. */
 export function createMessages(options: {
   readonly nowMs: () => number;
@@ -98,15 +110,7 @@ export function createMessages(options: {
   function find(messageId: string): Message | undefined {
     const message = byId.get(messageId);
     if (message !== undefined || isStrict || !isId("message_id", messageId)) return message;
-    const assumed = {
-      messageId,
-      chatId: groupChat,
-      sender: { kind: "user", id: mei.open_id },
-      tenant: defaultTenant,
-      msgType: "text",
-      content: JSON.stringify({ text: "(a message from before the simulator was started)" }),
-    } as const;
-    return add(assumed, true);
+    return add(assumed(messageId, defaultTenant), true);
   }
 
   return {
