@@ -110,24 +110,19 @@ export function createWorld({ appIds, isStrict }: { appIds: readonly string[]; i
     chat,
     /** The chat that a message to `receive_id` is sent to. @throws {Refusal} */
     receiver(appId: string, idType: string, id: string): Chat {
-      switch (idType) {
-        case "open_id":
-        case "union_id":
-        case "user_id":
-        case "email": {
-          const receiver = user(idType, id);
-          if (receiver === undefined) throw new Refusal(230034);
-          return p2p(appId, receiver);
-        }
-        case "chat_id": {
-          if (!isId("chat_id", id)) throw new Refusal(230034);
-          const receiver = chat(id);
-          if (receiver === undefined) throw new Refusal(230002);
-          return receiver;
-        }
-        default:
-          throw new Refusal(230001, "receive_id_type must be open_id, union_id, user_id, email or chat_id");
+      if (idType === "chat_id") {
+        if (!isId("chat_id", id)) throw new Refusal(230034);
+        const receiver = chat(id);
+        if (receiver === undefined) throw new Refusal(230002);
+        return receiver;
       }
+      const type = ([...userIdTypes, "email"] as const).find((each) => each === idType);
+      if (type === undefined) {
+        throw new Refusal(230001, "receive_id_type must be open_id, union_id, user_id, email or chat_id");
+      }
+      const receiver = user(type, id);
+      if (receiver === undefined) throw new Refusal(230034);
+      return p2p(appId, receiver);
     },
     hasBot: (chatId: string, appId: string): boolean => chat(chatId)?.bots.has(appId) === true,
     addBot(chatId: string, appId: string): void {
