@@ -61,7 +61,7 @@ export function longConnectionTemplate(stage, service, project = projectOf({})) 
  * @param {Service} service
  * @param {Pick<import("./project.js").Project, "limits" | "alarmThresholds">} project
  */
-function longConnectionResources(stage, service, { limits, alarmThresholds: thresholds }) {
+function longConnectionResources(stage, service, { limits, alarmThresholds }) {
   const name = nameOf(stage, "long-connection");
   const { customerKeyArn } = stage;
   return {
@@ -119,60 +119,77 @@ function longConnectionResources(stage, service, { limits, alarmThresholds: thre
         ContainerDefinitions: [containerOf(stage, service, limits)],
       },
     },
-    LongConnectionService: {
-      Type: "AWS::ECS::Service",
-      // A task that starts before its role has rights fails, and so does the deployment.
-      DependsOn: ["LongConnectionExecutionRole", "LongConnectionLogGroup"],
-      ...(service.hasPublicIp
-        ? { Metadata: accepted({ CKV_AWS_333: "asked for: the subnets have no NAT, and nothing may come in" }) }
-        : {}),
-      Properties: {
-        ServiceName: name,
-        Cluster: { Ref: "LongConnectionCluster" },
-        TaskDefinition: { Ref: "LongConnectionTask" },
-        LaunchType: "FARGATE",
-        PropagateTags: "SERVICE",
-        DesiredCount: limits.longConnectionReplicas,
-        DeploymentConfiguration: {
-          // ECS rounds up: a single replica stays until the next one is healthy.
-          MinimumHealthyPercent: 50,
-          MaximumPercent: longConnectionMaximumPercent(limits),
-          DeploymentCircuitBreaker: { Enable: true, Rollback: true },
-        },
-        EnableExecuteCommand: false,
-        NetworkConfiguration: {
-          AwsvpcConfiguration: {
-            Subnets: service.subnets,
-            SecurityGroups: [{ "Fn::GetAtt": ["LongConnectionSecurityGroup", "GroupId"] }],
-            AssignPublicIp: service.hasPublicIp ? "ENABLED" : "DISABLED",
-          },
+    LongConnectionService: ecsService(name, service, limits),
+    ...metricFilters(name),
+    LongConnectionStagesFilter: stageFilter(stage, "callback", "LongConnectionLogGroup"),
+    ...alarmsOf(stage, connectionAlarms(name, alarmThresholds)),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {Service} service
+ * @param {import("./project.js").Project["limits"]} limits
+ */
+function ecsService(name, service, limits) {
+  return {
+    Type: "AWS::ECS::Service",
+    // A task that starts before its role has rights fails, and so does the deployment.
+    DependsOn: ["LongConnectionExecutionRole", "LongConnectionLogGroup"],
+    ...(service.hasPublicIp
+      ? { Metadata: accepted({ CKV_AWS_333: "asked for: the subnets have no NAT, and nothing may come in" }) }
+      : {}),
+    Properties: {
+      ServiceName: name,
+      Cluster: { Ref: "LongConnectionCluster" },
+      TaskDefinition: { Ref: "LongConnectionTask" },
+      LaunchType: "FARGATE",
+      PropagateTags: "SERVICE",
+      DesiredCount: limits.longConnectionReplicas,
+      DeploymentConfiguration: {
+        // ECS rounds up: a single replica stays until the next one is healthy.
+        MinimumHealthyPercent: 50,
+        MaximumPercent: longConnectionMaximumPercent(limits),
+        DeploymentCircuitBreaker: { Enable: true, Rollback: true },
+      },
+      EnableExecuteCommand: false,
+      NetworkConfiguration: {
+        AwsvpcConfiguration: {
+          Subnets: service.subnets,
+          SecurityGroups: [{ "Fn::GetAtt": ["LongConnectionSecurityGroup", "GroupId"] }],
+          AssignPublicIp: service.hasPublicIp ? "ENABLED" : "DISABLED",
         },
       },
     },
-    ...metricFilters(name),
-    LongConnectionStagesFilter: stageFilter(stage, "callback", "LongConnectionLogGroup"),
-    ...alarmsOf(stage, {
-      LongConnectionDown: page(
-        "no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
-        {
-          ...when(logMetric(name, "Connected"), "Sum", "<", 1),
-          // A process that is gone logs nothing.
-          TreatMissingData: "breaching",
-        },
-      ),
-      LongConnectionRefused: page(
-        "the platform refuses the long connection, or a setting is missing. The log's stages `disconnected` and `misconfigured` say why.",
-        when(logMetric(name, "Refused"), "Sum", ">=", 1),
-      ),
-      LongConnectionUnavailable: ticket(
-        "a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
-        when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
-      ),
-      LongConnectionStaleKeys: page(
-        "the long connection cannot read the app's secret from SSM, and uses the last good one until staleKeysSeconds have passed. The log's stages `stale-keys` and `misconfigured` say why.",
-        when(logMetric(name, "StaleKeys"), "Sum", ">=", 1),
-      ),
-    }),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {import("./project.js").Project["alarmThresholds"]} thresholds
+ */
+function connectionAlarms(name, thresholds) {
+  return {
+    LongConnectionDown: page(
+      "no process is connected. Repaired within 6 hours, no event is lost; callbacks fail meanwhile. The log's stages `disconnected` and `misconfigured` say why.",
+      {
+        ...when(logMetric(name, "Connected"), "Sum", "<", 1),
+        // A process that is gone logs nothing.
+        TreatMissingData: "breaching",
+      },
+    ),
+    LongConnectionRefused: page(
+      "the platform refuses the long connection, or a setting is missing. The log's stages `disconnected` and `misconfigured` say why.",
+      when(logMetric(name, "Refused"), "Sum", ">=", 1),
+    ),
+    LongConnectionUnavailable: ticket(
+      "a message was answered with 500. Feishu pushes an event again, but no callback. The log's stage `unavailable` says why.",
+      when(logMetric(name, "Unavailable"), "Sum", ">=", thresholds.longConnectionUnavailablePerMinute),
+    ),
+    LongConnectionStaleKeys: page(
+      "the long connection cannot read the app's secret from SSM, and uses the last good one until staleKeysSeconds have passed. The log's stages `stale-keys` and `misconfigured` say why.",
+      when(logMetric(name, "StaleKeys"), "Sum", ">=", 1),
+    ),
   };
 }
 
