@@ -16,7 +16,7 @@ import { stackResources } from "./tags.js";
 export function alarmResources(deployment, project = projectOf({})) {
   const { limits, alarmThresholds: thresholds } = project;
   const metrics = metricsOf(deployment, project);
-  const { pushes, webhook, callback, callbacks, ledger } = metrics;
+  const { pushes, ledger } = metrics;
   const faults = faultsOf(thresholds);
   const there = placeOf(deployment);
   const listed = `npm run dead -- list${there}`;
@@ -41,41 +41,7 @@ export function alarmResources(deployment, project = projectOf({})) {
       "requests are answered with 5xx. Callbacks fail; repaired within 6 hours, no event is lost.",
       whenShare(pushes.failed, pushes.all, faults),
     ),
-    WebhookErrors: page(
-      "the webhook function crashed or ran out of time. Check the last deployment.",
-      whenShare(webhook("Errors"), webhook("Invocations"), faults),
-    ),
-    WebhookSlow: page(
-      "the webhook is slow. Feishu waits for 3 seconds in all.",
-      when(webhook("Duration"), "p99", ">", thresholds.webhookP99Ms, { periods: 3 }),
-    ),
-    WebhookThrottled: page(
-      "Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
-      whenShare(webhook("Throttles"), webhook("Invocations"), faults),
-    ),
-    CallbackErrors: page(
-      "the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
-      whenShare(callback("Errors"), callback("Invocations"), faults),
-    ),
-    CallbackSlow: ticket(
-      "callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
-      when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits, thresholds)),
-    ),
-    CallbackFailed: ticket(
-      "callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
-      whenShare([callbacks("failed"), callbacks("late")], callbacks("started"), {
-        count: thresholds.failedCallbacksPerFiveMinutes,
-        percent: thresholds.failedCallbacksPercent,
-      }),
-    ),
-    StaleKeys: page(
-      `the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter ("npm run secrets -- show${there}"), the roles' rights and SSM's health. The log's stages \`stale-keys\` and \`misconfigured\` say why.`,
-      when(metrics.staleKeysSeconds, "SampleCount", ">=", 1),
-    ),
-    CallbackThrottled: page(
-      "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
-      whenShare(callback("Throttles"), callback("Invocations"), faults),
-    ),
+    ...functionAlarms(metrics, there, project),
     Refused: ticket(
       "many requests are refused or throttled. The log's stage `refused` says why.",
       when(pushes.refused, "Sum", ">", thresholds.refusedPerMinute),
@@ -108,6 +74,54 @@ export function alarmResources(deployment, project = projectOf({})) {
 /** @param {import("./project.js").Project["alarmThresholds"]} thresholds */
 function faultsOf({ faultsPerFiveMinutes, faultsPercent }) {
   return { count: faultsPerFiveMinutes, percent: faultsPercent };
+}
+
+/**
+ * The alarms of the webhook and the callback, and of the keys that both need.
+ * @param {ReturnType<typeof metricsOf>} metrics
+ * @param {string} there The options with which a command reaches the stage.
+ * @param {import("./project.js").Project} project
+ */
+function functionAlarms(metrics, there, { limits, alarmThresholds: thresholds }) {
+  const { webhook, callback, callbacks, staleKeysSeconds } = metrics;
+  const faults = faultsOf(thresholds);
+  return {
+    WebhookErrors: page(
+      "the webhook function crashed or ran out of time. Check the last deployment.",
+      whenShare(webhook("Errors"), webhook("Invocations"), faults),
+    ),
+    WebhookSlow: page(
+      "the webhook is slow. Feishu waits for 3 seconds in all.",
+      when(webhook("Duration"), "p99", ">", thresholds.webhookP99Ms, { periods: 3 }),
+    ),
+    WebhookThrottled: page(
+      "Lambda had no concurrency left for the webhook. Check the account's limit, and webhookReservedConcurrency.",
+      whenShare(webhook("Throttles"), webhook("Invocations"), faults),
+    ),
+    CallbackErrors: page(
+      "the callback function crashed or ran out of time, and somebody saw an error. Check the last deployment.",
+      whenShare(callback("Errors"), callback("Invocations"), faults),
+    ),
+    CallbackSlow: ticket(
+      "callbacks come close to their deadline; past it, somebody sees that it failed. Make their handlers faster.",
+      when(callback("Duration"), "p99", ">", callbackDurationAlarmMs(limits, thresholds)),
+    ),
+    CallbackFailed: ticket(
+      "callbacks are answered with a message of failure, and with 200. The log's stages `failed` and `late` say why.",
+      whenShare([callbacks("failed"), callbacks("late")], callbacks("started"), {
+        count: thresholds.failedCallbacksPerFiveMinutes,
+        percent: thresholds.failedCallbacksPercent,
+      }),
+    ),
+    StaleKeys: page(
+      `the keys cannot be read from SSM. The last good ones are used until staleKeysSeconds have passed; then every request fails. Check the parameter ("npm run secrets -- show${there}"), the roles' rights and SSM's health. The log's stages \`stale-keys\` and \`misconfigured\` say why.`,
+      when(staleKeysSeconds, "SampleCount", ">=", 1),
+    ),
+    CallbackThrottled: page(
+      "Lambda had no concurrency left for a callback, and somebody saw an error. Check the account's limit, and callbackReservedConcurrency.",
+      whenShare(callback("Throttles"), callback("Invocations"), faults),
+    ),
+  };
 }
 
 /**
