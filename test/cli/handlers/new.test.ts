@@ -238,7 +238,6 @@ describe("new", { concurrency: 3 }, () => {
     "im..message",
     "a/b",
     'x"; import "y',
-    "",
     "x".repeat(300),
   ]) {
     test(`refuses "${name.slice(0, 20)}" and writes nothing`, async (t) => {
