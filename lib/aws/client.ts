@@ -90,6 +90,13 @@ export function callMs(tryMs: number): number {
   return maxAttempts * tryMs + longestPauseMs * (maxAttempts - 1);
 }
 
+interface AwsClientOptions {
+  readonly env?: Env;
+  readonly tryMs?: Partial<TryMs>;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
 /**
  * Calls AWS for a function that has little time: two tries on connections that are kept. It takes a tenth of the SDK's
  * size and a quarter of its CPU, and needs what Lambda gives: credentials in the environment, read at each call since
@@ -97,14 +104,7 @@ export function callMs(tryMs: number): number {
  *
  * @throws {ConfigError} AWS_REGION is not set, or an endpoint is no URL.
  */
-export function awsClient(
-  options: {
-    readonly env?: Env;
-    readonly tryMs?: Partial<TryMs>;
-    readonly clock?: Clock;
-    readonly random?: () => number;
-  } = {},
-): AwsClient {
+export function awsClient(options: AwsClientOptions = {}): AwsClient {
   const { env = process.env, clock = systemClock, random = Math.random } = options;
   const tryMs = { ...defaultTryMs, ...options.tryMs };
   const { AWS_REGION: region = "" } = env;
@@ -188,10 +188,9 @@ export function awsClient(
     connect: (wanted) =>
       Promise.allSettled(
         wanted.map(async (service) => {
-          const body = "{}";
           // AWS knows no such operation and says so, on a connection that stays open.
-          const headers = headersOf(service, "Connect", body, 1);
-          await connections[service].post({ headers, body, tryMs: connectMs });
+          const headers = headersOf(service, "Connect", "{}", 1);
+          await connections[service].post({ headers, body: "{}", tryMs: connectMs });
         }),
       ),
     destroy() {

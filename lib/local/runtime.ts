@@ -44,6 +44,7 @@ const maxWaitMs = 3_000;
  * A laptop-sized AWS: embedded SQS and DynamoDB, the webhook and the callback function behind HTTP, and a worker
  * function behind a poller for each lane. The functions run the same code as on AWS.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: each part is stopped in an order that those before it decide
 export async function startRuntime(options: RuntimeOptions) {
   const { root, project, onNotice, onLine } = options;
   const { limits } = project;
