@@ -2,7 +2,7 @@ import { grouped } from "../../../infra/contradictions.js";
 import { mostBatches } from "./mapping.ts";
 import { type Forecast, simulate } from "./model.ts";
 import { highParameterReads, type Quotas } from "./quotas.ts";
-import { defaultShare, type Lane, type Load, type Place, placeOf } from "./step.ts";
+import { batchSeconds, defaultShare, type Lane, type Load, type Place, placeOf } from "./step.ts";
 import type { LimitName, Reading } from "./watch.ts";
 
 /** A number to change, and to what. */
@@ -185,17 +185,14 @@ function raisedLane(lane: Lane, batches: number): Lane {
 
 /** Full batches at once, for events at a rate. */
 function batchesOf(place: Place, load: Pick<Load, "handlerMs">, rate: number): number {
-  return (rate * secondsOf(place, load)) / place.limits.batchSize;
+  const { batchSize } = place.limits;
+  return (rate * batchSeconds(place, load, batchSize)) / batchSize;
 }
 
 /** Events a second, with every batch that the mapping may have, and each full. */
 function mostHandled(place: Place, load: Pick<Load, "handlerMs">): number {
-  return (mostBatches(place) * place.limits.batchSize) / secondsOf(place, load);
-}
-
-/** How long a full batch takes. */
-function secondsOf({ times, limits }: Place, { handlerMs }: Pick<Load, "handlerMs">): number {
-  return times.batch + times.record * limits.batchSize + handlerMs / 1000;
+  const { batchSize } = place.limits;
+  return (mostBatches(place) * batchSize) / batchSeconds(place, load, batchSize);
 }
 
 /** At least a half more than before, if it has to rise. */

@@ -3,7 +3,7 @@ import { Bucket } from "./bucket.ts";
 import { draw } from "./draw.ts";
 import type { startLedger } from "./ledger.ts";
 import { startMapping } from "./mapping.ts";
-import { type Load, type Place, type Step, tickSeconds } from "./step.ts";
+import { batchSeconds, type Load, type Place, type Step, tickSeconds } from "./step.ts";
 import type { Watch } from "./watch.ts";
 
 /** The first waits of a record whose ledger cannot be written, as in lib/handling/backoff.ts. */
@@ -133,7 +133,7 @@ export function startRunning(
   const mapping = startMapping(place, own);
   const runs = new Runs(random);
   const starts = new Bucket(quotas.startRate, quotas.startBurst);
-  const batchSeconds = (records: number) => times.batch + times.record * records + load.handlerMs / 1000;
+  const secondsOf = (records: number) => batchSeconds(place, load, records);
 
   return {
     get waiting(): number {
@@ -147,7 +147,7 @@ export function startRunning(
     },
     /** What is handled a second with every batch full: the slowest of mapping, pollers and ledger. */
     get capacity(): number {
-      const perSecond = (mapping.allowed * limits.batchSize) / batchSeconds(limits.batchSize);
+      const perSecond = (mapping.allowed * limits.batchSize) / secondsOf(limits.batchSize);
       return Math.min(perSecond, mapping.rate, ledger.capacity);
     },
     /** @param free Invocations at once that the account has left. */
@@ -161,7 +161,7 @@ export function startRunning(
       const open = Math.max(0, mapping.allowed - runs.busy);
       // In a long step, a slot has one batch after the other, and parts of a slot count.
       const expectedSize = Math.min(limits.batchSize, Math.max(1, backlog.visible / Math.max(1, open)));
-      const perSlot = Math.max(1, seconds / batchSeconds(expectedSize));
+      const perSlot = Math.max(1, seconds / secondsOf(expectedSize));
       const whole = (slotCount: number) => (perSlot > 1 ? slotCount : Math.floor(slotCount + tiny));
       const slots = whole(open);
       const wantedSlots = Math.min(slots, mapping.wantedBatches(backlog.visible, seconds) / perSlot);
@@ -181,7 +181,7 @@ export function startRunning(
       const newInstances = Math.max(0, runs.busy + usedSlots - runs.instances);
       const batches = Math.min(records, room);
       if (batches > 0) {
-        const runSeconds = batchSeconds(records / batches) + (times.start * newInstances) / batches;
+        const runSeconds = secondsOf(records / batches) + (times.start * newInstances) / batches;
         runs.begin(step, { slots: usedSlots, batches, records: claimed, seconds: runSeconds });
       }
       // Lambda hides what it received for an invocation that the account has no room for.

@@ -44,6 +44,11 @@ export function placeOf(place: Place, { numbers }: Lane): Place {
   return { ...place, limits, optional: { ...place.optional, ...none }, times: timesOf(limits) };
 }
 
+/** How long the worker takes for a batch of so many records. */
+export function batchSeconds({ times }: Place, { handlerMs }: Pick<Load, "handlerMs">, records: number): number {
+  return times.batch + times.record * records + handlerMs / 1000;
+}
+
 export const tickSeconds = 0.1;
 export const ticksPerSecond = 10;
 
