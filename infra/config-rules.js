@@ -386,9 +386,10 @@ function resourceMistakes(resources) {
   });
 }
 
-const functions = ["Base64", "Cidr", "FindInMap", "ForEach", "GetAtt", "GetAZs", "If", "ImportValue", "Join", "Length"]
-  .concat("Select", "Split", "Sub", "ToJsonString", "Transform")
-  .map((name) => `Fn::${name}`);
+const functions = [
+  ...["Base64", "Cidr", "FindInMap", "ForEach", "GetAtt", "GetAZs", "If", "ImportValue", "Join", "Length"],
+  ...["Select", "Split", "Sub", "ToJsonString", "Transform"],
+].map((name) => `Fn::${name}`);
 
 /**
  * Misspelt functions of CloudFormation.

@@ -37,9 +37,9 @@ export function findDangling(
     .map((name) => {
       const advice = didYouMean(name, ids) || " Check larkpost.config.js and serverless.yml";
       const message = `refers to "${name}", which is no resource of the stack.${advice}`;
-      const file = [configFile, "serverless.yml"].find((each) => lineOf(textOf(root, each), [name]) !== undefined);
-      if (file === undefined) return { part: "deployment", file: "the template", message };
-      return { part: "deployment", file, line: lineOf(textOf(root, file), [name]), message };
+      const places = [configFile, "serverless.yml"].map((file) => ({ file, line: lineOf(textOf(root, file), [name]) }));
+      const { file, line } = places.find((place) => place.line !== undefined) ?? { file: "the template" };
+      return { part: "deployment", file, line, message };
     });
 }
 
